@@ -2,19 +2,20 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from authz.cli.invocation import Invocation
+from authz.cli.over_api import admin_target, is_over_api, refuse_over_api
 from authz.core.errors import BadInput, OutcomeUnknown, Unavailable
 from authz.settings.model import Settings, included, load
 
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor
     from authz.wiring.key_files import FileSession
-    from authz.wiring.many_keys import BulkSession
+    from authz.wiring.session import BulkSession
     from authz.wiring.usage import UsageSession
     from authz.wiring.verification import AdminSession
 
@@ -25,8 +26,15 @@ _Session = TypeVar("_Session")
 def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     """Return the settings of file, environment and flags; --redis and the flags win.
 
-    Raises BadInput if they are invalid or a file cannot be read.
+    Raises BadInput if they are invalid or a file cannot be read, and with --admin: the command
+    would work on another installation.
     """
+    refuse_over_api(invocation)
+    return local_settings(invocation, **flags)
+
+
+def local_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
+    """Return the settings, also with --admin. Raises BadInput as `load_settings`."""
     if invocation.redis is not None:
         flags["redis"] = {"url": invocation.redis}
     try:
@@ -69,6 +77,10 @@ def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
+    if is_over_api(invocation):
+        from authz.wiring import remote  # noqa: PLC0415
+
+        return _within(remote.bulk_session(admin_target(invocation)), work)
     from authz.wiring import many_keys  # noqa: PLC0415
 
     return _run(invocation, many_keys.bulk_session, work)
@@ -102,9 +114,23 @@ def with_editor(invocation: Invocation, work: Callable[["KeyEditor"], Awaitable[
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
+    if is_over_api(invocation):
+        from authz.wiring import remote  # noqa: PLC0415
+
+        return _within(remote.editor(admin_target(invocation)), work)
     from authz.wiring import administration  # noqa: PLC0415
 
     return _run(invocation, administration.editor, work)
+
+
+def known_plans(invocation: Invocation, named: str | None) -> Collection[str]:
+    """Return the plans that a command may name: those of the settings, if it names one.
+
+    With --admin it is `named` alone: the server knows the plans.
+    """
+    if named is None:
+        return ()
+    return (named,) if is_over_api(invocation) else load_settings(invocation).plans
 
 
 def _run(
@@ -112,10 +138,14 @@ def _run(
     begin: Callable[[Settings], AbstractAsyncContextManager[_Session]],
     work: Callable[[_Session], Awaitable[_T]],
 ) -> _T:
-    settings = load_settings(invocation)
+    return _within(begin(load_settings(invocation)), work)
 
+
+def _within(
+    begun: AbstractAsyncContextManager[_Session], work: Callable[[_Session], Awaitable[_T]]
+) -> _T:
     async def run() -> _T:
-        async with begin(settings) as session:
+        async with begun as session:
             return await work(session)
 
     return asyncio.run(_interruptible(run()))

@@ -14,6 +14,7 @@ from authz.cli.color import difference
 from authz.cli.comparison import Comparison, check_plans, compare
 from authz.cli.invocation import Invocation, common, write_error, write_stderr
 from authz.cli.options import note_option, path_such_as
+from authz.cli.over_api import refuse_over_api
 from authz.cli.secret_sinks import SecretSink, sink_option
 from authz.cli.terminal import escaped
 from authz.core.changes import Refused, Unchanged
@@ -112,6 +113,7 @@ def apply(
       authz apply -f keys.yaml --secrets-to ./secrets
       authz apply -f keys.yaml --prune --yes --note "commit 1a2b3c"
     """
+    refuse_over_api(invocation)
     file = declared.load(path)
     check_plans(invocation, path, file)
     found = compare(invocation, file, prune=prune, overwrites=overwrite)

@@ -25,7 +25,7 @@ from authz.core.selector import Selector
 from authz.flows.bulk_change import By, Extent, Failed, Skipped, Step
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
-from authz.wiring.many_keys import BulkSession
+from authz.wiring.session import BulkSession
 
 
 @dataclass(slots=True)

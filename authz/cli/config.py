@@ -2,7 +2,7 @@
 
 import click
 
-from authz.cli.administration import load_settings, settings_file, settings_files
+from authz.cli.administration import local_settings, settings_file, settings_files
 from authz.cli.invocation import Invocation, common
 from authz.core.errors import BadInput, BadSettings
 from authz.wiring.live_settings import settings_hash
@@ -67,7 +67,7 @@ def _examine(invocation: Invocation) -> tuple[str | None, list[BadInput]]:
     The version is None if the settings cannot be loaded. The list is empty for valid settings.
     """
     try:
-        settings = load_settings(invocation)
+        settings = local_settings(invocation)
     except BadSettings as cause:
         return None, list(cause.mistakes)
     except BadInput as cause:

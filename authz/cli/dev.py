@@ -13,6 +13,7 @@ from authz.cli.demo import Step, demonstrate
 from authz.cli.devconfig import Backend, foreign_variables, taken_sections
 from authz.cli.devstack import Ports, Stack, running
 from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
+from authz.cli.over_api import refuse_over_api
 
 LOOK_SECONDS = 0.5
 HELD = 0
@@ -49,6 +50,9 @@ def dev(invocation: Invocation, *, check: bool, ephemeral: bool, backend: str | 
       authz dev --json                   one line for scripts: addresses, the key, process ids
       authz dev --config authz.yaml --backend http://127.0.0.1:3000
     """
+    refuse_over_api(
+        invocation, "runs an admin API of its own; give neither --admin nor $AUTHZ_ADMIN"
+    )
     if invocation.redis is not None:
         raise click.UsageError("it uses only the store that it starts; leave --redis out")
     if check and (invocation.config is not None or backend is not None):

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from authz.cli import color
-from authz.cli.administration import load_settings
+from authz.cli.administration import local_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
+from authz.cli.over_api import refuse_over_api
 from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, BadSettings, Unavailable
 from authz.core.finding import Finding, Level
@@ -53,6 +54,8 @@ def doctor(invocation: Invocation, envoy: str | None, store: bool) -> int:
       curl -s localhost:9901/config_dump | authz doctor --envoy /dev/stdin --store
       authz doctor --json | jq '.findings[] | select(.level != "ok")'
     """
+    if store or envoy is None:
+        refuse_over_api(invocation)
     documents = None if envoy is None else document.read(Path(envoy))
     found = asyncio.run(_all(invocation, documents, store or envoy is None))
     is_healthy = all(finding.level is not Level.FAIL for finding in found)
@@ -80,7 +83,7 @@ async def _all(
     pepper files and the store are inspected too.
     """
     try:
-        given = load_settings(invocation)
+        given = local_settings(invocation)
     except BadSettings as cause:
         advice = "see `authz serve --help`"
         return [Finding(Level.FAIL, "settings", str(one), advice) for one in cause.mistakes]

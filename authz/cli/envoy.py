@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.administration import load_settings
+from authz.cli.administration import local_settings
 from authz.cli.color import difference
 from authz.cli.doctor import expected_of, finding_line
 from authz.cli.invocation import Invocation, common
@@ -56,7 +56,7 @@ def patch(invocation: Invocation, file: str, write: bool) -> int:
       authz envoy patch envoy.yaml
       authz envoy patch envoy.yaml --write
     """
-    expected, path = expected_of(load_settings(invocation)), Path(file)
+    expected, path = expected_of(local_settings(invocation)), Path(file)
     text = document.content(path, "FILE")
     if not any(True for _ in chains(document.parsed(text, path, "FILE"))):
         raise BadInput("FILE", f"{path}: has no ext_authz filter; see `authz envoy snippet`")
@@ -162,7 +162,7 @@ def snippet_(
       authz envoy snippet --unix /run/authz/1/check.sock --unix /run/authz/2/check.sock
       authz envoy snippet --address 10.0.0.7:9191
     """
-    settings = load_settings(invocation)
+    settings = local_settings(invocation)
     given = [Address.parse("--address", text) for text in addresses]
     given += [Address.parse("--unix", f"unix:{path}") for path in sockets]
     sidecars = given or [settings.check.listen]

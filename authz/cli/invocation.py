@@ -33,6 +33,8 @@ class Invocation:
 
     config: str | None = None
     redis: str | None = None
+    admin: str | None = None
+    admin_token_file: str | None = None
     as_json: bool = False
     debug: bool = False
 
@@ -42,7 +44,7 @@ class Invocation:
 
 
 def common(command: _Command) -> _Command:
-    """Add --config, --redis, --json, --color, --debug and --help to `command`, and return it."""
+    """Add the options of every command to `command`, and return it."""
     return cast("_Command", with_options(command, _COMMON))
 
 
@@ -87,6 +89,20 @@ _COMMON: Final = (
         expose_value=False,
         callback=keep,
         help="URL of the store. Default: redis.url of the settings.",
+    ),
+    click.option(
+        "--admin",
+        metavar="URL",
+        expose_value=False,
+        callback=keep,
+        help="Use this admin API, not the store. Default: $AUTHZ_ADMIN.",
+    ),
+    click.option(
+        "--admin-token-file",
+        metavar="FILE",
+        expose_value=False,
+        callback=keep,
+        help="Key or token for --admin. Default: $AUTHZ_ADMIN_TOKEN_FILE.",
     ),
     click.option(
         "--json",

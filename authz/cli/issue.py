@@ -6,7 +6,7 @@ import click
 
 from authz.cli import show
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings, with_editor
+from authz.cli.administration import known_plans, with_editor
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.keyspec import key_spec
@@ -90,8 +90,7 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
       authz keys issue --client acme-web --out acme-web.key
       authz keys issue --client acme-web --json | jq -r .key
     """
-    plans = load_settings(invocation).plans if asked["plan"] is not None else {}
-    spec = key_spec(plans=plans, **asked)
+    spec = key_spec(plans=known_plans(invocation, asked["plan"]), **asked)
 
     async def work(editor: KeyEditor) -> Changed:
         return await editor.issue(spec, By(actor(), note))

@@ -9,7 +9,7 @@ from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
 from authz.flows.selection import Entry
-from authz.wiring.many_keys import BulkSession
+from authz.wiring.session import BulkSession
 
 DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
 

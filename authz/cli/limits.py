@@ -14,10 +14,9 @@ from authz.cli.times import optional, rfc3339
 from authz.cli.waiting import wait_options
 from authz.core.edits import ResetLimits
 from authz.core.errors import NotFound
-from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord
-from authz.flows.limits.limit_report import LimitReport
-from authz.wiring.many_keys import BulkSession
+from authz.flows.limits.limit_report import LimitUse, LimitView
+from authz.wiring.session import BulkSession
 
 HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "LEASED", "RESETS AT")
 LEASE_HEADINGS: Final = ("LEASED BY", "FROM", "REQUESTS", "COST", "UNTIL")
@@ -45,17 +44,17 @@ def limits(invocation: Invocation, kid: str) -> None:
       authz keys limits 7Hk2mQ9xT4bVzR1c --json | jq '.limits[] | {name, remaining}'
     """
 
-    async def work(session: BulkSession) -> tuple[KeyRecord, LimitReport | None]:
+    async def work(session: BulkSession) -> tuple[KeyRecord, LimitView | None]:
         record = await session.keys.find(kid)
         if record is None:
             raise NotFound(f"no key has the kid {kid}")
-        return record, await session.limits.of(record)
+        return record, await session.limits.view(record)
 
-    record, report = with_bulk(invocation, work)
-    rows = _rows(report) if report else []
-    leases = _leases(report)
+    record, view = with_bulk(invocation, work)
+    rows = list(map(_row, view.uses)) if view else []
+    leases = _leases(view)
     document = {"kid": kid, "plan": record.plan, "limits": rows, "leases": leases}
-    invocation.answer(document, _text(kid, report, rows, leases))
+    invocation.answer(document, _text(kid, view, rows, leases))
 
 
 @click.command("reset-limits")
@@ -78,82 +77,53 @@ def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: floa
     report_change(invocation, result, f"the counters of {kid} are 0, except those of credits")
 
 
-def _rows(report: LimitReport) -> list[dict[str, Any]]:
-    """Return each limit as JSON members, with its owner, its use and the time of its reset."""
-    result, key_limits = report.result(), report.charge.key_limits
-    owners = [group for group in key_limits.groups for _ in group.limits]
-    columns = zip(
-        key_limits.names,
-        owners,
-        key_limits.limits,
-        report.used(),
-        result.remaining,
-        result.resets_ms,
-        report.leased(),
-        strict=True,
-    )
-    return [
-        show.limit_document(limit)
-        | {
-            "name": name,
-            "owner": group.owner.value,
-            "owner_id": group.id,
-            "used": used,
-            "remaining": remaining,
-            "leased": leased,
-            "resets_at": optional(_resets_at(report, limit, used, resets)),
-        }
-        for name, group, limit, used, remaining, resets, leased in columns
-    ]
+def _row(use: LimitUse) -> dict[str, Any]:
+    """Return a limit as JSON members, with its owner, its use and the time of its reset."""
+    return show.limit_document(use.limit) | {
+        "name": use.name,
+        "owner": use.owner.value,
+        "owner_id": use.owner_id,
+        "used": use.used,
+        "remaining": use.remaining,
+        "leased": use.leased,
+        "resets_at": optional(use.resets_at),
+    }
 
 
-def _resets_at(report: LimitReport, limit: Limit, used: int, resets_ms: int) -> int | None:
-    """Return milliseconds since the epoch; None for a window without use, and for credits."""
-    if limit.never_resets:
-        return None
-    return report.now + resets_ms if used or limit.is_quota else None
-
-
-def _leases(report: LimitReport | None) -> dict[str, Any]:
+def _leases(view: LimitView | None) -> dict[str, Any]:
     """Return the size and lifetime (ms) of a lease, and the leases that sidecars hold.
 
-    All are 0 and empty without a report. A size of 0 means no leases; then the lifetime is 0 too.
+    All are 0 and empty without limits. A size of 0 means no leases; then the lifetime is 0 too.
     """
-    size = report.charge.max_lease if report else 0
-    life = round(report.charge.lease_seconds * 1000) if report and size else 0
-    return {"requests": size, "life_ms": life, "held": _held(report) if report else []}
-
-
-def _held(report: LimitReport) -> list[dict[str, Any]]:
-    """Return the leases of each limit group of the key as JSON members; may be empty."""
-    groups = zip(report.charge.key_limits.groups, report.leases, strict=True)
-    return [
+    if view is None:
+        return {"requests": 0, "life_ms": 0, "held": []}
+    held = [
         {
-            "holder": lease.holder,
-            "owner": group.owner.value,
-            "owner_id": group.id,
-            "requests": lease.requests,
-            "cost": lease.cost,
-            "until": rfc3339(lease.until),
+            "holder": one.lease.holder,
+            "owner": one.owner.value,
+            "owner_id": one.owner_id,
+            "requests": one.lease.requests,
+            "cost": one.lease.cost,
+            "until": rfc3339(one.lease.until),
         }
-        for group, held in groups
-        for lease in held
+        for one in view.leases
     ]
+    return {"requests": view.lease_requests, "life_ms": view.lease_ms, "held": held}
 
 
 def _text(
-    kid: str, report: LimitReport | None, rows: list[dict[str, Any]], leases: dict[str, Any]
+    kid: str, view: LimitView | None, rows: list[dict[str, Any]], leases: dict[str, Any]
 ) -> str:
-    if report is None:
+    if view is None:
         return f"{kid} has no limits"
     cells = [
         (
             row["name"],
-            str(limit),
+            str(use.limit),
             *(str(row[name]) for name in ("used", "remaining", "leased")),
-            row["resets_at"] or ("never" if limit.never_resets else "-"),
+            row["resets_at"] or ("never" if use.limit.never_resets else "-"),
         )
-        for row, limit in zip(rows, report.charge.key_limits.limits, strict=True)
+        for row, use in zip(rows, view.uses, strict=True)
     ]
     return f"{columns([HEADINGS, *cells])}\n{_leases_text(leases)}"
 

@@ -18,13 +18,14 @@ from authz.cli.key_columns import (
     parse_columns,
     usage_of,
 )
+from authz.cli.over_api import is_over_api
 from authz.cli.selecting import selector_options
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.selector import Selector
 from authz.flows.selection import Cost, Entry, Page, first, split_cursor
 from authz.process.clock import SystemClock
-from authz.wiring.many_keys import BulkSession
+from authz.wiring.session import BulkSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,2}|1000", re.ASCII)
 WORTH_TELLING: Final = 10_000  # keys looked at, from which on the cost of a list is told
@@ -34,12 +35,6 @@ def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     if not _LIMIT.fullmatch(value):
         raise BadInput("--limit", f"{fields.shown(value)}: a number from 1 to 1000, such as 100")
     return int(value)
-
-
-def _cursor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
-    if value:
-        split_cursor("--cursor", value)
-    return value or ""
 
 
 def _columns(
@@ -58,7 +53,7 @@ def _columns(
     show_default=True,
     help="Keys on one page, at most 1000.",
 )
-@click.option("--cursor", metavar="CURSOR", callback=_cursor, help="Continue after this page.")
+@click.option("--cursor", metavar="CURSOR", default="", help="Continue after this page.")
 @click.option("--all", "every", is_flag=True, help="All keys, not one page.")
 @click.option(
     "--sort",
@@ -106,6 +101,8 @@ def list_(
       authz keys list --all --json | jq -r '.keys[] | select(.expired) | .kid'
       authz keys list --limit 1000 --cursor 7Hk2mQ9xT4bVzR1c-1764547200000
     """
+    if cursor and not is_over_api(invocation):  # the server reads its own cursors
+        split_cursor("--cursor", cursor)
     if cursor and (every or sort):
         raise BadInput("--cursor", "is for pages; --all and --sort have none")
 

@@ -35,6 +35,7 @@ from authz.core.errors import (
     BadSettings,
     Deleted,
     Fault,
+    Forbidden,
     NotFound,
     OutcomeUnknown,
     Unavailable,
@@ -80,13 +81,15 @@ def _version(context: click.Context, _parameter: click.Parameter, given: bool) -
         context.exit()
 
 
-# Options whose values count before the command is known: `config` and `redis` for completion.
+# Options whose values count before the command is known: the last ones for completion.
 EAGER: Final[outline.Eager] = {
     "help": show_help,
     "version": _version,
     "color": choose_color,
     "config": keep,
     "redis": keep,
+    "admin": keep,
+    "admin_token_file": keep,
 }
 
 
@@ -105,8 +108,8 @@ def cli(context: click.Context) -> None:
     """API-key authorization for Envoy.
 
     Flags win over the environment, the environment over the settings file. The variable of
-    redis.url is AUTHZ_REDIS__URL. --config, --redis, --json, --color and --debug may stand
-    before or after a command.
+    redis.url is AUTHZ_REDIS__URL. --config, --redis, --admin, --admin-token-file, --json, --color
+    and --debug may stand before or after a command.
 
     \b
     Exit codes: 0 done, 1 refused or not found, 2 wrong usage or settings,
@@ -166,7 +169,7 @@ def _explained(cause: click.ClickException | Fault) -> tuple[int, str]:
             command = cause.ctx.command_path if cause.ctx else "authz"
             see = " See" if message.endswith("?") else "; see"
             return MISUSED, f"{message[:1].lower()}{message[1:]}{see} `{command} --help`"
-        case click.ClickException() | NotFound() | Deleted():
+        case click.ClickException() | NotFound() | Deleted() | Forbidden():
             return REFUSED, str(cause)
         case BadInput():
             return MISUSED, str(cause)

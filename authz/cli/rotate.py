@@ -11,6 +11,7 @@ from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.options import kid_argument, note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change, show_new_key
+from authz.cli.over_api import is_over_api
 from authz.cli.secret_files import SecretDirectory, secrets_to_option
 from authz.cli.selecting import required, selector_options
 from authz.cli.task import DONE, Consent, Task, bulk_options
@@ -115,14 +116,15 @@ def _ended(record: KeyRecord) -> str:
 def _task(invocation: Invocation, grace_ms: int, directory: SecretDirectory | None) -> Task:
     """Return the task that gives each key a new secret.
 
-    The secret is written to `directory` before the store has it. directory: None only for a dry
-    run. Raises BadInput for invalid settings or an unusable pepper file.
+    The secret is written to `directory` before the store has it; over the admin API when the server
+    has told it. directory: None only for a dry run. Raises BadInput for invalid settings or an
+    unusable pepper file.
     """
-    ring = administration.keyring(load_settings(invocation))
+    ring = None if is_over_api(invocation) else administration.keyring(load_settings(invocation))
     minted: dict[str, Minted] = {}  # of keys whose outcome is not known yet
 
     def mint(record: KeyRecord) -> Minted:
-        if record.kid not in minted:
+        if ring and record.kid not in minted:
             minted[record.kid] = ring.mint(record.env, record.kid)
             if directory is not None:
                 directory.prepare(record.kid, minted[record.kid].text)
@@ -131,11 +133,13 @@ def _task(invocation: Invocation, grace_ms: int, directory: SecretDirectory | No
     def settle(step: Step) -> None:
         minted.pop(step.kid, None)
         if directory is not None:
+            if isinstance(step.outcome, Changed) and step.outcome.key_text:  # the server made it
+                directory.prepare(step.kid, step.outcome.key_text)
             # Unchanged: an earlier try added this secret, and its reply was lost.
             is_kept = isinstance(step.outcome, Changed | Unchanged)
             (directory.keep if is_kept else directory.discard)(step.kid)
 
-    edit = Rotate(grace_ms, mint)
+    edit = Rotate(grace_ms, mint if ring else None)
     return Task(edit, *("rotate", "rotating", "rotated", "already rotated"), on_step=settle)
 
 

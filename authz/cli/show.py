@@ -42,7 +42,7 @@ def document(record: KeyRecord) -> dict[str, Any]:
         "allowed_cidrs": [str(network) for network in record.allowed_cidrs],
         "allowed_hosts": list(record.allowed_hosts),
         "allowed_origins": list(record.allowed_origins),
-        "metadata": dict(record.metadata),
+        "metadata": dict(sorted(record.metadata.items())),
         "outage_grace": None if record.outage_grace is None else duration(record.outage_grace),
         "revoked_at": optional(record.revoked_at),
         "revocation_reason": reason.value if reason else None,
@@ -149,7 +149,7 @@ def table(record: KeyRecord, now: int, revision: int | None = None) -> str:
     rows["status"] = status_text(record, now)
     rows["limits"] = list(map(str, record.limits))
     rows["secrets"] = [_secret_line(entry, now) for entry in record.secrets]
-    rows["metadata"] = [f"{name}={value}" for name, value in record.metadata.items()]
+    rows["metadata"] = [f"{name}={value}" for name, value in rows["metadata"].items()]
     lines = []
     for name, value in rows.items():
         for index, entry in enumerate(value if isinstance(value, list) else [value]):

@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 
 import click
 
-from authz.cli.administration import load_settings
+from authz.cli.administration import known_plans
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import (
     credits_option,
@@ -178,7 +178,7 @@ def update(
     updates = _updates(**asked)
     credits_change = _credits_change(credits_text, updates)
     if updates.get("plan"):
-        plan("--plan", updates["plan"], load_settings(invocation).plans)
+        plan("--plan", updates["plan"], known_plans(invocation, updates["plan"]))
     more, less = (scopes(f"--{name}-scope", asked[f"{name}_scope"]) for name in ("add", "remove"))
     if "scopes" in updates and (more or less):
         raise BadInput(

@@ -9,6 +9,7 @@ from authz.cli.administration import with_usage
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
+from authz.cli.over_api import refuse_over_api
 from authz.cli.times import ago_ms, rfc3339
 from authz.core.errors import BadInput
 from authz.core.usage.counts import Counts
@@ -45,6 +46,7 @@ def reconcile(invocation: Invocation, path: str, since: str | None, until: str |
       authz usage reconcile --file /var/log/envoy/usage.log
       authz usage reconcile --file usage.log --since 2026-12-01T00:00:00Z --until 1h
     """
+    refuse_over_api(invocation)
     if (since is None) != (until is None):
         raise click.UsageError("give --since and --until, or neither")
     logged = _read(path)

@@ -55,6 +55,6 @@ def plain(record: KeyRecord) -> dict[str, object]:
         "allowed_cidrs": [str(network) for network in record.allowed_cidrs],
         "allowed_hosts": list(record.allowed_hosts),
         "allowed_origins": list(record.allowed_origins),
-        "metadata": dict(record.metadata),
+        "metadata": dict(sorted(record.metadata.items())),
         "outage_grace": record.outage_grace,
     }

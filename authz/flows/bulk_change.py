@@ -121,7 +121,7 @@ class BulkChange:
         """
         for start in range(0, len(kids), BATCH):
             for entry in await self._selection.read(kids[start : start + BATCH]):
-                yield entry.kid, self._planned(entry, plan, by)
+                yield entry.kid, planned(entry, plan, self._clock.wall_ms(), by)
 
     async def carry_out(
         self,
@@ -164,13 +164,13 @@ class BulkChange:
             if record and selector and not selector.matches(record, now):
                 steps.append(Step(entry.kid, Skipped()))
                 continue
-            planned = self._planned(entry, plan, by)
-            if isinstance(planned, Removal):
+            change = planned(entry, plan, now, by)
+            if isinstance(change, Removal):
                 raise TypeError("Deletion.carry_out makes deletions")
-            if not isinstance(planned, KeyChange):
-                steps.append(Step(entry.kid, planned))
+            if not isinstance(change, KeyChange):
+                steps.append(Step(entry.kid, change))
             elif record:
-                made.append((record, planned))
+                made.append((record, change))
         return steps, made
 
     async def _apply_all(
@@ -213,10 +213,12 @@ class BulkChange:
             extent.add_replicas(await self._store.replicas(*last))
         return steps, again
 
-    def _planned(self, entry: "Entry", plan: Plan, by: By) -> Outcome | Removal | Failed:
-        if entry.record is None:
-            return Failed(entry.why)
-        try:
-            return plan(entry.record, self._clock.wall_ms(), by.author())
-        except BadInput as cause:
-            return Failed(str(cause))
+
+def planned(entry: "Entry", plan: Plan, now: int, by: By) -> Outcome | Removal | Failed:
+    """Return the change of a key. now: ms since the epoch."""
+    if entry.record is None:
+        return Failed(entry.why)
+    try:
+        return plan(entry.record, now, by.author())
+    except BadInput as cause:
+        return Failed(str(cause))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from authz.flows.bulk_change import By, Extent, Failed, Step
     from authz.flows.lifecycle import Changed, Result
     from authz.flows.limits.credit_report import Credits
+    from authz.flows.limits.limit_report import LimitView
     from authz.flows.selection import Cost, Entry, Page
 
 
@@ -129,6 +130,17 @@ class UseReader(Protocol):
 
     async def requests_of_30_days(self, kids: Sequence[str]) -> Mapping[str, int]:
         """Return the number of requests of the last 30 days by kid; 0 for a key without any."""
+        ...
+
+
+class LimitReader(Protocol):
+    """Reads the use of limits."""
+
+    async def view(self, record: KeyRecord) -> LimitView | None:
+        """Return the use of the limits of a key, or None if neither it nor its pools have limits.
+
+        Raises UnknownPlan if the settings lack the plan of the key, Unreadable, Unavailable.
+        """
         ...
 
 

@@ -15,10 +15,12 @@ from typing import Any, Final
 from authz.core.fields import shown
 
 ENV_PREFIX: Final = "AUTHZ_"
+# The section `admin` as JSON is a setting. As other text it is the address that commands use.
+ADMIN: Final = "AUTHZ_ADMIN"
 # Variables that the command line reads itself, and those that Kubernetes sets in every pod beside a
 # Service whose name begins with `authz`. Those have no `__`; every setting has one.
 NOT_SETTINGS: Final = re.compile(
-    r"AUTHZ_(CONFIG|ACTOR|COMPLETE_STORE|(?!.*__)(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?))"
+    r"AUTHZ_(CONFIG|ACTOR|COMPLETE_STORE|ADMIN_(TOKEN_FILE|CA|CERT|KEY)|(?!.*__)(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?))"
 )
 
 Location = tuple[int | str, ...]  # ("keys", "peppers", 0, "file")
@@ -104,7 +106,9 @@ def environment(environ: Mapping[str, str]) -> Source:
     given = {
         name: tuple(name.removeprefix(ENV_PREFIX).lower().split("__"))
         for name in environ
-        if name.startswith(ENV_PREFIX) and not NOT_SETTINGS.fullmatch(name)
+        if name.startswith(ENV_PREFIX)
+        and not NOT_SETTINGS.fullmatch(name)
+        and (name != ADMIN or environ[name].startswith("{"))
     }
     tree: dict[str, Any] = {}
     for name, steps in sorted(given.items(), key=lambda item: len(item[1])):

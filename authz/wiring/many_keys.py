@@ -7,58 +7,21 @@ asks for it.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
 from authz.wiring.administration import key_deletion, keyring, limit_policy, our_store
+from authz.wiring.session import BulkSession
 
 if TYPE_CHECKING:
-    from authz.flows.command_ports import (
-        CreditReader,
-        KeyFinder,
-        KeyReader,
-        ManyKeysEditor,
-        UseReader,
-    )
+    from authz.flows.command_ports import CreditReader, ManyKeysEditor, UseReader
     from authz.flows.key_history import KeyHistory
     from authz.flows.limits.limit_report import LimitReports
     from authz.flows.selection import Selection
     from authz.flows.usage.last_use import LastUse
-
-
-class BulkSession(Protocol):
-    """The parts that a command about keys may ask for."""
-
-    @property
-    def finder(self) -> "KeyFinder":
-        """The finder of the keys that a selector picks."""
-
-    @property
-    def many(self) -> "ManyKeysEditor":
-        """The editor of many keys."""
-
-    @property
-    def keys(self) -> "KeyReader":
-        """The reader of one record."""
-
-    @property
-    def history(self) -> "KeyHistory":
-        """The changes of keys, from the audit trail."""
-
-    @property
-    def usage(self) -> "UseReader":
-        """The latest use of keys, and their requests."""
-
-    @property
-    def credits(self) -> "CreditReader":
-        """The credits of keys."""
-
-    @property
-    def limits(self) -> "LimitReports":
-        """The use of limits."""
 
 
 class StoreSession:

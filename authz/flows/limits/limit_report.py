@@ -5,10 +5,51 @@ from dataclasses import dataclass
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import Charge, Lease, SpendReply, charge_for, limit_result
 from authz.core.limits.counters import BurstCounter
-from authz.core.limits.key_limits import LimitPolicy, LimitResult
+from authz.core.limits.key_limits import LimitPolicy, LimitResult, Owner
+from authz.core.limits.limit import Limit
 from authz.core.limits.ports import LimitCounters
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitUse:
+    """The use of one limit. owner: of the limit, with the id of the key, project or tenant.
+
+    resets_at: ms since the epoch; None for a window without use, and for credits.
+    """
+
+    limit: Limit
+    name: str
+    owner: Owner
+    owner_id: str
+    used: int
+    remaining: int
+    leased: int
+    resets_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """A lease that a sidecar holds, and the owner of its limits."""
+
+    lease: Lease
+    owner: Owner
+    owner_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LimitView:
+    """The use of the limits of a key and of its pools.
+
+    lease_requests: how many requests a sidecar may take in advance, 0 for none. lease_ms: how long
+    such a lease lasts.
+    """
+
+    uses: tuple[LimitUse, ...]
+    lease_requests: int
+    lease_ms: int
+    leases: tuple[HeldLease, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +81,39 @@ class LimitReport:
             if not isinstance(row, BurstCounter) or row.burst > row.limit
         ]
 
+    def view(self) -> LimitView:
+        """Return the use of each limit, and the leases."""
+        result, groups = self.result(), self.charge.key_limits.groups
+        owners = [group for group in groups for _ in group.limits]
+        rows = zip(
+            *(owners, self.charge.key_limits.names, self.charge.key_limits.limits, self.used()),
+            *(result.remaining, self.leased(), result.resets_ms),
+            strict=True,
+        )
+        size = self.charge.max_lease
+        return LimitView(
+            tuple(
+                LimitUse(
+                    limit=limit,
+                    name=name,
+                    owner=group.owner,
+                    owner_id=group.id,
+                    used=used,
+                    remaining=remaining,
+                    leased=leased,
+                    resets_at=self.now + resets_ms if _resets(limit, used) else None,
+                )
+                for group, name, limit, used, remaining, leased, resets_ms in rows
+            ),
+            size,
+            round(self.charge.lease_seconds * 1000) if size else 0,
+            tuple(
+                HeldLease(lease, group.owner, group.id)
+                for group, leases in zip(groups, self.leases, strict=True)
+                for lease in leases
+            ),
+        )
+
     def leased(self) -> list[int]:
         """Return the units of each limit that are in leases, 0 if none. `used` includes them."""
         return [
@@ -47,6 +121,10 @@ class LimitReport:
             for group, leases in zip(self.charge.key_limits.groups, self.leases, strict=True)
             for limit in group.limits
         ]
+
+
+def _resets(limit: Limit, used: int) -> bool:
+    return not limit.never_resets and bool(used or limit.is_quota)
 
 
 class LimitReports:
@@ -57,6 +135,11 @@ class LimitReports:
         self._policy = policy
         self._clock = clock
         self.on_outage_of = policy.on_outage_of
+
+    async def view(self, record: KeyRecord) -> LimitView | None:
+        """Return the use of the limits of a key, or None if it has none. Raises what `of` does."""
+        report = await self.of(record)
+        return report.view() if report else None
 
     async def of(self, record: KeyRecord, cost: int = 1) -> LimitReport | None:
         """Return the report for a request of `cost`, or None if it takes nothing from any limit.

@@ -1,6 +1,6 @@
 """ChangeKeys: one change of every key that matches a filter, as a stream of outcomes."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,6 +8,7 @@ from authz.core import changes
 from authz.core.access import visible
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
+from authz.core.edits import Disable, Enable, Revoke, Update
 from authz.core.errors import BadInput, Forbidden, NotFound, Unavailable
 from authz.core.records import KeyRecord
 from authz.core.roles import Action
@@ -17,6 +18,7 @@ from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step
 from authz.flows.conditions import Conditions, Guard
 from authz.flows.confirmation import all_acknowledged
 from authz.flows.lifecycle import Changed
+from authz.flows.selection import CHUNK, Keep
 from authz.rpc.admin.api_error import refused
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.guards import guard
@@ -24,11 +26,14 @@ from authz.rpc.admin.key_fields import planned_update
 from authz.rpc.admin.key_messages import confirmation_message, key_message, outcome_message
 from authz.rpc.admin.keys_service import OVERLAP_MS, revocation_reason
 from authz.rpc.admin.paging import selection_for
-from authz.rpc.admin.values import duration_ms, name_of, note_of, wait_seconds
+from authz.rpc.admin.values import duration_ms, kid_of, name_of, note_of, wait_seconds
 from authz.rpc.pb.admin.v1 import keys_pb2
 
 DEFAULT_MOST: Final = 1000
 MAX_MOST: Final = 1_000_000
+MAX_NAMES: Final = 10_000
+
+_REASONS: Final[dict[type, str]] = {Refused: "STATE_FORBIDS", Failed: "FAILED"}
 
 Request = keys_pb2.ChangeKeysRequest
 Response = keys_pb2.ChangeKeysResponse
@@ -66,6 +71,8 @@ class BulkChanges:
         task = self._task(request)
         _require(context, task.action)
         selector, kids = await self._kids(request, context)
+        for name in _unknown(request, kids):
+            yield _failure(name, f"no key has the kid {kid_of('names', name)}", "KEY_NOT_FOUND")
         plan = _guarded(task.plan, guard(context.caller, task.action))
         if request.validate_only:
             async for kid, planned in self._flows.bulk.rehearse(kids, plan, by):
@@ -85,6 +92,8 @@ class BulkChanges:
         """Delete the keys, and yield the outcome of each, as `change_keys` does."""
         _require(context, Action.DELETE)
         selector, kids = await self._kids(request, context)
+        for name in _unknown(request, kids):
+            yield _failure(name, f"no key has the kid {kid_of('names', name)}", "KEY_NOT_FOUND")
         dry_run, extent = request.validate_only, Extent()
         conditions = Conditions(guard(context.caller, Action.DELETE), dry_run=dry_run)
         steps = self._flows.deletion.carry_out(
@@ -112,8 +121,10 @@ class BulkChanges:
         The selector is None and the list empty if the caller can see no such key. Raises ApiError
         if there are more than `max_keys` (0: 1000), BadInput for an empty or wrong filter.
         """
-        if not request.filter.strip():
+        if not (request.filter.strip() or request.names):
             raise BadInput("filter", "must not be empty; it says which keys are changed")
+        if len(request.names) > MAX_NAMES:
+            raise BadInput("names", f"at most {MAX_NAMES}")
         if not 0 <= request.max_keys <= MAX_MOST:
             raise BadInput("max_keys", f"1 to {MAX_MOST}")
         most = request.max_keys or DEFAULT_MOST
@@ -121,11 +132,26 @@ class BulkChanges:
         kids: list[str] = []
         if selector is None:
             return None, kids
+        if request.names:
+            return selector, await self._named(request.names, most, keep)
         async for entry in self._flows.selection.each(selector, keep=keep):
             kids.append(entry.kid)
             if len(kids) > most:
                 raise refused(f"more than {most} keys match; raise max_keys or narrow the filter")
         return selector, kids
+
+    async def _named(self, names: Iterable[str], most: int, keep: Keep | None) -> list[str]:
+        """Return the kids of these names that the caller may see, each once."""
+        kids = list(dict.fromkeys(kid_of("names", name) for name in names))
+        if len(kids) > most:
+            raise refused(f"{len(kids)} keys are more than max_keys; raise it")
+        if keep is None:
+            return kids
+        found: list[str] = []
+        for start in range(0, len(kids), CHUNK):
+            entries = await self._flows.selection.read(kids[start : start + CHUNK])
+            found += [entry.kid for entry in entries if entry.record and keep(entry.record)]
+        return found
 
     def _task(self, request: Request) -> _Task:
         """Return the change that a request asks for. Raises BadInput if it has none."""
@@ -136,38 +162,25 @@ class BulkChanges:
                 return self._rotation(request.rotate)
             case "revoke":
                 reason = revocation_reason(request.revoke.reason)
-                return _Task(
-                    Action.REVOKE,
-                    lambda record, now, author: changes.revoke(record, reason, author, now),
-                )
+                return _Task(Action.REVOKE, Revoke(reason).plan)
             case "disable":
-                return _Task(Action.DISABLE, _turning(changes.disable))
+                return _Task(Action.DISABLE, Disable().plan)
             case "enable":
-                return _Task(Action.ENABLE, _turning(changes.enable))
+                return _Task(Action.ENABLE, Enable().plan)
         raise BadInput("change", "one of update, rotate, revoke, disable, enable and delete")
 
     def _update(self, wanted: Request.Update) -> _Task:
-        found = planned_update(
-            wanted.key,
-            wanted.update_mask,
-            (wanted.add_scopes, wanted.remove_scopes),
-            self._flows.plans,
-            self._flows.clock.wall_ms(),
-        )
+        found = planned_update(wanted, self._flows.plans, self._flows.clock.wall_ms())
         if wanted.key.env:
             raise BadInput("update.key.env", "never changes; issue new keys")
 
-        def plan(record: KeyRecord, now: int, author: Author) -> Outcome:
-            return changes.update(
-                record,
-                found.fields,
-                author,
-                now,
-                add_scopes=found.add_scopes,
-                remove_scopes=found.remove_scopes,
-            )
-
-        return _Task(Action.UPDATE, plan)
+        edit = Update(
+            fields=found.fields,
+            add_scopes=found.add_scopes,
+            remove_scopes=found.remove_scopes,
+            credits_change=found.credits_change,
+        )
+        return _Task(Action.UPDATE, edit.plan)
 
     def _rotation(self, wanted: Request.Rotate) -> _Task:
         overlap, ring = OVERLAP_MS, self._flows.keyring
@@ -199,10 +212,6 @@ def _require(context: CallContext, action: Action) -> None:
         raise Forbidden("your roles do not allow this change")
 
 
-def _turning(turn: Callable[[KeyRecord, Author, int], Outcome]) -> Plan:
-    return lambda record, now, author: turn(record, author, now)
-
-
 def _guarded(plan: Plan, check: Guard) -> Plan:
     """Return a plan that returns Refused for a change that the caller may not make."""
 
@@ -229,8 +238,18 @@ def _rehearsed(kid: str, planned: Outcome | Removal | Failed) -> Response:
             response.key.CopyFrom(key_message(planned.record))
             response.outcome.CopyFrom(outcome_message(planned))
         case Refused(why) | Failed(why):
-            response.error = why
+            return _failure(response.name, why, _REASONS[type(planned)])
     return response
+
+
+def _unknown(request: Request, kids: Collection[str]) -> list[str]:
+    """Return the names of a request whose kids are not among these."""
+    known = frozenset(map(name_of, kids))
+    return [name for name in request.names if name not in known]
+
+
+def _failure(name: str, why: str, reason: str) -> Response:
+    return Response(name=name, error=why, reason=reason)
 
 
 def _response(step: Step, text: str) -> Response:
@@ -244,7 +263,8 @@ def _response(step: Step, text: str) -> Response:
             response.key.CopyFrom(key_message(step.outcome.record))
             response.outcome.CopyFrom(outcome_message(step.outcome))
         case Skipped():
-            response.error = "was changed meanwhile and no longer matches the filter"
+            why = "was changed meanwhile and no longer matches the filter"
+            return _failure(response.name, why, "NO_LONGER_MATCHES")
         case Refused(why) | Failed(why):
-            response.error = why
+            return _failure(response.name, why, _REASONS[type(step.outcome)])
     return response

@@ -114,6 +114,8 @@ def _sidecar(heard: Heard, version: int) -> fleet_pb2.Sidecar:
         trust_lease=duration(sidecar.lease_ms),
         outage_grace=duration(sidecar.grace_ms),
         settings_version=sidecar.settings,
+        charge_prefix=sidecar.charges,
+        issued_charges=sidecar.issued,
     )
     if heard.silent_ms >= sidecar.lease_ms:
         message.reason = f"not heard for {heard.silent_ms / 1000:.1f} s"

@@ -13,13 +13,21 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_OUTAGE_GRACE_MS, shown
+from authz.core.limits.credits import (
+    CREDITS,
+    KEEP_CREDITS,
+    CreditsChange,
+    parse_credits_change,
+)
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.new_keys import KeySpec
 from authz.core.updates import Updates
 from authz.rpc.admin.values import duration_ms, time_ms, word_of
-from authz.rpc.pb.admin.v1 import key_pb2
+from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 
 Key = key_pb2.Key
+UpdateRequest = keys_pb2.UpdateKeyRequest | keys_pb2.ChangeKeysRequest.Update
+"""A message with the new values of fields."""
 
 DEFAULT_LIFE_MS: Final = 90 * 86_400_000
 EVERYTHING: Final = "*"
@@ -35,6 +43,7 @@ class PlannedUpdate:
     fields: Updates
     add_scopes: frozenset[str]
     remove_scopes: frozenset[str]
+    credits_change: CreditsChange | None
 
 
 _Reader = Callable[[str, Key], object]
@@ -121,19 +130,14 @@ def updates(key: Key, mask: FieldMask, plans: Collection[str], now: int) -> Upda
     return cast("Updates", found)
 
 
-def planned_update(
-    key: Key,
-    mask: FieldMask,
-    scopes: tuple[Iterable[str], Iterable[str]],
-    plans: Collection[str],
-    now: int,
-) -> PlannedUpdate:
-    """Return the update of a request. scopes: to add and to remove.
+def planned_update(request: UpdateRequest, plans: Collection[str], now: int) -> PlannedUpdate:
+    """Return the update of a request. now: ms since the epoch, for `ttl`.
 
     Raises BadInput as `updates`, if there is nothing to change, if a scope is both added and
     removed, and for these scopes beside the field `scopes`.
     """
-    found = updates(key, mask, plans, now)
+    found = updates(request.key, request.update_mask, plans, now)
+    scopes = (request.add_scopes, request.remove_scopes)
     add, remove = (
         fields.scopes(name, given)
         for name, given in zip(("add_scopes", "remove_scopes"), scopes, strict=True)
@@ -142,9 +146,18 @@ def planned_update(
         raise BadInput("add_scopes", "goes with remove_scopes, and not with the field scopes")
     if add & remove:
         raise BadInput("add_scopes", f"{shown(min(add & remove))} is in remove_scopes as well")
-    if not (found or add or remove):
+    change = _credits_change(request.credits, found)
+    if not (found or add or remove or change):
         raise BadInput("update_mask", "nothing to change; name a field, such as display_name")
-    return PlannedUpdate(found, add, remove)
+    return PlannedUpdate(found, add, remove, change)
+
+
+def _credits_change(text: str, found: Updates) -> CreditsChange | None:
+    if not text:
+        return None
+    if any(limit.name == CREDITS for limit in found.get("limits", ())):
+        raise BadInput("credits", "key.limits has a limit of the name credits as well")
+    return KEEP_CREDITS if text == KEEP_CREDITS.how else parse_credits_change("credits", text)
 
 
 def refuse_other_env(key: Key, env: str) -> None:

@@ -6,6 +6,7 @@ from google.protobuf.struct_pb2 import Struct
 
 from authz.core.audit import AuditEntry
 from authz.core.changes import Unchanged
+from authz.core.limits.key_limits import Owner
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
 from authz.core.records import KeyRecord, Secret
@@ -72,32 +73,43 @@ def limit_message(limit: Limit) -> key_pb2.Limit:
     )
 
 
-def limits_message(record: KeyRecord, report: LimitReport | None) -> limits_pb2.KeyLimits:
+def limits_message(
+    record: KeyRecord, report: LimitReport | None, *, with_leases: bool = False
+) -> limits_pb2.KeyLimits:
     """Return the use of the limits of a key. report: None if no limit applies.
 
-    A limit has a reset time if it resets, and it is a quota or was used.
+    A limit has a reset time if it resets, and it is a quota or was used. with_leases: whether the
+    names of the sidecars are for the caller.
     """
     message = limits_pb2.KeyLimits(name=f"{name_of(record.kid)}{LIMITS}", allowed=True)
     if report is None:
         return message
-    result, key_limits = report.result(), report.charge.key_limits
+    view = report.view()
     message.read_time.CopyFrom(timestamp(report.now))
-    message.allowed = result.allowed
-    message.on_outage = _number(_ON_OUTAGE, "ON_OUTAGE", key_limits.on_outage)
-    owners = [group for group in key_limits.groups for _ in group.limits]
-    rows = zip(
-        *(owners, key_limits.names, key_limits.limits, report.used(), result.remaining),
-        *(report.leased(), result.resets_ms),
-        strict=True,
-    )
-    for group, name, limit, used, remaining, leased, resets_ms in rows:
-        row = message.limits.add(used=used, remaining=remaining, leased=leased)
-        row.limit.CopyFrom(limit_message(limit))
-        row.limit.limit_name = name
-        row.owner = "key" if group.owner.value == "key" else f"{group.owner.value}:{group.id}"
-        if not limit.never_resets and (used or limit.is_quota):
-            row.reset_time.CopyFrom(timestamp(report.now + resets_ms))
+    message.allowed = report.result().allowed
+    message.on_outage = _number(_ON_OUTAGE, "ON_OUTAGE", report.charge.key_limits.on_outage)
+    for use in view.uses:
+        row = message.limits.add(used=use.used, remaining=use.remaining, leased=use.leased)
+        row.limit.CopyFrom(limit_message(use.limit))
+        row.limit.limit_name = use.name
+        row.owner = _owner(use.owner, use.owner_id)
+        if use.resets_at is not None:
+            row.reset_time.CopyFrom(timestamp(use.resets_at))
+    message.lease_requests = view.lease_requests
+    message.lease_time.CopyFrom(duration(view.lease_ms))
+    for held in view.leases if with_leases else ():
+        message.leases.add(
+            instance=held.lease.holder,
+            owner=_owner(held.owner, held.owner_id),
+            requests=held.lease.requests,
+            cost=held.lease.cost,
+            expire_time=timestamp(held.lease.until),
+        )
     return message
+
+
+def _owner(owner: Owner, owner_id: str) -> str:
+    return owner.value if owner is Owner.KEY else f"{owner.value}:{owner_id}"
 
 
 def outcome_message(

@@ -82,13 +82,7 @@ class KeysService:
         """
         flows, kid = self._flows, kid_of("key.name", request.key.name)
         refuse_other_env(request.key, (await self._find(kid, context)).env)
-        wanted = planned_update(
-            request.key,
-            request.update_mask,
-            (request.add_scopes, request.remove_scopes),
-            flows.plans,
-            flows.clock.wall_ms(),
-        )
+        wanted = planned_update(request, flows.plans, flows.clock.wall_ms())
         author = self._changing.author(context, note_of(request.note))
         dry_run = request.validate_only
         version = version_of(request.key.etag)
@@ -101,6 +95,7 @@ class KeysService:
                 author,
                 add_scopes=wanted.add_scopes,
                 remove_scopes=wanted.remove_scopes,
+                credits_change=wanted.credits_change,
                 conditions=conditions,
             )
 

@@ -1,5 +1,6 @@
 """The Limits service."""
 
+from authz.core.access import visible
 from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.call_context import CallContext
@@ -27,7 +28,10 @@ class LimitsService:
         record = await self._flows.lifecycle.show(kid_of_part(request.name, LIMITS))
         require_visible(context.caller, record, Action.READ_LIMITS)
         report = await self._flows.limit_reports.of(record)
-        return limits_pb2.GetKeyLimitsResponse(limits=limits_message(record, report))
+        sees_sidecars = not visible(context.caller, Action.READ_FLEET).is_empty
+        return limits_pb2.GetKeyLimitsResponse(
+            limits=limits_message(record, report, with_leases=sees_sidecars)
+        )
 
     async def reset_key_limits(
         self, request: limits_pb2.ResetKeyLimitsRequest, context: CallContext

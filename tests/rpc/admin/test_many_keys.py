@@ -156,6 +156,73 @@ async def test_change_keys(admin: Stubs) -> None:
     assert all(each.error for each in again)
 
 
+async def test_named_keys(rig: AdminRig, admin: Stubs) -> None:
+    """With names only these keys are changed, if they match and the caller may see them."""
+    mine = [
+        (await create(admin, "named", name, tenant_id="north")).key.name for name in ("a", "b", "c")
+    ]
+    other = (await create(admin, "named", "d", tenant_id="south")).key.name
+    missing = "keys/7Hk2mQ9xT4bVzR1c"
+    await admin.keys.RevokeKey(keys_pb2.RevokeKeyRequest(name=mine[1]))
+    asked = [mine[0], mine[1], mine[0], other, missing]
+    north = await rig.caller(Role.ADMIN, tenant_id="north")
+    done = await change(
+        north,
+        "client_id = named AND display_name = a",
+        disable=keys_pb2.ChangeKeysRequest.Disable(),
+        names=asked,
+    )
+    found = {each.name: (each.outcome.changed, each.reason) for each in done}
+    assert found == {
+        mine[0]: (True, ""),
+        mine[1]: (False, "NO_LONGER_MATCHES"),
+        other: (False, "KEY_NOT_FOUND"),
+        missing: (False, "KEY_NOT_FOUND"),
+    }
+    again = await change(
+        north, "", enable=keys_pb2.ChangeKeysRequest.Enable(), names=[mine[1], mine[2]]
+    )
+    assert {each.name: each.reason for each in again} == {mine[1]: "STATE_FORBIDS", mine[2]: ""}
+    for names, most in (([mine[0], mine[2]], 1), ([mine[0]] * 10_001, 0), (["keys/x"], 0)):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await change(
+                north,
+                "",
+                enable=keys_pb2.ChangeKeysRequest.Enable(),
+                names=names,
+                max_keys=most,
+            )
+
+
+async def test_credits(admin: Stubs) -> None:
+    """Credits are set, added to, kept beside new limits and removed, of one key and of many."""
+    limits = [key_pb2.Limit(spec="5/s"), key_pb2.Limit(spec="100/once")]
+    name = (await create(admin, "credits", "a", limits=limits)).key.name
+
+    async def update(text: str, *paths: str, **fields) -> list[str]:
+        key = Key(name=name, **fields)
+        request = keys_pb2.UpdateKeyRequest(key=key, credits=text)
+        request.update_mask.paths.extend(paths or ["display_name"])
+        found = (await admin.keys.UpdateKey(request)).key.limits
+        return [limit.spec for limit in found]
+
+    assert await update("+50") == ["5/s", "150/once"]
+    seven = [key_pb2.Limit(spec="7/s")]
+    assert await update("keep", "limits", limits=seven) == ["7/s", "150/once"]
+    assert await update("20") == ["7/s", "20/once"]
+    many = keys_pb2.ChangeKeysRequest.Update(credits="30")
+    (done,) = await change(admin, "client_id = credits", update=many)
+    assert [limit.spec for limit in done.key.limits] == ["7/s", "30/once"]
+    assert await update("none") == ["7/s"]
+    for text, code in (("+1", CODE.FAILED_PRECONDITION), ("x", CODE.INVALID_ARGUMENT)):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await update(text)
+        assert caught.value.code() is code
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await update("5", "limits", limits=limits)
+    assert fields_of(caught.value) == ["credits"]
+
+
 async def test_delete_keys(rig: AdminRig, admin: Stubs) -> None:
     """Dead keys are deleted, others only by force; a rehearsal deletes none."""
     issued = [(await create(admin, "dead", name)).key for name in "ab"]

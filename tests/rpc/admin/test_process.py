@@ -5,18 +5,12 @@ import contextlib
 import json
 import signal
 import urllib.request
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
 import trustme
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from authz.core.errors import BadInput
 from authz.core.roles import Role
@@ -25,6 +19,7 @@ from authz.wiring.admin import admin_process
 from tests.rpc.admin.kills import AdminServing, trial
 from tests.support.real import Valkey
 from tests.support.rpc.admin import Stubs, admin_rig, admin_settings
+from tests.support.rpc.certificates import certificate_with_uri
 
 URI = "spiffe://cluster.local/ns/ops/sa/deploy"
 
@@ -33,26 +28,6 @@ def read(address: str, path: str) -> str:
     """Return the body of a page."""
     with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
         return answer.read().decode()
-
-
-def certificate_with_uri(uri: str) -> tuple[bytes, bytes, bytes]:
-    """Return the key and the certificate of a client, and its authority, in PEM."""
-    now = datetime.now(UTC)
-    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
-    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("ca", "own")]
-
-    def signed(subject: int, extension: x509.ExtensionType) -> bytes:
-        builder = x509.CertificateBuilder(
-            names[0], names[subject], keys[subject].public_key(), x509.random_serial_number()
-        )
-        builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
-        found = builder.add_extension(extension, critical=False).sign(keys[0], SHA256())
-        return found.public_bytes(Encoding.PEM)
-
-    private = keys[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    uris = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)])
-    authority = signed(0, x509.BasicConstraints(ca=True, path_length=None))
-    return private, signed(1, uris), authority
 
 
 async def test_a_process(valkey: Valkey, tmp_path: Path) -> None:

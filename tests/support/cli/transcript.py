@@ -6,9 +6,11 @@
     $ authz keys verify < key.txt       a command that reads a file
     kid                <kid>            what it prints to stdout
     ! authz: something                  what it prints to stderr
+    !api authz: something               the same, over the admin API
     [1]                                 its exit code, when that is not 0
 
-In what is printed, <kid>, <key> and <time> stand for one of these, and <dir> for the directory. A
+In what is printed, <kid>, <key>, <time> and <actor> stand for one of these, and <dir> for the
+directory. A
 <kid> is the same everywhere in a command and its answer. Stdout that begins with { is compared as
 JSON.
 """
@@ -26,6 +28,7 @@ from tests.support.cli.terminal import Outcome
 PATTERNS = {
     "<kid>": "(?P<kid>[0-9A-Za-z]{16})",
     "<key>": "[a-z][a-z0-9]+_(?:live|test)_[0-9A-Za-z]{16}_[0-9A-Za-z]{61}",
+    "<actor>": r"tests|cert:\S+/sa/cli",
     "<time>": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
 }
 
@@ -38,6 +41,7 @@ class Step:
     command: str
     out: list[str] = field(default_factory=list)
     err: list[str] = field(default_factory=list)
+    err_over_api: list[str] = field(default_factory=list)
     code: int = 0
 
 
@@ -47,6 +51,8 @@ def read(file: Path) -> list[Step]:
     for number, text in enumerate(file.read_text().splitlines(), start=1):
         if text.startswith(("$ ", "% ")):
             steps.append(Step(number, text))
+        elif text.startswith("!api "):
+            steps[-1].err_over_api.append(text[5:])
         elif text.startswith("! "):
             steps[-1].err.append(text[2:])
         elif re.fullmatch(r"\[\d+\]", text):
@@ -56,7 +62,9 @@ def read(file: Path) -> list[Step]:
     return steps
 
 
-def play(transcript: Path, directory: Path, run: Callable[..., Outcome]) -> None:
+def play(
+    transcript: Path, directory: Path, run: Callable[..., Outcome], *, over_api: bool = False
+) -> None:
     """Run a transcript. Fail at the first difference."""
     kid = ""
     for step in read(transcript):
@@ -70,6 +78,8 @@ def play(transcript: Path, directory: Path, run: Callable[..., Outcome]) -> None
         assert program == "authz", where
         outcome = run(*arguments, **({"stdin": (directory / file).read_bytes()} if file else {}))
         seen = f"{_plain(outcome.out)}\n--- stderr\n{outcome.err.rstrip()}\n--- exit {outcome.code}"
+        if over_api and step.err_over_api:
+            step.err = step.err_over_api
         expected = _expected(step).replace("<dir>", str(directory))
         if "<kid>" in step.command:
             expected = expected.replace("<kid>", kid)
@@ -89,10 +99,10 @@ def _plain(out: str) -> str:
 
 
 def _pattern(expected: str) -> str:
-    text, *rest = re.split("(<kid>|<key>|<time>)", expected)
+    text, *rest = re.split("(<kid>|<key>|<time>|<actor>)", expected)
     pattern, known = re.escape(text), dict(PATTERNS)
     for name, text in zip(rest[::2], rest[1::2], strict=True):
-        pattern += known[name] + re.escape(text)
+        pattern += f"(?:{known[name]})" + re.escape(text)
         if name == "<kid>":
             known[name] = "(?P=kid)"
     return pattern

@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/fleet.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x15\n\x13ListSidecarsRequest\"R\n\x14ListSidecarsResponse\x12)\n\x08sidecars\x18\x01 \x03(\x0b\x32\x17.authz.admin.v1.Sidecar\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\xd6\x03\n\x07Sidecar\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x17\n\x0fprogram_version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x0f\x61pplied_version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03lag\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07trusted\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12*\n\x07silence\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63\x61\x63hed_keys\x18\n \x01(\x03\x12.\n\x0btrust_lease\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0coutage_grace\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10settings_version\x18\r \x01(\t\x12\x36\n\x12settings_load_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x12\n\x10_applied_versionB\x06\n\x04_lag\"C\n\x13WatchChangesRequest\x12\x1a\n\rafter_version\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_after_version\"\x91\x01\n\x14WatchChangesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12*\n\x06status\x18\x03 \x01(\x0e\x32\x1a.authz.admin.v1.Key.Status\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf0\x01\n\x05\x46leet\x12o\n\x0cListSidecars\x12#.authz.admin.v1.ListSidecarsRequest\x1a$.authz.admin.v1.ListSidecarsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sidecars\x12v\n\x0cWatchChanges\x12#.authz.admin.v1.WatchChangesRequest\x1a$.authz.admin.v1.WatchChangesResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/changes:watch0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/fleet.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x15\n\x13ListSidecarsRequest\"R\n\x14ListSidecarsResponse\x12)\n\x08sidecars\x18\x01 \x03(\x0b\x32\x17.authz.admin.v1.Sidecar\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x85\x04\n\x07Sidecar\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x17\n\x0fprogram_version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x0f\x61pplied_version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03lag\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07trusted\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12*\n\x07silence\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63\x61\x63hed_keys\x18\n \x01(\x03\x12.\n\x0btrust_lease\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0coutage_grace\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10settings_version\x18\r \x01(\t\x12\x36\n\x12settings_load_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcharge_prefix\x18\x0f \x01(\t\x12\x16\n\x0eissued_charges\x18\x10 \x01(\x03\x42\x12\n\x10_applied_versionB\x06\n\x04_lag\"C\n\x13WatchChangesRequest\x12\x1a\n\rafter_version\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_after_version\"\x91\x01\n\x14WatchChangesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12*\n\x06status\x18\x03 \x01(\x0e\x32\x1a.authz.admin.v1.Key.Status\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xf0\x01\n\x05\x46leet\x12o\n\x0cListSidecars\x12#.authz.admin.v1.ListSidecarsRequest\x1a$.authz.admin.v1.ListSidecarsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sidecars\x12v\n\x0cWatchChanges\x12#.authz.admin.v1.WatchChangesRequest\x1a$.authz.admin.v1.WatchChangesResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/changes:watch0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,11 +44,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSIDECARSRESPONSE']._serialized_start=190
   _globals['_LISTSIDECARSRESPONSE']._serialized_end=272
   _globals['_SIDECAR']._serialized_start=275
-  _globals['_SIDECAR']._serialized_end=745
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=747
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=814
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=817
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=962
-  _globals['_FLEET']._serialized_start=965
-  _globals['_FLEET']._serialized_end=1205
+  _globals['_SIDECAR']._serialized_end=792
+  _globals['_WATCHCHANGESREQUEST']._serialized_start=794
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=861
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=864
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1009
+  _globals['_FLEET']._serialized_start=1012
+  _globals['_FLEET']._serialized_end=1252
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ class ListSidecarsResponse(_message.Message):
     def __init__(self, sidecars: _Optional[_Iterable[_Union[Sidecar, _Mapping]]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class Sidecar(_message.Message):
-    __slots__ = ("instance", "program_version", "address", "start_time", "applied_version", "lag", "trusted", "reason", "silence", "cached_keys", "trust_lease", "outage_grace", "settings_version", "settings_load_time")
+    __slots__ = ("instance", "program_version", "address", "start_time", "applied_version", "lag", "trusted", "reason", "silence", "cached_keys", "trust_lease", "outage_grace", "settings_version", "settings_load_time", "charge_prefix", "issued_charges")
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_VERSION_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,8 @@ class Sidecar(_message.Message):
     OUTAGE_GRACE_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_VERSION_FIELD_NUMBER: _ClassVar[int]
     SETTINGS_LOAD_TIME_FIELD_NUMBER: _ClassVar[int]
+    CHARGE_PREFIX_FIELD_NUMBER: _ClassVar[int]
+    ISSUED_CHARGES_FIELD_NUMBER: _ClassVar[int]
     instance: str
     program_version: str
     address: str
@@ -54,7 +56,9 @@ class Sidecar(_message.Message):
     outage_grace: _duration_pb2.Duration
     settings_version: str
     settings_load_time: _timestamp_pb2.Timestamp
-    def __init__(self, instance: _Optional[str] = ..., program_version: _Optional[str] = ..., address: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., applied_version: _Optional[int] = ..., lag: _Optional[int] = ..., trusted: _Optional[bool] = ..., reason: _Optional[str] = ..., silence: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cached_keys: _Optional[int] = ..., trust_lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outage_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., settings_version: _Optional[str] = ..., settings_load_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    charge_prefix: str
+    issued_charges: int
+    def __init__(self, instance: _Optional[str] = ..., program_version: _Optional[str] = ..., address: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., applied_version: _Optional[int] = ..., lag: _Optional[int] = ..., trusted: _Optional[bool] = ..., reason: _Optional[str] = ..., silence: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cached_keys: _Optional[int] = ..., trust_lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outage_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., settings_version: _Optional[str] = ..., settings_load_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., charge_prefix: _Optional[str] = ..., issued_charges: _Optional[int] = ...) -> None: ...
 
 class WatchChangesRequest(_message.Message):
     __slots__ = ("after_version",)

@@ -78,7 +78,7 @@ class UnreadableKey(_message.Message):
     def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class UpdateKeyRequest(_message.Message):
-    __slots__ = ("key", "update_mask", "add_scopes", "remove_scopes", "validate_only", "note", "wait_time")
+    __slots__ = ("key", "update_mask", "add_scopes", "remove_scopes", "validate_only", "note", "wait_time", "credits")
     KEY_FIELD_NUMBER: _ClassVar[int]
     UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
     ADD_SCOPES_FIELD_NUMBER: _ClassVar[int]
@@ -86,6 +86,7 @@ class UpdateKeyRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     WAIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    CREDITS_FIELD_NUMBER: _ClassVar[int]
     key: _key_pb2.Key
     update_mask: _field_mask_pb2.FieldMask
     add_scopes: _containers.RepeatedScalarFieldContainer[str]
@@ -93,7 +94,8 @@ class UpdateKeyRequest(_message.Message):
     validate_only: bool
     note: str
     wait_time: _duration_pb2.Duration
-    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., add_scopes: _Optional[_Iterable[str]] = ..., remove_scopes: _Optional[_Iterable[str]] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    credits: str
+    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., add_scopes: _Optional[_Iterable[str]] = ..., remove_scopes: _Optional[_Iterable[str]] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., credits: _Optional[str] = ...) -> None: ...
 
 class UpdateKeyResponse(_message.Message):
     __slots__ = ("key", "outcome")
@@ -315,18 +317,20 @@ class VerifyKeyResponse(_message.Message):
     def __init__(self, allowed: _Optional[bool] = ..., reason: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[VerifyKeyResponse.Check, _Mapping]]] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., fault: _Optional[str] = ..., limits: _Optional[_Union[_limits_pb2.KeyLimits, _Mapping]] = ...) -> None: ...
 
 class ChangeKeysRequest(_message.Message):
-    __slots__ = ("filter", "update", "rotate", "revoke", "disable", "enable", "delete", "max_keys", "validate_only", "note", "wait_time")
+    __slots__ = ("filter", "update", "rotate", "revoke", "disable", "enable", "delete", "max_keys", "validate_only", "note", "wait_time", "names")
     class Update(_message.Message):
-        __slots__ = ("key", "update_mask", "add_scopes", "remove_scopes")
+        __slots__ = ("key", "update_mask", "add_scopes", "remove_scopes", "credits")
         KEY_FIELD_NUMBER: _ClassVar[int]
         UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
         ADD_SCOPES_FIELD_NUMBER: _ClassVar[int]
         REMOVE_SCOPES_FIELD_NUMBER: _ClassVar[int]
+        CREDITS_FIELD_NUMBER: _ClassVar[int]
         key: _key_pb2.Key
         update_mask: _field_mask_pb2.FieldMask
         add_scopes: _containers.RepeatedScalarFieldContainer[str]
         remove_scopes: _containers.RepeatedScalarFieldContainer[str]
-        def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., add_scopes: _Optional[_Iterable[str]] = ..., remove_scopes: _Optional[_Iterable[str]] = ...) -> None: ...
+        credits: str
+        def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ..., add_scopes: _Optional[_Iterable[str]] = ..., remove_scopes: _Optional[_Iterable[str]] = ..., credits: _Optional[str] = ...) -> None: ...
     class Rotate(_message.Message):
         __slots__ = ("overlap",)
         OVERLAP_FIELD_NUMBER: _ClassVar[int]
@@ -359,6 +363,7 @@ class ChangeKeysRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     WAIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    NAMES_FIELD_NUMBER: _ClassVar[int]
     filter: str
     update: ChangeKeysRequest.Update
     rotate: ChangeKeysRequest.Rotate
@@ -370,23 +375,26 @@ class ChangeKeysRequest(_message.Message):
     validate_only: bool
     note: str
     wait_time: _duration_pb2.Duration
-    def __init__(self, filter: _Optional[str] = ..., update: _Optional[_Union[ChangeKeysRequest.Update, _Mapping]] = ..., rotate: _Optional[_Union[ChangeKeysRequest.Rotate, _Mapping]] = ..., revoke: _Optional[_Union[ChangeKeysRequest.Revoke, _Mapping]] = ..., disable: _Optional[_Union[ChangeKeysRequest.Disable, _Mapping]] = ..., enable: _Optional[_Union[ChangeKeysRequest.Enable, _Mapping]] = ..., delete: _Optional[_Union[ChangeKeysRequest.Delete, _Mapping]] = ..., max_keys: _Optional[int] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, filter: _Optional[str] = ..., update: _Optional[_Union[ChangeKeysRequest.Update, _Mapping]] = ..., rotate: _Optional[_Union[ChangeKeysRequest.Rotate, _Mapping]] = ..., revoke: _Optional[_Union[ChangeKeysRequest.Revoke, _Mapping]] = ..., disable: _Optional[_Union[ChangeKeysRequest.Disable, _Mapping]] = ..., enable: _Optional[_Union[ChangeKeysRequest.Enable, _Mapping]] = ..., delete: _Optional[_Union[ChangeKeysRequest.Delete, _Mapping]] = ..., max_keys: _Optional[int] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ChangeKeysResponse(_message.Message):
-    __slots__ = ("name", "key", "outcome", "api_key", "error", "confirmation")
+    __slots__ = ("name", "key", "outcome", "api_key", "error", "confirmation", "reason")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     CONFIRMATION_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
     name: str
     key: _key_pb2.Key
     outcome: _key_pb2.ChangeOutcome
     api_key: str
     error: str
     confirmation: _key_pb2.Confirmation
-    def __init__(self, name: _Optional[str] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ..., api_key: _Optional[str] = ..., error: _Optional[str] = ..., confirmation: _Optional[_Union[_key_pb2.Confirmation, _Mapping]] = ...) -> None: ...
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ..., api_key: _Optional[str] = ..., error: _Optional[str] = ..., confirmation: _Optional[_Union[_key_pb2.Confirmation, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ExportKeysRequest(_message.Message):
     __slots__ = ("filter",)

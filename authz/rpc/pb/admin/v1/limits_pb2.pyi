@@ -14,18 +14,37 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class KeyLimits(_message.Message):
-    __slots__ = ("name", "read_time", "allowed", "limits", "on_outage")
+    __slots__ = ("name", "read_time", "allowed", "limits", "on_outage", "lease_requests", "lease_time", "leases")
+    class Lease(_message.Message):
+        __slots__ = ("instance", "owner", "requests", "cost", "expire_time")
+        INSTANCE_FIELD_NUMBER: _ClassVar[int]
+        OWNER_FIELD_NUMBER: _ClassVar[int]
+        REQUESTS_FIELD_NUMBER: _ClassVar[int]
+        COST_FIELD_NUMBER: _ClassVar[int]
+        EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+        instance: str
+        owner: str
+        requests: int
+        cost: int
+        expire_time: _timestamp_pb2.Timestamp
+        def __init__(self, instance: _Optional[str] = ..., owner: _Optional[str] = ..., requests: _Optional[int] = ..., cost: _Optional[int] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     NAME_FIELD_NUMBER: _ClassVar[int]
     READ_TIME_FIELD_NUMBER: _ClassVar[int]
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     ON_OUTAGE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    LEASE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LEASES_FIELD_NUMBER: _ClassVar[int]
     name: str
     read_time: _timestamp_pb2.Timestamp
     allowed: bool
     limits: _containers.RepeatedCompositeFieldContainer[LimitUse]
     on_outage: _key_pb2.Key.OnOutage
-    def __init__(self, name: _Optional[str] = ..., read_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., allowed: _Optional[bool] = ..., limits: _Optional[_Iterable[_Union[LimitUse, _Mapping]]] = ..., on_outage: _Optional[_Union[_key_pb2.Key.OnOutage, str]] = ...) -> None: ...
+    lease_requests: int
+    lease_time: _duration_pb2.Duration
+    leases: _containers.RepeatedCompositeFieldContainer[KeyLimits.Lease]
+    def __init__(self, name: _Optional[str] = ..., read_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., allowed: _Optional[bool] = ..., limits: _Optional[_Iterable[_Union[LimitUse, _Mapping]]] = ..., on_outage: _Optional[_Union[_key_pb2.Key.OnOutage, str]] = ..., lease_requests: _Optional[int] = ..., lease_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., leases: _Optional[_Iterable[_Union[KeyLimits.Lease, _Mapping]]] = ...) -> None: ...
 
 class LimitUse(_message.Message):
     __slots__ = ("limit", "owner", "used", "remaining", "leased", "reset_time")

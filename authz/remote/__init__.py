@@ -1,0 +1,1 @@
+"""The flows of commands, over the admin API instead of the store."""

@@ -1,0 +1,60 @@
+"""Calls of the admin API, with the faults of flows."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from authz.client import AdminError, AsyncAdminClient, admin_pb2
+from authz.remote.failures import fault_of
+
+
+class Calls:
+    """A client whose methods raise faults. address: for messages."""
+
+    def __init__(self, client: AsyncAdminClient, address: str) -> None:
+        self.client = client
+        self._address = address
+
+    async def begin(self) -> None:
+        """Ask the server who we are, so that a change is sent only where it can arrive.
+
+        Raises Unavailable if the server does not answer or refuses the credential.
+        """
+        await self.read(self.client.admin.WhoAmI, admin_pb2.WhoAmIRequest())
+
+    async def read(self, method: Callable[..., Any], request: Any) -> Any:
+        """Return the response of a method that changes nothing. Raises Fault."""
+        try:
+            return await method(request)
+        except AdminError as error:
+            raise fault_of(error, self._address) from None
+
+    async def change(
+        self, method: Callable[..., Any], request: Any, wait_seconds: float = 0
+    ) -> Any:
+        """Return the response of a method that makes a change. Raises Fault.
+
+        wait_seconds: how long the server may wait for the sidecars. Raises OutcomeUnknown if the
+        server does not answer.
+        """
+        try:
+            return await method(request, timeout=30 + wait_seconds)
+        except AdminError as error:
+            raise fault_of(error, self._address, may_be_made=True) from None
+
+    async def stream(
+        self, method: Callable[..., Any], request: Any, *, makes_changes: bool = False
+    ) -> AsyncIterator[Any]:
+        """Yield the responses of a stream. Raises Fault."""
+        try:
+            async for response in method(request):
+                yield response
+        except AdminError as error:
+            raise fault_of(error, self._address, may_be_made=makes_changes) from None
+
+    async def pages(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
+        """Yield every page of a list. Raises Fault."""
+        try:
+            async for response in self.client.pages(method, request):
+                yield response
+        except AdminError as error:
+            raise fault_of(error, self._address) from None

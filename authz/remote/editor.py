@@ -1,0 +1,117 @@
+"""RemoteEditor: makes and changes one key over the admin API."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from authz.core.changes import Refused
+from authz.core.edits import Delete, Edit, ResetLimits, Update
+from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
+from authz.core.new_keys import KeySpec
+from authz.core.records import KeyRecord, Status
+from authz.core.sidecars import Confirmation
+from authz.flows.bulk_change import By
+from authz.flows.command_ports import Effect
+from authz.flows.lifecycle import Changed, Result
+from authz.remote.calls import Calls
+from authz.remote.failures import StateForbids
+from authz.remote.records import confirmation_of, record_of, result_of
+from authz.remote.requests import key_of, one_change
+from authz.rpc.admin.values import duration, name_of
+from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
+
+LEAST_WAIT: float = 0.001  # seconds; 0 means not to wait
+
+
+class RemoteEditor:
+    """KeyEditor over the admin API. The server knows the author by the credential."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def issue(self, spec: KeySpec, by: By) -> Changed:
+        """Issue a key, and return its record and its text."""
+        request = keys_pb2.CreateKeyRequest(key=key_of(spec), note=by.note)
+        try:
+            response = await self._calls.change(self._calls.client.keys.CreateKey, request)
+        except BadInput as cause:  # of a new key, the lifetime is wrong rather than its end
+            field = "expires-in" if cause.field == "expires-at" else cause.field
+            raise BadInput(field, cause.problem) from None
+        replicas = response.outcome.replicas if response.outcome.HasField("replicas") else None
+        return Changed(record_of(response.key), response.api_key, replicas)
+
+    async def change(
+        self, kid: str, edit: Edit, by: By, wait_seconds: float | None = None
+    ) -> Effect:
+        """Make a change. The server waits at most `wait_seconds` for the sidecars."""
+        before = None
+        if isinstance(edit, Delete) or (isinstance(edit, Update) and edit.is_relative):
+            before = await self.show(kid)
+        return await self.change_from(before, kid, edit, by, wait_seconds)
+
+    async def show(self, kid: str) -> KeyRecord:
+        """Return the record. Raises NotFound if no key has the kid, Unavailable."""
+        get = self._calls.client.keys.GetKey
+        response = await self._calls.read(get, keys_pb2.GetKeyRequest(name=name_of(kid)))
+        return record_of(response.key)
+
+    async def change_from(
+        self,
+        before: KeyRecord | None,
+        kid: str,
+        edit: Edit,
+        by: By,
+        wait_seconds: float | None = None,
+    ) -> Effect:
+        """Make a change of this record; None: of any.
+
+        A change that must not be made twice is made on this version alone: gRPC may send a request
+        again.
+        """
+        is_once = isinstance(edit, Update) and edit.is_relative
+        etag = str(before.version) if before and is_once else ""
+        request = one_change(kid, edit, etag)
+        request.note = by.note
+        if wait_seconds is not None:
+            wait = max(wait_seconds, LEAST_WAIT)
+            request.wait_time.CopyFrom(duration(round(wait * 1000)))
+        try:
+            method = self._method(request)
+            response = await self._calls.change(method, request, wait_seconds or 0)
+        except StateForbids as cause:
+            return Effect(Refused(str(cause)))
+        except Conflict:
+            if is_once:
+                why = f"{kid} was changed by others, or the reply to this change was lost"
+                raise OutcomeUnknown(why) from None
+            raise Unavailable(f"{kid} is being changed by others without a pause") from None
+        return _effect(response, edit, before, is_waited=wait_seconds is not None)
+
+    def _method(self, request: Any) -> Callable[..., Any]:
+        name = type(request).__name__.removesuffix("Request")
+        client = self._calls.client
+        service = client.limits if name == "ResetKeyLimits" else client.keys
+        method: Callable[..., Any] = getattr(service, name)
+        return method
+
+
+def _effect(response: Any, edit: Edit, before: KeyRecord | None, *, is_waited: bool) -> Effect:
+    result: Result
+    if isinstance(edit, Delete) and before is not None:
+        result = Changed(replace(before, status=Status.REVOKED, version=response.version))
+        given = response.confirmation if response.HasField("confirmation") else None
+    else:
+        key_text = "" if isinstance(edit, ResetLimits) else getattr(response, "api_key", "")
+        result = result_of(response.key, response.outcome, key_text)
+        has_answer = response.outcome.HasField("confirmation")
+        given = response.outcome.confirmation if has_answer else None
+    if not is_waited:
+        return Effect(result)
+    return Effect(result, *waited(given))
+
+
+def waited(given: key_pb2.Confirmation | None) -> tuple[Confirmation | None, str]:
+    """Return the answer of the sidecars; else None, and why there is none."""
+    if given is None:
+        return None, "the admin API did not say whether the sidecars confirmed"
+    return (None, given.error) if given.error else (confirmation_of(given), "")

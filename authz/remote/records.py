@@ -1,0 +1,179 @@
+"""Messages of the admin API as the values that flows over the store return."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from authz.core import fields
+from authz.core.audit import Action, AuditEntry, AuditEvent
+from authz.core.changes import Unchanged
+from authz.core.errors import Unreadable
+from authz.core.limits.limit import OnOutage, parse_limit
+from authz.core.records import KeyRecord, RevocationReason, Secret, Status
+from authz.core.sidecars import Confirmation, Outstanding
+from authz.core.usage.commit import Sight
+from authz.flows.lifecycle import Changed
+from authz.rpc.admin.values import KEYS, duration_ms, time_ms, word_of
+from authz.rpc.pb.admin.v1 import audit_entry_pb2, key_pb2, usage_pb2
+
+Key = key_pb2.Key
+
+ELSEWHERE: Final = b"the store has it"
+"""In place of a digest, which the API never sends: the secret is known, its digest is not."""
+
+_STATUS: Final = {number: name for name, number in Key.Status.items()}
+_ON_OUTAGE: Final = {number: name for name, number in Key.OnOutage.items()}
+_REASON: Final = {number: name for name, number in Key.RevocationReason.items()}
+_ACTION: Final = {number: name for name, number in audit_entry_pb2.AuditEntry.Action.items()}
+_TIMES: Final = frozenset({"expires_at", "not_before", "retires_at"})
+# The order of the members of a detail. A message has none.
+_ORDER: Final = {
+    name: place
+    for place, name in enumerate(
+        (
+            *("secret", "retires_at", "reason", "client_id", "project_id", "tenant_id", "plan"),
+            *("limits", "on_outage", "name", "scopes", "not_before", "expires_at", "status"),
+            *("allowed_cidrs", "allowed_hosts", "allowed_origins", "metadata", "outage_grace"),
+        )
+    )
+}
+
+
+def kid_of(name: str) -> str:
+    """Return the kid of the name of a key, or of a part of it."""
+    return name.removeprefix(KEYS).partition("/")[0]
+
+
+def ms_of(given: Timestamp) -> int:
+    """Return milliseconds since the epoch."""
+    return time_ms("time", given)
+
+
+def optional_ms(message: Any, name: str) -> int | None:
+    """Return the time in a field in milliseconds since the epoch; None if it is unset."""
+    return ms_of(getattr(message, name)) if message.HasField(name) else None
+
+
+def record_of(key: Key) -> KeyRecord:
+    """Return the record of a key. Its secrets have ELSEWHERE as digests."""
+    return KeyRecord(
+        kid=kid_of(key.name),
+        version=key.version,
+        status=word_of(Status, key.status, "STATUS", _STATUS) or Status.REVOKED,
+        env=Key.Environment.Name(key.env).removeprefix("ENVIRONMENT_").lower(),
+        client_id=key.client_id,
+        created_at=ms_of(key.create_time),
+        secrets=tuple(map(_secret, key.secrets)),
+        name=key.display_name,
+        project_id=key.project_id,
+        tenant_id=key.tenant_id,
+        plan=key.plan,
+        limits=tuple(parse_limit("limits", limit.spec) for limit in key.limits),
+        on_outage=word_of(OnOutage, key.on_outage, "ON_OUTAGE", _ON_OUTAGE),
+        scopes=frozenset(key.scopes),
+        not_before=optional_ms(key, "not_before_time"),
+        expires_at=optional_ms(key, "expire_time"),
+        allowed_cidrs=fields.networks("allowed_cidrs", key.allowed_cidrs),
+        allowed_hosts=tuple(key.allowed_hosts),
+        allowed_origins=tuple(key.allowed_origins),
+        metadata=dict(sorted(key.metadata.items())),
+        revoked_at=optional_ms(key, "revoke_time"),
+        revocation_reason=_reason(key),
+        outage_grace=_optional_duration(key, "outage_grace"),
+    )
+
+
+def result_of(
+    key: Key, outcome: key_pb2.ChangeOutcome, key_text: str | None = None
+) -> Changed | Unchanged:
+    """Return the result of a change."""
+    record = record_of(key)
+    if not outcome.changed:
+        return Unchanged(record, outcome.detail)
+    replicas = outcome.replicas if outcome.HasField("replicas") else None
+    return Changed(record, key_text or None, replicas)
+
+
+def confirmation_of(message: key_pb2.Confirmation) -> Confirmation:
+    """Return the answer of the sidecars."""
+    return Confirmation(
+        message.confirmed,
+        tuple(
+            Outstanding(each.instance, ms_of(each.may_act_until_time), each.over)
+            for each in message.outstanding
+        ),
+        duration_ms("elapsed", message.elapsed),
+    )
+
+
+def entry_of(message: audit_entry_pb2.AuditEntry) -> AuditEntry:
+    """Return an entry of the audit trail. Raises Unreadable for an action that is not known."""
+    action = word_of(Action, message.action, "ACTION", _ACTION)
+    if action is None:
+        raise Unreadable(f"entry {message.version}: a newer version of the program wrote it")
+    detail = MessageToDict(message.detail)
+    event = AuditEvent(
+        action,
+        message.actor,
+        message.note,
+        ms_of(message.change_time),
+        {name: _detail(name, detail[name]) for name in sorted(detail, key=_place)},
+        message.source,
+        message.request_id,
+    )
+    return AuditEntry(message.version, message.base_version, event)
+
+
+def sight_of(message: usage_pb2.KeyUse) -> Sight:
+    """Return one use of a key."""
+    return Sight(ms_of(message.use_time) // 1000, message.network, message.user_agent)
+
+
+def _place(name: str) -> tuple[int, str]:
+    return _ORDER.get(name, len(_ORDER)), name
+
+
+def _detail(name: str, value: Any) -> Any:
+    """Return a value as the store has it: numbers are whole, and times are in ms."""
+    if isinstance(value, Mapping):
+        return {part: _detail(_inner(name, part), value[part]) for part in sorted(value, key=_old)}
+    if isinstance(value, list):
+        return [_detail(name, part) for part in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if name in _TIMES and isinstance(value, str):
+        return round(datetime.fromisoformat(value).timestamp() * 1000)
+    return value
+
+
+def _inner(name: str, part: str) -> str:
+    return name if part in {"old", "new"} else part
+
+
+def _old(part: str) -> tuple[bool, str]:
+    return part != "old", part  # `old` stands before `new`
+
+
+def _secret(message: key_pb2.KeySecret) -> Secret:
+    return Secret(
+        message.secret_id,
+        ELSEWHERE,
+        message.pepper,
+        ms_of(message.create_time),
+        optional_ms(message, "retire_time"),
+    )
+
+
+def _reason(key: Key) -> RevocationReason | None:
+    found = word_of(RevocationReason, key.revocation_reason, "REVOCATION_REASON", _REASON)
+    is_revoked = key.status == Key.STATUS_REVOKED
+    return found or (RevocationReason.UNSPECIFIED if is_revoked else None)
+
+
+def _optional_duration(key: Key, name: str) -> int | None:
+    given: Duration = getattr(key, name)
+    return duration_ms(name, given) if key.HasField(name) else None

@@ -1,0 +1,72 @@
+"""Composition root of commands over the admin API."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from authz.flows.command_ports import KeyEditor
+from authz.flows.key_history import KeyHistory
+from authz.process.clock import SystemClock
+from authz.remote.target import AdminTarget
+from authz.wiring.session import BulkSession
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before its import: stderr is for our lines
+
+from authz.client import AsyncAdminClient
+from authz.client.client import Tls
+from authz.remote.calls import Calls
+from authz.remote.editor import RemoteEditor
+from authz.remote.limits import RemoteCredits, RemoteLimits
+from authz.remote.many_keys import RemoteManyKeys
+from authz.remote.reading import RemoteKeys, RemoteTrail, RemoteUse
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSession:
+    """A BulkSession over the admin API."""
+
+    finder: RemoteKeys
+    many: RemoteManyKeys
+    keys: RemoteKeys
+    history: KeyHistory
+    usage: RemoteUse
+    credits: RemoteCredits
+    limits: RemoteLimits
+
+
+@asynccontextmanager
+async def calls(target: AdminTarget) -> AsyncIterator[Calls]:
+    """Yield the calls of an admin API that answers, and close the connection at the end.
+
+    Raises Unavailable if it does not answer or refuses the credential.
+    """
+    pem, address = target.tls, str(target.address)
+    tls = Tls(pem.root, pem.chain, pem.key) if pem else None
+    async with AsyncAdminClient(address, credential=target.credential, tls=tls) as client:
+        found = Calls(client, address)
+        await found.begin()
+        yield found
+
+
+@asynccontextmanager
+async def editor(target: AdminTarget) -> AsyncIterator[KeyEditor]:
+    """Yield the editor of commands that make or change one key. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteEditor(found)
+
+
+@asynccontextmanager
+async def bulk_session(target: AdminTarget) -> AsyncIterator[BulkSession]:
+    """Yield a BulkSession. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        keys, clock = RemoteKeys(found, SystemClock()), SystemClock()
+        yield RemoteSession(
+            finder=keys,
+            many=RemoteManyKeys(found, RemoteEditor(found), keys, clock),
+            keys=keys,
+            history=KeyHistory(RemoteTrail(found)),
+            usage=RemoteUse(found, keys),
+            credits=RemoteCredits(found),
+            limits=RemoteLimits(found),
+        )

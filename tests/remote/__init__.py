@@ -1,0 +1,1 @@
+"""Tests of commands over the admin API."""

@@ -1,0 +1,163 @@
+"""Commands over the admin API print what they print over the store, and exit with the same code."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.remote.test_transcripts import OverApi
+from tests.support.cli.terminal import Outcome, run
+from tests.support.real import Valkey
+
+# Each line is a command. {1} is the first kid that was printed, {2} the second.
+SCRIPTS = {
+    "lists": """
+        keys issue --client a --name shop-1 --metadata team=core --metadata area=eu
+        keys issue --client a --name shop-2 --project web --expires-in 1h --scope m:r --scope a:*
+        keys issue --client b --tenant north --plan standard --env test --expires-in never
+        keys issue --client b --credits 50 --outage-grace 5s --not-before 2d --expires-in 9d
+        keys disable {2} --note unpaid
+        keys list
+        keys list --json --all
+        keys list --client a --limit 1 --columns kid,name,metadata,scopes,created
+        keys list --status active --status disabled --json
+        keys list --project '' --json
+        keys list --name 'shop-*' --sort -created --columns kid,status,version
+        keys list --sort expires --limit 2
+        keys list --metadata team=core --env live
+        keys list --expires-before 2h --created-before 0
+        keys list --columns kid,credits,credits-left,last-used,requests-30d --json
+        keys list --plan standard --tenant north
+        keys list --unused-for 1d
+        keys list --client nobody
+        keys list --limit 0
+        keys show {1} --json
+        keys show {4}
+        keys show {3} --json
+    """,
+    "changes": """
+        keys issue --client a --limit 5/s --credits 100
+        keys update {1} --credits +50 --note 'invoice 1'
+        keys update {1} --limit 7/s,burst=3 --json
+        keys update {1} --credits 20
+        keys update {1} --credits none --json
+        keys update {1} --credits +5
+        keys update {1} --add-scope a:b --add-scope c:d --remove-scope e:f
+        keys update {1} --remove-scope a:b --metadata a=1 --metadata b=2 --host api.example.com
+        keys update {1} --expires-at never --outage-grace 30s --origin https://a.example.com
+        keys update {1} --clear metadata --clear outage-grace --expires-in 2d --on-outage deny
+        keys update {1} --expires-at 2001-01-01T00:00:00Z
+        keys update {1} --plan nonsense
+        keys update {1} --not-before 3d
+        keys update {1} --client other --tenant north --name 'a "quoted" name'
+        keys history {1}
+        keys history {1} --json
+        keys rotate {1} --grace 1h --json
+        keys retire {1} --secret 9
+        keys retire {1} --secret old
+        keys retire {1} --secret new
+        keys reset-limits {1} --json
+        keys limits {1} --json
+        keys revoke {1} --reason leaked --wait --timeout 1s --json
+        keys update {1} --name x
+        keys retire {1} --secret old
+        keys delete {1} --wait --timeout 0
+        keys show {1}
+        keys delete {1}
+        keys delete 7Hk2mQ9xT4bVzR1c --force --json
+    """,
+    "many": """
+        keys issue --client a
+        keys issue --client a --project web
+        keys issue --client b
+        keys issue --client b --credits 5
+        keys update --client a --plan standard --dry-run
+        keys update --client a --plan standard --yes
+        keys update --where plan=standard --add-scope x:y --yes --json
+        keys update --where client=a --expires-in 3d --dry-run --json
+        keys update --where client=b --credits +5 --yes
+        keys update --where client=b --credits +5 --yes --json
+        keys update --where client=b --limit 3/s --yes --wait
+        keys disable --client b --yes --wait --timeout 1s
+        keys disable --client b --yes --json
+        keys enable --where client=b --yes
+        keys enable --client b --status disabled --dry-run
+        keys enable --client b --status disabled --yes --json --note 'paid'
+        keys rotate --client a --yes
+        keys rotate --client a --dry-run
+        keys rotate --client a --secrets-to ./secrets --yes --json
+        keys rotate --client a --secrets-to ./secrets --yes
+        keys delete --client a --yes
+        keys revoke --client a --project '' --yes --json
+        keys revoke --client a --yes --wait --json
+        keys delete --client a --dry-run
+        keys delete --client a --yes
+        keys purge --revoked-for 0 --yes
+        keys delete --client b --force --yes --json
+        keys list --all
+    """,
+}
+KID = re.compile(r"\b[0-9A-Za-z]{16}\b")
+SAME = (
+    (re.compile(r"\b[a-z]+_(live|test)_[0-9A-Za-z]{16}_[0-9A-Za-z]{61}\b"), "KEY"),
+    (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "TIME"),
+    (re.compile(r"tests|cert:\S+/sa/cli"), "ACTOR"),
+    (re.compile(r"in \d+ ms|\"elapsed_ms\": \d+"), "ELAPSED"),
+    (re.compile(r"--cursor [\w-]+"), "CURSOR"),
+    # The server does not say how many keys it looked at for others.
+    (re.compile(r"\"cost\": \{[^}]*\}"), "COST"),
+)
+
+
+class Session:
+    """Runs the commands of a script, and tells what they printed in a form without ids."""
+
+    def __init__(self, act: Callable[..., Outcome]) -> None:
+        self._act = act
+        self.kids: list[str] = []
+
+    def told(self, script: str) -> Iterator[str]:
+        """Run each command, and yield its output and its exit code."""
+        for line in filter(None, map(str.strip, script.splitlines())):
+            command = re.sub(r"\{(\d)\}", lambda match: self.kids[int(match[1]) - 1], line)
+            done = self._act("--config", "authz.yaml", *shlex.split(command))
+            text = f"{done.out}--- {done.err}--- {done.code}"
+            for pattern, word in SAME:
+                if word == "KEY":
+                    self._notice(text)
+                text = pattern.sub(word, text)
+            yield f"{line}\n{KID.sub(self._number, text)}"
+
+    def _notice(self, text: str) -> None:
+        for found in re.findall(r"issued ([0-9A-Za-z]{16}),", text):
+            self.kids.append(found)
+
+    def _number(self, match: re.Match[str]) -> str:
+        return f"K{self.kids.index(match[0]) + 1}" if match[0] in self.kids else match[0]
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_the_answers_are_the_same(
+    script: str, empty_store: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store and the API give the same lines, one command after the other."""
+    (empty_store / "authz.yaml").write_text("plans: {standard: [10/s, 50/once], pro: []}\n")
+    assert run("init").code == 0
+    by_store = list(Session(run).told(script))
+    secrets = empty_store / "secrets"
+    for file in secrets.glob("*") if secrets.exists() else ():
+        file.unlink()
+    valkey.reset()
+    assert run("init", "--new-store", "--yes").code == 0
+    with ExitStack() as stack:
+        api = OverApi(empty_store, stack)
+        for name, value in api.environment.items():
+            monkeypatch.setenv(name, value)
+        over_api = list(Session(api.run).told(script))
+    for told, expected in zip(over_api, by_store, strict=True):
+        assert told == expected
+    if "--secrets-to" in script:
+        assert {file.suffix for file in secrets.iterdir()} == {".key"}
