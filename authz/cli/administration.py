@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor
     from authz.wiring.key_files import FileSession
     from authz.wiring.session import BulkSession
-    from authz.wiring.usage import UsageSession
+    from authz.wiring.usage import BillingSession, UsageSession
     from authz.wiring.verification import AdminSession
 
 _T = TypeVar("_T")
@@ -106,6 +106,16 @@ def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitabl
     from authz.wiring import usage  # noqa: PLC0415
 
     return _run(invocation, usage.usage_session, work)
+
+
+def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitable[_T]]) -> _T:
+    """Run `work` with a BillingSession on a new event loop, and return its result.
+
+    Raises Unavailable if the store is unreachable or not ours, and the errors of `work`.
+    """
+    from authz.wiring import usage  # noqa: PLC0415
+
+    return _within(usage.billing_session(settings), work)
 
 
 def with_editor(invocation: Invocation, work: Callable[["KeyEditor"], Awaitable[_T]]) -> _T:
