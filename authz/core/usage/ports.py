@@ -3,15 +3,18 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
+from __future__ import annotations  # the types are for readers and checkers alone
+
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from authz.core.usage.commit import Commit, Sight
-from authz.core.usage.completeness import ProcessSeen
-from authz.core.usage.counts import Counts, Level
-from authz.core.usage.entry import Cause
-from authz.core.usage.events import MeterEvent
+if TYPE_CHECKING:
+    from authz.core.usage.commit import Commit, Sight
+    from authz.core.usage.completeness import ProcessSeen
+    from authz.core.usage.counts import Counts, Level
+    from authz.core.usage.entry import Cause
+    from authz.core.usage.events import MeterEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,12 @@ class TooOld:
     """Nothing was added, because a batch waited so long that its digest may be forgotten."""
 
 
-CommitReply = Counted | Known | TooOld
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Nothing was added, because `until_ms` of the commit is over."""
+
+
+CommitReply = Counted | Known | TooOld | Closed
 
 
 class MeterProbe(Protocol):
@@ -71,8 +79,9 @@ class UsageStore(Protocol):
 
         MUST add everything if no digest is known, and nothing if one is. MUST know a digest for two
         hours. MUST return TooOld if `arrived_ms`, the store's time at which the oldest batch came,
-        is more than an hour ago. Raises Unavailable if nothing was added, or if that is unknown. A
-        repetition with the same digests is safe. May drop networks that are stored from `commit`.
+        is more than an hour ago, and Closed if `commit.until_ms` is over. Raises Unavailable if
+        nothing was added, or if that is unknown. A repetition with the same digests is safe. May
+        drop networks that are stored from `commit`.
         """
         ...
 
