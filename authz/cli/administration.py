@@ -14,10 +14,10 @@ from authz.settings.model import Settings, included, load
 
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor
-    from authz.wiring.administration import AdminSession
     from authz.wiring.key_files import FileSession
-    from authz.wiring.many_keys import BulkSession
+    from authz.wiring.session import BulkSession
     from authz.wiring.usage import BillingSession, UsageSession
+    from authz.wiring.verification import AdminSession
 
 _T = TypeVar("_T")
 _Session = TypeVar("_Session")
@@ -66,9 +66,9 @@ def with_session(invocation: Invocation, work: Callable[["AdminSession"], Awaita
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
-    from authz.wiring import administration  # noqa: PLC0415
+    from authz.wiring import verification  # noqa: PLC0415
 
-    return _run(invocation, administration.admin_session, work)
+    return _run(invocation, verification.admin_session, work)
 
 
 def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[_T]]) -> _T:

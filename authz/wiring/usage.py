@@ -17,8 +17,8 @@ from authz.storage.trail import StoredRows
 from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
-from authz.storage.usage.stored_usage import StoredUsage
 from authz.wiring.administration import endpoint, keyring, our_store
+from authz.wiring.usage_readers import usage_reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,6 @@ class BillingSession:
         return {entry.kid: entry.record for entry in entries if entry.record is not None}
 
 
-def usage_reading(stored: StoredUsage, index: StoredUsageIndex) -> UsageReading:
-    """Return the reading of usage."""
-    return UsageReading(stored, stored, index, index, SystemClock())
-
-
 @asynccontextmanager
 async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
     """Yield a UsageSession, and close its client at the end.
@@ -60,7 +55,7 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
     ring = keyring(settings)
     async with our_store(settings, ring) as (client, keys):
         selection = Selection(StoredIndex(client), SystemClock())
-        reading = usage_reading(StoredUsage(client), StoredUsageIndex(client))
+        reading = usage_reading(client)
         rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
         erasure = UsageErasure(StoredEraser(client), rows, SystemClock())
         yield UsageSession(reading, erasure, selection, keys)
