@@ -4,12 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from authz.flows.command_ports import CallerEraser, UsageReports
 from authz.flows.selection import Selection
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
+from authz.flows.usage.reports import StoreUsage
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
 from authz.storage.usage.erasing import StoredEraser
@@ -22,10 +23,8 @@ from authz.wiring.administration import endpoint, keyring, our_store
 class UsageSession:
     """The objects of commands about usage."""
 
-    reading: UsageReading
-    erasure: UsageErasure
-    selection: Selection
-    keys: StoredKeys
+    reports: UsageReports
+    eraser: CallerEraser
 
 
 def usage_reading(stored: StoredUsage, index: StoredUsageIndex) -> UsageReading:
@@ -39,10 +38,17 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
 
     Raises the errors of `administration`.
     """
-    ring = keyring(settings)
-    async with our_store(settings, ring) as (client, keys):
+    async with our_store(settings, keyring(settings)) as (client, keys):
         selection = Selection(StoredIndex(client), SystemClock())
         reading = usage_reading(StoredUsage(client), StoredUsageIndex(client))
         rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
         erasure = UsageErasure(StoredEraser(client), rows, SystemClock())
-        yield UsageSession(reading, erasure, selection, keys)
+        usage = StoreUsage(reading, erasure, selection, keys)
+        yield UsageSession(usage, usage)
+
+
+@asynccontextmanager
+async def reading_session(settings: Settings) -> AsyncIterator[UsageReading]:
+    """Yield the reading of usage alone. Raises the errors of `administration`."""
+    async with our_store(settings, keyring(settings)) as (client, _):
+        yield usage_reading(StoredUsage(client), StoredUsageIndex(client))
