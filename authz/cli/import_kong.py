@@ -20,6 +20,8 @@ OTHERS: Final = (
     *("basicauth_credentials", "hmacauth_credentials", "jwt_secrets", "oauth2_credentials"),
     "mtls_auth_credentials",
 )
+NAMES: Final = ("id", "custom_id", "username")  # of a consumer; a later one is the better one
+MEMBERS: Final = ("acls", "plugins")
 _UNITS: Final = {
     "second": "s",
     "minute": "min",
@@ -46,43 +48,49 @@ def credentials(text: str, notes: Counter[str]) -> list[Credential]:
     loose = _pairs(node, document, CREDENTIALS)
     if not consumers and not loose:
         raise BadInput("stdin", "has no consumers; is it a declarative configuration of Kong?")
-    owners = {_name(owner): owner for _, owner in consumers}
-    groups = _list(document, "acls")
-    shared = {name: _of_consumer(owner, groups, notes) for name, owner in owners.items()}
+    owners: dict[Any, dict[str, Any]] = {}
+    for key in NAMES:
+        owners |= {str(owner[key]): owner for _, owner in consumers if owner.get(key)}
+    for part in MEMBERS:  # that stand outside of their consumer
+        for member in _list(document, part):
+            if owner := owners.get(_consumer(member), {}):
+                owner[part] = [*_list(owner, part), member]
+    shared = {_name(owner): _of_consumer(owner, notes) for _, owner in consumers}
     found = []
     for at, owner in consumers:
         for place, credential in _pairs(at, owner, CREDENTIALS):
             entry = _fields(credential, owner) | shared[_name(owner)]
             found.append((place.start_mark.line + 1, entry))
     for place, credential in loose:
-        name = _named(credential)
+        name = _consumer(credential)
         owner = owners.get(name, {"username": name})
-        entry = _fields(credential, owner) | shared.get(name, {})
+        entry = _fields(credential, owner) | shared.get(_name(owner), {})
         found.append((place.start_mark.line + 1, entry))
     return found
 
 
-def _of_consumer(owner: dict[str, Any], groups: list[Any], notes: Counter[str]) -> dict[str, Any]:
+def _of_consumer(owner: dict[str, Any], notes: Counter[str]) -> dict[str, Any]:
     """Return `scope` and `limit`, which all credentials of a consumer share.
 
-    groups: the ACL entries outside of consumers. notes: counts the parts that are left out.
+    notes: counts the parts that are left out.
     """
     for other in OTHERS:
         if count := len(_list(owner, other)):
             notes[f"{other} of Kong, which are no API keys"] += count
-    every = [*_list(owner, "acls"), *(g for g in groups if _named(g) == _name(owner))]
-    members = [member for member in every if isinstance(member, dict)]
+    members = [member for member in _list(owner, "acls") if isinstance(member, dict)]
     scopes = [str(member["group"]) for member in members if member.get("group")]
     return {"scope": list(dict.fromkeys(scopes)), "limit": list(_limits(owner, notes))}
 
 
-def _named(item: Any) -> str | None:
-    """Return the name of the consumer in `item["consumer"]`, which is a text or an object.
+def _consumer(item: Any) -> str | None:
+    """Return the name or the id in `item["consumer"]`, which is a text or an object; None without.
 
-    None if there is none.
+    `kong config db_export` writes the id of the consumer, deck its username.
     """
     named = item.get("consumer") if isinstance(item, dict) else None
-    return _name(named if isinstance(named, dict) else {"username": named})
+    if isinstance(named, dict):
+        named = next(filter(None, map(named.get, reversed(NAMES))), None)
+    return str(named) if named else None
 
 
 def _load(text: str) -> tuple[Any, Any]:

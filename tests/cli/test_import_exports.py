@@ -93,6 +93,36 @@ keyauth_credentials:
     assert (key["client_id"], key["scopes"]) == ("acme", ["writers"])
 
 
+def test_kong_names_a_consumer_by_its_id(importing, valkey: Valkey) -> None:
+    """In an export of Kong's database, all parts stand beside their consumer and name its id."""
+    text = f"""\
+consumers:
+- id: 1b2d7f3e-2f0c-4d8e-9a52-0a7d2ac0b6f1
+  username: acme
+- id: 77c1a7de-6c3f-4a0e-8a44-5f1d1f0f9a10
+  custom_id: "18"
+acls:
+- consumer: 1b2d7f3e-2f0c-4d8e-9a52-0a7d2ac0b6f1
+  group: writers
+plugins:
+- name: rate-limiting
+  consumer: {{id: 1b2d7f3e-2f0c-4d8e-9a52-0a7d2ac0b6f1}}
+  config: {{minute: 5}}
+- name: rate-limiting
+  config: {{minute: 7}}
+keyauth_credentials:
+- consumer: 1b2d7f3e-2f0c-4d8e-9a52-0a7d2ac0b6f1
+  key: {FOREIGN}
+- consumer: 77c1a7de-6c3f-4a0e-8a44-5f1d1f0f9a10
+  key: kong-key-0123456784
+"""
+    assert importing(text.encode()).code == 0
+    first, second = sorted(records(valkey), key=lambda key: key["client_id"], reverse=True)
+    assert (first["client_id"], first["scopes"]) == ("acme", ["writers"])
+    assert [limit["limit"] for limit in first["limits"]] == [5]
+    assert (second["client_id"], second["scopes"], second["limits"]) == ("18", [], [])
+
+
 def test_kong_with_a_list_in_place_of_a_name(importing) -> None:
     """A credential whose consumer or group is no name is refused, and the others are imported."""
     text = f"""\
