@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.wiring.administration import AdminSession
     from authz.wiring.key_files import FileSession
     from authz.wiring.many_keys import BulkSession
-    from authz.wiring.usage import UsageSession
+    from authz.wiring.usage import BillingSession, UsageSession
 
 _T = TypeVar("_T")
 _Session = TypeVar("_Session")
@@ -113,6 +113,7 @@ def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitabl
     return _run(invocation, usage.usage_session, work)
 
 
+<<<<<<< HEAD
 def with_reading(invocation: Invocation, work: Callable[["UsageReading"], Awaitable[_T]]) -> _T:
     """Run `work` with the UsageReading of the store, and return its result.
 
@@ -152,6 +153,16 @@ def with_sidecars(invocation: Invocation, work: Callable[["SidecarFinder"], Awai
     from authz.wiring import administration  # noqa: PLC0415
 
     return _run(invocation, administration.sidecar_registry, work)
+=======
+def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitable[_T]]) -> _T:
+    """Run `work` with a BillingSession on a new event loop, and return its result.
+
+    Raises Unavailable if the store is unreachable or not ours, and the errors of `work`.
+    """
+    from authz.wiring import usage  # noqa: PLC0415
+
+    return _within(usage.billing_session(settings), work)
+>>>>>>> main
 
 
 def with_editor(invocation: Invocation, work: Callable[["KeyEditor"], Awaitable[_T]]) -> _T:

@@ -9,6 +9,7 @@ from authz.cli.administration import with_usage
 from authz.cli.invocation import Invocation, common, write_stdout
 from authz.cli.times import ago_ms
 from authz.cli.usage_erase import erase
+from authz.cli.usage_export import export
 from authz.cli.usage_reconcile import reconcile
 from authz.cli.usage_tables import document, rows_as_csv, text
 from authz.cli.usage_top import top
@@ -86,6 +87,7 @@ def usage(context: click.Context, /, *, as_csv: bool, **asked: Any) -> None:
 usage.add_command(top)
 usage.add_command(erase)
 usage.add_command(reconcile)
+usage.add_command(export)
 
 
 def _whose(asked: dict[str, Any]) -> tuple[str | None, Selector]:

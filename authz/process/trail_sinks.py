@@ -9,11 +9,10 @@ from typing import Final
 from authz.core.errors import BadInput, Unavailable
 from authz.core.trail.documents import lines
 from authz.core.trail.rows import Row, position
+from authz.process.appended_file import append_lines
 from authz.process.web_client import WebClient
 
-MODE: Final = 0o640
 OK: Final = range(200, 300)
-TAIL: Final = 1 << 20  # bytes at the end of a file in which its last line begins
 
 
 class FileSink:
@@ -28,22 +27,9 @@ class FileSink:
     async def deliver(self, rows: Sequence[Row]) -> None:
         """Append the rows and wait for the disk. Raises Unavailable if it cannot be written."""
         try:
-            await asyncio.to_thread(self._append, lines(rows))
+            await asyncio.to_thread(append_lines, self._path, lines(rows))
         except OSError as cause:
             raise Unavailable(f"{self._path}: {cause.strerror}") from None
-
-    def _append(self, content: bytes) -> None:
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, MODE)
-        with os.fdopen(handle, "r+b") as file:
-            size = file.seek(0, os.SEEK_END)
-            start = file.seek(max(size - TAIL, 0))
-            whole = file.read().rfind(b"\n") + 1
-            if whole or not start:
-                file.truncate(start + whole)
-            file.seek(0, os.SEEK_END)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 class WebSink:

@@ -7,6 +7,7 @@ only. The request runs in a thread, because the standard library's client blocks
 import asyncio
 import contextlib
 import http.client
+import re
 import socket
 import ssl
 from collections.abc import Mapping
@@ -20,14 +21,16 @@ from authz.core.web_address import check_url
 
 MAX_RESPONSE: Final = 256 * 1024  # bytes
 SECONDS: Final = 5.0  # for a whole request
+_SECONDS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class WebResponse:
-    """The response to a request."""
+    """The response to a request. retry_after: seconds that it asks to wait; 0 if it does not."""
 
     status: int
     body: bytes = field(repr=False)
+    retry_after: int = 0
 
 
 class WebClient:
@@ -61,7 +64,9 @@ class WebClient:
             return await asyncio.wait_for(asked, self._seconds)
         except TimeoutError:
             raise Unavailable(f"{host}: no response within {self._seconds:g} s") from None
-        except (OSError, http.client.HTTPException, ValueError) as cause:
+        except http.client.HTTPException as cause:  # its text is the server's
+            raise Unavailable(f"{host}: no response of HTTP ({type(cause).__name__})") from None
+        except (OSError, ValueError) as cause:
             raise Unavailable(f"{host}: {type(cause).__name__}: {str(cause)[:200]}") from None
         finally:
             if connection is not None:
@@ -94,7 +99,8 @@ def _ask(
         found = response.read(MAX_RESPONSE + 1)
     if len(found) > MAX_RESPONSE:
         raise ValueError(f"the response has more than {MAX_RESPONSE} bytes")
-    return WebResponse(response.status, found)
+    wait = response.headers.get("Retry-After", "")
+    return WebResponse(response.status, found, int(wait) if _SECONDS.fullmatch(wait) else 0)
 
 
 def _abort(connection: http.client.HTTPConnection) -> None:

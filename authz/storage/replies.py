@@ -1,6 +1,6 @@
 """Replies of redis-py for administration, with its exceptions as Unavailable."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 import redis.asyncio
@@ -13,6 +13,7 @@ from authz.storage.link import has_advice, refusal
 FULL_ADVICE: Final = (
     "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"
 )
+PIPELINE: Final = 1000  # commands in one round trip
 EXACT: Final = 1 << 53  # up to here a double holds each whole number
 
 
@@ -32,6 +33,20 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
         raise Unavailable(
             f"{problem}; {advice}" if advice and not has_advice(why) else problem
         ) from None
+
+
+async def pipelined(client: redis.asyncio.Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:
+    """Return the reply to each command, with PIPELINE (1,000) commands in a round trip.
+
+    Raises what `checked` raises.
+    """
+    found: list[Any] = []
+    for start in range(0, len(commands), PIPELINE):
+        async with client.pipeline(transaction=False) as pipeline:
+            for command in commands[start : start + PIPELINE]:
+                pipeline.execute_command(*command)
+            found += await checked(pipeline.execute())
+    return found
 
 
 def whole(score: float, most: int = EXACT) -> int:

@@ -1,18 +1,19 @@
 """Composition root of commands about usage."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from authz.core.records import KeyRecord
 from authz.flows.command_ports import CallerEraser, UsageReports
 from authz.flows.selection import Selection
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
-from authz.flows.usage.reports import StoreUsage
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
+from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
@@ -25,6 +26,21 @@ class UsageSession:
 
     reports: UsageReports
     eraser: CallerEraser
+
+
+@dataclass(frozen=True, slots=True)
+class BillingSession:
+    """The objects of an export of billing records. peppers: fingerprints of the store's peppers."""
+
+    store: StoredClosedHours
+    index: StoredUsageIndex
+    selection: Selection
+    peppers: frozenset[str]
+
+    async def key_records(self, kids: Sequence[str]) -> Mapping[str, KeyRecord]:
+        """Return the records of those of some kids (at most 500) that have one."""
+        entries = await self.selection.read(kids)
+        return {entry.kid: entry.record for entry in entries if entry.record is not None}
 
 
 def usage_reading(stored: StoredUsage, index: StoredUsageIndex) -> UsageReading:
@@ -43,12 +59,9 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
         reading = usage_reading(StoredUsage(client), StoredUsageIndex(client))
         rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
         erasure = UsageErasure(StoredEraser(client), rows, SystemClock())
-        usage = StoreUsage(reading, erasure, selection, keys)
-        yield UsageSession(usage, usage)
 
 
-@asynccontextmanager
-async def reading_session(settings: Settings) -> AsyncIterator[UsageReading]:
-    """Yield the reading of usage alone. Raises the errors of `administration`."""
-    async with our_store(settings, keyring(settings)) as (client, _):
-        yield usage_reading(StoredUsage(client), StoredUsageIndex(client))
+from authz.core.records import KeyRecord
+from authz.flows.command_ports import CallerEraser, UsageReports
+from authz.flows.selection import Selection
+from authz.flows.usage.reading import UsageReading

@@ -10,7 +10,7 @@ import pytest
 from authz.core.usage.commit import Commit, Sight
 from authz.core.usage.completeness import BLOCK, missing
 from authz.core.usage.counts import LARGEST, Counts, Field, Level, month_of
-from authz.core.usage.ports import Counted, DayFacts, Known, TooOld
+from authz.core.usage.ports import Closed, Counted, DayFacts, Known, TooOld
 from authz.core.usage.tally import Clocks
 from authz.storage import schema
 from authz.storage.usage.stored_usage import StoredUsage
@@ -128,6 +128,18 @@ async def test_a_batch_that_waited_too_long(usage):
     """After an hour a batch is not counted: somebody else may have counted it long ago."""
     assert await usage.add(usage.entry(), arrived=usage.now - HOUR - 60_000) == TooOld()
     assert await usage.row(Level.DAY) == Counts()
+
+
+async def test_a_commit_that_is_late(usage):
+    """After `until_ms` a commit adds nothing, and its digests stay unknown."""
+    commit = committed(usage.entry(), clocks=Clocks.near(usage.now, HOUR, HOUR))
+    commit.until_ms = usage.store.now_ms() - 1
+    assert await usage.store.commit(commit, [b"one"], usage.now) == Closed()
+    assert await usage.row(Level.DAY) == Counts()
+    commit.until_ms = usage.now + HOUR
+    assert await usage.store.commit(commit, [b"one"], usage.now) == Counted()
+    commit.until_ms = usage.now - 1
+    assert await usage.store.commit(commit, [b"one"], usage.now) == Known(frozenset({b"one"}))
 
 
 async def test_totals(usage):

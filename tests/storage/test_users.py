@@ -30,10 +30,12 @@ from authz.storage.keys import StoredKeys
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
+from authz.storage.listing import StoredIndex
 from authz.storage.registration import Identity, Registration
 from authz.storage.registry import StoredSidecars
 from authz.storage.schema import DEFAULT
 from authz.storage.trail import StoredRows
+from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
@@ -314,6 +316,13 @@ async def test_usage(guarded_valkey):
         assert await index.latest([USED]) == [now // 1000]
         assert [kids async for kids in index.used_since(0)] == [[USED]]
         assert await index.issued() == {}
+        async with valkey.login(CONSOLE, CONSOLE).client() as reader:  # exports for billing
+            hours = StoredClosedHours(reader)
+            assert abs(await hours.now_ms() - now) < 3_600_000
+            (found,) = await hours.read([USED], range(hour, hour + 1))
+            assert len(found.counts) == 1
+            assert [k async for k in StoredUsageIndex(reader).used_since(0)] == [[USED]]
+            assert await StoredIndex(reader).read([USED]) == [None]
         erasure = UsageErasure(StoredEraser(client), StoredRows(client), clock)
         assert await erasure.erase(USED, Author("c", "alice")) == 2
     run.cancel()

@@ -1,9 +1,10 @@
 """Usage in memory: the same promises as the store's, for tests of the meter."""
 
+from authz.core.usage.billing.differences import KeyHours
 from authz.core.usage.commit import Sight
 from authz.core.usage.completeness import BLOCK, ProcessSeen
 from authz.core.usage.counts import Counts, Level, added
-from authz.core.usage.ports import Counted, DayFacts, KeyFacts, Known, TooOld
+from authz.core.usage.ports import Closed, Counted, DayFacts, KeyFacts, Known, TooOld
 
 LATE_MS = 3_600_000
 KEPT_MS = 7_200_000  # for which a digest is known
@@ -42,6 +43,8 @@ class MemoryUsage:
         known = {d for d in digests if now - self.digests.get(d, -KEPT_MS) < KEPT_MS}
         if known:
             return Known(frozenset(known))
+        if commit.until_ms and now >= commit.until_ms:
+            return Closed()
         self.digests |= dict.fromkeys(digests, now)
         full = 0
         for (minute, route, code), row in commit.totals.items():
@@ -193,6 +196,32 @@ class MemoryUsageEraser:
     async def keep_again(self, kid):
         """Implement UsageEraser.keep_again."""
         self.usage.gone.discard(kid)
+
+
+class MemoryClosedHours:
+    """A ClosedHours over usage in memory."""
+
+    def __init__(self, usage):
+        self.usage = usage
+
+    async def now_ms(self):
+        """Implement ClosedHours.now_ms."""
+        return self.usage.clock.wall_ms()
+
+    async def read(self, kids, hours):
+        """Implement ClosedHours.read."""
+        found = []
+        for kid in kids:
+            counts = await self.usage.counts(kid, Level.HOUR, hours)
+            wanted = {hour // Level.HOUR.window for hour in hours}
+            windows = frozenset(
+                slot // Level.HOUR.window
+                for whose, level, slot, _ in self.usage.rows
+                if (whose, level) == (kid, Level.HOUR) and slot // Level.HOUR.window in wanted
+            )
+            owners = self.usage.owners.get(kid, {})
+            found.append(KeyHours(kid, counts, windows, owners))
+        return found
 
 
 class MemoryUsageIndex:

@@ -46,7 +46,9 @@ class Commit:
     ids, how many entries came. highest: the highest charge id of each process, as a number.
     misdated: how many requests ended too far from the store's time; of the other counts only
     `seen`, `highest` and `entries` have them. entries: all ended requests of the batches. repeated:
-    by process, entries of batches that were counted before, and are left out here.
+    by process, entries of batches that were counted before, and are left out here. until_ms: the
+    time of the store from which on nothing may be added, because its oldest minute is closed then;
+    0: none.
     """
 
     keys: dict[str, KeyUsage] = field(default_factory=dict)
@@ -57,3 +59,4 @@ class Commit:
     repeated: dict[str, int] = field(default_factory=dict)
     misdated: int = 0
     entries: int = 0
+    until_ms: int = 0

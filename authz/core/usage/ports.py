@@ -38,7 +38,12 @@ class TooOld:
     """Nothing was added, because a batch waited so long that its digest may be forgotten."""
 
 
-CommitReply = Counted | Known | TooOld
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """Nothing was added, because `until_ms` of the commit is over."""
+
+
+CommitReply = Counted | Known | TooOld | Closed
 
 
 class MeterProbe(Protocol):
@@ -71,8 +76,9 @@ class UsageStore(Protocol):
 
         MUST add everything if no digest is known, and nothing if one is. MUST know a digest for two
         hours. MUST return TooOld if `arrived_ms`, the store's time at which the oldest batch came,
-        is more than an hour ago. Raises Unavailable if nothing was added, or if that is unknown. A
-        repetition with the same digests is safe. May drop networks that are stored from `commit`.
+        is more than an hour ago, and Closed if `commit.until_ms` is over. Raises Unavailable if
+        nothing was added, or if that is unknown. A repetition with the same digests is safe. May
+        drop networks that are stored from `commit`.
         """
         ...
 

@@ -46,6 +46,8 @@ from authz.core.usage.outcome import Outcome
 FAST_MS: Final = SLOW_MS[0][0]
 LAST_WORD: Final = 8  # of those that are split; the rest is one
 AFTER_END: Final = len(END)
+PAST_MS: Final = 2 * 3_600_000  # by which an entry may have ended before the store's time
+FUTURE_MS: Final = 300_000  # or after it: clocks differ
 MAX_CALLERS: Final = 20_000  # addresses and user agents whose network and family are remembered
 
 # A row: the sums of the requests of one identity, status and minute, and the latest of them.

@@ -10,7 +10,10 @@ Rules:
 4. A batch that is sent again while it waits is one batch with two senders to answer.
 5. Waiting batches are bounded in bytes. Beyond that a sender is asked to come again, and nothing
    that was taken is dropped.
-6. A batch that waited for an hour is dropped unconfirmed. Its sender gave up long ago, and another
+6. An entry counts until two hours after the minute in which it ended, by the clock of the store. A
+   commit that comes later than that adds nothing, and is made again without these entries. So a
+   closed hour does not change.
+7. A batch that waited for an hour is dropped unconfirmed. Its sender gave up long ago, and another
    meter may have counted it; completeness shows it if none has.
 """
 
@@ -25,10 +28,11 @@ from typing import Final
 from authz.core.errors import Unavailable
 from authz.core.ports import Clock
 from authz.core.usage.commit import Commit
+from authz.core.usage.counts import MINUTE_MS
 from authz.core.usage.entry import Cause, EntryReader
 from authz.core.usage.events import MeterEvent
-from authz.core.usage.ports import Counted, Known, MeterProbe, UsageStore
-from authz.core.usage.tally import Clocks, Tally
+from authz.core.usage.ports import Counted, Known, MeterProbe, TooOld, UsageStore
+from authz.core.usage.tally import FUTURE_MS, PAST_MS, Clocks, Tally
 from authz.flows.usage.batches import Batch, Chunk, Confirmed
 
 PERIOD: Final = 0.25  # seconds for which batches are added up
@@ -40,8 +44,6 @@ PAUSE: Final = 0.05  # seconds after a failed commit, doubled up to MAX_PAUSE
 MAX_PAUSE: Final = 1.0
 RETRY_SECONDS: Final = 1.0  # after which a sender may come again
 LATE_MS: Final = 3_600_000
-PAST_MS: Final = 2 * 3_600_000  # by which an entry may have ended before the store's time
-FUTURE_MS: Final = 300_000  # or after it: clocks differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +204,16 @@ class Meter:
                 is_ours = is_repeated and len(reply.digests) == len(digests)
                 self._on_known(chunk, reply.digests, commit if is_ours else None)
                 is_repeated = False
-            else:
+            elif isinstance(reply, TooOld):
                 self._drop_old(chunk)
 
     def _commit_of(self, chunk: Chunk) -> Commit:
         now = self._store.now_ms() or 0
-        return chunk.tally.commit(Clocks.near(now, PAST_MS, FUTURE_MS))
+        commit = chunk.tally.commit(Clocks.near(now, PAST_MS, FUTURE_MS))
+        oldest = min((minute for minute, _, _ in commit.totals), default=None)
+        if oldest is not None:
+            commit.until_ms = (oldest + 1) * MINUTE_MS + PAST_MS
+        return commit
 
     async def _report_repeated(self) -> None:
         """Tell the store how many entries came again. It is a note: a failure is ignored."""

@@ -13,7 +13,8 @@
 --       5 and more: the digests
 -- Returns {now in ms, result, ...}: 0 and the number of counters that stay at their largest value
 --   and of keys whose data cannot be read; 1 and the positions of the digests that are known;
---   2 if the batches are too old; 3 if the store has no authz:meta.
+--   2 if the batches are too old; 3 if the store has no authz:meta; 4 if the commit has a minute
+--   that is closed by now, which the meter then leaves out.
 
 local LATE_MS = 3600000
 local LARGEST = 9007199254740991  -- 2^53 - 1
@@ -51,11 +52,17 @@ if #digests > 0 then
   if #known > 0 then
     return {now_ms, 1, unpack(known)}
   end
-  call('SADD', newest, unpack(digests))
-  call('EXPIRE', newest, 10800)
 end
 
 local kept, commit = cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+local until_ms = commit.until_ms or 0  -- earlier meters do not say it
+if until_ms > 0 and now_ms >= until_ms then
+  return {now_ms, 4}
+end
+if #digests > 0 then
+  call('SADD', newest, unpack(digests))
+  call('EXPIRE', newest, 10800)
+end
 local full, garbled = 0, 0
 local WINDOW = {m = 120, h = 192, d = 128}
 local SECONDS = {m = 60, h = 3600, d = 86400}

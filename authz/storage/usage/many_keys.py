@@ -9,13 +9,12 @@ from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.storage import schema
 from authz.storage.issued import StoredIssued
-from authz.storage.replies import checked, whole
+from authz.storage.replies import checked, pipelined, whole
 from authz.storage.usage import rows
-from authz.storage.usage.stored_usage import ROUTES, StoredUsage, route_name, windows_of
+from authz.storage.usage.stored_usage import StoredUsage, hour_counts, windows_of
 
 PAGE: Final = 2000  # kids in one reply
 LATEST: Final = 253_402_300_799  # the last second of 9999, the last one that can be shown
-PIPELINE: Final = 1000  # commands in one round trip
 
 
 class StoredUsageIndex:
@@ -78,7 +77,7 @@ class StoredUsageIndex:
             for kid in kids
             for suffix, fields, _ in asked
         ]
-        replies = iter(await self._replies(commands))
+        replies = iter(await pipelined(self._client, commands))
         found = []
         for _ in kids:
             counts = {}
@@ -109,33 +108,21 @@ class StoredUsageIndex:
         names = await self._usage.routes()
         windows = windows_of(Level.HOUR, slots)
         replies = iter(
-            await self._replies(
+            await pipelined(
+                self._client,
                 [
                     ("HGETALL", f"{self._base}{kid}:{Level.HOUR}:{window}")
                     for kid in kids
                     for window in windows
-                ]
+                ],
             )
         )
         found = []
         for _ in kids:
-            counts = {}
+            counts: dict[tuple[int, str], Counts] = {}
             for window in windows:
-                for field, text in next(replies).items():
-                    hour, route = divmod(rows.number(field, field), ROUTES)
-                    slot = window * Level.HOUR.window + hour
-                    if slot in slots:
-                        counts[slot, route_name(str(route), names)] = rows.counts(field, text)
+                counts.update(hour_counts(window, next(replies), slots, names))
             found.append(counts)
-        return found
-
-    async def _replies(self, commands: Sequence[tuple[str, ...]]) -> list[Any]:
-        found: list[Any] = []
-        for start in range(0, len(commands), PIPELINE):
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for command in commands[start : start + PIPELINE]:
-                    pipeline.execute_command(*command)
-                found += await checked(pipeline.execute())
         return found
 
 

@@ -1,6 +1,6 @@
 """StoredUsage: reads the counts of usage, for administration."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import redis.asyncio
@@ -71,8 +71,8 @@ class StoredUsage:
 
         All are empty for a key without usage. The latest use is that of any secret.
         """
-        latest, secrets, owners = None, {}, {}
-        for field, text in (await self._hash(kid)).items():
+        latest, secrets, fields = None, {}, await self._hash(kid)
+        for field, text in fields.items():
             if field == "last":
                 latest = _sight(field, rows.array(field, text))
             elif field.startswith("s:"):
@@ -80,11 +80,9 @@ class StoredUsage:
                 if not isinstance(number, int):
                     raise Unreadable(f"{field}: not a number of requests")
                 secrets[field.removeprefix("s:")] = (_sight(field, sight), number)
-            elif field.startswith("about:"):
-                owners[rows.number(field, field.removeprefix("about:"))] = text
         sights = [sight for sight, _ in secrets.values()] + ([latest] if latest else [])
         latest = max(sights, key=_time, default=None)
-        return KeyFacts(latest, secrets, dict(sorted(owners.items())))
+        return KeyFacts(latest, secrets, owners_of(fields))
 
     async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
         """Implement DayReader.days: return refusals by reason and the number of networks, by day.
@@ -155,14 +153,11 @@ class StoredUsage:
         }
 
     async def _hours(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
-        found, names = {}, await self.routes()
-        size = Level.HOUR.window
+        found: dict[tuple[int, str], Counts] = {}
+        names = await self.routes()
         for window in windows_of(Level.HOUR, slots):
-            for field, text in (await self._hash(f"{kid}:{Level.HOUR}:{window}")).items():
-                hour, route = divmod(rows.number(field, field), ROUTES)
-                slot = window * size + hour
-                if slot in slots:
-                    found[slot, route_name(str(route), names)] = rows.counts(field, text)
+            fields = await self._hash(f"{kid}:{Level.HOUR}:{window}")
+            found.update(hour_counts(window, fields, slots, names))
         return found
 
     async def _windows(self, name: str, level: Level, slots: range) -> dict[str, str]:
@@ -191,6 +186,30 @@ def windows_of(level: Level, slots: range) -> range:
     if not slots:
         return range(0)
     return range(slots[0] // level.window, slots[-1] // level.window + 1)
+
+
+def hour_counts(
+    window: int, fields: Mapping[str, str], slots: range, names: Mapping[str, str]
+) -> Iterator[tuple[tuple[int, str], Counts]]:
+    """Yield hour and route, and the counts, of those of these slots that a window has.
+
+    names: of routes. Raises Unreadable.
+    """
+    first = window * Level.HOUR.window
+    for field, text in fields.items():
+        hour, route = divmod(rows.number(field, field), ROUTES)
+        if first + hour in slots:
+            yield (first + hour, route_name(str(route), names)), rows.counts(field, text)
+
+
+def owners_of(fields: Mapping[str, str]) -> Mapping[int, str]:
+    """Return the owners of a key, as in KeyFacts, from its hash. Raises Unreadable."""
+    found = {
+        rows.number(field, field.removeprefix("about:")): text
+        for field, text in fields.items()
+        if field.startswith("about:")
+    }
+    return dict(sorted(found.items()))
 
 
 def route_name(number: str, names: Mapping[str, str]) -> str:

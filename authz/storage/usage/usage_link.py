@@ -21,11 +21,11 @@ from authz.core.errors import Unavailable
 from authz.core.ports import Clock
 from authz.core.usage.commit import Commit
 from authz.core.usage.counts import Level
-from authz.core.usage.ports import CommitReply, Counted, Known, TooOld
+from authz.core.usage.ports import Closed, CommitReply, Counted, Known, TooOld
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link, refusal
 from authz.storage.primary_link import PrimaryLink
-from authz.storage.usage.usage_script import COMMIT, COUNTED, FOREIGN, KNOWN, arguments
+from authz.storage.usage.usage_script import CLOSED, COMMIT, COUNTED, FOREIGN, KNOWN, arguments
 
 CONNECTION_NAME: Final = "authz-meter"
 DEADLINE: Final = 5.0  # seconds for a reply
@@ -105,7 +105,7 @@ class UsageLink:
             link.abort(NO_META)
             raise Unavailable(NO_META)
         if reply[1] != COUNTED:
-            return TooOld()
+            return Closed() if reply[1] == CLOSED else TooOld()
         for each in shown:
             self._networks.put(each, None)
         return Counted(*reply[2:])

@@ -10,7 +10,7 @@ from authz.storage import schema
 from authz.storage.scripts import script
 
 COMMIT: Final = script("commit_usage")
-COUNTED, KNOWN, LATE, FOREIGN = range(4)
+COUNTED, KNOWN, LATE, FOREIGN, CLOSED = range(5)
 
 
 def arguments(
@@ -40,6 +40,7 @@ def encoded(commit: Commit) -> str:
     routes = sorted(_routes(commit))
     number = {"": 0} | {route: at for at, route in enumerate(routes, 1)}
     content = {
+        "until_ms": commit.until_ms,
         "routes": routes,
         "keys": [_key(kid, usage, number) for kid, usage in commit.keys.items()],
         "totals": [

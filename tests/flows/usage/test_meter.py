@@ -125,6 +125,30 @@ async def test_garbage_is_counted_apart(memory, clock):
     assert await memory.sums() == {"entries": 2, "misdated": 1}
 
 
+async def test_a_commit_that_arrives_late_does_not_change_a_closed_minute(memory, clock):
+    """If a minute closes while the commit is on its way, its entries are left out."""
+    ended = (MINUTE - 120) * 60_000 + 59_000  # counts for 30 s more
+
+    class Frozen(FaultyUsage):
+        """A store that takes the first commit 40 s after it was sent."""
+
+        is_late = False
+
+        async def commit(self, commit, digests, arrived_ms):
+            """Implement UsageStore.commit."""
+            if not self.is_late:
+                self.is_late = True
+                clock.advance(40)
+            return await memory.commit(commit, digests, arrived_ms)
+
+    async with running(Frozen(memory, iter(())), clock) as meter:
+        late, other = line(started=ended, milliseconds="0"), line()
+        assert await meter.take(b"raw", [late, other])
+        assert await requests(memory) == 1
+        assert meter._probe.causes == {Cause.CLOCK: 1}
+        assert meter._probe.events[MeterEvent.ENTRY_COUNTED] == 1
+
+
 async def test_back_pressure(memory, clock):
     """Beyond the bound a batch is deferred; what was taken is confirmed later."""
     down = iter(["down"] * 2)

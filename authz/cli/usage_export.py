@@ -1,0 +1,295 @@
+"""`authz usage export`: records for billing."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from authz.cli.administration import load_settings, with_billing
+from authz.cli.billing_receiver import STRIPE, Format, ReceiverOptions, receiver
+from authz.cli.invocation import Invocation, common, write_stderr, write_warning
+from authz.cli.options import path_such_as
+from authz.cli.times import ago_ms
+from authz.core import fields
+from authz.core.errors import BadInput, Unavailable
+from authz.core.usage.billing.differences import closed_before
+from authz.core.usage.billing.period import Asked, Period, period
+from authz.core.usage.billing.ports import Delivery
+from authz.core.usage.billing.record import DEFAULT_UNITS, BillingRecord, Unit, hour_text
+from authz.core.usage.question import HOUR_MS
+from authz.flows.usage.billing import BillingExport, Exported, Receiver
+from authz.process import stripe
+from authz.process.billing_cursor import BillingCursor, billing_cursor
+from authz.process.clock import SystemClock
+from authz.settings.model import Settings
+from authz.wiring.usage import BillingSession, cursor_owner
+
+PAUSE: Final = 5.0  # seconds between two lines about the progress
+
+
+@click.command()
+@click.option(
+    "--to",
+    metavar="WHERE",
+    default="",
+    help="A file, `https://...` for CloudEvents, or `stripe:EVENT_NAME`. Default: stdout.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([form.value for form in Format]),
+    help="Default: jsonl; over HTTP: cloudevents.",
+)
+@click.option(
+    "--unit",
+    "units",
+    metavar="UNIT",
+    multiple=True,
+    type=click.Choice([unit.value for unit in Unit]),
+    help="A number to export, named as in `authz usage --json`. Repeatable. Default: ok and units.",
+)
+@click.option(
+    "--cursor",
+    metavar="FILE",
+    callback=path_such_as("billing.cursor"),
+    help="Remembers what was delivered. Without it, everything is exported.",
+)
+@click.option("--since", metavar="TIME", help="RFC 3339 or age. Default: by the cursor.")
+@click.option("--until", metavar="TIME", help="RFC 3339 or age. Default: the last closed hour.")
+@click.option(
+    "--corrections",
+    metavar="DURATION",
+    default="24h",
+    show_default=True,
+    help="How far back delivered hours are compared again.",
+)
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    callback=path_such_as("token.txt"),
+    help="The bearer token of the receiver, or a key of Stripe's API.",
+)
+@click.option("--ca", metavar="FILE", callback=path_such_as("ca.pem"), help="CA of the receiver.")
+@click.option(
+    "--customer",
+    metavar="NAME",
+    help="Stripe: the name in the metadata of keys that holds the customer.",
+)
+@click.option(
+    "--customers",
+    metavar="FILE",
+    callback=path_such_as("customers.txt"),
+    help="Stripe: lines such as `client acme-web cus_123`.",
+)
+@click.option(
+    "--stripe-url", metavar="URL", default=stripe.API, show_default=True, help="Stripe's API."
+)
+@click.option(
+    "--in-doubt",
+    type=click.Choice(["send", "skip"]),
+    help="Send or skip records that Stripe may have and cannot recognise any more.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be delivered.")
+@common
+@click.pass_obj
+def export(invocation: Invocation, /, **given: Any) -> None:
+    """Export the usage of closed hours, for invoices.
+
+    A record is the quantity of one key, hour, route and unit. An hour is closed two hours after its
+    end: no meter counts its requests any more. If a count differs later all the same, the
+    difference is a record with the next revision. It can be negative. The id of a record never
+    changes.
+
+    With --cursor each run exports what the runs before did not. The cursor moves after the receiver
+    has confirmed: by a status from 200 to 299, or when the file is on the disk. If a run ends
+    before that, the next one sends the same records again, with the same ids.
+
+    Exit code 1 if records were not delivered because they have no customer, or because the receiver
+    refuses them. The next run tries again.
+
+    \b
+    Examples:
+      authz usage export --since 24h --format csv --to usage.csv
+      authz usage export --cursor kept --to https://meter.example.com/api/v1/events
+      authz usage export --cursor kept --to stripe:calls --unit ok --customers ids
+    """
+    settings, asked = load_settings(invocation), _parse(given)
+    options = _options(given, settings)
+    where, path = receiver(options), Path(given["cursor"]) if given["cursor"] else None
+    progress = _Progress()
+
+    async def work(session: BillingSession) -> tuple[Exported, Period]:
+        owner = cursor_owner(settings, session.peppers, options.target)
+        hours = await _asked_hours(session, settings, asked, is_stripe=options.is_stripe)
+        with billing_cursor(path, owner, is_rehearsal=asked.is_rehearsal) as cursor:
+            return await _export(
+                session, cursor, where, asked=asked, hours=hours, progress=progress
+            )
+
+    try:
+        done, hours = with_billing(settings, work)
+    except Unavailable:
+        if progress.last.records:
+            write_stderr(f"{progress.last.records} records were delivered; run it again")
+        raise
+    _answer(invocation, done, hours, asked, is_stdout=not options.to)
+    if done.unassigned or done.refused:
+        write_warning(f"some records were not delivered; {done.problem}")
+        raise click.exceptions.Exit(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """The options about what to export. Hours are since the epoch; None: not given."""
+
+    units: Sequence[Unit]
+    since: int | None
+    until: int | None
+    corrections: int
+    in_doubt: str
+    is_rehearsal: bool
+
+
+class _Progress:
+    """Tells on a terminal how far an export is. last: the counts after the latest delivery."""
+
+    def __init__(self) -> None:
+        self.last = Exported()
+        self._told = time.monotonic()
+        self._is_shown = sys.stderr is not None and sys.stderr.isatty()
+
+    def show(self, done: Exported) -> None:
+        """Remember the counts, and print them every 5 s."""
+        self.last = done
+        if self._is_shown and time.monotonic() - self._told >= PAUSE:
+            self._told = time.monotonic()
+            write_stderr(f"{done.records} records of {done.keys} keys")
+
+
+class _Nowhere:
+    """A BillingSink that takes records and forgets them, for a dry run."""
+
+    batch = 5000
+
+    async def deliver(self, _records: Sequence[BillingRecord]) -> Delivery:
+        """Implement BillingSink.deliver."""
+        return Delivery()
+
+    async def finish(self) -> None:
+        """Implement BillingSink.finish."""
+
+
+async def _export(
+    session: BillingSession,
+    cursor: BillingCursor,
+    where: Receiver,
+    *,
+    asked: _Asked,
+    hours: tuple[Asked, int],
+    progress: _Progress,
+) -> tuple[Exported, Period]:
+    found = period(*hours, cursor.bounds())
+    exports = BillingExport(
+        session.store,
+        session.index,
+        cursor,
+        replace(where, sink=_Nowhere()) if asked.is_rehearsal else where,
+        units=asked.units,
+        key_records=session.key_records,
+        on_progress=progress.show,
+    )
+    await exports.repeat(asked.in_doubt)
+    await exports.run(found)
+    return exports.exported, found
+
+
+async def _asked_hours(
+    session: BillingSession, settings: Settings, asked: _Asked, *, is_stripe: bool
+) -> tuple[Asked, int]:
+    """Return the hours that were asked for, and the first hour that is not closed."""
+    now = await session.store.now_ms()
+    kept = int(settings.meter.retention.hours)
+    most = min(kept // 3600, stripe.MAX_AGE_HOURS) if is_stripe else kept // 3600
+    oldest = -(-now // HOUR_MS) - most
+    hours = Asked(
+        since=asked.since, until=asked.until, corrections=asked.corrections, oldest=oldest
+    )
+    return hours, closed_before(now)
+
+
+def _parse(given: dict[str, Any]) -> _Asked:
+    now = SystemClock().wall_ms()
+    since, until = (
+        None if given[name] is None else ago_ms(f"--{name}", given[name], now) // HOUR_MS
+        for name in ("since", "until")
+    )
+    if since is not None and until is not None and until <= since:
+        raise BadInput("--since", "is not a whole hour before the end of the span (--until)")
+    units = tuple(Unit(unit) for unit in dict.fromkeys(given["units"])) or DEFAULT_UNITS
+    if given["to"].startswith(STRIPE) and len(units) > 1:
+        raise BadInput("--unit", "a meter of Stripe adds up one number; give one, such as units")
+    corrections = fields.duration_ms("--corrections", given["corrections"])
+    return _Asked(
+        units=units,
+        since=since,
+        until=until,
+        corrections=-(-corrections // HOUR_MS),
+        in_doubt=given["in_doubt"] or "",
+        is_rehearsal=given["dry_run"],
+    )
+
+
+def _options(given: dict[str, Any], settings: Settings) -> ReceiverOptions:
+    namespace = settings.redis.namespace
+    return ReceiverOptions(
+        to=given["to"],
+        form=Format(given["form"]) if given["form"] else None,
+        token_file=given["token_file"],
+        ca=given["ca"],
+        customer=given["customer"],
+        customers=given["customers"],
+        stripe_url=given["stripe_url"],
+        source=f"authz/{namespace}" if namespace else "authz",
+    )
+
+
+def _answer(
+    invocation: Invocation, done: Exported, found: Period, asked: _Asked, *, is_stdout: bool
+) -> None:
+    """Print the summary: on stderr if the records are on stdout."""
+    document = {
+        "since": hour_text(found.hours.start),
+        "until": hour_text(found.hours.stop),
+        "dry_run": asked.is_rehearsal,
+        "keys": done.keys,
+        "records": done.records,
+        "corrections": done.corrections,
+        "repeated": done.repeated,
+        "quantities": done.quantities,
+        "without_customer": done.unassigned,
+        "refused": done.refused,
+    }
+    if is_stdout and not asked.is_rehearsal:
+        write_stderr(json.dumps(document) if invocation.as_json else _text(document))
+    else:
+        invocation.answer(document, _text(document))
+
+
+def _text(document: dict[str, Any]) -> str:
+    verb = "would be delivered" if document["dry_run"] else "delivered"
+    about = f"{document['records']} records of {document['keys']} keys {verb}"
+    parts = [
+        f"{document['since']} to {document['until']}: {about}",
+        *(f"{name} {number}" for name, number in sorted(document["quantities"].items())),
+        *(
+            f"{name.replace('_', ' ')} {document[name]}"
+            for name in ("corrections", "repeated", "without_customer", "refused")
+            if document[name]
+        ),
+    ]
+    return ", ".join(parts)

@@ -1,0 +1,1 @@
+"""Records of usage for billing: closed hours, and the differences that come later."""

@@ -1,0 +1,139 @@
+"""How fast usage is exported for billing: `python -m tests.bench.usage_export`.
+
+The whole command, a real Valkey with the hours of many keys, a cursor, and a file or a receiver of
+CloudEvents. A second run finds no difference. Rates are by processor time of the command.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+from authz.storage.schema import DEFAULT
+from tests.bench.figures import number, offer_record, record
+from tests.support.real import Valkey
+
+AUTHZ = (sys.executable, "-m", "authz.cli.main")
+HOURS = 20  # in which each key was used
+UNITS = 2
+EVENTS = 100_000
+MIB = 1 << 20
+PIPELINE = 5000
+
+
+def fill(valkey: Valkey, keys: int) -> None:
+    """Write the hours of so many keys, as the meter would have."""
+    now = int(time.time()) // 3600
+    first = (now - 3 - HOURS) // 192 * 192
+    pipeline = valkey.admin.pipeline(transaction=False)
+    valkey.admin.hset(f"{DEFAULT.usage}routes", "models", 1)
+    for key in range(keys):
+        kid = f"{key:016d}"
+        rows: dict[int, dict[str, bytes]] = {}
+        for hour in range(now - 3 - HOURS, now - 3):
+            field = str(hour % 192 * 10_000 + 1)
+            rows.setdefault(hour // 192, {})[field] = bytes((0x94, key % 100 + 1, 9, 9, 9))
+        for window, fields in rows.items():
+            pipeline.hset(f"{DEFAULT.usage}{kid}:h:{window}", mapping=fields)
+        about = f"client-{key % 1000} search acme pro live"
+        pipeline.hset(f"{DEFAULT.usage}{kid}", f"about:{first}", about)
+        pipeline.zadd(f"{DEFAULT.usage}last", {kid: now * 3600 - key % 3000})
+        if key % PIPELINE == 0:
+            pipeline.execute()
+    pipeline.execute()
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Takes everything."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Take a batch."""
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_args: object) -> None:
+        """Write no lines."""
+
+
+def export(directory: Path, url: str, *options: str) -> float:
+    """Return the seconds of processor time that an export takes."""
+    began = spent()
+    subprocess.run(
+        [*AUTHZ, "usage", "export", "--json", *options],
+        cwd=directory,
+        env=os.environ | {"AUTHZ_REDIS__URL": url},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return spent() - began
+
+
+def spent() -> float:
+    """Return the processor time of all processes that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def run(records: int) -> dict[str, float]:
+    """Return the figures of an export of so many records."""
+    keys = records // (HOURS * UNITS)
+    with Valkey() as valkey, tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        environment = os.environ | {"AUTHZ_REDIS__URL": valkey.url}
+        subprocess.run(
+            [*AUTHZ, "init"], cwd=directory, env=environment, check=True, stdout=subprocess.DEVNULL
+        )
+        fill(valkey, keys)
+        to_file = export(directory, valkey.url, "--cursor", "c", "--to", "f")
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        with (directory / "f").open("rb") as lines:
+            written = sum(1 for _ in lines)
+        if written != records:
+            raise SystemExit(f"{written} records were written, not {records}")
+        size = (directory / "c").stat().st_size
+        again = export(directory, valkey.url, "--cursor", "c", "--to", "f")
+        since = f"{max(5, 4 + EVENTS * HOURS // records)}h"
+        server = HTTPServer(("127.0.0.1", 0), Receiver)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"http://127.0.0.1:{server.server_address[1]}/"
+        rehearsed = subprocess.run(
+            [*AUTHZ, "usage", "export", "--json", "--dry-run", "--since", since],
+            cwd=directory, env=environment, check=True, capture_output=True,
+        )  # fmt: skip
+        events = json.loads(rehearsed.stdout)["records"]
+        to_web = export(directory, valkey.url, "--cursor", "w", "--to", where, "--since", since)
+        server.shutdown()
+    return {
+        "billing.records.file": records / to_file,
+        "billing.records.events": events / to_web,
+        "billing.records.again": records / again,
+        "billing.memory": peak,
+        "billing.cursor.record": size / records,
+    }
+
+
+def main() -> None:
+    """Print the figures, and record them if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    offer_record(parser)
+    options = parser.parse_args()
+    found = run(options.records)
+    for name, value in found.items():
+        print(f"{name}: {number(value)}")
+    if options.record:
+        record(found)
+
+
+if __name__ == "__main__":
+    main()
