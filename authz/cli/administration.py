@@ -15,10 +15,10 @@ from authz.settings.model import Settings, included, load
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder
     from authz.flows.usage.reading import UsageReading
-    from authz.wiring.administration import AdminSession
     from authz.wiring.key_files import FileSession
-    from authz.wiring.many_keys import BulkSession
-    from authz.wiring.usage import BillingSession, UsageSession
+    from authz.wiring.session import BulkSession, UsageSession
+    from authz.wiring.usage import BillingSession
+    from authz.wiring.verification import AdminSession
 
 _T = TypeVar("_T")
 _Session = TypeVar("_Session")
@@ -67,9 +67,9 @@ def with_session(invocation: Invocation, work: Callable[["AdminSession"], Awaita
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
-    from authz.wiring import administration  # noqa: PLC0415
+    from authz.wiring import verification  # noqa: PLC0415
 
-    return _run(invocation, administration.admin_session, work)
+    return _run(invocation, verification.admin_session, work)
 
 
 def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[_T]]) -> _T:
@@ -113,7 +113,6 @@ def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitabl
     return _run(invocation, usage.usage_session, work)
 
 
-<<<<<<< HEAD
 def with_reading(invocation: Invocation, work: Callable[["UsageReading"], Awaitable[_T]]) -> _T:
     """Run `work` with the UsageReading of the store, and return its result.
 
@@ -153,7 +152,8 @@ def with_sidecars(invocation: Invocation, work: Callable[["SidecarFinder"], Awai
     from authz.wiring import administration  # noqa: PLC0415
 
     return _run(invocation, administration.sidecar_registry, work)
-=======
+
+
 def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitable[_T]]) -> _T:
     """Run `work` with a BillingSession on a new event loop, and return its result.
 
@@ -162,7 +162,6 @@ def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitabl
     from authz.wiring import usage  # noqa: PLC0415
 
     return _within(usage.billing_session(settings), work)
->>>>>>> main
 
 
 def with_editor(invocation: Invocation, work: Callable[["KeyEditor"], Awaitable[_T]]) -> _T:

@@ -13,7 +13,7 @@ from authz.cli.times import rfc3339
 from authz.core.audit import AuditEntry
 from authz.core.errors import NotFound
 from authz.flows.key_history import History
-from authz.wiring.many_keys import BulkSession
+from authz.wiring.session import BulkSession
 
 
 @click.command()

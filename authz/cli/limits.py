@@ -16,7 +16,7 @@ from authz.core.edits import ResetLimits
 from authz.core.errors import NotFound
 from authz.core.records import KeyRecord
 from authz.flows.limits.limit_report import LimitUse, LimitView
-from authz.wiring.many_keys import BulkSession
+from authz.wiring.session import BulkSession
 
 HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "LEASED", "RESETS AT")
 LEASE_HEADINGS: Final = ("LEASED BY", "FROM", "REQUESTS", "COST", "UNTIL")

@@ -1,17 +1,17 @@
 """`authz keys revoke`: one key by its kid or its text, or all keys that a selector picks."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from authz.cli.administration import load_settings, with_session
-from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
 from authz.cli.reasons import Reason
 from authz.cli.selecting import selector_options
 from authz.cli.stdin_key import any_prefix, key_from_stdin
+from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
 from authz.core.edits import Revoke
 from authz.core.errors import BadInput
@@ -20,8 +20,10 @@ from authz.core.keys.keyring import Keyring
 from authz.core.keys.pasted import named_kid
 from authz.core.records import RevocationReason
 from authz.core.selector import Selector
-from authz.flows.verify import resolve
 from authz.wiring import administration
+
+if TYPE_CHECKING:
+    from authz.wiring.verification import AdminSession
 
 NOT_OURS: Final = "not a key of this installation"
 
@@ -75,6 +77,8 @@ def revoke(
         raise BadInput(option, "is for --client and other conditions; one key is revoked at once")
     why = RevocationReason(reason)
     if not selector.is_empty:
+        from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
         task = Task(
             Revoke(why),
             *("revoke", "revoking", "revoked", "already revoked", ", for ever"),
@@ -112,9 +116,11 @@ def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
     raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
 
 
-async def _imported_kid(session: administration.AdminSession, imported: Imported) -> str:
+async def _imported_kid(session: "AdminSession", imported: Imported) -> str:
     if session.imports is None:
         raise click.ClickException(f"stdin: {NOT_OURS}, and none were imported here")
+    from authz.flows.verify import resolve  # noqa: PLC0415
+
     alias = await resolve(session.imports, imported)
     if alias is None:
         raise click.ClickException(

@@ -18,7 +18,7 @@ from authz.core.errors import BadInput
 from authz.core.selector import Selector
 from authz.core.usage.question import By, Report, Span, default_ms, span
 from authz.process.clock import SystemClock
-from authz.wiring.usage import UsageSession
+from authz.wiring.session import UsageSession
 
 
 @click.group(invoke_without_command=True, no_args_is_help=False)

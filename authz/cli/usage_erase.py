@@ -8,7 +8,7 @@ from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option
 from authz.core import fields
 from authz.flows.bulk_change import By
-from authz.wiring.usage import UsageSession
+from authz.wiring.session import UsageSession
 
 
 @click.command()

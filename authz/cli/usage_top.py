@@ -16,7 +16,7 @@ from authz.core.errors import BadInput
 from authz.core.usage.question import By, TopBy, span
 from authz.flows.command_ports import TopKey
 from authz.process.clock import SystemClock
-from authz.wiring.usage import UsageSession
+from authz.wiring.session import UsageSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,1}|[1-4]\d\d|500", re.ASCII)
 

@@ -26,7 +26,7 @@ from authz.rpc.check.build_request import carried, check_request
 from authz.rpc.check.credential import header_of
 from authz.rpc.check.exchange import describe_request, describe_response, in_lines
 from authz.settings.model import Extract
-from authz.wiring.administration import AdminSession
+from authz.wiring.verification import AdminSession
 
 ALLOWED, DENIED = 0, 1
 

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core.admin_ports import BatchStore, KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
@@ -14,7 +14,9 @@ from authz.core.records import KeyRecord
 from authz.core.selector import Selector
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
-from authz.flows.selection import Cost, Entry, Selection
+
+if TYPE_CHECKING:
+    from authz.flows.selection import Cost, Entry, Selection
 
 BATCH: Final = 100  # changes in one round trip; Ctrl-C waits for its end
 MAYBE_ADDED: Final = "a reply was lost; `authz keys history` shows whether the credits were added"
@@ -99,14 +101,14 @@ class BulkChange:
     """
 
     def __init__(
-        self, selection: Selection, store: KeyStore, batches: BatchStore, clock: Clock
+        self, selection: "Selection", store: KeyStore, batches: BatchStore, clock: Clock
     ) -> None:
         self._selection = selection
         self._store = store
         self._batches = batches
         self._clock = clock
 
-    async def find(self, selector: Selector, cost: Cost) -> list[str]:
+    async def find(self, selector: Selector, cost: "Cost") -> list[str]:
         """Return the kids of all selected keys, also of unreadable ones. Adds to `cost`."""
         return [entry.kid async for entry in self._selection.each(selector, cost)]
 
@@ -212,7 +214,7 @@ class BulkChange:
         return steps, again
 
 
-def planned(entry: Entry, plan: Plan, now: int, by: By) -> Outcome | Removal | Failed:
+def planned(entry: "Entry", plan: Plan, now: int, by: By) -> Outcome | Removal | Failed:
     """Return the change of a key. now: ms since the epoch."""
     if entry.record is None:
         return Failed(entry.why)

@@ -3,25 +3,28 @@
 MUST marks an obligation of the implementation. A command relies on it and cannot check it.
 """
 
+from __future__ import annotations  # the types are for readers and checkers alone
+
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from authz.core.changes import Outcome
-from authz.core.deletion import Removal
-from authz.core.edits import Edit
-from authz.core.new_keys import KeySpec
-from authz.core.records import KeyRecord
-from authz.core.selector import Selector
-from authz.core.sidecars import Confirmation, Heard
-from authz.core.usage.counts import Counts
-from authz.core.usage.question import By, LatestUse, Report, Span, TopBy
-from authz.flows.bulk_change import By as Authorship
-from authz.flows.bulk_change import Extent, Failed, Step
-from authz.flows.lifecycle import Changed, Result
-from authz.flows.limits.credit_report import Credits
-from authz.flows.limits.limit_report import LimitView
-from authz.flows.selection import Cost, Entry, Page
+if TYPE_CHECKING:
+    from authz.core.changes import Outcome
+    from authz.core.deletion import Removal
+    from authz.core.edits import Edit
+    from authz.core.new_keys import KeySpec
+    from authz.core.records import KeyRecord
+    from authz.core.selector import Selector
+    from authz.core.sidecars import Confirmation, Heard
+    from authz.core.usage.counts import Counts
+    from authz.core.usage.question import By, LatestUse, Report, Span, TopBy
+    from authz.flows.bulk_change import By as Authorship
+    from authz.flows.bulk_change import Extent, Failed, Step
+    from authz.flows.lifecycle import Changed, Result
+    from authz.flows.limits.credit_report import Credits
+    from authz.flows.limits.limit_report import LimitView
+    from authz.flows.selection import Cost, Entry, Page
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Wait until every sidecar has applied a change or can no longer serve the old record."""
 
 import asyncio
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from authz.core.admin_ports import SidecarRegistry
 from authz.core.errors import Unreadable
@@ -10,7 +10,9 @@ from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.sidecars import Confirmation, FormerGrace, Heard, confirmation
 from authz.core.trail.ports import AuditTrail
-from authz.flows.bulk_change import Extent
+
+if TYPE_CHECKING:
+    from authz.flows.bulk_change import Extent
 
 PAUSE_MIN: Final = 0.001  # seconds between two looks
 PAUSE_MAX: Final = 0.050
@@ -51,7 +53,7 @@ async def acknowledged(
 
 
 async def all_acknowledged(
-    registry: SidecarRegistry, extent: Extent, seconds: float, clock: Clock
+    registry: SidecarRegistry, extent: "Extent", seconds: float, clock: Clock
 ) -> Confirmation:
     """Return the confirmation of many changes, as `acknowledged` does for one.
 

@@ -1,7 +1,7 @@
 """Changes of keys in the store, as commands ask for them: of one key, and of many."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core.admin_ports import SidecarRegistry
 from authz.core.changes import Author, Outcome, Refused
@@ -17,8 +17,10 @@ from authz.core.trail.ports import AuditTrail
 from authz.flows.bulk_change import BulkChange, By, Extent, Failed, Step
 from authz.flows.command_ports import Effect
 from authz.flows.confirmation import acknowledged, all_acknowledged
-from authz.flows.deletion import Deletion
 from authz.flows.lifecycle import Changed, Lifecycle, Result
+
+if TYPE_CHECKING:
+    from authz.flows.deletion import Deletion
 
 SKIPPED: Final = "was changed meanwhile"
 
@@ -29,7 +31,7 @@ class StoreEditor:
     def __init__(
         self,
         lifecycle: Lifecycle,
-        deletion: Callable[[], Deletion],
+        deletion: "Callable[[], Deletion]",
         registry: SidecarRegistry,
         trail: AuditTrail,
         clock: Clock,
@@ -92,7 +94,7 @@ class StoreManyKeys:
     """ManyKeysEditor over the store."""
 
     def __init__(
-        self, bulk: BulkChange, deletion: Deletion, registry: SidecarRegistry, clock: Clock
+        self, bulk: BulkChange, deletion: "Deletion", registry: SidecarRegistry, clock: Clock
     ) -> None:
         self._bulk = bulk
         self._deletion = deletion

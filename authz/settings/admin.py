@@ -1,11 +1,9 @@
 """The `admin` section: who may administer keys over the network."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from authz.core.access import Binding
-from authz.core.bearer_token import MAX_SKEW
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
 from authz.core.roles import OwnAction, Role
@@ -24,6 +22,11 @@ from authz.settings.values import (
     seconds,
 )
 
+if TYPE_CHECKING:  # commands do without
+    from authz.core.access import Binding
+
+MAX_SKEW: Final = 300  # seconds
+
 
 class Grant(Section):
     """A role for the keys of these tenants and projects. An empty list means all of them."""
@@ -32,8 +35,10 @@ class Grant(Section):
     tenants: tuple[Id, ...] = ()
     projects: tuple[Id, ...] = ()
 
-    def binding(self) -> Binding:
+    def binding(self) -> "Binding":
         """Return the grant as a Binding of the core."""
+        from authz.core.access import Binding  # noqa: PLC0415
+
         return Binding(Role(self.role), frozenset(self.tenants), frozenset(self.projects))
 
 

@@ -3,13 +3,13 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder
 from authz.flows.key_history import KeyHistory
 from authz.process.clock import SystemClock
 from authz.remote.target import AdminTarget
-from authz.wiring.many_keys import BulkSession
-from authz.wiring.usage import UsageSession
+from authz.wiring.session import BulkSession, UsageSession
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before its import: stderr is for our lines
 
@@ -22,6 +22,19 @@ from authz.remote.limits import RemoteCredits, RemoteLimits
 from authz.remote.many_keys import RemoteManyKeys
 from authz.remote.reading import RemoteExport, RemoteKeys, RemoteTrail, RemoteUse
 from authz.remote.usage import RemoteUsage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSession:
+    """A BulkSession over the admin API."""
+
+    finder: RemoteKeys
+    many: RemoteManyKeys
+    keys: RemoteKeys
+    history: KeyHistory
+    usage: RemoteUse
+    credits: RemoteCredits
+    limits: RemoteLimits
 
 
 @asynccontextmanager
@@ -50,7 +63,7 @@ async def bulk_session(target: AdminTarget) -> AsyncIterator[BulkSession]:
     """Yield a BulkSession. Raises the errors of `calls`."""
     async with calls(target) as found:
         keys, clock = RemoteKeys(found, SystemClock()), SystemClock()
-        yield BulkSession(
+        yield RemoteSession(
             finder=keys,
             many=RemoteManyKeys(found, RemoteEditor(found), keys, clock),
             keys=keys,
