@@ -124,7 +124,7 @@ def export(invocation: Invocation, /, **given: Any) -> None:
     progress = _Progress()
 
     async def work(session: BillingSession) -> tuple[Exported, Period]:
-        owner = cursor_owner(settings, session.peppers, options.target)
+        owner = cursor_owner(settings, session.peppers, where.target)
         hours = await _asked_hours(session, settings, asked, is_stripe=options.is_stripe)
         with billing_cursor(path, owner, is_rehearsal=asked.is_rehearsal) as cursor:
             return await _export(
@@ -254,6 +254,7 @@ def _options(given: dict[str, Any], settings: Settings) -> ReceiverOptions:
         customer=given["customer"],
         customers=given["customers"],
         stripe_url=given["stripe_url"],
+        has_cursor=given["cursor"] is not None,
         source=f"authz/{namespace}" if namespace else "authz",
     )
 

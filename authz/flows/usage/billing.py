@@ -56,11 +56,13 @@ class Exported:
 class Receiver:
     """The receiver of an export.
 
-    customers: None if its records need no customer. forgets_ms: after which time it does not
-    recognise a repeated record; None: never, or that is the reader's matter.
+    target: its name in the cursor, which belongs to one receiver. customers: None if its records
+    need no customer. forgets_ms: after which time it does not recognise a repeated record; None:
+    never, or that is the reader's matter.
     """
 
     sink: BillingSink
+    target: str = "files"
     customers: Customers | None = None
     forgets_ms: int | None = None
 

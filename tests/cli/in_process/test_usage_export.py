@@ -4,12 +4,16 @@ import asyncio
 import csv
 import io
 import json
+import sqlite3
+import ssl
 import time
 from pathlib import Path
 
 import pytest
+import trustme
 
 from authz.process import billing_sinks
+from authz.process.cursor_file import checksum
 from tests.cli.in_process.test_usage import _count
 from tests.support.cli.billing_receivers import KEY, Receiver, Stripe, listening
 from tests.support.cli.in_process import refusal
@@ -18,6 +22,7 @@ from tests.support.usage import line
 
 HOUR = 3_600_000
 EXPORT = ("usage", "export")
+STRIPE = ("--to", "stripe:a", "--cursor", "c")
 
 
 @pytest.fixture
@@ -271,6 +276,25 @@ def test_a_receiver_that_is_slow_or_gone(runner, count, receiver, monkeypatch):
     assert "Connection refused" in refusal(runner.run(*gone), 3)
 
 
+def test_only_the_receiver_itself_gets_records(runner, count):
+    """A server whose certificate is not of the given authority gets nothing, not even the token."""
+    kid, _ = runner.issue()
+    count(kid, 5)
+    ours, stranger = trustme.CA(), trustme.CA()
+    ours.cert_pem.write_to_path("ca.pem")
+    stranger.cert_pem.write_to_path("stranger.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+    Path("token").write_text("secret-of-the-receiver")
+    with listening(Receiver(), context) as receiver:
+        options = (*EXPORT, "--cursor", "c", "--token-file", "token", "--to", receiver.url)
+        for authority in ((), ("--ca", "stranger.pem")):
+            assert "CERTIFICATE_VERIFY_FAILED" in refusal(runner.run(*options, *authority), 3)
+        assert receiver.requests == []
+        assert runner.run(*options, "--ca", "ca.pem").code == 0
+        assert receiver.total() == 1
+
+
 def test_a_batch_that_is_too_large_is_halved(runner, count, receiver):
     """413 makes the batches smaller, down to one event."""
     kid, _ = runner.issue()
@@ -363,6 +387,33 @@ def test_stripe_refuses(runner, count, stripe, alter, problem):
     assert stripe.sums() == {"cus_1": 1}
 
 
+def test_stripe_may_have_them(runner, count, stripe):
+    """If an unanswered delivery is a day old, a person decides; a live key has another cursor."""
+    kid, _ = runner.issue("--metadata", "stripe_customer=cus_1")
+    count(kid, 30)
+    options = to_stripe(stripe, "--customer", "stripe_customer")
+    answer, stripe.answer = stripe.answer, lambda *_request: None
+    assert runner.run(*options).code == 3
+    base = sqlite3.connect("s")
+    ((number, text),) = base.execute("SELECT number, record FROM pending").fetchall()
+    sent = time.time_ns() // 1_000_000 - 24 * HOUR
+    base.execute(
+        "UPDATE pending SET sent_ms = ?, checksum = ? WHERE number = ?",
+        (sent, checksum(sent, text), number),
+    )
+    base.commit()
+    base.close()
+    stripe.answer = answer
+    assert "--in-doubt: is needed: records were sent" in refusal(runner.run(*options))
+    assert stripe.counted == []
+    Path("stripe.key").write_text("rk_live_1")
+    failed = refusal(runner.run(*options, "--in-doubt", "send"))
+    assert "another receiver: stripe:api_requests in test mode" in failed
+    Path("stripe.key").write_text(KEY)
+    assert runner.run(*options, "--in-doubt", "send").code == 0
+    assert stripe.sums() == {"cus_1": 1}
+
+
 def test_stripe_takes_35_days(runner, count, stripe):
     """Older hours are left out of a first export; a cursor that stood too long says so."""
     kid, _ = runner.issue("--metadata", "stripe_customer=cus_1")
@@ -397,11 +448,12 @@ def test_a_cursor_that_stood_too_long(runner, count, monkeypatch):
         (("--to", "https://example.com/", "--token-file", "two"), "one token on one line"),
         (("--to", "https://example.com/", "--token-file", "bytes"), "not a file of ASCII text"),
         (("--to", "stripe:a b"), "not the event name"),
-        (("--to", "stripe:a"), "--token-file: is needed"),
+        (("--to", "stripe:a", "--token-file", "token"), "--cursor: is needed: after a day"),
+        (("--to", "stripe:a", "--cursor", "c"), "--token-file: is needed"),
         (("--to", "stripe:a", "--unit", "ok", "--unit", "units"), "--unit: a meter of Stripe"),
-        (("--to", "stripe:a", "--token-file", "token"), "--customer: or --customers"),
-        (("--to", "stripe:a", "--token-file", "token", "--customers", "two"), "line 1: 'a b'"),
-        (("--to", "stripe:a", "--token-file", "token", "--customer", "é"), "--customer: is the"),
+        ((*STRIPE, "--token-file", "token"), "--customer: or --customers"),
+        ((*STRIPE, "--token-file", "token", "--customers", "two"), "line 1: 'a b'"),
+        ((*STRIPE, "--token-file", "token", "--customer", "é"), "--customer: is the"),
         (("--to", "f", "--customer", "x"), "--customer: is for --to stripe"),
         (("--to", "f", "--token-file", "token"), "--token-file: is for a receiver over HTTP"),
         (("--format", "parquet"), "--format: parquet needs a file"),
