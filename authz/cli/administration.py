@@ -15,6 +15,7 @@ from authz.settings.model import Settings, included, load
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder
     from authz.flows.usage.reading import UsageReading
+    from authz.flows.verify import VerdictView
     from authz.wiring.key_files import FileSession
     from authz.wiring.session import BulkSession, UsageSession
     from authz.wiring.usage import BillingSession
@@ -152,6 +153,20 @@ def with_sidecars(invocation: Invocation, work: Callable[["SidecarFinder"], Awai
     from authz.wiring import administration  # noqa: PLC0415
 
     return _run(invocation, administration.sidecar_registry, work)
+
+
+def verify_over_api(invocation: Invocation, key: str, **parts: Any) -> "VerdictView":
+    """Return the decision of the admin API on a request with this key.
+
+    parts: other fields of a Question. Raises BadInput, Unavailable.
+    """
+    from authz.flows.verify import Question  # noqa: PLC0415
+    from authz.wiring import remote  # noqa: PLC0415
+
+    question = Question(key=key, **parts)
+    return _within(
+        remote.verifier(admin_target(invocation)), lambda verifier: verifier.verify(question)
+    )
 
 
 def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitable[_T]]) -> _T:

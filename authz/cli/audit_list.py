@@ -13,10 +13,11 @@ from authz.cli.administration import load_settings
 from authz.cli.columns import columns
 from authz.cli.history import change_document
 from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
-from authz.cli.times import ago_ms, rfc3339
+from authz.cli.times import ago_ms
 from authz.core import fields
 from authz.core.audit import Action
 from authz.core.errors import BadInput
+from authz.core.times import rfc3339
 from authz.core.trail.rows import RESTORE
 from authz.flows.trail.listing import EXPIRE, Events, TrailEvent, Wanted
 from authz.process.clock import SystemClock

@@ -13,9 +13,9 @@ from authz.cli import storestate
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
-from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.times import rfc3339
 from authz.core.trail import documents
 from authz.core.trail.report import Problem, Report
 from authz.core.trail.rows import Row, TrailKeys, position

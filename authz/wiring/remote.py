@@ -22,6 +22,7 @@ from authz.remote.limits import RemoteCredits, RemoteLimits
 from authz.remote.many_keys import RemoteManyKeys
 from authz.remote.reading import RemoteExport, RemoteKeys, RemoteTrail, RemoteUse
 from authz.remote.usage import RemoteUsage
+from authz.remote.verification import RemoteVerifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +95,10 @@ async def sidecars(target: AdminTarget) -> AsyncIterator[SidecarFinder]:
     """Yield the finder of sidecars. Raises the errors of `calls`."""
     async with calls(target) as found:
         yield RemoteSidecars(found)
+
+
+@asynccontextmanager
+async def verifier(target: AdminTarget) -> AsyncIterator[RemoteVerifier]:
+    """Yield the verifier of keys. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteVerifier(found)
