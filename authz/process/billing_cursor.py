@@ -87,7 +87,7 @@ class BillingCursor:
                     base.execute(f"DELETE FROM delivered WHERE {_PLACE}", place)  # noqa: S608
 
     def pending(self, after: int, most: int) -> Sequence[Pending]:
-        """Implement DeliveryLog.pending."""
+        """Return at most `most` pending records after a number, in the order of their numbers."""
         with self._faults():
             rows = self._base.execute(
                 "SELECT number, sent_ms, record, checksum FROM pending WHERE number > ?"
