@@ -83,8 +83,9 @@ class ManyKeysEditor(Protocol):
     ) -> AsyncIterator[Sequence[Step]]:
         """Change the keys and yield their outcomes, some at a time.
 
-        selector: skip a key that no longer fits it. extent: is added to. wait_seconds: of the call
-        of `confirmation` that follows; None: none follows.
+        selector: a key that no longer fits it is skipped. extent: each change that is made is added
+        to it. wait_seconds: the time for the sidecars, as given to `confirmation` afterwards; an
+        implementation may wait for them here already. None: `confirmation` is not called.
         """
         ...
 

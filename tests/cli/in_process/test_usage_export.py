@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 import trustme
 
+from authz.cli import usage_export
+from authz.flows.usage.billing import Exported
 from authz.process import billing_sinks
 from authz.process.cursor_file import checksum
-from tests.cli.in_process.test_usage import _count
 from tests.support.cli.billing_receivers import KEY, Receiver, Stripe, listening
 from tests.support.cli.in_process import refusal
 from tests.support.cli.terminal import NO_STORE, run
 from tests.support.usage import line
+from tests.support.usage_counting import count_entries
 
 HOUR = 3_600_000
 EXPORT = ("usage", "export")
@@ -33,7 +35,7 @@ def count(runner):
         now = time.time_ns() // 1_000_000
         ended = (now // HOUR - hours_ago) * HOUR + 60_000
         lines = [line(kid=kid, started=ended, milliseconds="0", **other) for _ in range(times)]
-        asyncio.run(_count(runner.valkey.endpoint, lines, now))
+        asyncio.run(count_entries(runner.valkey.endpoint, lines, now))
 
     return add
 
@@ -109,6 +111,9 @@ def test_closed_hours_only(runner, count):
     }
     assert done.err.endswith(": 3 records of 1 keys delivered, ok 3, units 13\n")
     assert runner.run(*EXPORT).out == done.out
+    summary = runner.run(*EXPORT, "--json")
+    assert summary.out == done.out
+    assert json.loads(summary.err)["quantities"] == {"ok": 3, "units": 13}
     other = runner.run(*EXPORT, "--unit", "bytes_in", "--unit", "server_error")
     assert sorted(each["quantity"] for each in records(other.out)) == [1, 300, 900]
 
@@ -404,7 +409,7 @@ def test_stripe_may_have_them(runner, count, stripe):
     base.commit()
     base.close()
     stripe.answer = answer
-    assert "--in-doubt: is needed: records were sent" in refusal(runner.run(*options))
+    assert "--in-doubt: is needed: 1 records were sent" in refusal(runner.run(*options))
     assert stripe.counted == []
     Path("stripe.key").write_text("rk_live_1")
     failed = refusal(runner.run(*options, "--in-doubt", "send"))
@@ -510,6 +515,18 @@ def test_parquet(runner, count):
     count(kid, 5)
     assert runner.run(*options, "--to", "c.parquet").code == 0
     assert parquet.read_table("c.parquet").column("quantity").to_pylist() == [1, 1]
+
+
+def test_progress_on_a_terminal(monkeypatch, capsys):
+    """A line tells how far a long export is, from time to time."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress = usage_export._Progress()
+    progress.show(Exported(records=5, keys=2))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(usage_export, "PAUSE", 0.0)
+    progress.show(Exported(records=7, keys=3))
+    assert capsys.readouterr().err == "7 records of 3 keys\n"
+    assert progress.last.records == 7
 
 
 def test_parquet_without_pyarrow(runner, monkeypatch):
