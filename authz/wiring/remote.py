@@ -15,6 +15,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before its import: stderr is 
 
 from authz.client import AsyncAdminClient
 from authz.client.client import Tls
+from authz.remote.audit import RemoteAudit
 from authz.remote.calls import Calls
 from authz.remote.editor import RemoteEditor
 from authz.remote.fleet import RemoteSidecars
@@ -102,3 +103,10 @@ async def verifier(target: AdminTarget) -> AsyncIterator[RemoteVerifier]:
     """Yield the verifier of keys. Raises the errors of `calls`."""
     async with calls(target) as found:
         yield RemoteVerifier(found)
+
+
+@asynccontextmanager
+async def audit(target: AdminTarget) -> AsyncIterator[RemoteAudit]:
+    """Yield the audit trail. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteAudit(found, RemoteKeys(found, SystemClock()))
