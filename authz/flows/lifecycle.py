@@ -170,8 +170,8 @@ class Lifecycle:
         Live secrets work for at most `grace_ms` more, and not after the key expires. With 0, or if
         the key has expired, they stop now. Returns Refused if the key is revoked, or has two live
         secrets and `grace_ms` is not 0. attempt: of a repeatable request; its secret is added once,
-        and Refused is returned if later rotations have removed it. After a dry run the text is of
-        no use. Raises NotFound, Unavailable as the class says.
+        and Refused is returned if later rotations have removed it. After a dry run there is no
+        text. Raises NotFound, Unavailable as the class says.
         """
         env = (await self.show(kid)).env
         minted = (
@@ -192,7 +192,9 @@ class Lifecycle:
         # Unchanged: an earlier try of this call added this secret, and its reply was lost.
         if isinstance(result, Unchanged):
             result = Changed(result.record)
-        return result if isinstance(result, Refused) else replace(result, key_text=minted.text)
+        if isinstance(result, Refused) or conditions.dry_run:
+            return result
+        return replace(result, key_text=minted.text)
 
     async def retire(
         self, kid: str, which: str, author: Author, conditions: Conditions = ANY
