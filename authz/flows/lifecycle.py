@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core import changes, new_keys
 from authz.core.admin_ports import KeyStore
@@ -18,8 +18,10 @@ from authz.core.ports import Clock
 from authz.core.records import MAX_LINEAGE, KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
 from authz.flows.conditions import ANY, Conditions
-from authz.flows.repeatable import Attempt
 from authz.flows.resending import until_confirmed
+
+if TYPE_CHECKING:  # commands repeat no request
+    from authz.flows.repeatable import Attempt
 
 MAX_CONFLICTS: Final = 16  # tries on fresh records before a change is given up
 
@@ -54,7 +56,7 @@ class Lifecycle:
     Methods raise NotFound if no key has the kid, and Unavailable if the store cannot be reached.
     `conditions` are checked on each record that a change is planned on; with a `dry_run` the result
     is the record as it would be. Methods then also raise Conflict, and what the guard raises.
-    counters: the counters of limits, for `reset_limits`; None: none are reset.
+    counters: makes the counters of limits, for `reset_limits`; None: none are reset.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class Lifecycle:
         store: KeyStore,
         keyring: Keyring,
         clock: Clock,
-        counters: LimitCounters | None = None,
+        counters: Callable[[], LimitCounters] | None = None,
     ) -> None:
         self._store = store
         self._counters = counters
@@ -83,7 +85,9 @@ class Lifecycle:
         minted = self._keyring.mint(spec.env)
         return new_keys.issue(spec, minted, author, self._clock.wall_ms()).record
 
-    async def issue(self, spec: KeySpec, author: Author, attempt: Attempt | None = None) -> Changed:
+    async def issue(
+        self, spec: KeySpec, author: Author, attempt: "Attempt | None" = None
+    ) -> Changed:
         """Issue a key, and return its record and its text.
 
         attempt: of a repeatable request; then the record is as the store has it now. Raises
@@ -102,7 +106,7 @@ class Lifecycle:
             changed = Changed(await self.show(minted.kid))
         return replace(changed, key_text=minted.text)
 
-    async def _issue_repeatably(self, spec: KeySpec, author: Author, attempt: Attempt) -> Changed:
+    async def _issue_repeatably(self, spec: KeySpec, author: Author, attempt: "Attempt") -> Changed:
         minted = self._keyring.mint_repeatably(spec.env, attempt.seed)
         record, replicas = None, None
         if attempt.is_repeated:
@@ -162,7 +166,7 @@ class Lifecycle:
         kid: str,
         grace_ms: int,
         author: Author,
-        attempt: Attempt | None = None,
+        attempt: "Attempt | None" = None,
         conditions: Conditions = ANY,
     ) -> Changed | Refused:
         """Add a second secret to a key and return its text. The key gets its whole lifetime again.
@@ -250,7 +254,7 @@ class Lifecycle:
         record = await self.show(kid)
         conditions.check(record)
         if self._counters and record.status is not Status.REVOKED and not conditions.dry_run:
-            await self._counters.reset(kid)
+            await self._counters().reset(kid)
         return await self.change(
             kid, lambda record, now: changes.reset_limits(record, author, now), conditions
         )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor
     from authz.flows.deletion import Deletion
     from authz.flows.lifecycle import Lifecycle
+    from authz.storage.limits.stored_counters import StoredCounters
     from authz.storage.registry import StoredSidecars
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
@@ -134,11 +135,10 @@ async def administration(settings: Settings) -> AsyncIterator["Lifecycle"]:
     Foreign if it is not ours.
     """
     from authz.flows.lifecycle import Lifecycle  # noqa: PLC0415
-    from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
 
     ring = keyring(settings)
     async with our_store(settings, ring) as (client, keys):
-        yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
+        yield Lifecycle(keys, ring, SystemClock(), partial(limit_counters, client))
 
 
 @asynccontextmanager
@@ -149,16 +149,22 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
     """
     from authz.flows.editing import StoreEditor  # noqa: PLC0415
     from authz.flows.lifecycle import Lifecycle  # noqa: PLC0415
-    from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
     from authz.storage.listing import StoredTrail  # noqa: PLC0415
     from authz.storage.registry import StoredSidecars  # noqa: PLC0415
 
     ring, clock = keyring(settings), SystemClock()
     async with our_store(settings, ring) as (client, keys):
-        lifecycle = Lifecycle(keys, ring, clock, StoredCounters(client))
+        lifecycle = Lifecycle(keys, ring, clock, partial(limit_counters, client))
         registry, trail = StoredSidecars(client), StoredTrail(client)
         deletion = partial(key_deletion, client, keys)
         yield StoreEditor(lifecycle, deletion, registry, trail, clock)
+
+
+def limit_counters(client: Client) -> "StoredCounters":
+    """Return the counters of limits."""
+    from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
+
+    return StoredCounters(client)
 
 
 def key_deletion(client: Client, keys: StoredKeys) -> "Deletion":
