@@ -13,10 +13,11 @@ from authz.core.errors import BadInput, OutcomeUnknown, Unavailable
 from authz.settings.model import Settings, included, load
 
 if TYPE_CHECKING:  # a command imports only what it uses
-    from authz.flows.command_ports import KeyEditor
+    from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder
+    from authz.flows.usage.reading import UsageReading
     from authz.wiring.key_files import FileSession
-    from authz.wiring.session import BulkSession
-    from authz.wiring.usage import BillingSession, UsageSession
+    from authz.wiring.session import BulkSession, UsageSession
+    from authz.wiring.usage import BillingSession
     from authz.wiring.verification import AdminSession
 
 _T = TypeVar("_T")
@@ -103,9 +104,54 @@ def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitabl
     Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
     the errors of `work`.
     """
+    if is_over_api(invocation):
+        from authz.wiring import remote  # noqa: PLC0415
+
+        return _within(remote.usage_session(admin_target(invocation)), work)
     from authz.wiring import usage  # noqa: PLC0415
 
     return _run(invocation, usage.usage_session, work)
+
+
+def with_reading(invocation: Invocation, work: Callable[["UsageReading"], Awaitable[_T]]) -> _T:
+    """Run `work` with the UsageReading of the store, and return its result.
+
+    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
+    the errors of `work`.
+    """
+    from authz.wiring import usage  # noqa: PLC0415
+
+    return _run(invocation, usage.reading_session, work)
+
+
+def with_exporter(invocation: Invocation, work: Callable[["KeyExporter"], Awaitable[_T]]) -> _T:
+    """Run `work` with a KeyExporter on a new event loop, and return its result.
+
+    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
+    the errors of `work`.
+    """
+    if is_over_api(invocation):
+        from authz.wiring import remote  # noqa: PLC0415
+
+        return _within(remote.exporter(admin_target(invocation)), work)
+    from authz.wiring import key_files  # noqa: PLC0415
+
+    return _run(invocation, key_files.file_session, work)
+
+
+def with_sidecars(invocation: Invocation, work: Callable[["SidecarFinder"], Awaitable[_T]]) -> _T:
+    """Run `work` with a SidecarFinder on a new event loop, and return its result.
+
+    Raises BadInput for invalid settings, Unavailable if the store is unreachable, and the errors of
+    `work`.
+    """
+    if is_over_api(invocation):
+        from authz.wiring import remote  # noqa: PLC0415
+
+        return _within(remote.sidecars(admin_target(invocation)), work)
+    from authz.wiring import administration  # noqa: PLC0415
+
+    return _run(invocation, administration.sidecar_registry, work)
 
 
 def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitable[_T]]) -> _T:

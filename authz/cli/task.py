@@ -47,7 +47,7 @@ class Consent:
 
 
 def bulk_options(command: _Command) -> _Command:
-    """Add `--yes` and `--dry-run`. The command gets `consent`."""
+    """Add `--yes` and `--dry-run`. The command gets both as one argument `consent`."""
 
     @functools.wraps(command)
     def with_consent(*arguments: Any, yes: bool, dry_run: bool, **options: Any) -> Any:

@@ -34,12 +34,12 @@ async def back_up(settings: Settings, file: BinaryIO) -> Contents:
 async def restore(
     settings: Settings, file: BinaryIO, known: int, actor: str, later: BinaryIO | None = None
 ) -> Restored:
-    """Verify a backup and write it into the empty store.
+    """Verify a backup, write it into the empty store, and return counts and sequence number.
 
-    known: a change that the store once had, or 0. file: must be seekable; it is read twice. actor:
-    for the audit trail. later: a backup that was made later; keys that it knows as deleted are left
-    out. Raises FileRefused for an unusable file, Foreign for other peppers, Conflict for a store
-    with data, BadInput, Unavailable.
+    The new sequence number is above `known`. known: the highest change that this machine knows of,
+    or 0. file: must be seekable; it is read twice. actor: for the audit trail. later: a backup that
+    was made later; keys that it knows as deleted are left out. Raises FileRefused for an unusable
+    file, Foreign for other peppers, Conflict for a store with data, BadInput, Unavailable.
     """
     ring = keyring(settings)
     verified = verify(read(file, ring.backup_keys), ring.fingerprints)

@@ -1,16 +1,19 @@
-"""BulkSession: the parts of the commands that find, show and change keys."""
+"""The parts of commands, over the store or over the admin API."""
 
 from __future__ import annotations  # the types are for readers and checkers alone
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from authz.flows.command_ports import (
+        CallerEraser,
         CreditReader,
         KeyFinder,
         KeyReader,
         LimitReader,
         ManyKeysEditor,
+        UsageReports,
         UseReader,
     )
     from authz.flows.key_history import KeyHistory
@@ -46,3 +49,11 @@ class BulkSession(Protocol):
     @property
     def limits(self) -> LimitReader:
         """The use of limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSession:
+    """The parts that a command about usage may ask for."""
+
+    reports: UsageReports
+    eraser: CallerEraser

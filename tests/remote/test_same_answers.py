@@ -99,6 +99,25 @@ SCRIPTS = {
         keys delete --client b --force --yes --json
         keys list --all
     """,
+    "files": """
+        keys issue --client a --name one --metadata team=core --limit 5/s
+        keys issue --client b --expires-in never --scope a:b
+        keys revoke {2}
+        keys export
+        keys export --client a --no-versions
+        keys export --status revoked --json
+        sidecars
+        sidecars --json
+        usage
+        usage --key {1} --json
+        usage --client a --by hour --csv
+        usage --by status
+        usage --client a --by status
+        usage --key 7Hk2mQ9xT4bVzR1c
+        usage top
+        usage top --by denied --since 1h --json
+        usage erase --key {1} --note 'asked for'
+    """,
 }
 KID = re.compile(r"\b[0-9A-Za-z]{16}\b")
 SAME = (

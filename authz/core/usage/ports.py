@@ -38,7 +38,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class TooOld:
-    """Nothing was added, because a batch waited so long that its digest may be forgotten."""
+    """Result of a commit: nothing was added, because a batch waited too long.
+
+    Its digest may be forgotten by now, so a repetition would not be found.
+    """
 
 
 @dataclass(frozen=True, slots=True)
