@@ -56,7 +56,7 @@ class StoreSession:
     def many(self) -> "ManyKeysEditor":
         """The editor of many keys."""
         from authz.flows.bulk_change import BulkChange  # noqa: PLC0415
-        from authz.flows.editing import StoreManyKeys  # noqa: PLC0415
+        from authz.flows.many_editing import StoreManyKeys  # noqa: PLC0415
         from authz.storage.batches import StoredBatches  # noqa: PLC0415
         from authz.storage.registry import StoredSidecars  # noqa: PLC0415
 
