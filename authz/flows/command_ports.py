@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from authz.flows.limits.credit_report import Credits
     from authz.flows.limits.limit_report import LimitView
     from authz.flows.selection import Cost, Entry, Page
+    from authz.flows.trail.listing import Events, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,14 @@ class CallerEraser(Protocol):
 
     async def erase(self, kid: str, by: Authorship) -> int:
         """Return how many facts were erased. The audit trail is told first. Raises Unavailable."""
+        ...
+
+
+class TrailReader(Protocol):
+    """Lists the events of the audit trail."""
+
+    async def find(self, wanted: Wanted, limit: int) -> Events:
+        """Return the newest events that fit, at most `limit`. Raises Unavailable."""
         ...
 
 

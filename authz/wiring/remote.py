@@ -15,6 +15,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before its import: stderr is 
 
 from authz.client import AsyncAdminClient
 from authz.client.client import Tls
+from authz.remote.audit import RemoteAudit
 from authz.remote.calls import Calls
 from authz.remote.editor import RemoteEditor
 from authz.remote.fleet import RemoteSidecars
@@ -22,6 +23,7 @@ from authz.remote.limits import RemoteCredits, RemoteLimits
 from authz.remote.many_keys import RemoteManyKeys
 from authz.remote.reading import RemoteExport, RemoteKeys, RemoteTrail, RemoteUse
 from authz.remote.usage import RemoteUsage
+from authz.remote.verification import RemoteVerifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,3 +96,17 @@ async def sidecars(target: AdminTarget) -> AsyncIterator[SidecarFinder]:
     """Yield the finder of sidecars. Raises the errors of `calls`."""
     async with calls(target) as found:
         yield RemoteSidecars(found)
+
+
+@asynccontextmanager
+async def verifier(target: AdminTarget) -> AsyncIterator[RemoteVerifier]:
+    """Yield the verifier of keys. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteVerifier(found)
+
+
+@asynccontextmanager
+async def audit(target: AdminTarget) -> AsyncIterator[RemoteAudit]:
+    """Yield the audit trail. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteAudit(found, RemoteKeys(found, SystemClock()))
