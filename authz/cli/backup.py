@@ -16,7 +16,7 @@ from authz.cli.options import path_such_as
 from authz.core.errors import BadInput
 from authz.settings.model import Settings
 from authz.storage.backup import Contents
-from authz.wiring import administration
+from authz.wiring import backups
 
 
 @click.command()
@@ -58,7 +58,7 @@ def _write(settings: Settings, path: Path) -> tuple[Contents, int]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
         draft = Path(name)
         with os.fdopen(handle, "wb") as out:
-            found = asyncio.run(administration.back_up(settings, out))
+            found = asyncio.run(backups.back_up(settings, out))
             size = _sync(out)
         _name(draft, path)
     except FileExistsError:

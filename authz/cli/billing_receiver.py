@@ -24,6 +24,7 @@ from authz.process.web_client import WebClient
 
 SECONDS: Final = 30.0  # for a request
 STRIPE: Final = "stripe:"
+_TEST_KEY: Final = "_test_"  # in a key of Stripe's API that bills nobody
 _EVENT: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
 _METADATA: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _TOKEN: Final = re.compile(r"[!-~]{1,4096}", re.ASCII)
@@ -40,7 +41,10 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceiverOptions:
-    """The options that say where records go. to: "" for stdout. source: of CloudEvents."""
+    """The options that say where records go.
+
+    to: "" for stdout. source: of CloudEvents. has_cursor: whether a cursor is given.
+    """
 
     to: str
     form: Format | None
@@ -50,6 +54,7 @@ class ReceiverOptions:
     customers: str | None
     stripe_url: str
     source: str
+    has_cursor: bool
 
     @property
     def is_web(self) -> bool:
@@ -60,13 +65,6 @@ class ReceiverOptions:
     def is_stripe(self) -> bool:
         """Whether records go to Stripe."""
         return self.to.startswith(STRIPE)
-
-    @property
-    def target(self) -> str:
-        """The receiver as the cursor remembers it: without the query of a URL."""
-        if self.is_web:
-            return urlsplit(self.to)._replace(query="").geturl()
-        return self.to if self.is_stripe else "files"
 
 
 class Stdout:
@@ -96,7 +94,8 @@ def receiver(options: ReceiverOptions) -> Receiver:
         if value is not None:
             raise BadInput(name, "is for --to stripe:EVENT_NAME")
     if options.is_web:
-        return Receiver(_events(options))
+        target = urlsplit(options.to)._replace(query="").geturl()  # a query may hold a secret
+        return Receiver(_events(options), target)
     for name, value in (("--token-file", options.token_file), ("--ca", options.ca)):
         if value is not None:
             raise BadInput(name, "is for a receiver over HTTP")
@@ -137,6 +136,8 @@ def _stripe(options: ReceiverOptions) -> Receiver:
         raise BadInput("--to", f"{fields.shown(event)} is not the event name of a meter of Stripe")
     if options.form is not None:
         raise BadInput("--format", "is not for Stripe, which has one of its own")
+    if not options.has_cursor:
+        raise BadInput("--cursor", "is needed: after a day Stripe counts a repeated event again")
     if options.token_file is None:
         raise BadInput("--token-file", "is needed: a file with a key of Stripe's API")
     if options.customer is None and options.customers is None:
@@ -145,8 +146,13 @@ def _stripe(options: ReceiverOptions) -> Receiver:
         raise BadInput("--customer", "is the name in the metadata of keys, such as stripe_customer")
     table = read_table("--customers", _text("--customers", options.customers))
     api = check_url("--stripe-url", options.stripe_url)
-    sink = stripe.StripeMeter(_post(options), event, _token(options.token_file), api)
-    return Receiver(sink, Customers(options.customer or "", table), stripe.FORGETS_MS)
+    key = _token(options.token_file)
+    return Receiver(
+        stripe.StripeMeter(_post(options), event, key, api),
+        f"{options.to}{' in test mode' if _TEST_KEY in key else ''}",
+        Customers(options.customer or "", table),
+        stripe.FORGETS_MS,
+    )
 
 
 def _post(options: ReceiverOptions) -> RepeatedPost:

@@ -1,11 +1,10 @@
 """Change the keys that a selector picks: rehearse, ask, change, wait, and report by outcome."""
 
-import functools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import click
 
@@ -13,41 +12,22 @@ from authz.cli.actor import actor
 from authz.cli.administration import raise_if_interrupted, with_bulk
 from authz.cli.change_text import change_text, changes_of, is_end
 from authz.cli.color import RED, YELLOW, painted
-from authz.cli.invocation import Invocation, with_options, write_error, write_stderr
+from authz.cli.invocation import Invocation, write_error, write_stderr
 from authz.cli.selecting import described
+from authz.cli.task import DONE, FAILED, Consent, Task
 from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited
 from authz.core.changes import KeyChange, Refused, Unchanged
 from authz.core.deletion import Removal
-from authz.core.edits import Edit, Update
+from authz.core.edits import Update
 from authz.core.errors import BadInput, Unavailable
 from authz.core.selector import Selector
-from authz.flows.bulk_change import By, Extent, Failed, Skipped, Step
+from authz.flows.bulk_change import Failed, Skipped, Step
+from authz.flows.by import By
+from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
-from authz.wiring.many_keys import BulkSession
-
-DONE, FAILED = 0, 1
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A change of many keys, and its words: `revoke`, `revoking`, `revoked`, `already revoked`.
-
-    suffix: ends the question. keeps_looking: also change keys that are issued meanwhile. on_step:
-    is called with the outcome of each key.
-    """
-
-    edit: Edit
-    verb: str
-    going: str
-    past: str
-    already: str
-    suffix: str = ""
-    keeps_looking: bool = False
-    on_step: Callable[[Step], None] = lambda _: None
+from authz.wiring.session import BulkSession
 
 
 @dataclass(slots=True)
@@ -84,28 +64,6 @@ class Tally:
         counts += [f"{len(self.refused)} refused"] * bool(self.refused)
         counts += [f"{self.skipped} changed by others meanwhile"] * bool(self.skipped)
         return ", ".join([*counts, f"{len(self.failed)} failed"])
-
-
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """The options --yes and --dry-run: change without asking, and print the changes alone."""
-
-    agreed: bool
-    rehearsal: bool
-
-
-def bulk_options(command: _Command) -> _Command:
-    """Add `--yes` and `--dry-run`. The command gets `consent`."""
-
-    @functools.wraps(command)
-    def with_consent(*arguments: Any, yes: bool, dry_run: bool, **options: Any) -> Any:
-        return command(*arguments, consent=Consent(yes, dry_run), **options)
-
-    options = (
-        click.option("--yes", is_flag=True, help="Many keys: do not ask for confirmation."),
-        click.option("--dry-run", is_flag=True, help="Many keys: print the changes, make none."),
-    )
-    return cast("_Command", with_options(with_consent, options))
 
 
 def change_selected(

@@ -4,11 +4,11 @@ from typing import Final, cast
 
 import click
 
-from authz.cli.bulk import DONE, FAILED, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change
 from authz.cli.selecting import required, selector_options
+from authz.cli.task import DONE, FAILED, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
 from authz.core import fields
 from authz.core.edits import Delete
@@ -57,6 +57,8 @@ def delete(
     """
     required(selector, kid)
     if kid is None:
+        from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
         return change_selected(
             invocation,
             selector,
@@ -111,6 +113,8 @@ def purge(
     if expired_for is not None:
         before = now - fields.duration_ms("--expired-for", expired_for)
         chosen.append(Selector(states=frozenset({State.EXPIRED}), expires_before=before))
+    from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
     codes = [
         change_selected(
             invocation,

@@ -21,7 +21,7 @@ from authz.proxy import document, rules
 from authz.proxy.chains import Expected
 from authz.rpc.check.credential import header_of
 from authz.settings.model import Settings
-from authz.wiring import administration, causes
+from authz.wiring import administration, causes, inspection
 
 HEALTHY, SICK = 0, 1
 _COLORS = {Level.OK: color.GREEN, Level.WARN: color.YELLOW, Level.FAIL: color.RED}
@@ -139,7 +139,7 @@ def expected_of(given: Settings) -> Expected:
 
 async def _store(given: Settings) -> AsyncIterator[Finding]:
     try:
-        async with administration.inspection(given) as findings:
+        async with inspection.inspection(given) as findings:
             async for finding in findings:
                 yield replace(finding, found=causes.named(given, finding.found))
     except (BadInput, Unavailable) as cause:  # such as a missing pepper or password

@@ -1,15 +1,18 @@
 """`authz keys export`: the keys as a file for git, without their secrets."""
 
+from collections.abc import Mapping
+
 import click
 
 from authz.cli import key_file_text, show
-from authz.cli.administration import with_files
+from authz.cli.administration import with_exporter
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.selecting import selector_options
 from authz.cli.terminal import escaped
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector, State
-from authz.wiring.key_files import FileSession
+from authz.flows.command_ports import KeyExporter
+from authz.flows.selection import Cost
 
 DONE, INCOMPLETE = 0, 1
 
@@ -38,16 +41,16 @@ def export(invocation: Invocation, /, *, selector: Selector, no_versions: bool) 
     found: list[KeyRecord] = []
     unreadable: list[str] = []
 
-    async def work(session: FileSession) -> tuple[int, dict[str, str]]:
+    async def work(session: KeyExporter) -> tuple[int, Mapping[str, str]]:
         as_of = await session.sequence()
-        async for entry in session.selection.each(selector):
+        async for entry in session.each(selector, Cost()):
             if entry.record is None:
                 unreadable.append(entry.why)
             elif entry.record.status is not Status.REVOKED or State.REVOKED in selector.states:
                 found.append(entry.record)
         return as_of, await session.refs()
 
-    as_of, refs = with_files(invocation, work)
+    as_of, refs = with_exporter(invocation, work)
     text = key_file_text.render(found, selector, as_of, refs, with_versions=not no_versions)
     document = {"as_of": as_of, "keys": [show.document(one) for one in found]}
     invocation.answer(document, text.rstrip("\n"))

@@ -28,7 +28,7 @@ from authz.core import fields
 from authz.core.errors import BadInput, Fault
 from authz.flows.importing import Wanted
 from authz.process.clock import SystemClock
-from authz.wiring import administration
+from authz.wiring import administration, imports
 
 BATCH: Final = 100
 REFUSED: Final = 1
@@ -123,7 +123,7 @@ def import_(
         refused = files.enter_context(_rejects(rejects)) if rejects is not None else None
         report = Report(dry_run, refused, keeps_rows=invocation.as_json)
         connection = contextlib.AsyncExitStack()
-        importing = administration.importing(found, actor(), note)
+        importing = imports.importing(found, actor(), note)
         importer = runner.run(connection.enter_async_context(importing))
         parser = LineParser(administration.keyring(found), found.plans, allow_hash_like)
         try:

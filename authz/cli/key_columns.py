@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from authz.cli import show
-from authz.cli.times import NEVER, rfc3339
+from authz.cli.times import NEVER
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
-from authz.flows.command_ports import CreditReader, UseReader
+from authz.core.times import rfc3339
 from authz.flows.selection import Entry
+from authz.wiring.session import BulkSession
 
 DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
 
@@ -90,7 +91,7 @@ def cells(
 
 
 async def usage_of(
-    reading: UseReader, kids: Sequence[str], names: Sequence[str]
+    session: BulkSession, kids: Sequence[str], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return for each kid, in order, the columns about usage that are among `names`, by name.
 
@@ -99,18 +100,18 @@ async def usage_of(
     """
     found: list[dict[str, Any]] = [{} for _ in kids]
     if LAST_USED in names:
-        times = await reading.latest_times(kids)
+        times = await session.usage.latest_times(kids)
         for kid, row in zip(kids, found, strict=True):
             row[LAST_USED] = rfc3339(times[kid] * 1000) if kid in times else None
     if REQUESTS in names:
-        requests = await reading.requests_of_30_days(kids)
+        requests = await session.usage.requests_of_30_days(kids)
         for kid, row in zip(kids, found, strict=True):
             row[REQUESTS] = requests[kid]
     return found
 
 
 async def credits_of(
-    reports: CreditReader, entries: Sequence[Entry], names: Sequence[str]
+    session: BulkSession, entries: Sequence[Entry], names: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return for each entry, in order, the columns about credits that are among `names`, by name.
 
@@ -121,7 +122,7 @@ async def credits_of(
     if not wanted:
         return [{} for _ in entries]
     records = [entry.record for entry in entries if entry.record is not None]
-    found = iter(await reports.of(records))
+    found = iter(await session.credits.of(records))
     every = [None if entry.record is None else next(found) for entry in entries]
     return [
         {name: one and (one.total if name == CREDITS else one.left) for name in wanted}

@@ -25,7 +25,7 @@ from authz.core.errors import BadInput
 from authz.core.selector import Selector
 from authz.flows.selection import Cost, Entry, Page, first, split_cursor
 from authz.process.clock import SystemClock
-from authz.wiring.many_keys import BulkSession
+from authz.wiring.session import BulkSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,2}|1000", re.ASCII)
 WORTH_TELLING: Final = 10_000  # keys looked at, from which on the cost of a list is told
@@ -123,8 +123,8 @@ def list_(
     async def work(session: BulkSession) -> tuple[Page, list[dict[str, Any]]]:
         page = await find(session)
         kids = [entry.kid for entry in page.entries]
-        used = await usage_of(session.usage, kids, chosen)
-        credits_left = await credits_of(session.credits, page.entries, chosen)
+        used = await usage_of(session, kids, chosen)
+        credits_left = await credits_of(session, page.entries, chosen)
         return page, [one | other for one, other in zip(used, credits_left, strict=True)]
 
     (page, used), now = with_bulk(invocation, work), SystemClock().wall_ms()

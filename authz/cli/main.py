@@ -3,6 +3,7 @@
 This module imports nothing heavy, so `authz --version` and a usage error answer at once.
 """
 
+import atexit
 import gc
 import io
 import os
@@ -134,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         arguments = sys.argv[1:]
         gc.set_threshold(GC_OBJECTS)  # an import makes many objects that stay
+        atexit.register(gc.freeze)  # the process would look for garbage once more as it ends
         warnings.simplefilter("ignore")
     invocation = Invocation()
     color.choose("auto")

@@ -8,7 +8,8 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib import import_module, resources
+from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -56,7 +57,7 @@ def answer(arguments: Sequence[str], name: str, eager: Eager) -> int | None:
     eager: callbacks of the options that answer by themselves, such as `help`. Raises UsageError for
     wrong usage, SystemExit after a completion.
     """
-    about = json.loads(resources.files("authz.cli").joinpath(FILE).read_text())
+    about = json.loads(Path(__file__).with_name(FILE).read_text())
     root = built(name, about, eager)
     given = list(arguments) or ["--help"]
     code = root.main(given, prog_name=name, standalone_mode=False)

@@ -17,7 +17,7 @@ from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Conflict
 from authz.storage.restore import Restored
 from authz.storage.sealed_lines import FileRefused
-from authz.wiring import administration
+from authz.wiring import backups
 
 
 @click.command()
@@ -50,7 +50,7 @@ def restore(invocation: Invocation, file: str, deletions: str | None) -> None:
         with ExitStack() as stack:
             opened = stack.enter_context(Path(file).open("rb"))
             later = stack.enter_context(Path(deletions).open("rb")) if deletions else None
-            done = asyncio.run(administration.restore(settings, opened, known, actor(), later))
+            done = asyncio.run(backups.restore(settings, opened, known, actor(), later))
     except (FileRefused, Conflict) as cause:
         raise click.ClickException(f"{file}: {cause}") from None
     except OSError as cause:

@@ -7,7 +7,6 @@ import click
 
 from authz.cli import show
 from authz.cli.administration import load_settings
-from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.options import kid_argument, note_option, optional_kid_argument
@@ -15,7 +14,7 @@ from authz.cli.outcome import make_change, report_change, show_new_key
 from authz.cli.over_api import is_over_api
 from authz.cli.secret_files import SecretDirectory, secrets_to_option
 from authz.cli.selecting import required, selector_options
-from authz.cli.times import rfc3339
+from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
 from authz.core import fields
 from authz.core.changes import Unchanged
@@ -24,6 +23,7 @@ from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
+from authz.core.times import rfc3339
 from authz.flows.bulk_change import Step
 from authz.flows.lifecycle import Changed
 from authz.process.clock import SystemClock
@@ -82,6 +82,8 @@ def rotate(
             raise BadInput("--out", "is for one key; many secrets go to --secrets-to DIR")
         if secrets_to is None and not consent.rehearsal:
             raise BadInput("--secrets-to", "is needed for many keys, such as ./secrets")
+        from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
         writes = not consent.rehearsal
         directory = SecretDirectory(secrets_to) if secrets_to and writes else None
         task = _task(invocation, grace_ms, directory)

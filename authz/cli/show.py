@@ -1,17 +1,20 @@
 """A key record as JSON and as text, without its digests."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from authz.cli import color
 from authz.cli.terminal import escaped, escaped_lines
-from authz.cli.times import duration, optional, rfc3339, rough
+from authz.cli.times import duration, optional, rough
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.selector import is_expired
-from authz.core.usage.commit import Sight
-from authz.core.usage.question import LatestUse
-from authz.flows.limits.credit_report import Credits
+from authz.core.times import rfc3339
+
+if TYPE_CHECKING:  # most commands show no usage
+    from authz.core.usage.commit import Sight
+    from authz.core.usage.question import LatestUse
+    from authz.flows.limits.credit_report import Credits
 
 
 def document(record: KeyRecord) -> dict[str, Any]:
@@ -71,19 +74,19 @@ def limit_document(limit: Limit) -> dict[str, Any]:
     }
 
 
-def credits_document(found: Credits | None) -> dict[str, int] | None:
+def credits_document(found: "Credits | None") -> dict[str, int] | None:
     """Return the credits as JSON members; None for a key without credits."""
     if found is None:
         return None
     return {"total": found.total, "used": found.used, "left": found.left}
 
 
-def credits_line(found: Credits) -> str:
+def credits_line(found: "Credits") -> str:
     """Return the credits as a line that fits below `table`: `credits  80 left of 100`."""
     return f"{'credits':<17}  {found.left} left of {found.total}"
 
 
-def usage_document(use: LatestUse) -> dict[str, Any]:
+def usage_document(use: "LatestUse") -> dict[str, Any]:
     """Return the latest use as JSON members: of the key, null if there is none, and by secret id.
 
     The requests of the last 30 days are a number. Times are in RFC 3339.
@@ -98,7 +101,7 @@ def usage_document(use: LatestUse) -> dict[str, Any]:
     }
 
 
-def usage_lines(record: KeyRecord, use: LatestUse, now: int) -> str:
+def usage_lines(record: KeyRecord, use: "LatestUse", now: int) -> str:
     """Return the latest use of a key, and its requests in 30 days, as escaped lines.
 
     During an overlap there is a line for each live secret. now: milliseconds since the epoch.
@@ -114,7 +117,7 @@ def usage_lines(record: KeyRecord, use: LatestUse, now: int) -> str:
     return escaped_lines("\n".join(lines))
 
 
-def _use_line(sight: Sight | None, now: int) -> str:
+def _use_line(sight: "Sight | None", now: int) -> str:
     if sight is None:
         return "never, as far as usage was counted"
     ago = f"{rough(max(0, now - sight.at * 1000))} ago"
@@ -123,7 +126,7 @@ def _use_line(sight: Sight | None, now: int) -> str:
     return f"{rfc3339(sight.at * 1000)}, {ago}{source}{agent}"
 
 
-def _sight(sight: Sight) -> dict[str, Any]:
+def _sight(sight: "Sight") -> dict[str, Any]:
     return {
         "at": rfc3339(sight.at * 1000),
         "network": sight.network or None,

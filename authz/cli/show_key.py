@@ -11,7 +11,7 @@ from authz.core.records import KeyRecord
 from authz.core.usage.question import LatestUse
 from authz.flows.limits.credit_report import Credits
 from authz.process.clock import SystemClock
-from authz.wiring.many_keys import BulkSession
+from authz.wiring.session import BulkSession
 
 
 @click.command("show")

@@ -1,18 +1,17 @@
 """`authz sidecars`: the running sidecars, and the lag of each."""
 
-import asyncio
 from typing import Any
 
 import click
 
 from authz.cli import color
-from authz.cli.administration import load_settings
+from authz.cli.administration import with_sidecars
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
-from authz.cli.times import rfc3339, rough
+from authz.cli.times import rough
 from authz.core.sidecars import Heard
+from authz.core.times import rfc3339
 from authz.process.clock import SystemClock
-from authz.wiring import administration
 
 HEADINGS = ("INSTANCE", "VERSION", "APPLIED", "LAG", "CACHED", "UP", "SETTINGS", "TRUST")
 
@@ -35,13 +34,7 @@ def sidecars(invocation: Invocation) -> None:
       authz sidecars
       authz sidecars --json | jq '[.sidecars[] | select(.lag > 0)]'
     """
-    found = load_settings(invocation)
-
-    async def run() -> tuple[int, list[Heard]]:
-        async with administration.sidecar_registry(found) as registry:
-            return await registry.find()
-
-    seq, heard = asyncio.run(run())
+    seq, heard = with_sidecars(invocation, lambda finder: finder.find())
     alive = [each for each in heard if each.silent_ms < each.reach_ms()]
     document = {"seq": seq, "sidecars": [_document(each, seq) for each in alive]}
     now = SystemClock().wall_ms()

@@ -4,11 +4,11 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
 from authz.cli.selecting import required, selector_options
+from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
 from authz.core.edits import Disable, Enable
 from authz.core.selector import Selector
@@ -71,6 +71,8 @@ def _turn(
 ) -> int:
     required(selector, kid)
     if kid is None:
+        from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
         return change_selected(
             invocation, selector, task, consent, note=note, wait_seconds=wait_seconds
         )

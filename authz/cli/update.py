@@ -7,7 +7,6 @@ from typing import Any, Final, cast
 import click
 
 from authz.cli.administration import known_plans
-from authz.cli.bulk import DONE, Consent, Task, bulk_options, change_selected
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import (
     credits_option,
@@ -23,6 +22,7 @@ from authz.cli.options import (
 )
 from authz.cli.outcome import make_change, report_change
 from authz.cli.selecting import required, where_options
+from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.times import NEVER, moment_ms
 from authz.cli.waiting import wait_options
 from authz.core import fields
@@ -194,6 +194,8 @@ def update(
         fields=updates, add_scopes=more, remove_scopes=less, credits_change=credits_change
     )
     if kid is None:
+        from authz.cli.bulk import change_selected  # noqa: PLC0415  for many keys alone
+
         task = Task(edit, "update", "updating", "updated", "already so")
         return change_selected(
             invocation, selector, task, consent, note=note, wait_seconds=wait_seconds

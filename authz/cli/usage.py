@@ -1,6 +1,5 @@
 """`authz usage`: who used what."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +14,11 @@ from authz.cli.usage_reconcile import reconcile
 from authz.cli.usage_tables import document, rows_as_csv, text
 from authz.cli.usage_top import top
 from authz.core import fields
-from authz.core.errors import BadInput, NotFound
+from authz.core.errors import BadInput
 from authz.core.selector import Selector
 from authz.core.usage.question import By, Report, Span, default_ms, span
 from authz.process.clock import SystemClock
-from authz.wiring.usage import UsageSession
+from authz.wiring.session import UsageSession
 
 
 @click.group(invoke_without_command=True, no_args_is_help=False)
@@ -74,7 +73,9 @@ def usage(context: click.Context, /, *, as_csv: bool, **asked: Any) -> None:
     wanted = _span(asked, by, of_keys=kid is not None or not selector.is_empty)
 
     async def work(session: UsageSession) -> Report:
-        return await _answer(session, kid, selector, wanted, by)
+        if kid is not None:
+            return await session.reports.of_key(kid, wanted, by)
+        return await session.reports.of_selected(selector, wanted, by)
 
     report = with_usage(invocation, work)
     if as_csv:
@@ -87,25 +88,6 @@ usage.add_command(top)
 usage.add_command(erase)
 usage.add_command(reconcile)
 usage.add_command(export)
-
-
-async def _answer(
-    session: UsageSession, kid: str | None, selector: Selector, wanted: Span, by: By
-) -> Report:
-    if kid is not None:
-        report = await session.reading.of_key(kid, wanted, by)
-        if not report.groups and await session.keys.find(kid) is None:
-            raise NotFound(f"no key has the kid {kid}, and none had it at that time")
-        return report
-    if selector.is_empty:
-        return await session.reading.all_requests(wanted, by)
-
-    async def kids() -> AsyncIterator[str]:
-        async for entry in session.selection.each(selector):
-            if entry.record is not None:
-                yield entry.kid
-
-    return await session.reading.of_keys(kids(), wanted, by)
 
 
 def _whose(asked: dict[str, Any]) -> tuple[str | None, Selector]:

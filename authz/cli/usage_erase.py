@@ -1,7 +1,5 @@
 """`authz usage erase`: erase the facts about the callers of a key."""
 
-import secrets
-
 import click
 
 from authz.cli.actor import actor
@@ -9,8 +7,8 @@ from authz.cli.administration import with_usage
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option
 from authz.core import fields
-from authz.core.changes import Author
-from authz.wiring.usage import UsageSession
+from authz.flows.by import By
+from authz.wiring.session import UsageSession
 
 
 @click.command()
@@ -29,10 +27,9 @@ def erase(invocation: Invocation, kid: str, note: str) -> None:
       authz usage erase --key 7Hk2mQ9xT4bVzR1c
     """
     fields.kid("--key", kid)
-    author = Author(secrets.token_hex(16), actor(), note)
 
     async def work(session: UsageSession) -> int:
-        return await session.erasure.erase(kid, author)
+        return await session.eraser.erase(kid, By(actor(), note))
 
     erased = with_usage(invocation, work)
     told = f"erased {erased} facts about callers" if erased else "there was nothing to erase"

@@ -57,7 +57,7 @@ PAUSE: Final = 5.0  # seconds between two lines about the progress
     "--cursor",
     metavar="FILE",
     callback=path_such_as("billing.cursor"),
-    help="Remembers what was delivered. Without it, everything is exported.",
+    help="Remembers what was delivered. Without it, all hours that are kept are exported.",
 )
 @click.option("--since", metavar="TIME", help="RFC 3339 or age. Default: by the cursor.")
 @click.option("--until", metavar="TIME", help="RFC 3339 or age. Default: the last closed hour.")
@@ -101,9 +101,9 @@ def export(invocation: Invocation, /, **given: Any) -> None:
     """Export the usage of closed hours, for invoices.
 
     A record is the quantity of one key, hour, route and unit. An hour is closed two hours after its
-    end: no meter counts its requests any more. If a count differs later all the same, the
-    difference is a record with the next revision. It can be negative. The id of a record never
-    changes.
+    end: the store counts none of its requests any more. If a count differs later all the same, as
+    after a loss of writes, the difference is a record with the next revision. It can be negative.
+    The id of a record never changes.
 
     With --cursor each run exports what the runs before did not. The cursor moves after the receiver
     has confirmed: by a status from 200 to 299, or when the file is on the disk. If a run ends
@@ -124,7 +124,7 @@ def export(invocation: Invocation, /, **given: Any) -> None:
     progress = _Progress()
 
     async def work(session: BillingSession) -> tuple[Exported, Period]:
-        owner = cursor_owner(settings, session.peppers, options.target)
+        owner = cursor_owner(settings, session.peppers, where.target)
         hours = await _asked_hours(session, settings, asked, is_stripe=options.is_stripe)
         with billing_cursor(path, owner, is_rehearsal=asked.is_rehearsal) as cursor:
             return await _export(
@@ -254,6 +254,7 @@ def _options(given: dict[str, Any], settings: Settings) -> ReceiverOptions:
         customer=given["customer"],
         customers=given["customers"],
         stripe_url=given["stripe_url"],
+        has_cursor=given["cursor"] is not None,
         source=f"authz/{namespace}" if namespace else "authz",
     )
 

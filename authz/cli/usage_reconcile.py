@@ -5,18 +5,19 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.administration import with_usage
+from authz.cli.administration import with_reading
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.over_api import refuse_over_api
-from authz.cli.times import ago_ms, rfc3339
+from authz.cli.times import ago_ms
 from authz.core.errors import BadInput
+from authz.core.times import rfc3339
 from authz.core.usage.counts import Counts
 from authz.core.usage.logged import LoggedUsage, differences
 from authz.core.usage.question import HOUR_MS, By, Span, span
+from authz.flows.usage.reading import UsageReading
 from authz.process.clock import SystemClock
-from authz.wiring.usage import UsageSession
 
 LINES: Final = 10_000  # that are in memory at a time
 
@@ -53,10 +54,10 @@ def reconcile(invocation: Invocation, path: str, since: str | None, until: str |
     wanted = _span(logged, since, until)
     in_log = logged.of(wanted.slots)
 
-    async def work(session: UsageSession) -> dict[str, Counts]:
-        return await session.reading.sums(wanted, in_log)
+    async def work(reading: UsageReading) -> dict[str, Counts]:
+        return await reading.sums(wanted, in_log)
 
-    found = differences(in_log, with_usage(invocation, work))
+    found = differences(in_log, with_reading(invocation, work))
     rows = [
         {
             "kid": each.kid,

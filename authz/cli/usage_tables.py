@@ -5,7 +5,7 @@ import io
 from typing import Any, Final
 
 from authz.cli.columns import columns
-from authz.cli.times import rfc3339
+from authz.core.times import rfc3339
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts
 from authz.core.usage.question import By, Report
@@ -48,7 +48,7 @@ def document(report: Report) -> dict[str, Any]:
         ],
         "total": report.total.by_name(),
         "denied_by_reason": None if report.denials is None else dict(report.denials),
-        "completeness": completeness_document(report.completeness),
+        "completeness": report.completeness and completeness_document(report.completeness),
     }
 
 
@@ -75,7 +75,10 @@ def text(report: Report) -> str:
         parts.append(f"denied {which}by reason: {reasons}")
     span = f"{rfc3339(report.span.since)} to {rfc3339(report.span.until)}"
     whose = "all requests" if report.keys is None else f"keys: {report.keys}"
-    return "\n".join([*parts, f"{span}, {whose}", completeness_line(report.completeness)])
+    parts.append(f"{span}, {whose}")
+    if report.completeness is not None:
+        parts.append(completeness_line(report.completeness))
+    return "\n".join(parts)
 
 
 def cells(counts: Counts) -> tuple[str, ...]:

@@ -2,22 +2,22 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from authz.cli.administration import with_usage
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
-from authz.cli.times import ago_ms, rfc3339
+from authz.cli.times import ago_ms
 from authz.cli.usage_tables import TOP_NUMBERS, top_cells
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.usage.question import By, Span, TopBy, span
-from authz.flows.selection import Entry
-from authz.flows.usage.reading import TopKeys
+from authz.core.times import rfc3339
+from authz.core.usage.question import By, TopBy, span
+from authz.flows.command_ports import TopKey
 from authz.process.clock import SystemClock
-from authz.wiring.usage import UsageSession
+from authz.wiring.session import UsageSession
 
 _LIMIT: Final = re.compile(r"[1-9]\d{0,1}|[1-4]\d\d|500", re.ASCII)
 
@@ -64,38 +64,24 @@ def top(invocation: Invocation, *, by: str, since: str, limit: int) -> None:
     except BadInput as cause:
         raise BadInput("--since", cause.problem) from None
 
-    async def work(session: UsageSession) -> tuple[TopKeys, list[Entry]]:
-        found = await session.reading.top(wanted, TopBy(by), limit)
-        return found, await session.selection.read([kid for kid, _ in found.keys])
+    async def work(session: UsageSession) -> tuple[Sequence[TopKey], int]:
+        return await session.reports.top(wanted, TopBy(by), limit)
 
-    found, entries = with_usage(invocation, work)
-    invocation.answer(_document(wanted, by, found, entries), _text(found, entries))
-
-
-def _document(wanted: Span, by: str, found: TopKeys, entries: Sequence[Entry]) -> dict[str, Any]:
-    return {
+    rows, looked_at = with_usage(invocation, work)
+    document = {
         "since": rfc3339(wanted.since),
         "until": rfc3339(wanted.until),
         "by": by,
         "keys": [
-            {"kid": kid, "client_id": _client(entry)} | counts.by_name()
-            for (kid, counts), entry in zip(found.keys, entries, strict=True)
+            {"kid": row.kid, "client_id": row.client_id} | row.counts.by_name() for row in rows
         ],
-        "keys_looked_at": found.looked_at,
+        "keys_looked_at": looked_at,
     }
+    invocation.answer(document, _text(rows))
 
 
-def _text(found: TopKeys, entries: Sequence[Entry]) -> str:
-    if not found.keys:
+def _text(rows: Sequence[TopKey]) -> str:
+    if not rows:
         return "no key was used in this time"
-    heading = ("KID", "CLIENT", *TOP_NUMBERS)
-    lines = [
-        (kid, _client(entry) or "-", *top_cells(counts))
-        for (kid, counts), entry in zip(found.keys, entries, strict=True)
-    ]
-    return columns([heading, *lines])
-
-
-def _client(entry: Entry) -> str | None:
-    """Return the client of a key; None if the key was deleted or cannot be read."""
-    return entry.record.client_id if entry.record else None
+    lines = [(row.kid, row.client_id or "-", *top_cells(row.counts)) for row in rows]
+    return columns([("KID", "CLIENT", *TOP_NUMBERS), *lines])

@@ -2,17 +2,19 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
 from authz.cli.invocation import with_options, write_error
 from authz.cli.terminal import escaped
-from authz.cli.times import rfc3339
 from authz.core import fields
-from authz.core.sidecars import Confirmation
-from authz.flows.command_ports import Effect
-from authz.flows.lifecycle import Result
+from authz.core.times import rfc3339
+
+if TYPE_CHECKING:
+    from authz.core.sidecars import Confirmation
+    from authz.flows.command_ports import Effect
+    from authz.flows.lifecycle import Result
 
 INCOMPLETE: Final = 1
 
@@ -26,14 +28,14 @@ class Waited:
     confirmation: None without --wait, for a refused change, or if the wait failed with `error`.
     """
 
-    def __init__(self, result: Result | None, wait_seconds: float | None) -> None:
+    def __init__(self, result: "Result | None", wait_seconds: float | None) -> None:
         self.result = result
         self.is_waited_for = wait_seconds is not None
         self.confirmation: Confirmation | None = None
         self.error = ""
 
     @classmethod
-    def of(cls, effect: Effect, wait_seconds: float | None) -> "Waited":
+    def of(cls, effect: "Effect", wait_seconds: float | None) -> "Waited":
         """Return the Waited of an effect. wait_seconds: None without --wait."""
         found = cls(effect.result, wait_seconds)
         found.confirmation, found.error = effect.confirmation, effect.problem

@@ -3,18 +3,21 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from __future__ import annotations  # the types are for readers and checkers alone
 
-from authz.core.access import Caller, Credentials, Refusal
-from authz.core.audit import LoggedChange
-from authz.core.changes import KeyChange
-from authz.core.deletion import Removal, RemovedEntry
-from authz.core.errors import Deleted, Fault, Unreadable
-from authz.core.merging import Applied
-from authz.core.records import KeyRecord
-from authz.core.selector import Position
-from authz.core.sidecars import Heard
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from authz.core.access import Caller, Credentials, Refusal
+    from authz.core.audit import LoggedChange
+    from authz.core.changes import KeyChange
+    from authz.core.deletion import Removal, RemovedEntry
+    from authz.core.errors import Deleted, Fault, Unreadable
+    from authz.core.merging import Applied
+    from authz.core.records import KeyRecord
+    from authz.core.selector import Position
+    from authz.core.sidecars import Heard
 
 
 class KeyStore(Protocol):

@@ -18,7 +18,6 @@ from authz.core.access import Binding, Refusal, RefusalKind
 MAX_TOKEN: Final = 8192  # bytes
 MAX_HEADER: Final = 2048  # bytes, decoded
 MAX_KEY_ID: Final = 256  # characters
-MAX_SKEW: Final = 300  # seconds
 
 # Asymmetric only (RFC 7518 section 3.1, RFC 9864): a verifier that also takes HS256 can be made to
 # use a public key as a shared secret (RFC 8725 section 2.1).
@@ -43,7 +42,7 @@ class Unverified:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The claims that a token must have. skew: seconds, 0 to MAX_SKEW (300)."""
+    """The claims that a token must have. skew: seconds, 0 to 300."""
 
     issuer: str
     audience: str

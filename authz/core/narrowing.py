@@ -10,8 +10,8 @@ from itertools import zip_longest
 from typing import Final
 
 from authz.core.limits.limit import Limit
-from authz.core.policy import is_held
 from authz.core.records import STATUS_CHANGES, KeyRecord, Secret, Status
+from authz.core.scopes import is_held
 
 # Fields that identify the key or describe it. A change of one of these is not narrowing.
 _IDENTITY: Final = (

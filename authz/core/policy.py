@@ -15,6 +15,7 @@ from authz.core.fields import folded, split_host
 from authz.core.keys.credentials import matches
 from authz.core.records import KeyRecord, Status
 from authz.core.request import Request
+from authz.core.scopes import is_held
 from authz.core.store_clock import Window
 
 _LABELS = re.compile(r"[a-z0-9_-]++(?:(?=\.[a-z0-9_-])\.[a-z0-9_-]++)*+", re.ASCII)
@@ -199,14 +200,3 @@ def _fits(pattern: str, given: str) -> bool:
         and given.endswith(tail)
         and _LABELS.fullmatch(given, len(head), len(given) - len(tail)) is not None
     )
-
-
-def is_held(wanted: str, held: frozenset[str]) -> bool:
-    """Return whether `held` covers a scope: itself, as `*`, or as `a:*` for `a:b` and `a:b:c`."""
-    if wanted in held or "*" in held:
-        return True
-    while ":" in wanted:
-        wanted = wanted.rpartition(":")[0]
-        if f"{wanted}:*" in held:
-            return True
-    return False

@@ -4,15 +4,18 @@ A port has at most three methods. MUST marks an obligation of the implementation
 it and cannot check it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from __future__ import annotations  # the types are for readers and checkers alone
 
-from authz.core.decision import Decision, Deny, Reason
-from authz.core.errors import Fault
-from authz.core.events import Event
-from authz.core.keys.credentials import Alias
-from authz.core.records import KeyRecord
-from authz.core.request import Request
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from authz.core.decision import Decision, Deny, Reason
+    from authz.core.errors import Fault
+    from authz.core.events import Event
+    from authz.core.keys.credentials import Alias
+    from authz.core.records import KeyRecord
+    from authz.core.request import Request
 
 
 class Clock(Protocol):
@@ -33,7 +36,7 @@ class Clock(Protocol):
         ...
 
 
-Loaded = KeyRecord | Fault | None
+Loaded: TypeAlias = "KeyRecord | Fault | None"
 
 
 class KeySource(Protocol):
@@ -51,7 +54,7 @@ class KeySource(Protocol):
         ...
 
 
-LoadedAlias = Alias | Fault | None
+LoadedAlias: TypeAlias = "Alias | Fault | None"
 
 
 class AliasSource(Protocol):

@@ -24,11 +24,9 @@ from authz.core.route_facts import NO_FACTS, Facts, Refusal, strictest
 from authz.core.route_index import RouteIndex
 from authz.core.route_rule import Rule
 
-MAX_RULES: Final = 1000
 MAX_WORK: Final = 16_000  # of comparing one path with the templates, in units of RouteIndex
 MAX_JOINED: Final = 16  # rules that hold together for the readings of one path
 MAX_SEARCHED: Final = 1024  # characters of a segment, if a rule has two variables in one
-MAX_LABEL: Final = 128  # characters of a path that names its rule
 
 
 _Known = tuple[dict[int, bool], dict[int, bool]]  # of a path with its suffix, and without

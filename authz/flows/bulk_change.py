@@ -1,9 +1,8 @@
 """BulkChange: makes one change to many keys, a batch at a time. A key that fails stops no other."""
 
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
 from authz.core.admin_ports import BatchStore, KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
@@ -12,9 +11,13 @@ from authz.core.errors import BadInput, Conflict, Fault, Unavailable
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
+from authz.flows.by import By
+from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
-from authz.flows.selection import Cost, Entry, Selection
+
+if TYPE_CHECKING:
+    from authz.flows.selection import Cost, Entry, Selection
 
 BATCH: Final = 100  # changes in one round trip; Ctrl-C waits for its end
 MAYBE_ADDED: Final = "a reply was lost; `authz keys history` shows whether the credits were added"
@@ -44,50 +47,6 @@ class Step:
     outcome: Changed | Unchanged | Refused | Failed | Skipped
 
 
-@dataclass(frozen=True, slots=True)
-class By:
-    """The author of many changes, with all that `Author` holds but the id of one change."""
-
-    actor: str
-    note: str = ""
-    source: str = ""
-    request_id: str = ""
-
-    def author(self) -> Author:
-        """Return an author with a new random change id."""
-        change_id = secrets.token_hex(16)
-        return Author(change_id, self.actor, self.note, self.source, self.request_id)
-
-
-@dataclass(slots=True)
-class Extent:
-    """The extent of the changes that were made, to wait for the sidecars.
-
-    version: the highest version that was made, 0 for none. base: the highest version that was
-    changed. graces: all outage graces of the keys, before and after, in ms; None for the setting of
-    the sidecars. replicas: the fewest replicas that have a batch; None without replicas or changes.
-    """
-
-    version: int = 0
-    base: int = 0
-    graces: set[int | None] = field(default_factory=set)
-    replicas: int | None = None
-
-    def add(self, before: KeyRecord, after: KeyRecord) -> None:
-        """Add a change that was made, from record `before` to record `after`, with its version."""
-        self.version = max(self.version, after.version)
-        self.base = max(self.base, before.version)
-        self.graces |= {before.outage_grace, after.outage_grace}
-
-    def add_replicas(self, count: int | None) -> None:
-        """Add the number of replicas that have a batch. None, for a store without them, is ignored.
-
-        `replicas` becomes the smallest of these numbers.
-        """
-        if count is not None:
-            self.replicas = count if self.replicas is None else min(self.replicas, count)
-
-
 _Made = tuple[KeyRecord, KeyChange]  # a record, and its change
 
 
@@ -99,14 +58,14 @@ class BulkChange:
     """
 
     def __init__(
-        self, selection: Selection, store: KeyStore, batches: BatchStore, clock: Clock
+        self, selection: "Selection", store: KeyStore, batches: BatchStore, clock: Clock
     ) -> None:
         self._selection = selection
         self._store = store
         self._batches = batches
         self._clock = clock
 
-    async def find(self, selector: Selector, cost: Cost) -> list[str]:
+    async def find(self, selector: Selector, cost: "Cost") -> list[str]:
         """Return the kids of all selected keys, also of unreadable ones. Adds to `cost`."""
         return [entry.kid async for entry in self._selection.each(selector, cost)]
 
@@ -212,7 +171,7 @@ class BulkChange:
         return steps, again
 
 
-def planned(entry: Entry, plan: Plan, now: int, by: By) -> Outcome | Removal | Failed:
+def planned(entry: "Entry", plan: Plan, now: int, by: By) -> Outcome | Removal | Failed:
     """Return the change of a key. now: ms since the epoch."""
     if entry.record is None:
         return Failed(entry.why)

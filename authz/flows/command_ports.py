@@ -3,23 +3,30 @@
 MUST marks an obligation of the implementation. A command relies on it and cannot check it.
 """
 
+from __future__ import annotations  # the types are for readers and checkers alone
+
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from authz.core.changes import Outcome
-from authz.core.deletion import Removal
-from authz.core.edits import Edit
-from authz.core.new_keys import KeySpec
-from authz.core.records import KeyRecord
-from authz.core.selector import Selector
-from authz.core.sidecars import Confirmation
-from authz.core.usage.question import LatestUse
-from authz.flows.bulk_change import By, Extent, Failed, Step
-from authz.flows.lifecycle import Changed, Result
-from authz.flows.limits.credit_report import Credits
-from authz.flows.limits.limit_report import LimitView
-from authz.flows.selection import Cost, Entry, Page
+if TYPE_CHECKING:
+    from authz.core.changes import Outcome
+    from authz.core.deletion import Removal
+    from authz.core.edits import Edit
+    from authz.core.new_keys import KeySpec
+    from authz.core.records import KeyRecord
+    from authz.core.selector import Selector
+    from authz.core.sidecars import Confirmation, Heard
+    from authz.core.usage.counts import Counts
+    from authz.core.usage.question import By, LatestUse, Report, Span, TopBy
+    from authz.flows.bulk_change import Failed, Step
+    from authz.flows.by import By as Authorship
+    from authz.flows.confirmation import Extent
+    from authz.flows.lifecycle import Changed, Result
+    from authz.flows.limits.credit_report import Credits
+    from authz.flows.limits.limit_report import LimitView
+    from authz.flows.selection import Cost, Entry, Page
+    from authz.flows.trail.listing import Events, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Effect:
 class KeyEditor(Protocol):
     """Makes and changes one key. Methods raise Unavailable, and OutcomeUnknown as Lifecycle."""
 
-    async def issue(self, spec: KeySpec, by: By) -> Changed:
+    async def issue(self, spec: KeySpec, by: Authorship) -> Changed:
         """Issue a key, and return its record and its text.
 
         Raises BadInput if the key would expire before it begins.
@@ -45,7 +52,7 @@ class KeyEditor(Protocol):
         ...
 
     async def change(
-        self, kid: str, edit: Edit, by: By, wait_seconds: float | None = None
+        self, kid: str, edit: Edit, by: Authorship, wait_seconds: float | None = None
     ) -> Effect:
         """Make a change and wait at most `wait_seconds` for the sidecars; None: do not wait.
 
@@ -58,7 +65,7 @@ class ManyKeysEditor(Protocol):
     """Makes one change to many keys. A key that fails stops no other. Methods raise Unavailable."""
 
     def rehearse(
-        self, kids: Sequence[str], edit: Edit, by: By, selector: Selector
+        self, kids: Sequence[str], edit: Edit, by: Authorship, selector: Selector
     ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
         """Yield for each key the change that `carry_out` would make. Changes nothing.
 
@@ -70,7 +77,7 @@ class ManyKeysEditor(Protocol):
         self,
         kids: Sequence[str],
         edit: Edit,
-        by: By,
+        by: Authorship,
         *,
         selector: Selector,
         extent: Extent,
@@ -78,8 +85,9 @@ class ManyKeysEditor(Protocol):
     ) -> AsyncIterator[Sequence[Step]]:
         """Change the keys and yield their outcomes, some at a time.
 
-        selector: skip a key that no longer fits it. extent: is added to. wait_seconds: of the call
-        of `confirmation` that follows; None: none follows.
+        selector: a key that no longer fits it is skipped. extent: each change that is made is added
+        to it. wait_seconds: the time for the sidecars, as given to `confirmation` afterwards; an
+        implementation may wait for them here already. None: `confirmation` is not called.
         """
         ...
 
@@ -127,6 +135,74 @@ class UseReader(Protocol):
 
     async def requests_of_30_days(self, kids: Sequence[str]) -> Mapping[str, int]:
         """Return the number of requests of the last 30 days by kid; 0 for a key without any."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TopKey:
+    """The usage of a key. client_id: None if the key was deleted or cannot be read."""
+
+    kid: str
+    client_id: str | None
+    counts: Counts
+
+
+class UsageReports(Protocol):
+    """Answers questions about usage. Methods raise Unavailable, and Unreadable."""
+
+    async def of_key(self, kid: str, span: Span, by: By) -> Report:
+        """Return the usage of one key, also of a deleted one.
+
+        Raises NotFound if there is neither a key nor a request with this kid.
+        """
+        ...
+
+    async def of_selected(self, selector: Selector, span: Span, by: By) -> Report:
+        """Return the sums over the keys that fit; of all requests if the selector is empty."""
+        ...
+
+    async def top(self, span: Span, by: TopBy, limit: int) -> tuple[Sequence[TopKey], int]:
+        """Return the keys that were used most, the first one most, and how many were compared."""
+        ...
+
+
+class CallerEraser(Protocol):
+    """Erases the facts about the callers of keys."""
+
+    async def erase(self, kid: str, by: Authorship) -> int:
+        """Return how many facts were erased. The audit trail is told first. Raises Unavailable."""
+        ...
+
+
+class TrailReader(Protocol):
+    """Lists the events of the audit trail."""
+
+    async def find(self, wanted: Wanted, limit: int) -> Events:
+        """Return the newest events that fit, at most `limit`. Raises Unavailable."""
+        ...
+
+
+class SidecarFinder(Protocol):
+    """Lists the sidecars."""
+
+    async def find(self) -> tuple[int, list[Heard]]:
+        """Return the number of the last change, and the sidecars. Raises Unavailable."""
+        ...
+
+
+class KeyExporter(Protocol):
+    """Reads keys for a file. Methods raise Unavailable."""
+
+    def each(self, selector: Selector, cost: Cost) -> AsyncIterator[Entry]:
+        """Yield every selected key."""
+        ...
+
+    async def sequence(self) -> int:
+        """Return the number of the last change."""
+        ...
+
+    async def refs(self) -> Mapping[str, str]:
+        """Return the refs of keys that files introduced, by kid; empty where they are unknown."""
         ...
 
 

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core import deletion
 from authz.core.admin_ports import DeletionStore, KeyStore
@@ -12,13 +12,17 @@ from authz.core.errors import Conflict, Forbidden, NotFound, Unavailable, Unread
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector
-from authz.core.usage.ports import UsageEraser
-from authz.core.usage.question import DAY_MS
-from authz.flows.bulk_change import BUSY, By, Extent, Failed, Skipped, Step
+from authz.flows.bulk_change import BUSY, Failed, Skipped, Step
+from authz.flows.by import By
 from authz.flows.conditions import ANY, Conditions
+from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
 
+if TYPE_CHECKING:
+    from authz.core.usage.ports import UsageEraser
+
+DAY_MS: Final = 86_400_000
 MAX_FAILURES: Final = 5  # in a row that concern the store, not a key: then it is down
 
 
@@ -30,7 +34,7 @@ class Deletion:
     """
 
     def __init__(
-        self, keys: KeyStore, store: DeletionStore, usage: UsageEraser, clock: Clock
+        self, keys: KeyStore, store: DeletionStore, usage: "UsageEraser", clock: Clock
     ) -> None:
         self._keys = keys
         self._store = store

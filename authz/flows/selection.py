@@ -6,7 +6,8 @@ It reads the store's indexes of keys in order of creation, and of each key only 
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
 from authz.core.admin_ports import KeyIndex
 from authz.core.errors import BadInput, Unreadable
@@ -14,7 +15,9 @@ from authz.core.fields import shown
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Position, Screen, Selector
-from authz.flows.usage.last_use import LastUse
+
+if TYPE_CHECKING:  # most selections do not ask for usage
+    from authz.flows.usage.last_use import LastUse
 
 CHUNK: Final = 500  # records read in one call
 SCREENED: Final = 1000  # keys of which some fields are read in one call
@@ -66,14 +69,17 @@ class Selection:
     """Finds the keys that a selector picks, oldest first.
 
     A key whose record cannot be read is found, too, unless fields that can be read exclude it. All
-    methods raise Unavailable if the store fails. last_use: without it, and if usage was not counted
-    for long enough, a condition on the latest use raises BadInput.
+    methods raise Unavailable if the store fails. last_use: is called once, for the
+    first condition on the latest use. Without it, and if usage was not counted for long enough,
+    such a condition raises BadInput.
     """
 
-    def __init__(self, index: KeyIndex, clock: Clock, last_use: LastUse | None = None) -> None:
+    def __init__(
+        self, index: KeyIndex, clock: Clock, last_use: "Callable[[], LastUse] | None" = None
+    ) -> None:
         self._index = index
         self._clock = clock
-        self._last_use = last_use
+        self._last_use = last_use and cache(last_use)
 
     async def page(
         self, selector: Selector, limit: int, cursor: str = "", keep: Keep | None = None
@@ -157,7 +163,7 @@ class Selection:
     async def _unused(self, places: Sequence[Position], since: int) -> Sequence[Position]:
         if self._last_use is None:
             raise BadInput("unused-for", "is not available here")
-        unused = await self._last_use.unused(places, since)
+        unused = await self._last_use().unused(places, since)
         return [place for place in places if place.kid in unused]
 
     async def _position(self, cursor: str) -> Position | None:

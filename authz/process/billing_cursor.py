@@ -61,12 +61,10 @@ class BillingCursor:
     def prepare(self, records: Sequence[BillingRecord], now_ms: int) -> int:
         """Implement DeliveryLog.prepare."""
         with self._change() as base:
-            for record in records:
-                text = encoded(record)
-                base.execute(
-                    "INSERT INTO pending (sent_ms, record, checksum) VALUES (?, ?, ?)",
-                    (now_ms, text, checksum(now_ms, text)),
-                )
+            base.executemany(
+                "INSERT INTO pending (sent_ms, record, checksum) VALUES (?, ?, ?)",
+                [(now_ms, text, checksum(now_ms, text)) for text in map(encoded, records)],
+            )
             base.executemany(
                 "INSERT OR REPLACE INTO delivered VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [self._sum(record, record.quantity, record.revision) for record in records],
@@ -89,7 +87,7 @@ class BillingCursor:
                     base.execute(f"DELETE FROM delivered WHERE {_PLACE}", place)  # noqa: S608
 
     def pending(self, after: int, most: int) -> Sequence[Pending]:
-        """Implement DeliveryLog.pending."""
+        """Return at most `most` pending records after a number, in the order of their numbers."""
         with self._faults():
             rows = self._base.execute(
                 "SELECT number, sent_ms, record, checksum FROM pending WHERE number > ?"

@@ -16,7 +16,7 @@ from authz.remote.records import entry_of, kid_of, optional_ms, record_of, sight
 from authz.remote.requests import filter_of
 from authz.remote.usage import counts_of
 from authz.rpc.admin.values import LATEST_USE, name_of
-from authz.rpc.pb.admin.v1 import keys_pb2, usage_pb2
+from authz.rpc.pb.admin.v1 import fleet_pb2, keys_pb2, usage_pb2
 
 PAGE: Final = 1000
 AT_ONCE: Final = 16  # calls
@@ -78,6 +78,36 @@ class RemoteKeys:
         cost.scanned += len(response.keys) + len(response.unreadable)
         cost.read += len(response.keys) + len(response.unreadable)
         return found
+
+
+class RemoteExport:
+    """KeyExporter over the admin API. The API does not tell the refs of keys."""
+
+    def __init__(self, calls: Calls, clock: Clock) -> None:
+        self._calls = calls
+        self._clock = clock
+
+    async def each(self, selector: Selector, cost: Cost) -> AsyncIterator[Entry]:
+        """Yield every selected key."""
+        request = keys_pb2.ExportKeysRequest(filter=filter_of(selector))
+        async for response in self._calls.stream(self._calls.client.keys.ExportKeys, request):
+            cost.scanned, cost.read = cost.scanned + 1, cost.read + 1
+            if response.HasField("unreadable"):
+                yield Entry(kid_of(response.unreadable.name), None, response.unreadable.reason)
+                continue
+            record = record_of(response.key)
+            if selector.matches(record, self._clock.wall_ms()):
+                yield Entry(record.kid, record)
+
+    async def sequence(self) -> int:
+        """Return the number of the last change. Raises Forbidden for a role within tenants."""
+        request = fleet_pb2.ListSidecarsRequest()
+        response = await self._calls.read(self._calls.client.fleet.ListSidecars, request)
+        return int(response.version)
+
+    async def refs(self) -> Mapping[str, str]:
+        """Return nothing: the refs are kept where files are applied."""
+        return {}
 
 
 class RemoteTrail:

@@ -1,14 +1,11 @@
 """The `admin` section: who may administer keys over the network."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
-from authz.core.access import Binding
-from authz.core.bearer_token import MAX_SKEW
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
-from authz.core.roles import OwnAction, Role
 from authz.core.web_address import check_url
 from authz.settings.sections import Section
 from authz.settings.values import (
@@ -24,6 +21,12 @@ from authz.settings.values import (
     seconds,
 )
 
+if TYPE_CHECKING:  # commands do without
+    from authz.core.access import Binding
+    from authz.core.roles import OwnAction
+
+MAX_SKEW: Final = 300  # seconds
+
 
 class Grant(Section):
     """A role for the keys of these tenants and projects. An empty list means all of them."""
@@ -32,8 +35,11 @@ class Grant(Section):
     tenants: tuple[Id, ...] = ()
     projects: tuple[Id, ...] = ()
 
-    def binding(self) -> Binding:
+    def binding(self) -> "Binding":
         """Return the grant as a Binding of the core."""
+        from authz.core.access import Binding  # noqa: PLC0415
+        from authz.core.roles import Role  # noqa: PLC0415
+
         return Binding(Role(self.role), frozenset(self.tenants), frozenset(self.projects))
 
 
@@ -83,6 +89,8 @@ class Admin(Section):
         tuple[Literal["read", "rotate", "revoke"], ...], AfterValidator(distinct)
     ] = ()
 
-    def own_actions(self) -> frozenset[OwnAction]:
+    def own_actions(self) -> "frozenset[OwnAction]":
         """Return the actions in `self_service`: those that a holder may do with its own key."""
+        from authz.core.roles import OwnAction  # noqa: PLC0415
+
         return frozenset(map(OwnAction, self.self_service))

@@ -90,7 +90,9 @@ def checked(part: Source, mistakes: list[BadInput]) -> Source:
 class _Union:
     """The union of several files, and the origin of each setting in it.
 
-    tree: the union. A setting of two files keeps the first value and adds a mistake to `mistakes`.
+    tree: the union. `plans` and `pools` are joined by name, and `routes` in the order of the files.
+    Any other setting, or the same name, in two files keeps the first value and adds a mistake to
+    `mistakes`.
     """
 
     def __init__(self, parts: Sequence[Source], mistakes: list[BadInput]) -> None:

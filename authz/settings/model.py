@@ -17,10 +17,9 @@ from pydantic import AfterValidator, Field, PrivateAttr
 from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
-from authz.core.routes import MAX_RULES
 from authz.settings import includes, sections, sources
 from authz.settings.admin import Admin
-from authz.settings.routes import RouteRule, unusable_rules
+from authz.settings.routes import MAX_RULES, RouteRule, unusable_rules
 from authz.settings.sections import Section
 from authz.settings.sources import Source
 from authz.settings.store import Redis
@@ -99,7 +98,7 @@ class Keys(Section):
     prefix: Prefix = "ak"
     older_prefixes: Annotated[tuple[Prefix, ...], AfterValidator(distinct)] = ()
     imported_prefixes: Annotated[tuple[ImportedPrefix, ...], AfterValidator(distinct)] = ()
-    peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
+    peppers: Several[PepperFile] = (PepperFile.model_construct(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
     require_seals: bool = False
 
@@ -180,29 +179,29 @@ class Meter(Section):
     max_waiting_mib: int = Field(64, ge=1, le=4_096)
     commit_interval: Annotated[float, seconds("10ms", "5s")] = 0.25
     drain: Annotated[float, seconds("0", "5m")] = 10.0
-    retention: Retention = Retention()
+    retention: Retention = Retention.model_construct()
 
 
 class Settings(Section):
     """All settings. Read with `load`."""
 
-    check: Check = Check()
-    ops: Ops = Ops()
-    shutdown: Shutdown = Shutdown()
-    redis: Redis = Redis()
-    keys: Keys = Keys()
-    cache: Cache = Cache()
-    fleet: Fleet = Fleet()
-    outage: Outage = Outage()
-    identity: Identity = Identity()
-    extract: Extract = Extract()
+    check: Check = Check.model_construct()
+    ops: Ops = Ops.model_construct()
+    shutdown: Shutdown = Shutdown.model_construct()
+    redis: Redis = Redis.model_construct()
+    keys: Keys = Keys.model_construct()
+    cache: Cache = Cache.model_construct()
+    fleet: Fleet = Fleet.model_construct()
+    outage: Outage = Outage.model_construct()
+    identity: Identity = Identity.model_construct()
+    extract: Extract = Extract.model_construct()
     plans: dict[Id, LimitSet] = {}
-    pools: Pools = Pools()
-    limits: Limiting = Limiting()
-    meter: Meter = Meter()
-    log: Log = Log()
-    admin: Admin = Admin()
-    telemetry: Telemetry = Telemetry()
+    pools: Pools = Pools.model_construct()
+    limits: Limiting = Limiting.model_construct()
+    meter: Meter = Meter.model_construct()
+    log: Log = Log.model_construct()
+    admin: Admin = Admin.model_construct()
+    telemetry: Telemetry = Telemetry.model_construct()
     include: Annotated[tuple[File, ...], Field(max_length=64), AfterValidator(distinct)] = ()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
     routes_default: Literal["authenticate", "deny"] = "authenticate"

@@ -1,17 +1,20 @@
 """The rules in `routes`: one rule, and the rules that cannot work."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from pydantic import model_validator
 
 from authz.core.errors import BadInput
-from authz.core.route_facts import Facts
-from authz.core.route_rule import Rule, hidden_rules
-from authz.core.routes import MAX_LABEL
 from authz.settings.sections import Section
 from authz.settings.sources import Source, origin
 from authz.settings.values import Cost, HostPattern, Id, Method, Scopes, Template
+
+if TYPE_CHECKING:  # most commands have no routes
+    from authz.core.route_rule import Rule
+
+MAX_RULES: Final = 1000
+MAX_LABEL: Final = 128  # characters of a path that names its rule
 
 
 class RouteRule(Section):
@@ -35,11 +38,14 @@ class RouteRule(Section):
             raise ValueError(cause.problem) from None
         return self
 
-    def rule(self, *, ignore_case: bool = False) -> Rule:
+    def rule(self, *, ignore_case: bool = False) -> "Rule":
         """Return the rule. Raises BadInput for a bad value or a variable that the path lacks.
 
         ignore_case: letters of the path match in either case.
         """
+        from authz.core.route_facts import Facts  # noqa: PLC0415
+        from authz.core.route_rule import Rule  # noqa: PLC0415
+
         cost = self.cost
         required = Facts(
             scopes=None if self.scopes is None else frozenset(self.scopes.split()),
@@ -68,6 +74,10 @@ def unusable_rules(
     These are rules that are invalid if the case of letters is ignored. If there is none, these are
     rules that never apply: an earlier rule matches all their requests and requires something else.
     """
+    if not given:
+        return []
+    from authz.core.route_rule import hidden_rules  # noqa: PLC0415
+
     mistakes: list[BadInput] = []
 
     def refuse(at: int, problem: str) -> None:

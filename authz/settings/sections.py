@@ -1,27 +1,42 @@
 """A section of settings: validation, error messages and relative paths."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from authz.core.errors import BadInput, BadSettings
 from authz.core.listen_address import Address
 from authz.settings import sources
 from authz.settings.sources import Location, Source
 
+# No other package may see the settings. And to look for plugins, pydantic reads a file of each
+# installed package.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
 
 class Section(BaseModel):
     """A section of the settings. Immutable. Unknown names are errors.
 
-    A known name with the value null keeps its default.
+    A known name with the value null keeps its default. The validator of a section is built when
+    it first reads a value, so a command does not wait for those of the sections it does not read.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True
+    )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Return the schema of the section, or inside another one a call of its own validator."""
+        if handler.field_name is None:
+            return handler(source)
+        return core_schema.no_info_plain_validator_function(cls.model_validate)
 
     @model_validator(mode="before")
     @classmethod

@@ -35,4 +35,4 @@ class Telemetry(Section):
     metrics: bool = True
     denials_per_second: int = Field(1, ge=1, le=100_000)
     otlp: Otlp | None = None
-    tracing: Tracing = Tracing()
+    tracing: Tracing = Tracing.model_construct()

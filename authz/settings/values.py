@@ -11,10 +11,9 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from authz.core import fields, templates
+from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.text import IMPORTED_PREFIX_PATTERN, PREFIX_PATTERN
-from authz.core.limits.key_limits import ANY
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
 from authz.core.listen_address import Address
 from authz.core.methods import NAMED_METHOD
@@ -101,12 +100,16 @@ def distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
 
 
 def _template(text: str) -> str:
-    templates.Template.parse("", text)
+    from authz.core.templates import Template  # noqa: PLC0415  for routes alone
+
+    Template.parse("", text)
     return text
 
 
 def _scopes(text: str) -> str:
-    fields.scopes("", templates.VARIABLE.sub("x", text).split())
+    from authz.core.templates import VARIABLE  # noqa: PLC0415  for routes alone
+
+    fields.scopes("", VARIABLE.sub("x", text).split())
     return text
 
 
@@ -115,7 +118,15 @@ def _route_cost(text: str) -> int | str:
 
     Raises BadInput for anything else.
     """
-    return text if templates.VARIABLE.fullmatch(text) else parse_cost("", text)
+    from authz.core.templates import VARIABLE  # noqa: PLC0415  for routes alone
+
+    return text if VARIABLE.fullmatch(text) else parse_cost("", text)
+
+
+def _pool_id(text: str) -> str:
+    from authz.core.limits.key_limits import ANY  # noqa: PLC0415  for pools alone
+
+    return text if text == ANY else fields.identifier("", text)
 
 
 def _limits(value: object) -> object:
@@ -175,7 +186,7 @@ CertificateUri = Annotated[
         "a URI, such as spiffe://cluster.local/ns/ops/sa/deployer",
     ),
 ]
-PoolId = Annotated[str, _read_by(lambda text: text if text == ANY else fields.identifier("", text))]
+PoolId = Annotated[str, _read_by(_pool_id)]
 LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]
 Cost = Annotated[int | str, _read_by(_route_cost)]  # of a route

@@ -23,7 +23,6 @@ from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.link import refusal
 from authz.storage.marks import marks_of
-from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, describe_full, last_change
 from authz.storage.seals import seals_of
 
@@ -63,7 +62,7 @@ class StoredKeys:
         """
         found = await self._hash(self._names.meta)
         if not found:
-            raise meta.Emptied(await highest_seen(self._client))
+            raise meta.Emptied(await self.highest_seen())
         meta.verify(found, fingerprints)
         _refuse_unlisted(found, prefixes)
         if self._seals is not None:
@@ -138,6 +137,8 @@ class StoredKeys:
 
         Raises Unavailable.
         """
+        from authz.storage.registry import highest_seen  # noqa: PLC0415  for an emptied store
+
         return await highest_seen(self._client)
 
     async def has_imports(self) -> bool:

@@ -29,17 +29,15 @@ MISSING: Final = "fewer sidecars are registered than fleet.sidecars says"
 class StoredSidecars:
     """A SidecarRegistry over redis-py.
 
-    expected: how many sidecars there are at least; for each that is missing, an entry is returned
-    that proves nothing. clock: for the age of removed entries.
+    For each sidecar that is missing, by the number that the endpoint of the client expects, an
+    entry is returned that proves nothing. clock: for the age of removed entries.
     """
 
-    def __init__(
-        self, client: redis.asyncio.Redis, expected: int = 0, clock: Clock | None = None
-    ) -> None:
+    def __init__(self, client: redis.asyncio.Redis, clock: Clock | None = None) -> None:
         self._client = client
         self._names = schema.names_of(client)
         self._seals = seals_of(client)
-        self._expected = expected
+        self._expected = expected_of(client)
         self._clock = clock or SystemClock()
 
     async def find(self) -> tuple[int, list[Heard]]:
@@ -108,6 +106,11 @@ class StoredSidecars:
         if result is Seal.ABSENT and not self._seals.is_required:
             return ""
         return _DOUBTS.get(result, "")
+
+
+def expected_of(client: object) -> int:
+    """Return how many sidecars there are at least, as Endpoint.client set it on a client; or 0."""
+    return getattr(client, "sidecars", 0)
 
 
 async def highest_seen(client: redis.asyncio.Redis) -> int:

@@ -1,9 +1,9 @@
 """The texts of the scripts in lua/."""
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
-_FOLDER: Final = files("authz.storage") / "lua"
+_FOLDER: Final = Path(__file__).with_name("lua")
 
 
 def script(*names: str) -> str:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from authz import __version__
@@ -28,7 +29,6 @@ from authz.flows.selection import Selection
 from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
 from authz.flows.usage.erasure import UsageErasure
-from authz.flows.usage.last_use import LastUse
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
@@ -65,13 +65,11 @@ from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
 from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
-from authz.storage.usage.many_keys import StoredUsageIndex
-from authz.storage.usage.stored_usage import StoredUsage
 from authz.wiring.access import authentication
 from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
-from authz.wiring.usage import usage_reading
+from authz.wiring.usage_readers import last_use, usage_reading
 
 DRAIN_SECONDS: Final = 5.0
 HTTP_LISTEN: Final = "admin.http_listen"
@@ -178,9 +176,8 @@ def admin_flows(
     """Return the flows over one client of the store."""
     counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
     reports = LimitReports(counters, limit_policy(settings), clock)
-    usage, usage_index = StoredUsage(client), StoredUsageIndex(client)
-    last_use = LastUse(usage_index, usage, clock, "filter")
-    imports, selection = StoredImports(client), Selection(index, clock, last_use)
+    imports = StoredImports(client)
+    selection = Selection(index, clock, partial(last_use, client, "filter"))
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
     async def verifier() -> Verifier:
@@ -191,7 +188,7 @@ def admin_flows(
         return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)
 
     return AdminFlows(
-        lifecycle=Lifecycle(keys, ring, clock, counters),
+        lifecycle=Lifecycle(keys, ring, clock, lambda: counters),
         requests=RepeatableRequests(StoredRequests(client), ring),
         selection=selection,
         deletion=Deletion(keys, StoredDeletions(client), StoredEraser(client), clock),
@@ -200,10 +197,10 @@ def admin_flows(
         verifier=verifier,
         limit_reports=reports,
         importer=importer,
-        usage=usage_reading(usage, usage_index),
+        usage=usage_reading(client),
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
-        registry=StoredSidecars(client, settings.fleet.sidecars),
+        registry=StoredSidecars(client),
         trail=trail,
         trail_rows=rows,
         entry_of=entry_of,

@@ -3,53 +3,29 @@
 The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
-import secrets
 import stat
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from functools import cache, partial
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, Final
 
-from authz.core.admin_ports import ImportStore
-from authz.core.decision import Decision
-from authz.core.finding import Finding
 from authz.core.keys.keyring import Keyring
-from authz.core.limits.key_limits import LimitPolicy
-from authz.core.request import Request
-from authz.core.trail.checkpoints import restored
-from authz.core.trail.rows import TrailKeys
-from authz.flows.command_ports import KeyEditor
-from authz.flows.deletion import Deletion
-from authz.flows.editing import StoreEditor
-from authz.flows.importing import Importer
-from authz.flows.key_history import KeyHistory
-from authz.flows.lifecycle import Lifecycle
-from authz.flows.limits.limit_report import LimitReports
-from authz.flows.selection import Selection
-from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.backup import Backup, Contents
-from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Client, Endpoint
-from authz.storage.imports import StoredImports
-from authz.storage.inspection.checks import inspect
-from authz.storage.inspection.store import Store
 from authz.storage.keys import StoredKeys
-from authz.storage.limits.stored_counters import StoredCounters
-from authz.storage.listing import StoredIndex, StoredTrail
-from authz.storage.meta import KnownPeppers
-from authz.storage.registry import StoredSidecars
-from authz.storage.restore import Restore, Restored
-from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.seals import StoreSeals
-from authz.storage.sentinel import Sentinel
-from authz.storage.tls import TlsFiles as StoreTls
-from authz.storage.tombstones import Tombstone
-from authz.storage.usage.erasing import StoredEraser
-from authz.storage.verified_backup import verify
 from authz.wiring.pepper_files import read_pepper
+
+if TYPE_CHECKING:  # a command imports only what it uses
+    from authz.core.limits.key_limits import LimitPolicy
+    from authz.flows.command_ports import KeyEditor
+    from authz.flows.confirmation import SidecarWait
+    from authz.flows.deletion import Deletion
+    from authz.flows.lifecycle import Lifecycle
+    from authz.storage.limits.stored_counters import StoredCounters
+    from authz.storage.registry import StoredSidecars
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
 EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
@@ -93,12 +69,21 @@ def endpoint(settings: Settings) -> Endpoint:
     and mark the entries of the audit trail. Raises BadInput for invalid redis settings.
     """
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
+    files, monitors = None, None
+    if tls:
+        from authz.storage.tls import TlsFiles  # noqa: PLC0415
+
+        files = TlsFiles(tls.ca, tls.cert, tls.key)
+    if sentinel:
+        from authz.storage.sentinel import Sentinel  # noqa: PLC0415
+
+        monitors = Sentinel(sentinel.hosts, sentinel.service)
     found = Endpoint.parse(
         store.url,
         store.username,
         store.password_file,
-        tls=StoreTls(tls.ca, tls.cert, tls.key) if tls else None,
-        sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
+        tls=files,
+        sentinel=monitors,
         namespace=store.namespace,
     )
     ring = cache(lambda: keyring(settings))
@@ -107,6 +92,7 @@ def endpoint(settings: Settings) -> Endpoint:
         found,
         marks=lambda: ring().trail_keys,
         seals=lambda: store_seals(ring, is_required=required),
+        sidecars=settings.fleet.sidecars,
     )
 
 
@@ -115,8 +101,10 @@ def store_seals(ring: Callable[[], Keyring], *, is_required: bool) -> StoreSeals
     return StoreSeals(lambda: (ring().record_seals, ring().entry_seals), is_required=is_required)
 
 
-def limit_policy(settings: Settings) -> LimitPolicy:
+def limit_policy(settings: Settings) -> "LimitPolicy":
     """Return the plans, pools and outage behaviour of limits."""
+    from authz.core.limits.key_limits import LimitPolicy  # noqa: PLC0415
+
     pools = settings.pools
     return LimitPolicy(settings.plans, pools.projects, pools.tenants, settings.limits.on_outage)
 
@@ -135,67 +123,16 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
         await client.aclose()
 
 
-async def back_up(settings: Settings, file: BinaryIO) -> Contents:
-    """Write all keys of the store to `file`, sealed with the newest pepper. Return the counts.
-
-    Raises BadInput for unusable settings, Emptied or Foreign if the store is not ours, Unavailable,
-    OSError.
-    """
-    ring, now = keyring(settings), SystemClock().wall_ms()
-    writer = SealedWriter(file, ring.backup_keys[-1])
-    async with aclosing(endpoint(settings).client()) as client:
-        return await Backup(client, writer.write).run(ring.fingerprints, now)
-
-
-async def restore(
-    settings: Settings, file: BinaryIO, known: int, actor: str, later: BinaryIO | None = None
-) -> Restored:
-    """Verify a backup and write it into the empty store.
-
-    known: a change that the store once had, or 0. file: must be seekable; it is read twice. actor:
-    for the audit trail. later: a backup that was made later; keys that it knows as deleted are left
-    out. Raises FileRefused for an unusable file, Foreign for other peppers, Conflict for a store
-    with data, BadInput, Unavailable.
-    """
-    ring = keyring(settings)
-    verified = verify(read(file, ring.backup_keys), ring.fingerprints, ring.record_seals)
-    gone = frozenset[Tombstone]()
-    if later is not None:
-        gone = verify(read(later, ring.backup_keys), ring.fingerprints).gone
-    file.seek(0)
-    async with aclosing(endpoint(settings).client()) as client:
-        highest = max(known, await StoredKeys(client).highest_seen())
-        note = partial(_restored, ring.trail_keys, actor)
-        lines = read(file, ring.backup_keys)
-        seq = await Restore(client, note).run(verified, lines, highest, gone)
-        return Restored(verified.contents, seq, highest, verified.bad_seals)
-
-
-def _restored(
-    trail: TrailKeys, actor: str, last: int, number: int, left_out: Mapping[str, bytes]
-) -> dict[str, str]:
-    return restored(
-        trail,
-        change_id=secrets.token_hex(16),
-        writer=actor,
-        at=SystemClock().wall_ms(),
-        last=last,
-        number=number,
-        left_out=left_out,
-    )
-
-
 @asynccontextmanager
-async def sidecar_registry(settings: Settings) -> AsyncIterator[StoredSidecars]:
+async def sidecar_registry(settings: Settings) -> AsyncIterator["StoredSidecars"]:
     """Yield the registry of sidecars, and close its connection at the end.
 
     Raises BadInput, Unavailable.
     """
-    client = endpoint(settings).client()
-    try:
-        yield StoredSidecars(client, settings.fleet.sidecars)
-    finally:
-        await client.aclose()
+    from authz.storage.registry import StoredSidecars  # noqa: PLC0415
+
+    async with aclosing(endpoint(settings).client()) as client:
+        yield StoredSidecars(client)
 
 
 @asynccontextmanager
@@ -212,108 +149,55 @@ async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Cl
 
 
 @asynccontextmanager
-async def administration(settings: Settings) -> AsyncIterator[Lifecycle]:
+async def administration(settings: Settings) -> AsyncIterator["Lifecycle"]:
     """Yield a Lifecycle for commands that read or change one key, and close the client at the end.
 
     Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
     Foreign if it is not ours.
     """
+    from authz.flows.lifecycle import Lifecycle  # noqa: PLC0415
+
     ring = keyring(settings)
     async with our_store(settings, ring) as (client, keys):
-        yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
+        yield Lifecycle(keys, ring, SystemClock(), partial(limit_counters, client))
 
 
 @asynccontextmanager
-async def editor(settings: Settings) -> AsyncIterator[KeyEditor]:
+async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
     """Yield the editor of commands that make or change one key, and close its client at the end.
 
     Raises the errors of `administration`.
     """
+    from authz.flows.editing import StoreEditor  # noqa: PLC0415
+    from authz.flows.lifecycle import Lifecycle  # noqa: PLC0415
+
     ring, clock = keyring(settings), SystemClock()
     async with our_store(settings, ring) as (client, keys):
-
-        def deletion() -> Deletion:
-            return Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
-
-        lifecycle = Lifecycle(keys, ring, clock, StoredCounters(client))
-        registry, trail = StoredSidecars(client, settings.fleet.sidecars), StoredTrail(client)
-        yield StoreEditor(lifecycle, deletion, registry, trail, clock)
+        lifecycle = Lifecycle(keys, ring, clock, partial(limit_counters, client))
+        deletion = partial(key_deletion, client, keys)
+        yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client))
 
 
-@asynccontextmanager
-async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[Importer]:
-    """Yield an Importer that notes `actor` and `note` in the audit trail.
+def limit_counters(client: Client) -> "StoredCounters":
+    """Return the counters of limits."""
+    from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
 
-    Raises the errors of `administration`.
-    """
-    ring = keyring(settings)
-    async with our_store(settings, ring) as (client, _):
-        index = StoredIndex(client)
-        yield Importer(StoredImports(client), index, SystemClock(), actor, note)
+    return StoredCounters(client)
 
 
-@dataclass(frozen=True, slots=True)
-class AdminSession:
-    """The objects of commands that read many keys.
+def sidecar_wait(client: Client) -> "SidecarWait":
+    """Return the wait for the sidecars."""
+    from authz.flows.confirmation import SidecarWait  # noqa: PLC0415
+    from authz.storage.listing import StoredTrail  # noqa: PLC0415
+    from authz.storage.registry import StoredSidecars  # noqa: PLC0415
 
-    read: parses a CheckRequest. write: writes a CheckResponse. imports: None if no keys were ever
-    imported.
-    """
-
-    lifecycle: Lifecycle
-    selection: Selection
-    history: KeyHistory
-    verifier: Verifier
-    read: Callable[[bytes], Request]
-    write: Callable[[Decision, Request], bytes]
-    limit_reports: LimitReports
-    imports: ImportStore | None
+    return SidecarWait(StoredSidecars(client), StoredTrail(client), SystemClock())
 
 
-@asynccontextmanager
-async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
-    """Yield an AdminSession, and close its client at the end.
+def key_deletion(client: Client, keys: StoredKeys) -> "Deletion":
+    """Return the deletion of keys."""
+    from authz.flows.deletion import Deletion  # noqa: PLC0415
+    from authz.storage.deletions import StoredDeletions  # noqa: PLC0415
+    from authz.storage.usage.erasing import StoredEraser  # noqa: PLC0415
 
-    Raises the errors of `administration`.
-    """
-    from authz.wiring.extraction import (  # noqa: PLC0415  most commands need no protobuf
-        extractor,
-        responder,
-    )
-
-    clock, ring = SystemClock(), keyring(settings)
-    reading = extractor(settings, ring)
-    async with our_store(settings, ring) as (client, keys):
-        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
-        imports = StoredImports(client) if await keys.has_imports() else None
-        counters = StoredCounters(client)
-        reports = LimitReports(counters, limit_policy(settings), clock)
-        yield AdminSession(
-            Lifecycle(keys, ring, clock, counters),
-            Selection(StoredIndex(client), clock),
-            KeyHistory(StoredTrail(client)),
-            Verifier(keys, peppers, clock, reports, imports),
-            reading.read,
-            responder(settings, reading).write,
-            reports,
-            imports,
-        )
-
-
-@asynccontextmanager
-async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]]:
-    """Yield the findings about the store, each made when it is asked for.
-
-    Raises BadInput for unusable settings, Unavailable for an unusable TLS or password file. An
-    unreachable store is a finding.
-    """
-    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
-    deadline, has_replicas = settings.check.deadline, where.has_replicas
-    async with AsyncExitStack() as stack:
-        client, anonymous = await stack.enter_async_context(aclosing(where.client())), None
-        if where.login():
-            nobody = replace(where, username="", password_file=None)
-            anonymous = await stack.enter_async_context(aclosing(nobody.client()))
-        about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, anonymous)
-        fleet = settings.fleet.sidecars
-        yield inspect(Store(client, *about, prefixes=ring.prefixes, sidecars=fleet))
+    return Deletion(keys, StoredDeletions(client), StoredEraser(client), SystemClock())

@@ -5,10 +5,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from authz.core.keys.keyring import Keyring
+from authz.core.selector import Selector
 from authz.flows.applying import Applying
 from authz.flows.bulk_change import BulkChange
 from authz.flows.key_history import KeyHistory
-from authz.flows.selection import Selection
+from authz.flows.selection import Cost, Entry, Selection
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.applied import StoredApplied
@@ -27,6 +28,10 @@ class FileSession:
     keyring: Keyring
     keys: StoredKeys
     applied: StoredApplied
+
+    def each(self, selector: Selector, cost: Cost) -> AsyncIterator[Entry]:
+        """Yield every selected key. cost: is added to while it goes on. Raises Unavailable."""
+        return self.selection.each(selector, cost)
 
     async def sequence(self) -> int:
         """Return the number of the store's last change. Raises Unavailable."""

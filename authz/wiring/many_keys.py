@@ -1,71 +1,107 @@
-"""Composition root of commands that find many keys or change them."""
+"""Composition root of the commands that find, show and change keys.
+
+Most of them need few parts. Each part is made, and its modules are imported, when a command first
+asks for it.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-from authz.flows.bulk_change import BulkChange
-from authz.flows.command_ports import (
-    CreditReader,
-    KeyFinder,
-    KeyReader,
-    LimitReader,
-    ManyKeysEditor,
-    UseReader,
-)
-from authz.flows.deletion import Deletion
-from authz.flows.editing import StoreManyKeys
-from authz.flows.key_history import KeyHistory
-from authz.flows.limits.credit_report import CreditReports
-from authz.flows.limits.limit_report import LimitReports
-from authz.flows.selection import Selection
-from authz.flows.usage.last_use import LastUse
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.batches import StoredBatches
-from authz.storage.deletions import StoredDeletions
-from authz.storage.limits.stored_counters import StoredCounters, StoredCredits
-from authz.storage.listing import StoredIndex, StoredTrail
-from authz.storage.registry import StoredSidecars
-from authz.storage.usage.erasing import StoredEraser
-from authz.storage.usage.many_keys import StoredUsageIndex
-from authz.storage.usage.stored_usage import StoredUsage
-from authz.wiring.administration import keyring, limit_policy, our_store
-from authz.wiring.usage import usage_reading
+from authz.storage.endpoint import Client
+from authz.storage.keys import StoredKeys
+from authz.wiring.administration import (
+    key_deletion,
+    keyring,
+    limit_counters,
+    limit_policy,
+    our_store,
+)
+from authz.wiring.session import BulkSession
+
+if TYPE_CHECKING:
+    from authz.flows.command_ports import CreditReader, ManyKeysEditor, UseReader
+    from authz.flows.key_history import KeyHistory
+    from authz.flows.limits.limit_report import LimitReports
+    from authz.flows.selection import Selection
+    from authz.flows.usage.last_use import LastUse
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BulkSession:
-    """The objects of commands that find many keys or change them."""
+class StoreSession:
+    """A BulkSession over the store."""
 
-    finder: KeyFinder
-    many: ManyKeysEditor
-    keys: KeyReader
-    history: KeyHistory
-    usage: UseReader
-    credits: CreditReader
-    limits: LimitReader
+    def __init__(self, settings: Settings, client: Client, keys: StoredKeys) -> None:
+        self.keys = keys
+        self._settings = settings
+        self._client = client
+        self._clock = SystemClock()
+
+    @cached_property
+    def finder(self) -> "Selection":
+        """The selection of keys. It reads usage only if a selector asks for it."""
+        from authz.flows.selection import Selection  # noqa: PLC0415
+        from authz.storage.listing import StoredIndex  # noqa: PLC0415
+
+        return Selection(StoredIndex(self._client), self._clock, self._last_use)
+
+    def _last_use(self) -> "LastUse":
+        from authz.wiring.usage_readers import last_use  # noqa: PLC0415
+
+        return last_use(self._client)
+
+    @cached_property
+    def many(self) -> "ManyKeysEditor":
+        """The editor of many keys."""
+        from authz.flows.bulk_change import BulkChange  # noqa: PLC0415
+        from authz.flows.many_editing import StoreManyKeys  # noqa: PLC0415
+        from authz.storage.batches import StoredBatches  # noqa: PLC0415
+        from authz.storage.registry import StoredSidecars  # noqa: PLC0415
+
+        client, clock = self._client, self._clock
+        bulk = BulkChange(self.finder, self.keys, StoredBatches(client), clock)
+        deletion = key_deletion(client, self.keys)
+        return StoreManyKeys(bulk, deletion, StoredSidecars(client), clock)
+
+    @cached_property
+    def history(self) -> "KeyHistory":
+        """The changes of keys, from the audit trail."""
+        from authz.flows.key_history import KeyHistory  # noqa: PLC0415
+        from authz.storage.listing import StoredTrail  # noqa: PLC0415
+
+        return KeyHistory(StoredTrail(self._client))
+
+    @cached_property
+    def usage(self) -> "UseReader":
+        """The latest use of keys, and their requests, from the counts of the meter."""
+        from authz.wiring.usage_readers import usage_reading  # noqa: PLC0415
+
+        return usage_reading(self._client)
+
+    @cached_property
+    def credits(self) -> "CreditReader":
+        """The credits of keys."""
+        from authz.flows.limits.credit_report import CreditReports  # noqa: PLC0415
+        from authz.storage.limits.stored_counters import StoredCredits  # noqa: PLC0415
+
+        return CreditReports(StoredCredits(self._client), limit_policy(self._settings))
+
+    @cached_property
+    def limits(self) -> "LimitReports":
+        """The use of limits."""
+        from authz.flows.limits.limit_report import LimitReports  # noqa: PLC0415
+
+        counters, policy = limit_counters(self._client), limit_policy(self._settings)
+        return LimitReports(counters, policy, self._clock)
 
 
 @asynccontextmanager
 async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
-    """Yield a BulkSession, and close its client at the end.
+    """Yield a BulkSession over the store, and close its client at the end.
 
     Raises the errors of `administration`.
     """
-    ring, clock = keyring(settings), SystemClock()
-    async with our_store(settings, ring) as (client, keys):
-        stored, index = StoredUsage(client), StoredUsageIndex(client)
-        selection = Selection(StoredIndex(client), clock, LastUse(index, stored, clock))
-        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
-        deletion = Deletion(keys, StoredDeletions(client), StoredEraser(client), clock)
-        registry, policy = StoredSidecars(client, settings.fleet.sidecars), limit_policy(settings)
-        yield BulkSession(
-            finder=selection,
-            many=StoreManyKeys(bulk, deletion, registry, clock),
-            keys=keys,
-            history=KeyHistory(StoredTrail(client)),
-            usage=usage_reading(stored, index),
-            credits=CreditReports(StoredCredits(client), policy),
-            limits=LimitReports(StoredCounters(client), policy, clock),
-        )
+    async with our_store(settings, keyring(settings)) as (client, keys):
+        yield StoreSession(settings, client, keys)

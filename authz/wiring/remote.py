@@ -3,22 +3,40 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from authz.flows.command_ports import KeyEditor
+from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder
 from authz.flows.key_history import KeyHistory
 from authz.process.clock import SystemClock
 from authz.remote.target import AdminTarget
-from authz.wiring.many_keys import BulkSession
+from authz.wiring.session import BulkSession, UsageSession
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before its import: stderr is for our lines
 
 from authz.client import AsyncAdminClient
 from authz.client.client import Tls
+from authz.remote.audit import RemoteAudit
 from authz.remote.calls import Calls
 from authz.remote.editor import RemoteEditor
+from authz.remote.fleet import RemoteSidecars
 from authz.remote.limits import RemoteCredits, RemoteLimits
 from authz.remote.many_keys import RemoteManyKeys
-from authz.remote.reading import RemoteKeys, RemoteTrail, RemoteUse
+from authz.remote.reading import RemoteExport, RemoteKeys, RemoteTrail, RemoteUse
+from authz.remote.usage import RemoteUsage
+from authz.remote.verification import RemoteVerifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteSession:
+    """A BulkSession over the admin API."""
+
+    finder: RemoteKeys
+    many: RemoteManyKeys
+    keys: RemoteKeys
+    history: KeyHistory
+    usage: RemoteUse
+    credits: RemoteCredits
+    limits: RemoteLimits
 
 
 @asynccontextmanager
@@ -47,7 +65,7 @@ async def bulk_session(target: AdminTarget) -> AsyncIterator[BulkSession]:
     """Yield a BulkSession. Raises the errors of `calls`."""
     async with calls(target) as found:
         keys, clock = RemoteKeys(found, SystemClock()), SystemClock()
-        yield BulkSession(
+        yield RemoteSession(
             finder=keys,
             many=RemoteManyKeys(found, RemoteEditor(found), keys, clock),
             keys=keys,
@@ -56,3 +74,39 @@ async def bulk_session(target: AdminTarget) -> AsyncIterator[BulkSession]:
             credits=RemoteCredits(found),
             limits=RemoteLimits(found),
         )
+
+
+@asynccontextmanager
+async def usage_session(target: AdminTarget) -> AsyncIterator[UsageSession]:
+    """Yield a UsageSession. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        usage = RemoteUsage(found)
+        yield UsageSession(usage, usage)
+
+
+@asynccontextmanager
+async def exporter(target: AdminTarget) -> AsyncIterator[KeyExporter]:
+    """Yield the exporter of keys. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteExport(found, SystemClock())
+
+
+@asynccontextmanager
+async def sidecars(target: AdminTarget) -> AsyncIterator[SidecarFinder]:
+    """Yield the finder of sidecars. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteSidecars(found)
+
+
+@asynccontextmanager
+async def verifier(target: AdminTarget) -> AsyncIterator[RemoteVerifier]:
+    """Yield the verifier of keys. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteVerifier(found)
+
+
+@asynccontextmanager
+async def audit(target: AdminTarget) -> AsyncIterator[RemoteAudit]:
+    """Yield the audit trail. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteAudit(found, RemoteKeys(found, SystemClock()))

@@ -59,10 +59,10 @@ async def sidecar(
 ) -> AsyncIterator[Sidecar]:
     """Run a sidecar until the block ends. It starts with or without the store.
 
-    At the end it drains Checks, returns limit leases and removes its registry entry. With
-    `cache.snapshot` it writes the snapshot instead and keeps the entry, because the next process
-    may serve these records. read_settings: reads the settings again for a reload; None: no reload.
-    Raises BadInput for unusable settings.
+    At the end it drains Checks and returns limit leases. Without `cache.snapshot` it then removes
+    its registry entry. With it, it keeps the entry and writes the snapshot, because the next
+    process may serve these records. read_settings: reads the settings again for a reload; None: no
+    reload. Raises BadInput for unusable settings.
     """
     built = build(settings, read_settings)
     server, counters = built.server, built.telemetry.counters

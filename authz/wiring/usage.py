@@ -8,27 +8,18 @@ from authz.core.records import KeyRecord
 from authz.flows.selection import Selection
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
+from authz.flows.usage.reports import StoreUsage
 from authz.process.billing_cursor import CursorOwner
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
 from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
-from authz.storage.usage.stored_usage import StoredUsage
 from authz.wiring.administration import endpoint, keyring, our_store
-
-
-@dataclass(frozen=True, slots=True)
-class UsageSession:
-    """The objects of commands about usage."""
-
-    reading: UsageReading
-    erasure: UsageErasure
-    selection: Selection
-    keys: StoredKeys
+from authz.wiring.session import UsageSession
+from authz.wiring.usage_readers import usage_reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +37,26 @@ class BillingSession:
         return {entry.kid: entry.record for entry in entries if entry.record is not None}
 
 
-def usage_reading(stored: StoredUsage, index: StoredUsageIndex) -> UsageReading:
-    """Return the reading of usage."""
-    return UsageReading(stored, stored, index, index, SystemClock())
-
-
 @asynccontextmanager
 async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
     """Yield a UsageSession, and close its client at the end.
 
     Raises the errors of `administration`.
     """
-    ring = keyring(settings)
-    async with our_store(settings, ring) as (client, keys):
+    async with our_store(settings, keyring(settings)) as (client, keys):
         selection = Selection(StoredIndex(client), SystemClock())
-        reading = usage_reading(StoredUsage(client), StoredUsageIndex(client))
+        reading = usage_reading(client)
         rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
         erasure = UsageErasure(StoredEraser(client), rows, SystemClock())
-        yield UsageSession(reading, erasure, selection, keys)
+        usage = StoreUsage(reading, erasure, selection, keys)
+        yield UsageSession(usage, usage)
+
+
+@asynccontextmanager
+async def reading_session(settings: Settings) -> AsyncIterator[UsageReading]:
+    """Yield the reading of usage alone. Raises the errors of `administration`."""
+    async with our_store(settings, keyring(settings)) as (client, _):
+        yield usage_reading(client)
 
 
 @asynccontextmanager

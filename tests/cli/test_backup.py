@@ -11,7 +11,7 @@ import pytest
 
 from authz.settings.model import Settings
 from authz.storage.backup import Contents
-from authz.wiring import administration
+from authz.wiring import backups
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey
 from tests.support.storage import stored
@@ -57,16 +57,16 @@ def test_a_file_that_exists(store: Path) -> None:
 def test_two_backups_to_one_name(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one that is complete first stays as it is, the other one gets an error."""
     issue()
-    original, outcomes, first = administration.back_up, [], []
+    original, outcomes, first = backups.back_up, [], []
 
     async def overtaken(settings: Settings, out: BinaryIO) -> Contents:
         found = await original(settings, out)
-        monkeypatch.setattr(administration, "back_up", original)
+        monkeypatch.setattr(backups, "back_up", original)
         outcomes.append(await asyncio.to_thread(run, "backup", FILE))
         first.append(Path(FILE).read_bytes())
         return found
 
-    monkeypatch.setattr(administration, "back_up", overtaken)
+    monkeypatch.setattr(backups, "back_up", overtaken)
     outcomes.append(run("backup", FILE))
     assert [outcome.code for outcome in outcomes] == [0, 2]
     assert "exists already" in outcomes[1].error

@@ -234,10 +234,14 @@ def test_what_needs_no_store_starts_light(no_store: Path) -> None:
 
 def test_a_command_imports_only_what_it_needs(no_store: Path) -> None:
     """A command about keys imports no protobuf, no YAML, and no other command."""
-    heavy = {"google.protobuf", "ruamel.yaml", "yaml", "authz.storage.usage.usage_link"}
-    other = {"authz.cli.importing", "authz.cli.verify", "authz.cli.rotate", "authz.cli.apply"}
+    heavy = {"google.protobuf", "ruamel.yaml", "yaml", "opentelemetry", "authz.core.paths"}
+    other = {"authz.cli.importing", "authz.cli.verify", "authz.cli.rotate", "authz.cli.bulk"}
     (no_store / "authz-pepper-1").write_text("0" * 64)
-    for command in ("list", "export --client a", f"show {'a' * 16}", "issue --client a"):
+    kid = "a" * 16
+    for command in (
+        *("list", f"show {kid}", f"revoke {kid}", f"history {kid}", f"limits {kid}"),
+        *("export --client a", "issue --client a"),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", LIGHT, "keys", *command.split()],
             capture_output=True, text=True, check=True,
@@ -245,6 +249,15 @@ def test_a_command_imports_only_what_it_needs(no_store: Path) -> None:
         assert "the store cannot be used" in done.stderr
         files = {"ruamel.yaml", "yaml"} if command.startswith("export") else set()
         assert not ((heavy | other) - files) & set(done.stdout.split()), command
+
+
+def test_redis_py_hides_no_telemetry() -> None:
+    """redis-py is imported without OpenTelemetry, which can be imported afterwards."""
+    code = (
+        "import sys, authz.storage.endpoint; assert 'opentelemetry' not in sys.modules;"
+        "import opentelemetry.sdk.metrics"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_sidecar_imports_only_what_its_settings_need(no_store: Path) -> None:

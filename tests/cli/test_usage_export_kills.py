@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.in_process.test_usage import _count
-from tests.support.cli.billing_receivers import Receiver, listening
+from tests.support.cli.billing_receivers import KEY, Receiver, Stripe, listening
 from tests.support.cli.in_process import CommandRunner
 from tests.support.cli.terminal import AUTHZ, execute
 from tests.support.real import Valkey
 from tests.support.usage import line
+from tests.support.usage_counting import count_entries
 
 HOUR = 3_600_000
 EXPORT = ("usage", "export", "--cursor", "c", "--json")
@@ -48,7 +48,7 @@ def count_again(runner: CommandRunner) -> None:
         for hour in range(HOURS)
         for route in range(ROUTES)
     ]
-    asyncio.run(_count(runner.valkey.endpoint, lines, now))
+    asyncio.run(count_entries(runner.valkey.endpoint, lines, now))
 
 
 def start(*options: str) -> subprocess.Popen[bytes]:
@@ -94,6 +94,33 @@ def test_killed_between_receiver_and_cursor(used):
     assert killed >= 4
     assert receiver.total() == 2 * COUNTED
     assert receiver.repeats > 0
+
+
+@pytest.mark.timeout(300)
+def test_killed_while_stripe_counts(used):
+    """Killed after each twentieth event, Stripe has counted each record once in the end."""
+    Path("key").write_text(KEY)
+    Path("ids").write_text("client acme-web cus_1\n")
+    where = ("--to", "stripe:api_requests", "--unit", "ok", "--token-file", "key")
+    stripe, running = Stripe(), list[subprocess.Popen[bytes]]()
+
+    def answer(*request):
+        answered = stripe.create(*request)
+        if len(running) < 6 and len(stripe.known) == 20 * len(running):
+            running[-1].kill()
+            running[-1].wait()
+            return None
+        return answered
+
+    stripe.answer = answer
+    with listening(stripe):
+        options = (*where, "--customers", "ids", "--stripe-url", stripe.url, "--since", "8h")
+        for _ in range(6):
+            running.append(start(*options))
+            running[-1].wait(60)
+    assert [each.returncode for each in running] == [-signal.SIGKILL] * 5 + [0]
+    assert stripe.sums() == {"cus_1": len(stripe.counted)}
+    assert len(stripe.requests) > len(stripe.counted) > 100
 
 
 @pytest.mark.timeout(300)

@@ -12,7 +12,8 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.settings import model
-from authz.wiring import administration, sidecar
+from authz.storage import registry
+from authz.wiring import sidecar
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey, eventually
 from tests.support.stalls import conclusively
@@ -196,7 +197,7 @@ async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(
                 raise cause
             return 0, []
 
-    monkeypatch.setattr(administration, "StoredSidecars", lambda _client, _expected: Fails())
+    monkeypatch.setattr(registry, "StoredSidecars", lambda _client: Fails())
     code, out, err = await terminal.run("keys", "rotate", kid, "--wait")
 
     assert re.fullmatch(rf"ak_live_{kid}_\w+\n", out)

@@ -91,6 +91,7 @@ def refused(*arguments: str) -> Outcome:
     [
         *("init", "serve", "admin", "meter", "dev", "doctor", "backup out", "restore file"),
         *("audit seal", "usage reconcile --file log", "apply -f keys.yaml", "diff -f keys.yaml"),
+        "usage export --cursor c",
     ],
 )
 def test_commands_of_one_machine(no_store: Path, command: str) -> None:

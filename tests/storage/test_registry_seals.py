@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -34,8 +35,8 @@ def write(valkey, entry, name=NAME):
 
 async def found(endpoint, expected=0):
     """Return the registry by instance."""
-    async with endpoint.client() as client:
-        _, heard = await StoredSidecars(client, expected).find()
+    async with replace(endpoint, sidecars=expected).client() as client:
+        _, heard = await StoredSidecars(client).find()
         return {each.sidecar.instance: each for each in heard}
 
 
@@ -48,9 +49,9 @@ async def stopped(valkey, endpoint, name=NAME):
 
 async def confirmed(endpoint, record, expected=0, seconds=0.0):
     """Return the confirmation of the change that made a record."""
-    async with endpoint.client() as client:
+    async with replace(endpoint, sidecars=expected).client() as client:
         await StoredKeys(client).verify(make_keyring().fingerprints)
-        registry, trail = StoredSidecars(client, expected), StoredTrail(client)
+        registry, trail = StoredSidecars(client), StoredTrail(client)
         return await acknowledged(registry, trail, record, seconds, RealClock())
 
 

@@ -10,7 +10,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz.rpc.services import CHECK_SERVICE
 from authz.settings import model
-from authz.wiring import administration
+from authz.wiring import many_keys
 from tests.support.limits import limits
 from tests.support.real import Valkey
 from tests.support.rpc.messages import check_request
@@ -21,8 +21,10 @@ AT_ONCE, ROUNDS = 40, 5
 
 async def used(file: Path, kid: str) -> list[int]:
     """Return the use of each limit of a key."""
-    async with administration.admin_session(model.load(file, environ={})) as session:
-        standing = await session.limit_reports.of(await session.lifecycle.show(kid))
+    async with many_keys.bulk_session(model.load(file, environ={})) as session:
+        record = await session.keys.find(kid)
+        assert record is not None
+        standing = await session.limits.of(record)
     assert standing is not None
     return standing.used()
 

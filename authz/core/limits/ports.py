@@ -3,12 +3,15 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from __future__ import annotations  # the types are for readers and checkers alone
 
-from authz.core.errors import Unavailable
-from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
-from authz.core.limits.key_limits import LimitGroup
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from authz.core.errors import Unavailable
+    from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
+    from authz.core.limits.key_limits import LimitGroup
 
 
 class SpendStore(Protocol):

@@ -3,11 +3,14 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from __future__ import annotations  # the types are for readers and checkers alone
 
-from authz.core.audit import AuditEntry, AuditEvent
-from authz.core.trail.rows import Row
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from authz.core.audit import AuditEntry, AuditEvent
+    from authz.core.trail.rows import Row
 
 
 class AuditTrail(Protocol):

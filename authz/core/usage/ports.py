@@ -3,15 +3,18 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
+from __future__ import annotations  # the types are for readers and checkers alone
+
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from authz.core.usage.commit import Commit, Sight
-from authz.core.usage.completeness import ProcessSeen
-from authz.core.usage.counts import Counts, Level
-from authz.core.usage.entry import Cause
-from authz.core.usage.events import MeterEvent
+if TYPE_CHECKING:
+    from authz.core.usage.commit import Commit, Sight
+    from authz.core.usage.completeness import ProcessSeen
+    from authz.core.usage.counts import Counts, Level
+    from authz.core.usage.entry import Cause
+    from authz.core.usage.events import MeterEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,10 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class TooOld:
-    """Nothing was added, because a batch waited so long that its digest may be forgotten."""
+    """Result of a commit: nothing was added, because a batch waited too long.
+
+    Its digest may be forgotten by now, so a repetition would not be found.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,13 @@ class Exported:
 class Receiver:
     """The receiver of an export.
 
-    customers: None if its records need no customer. forgets_ms: after which time it does not
-    recognise a repeated record; None: never, or that is the reader's matter.
+    target: its name in the cursor, which belongs to one receiver. customers: None if its records
+    need no customer. forgets_ms: after which time it does not recognise a repeated record; None:
+    never, or that is the reader's matter.
     """
 
     sink: BillingSink
+    target: str = "files"
     customers: Customers | None = None
     forgets_ms: int | None = None
 
@@ -102,7 +104,7 @@ class BillingExport:
             after = found[-1].number
             if self._is_in_doubt(found, now):
                 if not in_doubt:
-                    raise BadInput("--in-doubt", _doubt(found[0]))
+                    raise BadInput("--in-doubt", _doubt(found))
                 if in_doubt == "skip":
                     self._cursor.confirm(after)
                     continue
@@ -200,6 +202,6 @@ class BillingExport:
         return forgets is not None and now - found[0].sent_ms > forgets
 
 
-def _doubt(first: Pending) -> str:
-    problem = "is needed: records were sent without a confirmation, too long ago to repeat them"
-    return f"{problem}; if the receiver has {first.record.id}, give skip, else send"
+def _doubt(found: Sequence[Pending]) -> str:
+    problem = f"is needed: {len(found)} records were sent without an answer, too long ago to repeat"
+    return f"{problem}; if the receiver has {found[0].record.id}, give skip, else send"

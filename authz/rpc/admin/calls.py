@@ -8,7 +8,7 @@ ApiError. At the end the call is counted and logged.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -103,7 +103,7 @@ class Calls:
 
     async def streaming(
         self, method: Method, requests: AsyncIterator[Message], arrival: Arrival
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """Yield the responses of a streaming method. Raises ApiError, also after some responses.
 
         requests: all requests of the client; one, if the client does not stream. Without a deadline

@@ -1,5 +1,6 @@
 """AdminServer: the admin API over gRPC."""
 
+import asyncio
 import contextlib
 import ipaddress
 from collections.abc import AsyncIterator, Iterator
@@ -83,11 +84,13 @@ def _handler(calls: Calls, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
             await _abort(context, error)
             return b""  # gRPC does not send it after an abort
 
-    async def stream(raw: Any, context: Context) -> AsyncIterator[bytes]:
+    async def stream(raw: Any, context: Context) -> None:
+        responses = calls.streaming(method, _parsed(method, raw), _arrival(context))
         try:
-            requests = _parsed(method, raw)
-            async for response in calls.streaming(method, requests, _arrival(context)):
-                yield response.SerializeToString()
+            async with contextlib.aclosing(responses):
+                async for response in responses:
+                    with _heard():
+                        await context.write(response.SerializeToString())
         except ApiError as error:
             await _abort(context, error)
 
@@ -112,10 +115,20 @@ async def _parsed(method: Method, raw: Any) -> AsyncIterator[Message]:
 
 async def _abort(context: Context, error: ApiError) -> None:
     details = ((STATUS_DETAILS, error.status().SerializeToString()),)
-    # The client's deadline may pass at the same moment, or it may leave: then nobody hears the
-    # answer, and gRPC would log a traceback. The log line of the call has its code.
-    with contextlib.suppress(grpc.aio.InternalError):
+    with _heard():
         await context.abort(error.code, error.message, details)
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """Cancel the call if gRPC cannot send: the client left, or its deadline passed, just then.
+
+    Any other end would make gRPC send a status, fail again, and log a traceback.
+    """
+    try:
+        yield
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
 
 
 def _arrival(context: Context) -> Arrival:

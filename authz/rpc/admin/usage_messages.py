@@ -66,7 +66,7 @@ def report_message(
             row.route = group
         else:
             row.status = group
-    if with_completeness:
+    if with_completeness and report.completeness is not None:
         message.completeness.CopyFrom(_completeness(report.completeness))
     return message
 

@@ -209,8 +209,8 @@ class Extractor:
     def _rule(self, method: str, host: str, path: str, headers: Headers) -> Facts | Refusal:
         """Return the facts of our own rules, NO_FACTS without rules, or a refusal.
 
-        If headers or the query override the method, the rules for each such method must give the
-        same result; otherwise BAD_REQUEST.
+        Headers or the query may override the method. Then the rules must give the same result for
+        each method. If not, or if an override is unusable, the refusal is BAD_REQUEST.
         """
         rules = self._rules
         if rules is None:

@@ -13,7 +13,7 @@ def field(number: int, payload: bytes) -> bytes:
 
 
 def varint(number: int) -> bytes:
-    """Return a number from 0 on in base 128, least significant group first."""
+    """Return `number`, which is at least 0, as a protobuf varint."""
     out = bytearray()
     while number > 0x7F:  # noqa: PLR2004  seven bits a byte
         out.append(number & 0x7F | 0x80)

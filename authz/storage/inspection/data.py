@@ -107,7 +107,7 @@ async def seals(store: Store) -> Finding:
 
 async def sidecars(store: Store) -> Finding:
     """Check the registry of sidecars: warning if an entry proves nothing. Raises Unavailable."""
-    _, found = await StoredSidecars(store.client, store.sidecars).find()
+    _, found = await StoredSidecars(store.client).find()
     doubts = [f"{one.sidecar.instance}: {one.doubt}" for one in found if one.doubt]
     if doubts:
         problem = f"{len(doubts)} entries prove nothing, so --wait fails: {doubts[0]}"

@@ -33,7 +33,8 @@ async def version(store: Store) -> Finding:
 async def access(store: Store) -> Finding:
     """Check that the store refuses a client without a login. Failure if it accepts one.
 
-    Warning if we do not log in either. Raises Unavailable if the anonymous client cannot connect.
+    If our own client does not log in, this returns a warning and asks the store nothing. Raises
+    Unavailable if the anonymous client cannot connect.
     """
     if store.anonymous is None:
         return warn("access", "no login is required", "give it users: deploy/redis/users.acl")

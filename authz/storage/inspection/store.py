@@ -15,7 +15,7 @@ class Store:
     fingerprints: of our peppers, by version. deadline: seconds that a lookup may take. wall_ms:
     returns our clock. has_replicas: whether it is behind Sentinel. anonymous: a client that does
     not log in; None if `client` does not log in either. prefixes: of the keys that sidecars read.
-    sidecars: how many there are at least.
+
     """
 
     client: redis.asyncio.Redis
@@ -25,7 +25,6 @@ class Store:
     has_replicas: bool = False
     anonymous: redis.asyncio.Redis | None = None
     prefixes: Collection[str] = ()
-    sidecars: int = 0
 
     @property
     def names(self) -> schema.Names:

@@ -8,7 +8,6 @@ import redis.asyncio
 from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.storage import schema
-from authz.storage.issued import StoredIssued
 from authz.storage.replies import checked, pipelined, whole
 from authz.storage.usage import rows
 from authz.storage.usage.stored_usage import StoredUsage, hour_counts, windows_of
@@ -24,7 +23,6 @@ class StoredUsageIndex:
         self._client: Any = client
         self._base = schema.names_of(client).usage
         self._usage = StoredUsage(client)
-        self._issued = StoredIssued(client)
 
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
         """Implement UsageIndex.latest: return epoch seconds or None for each kid, in order.
@@ -93,7 +91,9 @@ class StoredUsageIndex:
 
         Raises Unavailable if the store fails.
         """
-        return {each.charges: each.count for each in await self._issued.find()}
+        from authz.storage.issued import StoredIssued  # noqa: PLC0415  for completeness alone
+
+        return {each.charges: each.count for each in await StoredIssued(self._client).find()}
 
     async def processes(self) -> Sequence[ProcessSeen]:
         """Implement GateProcesses.processes: return those whose entries came, the latest first.

@@ -8,27 +8,12 @@ import time
 
 import pytest
 
-from authz.core.usage.counts import Level
-from authz.core.usage.tally import Clocks
-from authz.process.clock import SystemClock
 from authz.storage.schema import DEFAULT
-from authz.storage.usage.usage_link import UsageLink
 from tests.support.cli.in_process import refusal
-from tests.support.real import eventually
-from tests.support.usage import PROCESS, committed, line
+from tests.support.usage import PROCESS, line
+from tests.support.usage_counting import count_entries
 
-KEPT = dict.fromkeys(Level, 400 * 86_400)
 DAY = 86_400_000
-
-
-async def _count(endpoint, entries, now):
-    link = UsageLink(endpoint, SystemClock(), KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    commit = committed(*entries, clocks=Clocks.near(now, 200 * DAY, DAY))
-    await link.commit(commit, [entries[0]], now)
-    run.cancel()
-    await asyncio.gather(run, return_exceptions=True)
 
 
 @pytest.fixture
@@ -41,7 +26,7 @@ def count(runner):
             line(kid=kid, started=now - ago * DAY, milliseconds="0", **other)
             for kid, ago, other in entries
         ]
-        asyncio.run(_count(runner.valkey.endpoint, lines, now))
+        asyncio.run(count_entries(runner.valkey.endpoint, lines, now))
 
     return add
 
@@ -244,7 +229,7 @@ def log(runner):
         ]
         outer = len(kids)
         counted = [*lines[:outer], *lines[outer : len(lines) - outer - lacking], *lines[-outer:]]
-        asyncio.run(_count(runner.valkey.endpoint, counted, now))
+        asyncio.run(count_entries(runner.valkey.endpoint, counted, now))
         path = runner.directory / "usage.log"
         path.write_bytes(b"\n".join([*lines, b"nonsense", b""]))
         return str(path)

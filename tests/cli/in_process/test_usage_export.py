@@ -4,20 +4,27 @@ import asyncio
 import csv
 import io
 import json
+import sqlite3
+import ssl
 import time
 from pathlib import Path
 
 import pytest
+import trustme
 
+from authz.cli import usage_export
+from authz.flows.usage.billing import Exported
 from authz.process import billing_sinks
-from tests.cli.in_process.test_usage import _count
+from authz.process.cursor_file import checksum
 from tests.support.cli.billing_receivers import KEY, Receiver, Stripe, listening
 from tests.support.cli.in_process import refusal
 from tests.support.cli.terminal import NO_STORE, run
 from tests.support.usage import line
+from tests.support.usage_counting import count_entries
 
 HOUR = 3_600_000
 EXPORT = ("usage", "export")
+STRIPE = ("--to", "stripe:a", "--cursor", "c")
 
 
 @pytest.fixture
@@ -28,7 +35,7 @@ def count(runner):
         now = time.time_ns() // 1_000_000
         ended = (now // HOUR - hours_ago) * HOUR + 60_000
         lines = [line(kid=kid, started=ended, milliseconds="0", **other) for _ in range(times)]
-        asyncio.run(_count(runner.valkey.endpoint, lines, now))
+        asyncio.run(count_entries(runner.valkey.endpoint, lines, now))
 
     return add
 
@@ -104,6 +111,9 @@ def test_closed_hours_only(runner, count):
     }
     assert done.err.endswith(": 3 records of 1 keys delivered, ok 3, units 13\n")
     assert runner.run(*EXPORT).out == done.out
+    summary = runner.run(*EXPORT, "--json")
+    assert summary.out == done.out
+    assert json.loads(summary.err)["quantities"] == {"ok": 3, "units": 13}
     other = runner.run(*EXPORT, "--unit", "bytes_in", "--unit", "server_error")
     assert sorted(each["quantity"] for each in records(other.out)) == [1, 300, 900]
 
@@ -271,6 +281,25 @@ def test_a_receiver_that_is_slow_or_gone(runner, count, receiver, monkeypatch):
     assert "Connection refused" in refusal(runner.run(*gone), 3)
 
 
+def test_only_the_receiver_itself_gets_records(runner, count):
+    """A server whose certificate is not of the given authority gets nothing, not even the token."""
+    kid, _ = runner.issue()
+    count(kid, 5)
+    ours, stranger = trustme.CA(), trustme.CA()
+    ours.cert_pem.write_to_path("ca.pem")
+    stranger.cert_pem.write_to_path("stranger.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.issue_cert("127.0.0.1").configure_cert(context)
+    Path("token").write_text("secret-of-the-receiver")
+    with listening(Receiver(), context) as receiver:
+        options = (*EXPORT, "--cursor", "c", "--token-file", "token", "--to", receiver.url)
+        for authority in ((), ("--ca", "stranger.pem")):
+            assert "CERTIFICATE_VERIFY_FAILED" in refusal(runner.run(*options, *authority), 3)
+        assert receiver.requests == []
+        assert runner.run(*options, "--ca", "ca.pem").code == 0
+        assert receiver.total() == 1
+
+
 def test_a_batch_that_is_too_large_is_halved(runner, count, receiver):
     """413 makes the batches smaller, down to one event."""
     kid, _ = runner.issue()
@@ -363,6 +392,33 @@ def test_stripe_refuses(runner, count, stripe, alter, problem):
     assert stripe.sums() == {"cus_1": 1}
 
 
+def test_stripe_may_have_them(runner, count, stripe):
+    """If an unanswered delivery is a day old, a person decides; a live key has another cursor."""
+    kid, _ = runner.issue("--metadata", "stripe_customer=cus_1")
+    count(kid, 30)
+    options = to_stripe(stripe, "--customer", "stripe_customer")
+    answer, stripe.answer = stripe.answer, lambda *_request: None
+    assert runner.run(*options).code == 3
+    base = sqlite3.connect("s")
+    ((number, text),) = base.execute("SELECT number, record FROM pending").fetchall()
+    sent = time.time_ns() // 1_000_000 - 24 * HOUR
+    base.execute(
+        "UPDATE pending SET sent_ms = ?, checksum = ? WHERE number = ?",
+        (sent, checksum(sent, text), number),
+    )
+    base.commit()
+    base.close()
+    stripe.answer = answer
+    assert "--in-doubt: is needed: 1 records were sent" in refusal(runner.run(*options))
+    assert stripe.counted == []
+    Path("stripe.key").write_text("rk_live_1")
+    failed = refusal(runner.run(*options, "--in-doubt", "send"))
+    assert "another receiver: stripe:api_requests in test mode" in failed
+    Path("stripe.key").write_text(KEY)
+    assert runner.run(*options, "--in-doubt", "send").code == 0
+    assert stripe.sums() == {"cus_1": 1}
+
+
 def test_stripe_takes_35_days(runner, count, stripe):
     """Older hours are left out of a first export; a cursor that stood too long says so."""
     kid, _ = runner.issue("--metadata", "stripe_customer=cus_1")
@@ -397,11 +453,12 @@ def test_a_cursor_that_stood_too_long(runner, count, monkeypatch):
         (("--to", "https://example.com/", "--token-file", "two"), "one token on one line"),
         (("--to", "https://example.com/", "--token-file", "bytes"), "not a file of ASCII text"),
         (("--to", "stripe:a b"), "not the event name"),
-        (("--to", "stripe:a"), "--token-file: is needed"),
+        (("--to", "stripe:a", "--token-file", "token"), "--cursor: is needed: after a day"),
+        (("--to", "stripe:a", "--cursor", "c"), "--token-file: is needed"),
         (("--to", "stripe:a", "--unit", "ok", "--unit", "units"), "--unit: a meter of Stripe"),
-        (("--to", "stripe:a", "--token-file", "token"), "--customer: or --customers"),
-        (("--to", "stripe:a", "--token-file", "token", "--customers", "two"), "line 1: 'a b'"),
-        (("--to", "stripe:a", "--token-file", "token", "--customer", "é"), "--customer: is the"),
+        ((*STRIPE, "--token-file", "token"), "--customer: or --customers"),
+        ((*STRIPE, "--token-file", "token", "--customers", "two"), "line 1: 'a b'"),
+        ((*STRIPE, "--token-file", "token", "--customer", "é"), "--customer: is the"),
         (("--to", "f", "--customer", "x"), "--customer: is for --to stripe"),
         (("--to", "f", "--token-file", "token"), "--token-file: is for a receiver over HTTP"),
         (("--format", "parquet"), "--format: parquet needs a file"),
@@ -458,6 +515,18 @@ def test_parquet(runner, count):
     count(kid, 5)
     assert runner.run(*options, "--to", "c.parquet").code == 0
     assert parquet.read_table("c.parquet").column("quantity").to_pylist() == [1, 1]
+
+
+def test_progress_on_a_terminal(monkeypatch, capsys):
+    """A line tells how far a long export is, from time to time."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress = usage_export._Progress()
+    progress.show(Exported(records=5, keys=2))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(usage_export, "PAUSE", 0.0)
+    progress.show(Exported(records=7, keys=3))
+    assert capsys.readouterr().err == "7 records of 3 keys\n"
+    assert progress.last.records == 7
 
 
 def test_parquet_without_pyarrow(runner, monkeypatch):

@@ -121,7 +121,7 @@ async def test_hours_that_are_open_are_not_exported(tmp_path):
 async def test_records_of_a_key_without_a_customer_wait(tmp_path):
     """Records without a customer hold the floor, and are delivered when there is one."""
     world = Played(tmp_path, corrections=1)
-    world.receiver = Receiver(world.ledger, Customers("", {("key", KIDS[1]): "cus_1"}))
+    world.receiver = Receiver(world.ledger, customers=Customers("", {("key", KIDS[1]): "cus_1"}))
     await world.count(KIDS[0], 90)
     await world.count(KIDS[1], 90)
     assert await world.export()
@@ -129,7 +129,9 @@ async def test_records_of_a_key_without_a_customer_wait(tmp_path):
     assert world.exported.unassigned == 3
     assert world.exported.problem == f"key {KIDS[0]} has no customer"
     world.clock.now += 5 * HOUR
-    world.receiver = Receiver(world.ledger, Customers("", {("client", "acme-web"): "cus_2"}))
+    world.receiver = Receiver(
+        world.ledger, customers=Customers("", {("client", "acme-web"): "cus_2"})
+    )
     assert await world.export()
     assert world.ledger.sums() == world.counted()
     assert world.exported.unassigned == 0
@@ -140,7 +142,7 @@ async def test_records_of_a_key_without_a_customer_wait(tmp_path):
 async def test_a_key_that_is_not_billed(tmp_path):
     """The customer `-` means that nothing is delivered, and nothing is reported."""
     world = Played(tmp_path)
-    world.receiver = Receiver(world.ledger, Customers("", {("tenant", "acme"): "-"}))
+    world.receiver = Receiver(world.ledger, customers=Customers("", {("tenant", "acme"): "-"}))
     await world.count(KIDS[0], 9)
     assert await world.export()
     assert (world.ledger.records, world.exported.unassigned) == ({}, 0)
@@ -192,7 +194,7 @@ async def test_a_receiver_that_refuses_everything_ends_the_export(tmp_path):
 async def test_records_in_doubt(tmp_path):
     """A receiver that forgets ids gets old pending records again only if somebody says so."""
     world = Played(tmp_path)
-    world.receiver = Receiver(world.ledger, None, 23 * HOUR)
+    world.receiver = Receiver(world.ledger, forgets_ms=23 * HOUR)
     await world.count(KIDS[0], 9)
     assert not await world.export((0, "lost"))
     world.clock.now += 22 * HOUR

@@ -1,6 +1,7 @@
 """Receivers of billing records on loopback: of CloudEvents, and a Stripe as it is documented."""
 
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -115,7 +116,7 @@ class Stripe(Receiver):
 
 
 @contextmanager
-def listening(receiver: Receiver) -> Iterator[Receiver]:
+def listening(receiver: Receiver, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
     """Yield the receiver with its URL. An answer None closes the connection."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -145,9 +146,11 @@ def listening(receiver: Receiver) -> Iterator[Receiver]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
-    receiver.url = f"http://127.0.0.1:{server.server_address[1]}"
+    receiver.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
     try:
         yield receiver
     finally:

@@ -23,7 +23,10 @@ from authz.core.usage.tally import PAST_MS
 
 
 def closed_before(now_ms: int) -> int:
-    """Return the first hour since the epoch that is not closed. now_ms: the time of the store."""
+    """Return the first hour that is not closed, in hours since the epoch.
+
+    All hours before it are closed. now_ms: ms since the epoch by the store's clock.
+    """
     return (now_ms - PAST_MS) // HOUR_MS
 
 

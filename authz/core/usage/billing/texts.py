@@ -53,7 +53,9 @@ def event(record: BillingRecord, source: str) -> dict[str, Any]:
     """Return a record as a CloudEvent.
 
     source: with the id it names the event. The subject is the client, or the kid if it is unknown.
+    Members without a value are left out of the data: OpenMeter would group null as text.
     """
+    data = {name: value for name, value in document(record).items() if value is not None}
     return {
         "specversion": "1.0",
         "id": record.id,
@@ -62,7 +64,7 @@ def event(record: BillingRecord, source: str) -> dict[str, Any]:
         "subject": record.owner.client or record.kid,
         "time": record.begins,
         "datacontenttype": "application/json",
-        "data": document(record),
+        "data": data,
     }
 
 

@@ -1,0 +1,12 @@
+"""Scopes that a key holds, also by a wildcard."""
+
+
+def is_held(wanted: str, held: frozenset[str]) -> bool:
+    """Return whether `held` covers a scope: itself, as `*`, or as `a:*` for `a:b` and `a:b:c`."""
+    if wanted in held or "*" in held:
+        return True
+    while ":" in wanted:
+        wanted = wanted.rpartition(":")[0]
+        if f"{wanted}:*" in held:
+            return True
+    return False

@@ -1,0 +1,59 @@
+"""The parts of commands, over the store or over the admin API."""
+
+from __future__ import annotations  # the types are for readers and checkers alone
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from authz.flows.command_ports import (
+        CallerEraser,
+        CreditReader,
+        KeyFinder,
+        KeyReader,
+        LimitReader,
+        ManyKeysEditor,
+        UsageReports,
+        UseReader,
+    )
+    from authz.flows.key_history import KeyHistory
+
+
+class BulkSession(Protocol):
+    """The parts that a command about keys may ask for."""
+
+    @property
+    def finder(self) -> KeyFinder:
+        """The finder of the keys that a selector picks."""
+
+    @property
+    def many(self) -> ManyKeysEditor:
+        """The editor of many keys."""
+
+    @property
+    def keys(self) -> KeyReader:
+        """The reader of one record."""
+
+    @property
+    def history(self) -> KeyHistory:
+        """The changes of keys, from the audit trail."""
+
+    @property
+    def usage(self) -> UseReader:
+        """The latest use of keys, and their requests."""
+
+    @property
+    def credits(self) -> CreditReader:
+        """The credits of keys."""
+
+    @property
+    def limits(self) -> LimitReader:
+        """The use of limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSession:
+    """The parts that a command about usage may ask for."""
+
+    reports: UsageReports
+    eraser: CallerEraser

@@ -1,0 +1,19 @@
+"""The readers of usage, for commands and for the admin API."""
+
+from authz.flows.usage.last_use import FIELD, LastUse
+from authz.flows.usage.reading import UsageReading
+from authz.process.clock import SystemClock
+from authz.storage.endpoint import Client
+from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.storage.usage.stored_usage import StoredUsage
+
+
+def usage_reading(client: Client) -> UsageReading:
+    """Return the reading of usage."""
+    stored, index = StoredUsage(client), StoredUsageIndex(client)
+    return UsageReading(stored, stored, index, index, SystemClock())
+
+
+def last_use(client: Client, field: str = FIELD) -> LastUse:
+    """Return the finder of unused keys. field: the name of the condition in its errors."""
+    return LastUse(StoredUsageIndex(client), StoredUsage(client), SystemClock(), field)

@@ -1,0 +1,48 @@
+"""Composition root of the commands that are given a key: to verify it, or to revoke it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from authz.core.admin_ports import ImportStore
+from authz.core.decision import Decision
+from authz.core.request import Request
+from authz.flows.limits.limit_report import LimitReports
+from authz.flows.verify import Verifier
+from authz.process.clock import SystemClock
+from authz.settings.model import Settings
+from authz.storage.imports import StoredImports
+from authz.storage.limits.stored_counters import StoredCounters
+from authz.storage.meta import KnownPeppers
+from authz.wiring.administration import keyring, limit_policy, our_store
+from authz.wiring.extraction import extractor, responder
+
+
+@dataclass(frozen=True, slots=True)
+class AdminSession:
+    """The objects of these commands.
+
+    read: parses a CheckRequest. write: writes a CheckResponse. imports: None if no keys were ever
+    imported.
+    """
+
+    verifier: Verifier
+    read: Callable[[bytes], Request]
+    write: Callable[[Decision, Request], bytes]
+    imports: ImportStore | None
+
+
+@asynccontextmanager
+async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
+    """Yield an AdminSession, and close its client at the end.
+
+    Raises the errors of `administration`.
+    """
+    clock, ring = SystemClock(), keyring(settings)
+    reading = extractor(settings, ring)
+    async with our_store(settings, ring) as (client, keys):
+        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
+        imports = StoredImports(client) if await keys.has_imports() else None
+        reports = LimitReports(StoredCounters(client), limit_policy(settings), clock)
+        verifier = Verifier(keys, peppers, clock, reports, imports)
+        yield AdminSession(verifier, reading.read, responder(settings, reading).write, imports)
