@@ -29,7 +29,7 @@ from authz.core.errors import BadInput, Unavailable
 from authz.core.new_keys import KeySpec
 from authz.core.roles import Role
 from authz.core.times import rfc3339
-from authz.flows.bulk_change import By
+from authz.flows.by import By
 from authz.flows.command_ports import KeyEditor
 from authz.flows.lifecycle import Changed
 from authz.wiring.access import local_authentication

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from authz.core.sidecars import Confirmation, Heard
     from authz.core.usage.counts import Counts
     from authz.core.usage.question import By, LatestUse, Report, Span, TopBy
-    from authz.flows.bulk_change import By as Authorship
-    from authz.flows.bulk_change import Extent, Failed, Step
+    from authz.flows.bulk_change import Failed, Step
+    from authz.flows.by import By as Authorship
+    from authz.flows.confirmation import Extent
     from authz.flows.importing import Outcome as ImportOutcome
     from authz.flows.importing import Wanted as WantedKey
     from authz.flows.lifecycle import Changed, Result
