@@ -49,6 +49,9 @@ helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- if .Values.store.caSecret -}}
 {{- $_ := set $found.redis "tls" (dict "ca" "/etc/authz/store-ca/ca.crt") -}}
 {{- end -}}
+{{- if .Values.gateway.trustedProxies -}}
+{{- $_ := set $found "extract" (dict "client_address" "x-envoy-external-address") -}}
+{{- end -}}
 {{- toYaml (mergeOverwrite $found (deepCopy .Values.settings)) -}}
 {{- end }}
 

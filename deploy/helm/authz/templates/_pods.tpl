@@ -152,10 +152,14 @@ checksum/settings: {{ include "authz.settings" . | sha256sum }}
   value: {{ include "authz.peppers" (.Values.pepper.issueVersions | default .Values.pepper.versions) | squote }}
 {{- end }}
 
+{{- define "authz.storePort" -}}
+{{ regexFind ":[0-9]+(/|$)" (include "authz.storeUrl" .) | trimAll ":/" | default "6379" }}
+{{- end }}
+
 {{/* Egress of pods that use the store and nothing else. */}}
 {{- define "authz.storeEgress" -}}
 - ports:
-    {{- range .Values.store.ports }}
+    {{- range .Values.store.ports | default (list (include "authz.storePort" .)) }}
     - { port: {{ int . }} }
     {{- end }}
 - ports: [{ port: 53, protocol: UDP }, { port: 53, protocol: TCP }]
