@@ -14,7 +14,6 @@ from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.options import note_option
 from authz.cli.outcome import show_new_key
-from authz.cli.times import rfc3339
 from authz.core import fields
 from authz.core.access import (
     API_HOST,
@@ -29,7 +28,8 @@ from authz.core.bearer_token import MAX_TOKEN
 from authz.core.errors import BadInput, Unavailable
 from authz.core.new_keys import KeySpec
 from authz.core.roles import Role
-from authz.flows.bulk_change import By
+from authz.core.times import rfc3339
+from authz.flows.by import By
 from authz.flows.command_ports import KeyEditor
 from authz.flows.lifecycle import Changed
 from authz.wiring.access import local_authentication

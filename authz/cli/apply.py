@@ -21,7 +21,8 @@ from authz.core.changes import Refused, Unchanged
 from authz.core.errors import BadInput, Fault
 from authz.core.records import KeyRecord
 from authz.flows.applying import Intent
-from authz.flows.bulk_change import By, Failed, Skipped, Step
+from authz.flows.bulk_change import Failed, Skipped, Step
+from authz.flows.by import By
 from authz.wiring.key_files import FileSession
 
 DONE, DIFFERENT = 0, 1

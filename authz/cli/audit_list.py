@@ -1,6 +1,5 @@
 """`authz audit list`."""
 
-import asyncio
 import csv
 import io
 import json
@@ -9,18 +8,18 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.administration import load_settings
+from authz.cli.administration import with_trail
 from authz.cli.columns import columns
 from authz.cli.history import change_document
 from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
-from authz.cli.times import ago_ms, rfc3339
+from authz.cli.times import ago_ms
 from authz.core import fields
 from authz.core.audit import Action
 from authz.core.errors import BadInput
+from authz.core.times import rfc3339
 from authz.core.trail.rows import RESTORE
 from authz.flows.trail.listing import EXPIRE, Events, TrailEvent, Wanted
 from authz.process.clock import SystemClock
-from authz.wiring.audit import audit_session
 
 MAX_LIMIT: Final = 100_000
 _LIMIT: Final = re.compile(r"[1-9]\d{0,5}", re.ASCII)
@@ -98,13 +97,7 @@ def list_(
         since=since,
         until=until,
     )
-    settings = load_settings(invocation)
-
-    async def run() -> Events:
-        async with audit_session(settings) as session:
-            return await session.listing.find(wanted, limit)
-
-    found = asyncio.run(run())
+    found: Events = with_trail(invocation, lambda trail: trail.find(wanted, limit))
     if as_csv:
         write_stdout(_csv(found.events).rstrip("\n"))
     else:

@@ -10,12 +10,13 @@ from typing import Any, Final
 import click
 
 from authz.cli import storestate
-from authz.cli.administration import load_settings
+from authz.cli.administration import load_settings, verify_trail_over_api
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
-from authz.cli.times import rfc3339
+from authz.cli.over_api import is_over_api
 from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.times import rfc3339
 from authz.core.trail import documents
 from authz.core.trail.report import Problem, Report
 from authz.core.trail.rows import Row, TrailKeys, position
@@ -99,6 +100,13 @@ def verify(
     """
     if copy and file:
         raise BadInput("--file", "verifies a copy alone, --copy compares it; give one of them")
+    if is_over_api(invocation):
+        if copy or file:
+            option = "--copy" if copy else "--file"
+            raise BadInput(option, "is checked with the pepper: run it on the store's machine")
+        bounds = (trimmed_before, unmarked_until, max_unsealed)
+        _tell(invocation, verify_trail_over_api(invocation, *bounds))
+        return
     settings = load_settings(invocation)
     since = 0 if max_unsealed is None else SystemClock().wall_ms() - max_unsealed
     keys = trail_keys(settings)
@@ -116,6 +124,11 @@ def verify(
     else:
         copied = partial(_rows, copy) if copy else None
         report = asyncio.run(_verify_store(settings, keys, make, since, copied))
+    _tell(invocation, report)
+
+
+def _tell(invocation: Invocation, report: Report) -> None:
+    """Print a report. Raises Exit(1) if anything was found."""
     invocation.answer(_document(report), "\n".join(_lines(report)))
     if not report.is_intact:
         raise click.exceptions.Exit(1)

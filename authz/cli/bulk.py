@@ -22,7 +22,9 @@ from authz.core.deletion import Removal
 from authz.core.edits import Update
 from authz.core.errors import BadInput, Unavailable
 from authz.core.selector import Selector
-from authz.flows.bulk_change import By, Extent, Failed, Skipped, Step
+from authz.flows.bulk_change import Failed, Skipped, Step
+from authz.flows.by import By
+from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
 from authz.wiring.session import BulkSession

@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from authz.cli.times import duration, rfc3339
+from authz.cli.times import duration
 from authz.core.changes import KeyChange
 from authz.core.deletion import Removal
 from authz.core.records import Status
+from authz.core.times import rfc3339
 
 _TIMES: Final = ("expires_at", "not_before", "retires_at")
 _DURATION: Final = "outage_grace"

@@ -9,9 +9,9 @@ from authz.cli.change_text import readable, value_text
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
 from authz.cli.terminal import escaped
-from authz.cli.times import rfc3339
 from authz.core.audit import AuditEntry
 from authz.core.errors import NotFound
+from authz.core.times import rfc3339
 from authz.flows.key_history import History
 from authz.wiring.session import BulkSession
 

@@ -12,7 +12,7 @@ from authz.cli.json_lines import LINE
 from authz.cli.key_hash import is_hash_like, sha256_of
 from authz.cli.keyspec import life_ms
 from authz.cli.options import plan
-from authz.cli.times import moment_ms, rfc3339
+from authz.cli.times import moment_ms
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Imported, ImportedHash
@@ -23,6 +23,7 @@ from authz.core.limits.limit import Limit, parse_limits, parse_on_outage
 from authz.core.new_keys import KeySpec
 from authz.core.past import Past
 from authz.core.records import Status
+from authz.core.times import rfc3339
 from authz.flows.importing import Wanted
 
 _T = TypeVar("_T")

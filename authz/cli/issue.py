@@ -20,7 +20,7 @@ from authz.cli.options import (
 )
 from authz.cli.outcome import show_new_key
 from authz.core.keys.text import ENVIRONMENTS
-from authz.flows.bulk_change import By
+from authz.flows.by import By
 from authz.flows.command_ports import KeyEditor
 from authz.flows.lifecycle import Changed
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from authz.cli import show
-from authz.cli.times import NEVER, rfc3339
+from authz.cli.times import NEVER
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.records import KeyRecord
+from authz.core.times import rfc3339
 from authz.flows.selection import Entry
 from authz.wiring.session import BulkSession
 

@@ -9,10 +9,11 @@ import yaml
 from ruamel.yaml import YAML
 
 from authz.cli.declared import FORMAT, SCOPES, Loader, read_text, record_of
-from authz.cli.times import duration, rfc3339
+from authz.cli.times import duration
 from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector
+from authz.core.times import rfc3339
 from authz.settings.includes import SECTIONS
 
 HEADER: Final = """\

@@ -10,11 +10,12 @@ from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import kid_argument, note_option
 from authz.cli.outcome import make_change, report_change
-from authz.cli.times import optional, rfc3339
+from authz.cli.times import optional
 from authz.cli.waiting import wait_options
 from authz.core.edits import ResetLimits
 from authz.core.errors import NotFound
 from authz.core.records import KeyRecord
+from authz.core.times import rfc3339
 from authz.flows.limits.limit_report import LimitUse, LimitView
 from authz.wiring.session import BulkSession
 

@@ -14,7 +14,7 @@ from authz.cli.waiting import Waited
 from authz.core.changes import Refused, Unchanged
 from authz.core.edits import Edit
 from authz.core.records import Status
-from authz.flows.bulk_change import By
+from authz.flows.by import By
 from authz.flows.command_ports import Effect, KeyEditor
 from authz.flows.lifecycle import Changed
 

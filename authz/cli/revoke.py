@@ -4,17 +4,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.administration import load_settings, with_session
+from authz.cli.administration import load_settings, verify_over_api, with_session
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
+from authz.cli.over_api import is_over_api
 from authz.cli.reasons import Reason
 from authz.cli.selecting import selector_options
-from authz.cli.stdin_key import any_prefix, key_from_stdin
+from authz.cli.stdin_key import ANY_PREFIX, any_prefix, key_from_stdin
 from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
+from authz.core.decision import Reason as Denial
 from authz.core.edits import Revoke
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, NotFound
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pasted import named_kid
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
     from authz.wiring.verification import AdminSession
 
 NOT_OURS: Final = "not a key of this installation"
+CUT_OFF: Final = "is mistyped or cut off"
+UNKNOWN: Final = (
+    "stdin: no key was imported with this text, so nothing is revoked; "
+    "`authz keys list --client ID` shows a client's keys"
+)
 
 
 @click.command()
@@ -93,8 +100,11 @@ def revoke(
             wait_seconds=wait_seconds,
         )
     if key_stdin:
-        prefix = any_prefix(load_settings(invocation).keys)
-        kid = _kid_of(invocation, key_from_stdin("the key to revoke", prefix).text, prefix)
+        if is_over_api(invocation):
+            kid = _kid_over_api(invocation, key_from_stdin("the key to revoke", ANY_PREFIX).text)
+        else:
+            prefix = any_prefix(load_settings(invocation).keys)
+            kid = _kid_of(invocation, key_from_stdin("the key to revoke", prefix).text, prefix)
     found = kid or ""
     report_change(invocation, make_change(invocation, found, Revoke(why), note, wait_seconds))
     return DONE
@@ -110,10 +120,35 @@ def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
     if presented := ring.parse(text):
         return _genuine_kid(presented, ring)
     if kid := named_kid(text, prefix):
-        raise _not_proven(kid, "is mistyped or cut off")
+        raise _not_proven(kid, CUT_OFF)
     if imported := ring.parse_imported(text):
         return with_session(invocation, lambda session: _imported_kid(session, imported))
     raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
+
+
+def _kid_over_api(invocation: Invocation, text: str) -> str:
+    """Return the kid of a key that the server knows as made or imported there.
+
+    Raises ClickException for a damaged, forged or unknown key.
+    """
+    view = verify_over_api(invocation, text)
+    if view.kid is not None:
+        return view.kid
+    kid = named_kid(text, ANY_PREFIX)
+    failed = next((row for row in view.rows if row.result == "deny"), None)
+    check = failed.check if failed else ""
+    if check == "known" and kid:
+        raise NotFound(f"no key has the kid {kid}")
+    if check == "known":
+        raise click.ClickException(UNKNOWN)
+    if not kid:
+        raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
+    if check == "tag":
+        is_forged = failed is not None and failed.reason is Denial.FORGED
+        lacks = "was made with a pepper that keys.peppers does not hold"
+        raise _not_proven(kid, "was not made here: its tag is wrong" if is_forged else lacks)
+    is_whole = check == "checksum"
+    raise _not_proven(kid, f"{CUT_OFF}: its checksum is wrong" if is_whole else CUT_OFF)
 
 
 async def _imported_kid(session: "AdminSession", imported: Imported) -> str:
@@ -123,10 +158,7 @@ async def _imported_kid(session: "AdminSession", imported: Imported) -> str:
 
     alias = await resolve(session.imports, imported)
     if alias is None:
-        raise click.ClickException(
-            "stdin: no key was imported with this text, so nothing is revoked; "
-            "`authz keys list --client ID` shows a client's keys"
-        )
+        raise click.ClickException(UNKNOWN)
     return alias.kid
 
 
@@ -139,7 +171,7 @@ def _genuine_kid(presented: Presented, ring: Keyring) -> str:
     if presented.pepper_version not in ring.fingerprints:
         why = f"was made with pepper {presented.pepper_version}, which keys.peppers does not hold"
     elif flaw == "checksum":
-        why = "is mistyped or cut off: its checksum is wrong"
+        why = f"{CUT_OFF}: its checksum is wrong"
     elif flaw == "tag":
         why = "was not made here: its tag is wrong"
     else:

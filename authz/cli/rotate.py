@@ -15,7 +15,6 @@ from authz.cli.over_api import is_over_api
 from authz.cli.secret_files import SecretDirectory, secrets_to_option
 from authz.cli.selecting import required, selector_options
 from authz.cli.task import DONE, Consent, Task, bulk_options
-from authz.cli.times import rfc3339
 from authz.cli.waiting import wait_options
 from authz.core import fields
 from authz.core.changes import Unchanged
@@ -24,6 +23,7 @@ from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
+from authz.core.times import rfc3339
 from authz.flows.bulk_change import Step
 from authz.flows.lifecycle import Changed
 from authz.process.clock import SystemClock

@@ -8,11 +8,12 @@ import click
 
 from authz.cli.invocation import with_options
 from authz.cli.options import metadata
-from authz.cli.times import moment_ms, rfc3339
+from authz.cli.times import moment_ms
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.text import ENVIRONMENTS
 from authz.core.selector import Glob, Selector, State
+from authz.core.times import rfc3339
 from authz.process.clock import SystemClock
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 from authz.cli import color
 from authz.cli.terminal import escaped, escaped_lines
-from authz.cli.times import duration, optional, rfc3339, rough
+from authz.cli.times import duration, optional, rough
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.selector import is_expired
+from authz.core.times import rfc3339
 
 if TYPE_CHECKING:  # most commands show no usage
     from authz.core.usage.commit import Sight

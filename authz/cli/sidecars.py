@@ -8,8 +8,9 @@ from authz.cli import color
 from authz.cli.administration import with_sidecars
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
-from authz.cli.times import rfc3339, rough
+from authz.cli.times import rough
 from authz.core.sidecars import Heard
+from authz.core.times import rfc3339
 from authz.process.clock import SystemClock
 
 HEADINGS = ("INSTANCE", "VERSION", "APPLIED", "LAG", "CACHED", "UP", "SETTINGS", "TRUST")

@@ -11,6 +11,7 @@ from authz.settings.model import Keys
 FIELD: Final = "stdin"
 GOOD: Final = "give one key on one line, as in: authz ... < key.txt"
 MAX_LINE: Final = 4096
+ANY_PREFIX: Final = "[a-z][a-z0-9]{1,11}"  # of a key of ours, where the settings are elsewhere
 
 
 def any_prefix(keys: Keys) -> str:

@@ -6,23 +6,14 @@ from typing import Final
 
 from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.times import rfc3339
 
 NEVER: Final = "never"  # for a time or a lifetime without an end
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_MS: Final = 253_402_300_799_999
 _RFC_3339: Final = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII
 )
-
-
-def rfc3339(milliseconds: int) -> str:
-    """Return a time such as `2026-12-01T00:00:00.000Z`. milliseconds: since the epoch.
-
-    Negative values give the epoch, later ones at most the last millisecond of the year 9999.
-    """
-    moment = _EPOCH + timedelta(milliseconds=min(max(milliseconds, 0), _LAST_MS))
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def optional(milliseconds: int | None) -> str | None:

@@ -7,7 +7,7 @@ from authz.cli.administration import with_usage
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option
 from authz.core import fields
-from authz.flows.bulk_change import By
+from authz.flows.by import By
 from authz.wiring.session import UsageSession
 
 

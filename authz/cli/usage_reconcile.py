@@ -10,8 +10,9 @@ from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.over_api import refuse_over_api
-from authz.cli.times import ago_ms, rfc3339
+from authz.cli.times import ago_ms
 from authz.core.errors import BadInput
+from authz.core.times import rfc3339
 from authz.core.usage.counts import Counts
 from authz.core.usage.logged import LoggedUsage, differences
 from authz.core.usage.question import HOUR_MS, By, Span, span

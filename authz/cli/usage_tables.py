@@ -5,7 +5,7 @@ import io
 from typing import Any, Final
 
 from authz.cli.columns import columns
-from authz.cli.times import rfc3339
+from authz.core.times import rfc3339
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts
 from authz.core.usage.question import By, Report

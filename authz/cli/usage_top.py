@@ -9,10 +9,11 @@ import click
 from authz.cli.administration import with_usage
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
-from authz.cli.times import ago_ms, rfc3339
+from authz.cli.times import ago_ms
 from authz.cli.usage_tables import TOP_NUMBERS, top_cells
 from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.times import rfc3339
 from authz.core.usage.question import By, TopBy, span
 from authz.flows.command_ports import TopKey
 from authz.process.clock import SystemClock

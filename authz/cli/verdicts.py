@@ -1,203 +1,47 @@
-"""Show a Verdict of `authz keys verify`: a row for each check, and the decision."""
+"""Show a verdict of `authz keys verify`: a row for each check, and the decision."""
 
-from collections.abc import Callable
-from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from authz.cli.terminal import escaped
-from authz.cli.times import rfc3339
-from authz.core import fields
-from authz.core.decision import Deny, Reason
-from authz.core.keys.credentials import Imported
-from authz.core.limits.key_limits import LimitResult
-from authz.core.records import KeyRecord
-from authz.core.request import Request
-from authz.flows.verify import Verdict
-from authz.rpc.check.reason_table import TABLE
-
-NOWHERE: Final = "not-given.invalid"  # RFC 2606; a request always has a host
-
-_NOT_IMPORTED: Final = ("checksum", "tag")  # the parts that an imported key lacks
-
-Row = dict[str, str | None]  # check, result, reason, why
+from authz.flows.verify import VerdictView
 
 
-def is_malformed(verdict: Verdict) -> bool:
-    """Return whether the key is denied for a wrong shape or checksum: mistyped or cut off."""
-    decision = verdict.decision
-    return isinstance(decision, Deny) and decision.reason is Reason.MALFORMED
-
-
-def row_of(check: str, verdict: Verdict, request: Request, kid: str) -> Row:
-    """Return one check's row: skipped, ok or deny; the reason of a denial, else None; and why.
-
-    kid: the kid that a malformed key names, or empty.
-    """
-    if check not in verdict.results:
-        return {"check": check, "result": "skipped", "reason": None, "why": ""}
-    reason = verdict.results[check]
-    if check in _NOT_IMPORTED and isinstance(request.credential, Imported):
-        why = "none, imported"
-    elif verdict.record is not None:
-        why = _FACTS[check](verdict.record, request) if check in _FACTS else _limits(verdict)
-    elif reason is None:
-        why = ""
-    else:
-        why = verdict.fault or _WHY.get(check, {}).get(reason) or TABLE[reason].detail
-        if kid:
-            why = f"mistyped or cut off; it names {kid}"
+def as_document(view: VerdictView, kid: str) -> dict[str, Any]:
+    """Return the answer of --json. kid: that a malformed key names, or empty."""
     return {
-        "check": check,
-        "result": "deny" if reason else "ok",
-        "reason": reason.value if reason else None,
-        "why": why,
+        "decision": "deny" if view.reason else "allow",
+        "reason": view.reason.value if view.reason else None,
+        "status": view.status,
+        "code": view.code,
+        "violated": list(view.violated),
+        "kid": view.kid or kid or None,
+        "client_id": view.client_id,
+        "checks": [
+            {
+                "check": row.check,
+                "result": row.result,
+                "reason": row.reason.value if row.reason else None,
+                "why": row.why,
+            }
+            for row in view.rows
+        ],
     }
 
 
-def as_document(verdict: Verdict, rows: list[Row], kid: str) -> dict[str, Any]:
-    """Return the answer of --json. kid: as in `row_of`; used only if the verdict has no record.
-
-    For an allow, reason and code are None and status is 200.
-    """
-    record, decision = verdict.record, verdict.decision
-    reason = decision.reason if isinstance(decision, Deny) else None
-    return {
-        "decision": "deny" if reason else "allow",
-        "reason": reason.value if reason else None,
-        "status": TABLE[reason].status if reason else HTTPStatus.OK.value,
-        "code": TABLE[reason].code if reason else None,
-        "violated": _violated(verdict),
-        "kid": record.kid if record else kid or None,
-        "client_id": record.client_id if record else None,
-        "checks": rows,
-    }
-
-
-def as_lines(verdict: Verdict, rows: list[Row], request: Request) -> list[str]:
+def as_lines(view: VerdictView) -> list[str]:
     """Return the lines of the answer: one for each check, and last the decision.
 
     The decision says if a denial is not enforced on this route, or if an allow is anonymous.
     """
     marks = {"ok": "ok", "deny": "DENY", "skipped": "-"}
-    lines = [
-        f"{row['check']:<12}  {marks[row['result'] or '']:<4}  {escaped(row['why'] or '')}"
-        for row in rows
-    ]
-    if isinstance(verdict.decision, Deny):
-        reason = verdict.decision.reason
-        public = TABLE[reason]
-        told = f"the caller is told {public.status} {public.code}"
-        if not request.route.enforce:
-            told = f"not enforced: the backend is told would-deny {public.code}"
-        lines.append(f"deny: {reason.value}; {told}")
-    elif verdict.record is None:
+    lines = [f"{row.check:<12}  {marks[row.result]:<4}  {escaped(row.why)}" for row in view.rows]
+    if view.reason:
+        told = f"the caller is told {view.status} {view.code}"
+        if not view.is_enforced:
+            told = f"not enforced: the backend is told would-deny {view.code}"
+        lines.append(f"deny: {view.reason.value}; {told}")
+    elif view.kid is None:
         lines.append("allow: anonymous; the text on stdin is not one of our keys")
     else:
-        lines.append(f"allow: {verdict.record.kid} of client {verdict.record.client_id}")
+        lines.append(f"allow: {view.kid} of client {view.client_id}")
     return [line.rstrip() for line in lines]
-
-
-# Reasons for a missing record, in more detail than the caller gets.
-_WHY: Final[dict[str, dict[Reason, str]]] = {
-    "shape": {
-        Reason.MALFORMED: "not a key of this installation: prefix_env_kid_body",
-        Reason.AMBIGUOUS_CREDENTIAL: "holds a comma, as if two keys were joined",
-        Reason.MISPLACED_CREDENTIAL: "a key in a form that is not accepted",
-        Reason.UNRECOGNIZED_CREDENTIAL: "a token that is not an API key of this installation",
-        Reason.MISSING_CREDENTIAL: "not taken for a key: another's credential",
-    },
-    "checksum": {Reason.MALFORMED: "mistyped or cut off"},
-    "tag": {
-        Reason.FORGED: "not made with a pepper of this store",
-        Reason.UNAVAILABLE: "made with a pepper that keys.peppers does not hold",
-    },
-    "known": {Reason.UNKNOWN_KEY: "no key has this kid, or was imported with this text"},
-}
-
-
-def _times(before: str, moment: int | None) -> str:
-    return f"{before} {rfc3339(moment)}" if moment is not None else "not set"
-
-
-def _among(given: str, option: str, allowed: list[str]) -> str:
-    if not allowed:
-        return "any"
-    return f"{fields.shown(given) if given else f'no {option}'}; allowed {' '.join(allowed)}"
-
-
-def _scopes(record: KeyRecord, request: Request) -> str:
-    required, held = (" ".join(sorted(s)) or "none" for s in (request.route.scopes, record.scopes))
-    return f"required {required}; held {held}"
-
-
-def _violated(verdict: Verdict) -> list[str]:
-    """Return the names of the limits without room for the request, enforced or not.
-
-    Empty if no limits were looked at.
-    """
-    if verdict.limit_report is None:
-        return []
-    return [
-        verdict.limit_report.charge.key_limits.names[at]
-        for at in verdict.limit_report.result().violated
-    ]
-
-
-def _limits(verdict: Verdict) -> str:
-    """Return in words the cost, the use and leases of each limit, and when the request would pass.
-
-    The time is in seconds, rounded up, and only told if the limits refuse. Without limits, return
-    the fault or a text that says so.
-    """
-    report = verdict.limit_report
-    if report is None:
-        return verdict.fault or "none, or nothing to take from them"
-    charge, spent, full = report.charge, report.result(), _violated(verdict)
-    parts = [f"cost {charge.cost}"]
-    rows = zip(
-        charge.key_limits.names,
-        charge.key_limits.limits,
-        report.used(),
-        report.leased(),
-        strict=True,
-    )
-    for name, limit, used, leased in rows:
-        ahead = f", {leased} in advance" if leased else ""
-        lack = ", no room" + ("" if limit.enforce else " but not enforced")
-        parts.append(f"{name} {used} of {limit.capacity}{ahead}{lack if name in full else ''}")
-    if not spent.allowed:
-        wait = spent.retry_after_ms
-        never = "passes after a refill" if _lacks_credits(spent) else "never passes"
-        parts.append(never if wait is None else f"passes in {-(-wait // 1000)} s")
-    return "; ".join(parts)
-
-
-def _lacks_credits(result: LimitResult) -> bool:
-    """Return whether all enforced limits without room are credits, so that a refill helps."""
-    refusing = (result.key_limits.limits[at] for at in result.violated)
-    return all(limit.never_resets for limit in refusing if limit.enforce)
-
-
-# The facts that each check of a record compared.
-_FACTS: Final[dict[str, Callable[[KeyRecord, Request], str]]] = {
-    "request": lambda _, request: f"{request.method} {fields.shown(request.path)}",
-    "shape": lambda record, _: f"kid {record.kid}",
-    "checksum": lambda *_: "whole",
-    "tag": lambda *_: "made here",
-    "known": lambda record, _: f"client {record.client_id}, version {record.version}",
-    "secret": lambda record, _: f"the newest is {record.newest_secret.id}",
-    "status": lambda record, _: record.status.value,
-    "not_before": lambda record, _: _times("from", record.not_before),
-    "expiry": lambda record, _: _times("until", record.expires_at),
-    "environment": lambda record, request: f"key {record.env}; route {request.route.env or 'any'}",
-    "address": lambda record, request: _among(
-        request.client_address, "--ip", [str(network) for network in record.allowed_cidrs]
-    ),
-    "host": lambda record, request: _among(
-        request.host.removeprefix(NOWHERE), "--host", list(record.allowed_hosts)
-    ),
-    "origin": lambda record, request: _among(
-        request.header("origin", ""), "--origin", list(record.allowed_origins)
-    ),
-    "scope": _scopes,
-}

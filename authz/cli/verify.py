@@ -3,28 +3,30 @@
 import ipaddress
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import click
 
-from authz.cli.administration import load_settings, with_session
+from authz.cli.administration import load_settings, verify_over_api, with_session
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import scopes
-from authz.cli.stdin_key import any_prefix, key_from_stdin
-from authz.cli.verdicts import NOWHERE, as_document, as_lines, is_malformed, row_of
+from authz.cli.over_api import is_over_api
+from authz.cli.stdin_key import ANY_PREFIX, any_prefix, key_from_stdin
+from authz.cli.verdicts import as_document, as_lines
 from authz.core import fields
-from authz.core.decision import Deny
+from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.keys.pasted import named_kid
 from authz.core.keys.text import ENVIRONMENTS
 from authz.core.limits.limit import parse_cost
 from authz.core.methods import NAMED_METHOD
-from authz.core.request import IN_QUERY, Request
-from authz.flows.verify import CHECKS, Verdict
+from authz.core.request import IN_QUERY
+from authz.flows.verify import VerdictView
 from authz.rpc.check.build_request import carried, check_request
 from authz.rpc.check.credential import header_of
 from authz.rpc.check.exchange import describe_request, describe_response, in_lines
+from authz.rpc.check.verdict_view import NOWHERE, view_of
 from authz.settings.model import Extract
 from authz.wiring.verification import AdminSession
 
@@ -167,13 +169,32 @@ def verify(
       authz keys verify --scope models:generate --cost 5 < key.txt
       authz keys verify --env live --json < key.txt | jq -r .reason
     """
+    required = scopes("--scope", scope)
+    if is_over_api(invocation):
+        if header or carrier:
+            option = "--header" if header else "--carrier"
+            raise BadInput(
+                option, "shows what Envoy does by the settings of a machine: run it there"
+            )
+        pasted = key_from_stdin("the key", ANY_PREFIX)
+        cost = int(asked["cost"]) if asked["cost"] else None
+        view = verify_over_api(
+            invocation,
+            pasted.text,
+            method=asked["method"],
+            host=asked["host"],
+            path=asked["path"],
+            client_address=asked["ip"],
+            origin=asked["origin"],
+            scopes=required,
+            env=env or "",
+            cost=cost,
+        )
+        return _tell(invocation, view, named_kid(pasted.text, ANY_PREFIX))
     found = load_settings(invocation)
-    extensions = {
-        "scopes": " ".join(sorted(scopes("--scope", scope))),
-        "env": env or "",
-        "cost": asked["cost"],
-    }
-    pasted = key_from_stdin("the key", any_prefix(found.keys))
+    extensions = {"scopes": " ".join(sorted(required)), "env": env or "", "cost": asked["cost"]}
+    prefix = any_prefix(found.keys)
+    pasted = key_from_stdin("the key", prefix)
     used = carrier or _carrier_for(found.extract, pasted.carrier)
     path, headers = _carried(found.extract, used, pasted.text, asked["path"])
     headers += [*header, *_described(found.extract, asked["ip"], asked["origin"])]
@@ -186,22 +207,39 @@ def verify(
         extensions={name: fact for name, fact in extensions.items() if fact},
     )
 
-    async def work(session: AdminSession) -> tuple[Request, Verdict, bytes]:
+    async def work(session: AdminSession) -> tuple[VerdictView, bytes]:
         request = session.read(raw)
         verdict = await session.verifier.verify(request)
-        return request, verdict, session.write(verdict.decision, request)
+        return view_of(verdict, request), session.write(verdict.decision, request)
 
-    request, verdict, response = with_session(invocation, work)
-    kid = named_kid(pasted.text, any_prefix(found.keys)) if is_malformed(verdict) else ""
-    rows = [row_of(check, verdict, request, kid) for check in CHECKS]
-    document, lines = as_document(verdict, rows, kid), as_lines(verdict, rows, request)
-    if header or carrier:
-        sent = describe_request(raw, header_of(used), pasted.text)
-        done = describe_response(response, path)
+    view, response = with_session(invocation, work)
+    named = named_kid(pasted.text, prefix)
+    if not (header or carrier):
+        return _tell(invocation, view, named)
+    sent = describe_request(raw, header_of(used), pasted.text)
+    done = describe_response(response, path)
+    return _tell(invocation, view, named, (sent, done))
+
+
+def _tell(
+    invocation: Invocation,
+    view: VerdictView,
+    named: str,
+    exchange: tuple[dict[str, Any], dict[str, Any]] | None = None,
+) -> int:
+    """Print the verdict on a key, and the exchange with Envoy. Return the exit code.
+
+    named: the kid that the text names, or empty. It is told if the text is no whole key.
+    """
+    kid = named if view.reason is Reason.MALFORMED else ""
+    view = view.naming(kid) if kid else view
+    document, lines = as_document(view, kid), as_lines(view)
+    if exchange is not None:
+        sent, done = exchange
         document |= {"envoy": sent, **done}
         lines[-1:-1] = [f"{label:<12}  {text}" for label, text in in_lines(sent, done)]
     invocation.answer(document, "\n".join(lines))
-    return DENIED if isinstance(verdict.decision, Deny) else ALLOWED
+    return DENIED if view.reason else ALLOWED
 
 
 def _carrier_for(extract: Extract, pasted: str) -> str:

@@ -8,8 +8,8 @@ import click
 
 from authz.cli.invocation import with_options, write_error
 from authz.cli.terminal import escaped
-from authz.cli.times import rfc3339
 from authz.core import fields
+from authz.core.times import rfc3339
 
 if TYPE_CHECKING:
     from authz.core.sidecars import Confirmation

@@ -13,7 +13,7 @@ from authz.core.audit import Action, AuditEvent
 from authz.core.changes import Author, Refused
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import is_expired
-from authz.core.trail.checkpoints import REMOVED
+from authz.core.trail.rows import REMOVED
 
 
 class RemovedEntry(NamedTuple):

@@ -17,7 +17,8 @@ from authz.core.merging import Applied, Fields, Merge, fields_of, merge, state_a
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.selector import Selector
-from authz.flows.bulk_change import BulkChange, By, Step
+from authz.flows.bulk_change import BulkChange, Step
+from authz.flows.by import By
 from authz.flows.key_history import KeyHistory
 from authz.flows.resending import until_confirmed
 from authz.flows.selection import CHUNK, Selection

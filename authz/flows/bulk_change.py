@@ -1,8 +1,7 @@
 """BulkChange: makes one change to many keys, a batch at a time. A key that fails stops no other."""
 
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from authz.core.admin_ports import BatchStore, KeyStore
@@ -12,6 +11,8 @@ from authz.core.errors import BadInput, Conflict, Fault, Unavailable
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
+from authz.flows.by import By
+from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
 
@@ -44,50 +45,6 @@ class Step:
 
     kid: str
     outcome: Changed | Unchanged | Refused | Failed | Skipped
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """The author of many changes, with all that `Author` holds but the id of one change."""
-
-    actor: str
-    note: str = ""
-    source: str = ""
-    request_id: str = ""
-
-    def author(self) -> Author:
-        """Return an author with a new random change id."""
-        change_id = secrets.token_hex(16)
-        return Author(change_id, self.actor, self.note, self.source, self.request_id)
-
-
-@dataclass(slots=True)
-class Extent:
-    """The extent of the changes that were made, to wait for the sidecars.
-
-    version: the highest version that was made, 0 for none. base: the highest version that was
-    changed. graces: all outage graces of the keys, before and after, in ms; None for the setting of
-    the sidecars. replicas: the fewest replicas that have a batch; None without replicas or changes.
-    """
-
-    version: int = 0
-    base: int = 0
-    graces: set[int | None] = field(default_factory=set)
-    replicas: int | None = None
-
-    def add(self, before: KeyRecord, after: KeyRecord) -> None:
-        """Add a change that was made, from record `before` to record `after`, with its version."""
-        self.version = max(self.version, after.version)
-        self.base = max(self.base, before.version)
-        self.graces |= {before.outage_grace, after.outage_grace}
-
-    def add_replicas(self, count: int | None) -> None:
-        """Add the number of replicas that have a batch. None, for a store without them, is ignored.
-
-        `replicas` becomes the smallest of these numbers.
-        """
-        if count is not None:
-            self.replicas = count if self.replicas is None else min(self.replicas, count)
 
 
 _Made = tuple[KeyRecord, KeyChange]  # a record, and its change

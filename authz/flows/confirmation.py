@@ -1,7 +1,8 @@
 """Wait until every sidecar has applied a change or can no longer serve the old record."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, cast
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
 
 from authz.core.admin_ports import SidecarRegistry
 from authz.core.errors import Unreadable
@@ -11,12 +12,38 @@ from authz.core.records import KeyRecord
 from authz.core.sidecars import Confirmation, FormerGrace, Heard, confirmation
 from authz.core.trail.ports import AuditTrail
 
-if TYPE_CHECKING:
-    from authz.flows.bulk_change import Extent
-
 PAUSE_MIN: Final = 0.001  # seconds between two looks
 PAUSE_MAX: Final = 0.050
 MAX_LOOK_BACK: Final = 100  # changes of the key
+
+
+@dataclass(slots=True)
+class Extent:
+    """The extent of the changes that were made, to wait for the sidecars.
+
+    version: the highest version that was made, 0 for none. base: the highest version that was
+    changed. graces: all outage graces of the keys, before and after, in ms; None for the setting of
+    the sidecars. replicas: the fewest replicas that have a batch; None without replicas or changes.
+    """
+
+    version: int = 0
+    base: int = 0
+    graces: set[int | None] = field(default_factory=set)
+    replicas: int | None = None
+
+    def add(self, before: KeyRecord, after: KeyRecord) -> None:
+        """Add a change that was made, from record `before` to record `after`, with its version."""
+        self.version = max(self.version, after.version)
+        self.base = max(self.base, before.version)
+        self.graces |= {before.outage_grace, after.outage_grace}
+
+    def add_replicas(self, count: int | None) -> None:
+        """Add the number of replicas that have a batch. None, for a store without them, is ignored.
+
+        `replicas` becomes the smallest of these numbers.
+        """
+        if count is not None:
+            self.replicas = count if self.replicas is None else min(self.replicas, count)
 
 
 async def acknowledged(
@@ -53,7 +80,7 @@ async def acknowledged(
 
 
 async def all_acknowledged(
-    registry: SidecarRegistry, extent: "Extent", seconds: float, clock: Clock
+    registry: SidecarRegistry, extent: Extent, seconds: float, clock: Clock
 ) -> Confirmation:
     """Return the confirmation of many changes, as `acknowledged` does for one.
 
@@ -74,6 +101,32 @@ async def all_acknowledged(
             return found
         await asyncio.sleep(min(pause, seconds - elapsed))
         pause = min(pause * 2, PAUSE_MAX)
+
+
+class SidecarWait:
+    """Waits for the sidecars after a change of a command. Methods raise Unavailable."""
+
+    def __init__(self, registry: SidecarRegistry, trail: AuditTrail, clock: Clock) -> None:
+        self._registry = registry
+        self._trail = trail
+        self._clock = clock
+
+    async def connect(self) -> None:
+        """Read the registry before the change: the time of a wait counts from the change."""
+        await self._registry.find()
+
+    async def for_key(self, record: KeyRecord, seconds: float) -> Confirmation:
+        """Return what `acknowledged` does, for the change that made `record`."""
+        return await acknowledged(self._registry, self._trail, record, seconds, self._clock)
+
+    async def for_deleted(self, record: KeyRecord, seconds: float) -> Confirmation:
+        """Return the confirmation of a deletion. The entries of the key's former graces are gone.
+
+        record: with the version of the deletion.
+        """
+        extent = Extent()
+        extent.add(record, record)
+        return await all_acknowledged(self._registry, extent, seconds, self._clock)
 
 
 def _oldest(heard: list[Heard], seq: int, elapsed_ms: int) -> int:

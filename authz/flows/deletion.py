@@ -12,8 +12,10 @@ from authz.core.errors import Conflict, Forbidden, NotFound, Unavailable, Unread
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector
-from authz.flows.bulk_change import BUSY, By, Extent, Failed, Skipped, Step
+from authz.flows.bulk_change import BUSY, Failed, Skipped, Step
+from authz.flows.by import By
 from authz.flows.conditions import ANY, Conditions
+from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
 

@@ -4,22 +4,25 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from authz.core import changes, new_keys
+from authz.core import changes
 from authz.core.admin_ports import KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.errors import Conflict, LateConflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.ports import LimitCounters
-from authz.core.new_keys import KeySpec
 from authz.core.ports import Clock
 from authz.core.records import MAX_LINEAGE, KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
 from authz.flows.conditions import ANY, Conditions
-from authz.flows.repeatable import Attempt
 from authz.flows.resending import until_confirmed
+
+if TYPE_CHECKING:
+    from authz.core.keys.credentials import Minted
+    from authz.core.new_keys import KeySpec
+    from authz.flows.repeatable import Attempt
 
 MAX_CONFLICTS: Final = 16  # tries on fresh records before a change is given up
 
@@ -54,7 +57,7 @@ class Lifecycle:
     Methods raise NotFound if no key has the kid, and Unavailable if the store cannot be reached.
     `conditions` are checked on each record that a change is planned on; with a `dry_run` the result
     is the record as it would be. Methods then also raise Conflict, and what the guard raises.
-    counters: the counters of limits, for `reset_limits`; None: none are reset.
+    counters: makes the counters of limits, for `reset_limits`; None: none are reset.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Lifecycle:
         store: KeyStore,
         keyring: Keyring,
         clock: Clock,
-        counters: LimitCounters | None = None,
+        counters: Callable[[], LimitCounters] | None = None,
     ) -> None:
         self._store = store
         self._counters = counters
@@ -75,15 +78,17 @@ class Lifecycle:
         """Return an author with a new random change id."""
         return Author(secrets.token_hex(16), actor, note, source, request_id)
 
-    def rehearse_issue(self, spec: KeySpec, author: Author) -> KeyRecord:
+    def rehearse_issue(self, spec: "KeySpec", author: Author) -> KeyRecord:
         """Return the record of the key that `issue` would make now, with another kid.
 
         Raises BadInput as `issue`. Changes nothing.
         """
         minted = self._keyring.mint(spec.env)
-        return new_keys.issue(spec, minted, author, self._clock.wall_ms()).record
+        return self._issued(spec, minted, author).record
 
-    async def issue(self, spec: KeySpec, author: Author, attempt: Attempt | None = None) -> Changed:
+    async def issue(
+        self, spec: "KeySpec", author: Author, attempt: "Attempt | None" = None
+    ) -> Changed:
         """Issue a key, and return its record and its text.
 
         attempt: of a repeatable request; then the record is as the store has it now. Raises
@@ -93,7 +98,7 @@ class Lifecycle:
         if attempt is not None:
             return await self._issue_repeatably(spec, author, attempt)
         minted = self._keyring.mint(spec.env)
-        change = new_keys.issue(spec, minted, author, self._clock.wall_ms())
+        change = self._issued(spec, minted, author)
         try:
             changed = await until_confirmed(partial(self._apply, change))
         except (
@@ -102,19 +107,26 @@ class Lifecycle:
             changed = Changed(await self.show(minted.kid))
         return replace(changed, key_text=minted.text)
 
-    async def _issue_repeatably(self, spec: KeySpec, author: Author, attempt: Attempt) -> Changed:
+    async def _issue_repeatably(
+        self, spec: "KeySpec", author: Author, attempt: "Attempt"
+    ) -> Changed:
         minted = self._keyring.mint_repeatably(spec.env, attempt.seed)
         record, replicas = None, None
         if attempt.is_repeated:
             record = await self._store.find(minted.kid)
         if record is None:
-            change = new_keys.issue(spec, minted, author, self._clock.wall_ms())
+            change = self._issued(spec, minted, author)
             try:
                 replicas = (await until_confirmed(partial(self._apply, change))).replicas
             except Conflict:  # another try wrote the key, and it was changed since
                 replicas = None
             record = await self.show(minted.kid)  # another try may have been faster
         return Changed(record, minted.text, replicas)
+
+    def _issued(self, spec: "KeySpec", minted: "Minted", author: Author) -> KeyChange:
+        from authz.core import new_keys  # noqa: PLC0415  most commands issue no key
+
+        return new_keys.issue(spec, minted, author, self._clock.wall_ms())
 
     async def show(self, kid: str) -> KeyRecord:
         """Return the record. Raises NotFound if no key has the kid.
@@ -162,7 +174,7 @@ class Lifecycle:
         kid: str,
         grace_ms: int,
         author: Author,
-        attempt: Attempt | None = None,
+        attempt: "Attempt | None" = None,
         conditions: Conditions = ANY,
     ) -> Changed | Refused:
         """Add a second secret to a key and return its text. The key gets its whole lifetime again.
@@ -170,8 +182,8 @@ class Lifecycle:
         Live secrets work for at most `grace_ms` more, and not after the key expires. With 0, or if
         the key has expired, they stop now. Returns Refused if the key is revoked, or has two live
         secrets and `grace_ms` is not 0. attempt: of a repeatable request; its secret is added once,
-        and Refused is returned if later rotations have removed it. After a dry run the text is of
-        no use. Raises NotFound, Unavailable as the class says.
+        and Refused is returned if later rotations have removed it. After a dry run there is no
+        text. Raises NotFound, Unavailable as the class says.
         """
         env = (await self.show(kid)).env
         minted = (
@@ -192,7 +204,9 @@ class Lifecycle:
         # Unchanged: an earlier try of this call added this secret, and its reply was lost.
         if isinstance(result, Unchanged):
             result = Changed(result.record)
-        return result if isinstance(result, Refused) else replace(result, key_text=minted.text)
+        if isinstance(result, Refused) or conditions.dry_run:
+            return result
+        return replace(result, key_text=minted.text)
 
     async def retire(
         self, kid: str, which: str, author: Author, conditions: Conditions = ANY
@@ -250,7 +264,7 @@ class Lifecycle:
         record = await self.show(kid)
         conditions.check(record)
         if self._counters and record.status is not Status.REVOKED and not conditions.dry_run:
-            await self._counters.reset(kid)
+            await self._counters().reset(kid)
         return await self.change(
             kid, lambda record, now: changes.reset_limits(record, author, now), conditions
         )

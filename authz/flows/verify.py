@@ -1,6 +1,6 @@
 """Verifier: decides a request as a Check would, and tells the result of every check."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from authz.core import policy
@@ -41,6 +41,59 @@ class Verdict:
     record: KeyRecord | None = None
     fault: str = ""
     limit_report: LimitReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRow:
+    """One check in words. result: `ok`, `deny` or `skipped`. why: the facts; may be empty."""
+
+    check: str
+    result: str
+    reason: Reason | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerdictView:
+    """A verdict in words. rows: one for each of CHECKS.
+
+    reason: None for an allow. status, code: the answer that the caller would get. violated: the
+    names of the limits without room for the request, enforced or not. kid, client_id: of the known
+    key, else None. is_enforced: whether the route enforces refusals.
+    """
+
+    rows: tuple[CheckRow, ...]
+    reason: Reason | None
+    status: int
+    code: str | None
+    violated: tuple[str, ...]
+    kid: str | None
+    client_id: str | None
+    is_enforced: bool
+
+    def naming(self, kid: str) -> "VerdictView":
+        """Return the view of a malformed key that names a kid: the denying check says so."""
+        why = f"mistyped or cut off; it names {kid}"
+        rows = (replace(row, why=why) if row.result == "deny" else row for row in self.rows)
+        return replace(self, rows=tuple(rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A request to be decided, without the ways of one installation to carry a key.
+
+    Empty: not given. cost: units; None for that of the route.
+    """
+
+    key: str = field(repr=False)
+    method: str = "GET"
+    host: str = ""
+    path: str = "/"
+    client_address: str = ""
+    origin: str = ""
+    scopes: frozenset[str] = frozenset()
+    env: str = ""
+    cost: int | None = None
 
 
 class Verifier:

@@ -10,7 +10,7 @@ from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
 from authz.core.new_keys import KeySpec
 from authz.core.records import KeyRecord, Status
 from authz.core.sidecars import Confirmation
-from authz.flows.bulk_change import By
+from authz.flows.by import By
 from authz.flows.command_ports import Effect
 from authz.flows.lifecycle import Changed, Result
 from authz.remote.calls import Calls

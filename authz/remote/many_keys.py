@@ -13,16 +13,10 @@ from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
 from authz.core.sidecars import Confirmation
-from authz.flows.bulk_change import (
-    MAYBE_ADDED,
-    By,
-    Extent,
-    Failed,
-    Skipped,
-    Step,
-    planned,
-)
+from authz.flows.bulk_change import MAYBE_ADDED, Failed, Skipped, Step, planned
+from authz.flows.by import By
 from authz.flows.command_ports import KeyFinder
+from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
 from authz.remote.calls import Calls

@@ -8,7 +8,7 @@ from authz.core.selector import Selector
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts, Field, Level
 from authz.core.usage.question import By, Report, Span, TopBy
-from authz.flows.bulk_change import By as Authorship
+from authz.flows.by import By as Authorship
 from authz.flows.command_ports import TopKey
 from authz.remote.calls import Calls
 from authz.remote.records import kid_of, ms_of

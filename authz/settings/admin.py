@@ -6,7 +6,6 @@ from pydantic import AfterValidator, Field
 
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
-from authz.core.roles import OwnAction, Role
 from authz.core.web_address import check_url
 from authz.settings.sections import Section
 from authz.settings.values import (
@@ -24,6 +23,7 @@ from authz.settings.values import (
 
 if TYPE_CHECKING:  # commands do without
     from authz.core.access import Binding
+    from authz.core.roles import OwnAction
 
 MAX_SKEW: Final = 300  # seconds
 
@@ -38,6 +38,7 @@ class Grant(Section):
     def binding(self) -> "Binding":
         """Return the grant as a Binding of the core."""
         from authz.core.access import Binding  # noqa: PLC0415
+        from authz.core.roles import Role  # noqa: PLC0415
 
         return Binding(Role(self.role), frozenset(self.tenants), frozenset(self.projects))
 
@@ -88,6 +89,8 @@ class Admin(Section):
         tuple[Literal["read", "rotate", "revoke"], ...], AfterValidator(distinct)
     ] = ()
 
-    def own_actions(self) -> frozenset[OwnAction]:
+    def own_actions(self) -> "frozenset[OwnAction]":
         """Return the actions in `self_service`: those that a holder may do with its own key."""
+        from authz.core.roles import OwnAction  # noqa: PLC0415
+
         return frozenset(map(OwnAction, self.self_service))

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 import redis.asyncio
@@ -20,8 +20,10 @@ from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED, Link
 from authz.storage.marks import Marks
 from authz.storage.schema import Names
-from authz.storage.sentinel import Sentinel
-from authz.storage.tls import TlsFiles, secured
+
+if TYPE_CHECKING:  # most stores are reached without them
+    from authz.storage.sentinel import Sentinel
+    from authz.storage.tls import TlsFiles
 
 FIELD: Final = "redis.url"
 GOOD_URL: Final = "such as redis://127.0.0.1:6379/0 or unix:///run/valkey.sock?db=0"
@@ -48,8 +50,8 @@ class Endpoint:
     db: int
     username: str
     password_file: Path | None
-    tls: TlsFiles | None = None
-    sentinel: Sentinel | None = None
+    tls: "TlsFiles | None" = None
+    sentinel: "Sentinel | None" = None
     namespace: str = ""
     marks: Marks | None = field(default=None, repr=False, compare=False)
 
@@ -60,8 +62,8 @@ class Endpoint:
         username: str = "",
         password_file: Path | None = None,
         *,
-        tls: TlsFiles | None = None,
-        sentinel: Sentinel | None = None,
+        tls: "TlsFiles | None" = None,
+        sentinel: "Sentinel | None" = None,
         namespace: str = "",
     ) -> "Endpoint":
         """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL.
@@ -94,6 +96,8 @@ class Endpoint:
         if parts.fragment or (parts.query and parts.scheme != "unix"):
             raise BadInput(FIELD, f"has something behind the database, {GOOD_URL}")
         if parts.scheme == "rediss":
+            from authz.storage.tls import TlsFiles  # noqa: PLC0415
+
             tls = tls or TlsFiles()
         elif tls is not None:
             raise BadInput("redis.tls", "is for a rediss:// URL; redis.url has none")
@@ -191,6 +195,8 @@ class Endpoint:
 
     def _options(self, kind: type[Any], timeout: float) -> dict[str, Any]:
         if self.tls:
+            from authz.storage.tls import secured  # noqa: PLC0415
+
             self.tls.context()  # raises now if the files cannot be used
             kind = secured(kind, self.tls)
         return {

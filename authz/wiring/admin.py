@@ -188,7 +188,7 @@ def admin_flows(
         return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)
 
     return AdminFlows(
-        lifecycle=Lifecycle(keys, ring, clock, counters),
+        lifecycle=Lifecycle(keys, ring, clock, lambda: counters),
         requests=RepeatableRequests(StoredRequests(client), ring),
         selection=selection,
         deletion=Deletion(keys, StoredDeletions(client), StoredEraser(client), clock),

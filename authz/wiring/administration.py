@@ -15,15 +15,15 @@ from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.endpoint import Client, Endpoint
 from authz.storage.keys import StoredKeys
-from authz.storage.sentinel import Sentinel
-from authz.storage.tls import TlsFiles as StoreTls
 from authz.wiring.pepper_files import read_pepper
 
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.core.limits.key_limits import LimitPolicy
     from authz.flows.command_ports import KeyEditor
+    from authz.flows.confirmation import SidecarWait
     from authz.flows.deletion import Deletion
     from authz.flows.lifecycle import Lifecycle
+    from authz.storage.limits.stored_counters import StoredCounters
     from authz.storage.registry import StoredSidecars
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
@@ -68,12 +68,21 @@ def endpoint(settings: Settings) -> Endpoint:
     the audit trail. Raises BadInput for invalid redis settings.
     """
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
+    files, monitors = None, None
+    if tls:
+        from authz.storage.tls import TlsFiles  # noqa: PLC0415
+
+        files = TlsFiles(tls.ca, tls.cert, tls.key)
+    if sentinel:
+        from authz.storage.sentinel import Sentinel  # noqa: PLC0415
+
+        monitors = Sentinel(sentinel.hosts, sentinel.service)
     found = Endpoint.parse(
         store.url,
         store.username,
         store.password_file,
-        tls=StoreTls(tls.ca, tls.cert, tls.key) if tls else None,
-        sentinel=Sentinel(sentinel.hosts, sentinel.service) if sentinel else None,
+        tls=files,
+        sentinel=monitors,
         namespace=store.namespace,
     )
     return replace(found, marks=cache(lambda: keyring(settings).trail_keys))
@@ -134,11 +143,10 @@ async def administration(settings: Settings) -> AsyncIterator["Lifecycle"]:
     Foreign if it is not ours.
     """
     from authz.flows.lifecycle import Lifecycle  # noqa: PLC0415
-    from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
 
     ring = keyring(settings)
     async with our_store(settings, ring) as (client, keys):
-        yield Lifecycle(keys, ring, SystemClock(), StoredCounters(client))
+        yield Lifecycle(keys, ring, SystemClock(), partial(limit_counters, client))
 
 
 @asynccontextmanager
@@ -149,16 +157,28 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
     """
     from authz.flows.editing import StoreEditor  # noqa: PLC0415
     from authz.flows.lifecycle import Lifecycle  # noqa: PLC0415
-    from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
-    from authz.storage.listing import StoredTrail  # noqa: PLC0415
-    from authz.storage.registry import StoredSidecars  # noqa: PLC0415
 
     ring, clock = keyring(settings), SystemClock()
     async with our_store(settings, ring) as (client, keys):
-        lifecycle = Lifecycle(keys, ring, clock, StoredCounters(client))
-        registry, trail = StoredSidecars(client), StoredTrail(client)
+        lifecycle = Lifecycle(keys, ring, clock, partial(limit_counters, client))
         deletion = partial(key_deletion, client, keys)
-        yield StoreEditor(lifecycle, deletion, registry, trail, clock)
+        yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client))
+
+
+def limit_counters(client: Client) -> "StoredCounters":
+    """Return the counters of limits."""
+    from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
+
+    return StoredCounters(client)
+
+
+def sidecar_wait(client: Client) -> "SidecarWait":
+    """Return the wait for the sidecars."""
+    from authz.flows.confirmation import SidecarWait  # noqa: PLC0415
+    from authz.storage.listing import StoredTrail  # noqa: PLC0415
+    from authz.storage.registry import StoredSidecars  # noqa: PLC0415
+
+    return SidecarWait(StoredSidecars(client), StoredTrail(client), SystemClock())
 
 
 def key_deletion(client: Client, keys: StoredKeys) -> "Deletion":

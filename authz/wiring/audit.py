@@ -54,6 +54,13 @@ async def audit_session(settings: Settings) -> AsyncIterator[AuditSession]:
         )
 
 
+@asynccontextmanager
+async def trail_reader(settings: Settings) -> AsyncIterator[TrailListing]:
+    """Yield the list of events alone. Raises the errors of `audit_session`."""
+    async with audit_session(settings) as session:
+        yield session.listing
+
+
 def trail_keys(settings: Settings) -> TrailKeys:
     """Return the keys of marks. Raises BadInput for unusable pepper files."""
     return keyring(settings).trail_keys

@@ -13,7 +13,13 @@ from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
-from authz.wiring.administration import key_deletion, keyring, limit_policy, our_store
+from authz.wiring.administration import (
+    key_deletion,
+    keyring,
+    limit_counters,
+    limit_policy,
+    our_store,
+)
 from authz.wiring.session import BulkSession
 
 if TYPE_CHECKING:
@@ -50,7 +56,7 @@ class StoreSession:
     def many(self) -> "ManyKeysEditor":
         """The editor of many keys."""
         from authz.flows.bulk_change import BulkChange  # noqa: PLC0415
-        from authz.flows.editing import StoreManyKeys  # noqa: PLC0415
+        from authz.flows.many_editing import StoreManyKeys  # noqa: PLC0415
         from authz.storage.batches import StoredBatches  # noqa: PLC0415
         from authz.storage.registry import StoredSidecars  # noqa: PLC0415
 
@@ -86,10 +92,9 @@ class StoreSession:
     def limits(self) -> "LimitReports":
         """The use of limits."""
         from authz.flows.limits.limit_report import LimitReports  # noqa: PLC0415
-        from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
 
-        policy = limit_policy(self._settings)
-        return LimitReports(StoredCounters(self._client), policy, self._clock)
+        counters, policy = limit_counters(self._client), limit_policy(self._settings)
+        return LimitReports(counters, policy, self._clock)
 
 
 @asynccontextmanager

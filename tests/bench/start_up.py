@@ -21,7 +21,7 @@ from tests.bench.figures import machine, offer_record, record
 from tests.support.real import Valkey
 
 ROUNDS: Final = 21
-AUTHZ: Final = ("-m", "authz.cli.main")
+AUTHZ: Final = (str(Path(sys.executable).with_name("authz")),)
 LIBRARY: Final = "import redis.asyncio"
 LIMIT: Final = 0.05  # seconds that a command of the store may take beside LIBRARY
 LIMIT_WITHOUT: Final = 0.1  # seconds of a command that needs no store

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from authz.cli import show
 from authz.cli.color import rendered
-from authz.cli.times import moment_ms, rfc3339
+from authz.cli.times import moment_ms
 from authz.core.errors import BadInput
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
+from authz.core.times import rfc3339
 
 NOW = 1_750_000_000_000
 DIGEST = bytes(range(32))

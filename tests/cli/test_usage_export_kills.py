@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.in_process.test_usage import _count
 from tests.support.cli.billing_receivers import KEY, Receiver, Stripe, listening
 from tests.support.cli.in_process import CommandRunner
 from tests.support.cli.terminal import AUTHZ, execute
 from tests.support.real import Valkey
 from tests.support.usage import line
+from tests.support.usage_counting import count_entries
 
 HOUR = 3_600_000
 EXPORT = ("usage", "export", "--cursor", "c", "--json")
@@ -48,7 +48,7 @@ def count_again(runner: CommandRunner) -> None:
         for hour in range(HOURS)
         for route in range(ROUTES)
     ]
-    asyncio.run(_count(runner.valkey.endpoint, lines, now))
+    asyncio.run(count_entries(runner.valkey.endpoint, lines, now))
 
 
 def start(*options: str) -> subprocess.Popen[bytes]:

@@ -12,7 +12,9 @@ from authz.core.limits.limit import parse_limits
 from authz.core.records import RevocationReason, Status
 from authz.core.selector import Selector
 from authz.flows import bulk_change
-from authz.flows.bulk_change import BulkChange, By, Extent, Failed, Skipped
+from authz.flows.bulk_change import BulkChange, Failed, Skipped
+from authz.flows.by import By
+from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost, Selection
 from tests.support.fakes import NOW, Failure, FakeClock, MemoryKeyStore, make_record

@@ -9,7 +9,9 @@ from authz.core.errors import NotFound, Unavailable
 from authz.core.records import Status
 from authz.core.selector import Selector
 from authz.core.usage.commit import Sight
-from authz.flows.bulk_change import By, Extent, Failed, Skipped
+from authz.flows.bulk_change import Failed, Skipped
+from authz.flows.by import By
+from authz.flows.confirmation import Extent
 from authz.flows.deletion import MAX_FAILURES, Deletion
 from authz.flows.lifecycle import Changed
 from tests.support.fakes import NOW, FakeClock, MemoryKeyStore, make_record

@@ -11,6 +11,7 @@ from authz.core.errors import BadInput, NotFound, Unavailable
 from authz.core.new_keys import KeySpec
 from authz.core.records import RevocationReason, Status
 from authz.flows import lifecycle
+from authz.flows.conditions import Conditions
 from authz.flows.lifecycle import Changed
 from tests.support.fakes import DAY, KID, NOW, MemoryKeyStore
 from tests.support.flows.rigs import KEYRING, SPEC, LifecycleRig
@@ -65,6 +66,16 @@ async def test_rotate(rig, issued):
     rig.clock.advance(7 * DAY / 1000)
     assert rig.opens(changed.key_text)
     assert not rig.opens(issued.key_text)
+
+
+async def test_a_rehearsed_rotation_has_no_text(rig, issued):
+    """A rehearsed rotation returns the record as it would be, and no text of a secret."""
+    kid, rehearsed = issued.record.kid, Conditions(dry_run=True)
+    changed = await rig.keys.rotate(kid, DAY, rig.author(), conditions=rehearsed)
+
+    assert [secret.id for secret in changed.record.secrets] == ["1", "2"]
+    assert changed.key_text is None
+    assert await rig.keys.show(kid) == issued.record
 
 
 async def test_revoke(rig, issued):

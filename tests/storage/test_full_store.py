@@ -11,7 +11,8 @@ from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
 from authz.core.records import RevocationReason, Status
-from authz.flows.bulk_change import BulkChange, By
+from authz.flows.bulk_change import BulkChange
+from authz.flows.by import By
 from authz.flows.deletion import Deletion
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Selection

@@ -12,7 +12,7 @@ import pytest
 from authz.core.edits import Revoke
 from authz.core.records import RevocationReason
 from authz.core.sidecars import Confirmation
-from authz.flows.bulk_change import By
+from authz.flows.by import By
 from authz.wiring import administration
 from tests.support.system import PATIENCE, PATIENT, Installation, ask, readiness, until
 

@@ -3,14 +3,13 @@
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import shown
 from authz.core.keys import base62
 from authz.core.keys.credentials import Imported, ImportedHash, Minted, Presented
 from authz.core.keys.pepper import Pepper
-from authz.core.keys.seed import Seed
 from authz.core.keys.text import (
     CHECKSUM_LENGTH,
     ENVIRONMENTS,
@@ -28,6 +27,9 @@ from authz.core.keys.text import (
     percent_decoded,
 )
 from authz.core.trail.rows import TrailKeys
+
+if TYPE_CHECKING:  # for repeatable requests alone
+    from authz.core.keys.seed import Seed
 
 MAX_ESCAPES: Final = 3  # readers that decode a text one after the other
 _NOT_BASE64: Final = bytes(set(range(128)) - set(f"{base62.DIGITS}+/-_".encode()))
@@ -108,6 +110,11 @@ class Keyring:
         """
         return text.startswith(self._claimed)
 
+    @property
+    def imported_prefixes(self) -> tuple[str, ...]:
+        """The declared beginnings of imported keys."""
+        return self._declared
+
     def declares(self, text: str) -> bool:
         """Return whether `text` begins with a declared prefix of imported keys."""
         return text.startswith(self._declared)
@@ -174,7 +181,7 @@ class Keyring:
         """
         return self._minted(env, kid or new_kid(), self._newest, secrets.token_bytes(32))
 
-    def mint_repeatably(self, env: str, seed: Seed, kid: str | None = None) -> Minted:
+    def mint_repeatably(self, env: str, seed: "Seed", kid: str | None = None) -> Minted:
         """Make the secret of a repeatable request: the same seed always gives the same one.
 
         Without `kid` the kid of a new key follows from the seed, too. Raises BadInput if `env` is
@@ -183,15 +190,17 @@ class Keyring:
         pepper = self._pepper_of(seed)
         return self._minted(env, kid or seed.kid(pepper), pepper, seed.secret(pepper))
 
-    def change_id(self, seed: Seed) -> str:
+    def change_id(self, seed: "Seed") -> str:
         """Return the change id of a repeatable request. Raises Unavailable as `mint_repeatably`."""
         return seed.change_id(self._pepper_of(seed))
 
-    def new_seed(self) -> Seed:
+    def new_seed(self) -> "Seed":
         """Return a new random seed for the newest pepper."""
+        from authz.core.keys.seed import Seed  # noqa: PLC0415
+
         return Seed(secrets.token_bytes(32), self._newest.version)
 
-    def _pepper_of(self, seed: Seed) -> Pepper:
+    def _pepper_of(self, seed: "Seed") -> Pepper:
         pepper = self._peppers.get(seed.pepper_version)
         if pepper is None:
             raise Unavailable(f"keys.peppers lacks the pepper {shown(seed.pepper_version)}")

@@ -4,12 +4,14 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
-from importlib import resources
-from typing import Final
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Final
 
 from authz.core.errors import BadInput
 from authz.core.fields import shown
+
+if TYPE_CHECKING:  # most keys have no period of a calendar
+    from importlib.resources.abc import Traversable
+    from zoneinfo import ZoneInfo
 
 MAX_ANCHOR: Final = 28  # every month has this day
 DECEMBER: Final = 12
@@ -181,16 +183,24 @@ def timezone(field: str, text: str) -> str:
     return text
 
 
-def _midnight(day: date, zone: ZoneInfo) -> int:
+def _midnight(day: date, zone: "ZoneInfo") -> int:
     return (datetime.combine(day, time(), zone).astimezone(UTC) - _EPOCH) // _MS
 
 
 @lru_cache
 def _zones() -> frozenset[str]:
-    return frozenset(resources.files("tzdata").joinpath("zones").read_text("ascii").split())
+    return frozenset(_tzdata("zones").read_text("ascii").split())
 
 
 @lru_cache
-def _zone(name: str) -> ZoneInfo:
-    with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+def _zone(name: str) -> "ZoneInfo":
+    from zoneinfo import ZoneInfo  # noqa: PLC0415
+
+    with _tzdata("zoneinfo", *name.split("/")).open("rb") as file:
         return ZoneInfo.from_file(file, name)
+
+
+def _tzdata(*path: str) -> "Traversable":
+    from importlib.resources import files  # noqa: PLC0415
+
+    return files("tzdata").joinpath(*path)

@@ -12,6 +12,7 @@ from typing import Any, Final
 from authz.core.audit import Action
 from authz.core.trail.rows import (
     CHECKPOINT,
+    REMOVED,
     RESTORE,
     START,
     Row,
@@ -22,7 +23,6 @@ from authz.core.trail.rows import (
 )
 
 HASH_LENGTH: Final = 64  # hexadecimal digits
-REMOVED: Final = "entries"  # in the detail of a deletion: ids and hashes of the removed entries
 
 
 @dataclass(slots=True)

@@ -20,6 +20,7 @@ from typing import Final
 MARK: Final = "mac"
 CHECKPOINT: Final = "checkpoint"
 RESTORE: Final = "restore"
+REMOVED: Final = "entries"  # in the detail of a deletion: ids and hashes of the removed entries
 MARK_BYTES: Final = 16  # half of the hash, the least that RFC 2104 section 5 advises
 MAX_PART_DIGITS: Final = 15
 START: Final = bytes(32)  # the hash of no rows

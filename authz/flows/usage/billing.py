@@ -104,7 +104,7 @@ class BillingExport:
             after = found[-1].number
             if self._is_in_doubt(found, now):
                 if not in_doubt:
-                    raise BadInput("--in-doubt", _doubt(found[0]))
+                    raise BadInput("--in-doubt", _doubt(found))
                 if in_doubt == "skip":
                     self._cursor.confirm(after)
                     continue
@@ -202,6 +202,6 @@ class BillingExport:
         return forgets is not None and now - found[0].sent_ms > forgets
 
 
-def _doubt(first: Pending) -> str:
-    problem = "is needed: records were sent without a confirmation, too long ago to repeat them"
-    return f"{problem}; if the receiver has {first.record.id}, give skip, else send"
+def _doubt(found: Sequence[Pending]) -> str:
+    problem = f"is needed: {len(found)} records were sent without an answer, too long ago to repeat"
+    return f"{problem}; if the receiver has {found[0].record.id}, give skip, else send"

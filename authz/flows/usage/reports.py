@@ -6,7 +6,7 @@ from authz.core.admin_ports import KeyStore
 from authz.core.errors import NotFound
 from authz.core.selector import Selector
 from authz.core.usage.question import By, Report, Span, TopBy
-from authz.flows.bulk_change import By as Authorship
+from authz.flows.by import By as Authorship
 from authz.flows.command_ports import TopKey
 from authz.flows.selection import Selection
 from authz.flows.usage.erasure import UsageErasure

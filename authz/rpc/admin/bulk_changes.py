@@ -14,9 +14,10 @@ from authz.core.records import KeyRecord
 from authz.core.roles import Action
 from authz.core.selector import Selector
 from authz.flows.admin_flows import AdminFlows
-from authz.flows.bulk_change import By, Extent, Failed, Plan, Skipped, Step
+from authz.flows.bulk_change import Failed, Plan, Skipped, Step
+from authz.flows.by import By
 from authz.flows.conditions import Conditions, Guard
-from authz.flows.confirmation import all_acknowledged
+from authz.flows.confirmation import Extent, all_acknowledged
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import CHUNK, Keep
 from authz.rpc.admin.api_error import refused

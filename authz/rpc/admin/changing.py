@@ -155,7 +155,7 @@ class Changing:
             dry_run=conditions.dry_run,
         )
         text = made.result.key_text if isinstance(made.result, Changed) else None
-        return replace(made, key_text="" if conditions.dry_run else text or "")
+        return replace(made, key_text=text or "")
 
     async def _wait(self, context: CallContext, record: KeyRecord, seconds: float) -> Waited:
         flows = self._flows

@@ -5,8 +5,7 @@ from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord
 from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
-from authz.flows.bulk_change import Extent
-from authz.flows.confirmation import all_acknowledged
+from authz.flows.confirmation import Extent, all_acknowledged
 from authz.rpc.admin.api_error import refused
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing

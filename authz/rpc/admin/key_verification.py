@@ -13,14 +13,14 @@ from authz.core.fields import MAX_ORIGIN, shown
 from authz.core.limits.limit import MAX_COST
 from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
-from authz.flows.verify import CHECKS, Verdict
+from authz.flows.verify import CHECKS, Verdict, VerdictView
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.key_messages import key_message, limits_message
 from authz.rpc.check.build_request import carried, check_request
+from authz.rpc.check.verdict_view import NOWHERE, view_of
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 
 MAX_KEY: Final = 512  # characters
-NOWHERE: Final = "not-given.invalid"  # RFC 2606; a request always has a host
 
 _METHOD: Final = re.compile(r"[A-Z][A-Z-]{0,31}", re.ASCII)
 _AUTHORITY: Final = re.compile(r"[!-+\--~]{1,260}", re.ASCII)  # printable, without a comma
@@ -55,7 +55,7 @@ class KeyVerification:
         if record is not None and not seen.covers(record.tenant_id, record.project_id):
             passed = dict.fromkeys(CHECKS[: CHECKS.index("known")])
             verdict = Verdict(Deny(Reason.UNKNOWN_KEY), passed | {"known": Reason.UNKNOWN_KEY})
-        return _response(verdict)
+        return _response(verdict, view_of(verdict, wanted))
 
     def _check_request(self, request: keys_pb2.VerifyKeyRequest) -> bytes:
         """Return the serialised CheckRequest that Envoy would send. Raises BadInput.
@@ -111,18 +111,24 @@ def _address(text: str) -> str:
         raise BadInput("client_address", problem) from None
 
 
-def _response(verdict: Verdict) -> keys_pb2.VerifyKeyResponse:
-    decision, record = verdict.decision, verdict.record
+def _response(verdict: Verdict, view: VerdictView) -> keys_pb2.VerifyKeyResponse:
+    record = verdict.record
     response = keys_pb2.VerifyKeyResponse(
-        allowed=not isinstance(decision, Deny),
-        reason=decision.reason.value if isinstance(decision, Deny) else "",
+        allowed=view.reason is None,
+        reason=view.reason or "",
         fault=verdict.fault,
+        status_code=view.status,
+        code=view.code or "",
+        violated_limits=view.violated,
+        enforced=view.is_enforced,
     )
-    for name in CHECKS:
-        if name in verdict.results:
-            reason = verdict.results[name]
+    for row in view.rows:
+        if row.result != "skipped":
             response.checks.add(
-                check_name=name, passed=reason is None, reason=reason.value if reason else ""
+                check_name=row.check,
+                passed=row.reason is None,
+                reason=row.reason or "",
+                detail=row.why,
             )
     if record is not None:
         response.key.CopyFrom(key_message(record))

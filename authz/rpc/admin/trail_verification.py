@@ -59,9 +59,14 @@ def _response(report: Report) -> audit_pb2.VerifyAuditTrailResponse:
         unsealed_rows=report.unsealed,
         unmarked_rows=report.unmarked,
         more_findings=report.more,
+        last_row=report.last,
+        seal_row=report.sealed_until,
+        unmarked_until=report.unmarked_until,
     )
     for found in report.findings:
         response.findings.add(problem=found.problem.value, row=found.where, text=found.text)
+    if report.unsealed_since:
+        response.unsealed_since_time.CopyFrom(timestamp(report.unsealed_since))
     if report.sealed_until:
         response.seal_time.CopyFrom(timestamp(report.sealed_at))
     return response

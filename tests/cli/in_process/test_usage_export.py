@@ -16,11 +16,11 @@ from authz.cli import usage_export
 from authz.flows.usage.billing import Exported
 from authz.process import billing_sinks
 from authz.process.cursor_file import checksum
-from tests.cli.in_process.test_usage import _count
 from tests.support.cli.billing_receivers import KEY, Receiver, Stripe, listening
 from tests.support.cli.in_process import refusal
 from tests.support.cli.terminal import NO_STORE, run
 from tests.support.usage import line
+from tests.support.usage_counting import count_entries
 
 HOUR = 3_600_000
 EXPORT = ("usage", "export")
@@ -35,7 +35,7 @@ def count(runner):
         now = time.time_ns() // 1_000_000
         ended = (now // HOUR - hours_ago) * HOUR + 60_000
         lines = [line(kid=kid, started=ended, milliseconds="0", **other) for _ in range(times)]
-        asyncio.run(_count(runner.valkey.endpoint, lines, now))
+        asyncio.run(count_entries(runner.valkey.endpoint, lines, now))
 
     return add
 
@@ -409,7 +409,7 @@ def test_stripe_may_have_them(runner, count, stripe):
     base.commit()
     base.close()
     stripe.answer = answer
-    assert "--in-doubt: is needed: records were sent" in refusal(runner.run(*options))
+    assert "--in-doubt: is needed: 1 records were sent" in refusal(runner.run(*options))
     assert stripe.counted == []
     Path("stripe.key").write_text("rk_live_1")
     failed = refusal(runner.run(*options, "--in-doubt", "send"))

@@ -25,7 +25,7 @@ class Rig(LifecycleRig):
                 self.resets.append((kid, rig.store.records[kid].version))
 
         self.counters = Counters(NOW)
-        self.keys = Lifecycle(self.store, KEYRING, self.clock, self.counters)
+        self.keys = Lifecycle(self.store, KEYRING, self.clock, lambda: self.counters)
 
 
 @pytest.fixture

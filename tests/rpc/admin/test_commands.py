@@ -35,6 +35,7 @@ METHODS = {
 LOCAL = {
     *("init", "serve", "admin", "meter", "dev", "doctor", "backup", "restore", "completion"),
     *("config", "envoy"),
+    "usage export",  # keeps its cursor on the machine
     "usage reconcile",  # reads a log of the machine; the API has what it compares with
     *("audit ship", "audit seal"),  # the process of the API seals; a copy is taken from the store
 }

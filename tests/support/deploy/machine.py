@@ -29,6 +29,8 @@ INSTALLED = (
     "etc/redis/redis-authz.conf",
     "etc/systemd/system/authz@.service",
     "etc/systemd/system/authz@.service.d",
+    "etc/systemd/system/authz-admin.service",
+    "etc/systemd/system/authz-meter.service",
     "etc/systemd/system/envoy.service",
 )
 USERS = re.compile(r"^(authz|envoy):.*\n", re.MULTILINE)

@@ -4,7 +4,8 @@ from authz.core import new_keys
 from authz.core.audit import AuditEntry
 from authz.core.new_keys import KeySpec
 from authz.flows.applying import Applying
-from authz.flows.bulk_change import BulkChange, By
+from authz.flows.bulk_change import BulkChange
+from authz.flows.by import By
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.selection import Selection

@@ -9,7 +9,7 @@ from authz.core.usage.billing.differences import closed_before
 from authz.core.usage.billing.period import Asked, period
 from authz.core.usage.billing.ports import Delivery
 from authz.core.usage.billing.record import NUMBERS, Unit
-from authz.core.usage.counts import Level
+from authz.core.usage.counts import FIELDS, Counts, Level
 from authz.core.usage.tally import Clocks
 from authz.flows.usage.billing import BillingExport, Receiver
 from authz.process import billing_cursor as module
@@ -163,6 +163,4 @@ async def _no_records(_kids):
 
 
 def _counts(row):
-    from authz.core.usage.counts import FIELDS, Counts
-
     return Counts((*row, *[0] * (FIELDS - len(row))))

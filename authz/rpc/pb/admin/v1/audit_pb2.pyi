@@ -49,7 +49,7 @@ class VerifyAuditTrailRequest(_message.Message):
     def __init__(self, trimmed_before: _Optional[int] = ..., unmarked_until: _Optional[int] = ..., max_unsealed: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class VerifyAuditTrailResponse(_message.Message):
-    __slots__ = ("intact", "rows", "checkpoints", "seal_time", "unsealed_rows", "unmarked_rows", "findings", "more_findings")
+    __slots__ = ("intact", "rows", "checkpoints", "seal_time", "unsealed_rows", "unmarked_rows", "findings", "more_findings", "last_row", "seal_row", "unsealed_since_time", "unmarked_until")
     class Finding(_message.Message):
         __slots__ = ("problem", "row", "text")
         PROBLEM_FIELD_NUMBER: _ClassVar[int]
@@ -67,6 +67,10 @@ class VerifyAuditTrailResponse(_message.Message):
     UNMARKED_ROWS_FIELD_NUMBER: _ClassVar[int]
     FINDINGS_FIELD_NUMBER: _ClassVar[int]
     MORE_FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    LAST_ROW_FIELD_NUMBER: _ClassVar[int]
+    SEAL_ROW_FIELD_NUMBER: _ClassVar[int]
+    UNSEALED_SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    UNMARKED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     intact: bool
     rows: int
     checkpoints: int
@@ -75,4 +79,8 @@ class VerifyAuditTrailResponse(_message.Message):
     unmarked_rows: int
     findings: _containers.RepeatedCompositeFieldContainer[VerifyAuditTrailResponse.Finding]
     more_findings: int
-    def __init__(self, intact: _Optional[bool] = ..., rows: _Optional[int] = ..., checkpoints: _Optional[int] = ..., seal_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unsealed_rows: _Optional[int] = ..., unmarked_rows: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[VerifyAuditTrailResponse.Finding, _Mapping]]] = ..., more_findings: _Optional[int] = ...) -> None: ...
+    last_row: str
+    seal_row: str
+    unsealed_since_time: _timestamp_pb2.Timestamp
+    unmarked_until: int
+    def __init__(self, intact: _Optional[bool] = ..., rows: _Optional[int] = ..., checkpoints: _Optional[int] = ..., seal_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unsealed_rows: _Optional[int] = ..., unmarked_rows: _Optional[int] = ..., findings: _Optional[_Iterable[_Union[VerifyAuditTrailResponse.Finding, _Mapping]]] = ..., more_findings: _Optional[int] = ..., last_row: _Optional[str] = ..., seal_row: _Optional[str] = ..., unsealed_since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., unmarked_until: _Optional[int] = ...) -> None: ...

@@ -7,6 +7,7 @@ from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -292,29 +293,39 @@ class VerifyKeyRequest(_message.Message):
     def __init__(self, api_key: _Optional[str] = ..., method: _Optional[str] = ..., host: _Optional[str] = ..., path: _Optional[str] = ..., client_address: _Optional[str] = ..., origin: _Optional[str] = ..., required_scopes: _Optional[_Iterable[str]] = ..., required_env: _Optional[_Union[_key_pb2.Key.Environment, str]] = ..., cost: _Optional[int] = ...) -> None: ...
 
 class VerifyKeyResponse(_message.Message):
-    __slots__ = ("allowed", "reason", "checks", "key", "fault", "limits")
+    __slots__ = ("allowed", "reason", "checks", "key", "fault", "limits", "status_code", "code", "violated_limits", "enforced")
     class Check(_message.Message):
-        __slots__ = ("check_name", "passed", "reason")
+        __slots__ = ("check_name", "passed", "reason", "detail")
         CHECK_NAME_FIELD_NUMBER: _ClassVar[int]
         PASSED_FIELD_NUMBER: _ClassVar[int]
         REASON_FIELD_NUMBER: _ClassVar[int]
+        DETAIL_FIELD_NUMBER: _ClassVar[int]
         check_name: str
         passed: bool
         reason: str
-        def __init__(self, check_name: _Optional[str] = ..., passed: _Optional[bool] = ..., reason: _Optional[str] = ...) -> None: ...
+        detail: str
+        def __init__(self, check_name: _Optional[str] = ..., passed: _Optional[bool] = ..., reason: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
     ALLOWED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     CHECKS_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     FAULT_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
+    STATUS_CODE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    VIOLATED_LIMITS_FIELD_NUMBER: _ClassVar[int]
+    ENFORCED_FIELD_NUMBER: _ClassVar[int]
     allowed: bool
     reason: str
     checks: _containers.RepeatedCompositeFieldContainer[VerifyKeyResponse.Check]
     key: _key_pb2.Key
     fault: str
     limits: _limits_pb2.KeyLimits
-    def __init__(self, allowed: _Optional[bool] = ..., reason: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[VerifyKeyResponse.Check, _Mapping]]] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., fault: _Optional[str] = ..., limits: _Optional[_Union[_limits_pb2.KeyLimits, _Mapping]] = ...) -> None: ...
+    status_code: int
+    code: str
+    violated_limits: _containers.RepeatedScalarFieldContainer[str]
+    enforced: bool
+    def __init__(self, allowed: _Optional[bool] = ..., reason: _Optional[str] = ..., checks: _Optional[_Iterable[_Union[VerifyKeyResponse.Check, _Mapping]]] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., fault: _Optional[str] = ..., limits: _Optional[_Union[_limits_pb2.KeyLimits, _Mapping]] = ..., status_code: _Optional[int] = ..., code: _Optional[str] = ..., violated_limits: _Optional[_Iterable[str]] = ..., enforced: _Optional[bool] = ...) -> None: ...
 
 class ChangeKeysRequest(_message.Message):
     __slots__ = ("filter", "update", "rotate", "revoke", "disable", "enable", "delete", "max_keys", "validate_only", "note", "wait_time", "names")
@@ -412,15 +423,26 @@ class ExportKeysResponse(_message.Message):
 
 class ImportKeysRequest(_message.Message):
     __slots__ = ("entries", "validate_only", "note")
+    class Past(_message.Message):
+        __slots__ = ("status", "create_time", "expire_time")
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+        EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+        status: _key_pb2.Key.Status
+        create_time: _timestamp_pb2.Timestamp
+        expire_time: _timestamp_pb2.Timestamp
+        def __init__(self, status: _Optional[_Union[_key_pb2.Key.Status, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     class Entry(_message.Message):
-        __slots__ = ("api_key", "sha256", "key")
+        __slots__ = ("api_key", "sha256", "key", "past")
         API_KEY_FIELD_NUMBER: _ClassVar[int]
         SHA256_FIELD_NUMBER: _ClassVar[int]
         KEY_FIELD_NUMBER: _ClassVar[int]
+        PAST_FIELD_NUMBER: _ClassVar[int]
         api_key: str
         sha256: bytes
         key: _key_pb2.Key
-        def __init__(self, api_key: _Optional[str] = ..., sha256: _Optional[bytes] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ...) -> None: ...
+        past: ImportKeysRequest.Past
+        def __init__(self, api_key: _Optional[str] = ..., sha256: _Optional[bytes] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., past: _Optional[_Union[ImportKeysRequest.Past, _Mapping]] = ...) -> None: ...
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]

@@ -1,4 +1,4 @@
-"""Usage and sidecars over the admin API: the numbers of the store."""
+"""Usage, sidecars and the audit trail over the admin API: the numbers of the store."""
 
 import asyncio
 import json
@@ -67,6 +67,22 @@ def test_usage(over: tuple[str, ...], valkey: Valkey) -> None:
     erased = run("usage", "erase", "--key", first, "--json", *over)
     assert erased.document["erased"] > 0
     assert run("usage", "erase", "--key", first, "--json").document["erased"] == 0
+
+
+def test_a_verification_of_the_trail(over: tuple[str, ...]) -> None:
+    """The trail is verified with the same result; expiries and copies need the store's machine."""
+    kid = issue("a")
+    assert run("keys", "revoke", kid).code == 0
+    assert run("audit", "seal").code == 0
+    for options in ((), ("--json",), ("--unmarked-until", "1", "--max-unsealed", "1h")):
+        by_store, by_api = run("audit", "verify", *options), run("audit", "verify", *options, *over)
+        assert by_store.code == 0
+        assert by_api == by_store
+    for command in (
+        *("audit verify --file copy", "audit verify --copy copy"),
+        *("audit list --action expire", "audit list --action restore"),
+    ):
+        assert run(*command.split(), *over).code == 2
 
 
 def test_sidecars(over: tuple[str, ...], store: Path) -> None:
