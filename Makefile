@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: examples lint fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
+.PHONY: examples helm lint fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,6 +33,10 @@ docs: $(READY) ## Write the generated parts of the pages, and build the site int
 	@$(BIN)/python -m tests.support.docs.pages
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file deploy/site/mkdocs.yml
 	@echo "the site is in .site; open .site/index.html, or with the search: python3 -m http.server --directory .site"
+
+helm: $(READY) ## Write the generated files of the Helm chart; lint and render it (needs helm)
+	@$(BIN)/python -m tests.support.deploy.chart
+	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm.py tests/deploy/test_helm_facts.py
 
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
 	@$(BIN)/python -m hatchling build --directory dist
