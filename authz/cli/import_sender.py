@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.cli.import_report import Report
-from authz.flows.importing import Importer, Wanted
+from authz.flows.command_ports import KeyImporter
+from authz.flows.importing import Wanted
 
 TURNS: Final = 10  # of the event loop, after which a batch is written to the connection
 
@@ -19,7 +20,7 @@ class Sender:
     """
 
     runner: asyncio.Runner
-    importer: Importer
+    importer: KeyImporter
     report: Report
     overlaps: bool
     _pending: asyncio.Task[None] | None = None

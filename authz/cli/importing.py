@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -24,11 +25,13 @@ from authz.cli.importline import FIELDS, LineParser
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.json_lines import MAX_LINE
 from authz.cli.options import note_option, path_such_as
+from authz.cli.over_api import admin_target, is_over_api
 from authz.core import fields
 from authz.core.errors import BadInput, Fault
 from authz.flows.importing import Wanted
 from authz.process.clock import SystemClock
-from authz.wiring import administration, imports
+from authz.wiring import imports
+from authz.wiring.session import ImportSession
 
 BATCH: Final = 100
 REFUSED: Final = 1
@@ -117,23 +120,33 @@ def import_(
       authz keys import --format kong --json < kong.yaml | jq '.rows[] | {line, kid, outcome}'
       echo '{"key": "sk-0123456789abcdef", "client": "acme-web"}' | authz keys import
     """
-    found = load_settings(invocation)
+    begin = _begin(invocation, note)
     source = Source(_stdin(), renamed)
     with contextlib.ExitStack() as files, asyncio.Runner() as runner:
         refused = files.enter_context(_rejects(rejects)) if rejects is not None else None
         report = Report(dry_run, refused, keeps_rows=invocation.as_json)
         connection = contextlib.AsyncExitStack()
-        importing = imports.importing(found, actor(), note)
-        importer = runner.run(connection.enter_async_context(importing))
-        parser = LineParser(administration.keyring(found), found.plans, allow_hash_like)
+        session = runner.run(connection.enter_async_context(begin))
+        parser = LineParser(session.keyring, session.plans, allow_hash_like)
         try:
-            sender = Sender(runner, importer, report, overlaps=_size(source.stdin) is not None)
+            sender = Sender(
+                runner, session.importer, report, overlaps=_size(source.stdin) is not None
+            )
             code = _run(source, form, sender, parser)
         finally:
             report.show_refusals(source.notes)
             runner.run(connection.aclose())
     invocation.answer(report.document(), str(report))
     raise click.exceptions.Exit(code)
+
+
+def _begin(invocation: Invocation, note: str) -> AbstractAsyncContextManager[ImportSession]:
+    """Return the parts of an import, over the store or over the admin API. Raises BadInput."""
+    if is_over_api(invocation):
+        from authz.wiring import remote  # noqa: PLC0415  most imports need no gRPC
+
+        return remote.importing(admin_target(invocation), note)
+    return imports.importing(load_settings(invocation), actor(), note)
 
 
 def _run(source: Source, form: str, sender: Sender, parser: LineParser) -> int:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from authz.flows.bulk_change import Failed, Step
     from authz.flows.by import By as Authorship
     from authz.flows.confirmation import Extent
+    from authz.flows.importing import Outcome as ImportOutcome
+    from authz.flows.importing import Wanted as WantedKey
     from authz.flows.lifecycle import Changed, Result
     from authz.flows.limits.credit_report import Credits
     from authz.flows.limits.limit_report import LimitView
@@ -171,6 +173,21 @@ class CallerEraser(Protocol):
 
     async def erase(self, kid: str, by: Authorship) -> int:
         """Return how many facts were erased. The audit trail is told first. Raises Unavailable."""
+        ...
+
+
+class KeyImporter(Protocol):
+    """Imports keys of other systems. A repeated import leaves keys that exist as they are."""
+
+    async def put(self, batch: Sequence[WantedKey]) -> list[ImportOutcome]:
+        """Import a batch and return one outcome for each key, in order.
+
+        Raises Unavailable, OutcomeUnknown. Repeating the call is then safe.
+        """
+        ...
+
+    async def rehearse(self, batch: Sequence[WantedKey]) -> list[ImportOutcome]:
+        """Return the outcomes that `put` would return. Writes nothing. Raises Unavailable."""
         ...
 
 

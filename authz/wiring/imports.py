@@ -9,15 +9,17 @@ from authz.settings.model import Settings
 from authz.storage.imports import StoredImports
 from authz.storage.listing import StoredIndex
 from authz.wiring.administration import keyring, our_store
+from authz.wiring.session import ImportSession
 
 
 @asynccontextmanager
-async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[Importer]:
-    """Yield an Importer that notes `actor` and `note` in the audit trail.
+async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[ImportSession]:
+    """Yield the parts of an import that notes `actor` and `note` in the audit trail.
 
     Raises the errors of `administration`.
     """
     ring = keyring(settings)
     async with our_store(settings, ring) as (client, _):
         index = StoredIndex(client)
-        yield Importer(StoredImports(client), index, SystemClock(), actor, note)
+        importer = Importer(StoredImports(client), index, SystemClock(), actor, note)
+        yield ImportSession(importer, ring, settings.plans)

@@ -9,16 +9,17 @@ from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder
 from authz.flows.key_history import KeyHistory
 from authz.process.clock import SystemClock
 from authz.remote.target import AdminTarget
-from authz.wiring.session import BulkSession, UsageSession
+from authz.wiring.session import BulkSession, ImportSession, UsageSession
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before its import: stderr is for our lines
 
-from authz.client import AsyncAdminClient
+from authz.client import AdminClient, AsyncAdminClient, admin_pb2
 from authz.client.client import Tls
 from authz.remote.audit import RemoteAudit
 from authz.remote.calls import Calls
 from authz.remote.editor import RemoteEditor
 from authz.remote.fleet import RemoteSidecars
+from authz.remote.importing import RemoteImporter, stand_in
 from authz.remote.limits import RemoteCredits, RemoteLimits
 from authz.remote.many_keys import RemoteManyKeys
 from authz.remote.reading import RemoteExport, RemoteKeys, RemoteTrail, RemoteUse
@@ -45,8 +46,7 @@ async def calls(target: AdminTarget) -> AsyncIterator[Calls]:
 
     Raises Unavailable if it does not answer or refuses the credential.
     """
-    pem, address = target.tls, str(target.address)
-    tls = Tls(pem.root, pem.chain, pem.key) if pem else None
+    address, tls = str(target.address), _tls(target)
     async with AsyncAdminClient(address, credential=target.credential, tls=tls) as client:
         found = Calls(client, address)
         await found.begin()
@@ -110,3 +110,22 @@ async def audit(target: AdminTarget) -> AsyncIterator[RemoteAudit]:
     """Yield the audit trail. Raises the errors of `calls`."""
     async with calls(target) as found:
         yield RemoteAudit(found, RemoteKeys(found, SystemClock()))
+
+
+@asynccontextmanager
+async def importing(target: AdminTarget, note: str) -> AsyncIterator[ImportSession]:
+    """Yield the parts of an import. Raises the errors of `calls`."""
+    address = str(target.address)
+    async with calls(target) as found:
+        about = await found.read(
+            found.client.admin.GetInstallation, admin_pb2.GetInstallationRequest()
+        )
+    with AdminClient(address, credential=target.credential, tls=_tls(target)) as client:
+        importer = RemoteImporter(client, address, note)
+        plans = [each.plan for each in about.plans]
+        yield ImportSession(importer, stand_in(about), plans)
+
+
+def _tls(target: AdminTarget) -> Tls | None:
+    pem = target.tls
+    return Tls(pem.root, pem.chain, pem.key) if pem else None

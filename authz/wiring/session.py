@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from authz.core.keys.keyring import Keyring
     from authz.flows.command_ports import (
         CallerEraser,
         CreditReader,
         KeyFinder,
+        KeyImporter,
         KeyReader,
         LimitReader,
         ManyKeysEditor,
@@ -57,3 +61,12 @@ class UsageSession:
 
     reports: UsageReports
     eraser: CallerEraser
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSession:
+    """The parts of an import. keyring: knows the shape of keys. plans: names of all plans."""
+
+    importer: KeyImporter
+    keyring: Keyring
+    plans: Collection[str]

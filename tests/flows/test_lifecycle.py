@@ -69,7 +69,7 @@ async def test_rotate(rig, issued):
 
 
 async def test_a_rehearsed_rotation_has_no_text(rig, issued):
-    """It returns the record as it would be, and no secret, because none is made."""
+    """A rehearsed rotation returns the record as it would be, and no text of a secret."""
     kid, rehearsed = issued.record.kid, Conditions(dry_run=True)
     changed = await rig.keys.rotate(kid, DAY, rig.author(), conditions=rehearsed)
 

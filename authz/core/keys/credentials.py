@@ -82,6 +82,10 @@ class Imported:
         for pepper in self._peppers:
             yield pepper.version, pepper.digest(self._text)
 
+    def reveal(self) -> str:
+        """Return the text, for an import over the admin API. It must go nowhere else."""
+        return self._text.decode()
+
     def hashed(self) -> "ImportedHash":
         """Return the ImportedHash with the SHA-256 of the text.
 
@@ -115,6 +119,10 @@ class ImportedHash:
 
     def __repr__(self) -> str:
         return "ImportedHash()"
+
+    def reveal(self) -> bytes:
+        """Return the hash, for an import over the admin API. It must go nowhere else."""
+        return self._hash
 
     def digests(self) -> Iterator[tuple[str, bytes]]:
         """Yield pepper version and digest of the hash, newest pepper first."""

@@ -121,6 +121,11 @@ class Keyring:
         """
         return text.startswith(self._claimed)
 
+    @property
+    def imported_prefixes(self) -> tuple[str, ...]:
+        """The declared beginnings of imported keys."""
+        return self._declared
+
     def declares(self, text: str) -> bool:
         """Return whether `text` begins with a declared prefix of imported keys."""
         return text.startswith(self._declared)

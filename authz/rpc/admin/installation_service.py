@@ -42,11 +42,13 @@ class InstallationService:
     async def get_installation(
         self, _request: admin_pb2.GetInstallationRequest, _context: CallContext
     ) -> admin_pb2.GetInstallationResponse:
-        """Return the version, the prefix of new keys, and the plans."""
+        """Return the version, the prefixes of keys, and the plans."""
         flows = self._flows
         return admin_pb2.GetInstallationResponse(
             version=flows.version,
             key_prefix=flows.keyring.prefixes[0],
+            older_key_prefixes=flows.keyring.prefixes[1:],
+            imported_prefixes=flows.keyring.imported_prefixes,
             plans=[
                 admin_pb2.GetInstallationResponse.Plan(plan=name, limits=map(str, limits))
                 for name, limits in sorted(flows.plans.items())

@@ -6,18 +6,21 @@ from typing import Final
 from authz.core.access import may, visible
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Imported, ImportedHash
-from authz.core.records import KeyRecord
+from authz.core.past import Past
+from authz.core.records import KeyRecord, Status
 from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.importing import Clash, Done, Importer, Wanted
 from authz.flows.importing import Outcome as Imports
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.key_fields import key_spec
-from authz.rpc.admin.values import name_of, note_of
-from authz.rpc.pb.admin.v1 import keys_pb2
+from authz.rpc.admin.values import name_of, note_of, time_ms, word_of
+from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 
 MAX_ENTRIES: Final = 100  # in one request
 HASH_LENGTH: Final = 32  # bytes of SHA-256
+
+_STATUSES: Final = {number: name for name, number in key_pb2.Key.Status.items()}
 
 Outcome = keys_pb2.ImportKeysResponse.Outcome
 
@@ -78,12 +81,13 @@ class KeyImport:
         try:
             key = self._key(entry)
             spec = key_spec("key", entry.key, flows.plans)
+            past = _past(entry.past) if entry.HasField("past") else None
         except BadInput as cause:
             return cause
         caller = context.caller
         if not may(caller, Action.IMPORT, spec.tenant_id, spec.project_id, scopes=spec.scopes):
             return BadInput("key", "you may not import a key of this tenant, project and scopes")
-        return Wanted(key, spec)
+        return Wanted(key, spec, past)
 
     def _key(self, entry: keys_pb2.ImportKeysRequest.Entry) -> Imported | ImportedHash:
         """Return the key or its hash. Raises BadInput without the text of the key."""
@@ -115,6 +119,16 @@ class KeyImport:
             for record in records
             if isinstance(record, KeyRecord) and seen.covers(record.tenant_id, record.project_id)
         }
+
+
+def _past(given: keys_pb2.ImportKeysRequest.Past) -> Past:
+    """Return the state in another system. Raises BadInput for a wrong time."""
+    created, ends = (
+        time_ms(f"past.{name}", getattr(given, name)) if given.HasField(name) else None
+        for name in ("create_time", "expire_time")
+    )
+    status = word_of(Status, given.status, "STATUS", _STATUSES) or Status.ACTIVE
+    return Past(status=status, created_at=created, expires_at=ends)
 
 
 def _refuse_repeated(planned: list[Wanted | BadInput]) -> None:

@@ -7,6 +7,7 @@ from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -422,15 +423,26 @@ class ExportKeysResponse(_message.Message):
 
 class ImportKeysRequest(_message.Message):
     __slots__ = ("entries", "validate_only", "note")
+    class Past(_message.Message):
+        __slots__ = ("status", "create_time", "expire_time")
+        STATUS_FIELD_NUMBER: _ClassVar[int]
+        CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+        EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+        status: _key_pb2.Key.Status
+        create_time: _timestamp_pb2.Timestamp
+        expire_time: _timestamp_pb2.Timestamp
+        def __init__(self, status: _Optional[_Union[_key_pb2.Key.Status, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
     class Entry(_message.Message):
-        __slots__ = ("api_key", "sha256", "key")
+        __slots__ = ("api_key", "sha256", "key", "past")
         API_KEY_FIELD_NUMBER: _ClassVar[int]
         SHA256_FIELD_NUMBER: _ClassVar[int]
         KEY_FIELD_NUMBER: _ClassVar[int]
+        PAST_FIELD_NUMBER: _ClassVar[int]
         api_key: str
         sha256: bytes
         key: _key_pb2.Key
-        def __init__(self, api_key: _Optional[str] = ..., sha256: _Optional[bytes] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ...) -> None: ...
+        past: ImportKeysRequest.Past
+        def __init__(self, api_key: _Optional[str] = ..., sha256: _Optional[bytes] = ..., key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., past: _Optional[_Union[ImportKeysRequest.Past, _Mapping]] = ...) -> None: ...
     ENTRIES_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]

@@ -1,0 +1,104 @@
+"""Imports over the admin API."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from authz.client import AdminClient, AdminError, admin_pb2
+from authz.core.errors import BadInput
+from authz.core.keys.credentials import Imported
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
+from authz.core.past import Past
+from authz.flows.importing import Clash, Done, Outcome, Wanted
+from authz.remote.failures import fault_of
+from authz.remote.records import kid_of
+from authz.remote.requests import key_of
+from authz.rpc.admin.values import timestamp
+from authz.rpc.pb.admin.v1 import keys_pb2
+
+Request = keys_pb2.ImportKeysRequest
+
+# The field of a line for each field of an entry.
+_FIELDS: Final = {
+    "api_key": "key",
+    "client_id": "client",
+    "project_id": "project",
+    "tenant_id": "tenant",
+    "display_name": "name",
+    "scopes": "scope",
+    "limits": "limit",
+    "expire_time": "expires-in",
+}
+
+
+class RemoteImporter:
+    """KeyImporter over the admin API. client: waits, because grpcio's other client loses reasons.
+
+    Each batch is a call of its own.
+    """
+
+    def __init__(self, client: AdminClient, address: str, note: str) -> None:
+        self._client = client
+        self._address = address
+        self._note = note
+
+    async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
+        """Import a batch and return one outcome for each key, in order."""
+        return await self._send(batch, rehearses=False)
+
+    async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
+        """Return the outcomes that `put` would return. Writes nothing."""
+        return await self._send(batch, rehearses=True)
+
+    async def _send(self, batch: Sequence[Wanted], *, rehearses: bool) -> list[Outcome]:
+        request = Request(entries=map(_entry, batch), validate_only=rehearses, note=self._note)
+
+        def call() -> list[keys_pb2.ImportKeysResponse]:
+            return list(self._client.keys.ImportKeys(iter([request])))
+
+        try:
+            (response,) = await asyncio.to_thread(call)
+        except AdminError as error:
+            raise fault_of(error, self._address, may_be_made=not rehearses) from None
+        return list(map(_outcome, response.outcomes))
+
+
+def stand_in(found: admin_pb2.GetInstallationResponse) -> Keyring:
+    """Return a keyring that knows the shape of keys there. Its pepper is random and proves nothing.
+
+    The digests under it tell equal lines of one import.
+    """
+    pepper = Pepper.expand("0", os.urandom(32))
+    older, imported = found.older_key_prefixes, found.imported_prefixes
+    return Keyring(found.key_prefix, [pepper], tuple(older), tuple(imported))
+
+
+def _entry(wanted: Wanted) -> Request.Entry:
+    entry = Request.Entry(key=key_of(wanted.spec))
+    if isinstance(wanted.key, Imported):
+        entry.api_key = wanted.key.reveal()
+    else:
+        entry.sha256 = wanted.key.reveal()
+    if wanted.past is not None:
+        entry.past.CopyFrom(_past(wanted.past))
+    return entry
+
+
+def _past(past: Past) -> Request.Past:
+    message = Request.Past(status=f"STATUS_{past.status.name}")
+    if past.created_at is not None:
+        message.create_time.CopyFrom(timestamp(past.created_at))
+    if past.expires_at is not None:
+        message.expire_time.CopyFrom(timestamp(past.expires_at))
+    return message
+
+
+def _outcome(one: keys_pb2.ImportKeysResponse.Outcome) -> Outcome:
+    kid = kid_of(one.name)
+    if not one.error:
+        return Done(kid, one.already_there)
+    bare = one.error_field.removeprefix("key.")
+    field = _FIELDS.get(bare, bare)
+    return Clash(kid, field, one.error) if one.already_there else BadInput(field, one.error)
