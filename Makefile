@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: examples lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
+.PHONY: examples helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ docs: $(READY) ## Write the generated parts of the pages, and build the site int
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --config-file deploy/site/mkdocs.yml
 	@echo "the site is in .site; open .site/index.html, or with the search: python3 -m http.server --directory .site"
 
+helm: $(READY) ## Write the generated files of the Helm chart; lint and render it (needs helm)
+	@$(BIN)/python -m tests.support.deploy.chart
+	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm.py tests/deploy/test_helm_facts.py
+
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
 	@$(BIN)/python -m hatchling build --directory dist
 	@cd dist && sha256sum envoy_authz-*
@@ -42,7 +46,7 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, memory, admin API
+bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, start-up, memory, admin API
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.connection_hot
 	@$(BIN)/python -m tests.bench.transport
@@ -56,6 +60,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.memory
 	@$(BIN)/python -m tests.bench.collector
 	@$(BIN)/python -m tests.bench.import_keys
+	@$(BIN)/python -m tests.bench.start_up
 	@$(BIN)/python -m tests.bench.telemetry
 	@$(BIN)/python -m tests.bench.flood
 	@$(BIN)/python -m tests.bench.limits

@@ -14,7 +14,6 @@ from authz.cli.selecting import selector_options
 from authz.cli.stdin_key import ANY_PREFIX, any_prefix, key_from_stdin
 from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
-from authz.core.decision import Reason as Denial
 from authz.core.edits import Revoke
 from authz.core.errors import BadInput, NotFound
 from authz.core.keys.credentials import Imported, Presented
@@ -144,6 +143,8 @@ def _kid_over_api(invocation: Invocation, text: str) -> str:
     if not kid:
         raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
     if check == "tag":
+        from authz.core.decision import Reason as Denial  # noqa: PLC0415
+
         is_forged = failed is not None and failed.reason is Denial.FORGED
         lacks = "was made with a pepper that keys.peppers does not hold"
         raise _not_proven(kid, "was not made here: its tag is wrong" if is_forged else lacks)

@@ -19,7 +19,7 @@ from pathlib import Path
 import redis.asyncio
 
 from authz.storage import encoding
-from tests.bench.figures import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.listing import BATCH
 from tests.support.fakes import NOW, make_record
 from tests.support.real import Valkey
@@ -52,10 +52,10 @@ async def fill(client: redis.asyncio.Redis, count: int) -> None:
     await client.set(stored.SEQ, count)
 
 
-def timed(directory: Path, *arguments: str) -> tuple[str, float]:
+def timed(directory: Path, *arguments: str) -> tuple[str, float, float]:
     """Run a command and print its time, its processor time and the peak memory so far.
 
-    Return its output and seconds.
+    Return its output, the seconds, and the memory in MiB.
     """
     began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
@@ -67,11 +67,11 @@ def timed(directory: Path, *arguments: str) -> tuple[str, float]:
     peak = after.ru_maxrss / 1024
     called = " ".join(arguments)
     print(f"{seconds:6.2f} s, {work:5.2f} s of processor, {peak:4.0f} MiB: authz {called}")
-    return done.stdout, seconds
+    return done.stdout, seconds, peak
 
 
-def main(count: int) -> None:
-    """Fill a store and measure."""
+def main(count: int) -> dict[str, float]:
+    """Fill a store and measure. Return the published figures."""
     with Valkey() as valkey, tempfile.TemporaryDirectory() as where:
         directory = Path(where)
         (directory / "authz.yaml").write_text(SETTINGS)
@@ -81,14 +81,15 @@ def main(count: int) -> None:
         print(f"{count} keys")
         timed(directory, "--version")
         timed(directory, "keys", "list", "--limit", "1")
-        timed(directory, "keys", "list", "--name", "*69*", "--limit", "1000")
+        _, listed, _ = timed(directory, "keys", "list", "--name", "*69*", "--limit", "1000")
         timed(directory, "keys", "list", "--name", "no such key")
         timed(directory, "keys", "list", "--status", "revoked")
-        out, _ = timed(
+        out, updated, peak = timed(
             directory, "keys", "update", "--client", "acme-web", "--plan", "pro", "--yes"
         )
         print(out.strip())
         print(machine())
+    return {"selected.list": listed, "selected.update": updated, "selected.memory": peak}
 
 
 async def _filled(valkey: Valkey, count: int) -> None:
@@ -99,4 +100,8 @@ async def _filled(valkey: Valkey, count: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("keys", type=int, nargs="?", default=KEYS)
-    main(parser.parse_args().keys)
+    offer_record(parser)
+    given = parser.parse_args()
+    measured = main(given.keys)
+    if given.record:
+        record(measured)

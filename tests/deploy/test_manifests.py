@@ -14,18 +14,17 @@ from authz.core.listen_address import Address
 from authz.proxy.document import read
 from authz.proxy.rules import examine
 from authz.settings import model
+from tests.support.deploy import standards
 from tests.support.deploy.manifests import (
     K8S,
     METER,
     OLDEST,
     OVERLAYS,
     built,
-    containers,
     needs_kubectl,
     of_kind,
     one,
     pods,
-    proxies,
     settings,
 )
 from tests.support.proxy.envoys import validate
@@ -36,8 +35,6 @@ from tests.support.real import Valkey
 NEWEST = kubernetes_validate.latest_version()
 # Ports of a pod that Istio and Envoy Gateway add: requests, health, metrics.
 ADDED = {"standalone": set(), "istio": {15020, 15021}, "gateway": {10080, 10443, 19001}}
-# API groups without a schema in kubernetes-validate.
-OTHERS = ("istio.io", "gateway.envoyproxy.io")
 
 pytestmark = needs_kubectl
 overlays = pytest.mark.parametrize("overlay", OVERLAYS)
@@ -53,28 +50,13 @@ def seconds(text: str) -> float:
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
 def test_every_object_is_valid(overlay: str, version: str):
     """Every object fits the strict schema of the oldest and the newest Kubernetes."""
-    own = [o for o in built(overlay) if not o["apiVersion"].split("/")[0].endswith(OTHERS)]
-    assert len(own) >= 4
-    for found in own:
-        kubernetes_validate.validate(found, version, strict=True)
+    standards.are_valid(built(overlay), version)
 
 
 @all_parts
 def test_every_pod_is_restricted(overlay: str):
     """Every pod fits PodSecurity `restricted` and has a read-only root."""
-    for name, pod in (pods(overlay) | proxies(overlay)).items():
-        if name != "EnvoyProxy":  # Envoy Gateway sets it
-            assert pod["automountServiceAccountToken"] is False
-        assert pod["securityContext"]["runAsNonRoot"] is True
-        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        for container in containers(pod):
-            if "image" not in container:  # a patch of a container that Envoy Gateway restricts
-                continue
-            context = container["securityContext"]
-            assert context["allowPrivilegeEscalation"] is False
-            assert context["readOnlyRootFilesystem"] is True
-            assert context["capabilities"] == {"drop": ["ALL"]}
-            assert "latest" not in container["image"]
+    standards.are_restricted(built(overlay))
 
 
 @pytest.mark.parametrize("overlay", ["standalone", "istio"])
@@ -91,21 +73,9 @@ def test_a_namespace_of_ours_enforces_the_restricted_standard(overlay: str):
 @overlays
 def test_the_toolbox_differs_from_a_sidecar_only_in_its_user(overlay: str, tmp_path: Path):
     """The toolbox has the settings of the sidecars and another user of the store."""
-    users = (K8S.parent / "redis" / "users.acl").read_text()
     (tmp_path / "authz.yaml").write_text(settings(overlay, "authz.yaml"))
     (toolbox,) = pods(overlay)["authz-toolbox"]["containers"]
-    said = {variable["name"]: variable["value"] for variable in toolbox["env"]}
-    sidecar = model.load(tmp_path / "authz.yaml", environ={})
-    admin = model.load(tmp_path / "authz.yaml", environ=said)
-    for found in (sidecar, admin):
-        assert f"user {found.redis.username} " in users
-    assert admin.redis.username == "authz-admin"
-    changed = {"redis", "keys"}
-    assert admin.model_dump(exclude=changed) == sidecar.model_dump(exclude=changed)
-    assert (admin.redis.url, admin.keys) == (sidecar.redis.url, sidecar.keys)
-    mounted = {mount["mountPath"] for mount in toolbox["volumeMounts"]}
-    opened = [admin.redis.password_file, *(pepper.file for pepper in admin.keys.peppers)]
-    assert {str(file.parent) for file in opened} <= mounted
+    standards.toolbox_fits(toolbox, tmp_path / "authz.yaml")
 
 
 @pytest.mark.parametrize("overlay", ["standalone", "istio"])
@@ -113,23 +83,7 @@ def test_the_sidecar_fits_its_settings(overlay: str, tmp_path: Path):
     """Probes use the health port, every opened file is mounted, and no other secret is."""
     (tmp_path / "authz.yaml").write_text(settings(overlay, "authz.yaml"))
     found = model.load(tmp_path / "authz.yaml", environ={})
-    pod = pods(overlay)["gateway"]
-    (sidecar,) = pod["initContainers"]
-    assert sidecar["restartPolicy"] == "Always"
-    probes = [sidecar[f"{kind}Probe"]["grpc"] for kind in ("startup", "readiness", "liveness")]
-    assert {probe["port"] for probe in probes} == {found.ops.health_listen.port}
-    assert [probe["service"] for probe in probes] == ["liveness", "readiness", "liveness"]
-    mounted = {mount["mountPath"] for mount in sidecar["volumeMounts"]}
-    opened = [Path(found.check.listen.path), found.redis.password_file, found.cache.snapshot]
-    opened += [pepper.file for pepper in found.keys.peppers]
-    assert {str(file.parent) for file in opened} <= mounted
-    (proxy,) = pod["containers"]
-    shared = {mount["name"]: mount["mountPath"] for mount in proxy["volumeMounts"]}
-    assert shared["run"] == str(Path(found.check.listen.path).parent)
-    (store,) = (volume for volume in pod["volumes"] if volume["name"] == "store")
-    assert [item["key"] for item in store["secret"]["items"]] == ["sidecar"]
-    assert "store" not in shared
-    assert "pepper" not in shared
+    standards.sidecar_fits(pods(overlay)["gateway"], found)
 
 
 def test_envoy_is_the_envoy_of_envoy_yaml(tmp_path: Path):
@@ -170,31 +124,13 @@ def test_the_store_is_durable(tmp_path: Path):
 @overlays
 def test_network_policies_use_port_numbers(overlay: str):
     """Ports are numbers: many network plugins do not resolve port names of native sidecars."""
-    numbers = set()
-    for policy in of_kind(overlay, "NetworkPolicy"):
-        rules = [*policy["spec"]["ingress"], *policy["spec"].get("egress", ())]
-        numbers |= {port["port"] for rule in rules for port in rule["ports"]}
-    assert {type(number) for number in numbers} == {int}
-    listening = {
-        port["containerPort"]
-        for pod in (pods(overlay) | proxies(overlay)).values()
-        for container in containers(pod)
-        for port in container.get("ports", ())
-    }
-    assert numbers - {53, 6379} - ADDED[overlay] <= listening
+    standards.have_numbered_ports(built(overlay), {6379} | ADDED[overlay])
 
 
 @overlays
 def test_every_pod_has_a_network_policy(overlay: str):
     """A NetworkPolicy selects each Deployment and the proxies of Envoy Gateway."""
-    selected = [
-        found["spec"]["podSelector"]["matchLabels"] for found in of_kind(overlay, "NetworkPolicy")
-    ]
-    for name in pods(overlay):
-        assert {"app.kubernetes.io/name": name} in selected
-    if overlay == "gateway":
-        owner = "gateway.envoyproxy.io/owning-gateway-name"
-        assert [labels for labels in selected if labels.get(owner) == "eg"]
+    standards.have_a_network_policy(built(overlay))
 
 
 def test_the_settings_of_the_meter():

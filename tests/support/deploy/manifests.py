@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,20 @@ def one(overlay: str, kind: str, name: str) -> dict[str, Any]:
     return found
 
 
-def pods(overlay: str) -> dict[str, dict[str, Any]]:
+def makers(objects: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the Deployments and StatefulSets."""
+    return [found for found in objects if found["kind"] in ("Deployment", "StatefulSet")]
+
+
+def pods_of(objects: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return the spec of every pod by the name of its Deployment or StatefulSet."""
-    makers = [*of_kind(overlay, "Deployment"), *of_kind(overlay, "StatefulSet")]
-    return {maker["metadata"]["name"]: maker["spec"]["template"]["spec"] for maker in makers}
+    found = makers(objects)
+    return {maker["metadata"]["name"]: maker["spec"]["template"]["spec"] for maker in found}
+
+
+def pods(overlay: str) -> dict[str, dict[str, Any]]:
+    """Return the spec of every pod of an overlay by the name of its Deployment or StatefulSet."""
+    return pods_of(built(overlay))
 
 
 def containers(pod: dict[str, Any]) -> list[dict[str, Any]]:
@@ -59,11 +69,12 @@ def settings(overlay: str, name: str) -> str:
     return one(overlay, "ConfigMap", "authz-settings")["data"][name]
 
 
-def proxies(overlay: str) -> dict[str, dict]:
+def proxies_of(objects: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return the spec of the pods that an EnvoyProxy patches, by its kind."""
     return {
         found["kind"]: found["spec"]["provider"]["kubernetes"]["envoyDeployment"]["patch"]["value"][
             "spec"
         ]["template"]["spec"]
-        for found in of_kind(overlay, "EnvoyProxy")
+        for found in objects
+        if found["kind"] == "EnvoyProxy"
     }

@@ -17,11 +17,14 @@ class Collector:
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.batches: list[int] = []  # the size of each, in bytes
+        self.credentials: set[str] = set()  # values of the header authorization
         self.refuses = False
         self.refused = 0
 
     async def export(self, request: bytes, context: grpc.aio.ServicerContext) -> bytes:
         """Take one batch."""
+        sent = dict(context.invocation_metadata() or ())
+        self.credentials.add(str(sent.get("authorization", "")))
         if self.refuses:
             self.refused += 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")

@@ -1,0 +1,291 @@
+"""The Helm chart, rendered by helm, meets the standards of the overlays and refuses bad values."""
+
+import asyncio
+import re
+import shutil
+import subprocess
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from authz.core.finding import Level
+from authz.proxy.document import read
+from authz.proxy.rules import examine
+from authz.settings import model
+from tests.support.deploy import standards
+from tests.support.deploy.chart import CHART
+from tests.support.deploy.helm import (
+    SETS,
+    named,
+    needs_helm,
+    refusal,
+    rendered,
+)
+from tests.support.deploy.manifests import OLDEST, pods_of
+from tests.support.docs import ROOT
+from tests.support.proxy.collector import collecting
+from tests.support.proxy.envoys import manager_of, running, validate
+from tests.support.proxy.report import DEFAULTS
+from tests.support.real import free_port
+
+pytestmark = needs_helm
+BOOK = (ROOT / "docs" / "operations.md").read_text()
+sets = pytest.mark.parametrize("name", SETS)
+# Ports of the store, the identity provider, and those that Istio and Envoy Gateway add to a pod.
+OUTSIDE = {443, 6379, 6380, 15020, 15021, 10080, 10443, 19001}
+
+
+def test_helm_finds_no_fault() -> None:
+    """`helm lint` accepts the chart without values and with all of them."""
+    for values in ({}, SETS["everything"]):
+        command = [
+            "helm",
+            "lint",
+            "--strict",
+            str(CHART),
+            "--kube-version",
+            "1.29",
+            "--values",
+            "-",
+        ]
+        done = subprocess.run(
+            command,
+            check=False,
+            input=yaml.safe_dump(values),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert "0 chart(s) failed" in done.stdout, done.stdout
+
+
+@sets
+@pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
+def test_every_object_is_valid(name: str, version: str) -> None:
+    """Every object fits the strict schema of the oldest and the newest Kubernetes."""
+    standards.are_valid(rendered(SETS[name]), version)
+
+
+@sets
+def test_every_pod_is_restricted_and_has_a_network_policy(name: str) -> None:
+    """Pods fit PodSecurity `restricted`, and a NetworkPolicy with numbered ports selects each."""
+    objects = rendered(SETS[name])
+    standards.are_restricted(objects)
+    standards.have_a_network_policy(objects)
+    standards.have_numbered_ports(objects, OUTSIDE)
+
+
+@sets
+def test_the_pods_fit_their_settings(name: str, tmp_path: Path) -> None:
+    """Sidecar, toolbox, admin API and meter load the settings, and each file of them is mounted."""
+    objects = rendered(SETS[name])
+    file = tmp_path / "authz.yaml"
+    file.write_text(named(objects)["ConfigMap/authz-settings"]["data"]["authz.yaml"])
+    found = pods_of(objects)
+    settings = model.load(file, environ={})
+    if "authz-gateway" in found:
+        standards.sidecar_fits(found["authz-gateway"], settings)
+    for one in ("authz-admin", "authz-meter"):
+        for container in found.get(one, {}).get("containers", ()):
+            mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+            said = {variable["name"]: variable["value"] for variable in container["env"]}
+            own = model.load(file, environ=said)
+            opened = [own.redis.password_file]
+            if one == "authz-admin":
+                opened += [own.admin.tls.cert, own.admin.tls.key]
+                opened += [pepper.file for pepper in own.keys.peppers]
+            else:
+                opened += [own.meter.token_file]
+            assert {str(path.parent) for path in opened} <= mounted
+            if own.redis.tls:
+                assert str(own.redis.tls.ca.parent) in mounted
+
+
+@pytest.mark.parametrize("name", ["standalone", "istio", "envoy-gateway"])
+def test_the_toolbox_differs_from_a_sidecar_only_in_its_user(name: str, tmp_path: Path) -> None:
+    """The toolbox has the settings of the sidecars and another user of the store."""
+    objects = rendered(SETS[name])
+    file = tmp_path / "authz.yaml"
+    file.write_text(named(objects)["ConfigMap/authz-settings"]["data"]["authz.yaml"])
+    (toolbox,) = pods_of(objects)["authz-toolbox"]["containers"]
+    standards.toolbox_fits(toolbox, file)
+
+
+@pytest.mark.parametrize("name", ["standalone", "meters", "everything"])
+def test_envoy_and_the_doctor_accept_the_configuration(name: str, tmp_path: Path) -> None:
+    """Envoy starts with the file of the release, and the doctor finds nothing."""
+    file = tmp_path / "envoy.yaml"
+    text = named(rendered(SETS[name]))["ConfigMap/authz-envoy"]["data"]["envoy.yaml"]
+    file.write_text(text)
+    assert validate(file).returncode == 0
+    address = "x-envoy-external-address" if name == "everything" else "peer"
+    expected = replace(DEFAULTS, client_address=address)
+    assert [one for one in examine(read(file), expected) if one.level is not Level.OK] == []
+    if name == "everything":
+        assert "xff_num_trusted_hops: 2 " in text
+        assert "{ address: api.example.com, port_value: 8080 }" in text
+
+
+async def test_envoy_sends_the_token_of_the_meter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real Envoy sends the token that its environment has from the Secret."""
+    objects = named(rendered(SETS["meters"]))
+    (envoy,) = objects["Deployment/authz-gateway"]["spec"]["template"]["spec"]["containers"]
+    (variable,) = envoy["env"]
+    assert variable["valueFrom"] == {"secretKeyRef": {"name": "authz-meter", "key": "send"}}
+    monkeypatch.setenv(variable["name"], "made-up-token")
+    whole = yaml.safe_load(objects["ConfigMap/authz-envoy"]["data"]["envoy.yaml"])
+    admin, port, behind = free_port(), free_port(), free_port()
+    whole["admin"]["address"]["socket_address"]["port_value"] = admin
+    whole["static_resources"]["listeners"][0]["address"]["socket_address"]["port_value"] = port
+    manager = manager_of(whole)
+    del manager["http_filters"][0]  # no sidecar runs
+    for route in manager["route_config"]["virtual_hosts"][0]["routes"]:
+        route.pop("typed_per_filter_config", None)
+    (logger,) = (log for log in manager["access_log"] if "filter" in log)
+    del logger["filter"]
+    _, usage, _ = whole["static_resources"]["clusters"]
+    (group,) = usage["load_assignment"]["endpoints"]
+    (endpoint,) = group["lb_endpoints"]
+    assert endpoint["endpoint"]["address"]["socket_address"]["address"] == "authz-usage"
+    endpoint["endpoint"]["address"]["socket_address"].update(address="127.0.0.1", port_value=behind)
+    async with collecting(behind) as collector:
+        with running(whole, tmp_path / "envoy.yaml"):
+            asked = f"http://127.0.0.1:{port}/healthz"
+            await asyncio.to_thread(lambda: urllib.request.urlopen(asked, timeout=20).close())
+            async with asyncio.timeout(30):
+                while not collector.lines:
+                    await asyncio.sleep(0.05)
+    assert collector.credentials == {"Bearer made-up-token"}
+
+
+def test_the_values_reach_the_settings() -> None:
+    """`settings` adds to the shipped settings, and the peppers of sidecars and admin API differ."""
+    objects = named(rendered(SETS["everything"]))
+    found = yaml.safe_load(objects["ConfigMap/authz-settings"]["data"]["authz.yaml"])
+    assert found["extract"] == {"client_address": "x-envoy-external-address"}  # behind two proxies
+    assert found["plans"] == {"standard": ["10/s"]}
+    assert found["meter"] == {"max_message_bytes": 1048576}
+    assert [pepper["version"] for pepper in found["keys"]["peppers"]] == ["1", "2"]
+    (admin,) = objects["Deployment/authz-admin"]["spec"]["template"]["spec"]["containers"]
+    said = {variable["name"]: variable["value"] for variable in admin["env"]}
+    assert [one["version"] for one in yaml.safe_load(said["AUTHZ_KEYS__PEPPERS"])] == ["1"]
+
+
+def test_rules_and_dashboards_are_the_shipped_ones() -> None:
+    """The PrometheusRule has every rule, with the address of the documents before the run book."""
+    objects = named(rendered(SETS["everything"]))
+    shipped = yaml.safe_load((CHART / "files" / "authz.rules.yaml").read_text())
+    found = objects["PrometheusRule/authz"]["spec"]
+    for group in found["groups"]:
+        for rule in group["rules"]:
+            if book := rule.get("annotations", {}).get("runbook_url"):
+                assert book.startswith("https://git.example.com/docs/operations.md#")
+                rule["annotations"]["runbook_url"] = book.removeprefix("https://git.example.com/")
+    assert found == shipped
+    for file in (CHART / "files" / "dashboards").iterdir():
+        data = objects[f"ConfigMap/authz-dashboard-{file.stem}"]["data"]
+        assert data[file.name] == file.read_text()
+
+
+@sets
+def test_two_releases_share_a_namespace(name: str) -> None:
+    """No object, selector, host or provider of one release is one of another."""
+    blue, green = (rendered(SETS[name], release=release) for release in ("blue", "green"))
+    assert named(blue).keys().isdisjoint(named(green))
+    for found in standards.makers(blue):
+        selector = found["spec"]["selector"]["matchLabels"].items()
+        for other in standards.makers(green):
+            assert not selector <= other["spec"]["template"]["metadata"]["labels"].items()
+    hosts = [
+        {host for one in release if one["kind"] == "ServiceEntry" for host in one["spec"]["hosts"]}
+        for release in (blue, green)
+    ]
+    assert hosts[0].isdisjoint(hosts[1])
+
+
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    ("pepper.secret is empty", {"pepper": {}}),
+    ("store.secret is empty", {"store": {"url": "redis://valkey:6379/0"}}),
+    ("image.repository is empty", {"image": {}}),
+    ("backend.host is empty", {"backend": {}}),
+    ("store.url is empty", {"valkey": {}}),
+    ("valkey.usersSecret is empty", {"valkey": {"enabled": True}}),
+    (
+        "store.url and valkey.enabled name two stores",
+        {"store": {"secret": "s", "url": "redis://a"}},
+    ),
+    ("admin.tlsSecret is empty", {"admin": {"enabled": True}}),
+    ("meter.tokenSecret is empty", {"meter": {"mode": "deployment"}}),
+    ("meter.autoscaling is for meter.mode", {"meter": {"autoscaling": {"enabled": True}}}),
+    ("gateway.envoyConfig is for mode", {"mode": "istio", "gateway": {"envoyConfig": "admin:"}}),
+    ("gateway.trustedProxies is not", {"mode": "envoy-gateway", "gateway": {"trustedProxies": 1}}),
+    ("settings.check.listen is not yours", {"settings": {"check": {"listen": "0.0.0.0:9191"}}}),
+    ("Additional property replica", {"gateway": {"replica": 3}}),
+    ("Invalid type. Expected: integer", {"gateway": {"replicas": "three"}}),
+    ("mode must be one of", {"mode": "linkerd"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("said", "values"), WRONG, ids=lambda one: one if isinstance(one, str) else ""
+)
+def test_a_bad_value_is_refused_in_one_line(said: str, values: dict[str, Any]) -> None:
+    """The refusal is one line that names the value."""
+    (line,) = refusal({**SETS["standalone"], **values})
+    assert said in line
+
+
+def test_the_values_of_the_run_book_are_enough() -> None:
+    """The values in docs/operations.md install a gateway with its store."""
+    section = BOOK.partition("### Kubernetes, with Helm\n")[2].partition("\n### ")[0]
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    objects = named(rendered(yaml.safe_load(block)))
+    assert {"Deployment/authz-gateway", "StatefulSet/authz-valkey"} <= objects.keys()
+    for deployment in re.findall(r"deploy/(authz-\w+)", section):
+        assert f"Deployment/{deployment}" in objects
+
+
+def test_absent_crds_are_named() -> None:
+    """A ServiceMonitor without the Prometheus Operator is refused, not left out."""
+    values = {**SETS["standalone"], "monitoring": {"serviceMonitor": {"enabled": True}}}
+    (line,) = refusal(values, apis=())
+    assert "monitoring.coreos.com/v1" in line
+
+
+def test_a_release_without_the_word_gets_it() -> None:
+    """Names begin with the release and `authz`, and a name that is too long is refused."""
+    assert "Deployment/shop-authz-gateway" in named(rendered(SETS["standalone"], release="shop"))
+    (line,) = refusal(SETS["standalone"], release="a" * 50)
+    assert "fullnameOverride" in line
+
+
+@sets
+def test_the_notes_name_objects_that_exist(name: str, tmp_path: Path) -> None:
+    """Deployments, ConfigMaps and the EnvoyProxy of the next commands are those of the release."""
+    shutil.copytree(CHART, tmp_path / "authz")
+    templates = tmp_path / "authz" / "templates"
+    text = (templates / "NOTES.txt").read_text()
+    (templates / "_notes.tpl").write_text('{{ define "notes" }}' + text + "{{ end }}")
+    shown = (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: notes }\n"
+        'data:\n  notes: |\n    {{- include "notes" . | nindent 4 }}\n'
+    )
+    (templates / "notes.yaml").write_text(shown)
+    objects = named(rendered(SETS[name], chart=tmp_path / "authz"))
+    notes = objects["ConfigMap/notes"]["data"]["notes"]
+    for deployment in re.findall(r"deploy/(\S+)", notes):
+        assert f"Deployment/{deployment}" in objects
+    for config_map in re.findall(r"get configmap (\S+)", notes):
+        assert f"ConfigMap/{config_map}" in objects
+    for proxy in re.findall(r'"kind":"EnvoyProxy","name":"([^"]+)"', notes):
+        assert f"EnvoyProxy/{proxy}" in objects
+    assert "authz init" in notes
+    for secret in ("authz-pepper: pepper-1", "authz-store: sidecar admin"):
+        assert secret in notes
