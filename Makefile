@@ -36,7 +36,7 @@ docs: $(READY) ## Write the generated parts of the pages, and build the site int
 
 helm: $(READY) ## Write the generated files of the Helm chart; lint and render it (needs helm)
 	@$(BIN)/python -m tests.support.deploy.chart
-	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm.py tests/deploy/test_helm_facts.py
+	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm*.py
 
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
 	@$(BIN)/python -m hatchling build --directory dist
