@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: examples helm lint fuzz-admin dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
+.PHONY: examples helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,7 +36,7 @@ docs: $(READY) ## Write the generated parts of the pages, and build the site int
 
 helm: $(READY) ## Write the generated files of the Helm chart; lint and render it (needs helm)
 	@$(BIN)/python -m tests.support.deploy.chart
-	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm.py tests/deploy/test_helm_facts.py
+	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm*.py
 
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
 	@$(BIN)/python -m hatchling build --directory dist
@@ -107,8 +107,14 @@ fuzz-admin: $(READY) ## Made-up calls of the admin API, and kill -9 during creat
 	@$(BIN)/python -m tests.rpc.admin.fuzz --calls $(or $(CALLS),20000)
 	@$(BIN)/python -m tests.rpc.admin.kills --trials $(or $(TRIALS),300)
 
+fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI document, 10 minutes (SECONDS, SEED)
+	@$(PYTHON) -m venv .fuzz-rest
+	@.fuzz-rest/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
+	@$(BIN)/python -m tests.rpc.admin.rest.fuzz .fuzz-rest/bin/schemathesis \
+	  --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .fuzz .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

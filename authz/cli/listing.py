@@ -20,6 +20,7 @@ from authz.cli.key_columns import (
 )
 from authz.cli.over_api import is_over_api
 from authz.cli.selecting import selector_options
+from authz.cli.terminal import escaped
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.selector import Selector
@@ -149,7 +150,7 @@ def list_(
         counts = f"{page.cost.scanned} keys, {page.cost.read} records read"
         write_stderr(f"looked at {counts}; --client looks at the keys of one client alone")
     if page.next:
-        write_stderr(f"there may be more: continue with --cursor {page.next}")
+        write_stderr(f"there may be more: continue with --cursor {escaped(page.next)}")
 
 
 def _document(entry: Entry, now: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from authz.flows.command_ports import Effect
 from authz.flows.lifecycle import Changed, Result
 from authz.remote.calls import Calls
 from authz.remote.failures import StateForbids
-from authz.remote.records import confirmation_of, record_of, result_of
+from authz.remote.records import confirmation_of, new_text_of, record_of, result_of
 from authz.remote.requests import key_of, one_change
 from authz.rpc.admin.values import duration, name_of
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
@@ -38,7 +38,7 @@ class RemoteEditor:
             field = "expires-in" if cause.field == "expires-at" else cause.field
             raise BadInput(field, cause.problem) from None
         replicas = response.outcome.replicas if response.outcome.HasField("replicas") else None
-        return Changed(record_of(response.key), response.api_key, replicas)
+        return Changed(record_of(response.key), new_text_of(response.api_key), replicas)
 
     async def change(
         self, kid: str, edit: Edit, by: By, wait_seconds: float | None = None

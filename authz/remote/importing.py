@@ -96,7 +96,7 @@ def _past(past: Past) -> Request.Past:
 
 
 def _outcome(one: keys_pb2.ImportKeysResponse.Outcome) -> Outcome:
-    kid = kid_of(one.name)
+    kid = kid_of(one.name) if one.name else ""
     if not one.error:
         return Done(kid, one.already_there)
     bare = one.error_field.removeprefix("key.")

@@ -5,14 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Final, TypeVar
 
 from authz.core.audit import AuditEntry
-from authz.core.errors import NotFound
+from authz.core.errors import Forbidden, NotFound, Unreadable
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
 from authz.core.usage.question import LatestUse
 from authz.flows.selection import Cost, Entry, Page
 from authz.remote.calls import Calls
-from authz.remote.records import entry_of, kid_of, optional_ms, record_of, sight_of
+from authz.remote.records import Key, entry_of, kid_of, optional_ms, record_of, sight_of
 from authz.remote.requests import filter_of
 from authz.remote.usage import counts_of
 from authz.rpc.admin.values import LATEST_USE, name_of
@@ -69,11 +69,11 @@ class RemoteKeys:
         now = self._clock.wall_ms()
         found: list[Entry] = []
         for key in response.keys:
-            record = record_of(key)
-            if selector.matches(record, now):
-                found.append(Entry(record.kid, record))
+            entry = _entry(key)
+            if entry.record is None or selector.matches(entry.record, now):
+                found.append(entry)
                 used = optional_ms(key, "last_use_time")
-                self.last_used[record.kid] = None if used is None else used // 1000
+                self.last_used[entry.kid] = None if used is None else used // 1000
         found += [Entry(kid_of(one.name), None, one.reason) for one in response.unreadable]
         cost.scanned += len(response.keys) + len(response.unreadable)
         cost.read += len(response.keys) + len(response.unreadable)
@@ -95,14 +95,20 @@ class RemoteExport:
             if response.HasField("unreadable"):
                 yield Entry(kid_of(response.unreadable.name), None, response.unreadable.reason)
                 continue
-            record = record_of(response.key)
-            if selector.matches(record, self._clock.wall_ms()):
-                yield Entry(record.kid, record)
+            entry = _entry(response.key)
+            if entry.record is None or selector.matches(entry.record, self._clock.wall_ms()):
+                yield entry
 
     async def sequence(self) -> int:
-        """Return the number of the last change. Raises Forbidden for a role within tenants."""
+        """Return the number of the last change; 0 for a role within tenants or projects.
+
+        With 0 every key is newer than the file, so an apply prunes none.
+        """
         request = fleet_pb2.ListSidecarsRequest()
-        response = await self._calls.read(self._calls.client.fleet.ListSidecars, request)
+        try:
+            response = await self._calls.read(self._calls.client.fleet.ListSidecars, request)
+        except Forbidden:
+            return 0
         return int(response.version)
 
     async def refs(self) -> Mapping[str, str]:
@@ -158,6 +164,14 @@ class RemoteUse:
         """Return the number of requests of the last 30 days by kid."""
         found = await each_of(kids, self.latest_use)
         return {kid: use.last_30_days.requests for kid, use in zip(kids, found, strict=True)}
+
+
+def _entry(key: Key) -> Entry:
+    """Return a key of a list, also one that a newer version made."""
+    try:
+        return Entry(kid_of(key.name), record_of(key))
+    except Unreadable as cause:
+        return Entry(kid_of(key.name), None, str(cause))
 
 
 async def each_of(

@@ -1,5 +1,6 @@
 """Messages of the admin API as the values that flows over the store return."""
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -11,7 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from authz.core import fields
 from authz.core.audit import Action, AuditEntry, AuditEvent
 from authz.core.changes import Unchanged
-from authz.core.errors import Unreadable
+from authz.core.errors import BadInput, Unavailable, Unreadable
+from authz.core.keys.text import KID_PATTERN
 from authz.core.limits.limit import OnOutage, parse_limit
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.core.sidecars import Confirmation, Outstanding
@@ -25,6 +27,7 @@ Key = key_pb2.Key
 ELSEWHERE: Final = b"the store has it"
 """In place of a digest, which the API never sends: the secret is known, its digest is not."""
 
+_KEY: Final = re.compile(r"[0-9A-Za-z_]{32,128}", re.ASCII)
 _STATUS: Final = {number: name for name, number in Key.Status.items()}
 _ON_OUTAGE: Final = {number: name for name, number in Key.OnOutage.items()}
 _REASON: Final = {number: name for name, number in Key.RevocationReason.items()}
@@ -44,8 +47,24 @@ _ORDER: Final = {
 
 
 def kid_of(name: str) -> str:
-    """Return the kid of the name of a key, or of a part of it."""
-    return name.removeprefix(KEYS).partition("/")[0]
+    """Return the kid of the name of a key, or of a part of it.
+
+    Raises Unavailable for another text: kids become names of files and parts of requests.
+    """
+    kid = name.removeprefix(KEYS).partition("/")[0]
+    if not KID_PATTERN.fullmatch(kid):
+        raise Unavailable("the admin API sent a name that is no name of a key")
+    return kid
+
+
+def new_text_of(text: str) -> str:
+    """Return the text of a new key, as it goes to a terminal or a file.
+
+    Raises Unavailable for a text that is no key.
+    """
+    if not _KEY.fullmatch(text):
+        raise Unavailable("the admin API sent a text that is no key; the key may have been made")
+    return text
 
 
 def ms_of(given: Timestamp) -> int:
@@ -59,7 +78,18 @@ def optional_ms(message: Any, name: str) -> int | None:
 
 
 def record_of(key: Key) -> KeyRecord:
-    """Return the record of a key. Its secrets have ELSEWHERE as digests."""
+    """Return the record of a key. Its secrets have ELSEWHERE as digests.
+
+    Raises Unreadable for values that this version does not know.
+    """
+    try:
+        return _record(key)
+    except (KeyError, ValueError, BadInput):
+        why = f"key {kid_of(key.name)}: a newer version of the program made it"
+        raise Unreadable(why) from None
+
+
+def _record(key: Key) -> KeyRecord:
     return KeyRecord(
         kid=kid_of(key.name),
         version=key.version,
@@ -95,7 +125,7 @@ def result_of(
     if not outcome.changed:
         return Unchanged(record, outcome.detail)
     replicas = outcome.replicas if outcome.HasField("replicas") else None
-    return Changed(record, key_text or None, replicas)
+    return Changed(record, new_text_of(key_text) if key_text else None, replicas)
 
 
 def confirmation_of(message: key_pb2.Confirmation) -> Confirmation:

@@ -61,6 +61,19 @@ def test_the_environment_gives_lists_and_sections_as_json() -> None:
     assert settings.check.listen == Address("::1", 9191)
 
 
+def test_the_address_for_commands_is_no_setting() -> None:
+    """AUTHZ_ADMIN is a section as JSON, or the address of the API that commands use."""
+    section = {"AUTHZ_ADMIN": '{"calls_per_second": 7}', "AUTHZ_ADMIN__LISTEN": "127.0.0.1:1"}
+    settings = load(None, {}, section)
+    assert (settings.admin.calls_per_second, settings.admin.listen.port) == (7, 1)
+    address = {
+        "AUTHZ_ADMIN": "https://admin.example.com",
+        "AUTHZ_ADMIN_TOKEN_FILE": "token",
+        **{f"AUTHZ_ADMIN_{name}": "file.pem" for name in ("CA", "CERT", "KEY")},
+    }
+    assert load(None, {}, address) == load(None, {}, {})
+
+
 @pytest.mark.parametrize("content", ["", "# nothing\n", "---\n", "check:\nredis:\n", "\ufeff"])
 def test_an_empty_file_and_an_empty_section_change_nothing(tmp_path: Path, content: str) -> None:
     """A file with only comments is valid."""

@@ -50,6 +50,15 @@ SETS: Final[dict[str, dict[str, Any]]] = {
         "meter": {"mode": "pod"},
         "admin": {"enabled": True, "tlsSecret": "authz-admin"},
     },
+    "envoy-gateway with everything": {
+        **NAMED,
+        "mode": "envoy-gateway",
+        "imagePullSecrets": [{"name": "registry"}],
+        "valkey": {"enabled": True, "usersSecret": "authz-store-users"},
+        "envoyGateway": {"gateway": "web", "listeners": ["tcp-80", "tcp-443"]},
+        "meter": {"mode": "pod"},
+        "monitoring": {"serviceMonitor": {"enabled": True}},
+    },
     "everything": {
         **NAMED,
         "imagePullSecrets": [{"name": "registry"}],
