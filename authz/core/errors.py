@@ -1,6 +1,10 @@
 """Faults: exceptions that prevent a decision or a change. A refusal is a value instead."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from authz.core.records import KeyRecord
 
 
 class Fault(Exception):  # noqa: N818  the word of this package
@@ -16,7 +20,12 @@ class Unreadable(Unavailable):
 
 
 class BadSeal(Unreadable):
-    """A record has a wrong seal, or none although the store has only sealed records."""
+    """A record has a wrong seal, or none although the store has only sealed records.
+
+    record: as it is stored, for its revocation alone; None if it cannot be decoded.
+    """
+
+    record: "KeyRecord | None" = None
 
 
 class UnknownPlan(Unavailable):

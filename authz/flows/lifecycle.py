@@ -18,6 +18,7 @@ from authz.core.records import MAX_LINEAGE, KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
 from authz.flows.conditions import ANY, Conditions
 from authz.flows.resending import until_confirmed
+from authz.flows.revocable import RevocableKeys
 
 if TYPE_CHECKING:
     from authz.core.keys.credentials import Minted
@@ -101,9 +102,7 @@ class Lifecycle:
         change = self._issued(spec, minted, author)
         try:
             changed = await until_confirmed(partial(self._apply, change))
-        except (
-            Conflict
-        ):  # an earlier try wrote the key, its reply was lost, and it was changed since
+        except Conflict:  # an earlier try wrote the key, and it was changed since
             changed = Changed(await self.show(minted.kid))
         return replace(changed, key_text=minted.text)
 
@@ -227,11 +226,12 @@ class Lifecycle:
         author: Author,
         conditions: Conditions = ANY,
     ) -> Result:
-        """Revoke a key, which is final. Returns Unchanged if it is revoked already.
+        """Revoke a key, which is final, also with a bad seal. Returns Unchanged if it is revoked.
 
         Raises NotFound, Unavailable as the class says.
         """
-        return await self.change(
+        flow = Lifecycle(RevocableKeys(self._store), self._keyring, self._clock)
+        return await flow.change(
             kid, lambda record, now: changes.revoke(record, reason, author, now), conditions
         )
 

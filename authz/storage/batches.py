@@ -127,7 +127,8 @@ class StoredBatches:
                 numbers = None if seals is None else Numbers(seals.records, first, count)
                 keys, args = script_input(change, self._names, self._marks, numbers)
                 all_keys += keys
-                all_args.append(json.dumps([len(keys), *map(str, args)]))
+                # Not as escapes: cjson refuses those of bytes that are no text.
+                all_args.append(json.dumps([len(keys), *map(str, args)], ensure_ascii=False))
             script = self._scripts[group[0].narrows]
             pipe.evalsha(script, len(all_keys), *all_keys, *all_args)
         try:

@@ -1,13 +1,22 @@
 """StoredKeys: reads and changes key records, for administration."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import redis.asyncio
 from redis import exceptions
 
 from authz.core.changes import KeyChange
-from authz.core.errors import Conflict, Fault, Foreign, OutcomeUnknown, Unavailable
+from authz.core.errors import (
+    BadSeal,
+    Conflict,
+    Fault,
+    Foreign,
+    OutcomeUnknown,
+    Unavailable,
+    Unreadable,
+)
 from authz.core.records import KeyRecord
 from authz.storage import emptiness, encoding, meta, schema
 from authz.storage.change_script import (
@@ -152,8 +161,13 @@ class StoredKeys:
         be used or cannot be decoded.
         """
         found = await self._hash(self._names.key(kid))
-        if found and self._seals is not None:
-            self._seals.check(kid, found)
+        try:
+            if found and self._seals is not None:
+                self._seals.check(kid, found)
+        except BadSeal as cause:
+            with suppress(Unreadable):
+                cause.record = encoding.decode(kid, found, keeps_unknown=True)
+            raise
         return encoding.decode(kid, found, keeps_unknown=True) if found else None
 
     async def apply(self, change: KeyChange) -> int:

@@ -81,8 +81,9 @@ class StoredSidecars:
             is_recent = self._clock.wall_ms() - written_at < MAX_OUTAGE_GRACE_MS
             return doubtful(name, REMOVED) if is_recent else None
         try:
-            found = _OPTIONAL | json.loads(text)
-            if doubt := self._doubt(found):
+            written = json.loads(text)
+            found = _OPTIONAL | written
+            if doubt := self._doubt(written):  # the seal covers the members that its writer knew
                 return doubtful(name, doubt)
             heard = _entry(found, left_ms)
         except (ValueError, TypeError, KeyError, RecursionError):

@@ -66,6 +66,17 @@ async def test_an_entry_is_sealed_and_confirms(valkey):
         assert (await found(endpoint))[NAME].doubt == ""
 
 
+async def test_an_entry_without_a_member_of_newer_versions(valkey):
+    """The seal of an earlier version covers fewer members, and is right."""
+    endpoint = sealed(valkey.endpoint)
+    async with administration(endpoint):
+        await stopped(valkey, endpoint)
+        entry = entry_of(valkey)
+        del entry["issued"], entry[SEAL]
+        write(valkey, make_keyring().entry_seals.sealed(entry))
+        assert (await found(endpoint))[NAME].doubt == ""
+
+
 @pytest.mark.parametrize("name", ["applied", "lease_ms", "grace_ms", "instance", "seen", SEAL])
 async def test_a_changed_member_confirms_nothing(valkey, name):
     """A stopped sidecar whose entry says that it has applied the change stays outstanding."""

@@ -123,6 +123,48 @@ async def test_a_revoked_key_does_not_come_back(valkey, caplog):
     assert f"record {record.kid}: its seal is wrong" in caplog.text
 
 
+@pytest.mark.parametrize("status", ["active", "revoked"])
+async def test_a_key_with_a_wrong_seal_can_be_revoked(valkey, status):
+    """A revocation ends the key on a sidecar that has it cached; any other change is refused.
+
+    Also if somebody without the pepper wrote that the key is revoked.
+    """
+    async with world(valkey) as (admin, sidecar):
+        record = await admin.issue()
+        assert await sidecar.find(record.kid) == record
+        valkey.admin.hset(stored.key(record.kid), mapping={"status": status, "name": "x"})
+        with pytest.raises(BadSeal):
+            await admin.disable(record.kid)
+        revoked = await admin.revoke(record.kid)
+        await sidecar.caught_up(revoked.version)
+        assert (await sidecar.find(record.kid)).status is Status.REVOKED
+        assert RING.record_seals.check(record.kid, fields_of(valkey, record.kid)) is Seal.VALID
+
+
+async def test_bytes_that_are_no_text_stop_no_batch(valkey):
+    """A record with such bytes in a field of a newer version is changed, and so are the others."""
+    async with world(valkey) as (admin, _):
+        records = [await admin.issue() for _ in range(3)]
+        valkey.admin.hdel(stored.META, "sealed")
+        valkey.admin.hdel(stored.key(records[1].kid), "seal")
+        valkey.admin.hset(stored.key(records[1].kid), "new", b"\xff")
+        async with sealed(valkey.endpoint).client() as client:
+            found = [await StoredKeys(client).find(one.kid) for one in records]
+            changes = [
+                planned(
+                    one,
+                    replace(one, status=Status.DISABLED),
+                    Action.DISABLE,
+                    admin.lifecycle.author("t"),
+                    1,
+                )
+                for one in found
+            ]
+            assert await StoredBatches(client).apply_all(changes) == [4, 5, 6]
+            after = await StoredKeys(client).find(records[1].kid)
+    assert (after.status, after.unknown["new"]) == (Status.DISABLED, "\udcff")
+
+
 async def test_a_record_of_another_key_is_refused(valkey):
     """A sealed record under the name of another key is refused, with its kid rewritten or not."""
     async with world(valkey) as (admin, sidecar):

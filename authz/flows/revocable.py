@@ -1,0 +1,35 @@
+"""RevocableKeys: finds also records with a bad seal, so that their keys can be revoked."""
+
+from dataclasses import replace
+
+from authz.core.admin_ports import KeyStore
+from authz.core.changes import KeyChange
+from authz.core.errors import BadSeal
+from authz.core.records import KeyRecord, Status
+
+
+class RevocableKeys:
+    """A KeyStore for revocations alone. A change that it makes seals the record as it was found."""
+
+    def __init__(self, store: KeyStore) -> None:
+        self._store = store
+
+    async def find(self, kid: str) -> KeyRecord | None:
+        """Return the record as KeyStore.find does. With a bad seal it is never a revoked one.
+
+        Sidecars may have its key cached as active. Raises BadSeal if it cannot be decoded either.
+        """
+        try:
+            return await self._store.find(kid)
+        except BadSeal as cause:
+            if cause.record is None:
+                raise
+            return replace(cause.record, status=Status.DISABLED)
+
+    async def apply(self, change: KeyChange) -> int:
+        """Apply a revocation as KeyStore.apply does."""
+        return await self._store.apply(change)
+
+    async def replicas(self, change: KeyChange, version: int) -> int | None:
+        """Return and raise the same as KeyStore.replicas."""
+        return await self._store.replicas(change, version)
