@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from authz.core.changes import Author, Refused
-from authz.core.edits import Delete, Edit, ResetLimits, Rotate
+from authz.core.edits import Delete, Edit, ResetLimits, Revoke, Rotate
 from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord
 from authz.flows.by import By
@@ -67,6 +67,8 @@ class StoreEditor:
         match edit:
             case Rotate():
                 return await lifecycle.rotate(kid, edit.grace_ms, author)
+            case Revoke():
+                return await lifecycle.revoke(kid, edit.reason, author)
             case ResetLimits():
                 return await lifecycle.reset_limits(kid, author)
             case Delete():

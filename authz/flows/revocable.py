@@ -5,6 +5,7 @@ from dataclasses import replace
 from authz.core.admin_ports import KeyStore
 from authz.core.changes import KeyChange
 from authz.core.errors import BadSeal
+from authz.core.fields import MAX_OUTAGE_GRACE_MS
 from authz.core.records import KeyRecord, Status
 
 
@@ -15,16 +16,19 @@ class RevocableKeys:
         self._store = store
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """Return the record as KeyStore.find does. With a bad seal it is never a revoked one.
+        """Return the record as KeyStore.find does.
 
-        Sidecars may have its key cached as active. Raises BadSeal if it cannot be decoded either.
+        With a bad seal its status and its outage grace prove nothing: sidecars may have the key
+        cached as active, with another grace. So it is one that is not revoked, with the longest
+        grace. Raises BadSeal if it cannot be decoded either.
         """
         try:
             return await self._store.find(kid)
         except BadSeal as cause:
             if cause.record is None:
                 raise
-            return replace(cause.record, status=Status.DISABLED)
+            longest = MAX_OUTAGE_GRACE_MS
+            return replace(cause.record, status=Status.DISABLED, outage_grace=longest)
 
     async def apply(self, change: KeyChange) -> int:
         """Apply a revocation as KeyStore.apply does."""

@@ -90,6 +90,23 @@ def test_revoke_goes_on_after_a_failure(runner):
     assert failed["kid"] == kids[1]
 
 
+def test_revoke_a_key_whose_record_was_altered(runner):
+    """A wrong seal hinders no revocation by the kid. The wait counts with the longest grace."""
+    kid, _ = runner.issue()
+    runner.valkey.admin.hset(stored.key(kid), mapping={"status": "revoked", "outage_grace": "0"})
+    assert runner.run("keys", "disable", kid).code == 3
+    done = runner.run("keys", "revoke", kid, "--json")
+    assert (done.code, done.document["changed"]) == (0, True)
+    assert runner.status(kid) == "revoked"
+    assert shown_grace(runner, kid) == "86400000"
+    assert runner.run("keys", "revoke", kid).out == f"{kid} is already revoked\n"
+
+
+def shown_grace(runner, kid):
+    """Return the grace of a key as it is stored, in ms."""
+    return runner.valkey.admin.hget(stored.key(kid), "outage_grace")
+
+
 def test_revoke_asks_nobody_without_a_terminal(runner):
     """Without a terminal, --client needs --yes."""
     kid, _ = runner.issue()
