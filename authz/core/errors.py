@@ -22,7 +22,8 @@ class Unreadable(Unavailable):
 class BadSeal(Unreadable):
     """A record has a wrong seal, or none although the store has only sealed records.
 
-    record: as it is stored, for its revocation alone; None if it cannot be decoded.
+    record: as it is stored, for its revocation alone; None if it cannot be decoded, or has
+    the version of no change.
     """
 
     record: "KeyRecord | None" = None

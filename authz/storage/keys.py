@@ -166,7 +166,9 @@ class StoredKeys:
                 self._seals.check(kid, found)
         except BadSeal as cause:
             with suppress(Unreadable):
-                cause.record = encoding.decode(kid, found, keeps_unknown=True)
+                record = encoding.decode(kid, found, keeps_unknown=True)
+                # The script would count on from a version above the number of the last change.
+                cause.record = record if record.version <= await self.sequence() else None
             raise
         return encoding.decode(kid, found, keeps_unknown=True) if found else None
 

@@ -141,6 +141,16 @@ async def test_a_key_with_a_wrong_seal_can_be_revoked(valkey, status):
         assert RING.record_seals.check(record.kid, fields_of(valkey, record.kid)) is Seal.VALID
 
 
+async def test_a_version_above_all_changes_counts_for_nothing(valkey):
+    """A revocation of a record with a wrong seal does not move the numbers of the store."""
+    async with world(valkey) as (admin, _):
+        record = await admin.issue()
+        valkey.admin.hset(stored.key(record.kid), "version", "999999999999999")
+        with pytest.raises(BadSeal):
+            await admin.revoke(record.kid)
+        assert (await admin.issue()).version == record.version + 1
+
+
 async def test_bytes_that_are_no_text_stop_no_batch(valkey):
     """A record with such bytes in a field of a newer version is changed, and so are the others."""
     async with world(valkey) as (admin, _):
