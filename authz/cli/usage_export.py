@@ -138,6 +138,9 @@ def export(invocation: Invocation, /, **given: Any) -> None:
             write_stderr(f"{progress.last.records} records were delivered; run it again")
         raise
     _answer(invocation, done, hours, asked, is_stdout=not options.to)
+    if skipped := hours.left_out:
+        span = f"{hour_text(skipped.start)} to {hour_text(skipped.stop)}"
+        write_warning(f"--since leaves out {span}: no later run exports these hours")
     if done.unassigned or done.refused:
         write_warning(f"some records were not delivered; {done.problem}")
         raise click.exceptions.Exit(1)

@@ -430,6 +430,18 @@ def test_stripe_takes_35_days(runner, count, stripe):
     assert runner.run(*options, "--since", "36d").code == 2
 
 
+def test_since_with_a_cursor(runner, count):
+    """A time in the future is refused, and hours that --since leaves out are named."""
+    kid, _ = runner.issue()
+    options = (*EXPORT, "--cursor", "c", "--to", "f", "--unit", "ok")
+    count(kid, 20)
+    assert runner.run(*options, "--until", "10h").code == 0
+    count(kid, 8)
+    assert "in the future" in refusal(runner.run(*options, "--since", "2999-01-01T00:00:00Z"))
+    assert "no later run exports" in runner.run(*options, "--since", "5h", "--dry-run").err
+    assert runner.run(*options, "--json").document["records"] == 1
+
+
 def test_a_cursor_that_stood_too_long(runner, count, monkeypatch):
     """Hours that are lost are named; --since goes on behind them."""
     kid, _ = runner.issue()
