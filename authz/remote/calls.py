@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import grpc
+
 from authz.client import AdminError, AsyncAdminClient, admin_pb2
 from authz.remote.failures import fault_of
 
@@ -51,10 +53,25 @@ class Calls:
         except AdminError as error:
             raise fault_of(error, self._address, may_be_made=makes_changes) from None
 
+    async def page(self, method: Callable[..., Any], request: Any) -> Any:
+        """Return one page of a list. Raises Fault.
+
+        If the response is larger than gRPC accepts (4 MiB), it halves `request.page_size`.
+        """
+        while True:
+            try:
+                return await method(request)
+            except AdminError as error:
+                is_too_large = error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not error.reason
+                if not is_too_large or request.page_size <= 1:
+                    raise fault_of(error, self._address) from None
+            request.page_size //= 2
+
     async def pages(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
-        """Yield every page of a list. Raises Fault."""
-        try:
-            async for response in self.client.pages(method, request):
-                yield response
-        except AdminError as error:
-            raise fault_of(error, self._address) from None
+        """Yield every page of a list. It writes into `request`. Raises Fault."""
+        while True:
+            response = await self.page(method, request)
+            yield response
+            if not response.next_page_token:
+                return
+            request.page_token = response.next_page_token

@@ -51,7 +51,7 @@ class RemoteKeys:
         request = keys_pb2.ListKeysRequest(
             page_size=limit, page_token=cursor, filter=filter_of(selector)
         )
-        response = await self._calls.read(self._calls.client.keys.ListKeys, request)
+        response = await self._calls.page(self._calls.client.keys.ListKeys, request)
         cost = Cost()
         entries = self._entries(response, selector, cost)
         return Page(tuple(entries), response.next_page_token or None, cost)

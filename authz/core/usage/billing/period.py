@@ -68,7 +68,7 @@ def period(asked: Asked, closed: int, known: Bounds | None) -> Period:
 
     closed: the first hour that is not closed. known: the bounds of the cursor; None for a new one.
     Raises BadInput about `--since` if hours were lost or are not known any more, or if it is in the
-    future; about `--cursor` if the cursor is in the future. It would leave out all hours until then.
+    future, and about `--cursor` if that is: all hours until then would be left out.
     """
     begins, ahead = asked.since, closed + AHEAD
     if begins is not None and begins > ahead:
