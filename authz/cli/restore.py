@@ -13,6 +13,7 @@ from authz.cli.actor import actor
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
+from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Conflict
 from authz.storage.restore import Restored
 from authz.storage.sealed_lines import FileRefused
@@ -63,10 +64,16 @@ def _answer(invocation: Invocation, file: str, done: Restored) -> None:
     lost = max(0, done.highest - found.seq)
     document: dict[str, Any] = {"file": file, **asdict(found), "seq": done.seq}
     document |= {"backup_seq": found.seq, "highest_seen": done.highest, "lost_changes": lost}
+    document["bad_seals"] = list(done.bad_seals)
     text = f"{found.records} records and {found.audit} audit entries, up to change {found.seq}"
     if lost:
         text += (
             f"\n{lost} later changes are lost, up to change {done.highest}; "
             "revoke again the keys that were revoked since the backup"
+        )
+    if done.bad_seals:
+        text += (
+            f"\n{len(done.bad_seals)} records have a wrong seal and stay refused, the first is "
+            f"{escaped(done.bad_seals[0])}; `authz reseal` names all"
         )
     invocation.answer(document, text)

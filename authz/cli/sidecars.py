@@ -24,9 +24,10 @@ def sidecars(invocation: Invocation) -> None:
 
     APPLIED is the last change that a sidecar has confirmed, LAG the number of changes after it. A
     sidecar without a heartbeat within its trust lease has ended or lost the store. It stays in the
-    list while it could still serve cached keys. UP is the time since its start by the clock of this
-    machine. SETTINGS is the version of the settings in force, as `authz config check` prints it.
-    --json also has the address.
+    list while it could still serve cached keys. An entry that no sidecar wrote, or that was
+    removed, is listed with the reason, and confirms nothing. UP is the time since its start by the
+    clock of this machine. SETTINGS is the version of the settings in force, as `authz config check`
+    prints it. --json also has the address.
 
     \b
     Examples:
@@ -51,6 +52,7 @@ def _document(heard: Heard, seq: int) -> dict[str, Any]:
         "lag": _lag(heard, seq),
         "trusted": heard.is_trusted,
         "reason": _reason(heard),
+        "doubt": heard.doubt or None,
         "silent_ms": heard.silent_ms,
         "cached": sidecar.entries,
         "lease_ms": sidecar.lease_ms,
@@ -66,11 +68,11 @@ def _row(heard: Heard, seq: int, now: int) -> tuple[str, ...]:
     sidecar, lag = heard.sidecar, _lag(heard, seq)
     return (
         sidecar.instance,
-        sidecar.version,
+        sidecar.version or "-",
         "-" if sidecar.applied is None else str(sidecar.applied),
         "-" if lag is None else str(lag),
         str(sidecar.entries),
-        rough(max(0, now - sidecar.started_at)),
+        "-" if heard.doubt else rough(max(0, now - sidecar.started_at)),
         sidecar.settings or "-",
         "yes" if heard.is_trusted else f"no: {_reason(heard)}",
     )
@@ -82,6 +84,8 @@ def _lag(heard: Heard, seq: int) -> int | None:
 
 
 def _reason(heard: Heard) -> str:
+    if heard.doubt:
+        return heard.doubt
     if heard.silent_ms >= heard.sidecar.lease_ms:
         return f"not heard for {heard.silent_ms / 1000:.1f} s"
     return heard.sidecar.reason

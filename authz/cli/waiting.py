@@ -56,6 +56,7 @@ class Waited:
                 "instance": entry.instance,
                 "may_allow_until": rfc3339(entry.may_allow_until),
                 "over": entry.is_over,
+                "doubt": entry.doubt or None,
             }
             for entry in found.outstanding
         ]
@@ -86,7 +87,8 @@ class Waited:
         for entry in found.outstanding:
             may = "could" if entry.is_over else "may"
             until = rfc3339(entry.may_allow_until)
-            lines.append(f"{escaped(entry.instance)} {may} {verb} until {until}")
+            why = f": {entry.doubt}" if entry.doubt else ""
+            lines.append(f"{escaped(entry.instance)} {may} {verb} until {until}{why}")
         return "\n".join(lines)
 
     def exit_if_incomplete(self) -> None:

@@ -15,6 +15,10 @@ class Unreadable(Unavailable):
     """A record exists and cannot be read: it is garbled, or a newer version wrote it."""
 
 
+class BadSeal(Unreadable):
+    """A record has a wrong seal, or none although the store has only sealed records."""
+
+
 class UnknownPlan(Unavailable):
     """The settings lack the plan of a key, so its limits are unknown."""
 

@@ -15,6 +15,7 @@ class Event(StrEnum):
     STALE_ALLOWED = "stale_allowed"
     LOOKUP_TIMEOUT = "lookup_timeout"
     RECORD_UNREADABLE = "record_unreadable"
+    RECORD_BAD_SEAL = "record_bad_seal"
     CHANGE_APPLIED = "change_applied"
     CHANGE_GAP = "change_gap"
     CHANGE_GARBLED = "change_garbled"

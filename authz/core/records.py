@@ -96,6 +96,8 @@ class KeyRecord:
     revoked_at: int | None = None
     revocation_reason: RevocationReason | None = None
     outage_grace: int | None = None  # milliseconds; None: the sidecar's setting applies
+    unknown: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Stored fields that this version does not know. A change keeps them; sidecars omit them."""
     turns: tuple[int, ...] = field(init=False, repr=False, compare=False)
     """The times at which a decision on this key may turn."""
     blocks: tuple[Block, ...] = field(init=False, repr=False, compare=False)

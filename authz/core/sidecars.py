@@ -4,9 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from authz.core.fields import MAX_OUTAGE_GRACE_MS
+
 # An entry that is older than the change by more than this confirms nothing. It may be from before a
 # failover, when the store had another history.
 SPOKE_BEFORE_MS: Final = 1000
+MAX_LEASE_MS: Final = 600_000  # of an entry: more than any settings give
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +68,15 @@ class FormerGrace:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A sidecar's entry and its age, by the store's clock."""
+    """A sidecar's entry and its age, by the store's clock.
+
+    doubt: why the entry proves nothing, such as a wrong seal; "" for a good one. It may stand for a
+    sidecar that serves, so it counts as one that has applied nothing, with the longest reach.
+    """
 
     sidecar: Sidecar
     silent_ms: int
+    doubt: str = ""
 
     @property
     def is_trusted(self) -> bool:
@@ -95,17 +103,35 @@ class Heard:
         return lately and applied is not None and applied >= seq
 
 
+def doubtful(instance: str, doubt: str) -> Heard:
+    """Return an entry that proves nothing. doubt: why."""
+    sidecar = Sidecar(
+        instance=instance,
+        version="",
+        address="",
+        started_at=0,
+        applied=None,
+        lease_ms=MAX_LEASE_MS,
+        grace_ms=MAX_OUTAGE_GRACE_MS,
+        trusted=False,
+        reason=doubt,
+        entries=0,
+    )
+    return Heard(sidecar, 0, doubt)
+
+
 @dataclass(frozen=True, slots=True)
 class Outstanding:
     """A sidecar that has not confirmed a change.
 
     may_allow_until: ms since the epoch until which it may serve an old record. is_over: this time
-    has passed, so the sidecar can no longer serve it.
+    has passed, so the sidecar can no longer serve it. doubt: why its entry proves nothing, or "".
     """
 
     instance: str
     may_allow_until: int  # by the wall clock
     is_over: bool
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,5 +183,6 @@ def confirmation(
             confirmed += 1
         else:
             left = reach - max(each.silent_ms, elapsed_ms)
-            outstanding.append(Outstanding(each.sidecar.instance, now + left, left <= 0))
+            name = each.sidecar.instance
+            outstanding.append(Outstanding(name, now + left, left <= 0, each.doubt))
     return Confirmation(confirmed, tuple(outstanding), elapsed_ms)

@@ -132,9 +132,11 @@ class SidecarWait:
 def _oldest(heard: list[Heard], seq: int, elapsed_ms: int) -> int:
     """Return the last change that all sidecars without change `seq` have applied.
 
-    0 if one of them does not know what it has applied; `seq` if no sidecar lacks `seq`.
+    0 if one of them does not know what it has applied; `seq` if no sidecar lacks `seq`. Entries
+    that prove nothing count with the longest grace, so they are left out.
     """
-    late = [each.sidecar.applied or 0 for each in heard if not each.has_applied(seq, elapsed_ms)]
+    known = [each for each in heard if not each.doubt]
+    late = [each.sidecar.applied or 0 for each in known if not each.has_applied(seq, elapsed_ms)]
     return min(late, default=seq)
 
 

@@ -58,8 +58,9 @@ class StoreEditor:
         confirmed = wait.for_deleted if isinstance(edit, Delete) else wait.for_key
         try:
             return Effect(result, await confirmed(result.record, wait_seconds))
-        except Unavailable as cause:
-            return Effect(result, problem=str(cause))
+        except Exception as cause:  # noqa: BLE001  no fault may hide that the change was made
+            is_known = isinstance(cause, Unavailable)
+            return Effect(result, problem=str(cause) if is_known else f"no answer: {cause!r}")
 
     async def _made(self, kid: str, edit: Edit, author: Author) -> Result:
         lifecycle = self._lifecycle

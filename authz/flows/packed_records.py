@@ -26,7 +26,7 @@ MAX_IN_USE: Final = 8_192
 NEVER: Final = float("-inf")
 
 Entry = tuple[KeyRecord, float]
-_NAMES: Final = tuple(field.name for field in fields(KeyRecord) if field.init)
+_NAMES: Final = tuple(f.name for f in fields(KeyRecord) if f.init and f.name != "unknown")
 _values: Final = attrgetter(*_NAMES)
 _secret_values: Final = attrgetter(*(field.name for field in fields(Secret)))
 

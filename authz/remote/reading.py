@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Final, TypeVar
 
 from authz.core.audit import AuditEntry
-from authz.core.errors import NotFound, Unreadable
+from authz.core.errors import Forbidden, NotFound, Unreadable
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
@@ -100,9 +100,15 @@ class RemoteExport:
                 yield entry
 
     async def sequence(self) -> int:
-        """Return the number of the last change. Raises Forbidden for a role within tenants."""
+        """Return the number of the last change; 0 for a role within tenants or projects.
+
+        With 0 every key is newer than the file, so an apply prunes none.
+        """
         request = fleet_pb2.ListSidecarsRequest()
-        response = await self._calls.read(self._calls.client.fleet.ListSidecars, request)
+        try:
+            response = await self._calls.read(self._calls.client.fleet.ListSidecars, request)
+        except Forbidden:
+            return 0
         return int(response.version)
 
     async def refs(self) -> Mapping[str, str]:

@@ -100,6 +100,7 @@ class Keys(Section):
     imported_prefixes: Annotated[tuple[ImportedPrefix, ...], AfterValidator(distinct)] = ()
     peppers: Several[PepperFile] = (PepperFile.model_construct(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
+    require_seals: bool = False
 
 
 class Cache(Section):
@@ -111,6 +112,12 @@ class Cache(Section):
     max_negatives: int = Field(10_000, ge=100, le=1_000_000)
     trust_lease: Annotated[float, seconds("100ms", "60s")] = 1.0
     snapshot: File | None = None
+
+
+class Fleet(Section):
+    """The sidecars that share the store."""
+
+    sidecars: int = Field(0, ge=0, le=10_000)
 
 
 class Outage(Section):
@@ -184,6 +191,7 @@ class Settings(Section):
     redis: Redis = Redis.model_construct()
     keys: Keys = Keys.model_construct()
     cache: Cache = Cache.model_construct()
+    fleet: Fleet = Fleet.model_construct()
     outage: Outage = Outage.model_construct()
     identity: Identity = Identity.model_construct()
     extract: Extract = Extract.model_construct()

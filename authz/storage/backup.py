@@ -26,9 +26,9 @@ import redis.asyncio
 from authz.core.errors import Unavailable
 from authz.core.selector import Position
 from authz.storage import meta, schema, tombstones
-from authz.storage.change_log import StoredChangeLog
+from authz.storage.change_log import changed_kids
 from authz.storage.listing import StoredIndex
-from authz.storage.replies import checked
+from authz.storage.replies import checked, last_change
 
 FORMAT: Final = 1
 PAGE: Final = 200  # records or audit entries in a line
@@ -59,7 +59,6 @@ class Backup:
         self._client = client
         self._names = schema.names_of(client)
         self._index = StoredIndex(client)
-        self._log = StoredChangeLog(client)
         self._write = write
         self._found = Contents()
 
@@ -73,7 +72,7 @@ class Backup:
         meta.verify(found, fingerprints)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
         self._write(header | {"meta": found})
-        self._found.seq = await self._log.last()
+        self._found.seq = await last_change(self._client)
         after: Position | None = None
         while places := await self._index.kids(None, after, PAGE):
             await self._copy([place.kid for place in places])
@@ -114,10 +113,10 @@ class Backup:
         Raises Unavailable after MAX_ROUNDS rounds, or if the log no longer holds a change.
         """
         for _ in range(MAX_ROUNDS):
-            now = await self._log.last()
+            now = await last_change(self._client)
             if now == self._found.seq:
                 return
-            kids = await self._changed(self._found.seq, now)
+            kids = await changed_kids(self._client, self._found.seq, now)
             pipeline = self._client.pipeline(transaction=True)
             pipeline.get(self._names.seq)
             for kid in kids:
@@ -128,17 +127,6 @@ class Backup:
             if (seq or "0") == str(now):
                 return
         raise Unavailable("the store changes too fast to be read; try again")
-
-    async def _changed(self, since: int, until: int) -> list[str]:
-        """Return the distinct kids changed after `since`, up to and including `until`.
-
-        Oldest first. Raises Unavailable if the log does not hold all of these changes.
-        """
-        entries = await checked(self._client.xrange(self._names.log, f"({since}-0", f"{until}-0"))
-        kids = [entry["kid"] for entry_id, entry in entries if entry_id.endswith("-0")]
-        if len(kids) != until - since:
-            raise Unavailable("more was changed meanwhile than the log holds; try again")
-        return list(dict.fromkeys(kids))
 
     async def _copy_tombstones(self) -> None:
         for start in range(0, tombstones.BUCKETS, PAGE):

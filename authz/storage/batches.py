@@ -12,11 +12,20 @@ from redis import exceptions
 from authz.core.changes import KeyChange
 from authz.core.errors import Fault, OutcomeUnknown, Unavailable
 from authz.storage import schema
-from authz.storage.change_script import APPLY_CHANGE, script_input, script_outcome
+from authz.storage.change_script import (
+    APPLY_CHANGE,
+    SEALED_AHEAD,
+    TOO_FAST,
+    Moved,
+    Numbers,
+    script_input,
+    script_outcome,
+)
 from authz.storage.essential import ALLOW_OOM, is_full
 from authz.storage.link import refusal
 from authz.storage.marks import marks_of
-from authz.storage.replies import checked, describe_full
+from authz.storage.replies import checked, describe_full, last_change
+from authz.storage.seals import seals_of
 
 CHANGES_AT_ONCE: Final = 20  # of one script call, which takes the server about 1 ms
 # Applies several changes by the script for one. ARGV: for each change a JSON array with the number
@@ -56,6 +65,7 @@ class StoredBatches:
         self._client = client
         self._names = schema.names_of(client)
         self._marks = marks_of(client)
+        self._seals = seals_of(client)
         self._scripts: dict[bool, str] = {}
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
@@ -64,40 +74,58 @@ class StoredBatches:
         A change that narrows rights is applied also to a full store. Raises Unavailable if no
         change was made, OutcomeUnknown if the store failed after some may have been.
         """
+        last = await last_change(self._client)
         await self._load_scripts(changes)  # a failure after this leaves the outcome unknown
-        outcomes = await self._send(changes)
-        unsent = [index for index, found in enumerate(outcomes) if found is None]
-        if unsent:  # the store lost the script; it reports that before it applies anything
-            self._scripts.clear()
-            try:
-                await self._load_scripts(changes)
-            except Unavailable as cause:
-                if len(unsent) == len(changes):
-                    raise
-                raise OutcomeUnknown(f"the store did not get all changes: {cause}") from None
-            again = await self._send([changes[index] for index in unsent])
-            for index, outcome in zip(unsent, again, strict=True):
+        outcomes: list[int | Fault | None] = [None] * len(changes)
+        unsent, is_lost = list(range(len(changes))), False
+        for count in SEALED_AHEAD:
+            found = await self._send([changes[index] for index in unsent], last, count)
+            for index, outcome in zip(unsent, found, strict=True):
                 outcomes[index] = outcome
-        return [
-            Unavailable("the store lost the script again") if o is None else o for o in outcomes
-        ]
+            unsent = [index for index in unsent if _is_unsent(outcomes[index])]
+            if not unsent:
+                break
+            last = max(last, *map(_number, found))
+            if None in found:  # the store lost the script; it reports that before it applies any
+                if is_lost:
+                    break
+                is_lost = True
+                self._scripts.clear()
+                await self._load_again(changes, is_partly_done=len(unsent) < len(changes))
+        return [_final(outcome) for outcome in outcomes]
+
+    async def _load_again(self, changes: Sequence[KeyChange], *, is_partly_done: bool) -> None:
+        """Load the scripts. Raises OutcomeUnknown in place of Unavailable if some may be made."""
+        try:
+            await self._load_scripts(changes)
+        except Unavailable as cause:
+            if not is_partly_done:
+                raise
+            raise OutcomeUnknown(f"the store did not get all changes: {cause}") from None
 
     async def _load_scripts(self, changes: Sequence[KeyChange]) -> None:
         for narrows in {change.narrows for change in changes} - self._scripts.keys():
             self._scripts[narrows] = await checked(self._client.script_load(_SCRIPTS[narrows]))
 
-    async def _send(self, changes: Sequence[KeyChange]) -> list[int | Fault | None]:
+    async def _send(
+        self, changes: Sequence[KeyChange], last: int, count: int
+    ) -> list[int | Fault | None]:
         """Return each change's version or Fault; None where the store does not have the script.
 
-        Raises OutcomeUnknown if the connection fails or times out.
+        last: number of the last change of the store. count: for how many numbers a record is
+        sealed. Raises OutcomeUnknown if the connection fails or times out.
         """
         pipe = self._client.pipeline(transaction=False)
         groups = list(_groups(changes))
+        first = last
         for group in groups:
             all_keys: list[str] = []
             all_args: list[str] = []
             for change in group:
-                keys, args = script_input(change, self._names, self._marks)
+                first += 1
+                seals = self._seals
+                numbers = None if seals is None else Numbers(seals.records, first, count)
+                keys, args = script_input(change, self._names, self._marks, numbers)
                 all_keys += keys
                 all_args.append(json.dumps([len(keys), *map(str, args)]))
             script = self._scripts[group[0].narrows]
@@ -117,6 +145,23 @@ class StoredBatches:
             Unavailable(full) if is_full(reply) else _outcome(change, reply)
             for change, reply in zip(changes, replies, strict=True)
         ]
+
+
+def _is_unsent(outcome: int | Fault | None) -> bool:
+    return outcome is None or isinstance(outcome, Moved)
+
+
+def _number(outcome: int | Fault | None) -> int:
+    """Return the number that an outcome shows the store to be at, at least; 0 if it shows none."""
+    if isinstance(outcome, Moved):
+        return outcome.last
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _final(outcome: int | Fault | None) -> int | Fault:
+    if outcome is None:
+        return Unavailable("the store lost the script again")
+    return Unavailable(TOO_FAST) if isinstance(outcome, Moved) else outcome
 
 
 def _outcome(change: KeyChange, reply: Any) -> int | Fault | None:

@@ -10,7 +10,7 @@ from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import kid as parse_kid
 from authz.core.records import Status
 from authz.storage import encoding, schema
-from authz.storage.replies import checked
+from authz.storage.replies import checked, last_change
 
 
 class StoredChangeLog:
@@ -22,11 +22,7 @@ class StoredChangeLog:
 
     async def last(self) -> int:
         """Return the number of the last change, or 0. Raises Unavailable, also if it is garbled."""
-        found = await checked(self._client.get(self._names.seq))
-        try:
-            return encoding.number(self._names.seq, found or "0")
-        except ValueError as cause:
-            raise Unavailable(str(cause)) from None
+        return await last_change(self._client)
 
     async def after(self, version: int, count: int) -> Sequence[LoggedChange] | None:
         """Return up to `count` changes after `version`, oldest first.
@@ -43,6 +39,19 @@ class StoredChangeLog:
         if changes and changes[0].version == first:
             return changes[1:] if version else changes[:count]
         return [] if await self.last() == version else None
+
+
+async def changed_kids(client: redis.asyncio.Redis, since: int, until: int) -> list[str]:
+    """Return the distinct kids changed after `since`, up to and including `until`, oldest first.
+
+    Raises Unavailable if the log does not hold all of these changes.
+    """
+    name = schema.names_of(client).log
+    entries = await checked(client.xrange(name, f"({since}-0", f"{until}-0"))
+    kids = [entry["kid"] for entry_id, entry in entries if entry_id.endswith("-0")]
+    if len(kids) != until - since:
+        raise Unavailable("more was changed meanwhile than the log holds; try again")
+    return list(dict.fromkeys(kids))
 
 
 def _change(position: str, fields: Mapping[str, Any]) -> LoggedChange:

@@ -1,29 +1,65 @@
 """The interface of lua/apply_change.lua: its arguments and its reply."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from authz.core.changes import KeyChange
 from authz.core.errors import AliasTaken, Conflict, Deleted, Fault
+from authz.core.seals import RecordSeals
 from authz.storage import encoding, schema, tombstones
 from authz.storage.marks import Marks, with_mark
 from authz.storage.scripts import script
 
 APPLY_CHANGE: Final = script("change_steps", "apply_change")
+# For how many numbers a record is sealed, at the first try and at each other. Nobody knows the
+# number of a change before the store makes it, because other changes may come first.
+SEALED_AHEAD: Final = (8, 32, 128, 512, 512, 512)
+TOO_FAST: Final = "the store changes too fast; try again"
+
+
+class Moved(Fault):
+    """Nothing was changed: there is no seal for the number that the change would get.
+
+    last: the number of the last change of the store.
+    """
+
+    def __init__(self, last: int) -> None:
+        super().__init__("other changes came first")
+        self.last = last
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers that a change may get: `count` of them from `first` on. The record is sealed for
+    each.
+    """
+
+    seals: RecordSeals
+    first: int
+    count: int
 
 
 def script_input(
-    change: KeyChange, names: schema.Names = schema.DEFAULT, marks: Marks | None = None
+    change: KeyChange,
+    names: schema.Names = schema.DEFAULT,
+    marks: Marks | None = None,
+    numbers: Numbers | None = None,
 ) -> tuple[list[str], list[str | int]]:
     """Return KEYS and ARGV of lua/apply_change.lua for this change.
 
-    marks: for the entry of the audit trail; None: it gets no mark. Raises BadInput if the keys of
-    the marks cannot be read.
+    marks: for the entry of the audit trail; None: it gets no mark. numbers: for the seal of the
+    record; None: it gets no seal. Raises BadInput if the keys of the marks cannot be read.
     """
     record = change.record
     event = encoding.encode_event(change.event, change.id, change.base_version)
     event = with_mark(marks, record.kid, event)
-    fields = _flat(encoding.encode(record))
+    encoded = encoding.encode(record)
+    fields = _flat(encoded)
+    seals = ""
+    if numbers is not None:
+        whole = {**encoded, "change_id": change.id}
+        seals = numbers.seals.candidates(record.kid, whole, numbers.first, numbers.count)
     keys = [
         names.key(record.kid),
         names.seq,
@@ -45,6 +81,7 @@ def script_input(
         record.status.value,
         record.created_at,
         len(change.aliases),
+        seals,
         len(fields),
         *fields,
         *_flat(event),
@@ -56,9 +93,12 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
     """Return the version from a reply of lua/apply_change.lua.
 
     Otherwise return, not raise: Conflict if the key is at another version, AliasTaken if one of its
-    aliases is another key's, Deleted if the key was deleted.
+    aliases is another key's, Deleted if the key was deleted, Moved if its seals are for other
+    numbers.
     """
     outcome, detail = reply
+    if outcome == "moved":
+        return Moved(int(detail))
     if outcome == "gone":
         return Deleted()
     if outcome == "conflict":

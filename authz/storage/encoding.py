@@ -6,6 +6,7 @@ field makes the record Unreadable, because a lost restriction must not become a 
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -18,6 +19,7 @@ from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.storage.schema import SCHEMA
 
 MAX_DIGITS: Final = 15  # of a number: Lua and JSON numbers represent these exactly
+OF_SCRIPT: Final = frozenset({"version", "change_id", "seal"})  # fields that the script writes
 ON_OUTAGE: Final = "on_outage="  # prefix of the last word of a key's limits, if it is no limit
 
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -26,9 +28,11 @@ _Word = TypeVar("_Word", bound=StrEnum)
 def encode(record: KeyRecord) -> dict[str, str]:
     """Return a record as hash fields, all present; absent values are "".
 
-    Without `version` and `change_id`, which the store's script adds.
+    Without `version`, `change_id` and `seal`, which the store's script adds. With the unknown
+    fields of the record.
     """
     return {
+        **record.unknown,
         "schema": str(SCHEMA),
         "kid": record.kid,
         "status": record.status.value,
@@ -54,14 +58,18 @@ def encode(record: KeyRecord) -> dict[str, str]:
     }
 
 
-def decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
+def decode(kid: str, found: Mapping[str, str], *, keeps_unknown: bool = False) -> KeyRecord:
     """Return the record of these hash fields. Raises Unreadable with the kid and the cause.
 
     The cause may be a missing or garbled field, another schema, or another kid. Unknown fields are
-    ignored.
+    ignored; with `keeps_unknown` the record has them, so that a change of it keeps them. The seal
+    is not checked.
     """
     try:
-        return _decode(kid, found)
+        record = _decode(kid, found)
+        if not keeps_unknown:
+            return record
+        return replace(record, unknown={n: t for n, t in found.items() if n not in _KNOWN})
     except KeyError as missing:
         raise Unreadable(f"record {kid}: the field {missing} is missing") from None
     except (BadInput, ValueError, TypeError, AttributeError, RecursionError) as cause:
@@ -250,3 +258,9 @@ def _grace(text: str) -> int | None:
 
 def _text(time: int | None) -> str:
     return "" if time is None else str(time)
+
+
+_EMPTY: Final = KeyRecord(
+    kid="", version=0, status=Status.ACTIVE, env="", client_id="", created_at=0, secrets=()
+)
+_KNOWN: Final = OF_SCRIPT.union(encode(_EMPTY))

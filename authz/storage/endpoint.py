@@ -20,6 +20,7 @@ from authz.core.errors import BadInput, Unavailable
 from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED, Link
 from authz.storage.marks import Marks
 from authz.storage.schema import Names
+from authz.storage.seals import StoreSeals
 
 if TYPE_CHECKING:  # most stores are reached without them
     from authz.storage.sentinel import Sentinel
@@ -41,7 +42,8 @@ class Endpoint:
     """Address of a Redis or Valkey server, or the Sentinels that know it, with login and TLS files.
 
     `str` shows the address without credentials. namespace: prefix of all names in the store, or "".
-    marks: of the clients' entries in the audit trail.
+    marks: of the clients' entries in the audit trail. seals: makes the seals of one client; None:
+    the clients neither make nor check seals. sidecars: how many there are at least.
     """
 
     host: str
@@ -54,6 +56,8 @@ class Endpoint:
     sentinel: "Sentinel | None" = None
     namespace: str = ""
     marks: Marks | None = field(default=None, repr=False, compare=False)
+    seals: Callable[[], StoreSeals] | None = field(default=None, repr=False, compare=False)
+    sidecars: int = field(default=0, compare=False)
 
     @classmethod
     def parse(
@@ -173,6 +177,8 @@ class Endpoint:
         client: redis.asyncio.Redis = self._client(timeout)
         cast("Any", client).names = self.names  # see schema.names_of
         cast("Any", client).marks = self.marks  # see marks.marks_of
+        cast("Any", client).sidecars = self.sidecars  # see registry.expected_of
+        cast("Any", client).seals = self.seals and self.seals()  # see seals.seals_of
         return client
 
     def _client(self, timeout: float) -> Any:

@@ -10,12 +10,21 @@ from authz.core.changes import KeyChange
 from authz.core.errors import Conflict, Fault, Foreign, OutcomeUnknown, Unavailable
 from authz.core.records import KeyRecord
 from authz.storage import emptiness, encoding, meta, schema
-from authz.storage.change_script import APPLY_CHANGE, script_input, script_outcome
+from authz.storage.change_script import (
+    APPLY_CHANGE,
+    SEALED_AHEAD,
+    TOO_FAST,
+    Moved,
+    Numbers,
+    script_input,
+    script_outcome,
+)
 from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.link import refusal
 from authz.storage.marks import marks_of
-from authz.storage.replies import checked, describe_full
+from authz.storage.replies import checked, describe_full, last_change
+from authz.storage.seals import seals_of
 
 WAIT_MS: Final = 1000
 ADVICE: Final = "check redis.url and that the store runs"
@@ -37,6 +46,7 @@ class StoredKeys:
     ) -> None:
         self._client = client
         self._marks = marks_of(client)
+        self._seals = seals_of(client)
         self._names = schema.names_of(client)
         self._has_replicas = has_replicas
         self._apply = client.register_script(script)
@@ -47,19 +57,23 @@ class StoredKeys:
 
         Raises Unavailable if it cannot be reached; Emptied without authz:meta, with the last change
         that a sidecar has seen; Foreign for another schema or other peppers, or if keys have a
-        prefix that is not among `prefixes` (not checked if `prefixes` is empty).
+        prefix that is not among `prefixes` (not checked if `prefixes` is empty). If authz:meta says
+        that all records are sealed, `find` refuses others from now on.
         """
         found = await self._hash(self._names.meta)
         if not found:
             raise meta.Emptied(await self.highest_seen())
         meta.verify(found, fingerprints)
         _refuse_unlisted(found, prefixes)
+        if self._seals is not None:
+            self._seals.note(found)
 
     async def initialise(
         self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()
     ) -> bool:
         """Write authz:meta, or add peppers and prefixes to it. Return False if nothing was missing.
 
+        A new store has sealed records only, if this client seals them.
         Raises Foreign as `verify`, Conflict if the store has data without authz:meta, Unavailable
         if it cannot be used or the server is too old.
         """
@@ -76,9 +90,12 @@ class StoredKeys:
             elif problem := await emptiness.remains(transaction, self._names):
                 raise Conflict(problem)
             missing = not wanted.items() <= found.items()
+            mark = {} if found or self._seals is None else {schema.META_SEALED: "1"}
+            if self._seals is not None:
+                self._seals.note(found | mark)
             if missing:
                 transaction.multi()
-                transaction.hset(self._names.meta, mapping=wanted)
+                transaction.hset(self._names.meta, mapping=wanted | mark)
             return missing
 
         # WATCH and MULTI: repeated if another process, such as a restore, wrote after the read.
@@ -113,11 +130,7 @@ class StoredKeys:
 
         Raises Unavailable, also if it is garbled.
         """
-        found = await checked(self._client.get(self._names.seq), ADVICE)
-        try:
-            return encoding.number(self._names.seq, found or "0")
-        except ValueError as cause:
-            raise Unavailable(str(cause)) from None
+        return await last_change(self._client, ADVICE)
 
     async def highest_seen(self) -> int:
         """Return the highest change that a registered sidecar has seen, or 0.
@@ -135,10 +148,13 @@ class StoredKeys:
     async def find(self, kid: str) -> KeyRecord | None:
         """Return the record, or None if the key does not exist.
 
-        Raises Unavailable if the store cannot be used, Unreadable if the record cannot be decoded.
+        Raises Unavailable if the store cannot be used, BadSeal or Unreadable if the record may not
+        be used or cannot be decoded.
         """
         found = await self._hash(self._names.key(kid))
-        return encoding.decode(kid, found) if found else None
+        if found and self._seals is not None:
+            self._seals.check(kid, found)
+        return encoding.decode(kid, found, keeps_unknown=True) if found else None
 
     async def apply(self, change: KeyChange) -> int:
         """Apply a change by the script and return the key's new version.
@@ -148,8 +164,25 @@ class StoredKeys:
         key was deleted, Unavailable if nothing was changed, OutcomeUnknown if the connection failed
         after the script was sent. A change that narrows rights is applied also to a full store.
         """
-        await checked(self._client.ping(), ADVICE)  # a failure after this leaves it unknown
-        keys, args = script_input(change, self._names, self._marks)
+        last = await self.sequence()  # a failure after this leaves it unknown
+        for count in SEALED_AHEAD:
+            outcome = await self._try(change, last, count)
+            if not isinstance(outcome, Moved):
+                break
+            last = outcome.last
+        if isinstance(outcome, Moved):
+            raise Unavailable(TOO_FAST)
+        if isinstance(outcome, Fault):
+            raise outcome
+        return outcome
+
+    async def _try(self, change: KeyChange, last: int, count: int) -> int | Fault:
+        """Apply a change if it becomes one of the `count` changes after `last`.
+
+        Return its version or the fault why it was not applied. Raises Unavailable, OutcomeUnknown.
+        """
+        numbers = None if self._seals is None else Numbers(self._seals.records, last + 1, count)
+        keys, args = script_input(change, self._names, self._marks, numbers)
         apply = self._apply_when_full if change.narrows else self._apply
         try:
             reply = await apply(keys=keys, args=args)
@@ -159,10 +192,7 @@ class StoredKeys:
             if is_full(cause):
                 raise Unavailable(await describe_full(self._client)) from None
             raise Unavailable(f"the store refused the change: {refusal(cause)}") from None
-        outcome = script_outcome(change, reply)
-        if isinstance(outcome, Fault):
-            raise outcome
-        return outcome
+        return script_outcome(change, reply)
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
         """Wait up to WAIT_MS (1 s) for one replica. Return how many have the change.

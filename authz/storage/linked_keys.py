@@ -6,22 +6,27 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from authz.core.errors import Fault, Unavailable, Unreadable
+from authz.core.errors import BadSeal, Fault, Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import encoding, meta
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link
+from authz.storage.seals import StoreSeals
 
 log = logging.getLogger("authz.store")
 
 
 class LinkedKeys:
-    """A KeySource on the feed's link, so that records and changes arrive in the store's order."""
+    """A KeySource on the feed's link, so that records and changes arrive in the store's order.
 
-    def __init__(self, feed: ChangeFeed, probe: Probe) -> None:
+    seals: checks each record that is read; None: no seal is checked.
+    """
+
+    def __init__(self, feed: ChangeFeed, probe: Probe, seals: StoreSeals | None = None) -> None:
         self._feed = feed
+        self._seals = seals
         self._names = feed.names
         self._probe = probe
 
@@ -29,8 +34,9 @@ class LinkedKeys:
         """Request a record by one HGETALL and return at once. `deliver` is called once, later.
 
         It gets the record, or None if the key does not exist and authz:meta does (one more round
-        trip). Otherwise it gets a Fault: Emptied without authz:meta, Unreadable for a bad record
-        (counted and logged), Unavailable without a link or for an error reply.
+        trip). Otherwise it gets a Fault: Emptied without authz:meta, Unreadable for a bad record,
+        BadSeal for a bad seal (both counted and logged), Unavailable without a link or for an error
+        reply.
         """
         link = self._feed.link
         if link is None:
@@ -70,9 +76,13 @@ class LinkedKeys:
         if not isinstance(reply, dict):
             return Unavailable(f"the store answered {str(reply)[:100]}")
         try:
+            if self._seals is not None:
+                self._seals.is_required = self._seals.is_required or self._feed.meta.is_sealed
+                self._seals.check(kid, reply)
             record = encoding.decode(kid, reply)
         except Unreadable as cause:
-            self._probe.count(Event.RECORD_UNREADABLE)
+            is_seal = isinstance(cause, BadSeal)
+            self._probe.count(Event.RECORD_BAD_SEAL if is_seal else Event.RECORD_UNREADABLE)
             log.error("%s", cause)  # noqa: TRY400  the traceback adds nothing
             return cause
         self._feed.record_read(record.version)

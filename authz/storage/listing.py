@@ -19,6 +19,7 @@ from authz.storage import encoding, schema
 from authz.storage.link import refusal
 from authz.storage.replies import checked, whole
 from authz.storage.scripts import script
+from authz.storage.seals import StoreSeals, seals_of
 
 MAX_ATTEMPTS: Final = 10
 # If a change was interrupted, its audit entry may be written later, after those of other changes.
@@ -33,6 +34,7 @@ class StoredIndex:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._names = schema.names_of(client)
+        self._seals = seals_of(client)
         self._may_run = True  # False after the store refused a script
 
     async def kids(
@@ -96,7 +98,8 @@ class StoredIndex:
             for kid in kids:
                 pipeline.hgetall(self._names.key(kid))
             replies = await checked(pipeline.execute(raise_on_error=False))
-        return [_record(kid, reply) for kid, reply in zip(kids, replies, strict=True)]
+        found = zip(kids, replies, strict=True)
+        return [_record(kid, reply, self._seals) for kid, reply in found]
 
     async def texts(
         self, kids: Sequence[str], fields: Sequence[str]
@@ -169,11 +172,13 @@ class StoredTrail:
         return next((entry for entry in entries if entry.base_version < version), None)
 
 
-def _record(kid: str, reply: Any) -> KeyRecord | Unreadable | None:
+def _record(kid: str, reply: Any, seals: StoreSeals | None) -> KeyRecord | Unreadable | None:
     if isinstance(reply, exceptions.RedisError):
         return Unreadable(f"record {kid}: {refusal(reply)}")
     try:
-        return encoding.decode(kid, reply) if reply else None
+        if reply and seals is not None:
+            seals.check(kid, reply)
+        return encoding.decode(kid, reply, keeps_unknown=True) if reply else None
     except Unreadable as cause:
         return cause
 

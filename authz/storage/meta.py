@@ -16,6 +16,12 @@ NOT_INITIALISED: Final = (
 )
 
 
+UNMARKED: Final = (
+    "authz:meta no longer says that all records are sealed; records without a seal stay refused "
+    "until a restart, and with keys.require_seals after it, too"
+)
+
+
 class Emptied(Unavailable):
     """The store has no authz:meta. highest: the last change that it is known to have had, or 0.
 
@@ -113,16 +119,29 @@ class LatestMeta:
         self._is_current = is_current
         self._theirs: Mapping[str, str] | None = None
         self._imports: bool | None = None
+        self._is_sealed = False
+
+    @property
+    def is_sealed(self) -> bool:
+        """True once authz:meta said that records without a seal are refused.
+
+        It stays True: whoever may write the store may also remove that word.
+        """
+        return self._is_sealed
 
     def update(self, meta: Mapping[str, str]) -> None:
         """Take new content. Raises as `verify`; then peppers and imports count as unknown.
 
-        Logs a warning when the problem with unlisted prefixes changes.
+        Logs a warning when the problem with unlisted prefixes or with seals changes.
         """
         self._theirs = self._imports = None
         self._theirs = verify(meta, self._ours)
         self._imports = has_imports(meta)
+        has_word = schema.META_SEALED in meta
         warning = unlisted_prefixes(meta, self._prefixes)
+        if self._is_sealed and not has_word:
+            warning = warning or UNMARKED
+        self._is_sealed = self._is_sealed or has_word
         if warning != self._warning:
             self._warning = warning
             if warning:

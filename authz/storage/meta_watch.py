@@ -12,6 +12,7 @@ from authz.core.ports import Clock
 from authz.storage import schema
 from authz.storage.meta import Emptied, LatestMeta
 from authz.storage.replies import checked
+from authz.storage.seals import seals_of
 
 log = logging.getLogger("authz.store")
 
@@ -35,6 +36,7 @@ class MetaWatch:
         self._client = client
         self._clock = clock
         self._name = schema.names_of(client).meta
+        self._seals = seals_of(client)
         self._until = float("-inf")
         self.meta = LatestMeta(fingerprints, lambda: self.is_current, prefixes)
         self.reason = "not read yet"
@@ -55,6 +57,8 @@ class MetaWatch:
             if not found:
                 raise Emptied(0)
             self.meta.update(found)
+            if self._seals is not None:
+                self._seals.note(found)
         except Unavailable as cause:
             problem = str(cause)
             if isinstance(cause, Emptied | Foreign):  # else the last read may still count

@@ -18,10 +18,12 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final
 
 from authz.core.errors import Unavailable
 from authz.core.ports import ChangeSink, Clock
+from authz.core.seals import EntrySeals
 from authz.core.sidecars import Sidecar
 from authz.storage.essential import EssentialWrites
 from authz.storage.feed import ChangeFeed
@@ -57,7 +59,8 @@ class Registration:
     entries: returns the number of cached records. settings: returns the hash of the settings in
     force and the time of their load, in ms since the epoch. issued: returns the number of charge
     ids that were given out. predecessor: the instance whose records were restored from a snapshot,
-    or "". Its entry is removed at the first acknowledgement.
+    or "". Its entry is removed at the first acknowledgement. seals: seals the entries; None: they
+    get no seal.
     """
 
     def __init__(
@@ -71,8 +74,10 @@ class Registration:
         settings: Callable[[], tuple[str, int]] = lambda: ("", 0),
         issued: Callable[[], int] = int,
         predecessor: str = "",
+        seals: EntrySeals | None = None,
     ) -> None:
         self._sink = sink
+        self._seals = seals
         self._feed = feed
         self._clock = clock
         self._identity = asdict(identity)
@@ -87,6 +92,7 @@ class Registration:
         self._is_current = False  # no flushed entry may still be served
         self._acknowledged: int | None = None
         self._pruned_on: Link | None = None  # old entries were removed once on this link
+        self._indexed_on: Link | None = None
         self._trusted_link: Link | None = None  # the numbers are those of the store behind it
         self._acknowledged_at = float("-inf")
         self._due: asyncio.Handle | None = None
@@ -140,7 +146,8 @@ class Registration:
             self._pruned_on = link
             for name in (self._names.sidecars, self._names.issued):
                 link.send(_ignore, "ZREMRANGEBYSCORE", name, "-inf", str(now - KEPT_MS))
-        self._writes.send(link, _ignore, "ZADD", self._names.sidecars, str(now), self._instance)
+        on_indexed = partial(self._on_indexed, link)
+        self._writes.send(link, on_indexed, "ZADD", self._names.sidecars, str(now), self._instance)
 
     async def leave(self) -> None:
         """Remove the entry after this sidecar has stopped serving. Wait at most 0.2 s for it.
@@ -206,8 +213,15 @@ class Registration:
             settings_at=settings_at,
             issued=self._issued(),
         )
-        text = json.dumps(asdict(entry))
+        members = asdict(entry)
+        text = json.dumps(members if self._seals is None else self._seals.sealed(members))
         self._writes.send(link, self._on_written, "SET", self._name, text, "PX", str(KEPT_MS))
+
+    def _on_indexed(self, link: Link, reply: Any) -> None:
+        """Look at the reply to ZADD: 1 if the sidecar was not in the index."""
+        if reply == 1 and link is self._indexed_on:
+            log.warning("this sidecar was removed from the registry of sidecars, not by itself")
+        self._indexed_on = link
 
     def _on_written(self, reply: Any) -> None:
         problem = refusal(reply) if isinstance(reply, Exception) else ""

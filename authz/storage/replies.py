@@ -7,6 +7,7 @@ import redis.asyncio
 from redis import exceptions
 
 from authz.core.errors import Unavailable
+from authz.storage import encoding, schema
 from authz.storage.essential import is_full
 from authz.storage.link import has_advice, refusal
 
@@ -33,6 +34,19 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
         raise Unavailable(
             f"{problem}; {advice}" if advice and not has_advice(why) else problem
         ) from None
+
+
+async def last_change(client: redis.asyncio.Redis, advice: str = "") -> int:
+    """Return the number of the store's last change, or 0.
+
+    Raises Unavailable, also if it is garbled.
+    """
+    name = schema.names_of(client).seq
+    found = await checked(client.get(name), advice)
+    try:
+        return encoding.number(name, found or "0")
+    except ValueError as cause:
+        raise Unavailable(str(cause)) from None
 
 
 async def pipelined(client: redis.asyncio.Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:

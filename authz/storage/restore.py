@@ -35,12 +35,14 @@ from authz.storage.verified_backup import Line, Verified
 class Restored:
     """The result of a restore. contents: of the file. seq: the new sequence number.
 
-    highest: the last change that a sidecar or this machine knew of before, or 0.
+    highest: the last change that a sidecar or this machine knew of before, or 0. bad_seals: kids of
+    records that stay refused.
     """
 
     contents: Contents
     seq: int
     highest: int
+    bad_seals: tuple[str, ...] = ()
 
 
 Note = Callable[[int, int, Mapping[str, bytes]], Mapping[str, str]]

@@ -2,6 +2,7 @@
 
     authz:meta                      hash    schema, pepper:<version> -> fingerprint,
                                             imports: 1 if keys may have been imported
+                                            sealed: 1 if records without a seal are refused
     authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
                                             which is of its text or of its SHA-256
@@ -72,6 +73,7 @@ META_SCHEMA: Final = "schema"
 META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
+META_SEALED: Final = "sealed"
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
 
 

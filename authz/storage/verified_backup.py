@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from authz.core.seals import RecordSeals, Seal
 from authz.storage import encoding, meta, schema
 from authz.storage.backup import FORMAT, Contents
 from authz.storage.sealed_lines import FileRefused
@@ -18,6 +19,7 @@ class Verified:
 
     meta: the fields of authz:meta. identity: tells it from another backup. last: kid to the number
     of the line with the last version, for each record that was read again. gone: its tombstones.
+    bad_seals: kids of records with a wrong seal. A restore keeps the seal, and they stay refused.
     """
 
     meta: Mapping[str, str]
@@ -26,11 +28,15 @@ class Verified:
     identity: str
     last: Mapping[str, int] = field(default_factory=dict)
     gone: frozenset[Tombstone] = frozenset()
+    bad_seals: tuple[str, ...] = ()
 
 
-def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
+def verify(
+    lines: Iterable[Line], fingerprints: Mapping[str, str], seals: RecordSeals | None = None
+) -> Verified:
     """Read a whole backup file and return its summary. lines: line number and content of each line.
 
+    seals: checks the seals of the records; None: they are not checked.
     Raises FileRefused with the line number, Emptied or Foreign if its authz:meta is missing or has
     other peppers than `fingerprints`.
     """
@@ -38,6 +44,7 @@ def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
     header: dict[str, Any] = {}
     last: dict[str, int] = {}
     gone: set[Tombstone] = set()
+    bad: set[str] = set()
     for number, item in lines:
         try:
             if number == 1:
@@ -47,6 +54,8 @@ def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
                 _check_end(item["end"], found)
             else:
                 _check(item, found)
+                if seals is not None:
+                    _note_seals(item, seals, bad)
                 gone |= _tombstones(item)
                 if item.get("again"):
                     last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
@@ -54,7 +63,8 @@ def verify(lines: Iterable[Line], fingerprints: Mapping[str, str]) -> Verified:
             raise FileRefused(f"line {number}: {cause}") from None
     meta.verify(header["meta"], fingerprints)
     identity = f"{header['created_at']}-{found.seq}-{found.records}-{found.audit}"
-    return Verified(header["meta"], header["created_at"], found, identity, last, frozenset(gone))
+    about = (header["meta"], header["created_at"], found, identity, last, frozenset(gone))
+    return Verified(*about, tuple(sorted(bad)))
 
 
 def _check_header(item: dict[str, Any]) -> None:
@@ -73,6 +83,14 @@ def _check(item: dict[str, Any], found: Contents) -> None:
         bytes.fromhex(digest)
         found.aliases += 1
     found.audit += len(item.get("audit", ()))
+
+
+def _note_seals(item: dict[str, Any], seals: RecordSeals, bad: set[str]) -> None:
+    """Add the kids of records with a wrong seal to `bad`. The last version of a record counts."""
+    for kid, fields in item.get("records", ()):
+        bad.discard(kid)
+        if seals.check(kid, fields) in {Seal.WRONG, Seal.UNKNOWN}:
+            bad.add(kid)
 
 
 def _check_end(end: dict[str, int], found: Contents) -> None:

@@ -78,8 +78,8 @@ LOOKUP_FAILURES: Final = Metric(
     "authz.key.lookup.failures",
     Kind.COUNTER,
     "{failure}",
-    "Lookups that timed out, and records that could not be read.",
-    each(reason=("timeout", "unreadable")),
+    "Lookups that timed out, unreadable records, and records with a wrong or missing seal.",
+    each(reason=("timeout", "unreadable", "bad_seal")),
 )
 CACHE_ENTRIES: Final = Metric(
     "authz.cache.entries",

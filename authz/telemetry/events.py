@@ -41,6 +41,7 @@ COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
     Event.STALE_ALLOWED: (STALE_ANSWERS, {}),
     Event.LOOKUP_TIMEOUT: (LOOKUP_FAILURES, {"reason": "timeout"}),
     Event.RECORD_UNREADABLE: (LOOKUP_FAILURES, {"reason": "unreadable"}),
+    Event.RECORD_BAD_SEAL: (LOOKUP_FAILURES, {"reason": "bad_seal"}),
     Event.CHANGE_APPLIED: (CHANGES_APPLIED, {}),
     Event.CHANGE_GAP: (CHANGE_GAPS, {}),
     Event.CHANGE_GARBLED: (CHANGES_GARBLED, {}),

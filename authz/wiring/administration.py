@@ -4,7 +4,7 @@ The sidecar has its own root in sidecar.py, so that no command imports the liste
 """
 
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -15,6 +15,7 @@ from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.endpoint import Client, Endpoint
 from authz.storage.keys import StoredKeys
+from authz.storage.seals import StoreSeals
 from authz.wiring.pepper_files import read_pepper
 
 if TYPE_CHECKING:  # a command imports only what it uses
@@ -64,8 +65,8 @@ def exposed_peppers(settings: Settings) -> list[str]:
 def endpoint(settings: Settings) -> Endpoint:
     """Return the endpoint of the store. Does not connect.
 
-    The peppers are read when one of its clients makes the first change: they mark the entries of
-    the audit trail. Raises BadInput for invalid redis settings.
+    The peppers are read when one of its clients reads or makes the first record: they seal records,
+    and mark the entries of the audit trail. Raises BadInput for invalid redis settings.
     """
     store, tls, sentinel = settings.redis, settings.redis.tls, settings.redis.sentinel
     files, monitors = None, None
@@ -85,7 +86,19 @@ def endpoint(settings: Settings) -> Endpoint:
         sentinel=monitors,
         namespace=store.namespace,
     )
-    return replace(found, marks=cache(lambda: keyring(settings).trail_keys))
+    ring = cache(lambda: keyring(settings))
+    required = settings.keys.require_seals
+    return replace(
+        found,
+        marks=lambda: ring().trail_keys,
+        seals=lambda: store_seals(ring, is_required=required),
+        sidecars=settings.fleet.sidecars,
+    )
+
+
+def store_seals(ring: Callable[[], Keyring], *, is_required: bool) -> StoreSeals:
+    """Return the seals of one client. ring: called at their first use."""
+    return StoreSeals(lambda: (ring().record_seals, ring().entry_seals), is_required=is_required)
 
 
 def limit_policy(settings: Settings) -> "LimitPolicy":

@@ -42,7 +42,7 @@ async def restore(
     file, Foreign for other peppers, Conflict for a store with data, BadInput, Unavailable.
     """
     ring = keyring(settings)
-    verified = verify(read(file, ring.backup_keys), ring.fingerprints)
+    verified = verify(read(file, ring.backup_keys), ring.fingerprints, ring.record_seals)
     gone = frozenset[Tombstone]()
     if later is not None:
         gone = verify(read(later, ring.backup_keys), ring.fingerprints).gone
@@ -52,7 +52,7 @@ async def restore(
         note = partial(_restored, ring.trail_keys, actor)
         lines = read(file, ring.backup_keys)
         seq = await Restore(client, note).run(verified, lines, highest, gone)
-        return Restored(verified.contents, seq, highest)
+        return Restored(verified.contents, seq, highest, verified.bad_seals)
 
 
 def _restored(

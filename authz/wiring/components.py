@@ -25,7 +25,7 @@ from authz.storage.imports import LinkedAliases
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.linked_keys import LinkedKeys
 from authz.telemetry.counters import Counters, TimedKeys
-from authz.wiring.administration import endpoint, keyring, limit_policy
+from authz.wiring.administration import endpoint, keyring, limit_policy, store_seals
 from authz.wiring.extraction import extractor, responder
 from authz.wiring.listeners import check_server
 from authz.wiring.live_settings import LiveSettings
@@ -73,7 +73,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     # The link to the store, and the caches that its changes keep current.
     feed = change_feed(settings, ring, clock, counters, store_clock)
-    cache = key_cache(settings, feed, clock, counters)
+    cache = key_cache(settings, ring, feed, clock, counters)
     imported = imported_keys(settings, feed, cache, clock, counters)
 
     # Limits have a link of their own, so that they never delay a lookup.
@@ -113,11 +113,14 @@ def change_feed(
     )
 
 
-def key_cache(settings: Settings, feed: ChangeFeed, clock: Clock, counters: Counters) -> KeyCache:
+def key_cache(
+    settings: Settings, ring: Keyring, feed: ChangeFeed, clock: Clock, counters: Counters
+) -> KeyCache:
     """Return the cache of key records, which loads from the store over the feed's link."""
     sizes = settings.cache
+    seals = store_seals(lambda: ring, is_required=settings.keys.require_seals)
     return KeyCache(
-        TimedKeys(LinkedKeys(feed, counters), clock, counters),
+        TimedKeys(LinkedKeys(feed, counters, seals), clock, counters),
         clock,
         counters,
         ttl=sizes.ttl,

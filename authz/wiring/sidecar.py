@@ -129,6 +129,7 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
         settings=lambda: built.live.version,
         issued=lambda: built.charge_ids.issued,
         predecessor=predecessor,
+        seals=built.ring.entry_seals,
     )
 
 

@@ -19,6 +19,9 @@ import redis
 import uvloop
 
 from authz.core.keys import base62
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
+from authz.core.seals import SEAL, RecordSeals
 from authz.flows.keycache import KeyCache
 from authz.settings import model
 from authz.storage import encoding
@@ -30,6 +33,7 @@ from tests.support.storage import stored
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 BATCH = 1000
+PEPPER = b"1" * 32
 
 
 def kid_of(number: int) -> str:
@@ -38,8 +42,8 @@ def kid_of(number: int) -> str:
     return digits[:-1] + base62.DIGITS[int(digits[-1]) + 20]
 
 
-def fill(client: redis.Redis, count: int) -> None:
-    """Write `count` keys of ten thousand clients, as changes would."""
+def fill(client: redis.Redis, count: int, seals: RecordSeals | None = None) -> None:
+    """Write `count` keys of ten thousand clients, as changes would. seals: None for no seals."""
     for start in range(0, count, BATCH):
         batch = client.pipeline(transaction=False)
         for number in range(start, min(start + BATCH, count)):
@@ -51,10 +55,10 @@ def fill(client: redis.Redis, count: int) -> None:
                 created_at=1_790_000_000_000 + number,
                 expires_at=1_797_776_000_000 + number,
             )
-            batch.hset(
-                stored.key(record.kid),
-                mapping=encoding.encode(record) | {"version": number + 1},
-            )
+            fields = encoding.encode(record) | {"version": str(number + 1)}
+            if seals is not None:
+                fields[SEAL] = seals.seal(record.kid, fields)
+            batch.hset(stored.key(record.kid), mapping=fields)
         batch.execute()
 
 
@@ -84,7 +88,7 @@ def hit(cache: KeyCache, count: int) -> float:
 async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
     """Start a sidecar, let it look up all keys, and look at what it takes."""
     pepper = directory / "pepper"
-    pepper.write_bytes(b"1" * 32)
+    pepper.write_bytes(PEPPER)
     settings = model.load(
         None,
         {
@@ -140,7 +144,8 @@ def main() -> None:
     offer_record(parser)
     given = parser.parse_args()
     with Valkey() as valkey:
-        fill(valkey.admin, given.keys)
+        seals = Keyring("ak", [Pepper.expand("1", PEPPER)]).record_seals
+        fill(valkey.admin, given.keys, seals)
         found = uvloop.run(measure(valkey.url, valkey.directory, given.keys))
     if given.record:
         record({f"memory.{name}": found[key] for name, key in PUBLISHED.items()})

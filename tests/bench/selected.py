@@ -9,7 +9,6 @@ another plan to the 10,000 keys of one client.
 import argparse
 import asyncio
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from tests.support.storage import stored
 
 KEYS = 100_000
 CHANGED = 10_000
+ROUNDS = 5  # of a list, of which the fastest counts: others may use the machine
 AUTHZ = (sys.executable, "-m", "authz.cli.main")
 SETTINGS = "plans:\n  pro: [100/s]\n"
 
@@ -53,21 +53,21 @@ async def fill(client: redis.asyncio.Redis, count: int) -> None:
 
 
 def timed(directory: Path, *arguments: str) -> tuple[str, float, float]:
-    """Run a command and print its time, its processor time and the peak memory so far.
+    """Run a command and print its time, its processor time and its peak memory.
 
-    Return its output, the seconds, and the memory in MiB.
+    Return its output, the seconds, and the memory in MiB. Raises SystemExit if it fails.
     """
-    began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [*AUTHZ, *arguments], cwd=directory, capture_output=True, text=True, check=True
-    )
-    seconds = time.perf_counter() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    work = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    peak = after.ru_maxrss / 1024
-    called = " ".join(arguments)
+    began, called = time.perf_counter(), " ".join(arguments)
+    with subprocess.Popen([*AUTHZ, *arguments], cwd=directory, stdout=subprocess.PIPE) as process:
+        out = process.stdout.read().decode() if process.stdout else ""
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds, peak = time.perf_counter() - began, used.ru_maxrss / 1024
+    if process.returncode:
+        raise SystemExit(f"authz {called}: exit code {process.returncode}")
+    work = used.ru_utime + used.ru_stime
     print(f"{seconds:6.2f} s, {work:5.2f} s of processor, {peak:4.0f} MiB: authz {called}")
-    return done.stdout, seconds, peak
+    return out, seconds, peak
 
 
 def main(count: int) -> dict[str, float]:
@@ -76,12 +76,15 @@ def main(count: int) -> dict[str, float]:
         directory = Path(where)
         (directory / "authz.yaml").write_text(SETTINGS)
         os.environ |= {"AUTHZ_REDIS__URL": valkey.url, "AUTHZ_CONFIG": "authz.yaml"}
+        os.environ["PYTHONPYCACHEPREFIX"] = str(directory / "compiled")  # as in an installation
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         timed(directory, "init")
         asyncio.run(_filled(valkey, count))
         print(f"{count} keys")
         timed(directory, "--version")
         timed(directory, "keys", "list", "--limit", "1")
-        _, listed, _ = timed(directory, "keys", "list", "--name", "*69*", "--limit", "1000")
+        named = ("keys", "list", "--name", "*69*", "--limit", "1000")
+        listed = min(timed(directory, *named)[1] for _ in range(ROUNDS))
         timed(directory, "keys", "list", "--name", "no such key")
         timed(directory, "keys", "list", "--status", "revoked")
         out, updated, peak = timed(
@@ -95,6 +98,7 @@ def main(count: int) -> dict[str, float]:
 async def _filled(valkey: Valkey, count: int) -> None:
     async with valkey.endpoint.client(timeout=60) as client:
         await fill(client, count)
+        await client.hdel(stored.META, "sealed")  # these records have no seals
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import re
+import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -180,8 +181,11 @@ def own_silence(monkeypatch):
     return silence
 
 
-async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal, monkeypatch):
-    """A failure after the change does not hide the new key."""
+@pytest.mark.parametrize("cause", [Unavailable("the store is gone"), OverflowError("too large")])
+async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(
+    terminal, monkeypatch, cause
+):
+    """A failure after the change, also one that is a bug, does not hide the new key."""
     kid = await terminal.issue()
 
     class Fails:
@@ -190,7 +194,7 @@ async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal,
         async def find(self):
             Fails.looks += 1
             if Fails.looks > 1:
-                raise Unavailable("the store is gone")
+                raise cause
             return 0, []
 
     monkeypatch.setattr(registry, "StoredSidecars", lambda _client: Fails())
@@ -198,8 +202,39 @@ async def test_a_new_key_is_shown_even_if_the_sidecars_cannot_be_asked(terminal,
 
     assert re.fullmatch(rf"ak_live_{kid}_\w+\n", out)
     assert "the sidecars did not confirm" in err
-    assert "the store is gone" in err
+    assert str(cause) in err
     assert code == 1
+
+
+@pytest.mark.parametrize("lease", ["9" * 20, 10**14, -1, "x"])
+async def test_an_absurd_entry_ends_no_command(terminal, valkey, lease):
+    """The change is said first; the entry is named and confirms nothing."""
+    kid = await terminal.issue()
+    valkey.admin.set(stored.sidecar("web-1"), json.dumps({"lease_ms": lease}), px=90_000_000)
+    valkey.admin.zadd(stored.SIDECARS, {"web-1": time.time() * 1000})
+    code, out, err = await terminal.run("keys", "revoke", kid, "--wait", "--timeout", "10ms")
+
+    assert (code, err) == (1, "")
+    assert out.startswith(f"{kid} is now revoked; 0 of 1 sidecars confirmed")
+    assert re.search(r"web-1 may allow until \S+: its entry has no seal\n", out)
+    code, out, _ = await terminal.run("sidecars")
+    assert "no: its entry has no seal" in out
+    assert code == 0
+
+
+async def test_fewer_sidecars_than_there_are(terminal):
+    """With fleet.sidecars a sidecar without an entry is missed."""
+    kid = await terminal.issue()
+    with terminal.file.open("a") as file:
+        file.write("fleet: { sidecars: 2 }\n")
+    async with terminal.sidecars(1):
+        command = ("keys", "revoke", kid, "--wait", "--timeout", "1s", "--json")
+        code, out, _ = await terminal.run(*command)
+
+    found = json.loads(out)["confirmation"]
+    assert (code, found["complete"], found["confirmed"]) == (1, False, 1)
+    assert [one["instance"] for one in found["outstanding"]] == ["(sidecar 2)"]
+    assert "fleet.sidecars" in found["outstanding"][0]["doubt"]
 
 
 async def test_sidecars_are_listed(terminal):

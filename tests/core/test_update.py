@@ -156,6 +156,7 @@ def test_what_cannot_be_updated():
         "secrets",
         "revoked_at",
         "revocation_reason",
+        "unknown",
     }
 
 

@@ -174,6 +174,16 @@ def test_each_listener_of_a_gateway_is_patched() -> None:
         assert found["targetRef"]["name"] == "web"
 
 
+def test_names_of_digits_stay_texts() -> None:
+    """A release and Secrets whose names are digits render objects that are valid."""
+    names = {"pepper": {"secret": "1"}, "store": {"secret": "2", "url": "redis://valkey"}}
+    names["admin"] = {"enabled": True, "tlsSecret": "3"}
+    names["meter"] = {"mode": "deployment", "tokenSecret": "4"}
+    objects = rendered({**SETS["meters"], **names}, release="123")
+    assert "Deployment/123-authz-gateway" in named(objects)
+    standards.are_valid(objects, OLDEST)
+
+
 def test_a_package_has_all_files(tmp_path: Path) -> None:
     """A packaged chart renders the same objects, so no file is left out."""
     command = ["helm", "package", str(CHART), "--destination", str(tmp_path)]

@@ -38,6 +38,7 @@ WITHOUT_STORE = 'authz_limits_decisions_total{decision="allowed", source="outage
 UP, READY = "up{}", "authz_ready{}"
 PROCESSOR = 'process_cpu_time_seconds_total{cpu_mode="user"}'
 UNREADABLE = 'authz_key_lookup_failures_total{reason="unreadable"}'
+BAD_SEAL = 'authz_key_lookup_failures_total{reason="bad_seal"}'
 FAULTS = "authz_check_faults_total{}"
 LATE, METER_READY = "authz_meter_lag_seconds{}", "authz_meter_ready{}"
 ENTRIES_REFUSED = 'authz_meter_entries_refused_total{cause="fields"}'
@@ -148,6 +149,9 @@ CASES = {
     ),
     "AuthzRecordsUnreadable": Case(
         {UNREADABLE: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
+    ),
+    "AuthzRecordsBadSeal": Case(
+        {BAD_SEAL: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
     ),
     "AuthzSnapshotFails": Case(
         {NOT_WRITTEN: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)

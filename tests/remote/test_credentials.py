@@ -78,6 +78,29 @@ def test_a_page_continues(server: AdminCommand, store: Path) -> None:
     assert second["next"] is None
 
 
+def test_a_role_within_a_tenant(server: AdminCommand, store: Path) -> None:
+    """A caller sees and changes the keys of its tenant alone, and learns nothing of others."""
+    token = store / "token"
+    token.write_text(issued("--scope", "authz:admin", "--tenant", "north"))
+    over = ("--admin", server.address, "--admin-token-file", str(token))
+    mine, other = (
+        run("keys", "issue", "--client", "a", "--tenant", tenant, "--json").document["kid"]
+        for tenant in ("north", "south")
+    )
+    listed = run("keys", "list", "--client", "a", "--json", *over).document
+    assert [key["kid"] for key in listed["keys"]] == [mine]
+    assert run("keys", "show", other, *over).error == f"authz: no key has the kid {other}"
+    done = run("keys", "revoke", "--client", "a", "--yes", *over)
+    assert (done.code, done.out) == (0, "client a: 1 revoked, 0 already revoked, 0 failed\n")
+    assert run("keys", "show", other, "--json").document["status"] == "active"
+    exported = run("keys", "export", "--client", "a", "--status", "revoked", "--json", *over)
+    assert [key["kid"] for key in exported.document["keys"]] == [mine]
+    assert exported.document["as_of"] == 0
+    denied = run("sidecars", *over)
+    assert denied.code == 1
+    assert denied.error.startswith("authz: ")
+
+
 def refused(*arguments: str) -> Outcome:
     """Run a command with --admin. It is wrong usage."""
     done = run(*arguments, "--admin", "127.0.0.1:1")

@@ -62,6 +62,8 @@ GARBAGE = {
     "keys.imported_prefixes": ("a b", None),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
+    "keys.require_seals": ("maybe", "true"),
+    "fleet.sidecars": ("-1", None),
     "cache.ttl": ("0", "1s"),
     "cache.negative_ttl": ("1 s", "30s"),
     "cache.max_entries": ("many", "100000"),

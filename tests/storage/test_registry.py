@@ -281,12 +281,14 @@ async def test_an_emptied_store_does_not_end_what_is_held(valkey, admin):
     "said",
     ["", "{", "[]", "null", json.dumps({"instance": "x"}), json.dumps({"instance": "\x1b[2J"})],
 )
-async def test_what_is_not_understood_is_no_sidecar(valkey, admin, directory, said):
-    """Entries of a later version and garbage are not listed."""
+async def test_an_entry_that_is_not_understood_proves_nothing(valkey, admin, directory, said):
+    """Entries of a later version and garbage are listed, with the reason why they prove nothing."""
     valkey.admin.zadd(stored.SIDECARS, {"web-9": 1})
     valkey.admin.set(stored.sidecar("web-9"), said, px=1000)
 
-    assert await heard(directory) == {}
+    found = await heard(directory)
+    assert found["web-9"].doubt == "its entry cannot be read"
+    assert found["web-9"].sidecar.applied is None
 
 
 async def test_a_store_that_refuses_the_word_is_reported_once(own_valkey, own_admin, caplog):

@@ -122,7 +122,7 @@ async def test_answer_that_was_lost():
         while (await peer.command())[0] == "HELLO":
             await peer.say(HELLO)
             while (command := await peer.command())[0] != "EVALSHA":
-                await peer.say(b"+PONG\r\n" if command[0] == "PING" else b"+OK\r\n")
+                await peer.say(b"_\r\n" if command[0] == "GET" else b"+OK\r\n")
             return
 
     async with scripted_store(script) as endpoint, endpoint.client() as client:

@@ -26,6 +26,7 @@ from authz.core.keys.text import (
     new_kid,
     percent_decoded,
 )
+from authz.core.seals import EntrySeals, RecordSeals
 from authz.core.trail.rows import TrailKeys
 
 if TYPE_CHECKING:  # for repeatable requests alone
@@ -102,6 +103,16 @@ class Keyring:
     def trail_keys(self) -> TrailKeys:
         """The keys of the marks in the audit trail. The newest pepper marks new entries."""
         return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})
+
+    @property
+    def record_seals(self) -> RecordSeals:
+        """The seals of key records. The newest pepper seals."""
+        return RecordSeals({version: one.record_key for version, one in self._peppers.items()})
+
+    @property
+    def entry_seals(self) -> EntrySeals:
+        """The seals of registry entries. Each pepper seals."""
+        return EntrySeals({version: one.entry_key for version, one in self._peppers.items()})
 
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not.

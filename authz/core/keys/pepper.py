@@ -58,6 +58,8 @@ class Pepper:
     request_key: bytes = field(repr=False)
     page_key: bytes = field(repr=False)
     hash_key: bytes = field(repr=False)
+    record_key: bytes = field(repr=False)
+    entry_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
     digest_of_hash: Mac = field(init=False, repr=False, compare=False)
@@ -91,4 +93,6 @@ class Pepper:
             request_key=hkdf_sha256(secret, b"authz repeatable request"),
             page_key=hkdf_sha256(secret, b"authz page token"),
             hash_key=hkdf_sha256(secret, b"authz imported hash"),
+            record_key=hkdf_sha256(secret, b"authz key record"),
+            entry_key=hkdf_sha256(secret, b"authz sidecar entry"),
         )

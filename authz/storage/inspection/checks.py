@@ -28,6 +28,8 @@ CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     rights.registering,
     rights.changing,
     data.records,
+    data.seals,
+    data.sidecars,
     data.limits,
 )
 

@@ -4,7 +4,7 @@ from typing import Final
 
 from redis import exceptions
 
-from authz.core.errors import Unavailable, Unreadable
+from authz.core.errors import BadSeal, Unavailable, Unreadable
 from authz.core.finding import Finding, fail, ok, warn
 from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
@@ -12,8 +12,9 @@ from authz.storage import meta, schema
 from authz.storage.inspection.store import Store
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
-from authz.storage.registry import highest_seen
+from authz.storage.registry import StoredSidecars, highest_seen
 from authz.storage.replies import checked
+from authz.storage.seals import seals_of
 
 SAMPLE: Final = 200
 
@@ -75,11 +76,43 @@ async def records(store: Store) -> Finding:
     total = await checked(store.client.zcard(store.names.keys))
     kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) if total else []
     found = await StoredIndex(store.client).read(kids)
-    bad = [str(one) for one in found if isinstance(one, Unreadable)]
+    bad = [str(one) for one in found if isinstance(one, Unreadable) and type(one) is not BadSeal]
     if bad:
         problem = f"{len(bad)} of a sample of {len(kids)} cannot be read: {bad[0]}"
         return fail("records", problem, "upgrade the older version, or restore them")
     return ok("records", f"{total} keys; all of a sample of {len(kids)} can be read")
+
+
+async def seals(store: Store) -> Finding:
+    """Check the seals of up to SAMPLE random records, and whether the store must have them.
+
+    Failure if a seal is wrong, or missing in a marked store. Warning if the store is not marked.
+    Raises Unavailable.
+    """
+    found = await checked(store.client.hgetall(store.names.meta))
+    mine = seals_of(store.client)
+    if mine is not None:
+        mine.note(found)
+    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) or []
+    records = await StoredIndex(store.client).read(kids)
+    bad = [str(one) for one in records if isinstance(one, BadSeal)]
+    if bad:
+        problem = f"{len(bad)} of a sample of {len(kids)} have no right seal: {bad[0]}"
+        return fail("seals", problem, "`authz reseal` names all; the run book says what to do")
+    if schema.META_SEALED not in found:
+        problem = "records without a seal are accepted: who writes the store can bring keys back"
+        return warn("seals", problem, "`authz reseal`, once everything that writes keys is updated")
+    return ok("seals", f"required; all of a sample of {len(kids)} are right")
+
+
+async def sidecars(store: Store) -> Finding:
+    """Check the registry of sidecars: warning if an entry proves nothing. Raises Unavailable."""
+    _, found = await StoredSidecars(store.client).find()
+    doubts = [f"{one.sidecar.instance}: {one.doubt}" for one in found if one.doubt]
+    if doubts:
+        problem = f"{len(doubts)} entries prove nothing, so --wait fails: {doubts[0]}"
+        return warn("sidecars", problem, "see `authz sidecars`; a stranger may have written them")
+    return ok("sidecars", f"{len(found)} entries, all of sidecars")
 
 
 async def limits(store: Store) -> Finding:

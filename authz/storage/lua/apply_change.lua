@@ -15,21 +15,26 @@
 --       last: keys of the former client, only if the client changes; for a new key (base 0) the
 --       tombstone sets of its kid and its aliases
 -- ARGV  1 change id  2 base version (0: no record)  3 channel  4 log length  5 kid  6 status
---       7 created_at  8 number of aliases in KEYS  9 number of record fields, then these, then the
---       audit fields, and for a new key its members of the tombstone sets
+--       7 created_at  8 number of aliases in KEYS
+--       9 seals of the record, as PEPPER:FIRST: and a MAC for each number from FIRST on that the
+--       change may get; "": the record gets no seal
+--       10 number of record fields, then these, then the audit fields, and for a new key its
+--       members of the tombstone sets
 -- Returns {"applied"|"repeated", version}, {"conflict", version}, {"taken", kid} if an alias
--- already belongs to that kid, or {"gone", kid} if the key was deleted.
+-- already belongs to that kid, {"gone", kid} if the key was deleted, or {"moved", number of the
+-- last change} if there is no seal for the next number.
 
 local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS, 1, 6)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[9])
-local fields = {unpack(ARGV, 10, 9 + count)}
+local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[10])
+local fields = {unpack(ARGV, 11, 10 + count)}
 local last_alias = 6 + tonumber(ARGV[8])
 local tombstones = base == 0 and #KEYS - last_alias or 0
-local audit = {unpack(ARGV, 10 + count, #ARGV - tombstones)}
+local audit = {unpack(ARGV, 11 + count, #ARGV - tombstones)}
 local alias_key = last_alias > 6 and KEYS[7] or nil
 local former_key = base > 0 and KEYS[last_alias + 1] or nil
 
+local MAC = 22 -- characters
 local SEARCHED = 1000 -- audit entries that are searched for a late entry of the same change
 
 -- Return the id for the audit entry of change `seq`, or nil if the entry exists. If later entries
@@ -43,6 +48,19 @@ local function audit_id(seq)
   end
   local last = last_id(audit_key)
   return last < seq and text .. '-0' or string.format('%.0f-*', last)
+end
+
+-- Return the seal for change `seq`, "" if there shall be none, or nil if it is for other numbers.
+local function seal_of(seq)
+  if ARGV[9] == '' then
+    return ''
+  end
+  local pepper, first, macs = string.match(ARGV[9], '^(%w):(%d+):(.*)$')
+  local start = (seq - tonumber(first)) * MAC
+  if start < 0 or start + MAC > #macs then
+    return nil
+  end
+  return pepper .. string.format(':%.0f:', seq) .. string.sub(macs, start + 1, start + MAC)
 end
 
 local kinds = {'hash', 'string', 'stream', 'stream', 'zset', 'zset'}
@@ -81,6 +99,14 @@ if repeated then
   at = entry and entry[2][6]
 else
   seq = next_seq(version, seq_key, log_key, audit_key)
+  local seal = seal_of(seq)
+  if not seal then
+    return {'moved', seq - 1}
+  end
+  if seal ~= '' then
+    fields[#fields + 1] = 'seal'
+    fields[#fields + 1] = seal
+  end
   at = now_ms()
   local text = string.format('%.0f', seq)
   writes = {

@@ -97,7 +97,7 @@ def test_purge(runner):
     revoked, _ = runner.issue()
     expired, _ = runner.issue()
     runner.run("keys", "revoke", revoked)
-    runner.valkey.admin.hset(stored.key(expired), "expires_at", "5")
+    runner.alter(expired, expires_at="5")
     options = ("keys", "purge", "--revoked-for", "30d", "--expired-for", "90d")
     rehearsed = runner.run(*options, "--dry-run")
     assert re.search(

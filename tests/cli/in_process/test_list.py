@@ -34,7 +34,7 @@ def test_list_of_an_unreadable_record(runner):
     """An unreadable record is a line of the list and an entry of the document, with its fault."""
     kid, _ = runner.issue()
     runner.issue()
-    runner.valkey.admin.hset(stored.key(kid), "env", "nowhere")
+    runner.alter(kid, env="nowhere")
     entries = runner.run("keys", "list", "--json").document["keys"]
     assert [entry["kid"] for entry in entries if "unreadable" in entry] == [kid]
     assert len(entries) == 2
@@ -60,7 +60,7 @@ def test_conditions_of_a_list(runner):
     """Conditions are combined, and --json tells the cost and whether a key is expired."""
     shop, _ = runner.issue("--name", "shop-1", "--metadata", "team=web")
     batch, _ = runner.issue("--name", "batch-1", client="batch")
-    runner.valkey.admin.hset(stored.key(batch), "expires_at", "5")
+    runner.alter(batch, expires_at="5")
     assert listed(runner, "--name", "*-1") == [shop, batch]
     assert listed(runner, "--name", "shop*", "--metadata", "team=web") == [shop]
     assert listed(runner, "--status", "active") == [shop]
@@ -81,7 +81,7 @@ def test_all_and_sorted(runner):
     assert listed(runner, "--sort", "name") == [a, b, c]
     assert listed(runner, "--sort", "-name", "--limit", "2") == [c, b]
     assert listed(runner, "--sort", "-changed", "--all") == [a, c, b]
-    runner.valkey.admin.hset(stored.key(a), "env", "nowhere")
+    runner.alter(a, env="nowhere")
     document = runner.run("keys", "list", "--sort", "name", "--json").document
     assert [key["kid"] for key in document["keys"]] == [b, c, a]
     assert "--cursor" in refusal(runner.run("keys", "list", "--all", "--cursor", a))
@@ -91,7 +91,7 @@ def test_chosen_columns(runner):
     """--columns shows these columns in this order; for another name it tells all names."""
     kid, _ = runner.issue("--name", "shop", "--scope", "a:b")
     other, _ = runner.issue()
-    runner.valkey.admin.hset(stored.key(other), "env", "nowhere")
+    runner.alter(other, env="nowhere")
     out = runner.run("keys", "list", "--columns", "name, kid,scopes").out.splitlines()
     assert out[0].split() == ["NAME", "KID", "SCOPES"]
     assert sorted(out[1:])[1] == f"shop  {kid}  a:b"

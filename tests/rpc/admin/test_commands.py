@@ -33,8 +33,8 @@ METHODS = {
 }
 # Commands of a machine: processes, files of an installation, and the store itself.
 LOCAL = {
-    *("init", "serve", "admin", "meter", "dev", "doctor", "backup", "restore", "completion"),
-    *("config", "envoy"),
+    *("init", "serve", "admin", "meter", "dev", "doctor", "backup", "restore", "reseal"),
+    *("config", "envoy", "completion"),
     "usage export",  # keeps its cursor on the machine
     "usage reconcile",  # reads a log of the machine; the API has what it compares with
     *("audit ship", "audit seal"),  # the process of the API seals; a copy is taken from the store

@@ -271,7 +271,7 @@ async def test_delete_and_verify(rig: AdminRig, admin: Stubs) -> None:
     auditor = await rig.caller(Role.AUDITOR)
     report = await auditor.audit.VerifyAuditTrail(audit_pb2.VerifyAuditTrailRequest())
     assert (report.intact, list(report.findings)) == (True, [])
-    assert report.rows > 3
+    assert report.rows >= 3  # of the two callers and of the deletion
 
 
 async def test_the_trail_is_sealed_regularly(rig: AdminRig, admin: Stubs) -> None:

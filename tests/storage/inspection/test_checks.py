@@ -5,13 +5,14 @@ from tests.support.storage.inspection import report
 
 
 async def test_a_store_to_try(valkey, admin):
-    """A real Valkey without disk and replica has exactly these three warnings."""
+    """A real Valkey without disk and replica has exactly these four warnings."""
     await admin.issue()
     found = await report(valkey.endpoint)
     assert {check for check, f in found.items() if f.level is not Level.OK} == {
         "access",
         "persistence",
         "replication",
+        "seals",  # this store is of before
     }
     assert "1 keys" in found["records"].found
     assert "valkey" in found["version"].found

@@ -14,8 +14,12 @@ from pathlib import Path
 import pytest
 
 from authz.cli.main import main
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
+from authz.core.seals import SEAL
 from tests.support.cli.terminal import Outcome
 from tests.support.real import PATIENCE, Valkey
+from tests.support.storage import stored
 
 POLL = 0.05  # seconds
 SILENCE = 2.0  # seconds
@@ -50,6 +54,14 @@ class CommandRunner:
         """Issue a key. Return its kid and its text."""
         document = self.run("keys", "issue", "--client", client, "--json", *arguments).document
         return document["kid"], document["key"]
+
+    def alter(self, kid: str, **fields: str) -> None:
+        """Write fields of a stored record, with the seal of somebody who has the pepper."""
+        secret = (self.directory / "authz-pepper-1").read_bytes().strip()
+        seals = Keyring("ak", [Pepper.expand("1", secret)]).record_seals
+        name = stored.key(kid)
+        found = self.valkey.admin.hgetall(name) | fields
+        self.valkey.admin.hset(name, mapping=found | {SEAL: seals.seal(kid, found)})
 
     def status(self, kid: str) -> str:
         """Return the status of a key."""

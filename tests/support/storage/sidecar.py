@@ -55,7 +55,7 @@ class Sidecar:
             fingerprints=(keyring or make_keyring()).fingerprints,
             store_clock=self.store_clock,
         )
-        self.source = LinkedKeys(self.feed, self.probe)
+        self.source = LinkedKeys(self.feed, self.probe, endpoint.seals and endpoint.seals())
         self.cache = make_cache(
             self.source, self.clock, self.probe, max_entries=100_000, deadline=2
         )
@@ -172,6 +172,7 @@ class Registered(Sidecar):
             entries=self.cache.__len__,
             predecessor=predecessor,
             issued=lambda: self.issued,
+            seals=endpoint.seals and endpoint.seals().entries,
         )
 
     async def __aenter__(self):

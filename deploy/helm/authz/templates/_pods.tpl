@@ -34,20 +34,20 @@ imagePullSecrets:
   configMap: { name: {{ include "authz.fullname" . }}-settings }
 {{- with .Values.store.caSecret }}
 - name: store-ca
-  secret: { secretName: {{ . }}, defaultMode: 288, items: [{ key: ca.crt, path: ca.crt }] }
+  secret: { secretName: {{ . | quote }}, defaultMode: 288, items: [{ key: ca.crt, path: ca.crt }] }
 {{- end }}
 {{- end }}
 
 {{- define "authz.pepperVolume" -}}
 - name: pepper
-  secret: { secretName: {{ .Values.pepper.secret }}, defaultMode: 288 }  # 0440
+  secret: { secretName: {{ .Values.pepper.secret | quote }}, defaultMode: 288 }  # 0440
 {{- end }}
 
 {{/* The password of one user of the store: (list $ "store" "sidecar"), volume and key. */}}
 {{- define "authz.passwordVolume" -}}
 - name: {{ index . 1 }}
   secret:
-    secretName: {{ (index . 0).Values.store.secret }}
+    secretName: {{ (index . 0).Values.store.secret | quote }}
     defaultMode: 288  # 0440
     items: [{ key: {{ index . 2 }}, path: {{ index . 2 }} }]
 {{- end }}

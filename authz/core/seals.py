@@ -1,0 +1,133 @@
+"""Seals: HMACs by which a reader knows that a holder of the pepper wrote a record.
+
+Whoever may write the store, but has no pepper, can make no seal. The seal of a key record covers
+all its fields, also those that this version does not know. The seal of a sidecar's registry entry
+covers all its members. The keys are derived from the pepper (RFC 5869), with a label for each kind
+of seal.
+
+A seal of a record names the version of the record that it is for. An earlier version of authz
+leaves the seal alone when it changes a record, so the record then counts as unsealed, not as
+altered.
+
+    seal of a record     PEPPER:VERSION:MAC
+    seals of an entry    PEPPER:MAC for each pepper of its writer, with spaces between them
+"""
+
+import hmac
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from enum import Enum, auto
+from hashlib import sha256
+from typing import Any, Final
+
+from authz.core.keys.pepper import hmac_sha256
+
+SEAL: Final = "seal"
+VERSION: Final = "version"
+MAC_BYTES: Final = 16  # half of the hash, the least that RFC 2104 section 5 advises
+MAC_LENGTH: Final = 22  # of its text
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+
+
+class Seal(Enum):
+    """The result of checking a seal."""
+
+    VALID = auto()
+    OLDER = auto()  # valid, under a pepper that is not the newest
+    ABSENT = auto()  # there is none, or it is for another version of the record
+    WRONG = auto()
+    UNKNOWN = auto()  # its pepper is missing here
+
+
+class RecordSeals:
+    """Makes and checks the seals of key records. keys: by pepper version, the newest last."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._macs = {version: hmac_sha256(key) for version, key in keys.items()}
+        self._newest = list(self._macs)[-1]
+
+    def candidates(self, kid: str, fields: Mapping[str, str], first: int, count: int) -> str:
+        """Return the seals of a record for each of `count` versions from `first` on.
+
+        The store chooses the version of a change, so its script chooses the seal. fields: all of
+        the record; its version and seal are ignored. The text is `PEPPER:FIRST:` and the MACs.
+        """
+        digest, mac = _digest(kid, fields), self._macs[self._newest]
+        macs = (_text(mac(digest + str(first + at).encode())) for at in range(count))
+        return f"{self._newest}:{first}:{''.join(macs)}"
+
+    def seal(self, kid: str, fields: Mapping[str, str]) -> str:
+        """Return the seal of a record as it is. fields: all of them, its version included."""
+        version = fields[VERSION]
+        mac = self._macs[self._newest](_digest(kid, fields) + version.encode())
+        return f"{self._newest}:{version}:{_text(mac)}"
+
+    def check(self, kid: str, fields: Mapping[str, str]) -> Seal:
+        """Return whether the seal among the fields of a stored record is right."""
+        pepper, _, rest = fields.get(SEAL, "").partition(":")
+        version, _, given = rest.partition(":")
+        if not rest or version != fields.get(VERSION):
+            return Seal.ABSENT
+        mac = self._macs.get(pepper)
+        if mac is None:
+            return Seal.UNKNOWN
+        right = _text(mac(_digest(kid, fields) + _bytes(version)))
+        if not hmac.compare_digest(right.encode(), _bytes(given)):
+            return Seal.WRONG
+        return Seal.VALID if pepper == self._newest else Seal.OLDER
+
+
+class EntrySeals:
+    """Makes and checks the seals of sidecars' registry entries. keys: by pepper version.
+
+    An entry has a seal under each pepper of its sidecar: a reader may lack the newest one.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._macs = {version: hmac_sha256(key) for version, key in keys.items()}
+
+    def sealed(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the entry with its seals. Its values are those that JSON can hold."""
+        text = _canonical(sorted(entry.items()))
+        seals = (f"{version}:{_text(mac(text))}" for version, mac in self._macs.items())
+        return {**entry, SEAL: " ".join(seals)}
+
+    def check(self, entry: Mapping[str, Any]) -> Seal:
+        """Return VALID if a seal of the entry is right under a pepper that we have."""
+        found = entry.get(SEAL)
+        if not isinstance(found, str) or not found:
+            return Seal.ABSENT
+        text = _canonical(sorted((name, one) for name, one in entry.items() if name != SEAL))
+        result = Seal.UNKNOWN
+        for word in found.split(" "):
+            version, _, given = word.partition(":")
+            mac = self._macs.get(version)
+            if mac is not None and hmac.compare_digest(_text(mac(text)).encode(), _bytes(given)):
+                return Seal.VALID
+            if mac is not None:
+                result = Seal.WRONG
+        return result
+
+
+def _digest(kid: str, fields: Mapping[str, str]) -> bytes:
+    """Return the SHA-256 of kid and fields, without version and seal.
+
+    The version follows it in the input of the MAC. The digest has a fixed length, and JSON of
+    sorted pairs has one reading, so no two records have the same input.
+    """
+    kept = sorted(pair for pair in fields.items() if pair[0] not in {SEAL, VERSION})
+    return sha256(_canonical([kid, kept])).digest()
+
+
+def _canonical(value: object) -> bytes:
+    return _ENCODER.encode(value).encode()
+
+
+def _text(mac: bytes) -> str:
+    return urlsafe_b64encode(mac[:MAC_BYTES]).rstrip(b"=").decode()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="replace")

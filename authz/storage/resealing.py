@@ -1,0 +1,189 @@
+"""Resealing: seals all records of a store, and then marks the store as sealed.
+
+Rules:
+1. A record without a seal is sealed only while the store is not marked. After that somebody without
+   the pepper may have written it.
+2. A record with a wrong seal is never sealed. Only `accept` does that, one key at a time.
+3. A seal under an older pepper is replaced by one under the newest.
+4. Changes go on meanwhile. An earlier version of authz leaves a record unsealed that was sealed
+   already. So the keys that were changed meanwhile are looked at again, from the log of changes,
+   until one transaction shows that no further change was made. That transaction marks the store.
+5. A run may be interrupted and repeated. It passes over records that are sealed.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import redis.asyncio
+from redis import exceptions
+
+from authz.core.audit import Action
+from authz.core.changes import Author, planned
+from authz.core.errors import Conflict, NotFound, Unavailable, Unreadable
+from authz.core.records import KeyRecord
+from authz.core.seals import Seal
+from authz.core.selector import Position
+from authz.storage import encoding, schema
+from authz.storage.change_log import changed_kids
+from authz.storage.keys import StoredKeys
+from authz.storage.link import refusal
+from authz.storage.listing import StoredIndex
+from authz.storage.replies import checked, last_change
+from authz.storage.scripts import script
+from authz.storage.seals import StoreSeals
+
+PAGE: Final = 200  # records in one round trip
+MAX_ROUNDS: Final = 100
+MAX_REFUSED: Final = 1000  # refusals that are remembered
+SEAL_RECORD: Final = script("seal_record")
+SEAL_SHA: Final = hashlib.sha1(SEAL_RECORD.encode(), usedforsecurity=False).hexdigest()
+
+
+@dataclass(slots=True)
+class Resealed:
+    """The result of a run. Records that were changed meanwhile count each time.
+
+    looked_at: records. sealed: those that got a seal; in a dry run those that would. refused: kids
+    with the reason, at most MAX_REFUSED; refusals: their number. seq: the last change of
+    which all records were looked at. marked: the store is marked.
+    """
+
+    looked_at: int = 0
+    sealed: int = 0
+    refusals: int = 0
+    seq: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
+    marked: bool = False
+
+    def refuse(self, kid: str, why: str) -> None:
+        """Note a record that keeps no seal or a wrong one."""
+        if kid not in self.refused:
+            self.refusals += 1
+            if len(self.refused) < MAX_REFUSED:
+                self.refused[kid] = why
+
+
+class Resealing:
+    """Seals the records of one store. seals: of `client`, after authz:meta was read."""
+
+    def __init__(self, client: redis.asyncio.Redis, seals: StoreSeals) -> None:
+        self._client = client
+        self._seals = seals
+        self._names = schema.names_of(client)
+        self._index = StoredIndex(client)
+
+    async def run(
+        self, progress: Callable[[Resealed], None] = lambda _: None, *, dry_run: bool = False
+    ) -> Resealed:
+        """Seal all records and mark the store. progress: called after each page.
+
+        dry_run: count only; nothing is written. Raises Unavailable if the store fails or changes
+        too fast; what was sealed until then stays so.
+        """
+        found = Resealed(marked=await self._is_marked())
+        found.seq = await last_change(self._client)
+        after: Position | None = None
+        while places := await self._index.kids(None, after, PAGE):
+            await self._seal([place.kid for place in places], found, dry_run=dry_run)
+            progress(found)
+            after = places[-1]
+        if dry_run:
+            return found
+        for _ in range(MAX_ROUNDS):
+            if await self._mark(found.seq):
+                found.marked = True
+                return found
+            now = await last_change(self._client)
+            kids = await changed_kids(self._client, found.seq, now)
+            for at in range(0, len(kids), PAGE):
+                await self._seal(kids[at : at + PAGE], found, dry_run=False)
+            found.seq = now
+        raise Unavailable("the store changes too fast to be sealed; try again")
+
+    async def accept(self, keys: StoredKeys, kid: str, author: Author, now: int) -> KeyRecord:
+        """Seal one record as it is, and return it. It is a change of the key, with an audit entry.
+
+        Raises NotFound if there is no such key, Conflict if its seal is right, Unreadable if it
+        cannot be decoded or has the number of a later change, and as StoredKeys.apply. now: ms
+        since the epoch.
+        """
+        stored = await checked(self._client.hgetall(self._names.key(kid)))
+        if not stored:
+            raise NotFound(f"no key has the kid {kid}")
+        if self._seals.records.check(kid, stored) in {Seal.VALID, Seal.OLDER}:
+            raise Conflict(f"the seal of {kid} is right")
+        record = encoding.decode(kid, stored, keeps_unknown=True)
+        if record.version > await last_change(self._client):
+            raise Unreadable(f"record {kid}: its version is above the number of the last change")
+        seal = {"old": "wrong or absent", "new": "accepted"}
+        await keys.apply(planned(record, record, Action.UPDATE, author, now, seal=seal))
+        return record
+
+    async def _seal(self, kids: Sequence[str], found: Resealed, *, dry_run: bool) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for kid in kids:
+            pipeline.hgetall(self._names.key(kid))
+        replies = await checked(pipeline.execute(raise_on_error=False))
+        wanted: list[tuple[str, tuple[str, str, str]]] = []
+        for kid, reply in zip(kids, replies, strict=True):
+            if isinstance(reply, exceptions.ResponseError):
+                found.refuse(kid, refusal(reply))
+            elif isinstance(reply, Exception):
+                raise Unavailable(f"the store cannot be used: {refusal(reply)}")
+            elif reply:
+                found.looked_at += 1
+                try:
+                    seal = self._new_seal(kid, reply)
+                except Unreadable as cause:
+                    found.refuse(kid, str(cause))
+                    continue
+                if seal:
+                    before = (reply["version"], reply.get("change_id", ""))
+                    wanted.append((kid, (*before, seal)))
+        found.sealed += len(wanted) if dry_run else await self._write(wanted)
+
+    def _new_seal(self, kid: str, stored: Mapping[str, str]) -> str:
+        """Return the seal that the record shall get; "" if it has it.
+
+        Raises BadSeal if it shall get none, Unreadable if it cannot be decoded.
+        """
+        if self._seals.records.check(kid, stored) is Seal.VALID:
+            return ""
+        self._seals.check(kid, stored)
+        encoding.decode(kid, stored)
+        return self._seals.records.seal(kid, stored)
+
+    async def _write(self, wanted: Sequence[tuple[str, tuple[str, str, str]]]) -> int:
+        """Write seals and return how many were written; a record may have changed meanwhile."""
+        if not wanted:
+            return 0
+        await checked(self._client.script_load(SEAL_RECORD))
+        pipeline = self._client.pipeline(transaction=False)
+        for kid, args in wanted:
+            pipeline.evalsha(SEAL_SHA, 1, self._names.key(kid), *args)
+        return sum(await checked(pipeline.execute()))
+
+    async def _is_marked(self) -> bool:
+        return schema.META_SEALED in await checked(self._client.hgetall(self._names.meta))
+
+    async def _mark(self, seq: int) -> bool:
+        """Mark the store if its last change is still `seq`. Return whether it is marked.
+
+        Raises Conflict if authz:meta is gone.
+        """
+        names = self._names
+
+        async def mark(transaction: Any) -> bool:
+            if not await transaction.exists(names.meta):
+                raise Conflict("the store was emptied meanwhile")
+            is_same = encoding.number(names.seq, await transaction.get(names.seq) or "0") == seq
+            if is_same:
+                transaction.multi()
+                transaction.hset(names.meta, schema.META_SEALED, "1")
+            return is_same
+
+        watched = (names.seq, names.meta)
+        done = self._client.transaction(mark, *watched, value_from_callable=True)
+        return bool(await checked(done))
