@@ -257,7 +257,7 @@ def _options(given: dict[str, Any], settings: Settings) -> ReceiverOptions:
         customer=given["customer"],
         customers=given["customers"],
         stripe_url=given["stripe_url"],
-        has_cursor=given["cursor"] is not None,
+        cursor=given["cursor"],
         source=f"authz/{namespace}" if namespace else "authz",
     )
 

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import os
 import sqlite3
 import ssl
 import time
@@ -472,6 +473,8 @@ def test_a_cursor_that_stood_too_long(runner, count, monkeypatch):
         ((*STRIPE, "--token-file", "token", "--customers", "two"), "line 1: 'a b'"),
         ((*STRIPE, "--token-file", "token", "--customer", "é"), "--customer: is the"),
         (("--to", "f", "--customer", "x"), "--customer: is for --to stripe"),
+        (("--to", "./c", "--cursor", "c"), "--to: ./c is a file of the cursor"),
+        (("--to", "c-journal", "--cursor", "c"), "--to: c-journal is a file of the cursor"),
         (("--to", "f", "--token-file", "token"), "--token-file: is for a receiver over HTTP"),
         (("--format", "parquet"), "--format: parquet needs a file"),
         (("--since", "yesterday"), "--since: 'yesterday' is not a time"),
@@ -507,6 +510,8 @@ def test_files_that_cannot_be_written(runner, count):
     assert "Is a directory" in refusal(runner.run(*options, "--to", "directory"), 3)
     assert "No such file" in refusal(runner.run(*options, "--to", "absent/f"), 3)
     assert "not a regular file" in refusal(runner.run(*options, "--to", "/dev/full"), 3)
+    os.mkfifo("pipe")
+    assert "not a regular file" in refusal(runner.run(*options, "--to", "pipe"), 3)
     assert runner.run(*options, "--to", "f").document["repeated"] == 1
     assert records(Path("f").read_text())[0]["quantity"] == 1
 
