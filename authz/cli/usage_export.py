@@ -124,7 +124,7 @@ def export(invocation: Invocation, /, **given: Any) -> None:
     progress = _Progress()
 
     async def work(session: BillingSession) -> tuple[Exported, Period]:
-        owner = cursor_owner(settings, session.peppers, where.target)
+        owner = cursor_owner(settings, session.peppers, where.target, asked.units)
         hours = await _asked_hours(session, settings, asked, is_stripe=options.is_stripe)
         with billing_cursor(path, owner, is_rehearsal=asked.is_rehearsal) as cursor:
             return await _export(

@@ -431,6 +431,16 @@ def test_stripe_takes_35_days(runner, count, stripe):
     assert runner.run(*options, "--since", "36d").code == 2
 
 
+def test_a_unit_more_needs_a_cursor_of_its_own(runner, count):
+    """A cursor knows the hours of its units. Of a unit more, the hours before would be lost."""
+    kid, _ = runner.issue()
+    count(kid, 50)
+    options = (*EXPORT, "--cursor", "c", "--to", "f", "--unit", "ok")
+    assert runner.run(*options).code == 0
+    assert "another choice of --unit: ok" in refusal(runner.run(*options, "--unit", "bytes_in"))
+    assert runner.run(*options, "--unit", "ok").code == 0
+
+
 def test_since_with_a_cursor(runner, count):
     """A time in the future is refused, and hours that --since leaves out are named."""
     kid, _ = runner.issue()
