@@ -119,6 +119,16 @@ def record_of(key: Key) -> KeyRecord:
         raise Unreadable(why) from None
 
 
+def record_of_kid(key: Key, kid: str) -> KeyRecord:
+    """Return the record of a key that was asked for by its kid.
+
+    Raises Unreadable for another key, and as `record_of`.
+    """
+    if kid_of(key.name) != kid:
+        raise Unreadable(f"key {kid}: the admin API sent another key")
+    return record_of(key)
+
+
 def _record(key: Key) -> KeyRecord:
     return KeyRecord(
         kid=kid_of(key.name),

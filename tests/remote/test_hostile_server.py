@@ -1,5 +1,7 @@
 """Answers of a server that nobody should trust: names and texts are checked before use."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -8,12 +10,17 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from authz.client import AdminError
-from authz.core.errors import Unavailable, Unreadable
+from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.usage.counts import Level
 from authz.core.usage.question import By, Span
 from authz.flows.verify import Question
+from authz.process.clock import SystemClock
+from authz.remote import calls
 from authz.remote.audit import RemoteAudit
+from authz.remote.calls import Calls
+from authz.remote.editor import RemoteEditor
 from authz.remote.fleet import RemoteSidecars
+from authz.remote.reading import RemoteKeys
 from authz.remote.records import entry_of, kid_of, new_text_of, record_of
 from authz.remote.usage import RemoteUsage
 from authz.remote.verification import RemoteVerifier
@@ -118,6 +125,47 @@ async def test_wrong_values() -> None:
     entry.detail["expires_at"] = "soon"
     with pytest.raises(Unreadable, match="wrong time"):
         entry_of(entry)
+
+
+async def test_another_key() -> None:
+    """A record of another key than the one that was asked for is not used."""
+    answers: Any = Answers(keys_pb2.GetKeyResponse(key=key_pb2.Key(name=f"keys/{KID}")))
+    with pytest.raises(Unreadable, match="another key"):
+        await RemoteKeys(answers, SystemClock()).find("0" * 16)
+    with pytest.raises(Unreadable, match="another key"):
+        await RemoteEditor(answers).show("0" * 16)
+
+
+async def test_a_list_that_follows_itself() -> None:
+    """A page whose token leads to itself ends the list with a fault."""
+
+    async def method(_request: object) -> keys_pb2.ListKeysResponse:
+        return keys_pb2.ListKeysResponse(next_page_token="again")
+
+    answers: Any = None
+    pages = Calls(answers, "a:1").pages(method, keys_pb2.ListKeysRequest(page_size=1))
+    with pytest.raises(Unavailable, match="without an end"):
+        assert len([page async for page in pages]) <= 2
+
+
+@pytest.mark.parametrize(("makes_changes", "fault"), [(False, Unavailable), (True, OutcomeUnknown)])
+async def test_a_stream_that_falls_silent(
+    monkeypatch: pytest.MonkeyPatch,
+    makes_changes: bool,
+    fault: type[Exception],
+) -> None:
+    """A server that sends one response and then nothing does not hold a command for ever."""
+    monkeypatch.setattr(calls, "QUIET_SECONDS", 0.01)
+
+    async def method(_request: object) -> AsyncIterator[int]:
+        yield 1
+        await asyncio.Event().wait()
+
+    answers: Any = None
+    responses = Calls(answers, "a:1").stream(method, None, makes_changes=makes_changes)
+    assert await anext(responses) == 1
+    with pytest.raises(fault, match="sent nothing for"):
+        await anext(responses)
 
 
 def test_a_wait_without_end() -> None:
