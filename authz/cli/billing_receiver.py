@@ -43,7 +43,7 @@ class Format(StrEnum):
 class ReceiverOptions:
     """The options that say where records go.
 
-    to: "" for stdout. source: of CloudEvents. has_cursor: whether a cursor is given.
+    to: "" for stdout. source: of CloudEvents. cursor: the path of the cursor.
     """
 
     to: str
@@ -54,7 +54,7 @@ class ReceiverOptions:
     customers: str | None
     stripe_url: str
     source: str
-    has_cursor: bool
+    cursor: str | None
 
     @property
     def is_web(self) -> bool:
@@ -106,6 +106,8 @@ def _lines(options: ReceiverOptions) -> BillingSink:
     if "://" in options.to or not options.to.isprintable():
         problem = f"{fields.shown(options.to)}: a file, https://HOST/PATH or stripe:EVENT_NAME"
         raise BadInput("--to", problem)
+    if options.to and options.cursor and _is_of_cursor(Path(options.to), Path(options.cursor)):
+        raise BadInput("--to", f"{options.to} is a file of the cursor; give another one")
     form = options.form or Format.JSONL
     if form is Format.PARQUET:
         if not options.to:
@@ -118,6 +120,13 @@ def _lines(options: ReceiverOptions) -> BillingSink:
         Format.CLOUDEVENTS: lambda records: texts.event_lines(records, options.source),
     }[form]
     return LineFile(Path(options.to), encode, heading) if options.to else Stdout(encode, heading)
+
+
+def _is_of_cursor(file: Path, cursor: Path) -> bool:
+    """Return whether a file is the cursor, or one that SQLite writes and removes beside it."""
+    return file.resolve() in {
+        Path(f"{cursor.resolve()}{end}") for end in ("", "-journal", "-wal", "-shm")
+    } or (file.exists() and cursor.exists() and file.samefile(cursor))
 
 
 def _events(options: ReceiverOptions) -> BillingSink:
@@ -136,7 +145,7 @@ def _stripe(options: ReceiverOptions) -> Receiver:
         raise BadInput("--to", f"{fields.shown(event)} is not the event name of a meter of Stripe")
     if options.form is not None:
         raise BadInput("--format", "is not for Stripe, which has one of its own")
-    if not options.has_cursor:
+    if options.cursor is None:
         raise BadInput("--cursor", "is needed: after a day Stripe counts a repeated event again")
     if options.token_file is None:
         raise BadInput("--token-file", "is needed: a file with a key of Stripe's API")

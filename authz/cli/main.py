@@ -29,6 +29,7 @@ from authz.cli.invocation import (
     write_stdout,
 )
 from authz.cli.loading import load_command
+from authz.cli.over_api import is_over_api
 from authz.cli.terminal import escaped
 from authz.core.errors import (
     BadInput,
@@ -199,7 +200,7 @@ def _fail_each(code: int, lines: Sequence[str]) -> int:
 
 def _causes(invocation: Invocation, cause: Fault, message: str) -> list[str]:
     """Return a line for each cause of a store that cannot be used, else the message alone."""
-    if message != str(cause) or not HIDING.match(message):
+    if message != str(cause) or not HIDING.match(message) or is_over_api(invocation):
         return [message]
     found: list[str] = import_module("authz.cli.causes").all_causes(invocation, cause)
     return found

@@ -22,6 +22,7 @@ from authz.core.usage.billing.period import Asked, Period, period
 from authz.core.usage.billing.ports import Delivery
 from authz.core.usage.billing.record import DEFAULT_UNITS, BillingRecord, Unit, hour_text
 from authz.core.usage.question import HOUR_MS
+from authz.core.web_address import check_url
 from authz.flows.usage.billing import BillingExport, Exported, Receiver
 from authz.process import stripe
 from authz.process.billing_cursor import BillingCursor, billing_cursor
@@ -36,7 +37,7 @@ PAUSE: Final = 5.0  # seconds between two lines about the progress
 @click.option(
     "--to",
     metavar="WHERE",
-    default="",
+    callback=path_such_as("usage.csv"),
     help="A file, `https://...` for CloudEvents, or `stripe:EVENT_NAME`. Default: stdout.",
 )
 @click.option(
@@ -87,7 +88,12 @@ PAUSE: Final = 5.0  # seconds between two lines about the progress
     help="Stripe: lines such as `client acme-web cus_123`.",
 )
 @click.option(
-    "--stripe-url", metavar="URL", default=stripe.API, show_default=True, help="Stripe's API."
+    "--stripe-url",
+    metavar="URL",
+    default=stripe.API,
+    show_default=True,
+    callback=lambda _, option, url: check_url(option.opts[0], url),
+    help="Stripe's API.",
 )
 @click.option(
     "--in-doubt",
@@ -124,7 +130,7 @@ def export(invocation: Invocation, /, **given: Any) -> None:
     progress = _Progress()
 
     async def work(session: BillingSession) -> tuple[Exported, Period]:
-        owner = cursor_owner(settings, session.peppers, where.target)
+        owner = cursor_owner(settings, session.peppers, where.target, asked.units)
         hours = await _asked_hours(session, settings, asked, is_stripe=options.is_stripe)
         with billing_cursor(path, owner, is_rehearsal=asked.is_rehearsal) as cursor:
             return await _export(
@@ -138,6 +144,9 @@ def export(invocation: Invocation, /, **given: Any) -> None:
             write_stderr(f"{progress.last.records} records were delivered; run it again")
         raise
     _answer(invocation, done, hours, asked, is_stdout=not options.to)
+    if skipped := hours.left_out:
+        span = f"{hour_text(skipped.start)} to {hour_text(skipped.stop)}"
+        write_warning(f"--since leaves out {span}: no later run exports these hours")
     if done.unassigned or done.refused:
         write_warning(f"some records were not delivered; {done.problem}")
         raise click.exceptions.Exit(1)
@@ -231,7 +240,8 @@ def _parse(given: dict[str, Any]) -> _Asked:
     if since is not None and until is not None and until <= since:
         raise BadInput("--since", "is not a whole hour before the end of the span (--until)")
     units = tuple(Unit(unit) for unit in dict.fromkeys(given["units"])) or DEFAULT_UNITS
-    if given["to"].startswith(STRIPE) and len(units) > 1:
+    is_stripe = (given["to"] or "").startswith(STRIPE)
+    if is_stripe and len(units) > 1:
         raise BadInput("--unit", "a meter of Stripe adds up one number; give one, such as units")
     corrections = fields.duration_ms("--corrections", given["corrections"])
     return _Asked(
@@ -247,14 +257,14 @@ def _parse(given: dict[str, Any]) -> _Asked:
 def _options(given: dict[str, Any], settings: Settings) -> ReceiverOptions:
     namespace = settings.redis.namespace
     return ReceiverOptions(
-        to=given["to"],
+        to=given["to"] or "",
         form=Format(given["form"]) if given["form"] else None,
         token_file=given["token_file"],
         ca=given["ca"],
         customer=given["customer"],
         customers=given["customers"],
         stripe_url=given["stripe_url"],
-        has_cursor=given["cursor"] is not None,
+        cursor=given["cursor"],
         source=f"authz/{namespace}" if namespace else "authz",
     )
 

@@ -51,4 +51,4 @@ class AdminError(Exception):
             elif detail.Unpack(bad):
                 self.fields = {each.field: each.description for each in bad.field_violations}
             elif detail.Unpack(retry):
-                self.retry_seconds = retry.retry_delay.ToTimedelta().total_seconds()
+                self.retry_seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9

@@ -17,9 +17,10 @@ def append_lines(path: Path, content: bytes, heading: bytes = b"") -> None:
     Raises OSError.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, MODE)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):  # a device may be read for ever
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file")
     with os.fdopen(handle, "r+b") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):  # a device may be read for ever
-            raise OSError(errno.EINVAL, "not a regular file")
         size = file.seek(0, os.SEEK_END)
         start = file.seek(max(size - TAIL, 0))
         whole = file.read().rfind(b"\n") + 1

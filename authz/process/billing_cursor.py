@@ -31,6 +31,7 @@ _TABLES: Final = (
     """CREATE TABLE pending (number INTEGER PRIMARY KEY AUTOINCREMENT, sent_ms INTEGER NOT NULL,
        record TEXT NOT NULL, checksum INTEGER NOT NULL)""",
 )
+_OF_ONE: Final = ("namespace", "database", "target", "units")
 _PLACE: Final = "kid = ? AND hour = ? AND route = ? AND unit = ?"
 
 
@@ -39,13 +40,14 @@ class CursorOwner:
     """The export to which a cursor belongs.
 
     peppers: fingerprints of the store's peppers; stores with one in common are the same. target:
-    the receiver.
+    the receiver. units: their names in order. Of a unit more, the hours before would be lost.
     """
 
     namespace: str
     database: int
     peppers: frozenset[str]
     target: str
+    units: str = ""
 
 
 class BillingCursor:
@@ -132,7 +134,7 @@ class BillingCursor:
             if self._about("version") is None:
                 with self._change():
                     self._note("version", str(VERSION))
-                    for name in ("namespace", "database", "target"):
+                    for name in _OF_ONE:
                         self._note(name, str(getattr(self._owner, name)))
                     self._note("peppers", json.dumps(sorted(self._owner.peppers)))
                 return
@@ -141,9 +143,9 @@ class BillingCursor:
     def _verify_owner(self) -> None:
         if self._about("version") != str(VERSION):
             raise BadInput(OPTION, f"{self._path} is of another version of authz")
-        for name in ("namespace", "database", "target"):
+        for name in _OF_ONE:
             if (known := self._about(name)) != str(getattr(self._owner, name)):
-                what = {"target": "receiver", "namespace": "namespace"}.get(name, name)
+                what = {"target": "receiver", "units": "choice of --unit"}.get(name, name)
                 problem = f"belongs to another {what}: {known or 'none'}; use one for each"
                 raise BadInput(OPTION, f"{self._path} {problem}")
         peppers = frozenset(json.loads(self._about("peppers") or "[]"))

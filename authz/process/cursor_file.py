@@ -86,14 +86,16 @@ def _make(path: Path, tables: Sequence[str]) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE))
-    connection = _connection(draft)
     try:
-        _create(connection, tables)
+        connection = _connection(draft)
+        try:
+            _create(connection, tables)
+        finally:
+            connection.close()
+        with suppress(FileExistsError):  # another export has made it meanwhile
+            os.link(draft, path)
     finally:
-        connection.close()
-    with suppress(FileExistsError):  # another export has made it meanwhile
-        os.link(draft, path)
-    draft.unlink()
+        draft.unlink()
 
 
 def _create(connection: sqlite3.Connection, tables: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from authz.flows.command_ports import KeyFinder
 from authz.flows.selection import Cost
 from authz.flows.trail.listing import Events, TrailEvent, Wanted
 from authz.remote.calls import Calls
-from authz.remote.records import entry_of, kid_of, optional_ms
+from authz.remote.records import entry_of, kid_of, known, optional_ms
 from authz.rpc.admin.values import duration, name_of, timestamp
 from authz.rpc.pb.admin.v1 import audit_entry_pb2, audit_pb2
 
@@ -106,4 +106,4 @@ def _event(message: audit_entry_pb2.AuditEntry) -> TrailEvent:
 def _findings(
     given: Sequence[audit_pb2.VerifyAuditTrailResponse.Finding],
 ) -> tuple[Finding, ...]:
-    return tuple(Finding(Problem(one.problem), one.row, one.text) for one in given)
+    return tuple(Finding(known(Problem, one.problem), one.row, one.text) for one in given)

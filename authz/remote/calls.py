@@ -1,10 +1,17 @@
 """Calls of the admin API, with the faults of flows."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Final
+
+import grpc
 
 from authz.client import AdminError, AsyncAdminClient, admin_pb2
+from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.remote.failures import fault_of
+
+QUIET_SECONDS: Final = 120.0  # between two messages of a stream; a server waits 60 s for sidecars
+_END: Final = object()
 
 
 class Calls:
@@ -44,17 +51,50 @@ class Calls:
     async def stream(
         self, method: Callable[..., Any], request: Any, *, makes_changes: bool = False
     ) -> AsyncIterator[Any]:
-        """Yield the responses of a stream. Raises Fault."""
+        """Yield the responses of a stream. Raises Fault.
+
+        Raises Unavailable if no response comes for QUIET_SECONDS (120 s); OutcomeUnknown if the
+        method makes changes.
+        """
+        responses = method(request)
         try:
-            async for response in method(request):
+            while True:
+                async with asyncio.timeout(QUIET_SECONDS):
+                    response = await anext(responses, _END)
+                if response is _END:
+                    return
                 yield response
         except AdminError as error:
             raise fault_of(error, self._address, may_be_made=makes_changes) from None
+        except TimeoutError:
+            fault = OutcomeUnknown if makes_changes else Unavailable
+            problem = f"the admin API {self._address} sent nothing for {QUIET_SECONDS:g} s"
+            raise fault(problem) from None
+
+    async def page(self, method: Callable[..., Any], request: Any) -> Any:
+        """Return one page of a list. Raises Fault.
+
+        If the response is larger than gRPC accepts (4 MiB), it halves `request.page_size`.
+        """
+        while True:
+            try:
+                return await method(request)
+            except AdminError as error:
+                is_too_large = error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and not error.reason
+                if not is_too_large or request.page_size <= 1:
+                    raise fault_of(error, self._address) from None
+            request.page_size //= 2
 
     async def pages(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
-        """Yield every page of a list. Raises Fault."""
-        try:
-            async for response in self.client.pages(method, request):
-                yield response
-        except AdminError as error:
-            raise fault_of(error, self._address) from None
+        """Yield every page of a list. It writes into `request`. Raises Fault.
+
+        Raises Unavailable if a page says that it follows itself.
+        """
+        while True:
+            response = await self.page(method, request)
+            yield response
+            if not response.next_page_token:
+                return
+            if response.next_page_token == request.page_token:
+                raise Unavailable(f"the admin API {self._address} sent a list without an end")
+            request.page_token = response.next_page_token

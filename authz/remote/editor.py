@@ -15,7 +15,7 @@ from authz.flows.command_ports import Effect
 from authz.flows.lifecycle import Changed, Result
 from authz.remote.calls import Calls
 from authz.remote.failures import StateForbids
-from authz.remote.records import confirmation_of, new_text_of, record_of, result_of
+from authz.remote.records import confirmation_of, new_text_of, record_of, record_of_kid, result_of
 from authz.remote.requests import key_of, one_change
 from authz.rpc.admin.values import duration, name_of
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
@@ -53,7 +53,7 @@ class RemoteEditor:
         """Return the record. Raises NotFound if no key has the kid, Unavailable."""
         get = self._calls.client.keys.GetKey
         response = await self._calls.read(get, keys_pb2.GetKeyRequest(name=name_of(kid)))
-        return record_of(response.key)
+        return record_of_kid(response.key, kid)
 
     async def change_from(
         self,

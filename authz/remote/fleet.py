@@ -2,8 +2,7 @@
 
 from authz.core.sidecars import Heard, Sidecar
 from authz.remote.calls import Calls
-from authz.remote.records import ms_of
-from authz.rpc.admin.values import duration_ms
+from authz.remote.records import length_of, ms_of
 from authz.rpc.pb.admin.v1 import fleet_pb2
 
 
@@ -28,8 +27,8 @@ def _heard(one: fleet_pb2.Sidecar) -> Heard:
         address=one.address,
         started_at=ms_of(one.start_time),
         applied=one.applied_version if one.HasField("applied_version") else None,
-        lease_ms=duration_ms("trust_lease", one.trust_lease),
-        grace_ms=duration_ms("outage_grace", one.outage_grace),
+        lease_ms=length_of(one.trust_lease),
+        grace_ms=length_of(one.outage_grace),
         trusted=one.trusted,
         reason=one.reason,
         entries=one.cached_keys,
@@ -38,4 +37,4 @@ def _heard(one: fleet_pb2.Sidecar) -> Heard:
         charges=one.charge_prefix,
         issued=one.issued_charges,
     )
-    return Heard(sidecar, duration_ms("silence", one.silence))
+    return Heard(sidecar, length_of(one.silence))

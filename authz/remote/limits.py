@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from authz.core.errors import UnknownPlan
 from authz.core.limits.charge import Lease
 from authz.core.limits.key_limits import Owner
-from authz.core.limits.limit import parse_limit
 from authz.core.records import KeyRecord
 from authz.flows.limits.credit_report import Credits
 from authz.flows.limits.limit_report import HeldLease, LimitUse, LimitView
 from authz.remote.calls import Calls
 from authz.remote.reading import each_of
-from authz.remote.records import ms_of, optional_ms
-from authz.rpc.admin.values import LIMITS, duration_ms, name_of
+from authz.remote.records import known, length_of, limit_of, ms_of, optional_ms
+from authz.rpc.admin.values import LIMITS, name_of
 from authz.rpc.pb.admin.v1 import limits_pb2
 
 
@@ -33,7 +32,7 @@ class RemoteLimits:
         return LimitView(
             tuple(_use(row, record.kid) for row in found.limits),
             found.lease_requests,
-            duration_ms("lease_time", found.lease_time),
+            length_of(found.lease_time),
             tuple(_lease(one, record.kid) for one in found.leases),
         )
 
@@ -72,7 +71,7 @@ async def limits_of(calls: Calls, kid: str) -> limits_pb2.KeyLimits:
 def _use(row: limits_pb2.LimitUse, kid: str) -> LimitUse:
     owner, owner_id = _owner(row.owner, kid)
     return LimitUse(
-        limit=parse_limit("limits", row.limit.spec),
+        limit=limit_of(row.limit.spec),
         name=row.limit.limit_name,
         owner=owner,
         owner_id=owner_id,
@@ -90,4 +89,4 @@ def _lease(one: limits_pb2.KeyLimits.Lease, kid: str) -> HeldLease:
 
 def _owner(text: str, kid: str) -> tuple[Owner, str]:
     owner, _, owner_id = text.partition(":")
-    return Owner(owner), owner_id or kid
+    return known(Owner, owner), owner_id or kid

@@ -12,7 +12,15 @@ from authz.core.selector import Selector
 from authz.core.usage.question import LatestUse
 from authz.flows.selection import Cost, Entry, Page
 from authz.remote.calls import Calls
-from authz.remote.records import Key, entry_of, kid_of, optional_ms, record_of, sight_of
+from authz.remote.records import (
+    Key,
+    entry_of,
+    kid_of,
+    optional_ms,
+    record_of,
+    record_of_kid,
+    sight_of,
+)
 from authz.remote.requests import filter_of
 from authz.remote.usage import counts_of
 from authz.rpc.admin.values import LATEST_USE, name_of
@@ -44,14 +52,14 @@ class RemoteKeys:
             response = await self._calls.read(self._calls.client.keys.GetKey, request)
         except NotFound:
             return None
-        return record_of(response.key)
+        return record_of_kid(response.key, kid)
 
     async def page(self, selector: Selector, limit: int, cursor: str) -> Page:
         """Return at most `limit` keys that follow `cursor`; the first ones if it is empty."""
         request = keys_pb2.ListKeysRequest(
             page_size=limit, page_token=cursor, filter=filter_of(selector)
         )
-        response = await self._calls.read(self._calls.client.keys.ListKeys, request)
+        response = await self._calls.page(self._calls.client.keys.ListKeys, request)
         cost = Cost()
         entries = self._entries(response, selector, cost)
         return Page(tuple(entries), response.next_page_token or None, cost)

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from enum import Enum
+from typing import Any, Final, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
@@ -14,7 +15,7 @@ from authz.core.audit import Action, AuditEntry, AuditEvent
 from authz.core.changes import Unchanged
 from authz.core.errors import BadInput, Unavailable, Unreadable
 from authz.core.keys.text import KID_PATTERN
-from authz.core.limits.limit import OnOutage, parse_limit
+from authz.core.limits.limit import Limit, OnOutage, parse_limit
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.core.sidecars import Confirmation, Outstanding
 from authz.core.usage.commit import Sight
@@ -23,6 +24,7 @@ from authz.rpc.admin.values import KEYS, duration_ms, time_ms, word_of
 from authz.rpc.pb.admin.v1 import audit_entry_pb2, key_pb2, usage_pb2
 
 Key = key_pb2.Key
+_Word = TypeVar("_Word", bound=Enum)
 
 ELSEWHERE: Final = b"the store has it"
 """In place of a digest, which the API never sends: the secret is known, its digest is not."""
@@ -68,8 +70,36 @@ def new_text_of(text: str) -> str:
 
 
 def ms_of(given: Timestamp) -> int:
-    """Return milliseconds since the epoch."""
-    return time_ms("time", given)
+    """Return milliseconds since the epoch. Raises Unreadable outside of 1970 to 9999."""
+    try:
+        return time_ms("time", given)
+    except BadInput as cause:
+        raise Unreadable(f"the admin API sent a wrong value: {cause}") from None
+
+
+def length_of(given: Duration) -> int:
+    """Return milliseconds. Raises Unreadable below 0 and above 100 years."""
+    try:
+        return duration_ms("duration", given)
+    except BadInput as cause:
+        raise Unreadable(f"the admin API sent a wrong value: {cause}") from None
+
+
+def limit_of(spec: str) -> Limit:
+    """Return a limit. Raises Unreadable for one that this version does not know."""
+    try:
+        return parse_limit("limits", spec)
+    except BadInput as cause:
+        raise Unreadable(f"the admin API sent a wrong value: {cause}") from None
+
+
+def known(kind: type[_Word], text: str) -> _Word:
+    """Return the member of an enumeration. Raises Unreadable for a word that is not in it."""
+    try:
+        return kind(text)
+    except ValueError:
+        why = f"the admin API sent {fields.shown(text)}, which this version does not know"
+        raise Unreadable(why) from None
 
 
 def optional_ms(message: Any, name: str) -> int | None:
@@ -87,6 +117,16 @@ def record_of(key: Key) -> KeyRecord:
     except (KeyError, ValueError, BadInput):
         why = f"key {kid_of(key.name)}: a newer version of the program made it"
         raise Unreadable(why) from None
+
+
+def record_of_kid(key: Key, kid: str) -> KeyRecord:
+    """Return the record of a key that was asked for by its kid.
+
+    Raises Unreadable for another key, and as `record_of`.
+    """
+    if kid_of(key.name) != kid:
+        raise Unreadable(f"key {kid}: the admin API sent another key")
+    return record_of(key)
 
 
 def _record(key: Key) -> KeyRecord:
@@ -136,7 +176,7 @@ def confirmation_of(message: key_pb2.Confirmation) -> Confirmation:
             Outstanding(each.instance, ms_of(each.may_act_until_time), each.over)
             for each in message.outstanding
         ),
-        duration_ms("elapsed", message.elapsed),
+        length_of(message.elapsed),
     )
 
 
@@ -145,13 +185,17 @@ def entry_of(message: audit_entry_pb2.AuditEntry) -> AuditEntry:
     action = word_of(Action, message.action, "ACTION", _ACTION)
     if action is None:
         raise Unreadable(f"entry {message.version}: a newer version of the program wrote it")
-    detail = MessageToDict(message.detail)
+    found = MessageToDict(message.detail)
+    try:
+        detail = {name: _detail(name, found[name]) for name in sorted(found, key=_place)}
+    except (ValueError, OverflowError):
+        raise Unreadable(f"entry {message.version}: its detail has a wrong time") from None
     event = AuditEvent(
         action,
         message.actor,
         message.note,
         ms_of(message.change_time),
-        {name: _detail(name, detail[name]) for name in sorted(detail, key=_place)},
+        detail,
         message.source,
         message.request_id,
     )
@@ -206,4 +250,4 @@ def _reason(key: Key) -> RevocationReason | None:
 
 def _optional_duration(key: Key, name: str) -> int | None:
     given: Duration = getattr(key, name)
-    return duration_ms(name, given) if key.HasField(name) else None
+    return length_of(given) if key.HasField(name) else None

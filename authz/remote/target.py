@@ -42,6 +42,8 @@ def parse_address(name: str, url: str) -> tuple[Address, bool | None]:
     Raises BadInput about `name` for another text, and for plain text to another machine.
     """
     scheme, separator, _ = url.partition("://")
+    if not separator and "@" in url and not url.startswith("unix:"):
+        raise BadInput(name, f"has a user or a password; give --admin-token-file, {GOOD}")
     if not separator:
         return _parsed(name, url), None
     if scheme == "unix":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from authz.core.errors import NotFound
+from authz.core.errors import NotFound, Unreadable
 from authz.core.selector import Selector
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts, Field, Level
@@ -69,7 +69,7 @@ class RemoteUsage:
         report = usage_pb2.UsageReport()
         async for page in self._calls.pages(self._calls.client.usage.ListUsage, request):
             report = page.report
-            groups |= {_group(row): counts_of(row.counts) for row in report.rows}
+            groups |= {_group(row, by): counts_of(row.counts) for row in report.rows}
         is_of_many = bool(whose.get("filter"))
         return Report(
             span=span,
@@ -97,8 +97,11 @@ def _word(kind: Any, name: str) -> Any:
     return kind.Value(name)
 
 
-def _group(row: usage_pb2.UsageRow) -> int | str:
-    match row.WhichOneof("group"):
+def _group(row: usage_pb2.UsageRow, by: By) -> int | str:
+    group = row.WhichOneof("group")
+    if group != {By.ROUTE: "route", By.STATUS: "status"}.get(by, "start_time"):
+        raise Unreadable("the admin API sent other groups than were asked for")
+    match group:
         case "start_time":
             return ms_of(row.start_time)
         case "status":

@@ -5,7 +5,7 @@ from typing import Any, Final
 from authz.core.decision import Reason
 from authz.flows.verify import CHECKS, CheckRow, Question, VerdictView
 from authz.remote.calls import Calls
-from authz.remote.records import kid_of
+from authz.remote.records import kid_of, known
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 
 Key = key_pb2.Key
@@ -45,7 +45,7 @@ def _view(response: keys_pb2.VerifyKeyResponse) -> VerdictView:
     has_key = response.HasField("key")
     return VerdictView(
         rows=tuple(rows),
-        reason=Reason(response.reason) if response.reason else None,
+        reason=known(Reason, response.reason) if response.reason else None,
         status=response.status_code,
         code=response.code or None,
         violated=tuple(response.violated_limits),
@@ -56,5 +56,5 @@ def _view(response: keys_pb2.VerifyKeyResponse) -> VerdictView:
 
 
 def _row(check: keys_pb2.VerifyKeyResponse.Check) -> CheckRow:
-    reason = Reason(check.reason) if check.reason else None
+    reason = known(Reason, check.reason) if check.reason else None
     return CheckRow(check.check_name, "ok" if check.passed else "deny", reason, check.detail)

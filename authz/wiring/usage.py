@@ -75,9 +75,15 @@ async def billing_session(settings: Settings) -> AsyncIterator[BillingSession]:
         )
 
 
-def cursor_owner(settings: Settings, peppers: frozenset[str], target: str) -> CursorOwner:
+def cursor_owner(
+    settings: Settings, peppers: frozenset[str], target: str, units: Sequence[str]
+) -> CursorOwner:
     """Return the owner of the cursor of an export to a receiver. Raises BadInput."""
     where = endpoint(settings)
     return CursorOwner(
-        namespace=settings.redis.namespace, database=where.db, peppers=peppers, target=target
+        namespace=settings.redis.namespace,
+        database=where.db,
+        peppers=peppers,
+        target=target,
+        units=", ".join(sorted(units)),
     )

@@ -144,7 +144,7 @@ def test_killed_at_any_time(used):
     assert sum(record["quantity"] for record in found.values()) == 2 * COUNTED
 
 
-@pytest.mark.parametrize(("most", "name"), [(40_000, "c"), (200_000, "f")])
+@pytest.mark.parametrize(("most", "name"), [(4_000, "c"), (40_000, "c"), (200_000, "f")])
 def test_a_full_disk(used, most, name):
     """One line tells whether the cursor or the file has no room; nothing is lost."""
     options = ("--to", "f", "--unit", "ok", "--format", "cloudevents")
@@ -155,6 +155,7 @@ def test_a_full_disk(used, most, name):
     done = execute(*EXPORT, *options, preexec_fn=bounded)
     assert done.code == 3
     assert done.error.startswith(f"authz: {name}: ")
+    assert not list(Path().glob("c.*"))  # no draft of a cursor
     assert execute(*EXPORT, *options).code == 0
     events = [json.loads(text) for text in Path("f").read_text().splitlines()]
     quantities = {event["id"]: event["data"]["quantity"] for event in events}

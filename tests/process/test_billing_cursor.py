@@ -83,6 +83,7 @@ def test_a_rehearsal_keeps_nothing(file: Path):
         ({"namespace": "eu"}, "another namespace: none"),
         ({"database": 3}, "another database: 0"),
         ({"target": "stripe:api"}, "another receiver: files"),
+        ({"units": "ok, units"}, "another choice of --unit: none"),
         ({"peppers": frozenset({"two"})}, "another store"),
     ],
 )

@@ -1,10 +1,37 @@
 """Answers of a server that nobody should trust: names and texts are checked before use."""
 
-import pytest
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
-from authz.core.errors import Unavailable, Unreadable
+import grpc
+import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from authz.client import AdminError
+from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
+from authz.core.usage.counts import Level
+from authz.core.usage.question import By, Span
+from authz.flows.verify import Question
+from authz.process.clock import SystemClock
+from authz.remote import calls
+from authz.remote.audit import RemoteAudit
+from authz.remote.calls import Calls
+from authz.remote.editor import RemoteEditor
+from authz.remote.fleet import RemoteSidecars
+from authz.remote.reading import RemoteKeys
 from authz.remote.records import entry_of, kid_of, new_text_of, record_of
-from authz.rpc.pb.admin.v1 import audit_entry_pb2, key_pb2
+from authz.remote.usage import RemoteUsage
+from authz.remote.verification import RemoteVerifier
+from authz.rpc.pb.admin.v1 import (
+    audit_entry_pb2,
+    audit_pb2,
+    fleet_pb2,
+    key_pb2,
+    keys_pb2,
+    usage_pb2,
+)
 
 KID = "7Hk2mQ9xT4bVzR1c"
 
@@ -46,3 +73,110 @@ def test_an_unknown_action() -> None:
     """An entry of a newer version is told as unreadable, and is not taken for another action."""
     with pytest.raises(Unreadable):
         entry_of(audit_entry_pb2.AuditEntry(version=7))
+
+
+class Answers:
+    """Calls that all have one response."""
+
+    def __init__(self, response: object) -> None:
+        self.client: Any = self
+        self._response = response
+
+    def __getattr__(self, _name: str) -> Any:
+        return self
+
+    async def read(self, _method: object, _request: object) -> Any:
+        """Return the response."""
+        return self._response
+
+    async def pages(self, _method: object, _request: object) -> Any:
+        """Yield the response."""
+        yield self._response
+
+
+async def test_words_of_a_newer_version() -> None:
+    """A reason or a finding that is not known here is no bug of this program."""
+    question = Question(key="k", method="GET", host="", path="/")
+    answers: Any = Answers(keys_pb2.VerifyKeyResponse(reason="too_loud\x1b[2J"))
+    with pytest.raises(Unreadable, match=r"sent 'too_loud\\x1b"):
+        await RemoteVerifier(answers).verify(question)
+    finding = audit_pb2.VerifyAuditTrailResponse.Finding(problem="haunted")
+    answers = Answers(audit_pb2.VerifyAuditTrailResponse(findings=[finding]))
+    with pytest.raises(Unreadable, match="'haunted'"):
+        await RemoteAudit(answers, answers).verify(0, 0, None)
+
+
+async def test_wrong_values() -> None:
+    """A time, a length or a group that cannot be is the server's mistake, not wrong usage."""
+    late, long = fleet_pb2.Sidecar(), fleet_pb2.Sidecar()
+    late.start_time.seconds, long.silence.seconds = 1 << 60, -1
+    answers: Any
+    for sidecar in (late, long):
+        answers = Answers(fleet_pb2.ListSidecarsResponse(sidecars=[sidecar]))
+        with pytest.raises(Unreadable, match="wrong value"):
+            await RemoteSidecars(answers).find()
+    row = usage_pb2.UsageRow()
+    row.start_time.seconds = 1
+    report = usage_pb2.UsageReport(rows=[row])
+    answers = Answers(usage_pb2.ListUsageResponse(report=report))
+    with pytest.raises(Unreadable, match="other groups"):
+        await RemoteUsage(answers).of_key(KID, Span(Level.HOUR, range(1, 3)), By.ROUTE)
+    entry = audit_entry_pb2.AuditEntry(action=audit_entry_pb2.AuditEntry.ACTION_ISSUE)
+    entry.detail["expires_at"] = "soon"
+    with pytest.raises(Unreadable, match="wrong time"):
+        entry_of(entry)
+
+
+async def test_another_key() -> None:
+    """A record of another key than the one that was asked for is not used."""
+    answers: Any = Answers(keys_pb2.GetKeyResponse(key=key_pb2.Key(name=f"keys/{KID}")))
+    with pytest.raises(Unreadable, match="another key"):
+        await RemoteKeys(answers, SystemClock()).find("0" * 16)
+    with pytest.raises(Unreadable, match="another key"):
+        await RemoteEditor(answers).show("0" * 16)
+
+
+async def test_a_list_that_follows_itself() -> None:
+    """A page whose token leads to itself ends the list with a fault."""
+
+    async def method(_request: object) -> keys_pb2.ListKeysResponse:
+        return keys_pb2.ListKeysResponse(next_page_token="again")
+
+    answers: Any = None
+    pages = Calls(answers, "a:1").pages(method, keys_pb2.ListKeysRequest(page_size=1))
+    with pytest.raises(Unavailable, match="without an end"):
+        assert len([page async for page in pages]) <= 2
+
+
+@pytest.mark.parametrize(("makes_changes", "fault"), [(False, Unavailable), (True, OutcomeUnknown)])
+async def test_a_stream_that_falls_silent(
+    monkeypatch: pytest.MonkeyPatch,
+    makes_changes: bool,
+    fault: type[Exception],
+) -> None:
+    """A server that sends one response and then nothing does not hold a command for ever."""
+    monkeypatch.setattr(calls, "QUIET_SECONDS", 0.01)
+
+    async def method(_request: object) -> AsyncIterator[int]:
+        yield 1
+        await asyncio.Event().wait()
+
+    answers: Any = None
+    responses = Calls(answers, "a:1").stream(method, None, makes_changes=makes_changes)
+    assert await anext(responses) == 1
+    with pytest.raises(fault, match="sent nothing for"):
+        await anext(responses)
+
+
+def test_a_wait_without_end() -> None:
+    """An error may ask for a wait of any length."""
+    retry, packed = error_details_pb2.RetryInfo(), any_pb2.Any()
+    retry.retry_delay.seconds = 10**17
+    packed.Pack(retry)
+    status = status_pb2.Status(details=[packed]).SerializeToString()
+    failed = grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(("grpc-status-details-bin", status)),
+    )
+    assert AdminError.of(failed).retry_seconds == 1e17

@@ -69,6 +69,24 @@ def test_usage(over: tuple[str, ...], valkey: Valkey) -> None:
     assert run("usage", "erase", "--key", first, "--json").document["erased"] == 0
 
 
+def test_keys_of_many_bytes(over: tuple[str, ...]) -> None:
+    """A list of more than 4 MiB, the bound of gRPC for one message, comes in smaller pages."""
+    host = ".".join(("a" * 60, "b" * 60, "c" * 60))
+    fat = {
+        "metadata": {f"m{at}": "v" * 256 for at in range(32)},
+        "host": [f"{host}.h{at}.example.com" for at in range(90)],
+    }
+    entries = ({"key": f"sk-{at:0>20}", "client": "fat", **fat} for at in range(180))
+    text = "".join(f"{json.dumps(entry)}\n" for entry in entries)
+    assert run("keys", "import", stdin=text.encode()).code == 0
+    first = run("keys", "list", "--client", "fat", "--limit", "1000", "--json", *over)
+    assert first.code == 0
+    assert 0 < len(first.document["keys"]) < 180
+    assert first.document["next"]
+    for command in ("keys list --client fat --all", "keys disable --client fat --dry-run"):
+        assert run(*command.split(), *over) == run(*command.split())
+
+
 def test_a_verification_of_the_trail(over: tuple[str, ...]) -> None:
     """The trail is verified with the same result; expiries and copies need the store's machine."""
     kid = issue("a")

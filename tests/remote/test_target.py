@@ -41,7 +41,14 @@ def test_addresses(url: str, address: Address, *, tls: bool | None) -> None:
     "url",
     [
         *("", "admin", "https://", "ftp://a:1", "https://a:b", "https://a/path", "https://a?x=1"),
-        *("https://user:secret@a", "https://user@a", "unix:", "a:0", "http://10.0.0.1:9193"),
+        *(
+            "https://user:secret@a",
+            "https://user@a",
+            "user:secret@a:1",
+            "unix:",
+            "a:0",
+            "http://10.0.0.1:9193",
+        ),
         *("http://0.0.0.0:9193", "http://admin.example.com"),
     ],
 )

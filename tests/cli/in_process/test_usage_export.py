@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import os
 import sqlite3
 import ssl
 import time
@@ -430,6 +431,28 @@ def test_stripe_takes_35_days(runner, count, stripe):
     assert runner.run(*options, "--since", "36d").code == 2
 
 
+def test_a_unit_more_needs_a_cursor_of_its_own(runner, count):
+    """A cursor knows the hours of its units. Of a unit more, the hours before would be lost."""
+    kid, _ = runner.issue()
+    count(kid, 50)
+    options = (*EXPORT, "--cursor", "c", "--to", "f", "--unit", "ok")
+    assert runner.run(*options).code == 0
+    assert "another choice of --unit: ok" in refusal(runner.run(*options, "--unit", "bytes_in"))
+    assert runner.run(*options, "--unit", "ok").code == 0
+
+
+def test_since_with_a_cursor(runner, count):
+    """A time in the future is refused, and hours that --since leaves out are named."""
+    kid, _ = runner.issue()
+    options = (*EXPORT, "--cursor", "c", "--to", "f", "--unit", "ok")
+    count(kid, 20)
+    assert runner.run(*options, "--until", "10h").code == 0
+    count(kid, 8)
+    assert "in the future" in refusal(runner.run(*options, "--since", "2999-01-01T00:00:00Z"))
+    assert "no later run exports" in runner.run(*options, "--since", "5h", "--dry-run").err
+    assert runner.run(*options, "--json").document["records"] == 1
+
+
 def test_a_cursor_that_stood_too_long(runner, count, monkeypatch):
     """Hours that are lost are named; --since goes on behind them."""
     kid, _ = runner.issue()
@@ -460,6 +483,8 @@ def test_a_cursor_that_stood_too_long(runner, count, monkeypatch):
         ((*STRIPE, "--token-file", "token", "--customers", "two"), "line 1: 'a b'"),
         ((*STRIPE, "--token-file", "token", "--customer", "é"), "--customer: is the"),
         (("--to", "f", "--customer", "x"), "--customer: is for --to stripe"),
+        (("--to", "./c", "--cursor", "c"), "--to: ./c is a file of the cursor"),
+        (("--to", "c-journal", "--cursor", "c"), "--to: c-journal is a file of the cursor"),
         (("--to", "f", "--token-file", "token"), "--token-file: is for a receiver over HTTP"),
         (("--format", "parquet"), "--format: parquet needs a file"),
         (("--since", "yesterday"), "--since: 'yesterday' is not a time"),
@@ -495,6 +520,8 @@ def test_files_that_cannot_be_written(runner, count):
     assert "Is a directory" in refusal(runner.run(*options, "--to", "directory"), 3)
     assert "No such file" in refusal(runner.run(*options, "--to", "absent/f"), 3)
     assert "not a regular file" in refusal(runner.run(*options, "--to", "/dev/full"), 3)
+    os.mkfifo("pipe")
+    assert "not a regular file" in refusal(runner.run(*options, "--to", "pipe"), 3)
     assert runner.run(*options, "--to", "f").document["repeated"] == 1
     assert records(Path("f").read_text())[0]["quantity"] == 1
 

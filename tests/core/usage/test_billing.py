@@ -169,7 +169,9 @@ def test_periods():
     assert period(_asked(), 200, known).hours == range(170, 200)
     assert period(_asked(oldest=180), 200, known).hours == range(180, 200)
     assert period(_asked(since=195), 200, known).hours == range(195, 200)
-    assert period(_asked(since=250), 200, known).hours == range(250, 250)
+    found = period(_asked(since=202), 200, known)
+    assert (found.hours, found.left_out) == (range(202, 202), range(190, 202))
+    assert not period(_asked(since=185), 200, known).left_out
 
 
 def test_periods_with_lost_hours():
@@ -178,6 +180,16 @@ def test_periods_with_lost_hours():
         period(_asked(oldest=191), 200, Bounds(170, 190))
     with pytest.raises(BadInput, match=r"--since: the cursor has forgotten"):
         period(_asked(since=169), 200, Bounds(170, 190))
+
+
+def test_periods_in_the_future():
+    """A time or a cursor after the store's clock is refused: hours until then would be lost."""
+    for known in (None, Bounds(170, 190)):
+        with pytest.raises(BadInput, match=r"--since: 1970-01-09T12:00:00Z is in the future"):
+            period(_asked(since=204), 200, known)
+    for since in (None, 1024):
+        with pytest.raises(BadInput, match="in the future of the store's clock"):
+            period(_asked(since=since), 200, Bounds(1000, 1024))
 
 
 @given(

@@ -139,6 +139,20 @@ async def test_records_of_a_key_without_a_customer_wait(tmp_path):
     assert customers == {KIDS[0]: "cus_2", KIDS[1]: "cus_1"}
 
 
+@pytest.mark.parametrize("span", [{"since": 20}, {"until": 95}, {"until": 85}])
+async def test_waiting_records_of_hours_that_a_run_leaves_out(tmp_path, span):
+    """A run of other hours forgets no record that waits for a customer."""
+    world = Played(tmp_path, corrections=1)
+    world.receiver = Receiver(world.ledger, customers=Customers("", {("key", KIDS[1]): "cus_1"}))
+    await world.count(KIDS[0], 80)
+    assert await world.export()
+    assert world.exported.unassigned
+    assert await world.export(**span)
+    world.receiver = Receiver(world.ledger)
+    assert await world.export()
+    assert world.ledger.sums() == world.counted() != {}
+
+
 async def test_a_key_that_is_not_billed(tmp_path):
     """The customer `-` means that nothing is delivered, and nothing is reported."""
     world = Played(tmp_path)

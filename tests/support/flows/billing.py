@@ -116,17 +116,18 @@ class Played:
         if rows and (row := rows[which % len(rows)])[0]:
             row[0] -= 1
 
-    async def export(self, fails=None, *, in_doubt="", key_records=None):
-        """Export what is missing. Return whether it came to its end."""
+    async def export(self, fails=None, *, in_doubt="", key_records=None, since=None, until=None):
+        """Export what is missing. Return whether it came to its end. since, until: hours ago."""
+        now = self.clock.now // HOUR
         self.ledger.fails = fails
         kept, module.BillingCursor = module.BillingCursor, self.cursor_class
         try:
             with billing_cursor(self.directory / "cursor", OWNER) as cursor:
                 asked = Asked(
-                    since=None,
-                    until=None,
+                    since=None if since is None else now - since,
+                    until=None if until is None else now - until,
                     corrections=self.corrections,
-                    oldest=self.clock.now // HOUR - LONG,
+                    oldest=now - LONG,
                 )
                 found = period(asked, closed_before(self.clock.now), cursor.bounds())
                 exports = BillingExport(

@@ -1,10 +1,14 @@
 """Period: the hours of one export, by its cursor and by what was asked for."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from authz.core.errors import BadInput
 from authz.core.usage.billing.ports import Bounds
 from authz.core.usage.billing.record import hour_text
+
+AHEAD: Final = 3
+"""Hours from the first one that is not closed to the one after the store's present hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +27,20 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """The hours of one export. known: the bounds of the cursor before it."""
+    """The hours of one export.
+
+    known: the bounds of the cursor before it. oldest: the first hour that the store surely has.
+    """
 
     hours: range
     corrections: int
     known: Bounds | None
+    oldest: int
+
+    @property
+    def left_out(self) -> range:
+        """The hours after those of the cursor that `--since` leaves out."""
+        return range(self.known.position, self.hours.start) if self.known else range(0)
 
     def bounds(self, held: int | None) -> Bounds:
         """Return the bounds after the export.
@@ -39,6 +52,12 @@ class Period:
         floor = position - self.corrections
         if held is not None:
             floor = min(floor, held)
+        # Records may wait in hours that this export did not compare.
+        first = max(known.floor, self.oldest)
+        if first < self.hours.start <= known.position:
+            floor = min(floor, first)
+        elif self.hours.stop < known.position:
+            floor = min(floor, self.hours.stop)
         # Hours that were left out by --since are not exported later.
         least = self.hours.start if self.hours.start > known.position else known.floor
         return Bounds(max(floor, least), position)
@@ -48,9 +67,15 @@ def period(asked: Asked, closed: int, known: Bounds | None) -> Period:
     """Return the hours of the next export.
 
     closed: the first hour that is not closed. known: the bounds of the cursor; None for a new one.
-    Raises BadInput about `--since` if hours were lost or are not known any more.
+    Raises BadInput about `--since` if hours were lost or are not known any more, or if it is in the
+    future, and about `--cursor` if that is: all hours until then would be left out.
     """
-    begins = asked.since
+    begins, ahead = asked.since, closed + AHEAD
+    if begins is not None and begins > ahead:
+        raise BadInput("--since", f"{hour_text(begins)} is in the future of the store's clock")
+    if known is not None and known.position > ahead:
+        problem = f"has hours until {hour_text(known.position)}, in the future of the store's clock"
+        raise BadInput("--cursor", f"{problem}: correct the clock, or begin another cursor")
     if known is None:
         begins = asked.oldest if begins is None else begins
     elif begins is None:
@@ -61,7 +86,7 @@ def period(asked: Asked, closed: int, known: Bounds | None) -> Period:
         problem = f"the cursor has forgotten hours before {hour_text(known.floor)}"
         raise BadInput("--since", f"{problem}; give a later time, or another cursor")
     ends = closed if asked.until is None else min(asked.until, closed)
-    return Period(range(begins, max(begins, ends)), asked.corrections, known)
+    return Period(range(begins, max(begins, ends)), asked.corrections, known, asked.oldest)
 
 
 def _lost(position: int, oldest: int) -> str:
