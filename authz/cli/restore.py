@@ -73,7 +73,7 @@ def _answer(invocation: Invocation, file: str, done: Restored) -> None:
         )
     if done.bad_seals:
         text += (
-            f"\n{len(done.bad_seals)} records have a wrong seal and stay refused, the first is "
-            f"{escaped(done.bad_seals[0])}; `authz reseal` names all"
+            f"\n{len(done.bad_seals)} records have a wrong seal or none, and stay refused, "
+            f"the first is {escaped(done.bad_seals[0])}; `authz reseal` names all"
         )
     invocation.answer(document, text)

@@ -140,7 +140,7 @@ class LatestMeta:
         has_word = schema.META_SEALED in meta
         warning = unlisted_prefixes(meta, self._prefixes)
         if self._is_sealed and not has_word:
-            warning = warning or UNMARKED
+            warning = f"{warning}; {UNMARKED}" if warning else UNMARKED
         self._is_sealed = self._is_sealed or has_word
         if warning != self._warning:
             self._warning = warning

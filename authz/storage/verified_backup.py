@@ -19,7 +19,8 @@ class Verified:
 
     meta: the fields of authz:meta. identity: tells it from another backup. last: kid to the number
     of the line with the last version, for each record that was read again. gone: its tombstones.
-    bad_seals: kids of records with a wrong seal. A restore keeps the seal, and they stay refused.
+    bad_seals: kids of records with a wrong seal, or without one in a sealed store. A restore keeps
+    them so, and they stay refused.
     """
 
     meta: Mapping[str, str]
@@ -45,17 +46,20 @@ def verify(
     last: dict[str, int] = {}
     gone: set[Tombstone] = set()
     bad: set[str] = set()
+    refused = {Seal.WRONG, Seal.UNKNOWN}
     for number, item in lines:
         try:
             if number == 1:
                 header = item
                 _check_header(item)
+                if schema.META_SEALED in item["meta"]:
+                    refused.add(Seal.ABSENT)
             elif "end" in item:
                 _check_end(item["end"], found)
             else:
                 _check(item, found)
                 if seals is not None:
-                    _note_seals(item, seals, bad)
+                    _note_seals(item, seals, refused, bad)
                 gone |= _tombstones(item)
                 if item.get("again"):
                     last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
@@ -85,11 +89,13 @@ def _check(item: dict[str, Any], found: Contents) -> None:
     found.audit += len(item.get("audit", ()))
 
 
-def _note_seals(item: dict[str, Any], seals: RecordSeals, bad: set[str]) -> None:
-    """Add the kids of records with a wrong seal to `bad`. The last version of a record counts."""
+def _note_seals(
+    item: dict[str, Any], seals: RecordSeals, refused: set[Seal], bad: set[str]
+) -> None:
+    """Add the kids of records with a refused seal to `bad`. The last version of a record counts."""
     for kid, fields in item.get("records", ()):
         bad.discard(kid)
-        if seals.check(kid, fields) in {Seal.WRONG, Seal.UNKNOWN}:
+        if seals.check(kid, fields) in refused:
             bad.add(kid)
 
 

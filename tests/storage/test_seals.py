@@ -19,6 +19,7 @@ from authz.core.seals import Seal
 from authz.storage.batches import StoredBatches
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
+from authz.storage.meta import LatestMeta, entries
 from tests.support.fakes import make_keyring, make_pepper
 from tests.support.real import eventually
 from tests.support.storage import stored
@@ -226,6 +227,16 @@ async def test_the_word_that_the_store_is_sealed_is_taken_away(valkey, caplog):
         async with Sidecar(sealed(valkey.endpoint, is_required=is_required)) as restarted:
             await restarted.trusted()
             assert isinstance(await load(restarted, record.kid), BadSeal) is is_required
+
+
+def test_another_warning_does_not_hide_that_the_word_was_taken_away(caplog):
+    """Whoever takes it away can add a prefix, whose warning must not replace this one."""
+    found = entries(RING.fingerprints, ["ak"])
+    latest = LatestMeta(RING.fingerprints, lambda: True, ["ak"])
+    latest.update(found | {"sealed": "1"})
+    latest.update(found | {"prefix:zz": "1"})
+    assert "keys with the prefix zz" in caplog.text
+    assert "no longer says" in caplog.text
 
 
 async def test_each_change_seals(valkey):

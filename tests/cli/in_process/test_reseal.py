@@ -80,14 +80,17 @@ def test_accepting_what_needs_no_acceptance(runner):
     assert f"the seal of {kid} is right" in done.err
 
 
-def test_a_backup_with_a_wrong_seal(runner):
+@pytest.mark.parametrize("has_seal", [True, False])
+def test_a_backup_with_a_wrong_seal(runner, has_seal):
     """A restore keeps the seals, and names a record that stays refused."""
     good, bad = runner.issue()[0], runner.issue()[0]
     runner.valkey.admin.hset(stored.key(bad), "client_id", "mallory")
+    if not has_seal:
+        runner.valkey.admin.hdel(stored.key(bad), "seal")
     assert runner.run("backup", "file").code == 0
     runner.valkey.admin.flushall()
     done = runner.run("restore", "file")
-    assert f"1 records have a wrong seal and stay refused, the first is {bad}" in done.out
+    assert f"1 records have a wrong seal or none, and stay refused, the first is {bad}" in done.out
     assert runner.run("keys", "show", good).code == 0
     assert runner.run("keys", "show", bad).code == 3
     assert runner.valkey.admin.hget(stored.META, "sealed") == "1"
