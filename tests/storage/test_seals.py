@@ -230,7 +230,7 @@ async def test_the_word_that_the_store_is_sealed_is_taken_away(valkey, caplog):
 
 
 def test_another_warning_does_not_hide_that_the_word_was_taken_away(caplog):
-    """Whoever takes it away can add a prefix, whose warning must not replace this one."""
+    """A writer of the store can add a prefix, too: its warning must not replace this one."""
     found = entries(RING.fingerprints, ["ak"])
     latest = LatestMeta(RING.fingerprints, lambda: True, ["ak"])
     latest.update(found | {"sealed": "1"})
