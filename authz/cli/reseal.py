@@ -34,8 +34,9 @@ STEP: Final = 10_000  # records between two lines of progress
 def reseal(invocation: Invocation, *, dry_run: bool, accept: Sequence[str], note: str) -> int:
     """Seal all records against changes without the pepper.
 
-    Records of earlier versions have no seal. This command seals them with the newest pepper, then
-    marks the store: from then on a record without a seal is refused with 503. Update everything
+    Records of earlier versions have no seal. This command seals them with the newest pepper, and
+    also the entries in which `authz apply` keeps what files declared. Then it marks the store: from
+    then on a record without a seal is refused with 503. Update everything
     that writes keys first. It may be interrupted, repeated, and run beside other commands. Set
     keys.require_seals afterwards, because the mark is in the store.
 
@@ -71,8 +72,14 @@ def reseal(invocation: Invocation, *, dry_run: bool, accept: Sequence[str], note
             write_stderr(f"{shown} records looked at, {found.sealed} sealed")
 
     found = asyncio.run(resealing.reseal(settings, progress, dry_run=dry_run))
-    refused = [{"kid": kid, "why": why} for kid, why in found.refused.items()]
-    document: dict[str, Any] = {**asdict(found), "refused": refused, "dry_run": dry_run}
+    both = (found.refused, found.refused_applied)
+    refused, refused_applied = ([{"kid": kid, "why": one[kid]} for kid in one] for one in both)
+    document: dict[str, Any] = {
+        **asdict(found),
+        "refused": refused,
+        "refused_applied": refused_applied,
+        "dry_run": dry_run,
+    }
     invocation.answer(document, _text(found, dry_run=dry_run))
     return 1 if found.refusals else 0
 
@@ -80,7 +87,10 @@ def reseal(invocation: Invocation, *, dry_run: bool, accept: Sequence[str], note
 def _text(found: resealing.Resealed, *, dry_run: bool) -> str:
     verb = "would be sealed" if dry_run else "sealed"
     lines = [f"{found.looked_at} records looked at, {found.sealed} {verb}"]
-    lines += [f"refused: {escaped(why)}" for why in list(found.refused.values())[:MAX_SHOWN]]
+    if found.applied:
+        lines.append(f"{found.applied} applied entries looked at, {found.applied_sealed} {verb}")
+    refused = [*found.refused.values(), *found.refused_applied.values()]
+    lines += [f"refused: {escaped(why)}" for why in refused[:MAX_SHOWN]]
     if found.refusals > MAX_SHOWN:
         lines.append(f"and {found.refusals - MAX_SHOWN} more; --json has 1000 of them")
     mark = "refused" if found.marked else "accepted, until `authz reseal` has marked the store"

@@ -67,7 +67,8 @@ class AppliedStore(Protocol):
     async def load(self) -> Mapping[str, Applied]:
         """Return the fields of all keys that were saved, by kid.
 
-        Raises Unreadable if one is garbled, Unavailable if the store fails.
+        Raises Unreadable if one is garbled or was written without the pepper, Unavailable if the
+        store fails.
         """
         ...
 

@@ -20,7 +20,7 @@ class Unreadable(Unavailable):
 
 
 class BadSeal(Unreadable):
-    """A record has a wrong seal, or none although the store has only sealed records.
+    """A record or applied entry has a wrong seal, or none though the store has only sealed ones.
 
     record: as it is stored, for its revocation alone; None if it cannot be decoded, or has
     the version of no change.

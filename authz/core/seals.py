@@ -2,15 +2,16 @@
 
 Whoever may write the store, but has no pepper, can make no seal. The seal of a key record covers
 all its fields, also those that this version does not know. The seal of a sidecar's registry entry
-covers all its members. The keys are derived from the pepper (RFC 5869), with a label for each kind
-of seal.
+covers all its members. The seal of applied fields, see merging.py, covers the kid and all members.
+The keys are derived from the pepper (RFC 5869), with a label for each kind of seal.
 
 A seal of a record names the version of the record that it is for. An earlier version of authz
 leaves the seal alone when it changes a record, so the record then counts as unsealed, not as
 altered.
 
-    seal of a record     PEPPER:VERSION:MAC
-    seals of an entry    PEPPER:MAC for each pepper of its writer, with spaces between them
+    seal of a record          PEPPER:VERSION:MAC
+    seals of an entry         PEPPER:MAC for each pepper of its writer, with spaces between them
+    seal of applied fields    PEPPER:MAC
 """
 
 import hmac
@@ -109,6 +110,40 @@ class EntrySeals:
             if mac is not None:
                 result = Seal.WRONG
         return result
+
+
+class AppliedSeals:
+    """Makes and checks the seals of the fields that files last declared.
+
+    keys: by pepper version, the newest last; that one seals.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._macs = {version: hmac_sha256(key) for version, key in keys.items()}
+        self._newest = list(self._macs)[-1]
+
+    def sealed(self, kid: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the members with a seal for this kid. Values are those that JSON can hold."""
+        mac = self._macs[self._newest](_of_applied(kid, members))
+        return {**members, SEAL: f"{self._newest}:{_text(mac)}"}
+
+    def check(self, kid: str, members: Mapping[str, Any]) -> Seal:
+        """Return whether the seal among the members is right for this kid."""
+        found = members.get(SEAL)
+        if not isinstance(found, str) or not found:
+            return Seal.ABSENT
+        pepper, _, given = found.partition(":")
+        mac = self._macs.get(pepper)
+        if mac is None:
+            return Seal.UNKNOWN
+        right = _text(mac(_of_applied(kid, members)))
+        if not hmac.compare_digest(right.encode(), _bytes(given)):
+            return Seal.WRONG
+        return Seal.VALID if pepper == self._newest else Seal.OLDER
+
+
+def _of_applied(kid: str, members: Mapping[str, Any]) -> bytes:
+    return _canonical([kid, sorted(pair for pair in members.items() if pair[0] != SEAL)])
 
 
 def _digest(kid: str, fields: Mapping[str, str]) -> bytes:

@@ -1,13 +1,15 @@
-"""Resealing: seals all records of a store, and then marks the store as sealed.
+"""Resealing: seals all records and applied fields of a store, and then marks it as sealed.
 
 Rules:
 1. A record without a seal is sealed only while the store is not marked. After that somebody without
    the pepper may have written it.
 2. A record with a wrong seal is never sealed. Only `accept` does that, one key at a time.
 3. A seal under an older pepper is replaced by one under the newest.
+   Rules 1 to 3 are those of applied fields, too, but nothing accepts them.
 4. Changes go on meanwhile. An earlier version of authz leaves a record unsealed that was sealed
    already. So the keys that were changed meanwhile are looked at again, from the log of changes,
    until one transaction shows that no further change was made. That transaction marks the store.
+   It fails, too, if the applied fields were changed since all of them had a seal.
 5. A run may be interrupted and repeated. It passes over records that are sealed.
 """
 
@@ -26,6 +28,7 @@ from authz.core.records import KeyRecord
 from authz.core.seals import Seal
 from authz.core.selector import Position
 from authz.storage import encoding, schema
+from authz.storage.applied import StoredApplied
 from authz.storage.change_log import changed_kids
 from authz.storage.keys import StoredKeys
 from authz.storage.link import refusal
@@ -46,8 +49,9 @@ class Resealed:
     """The result of a run. Records that were changed meanwhile count each time.
 
     looked_at: records. sealed: those that got a seal; in a dry run those that would. refused: kids
-    with the reason, at most MAX_REFUSED; refusals: their number. seq: the last change of
-    which all records were looked at. marked: the store is marked.
+    with the reason, at most MAX_REFUSED; refused_applied: likewise, of applied fields; refusals:
+    the number of both. seq: the last change of which all records were looked at. marked: the store
+    is marked. applied: entries with applied fields; applied_sealed: those that got a seal.
     """
 
     looked_at: int = 0
@@ -56,28 +60,44 @@ class Resealed:
     seq: int = 0
     refused: dict[str, str] = field(default_factory=dict)
     marked: bool = False
+    applied: int = 0
+    applied_sealed: int = 0
+    refused_applied: dict[str, str] = field(default_factory=dict)
 
     def refuse(self, kid: str, why: str) -> None:
         """Note a record that keeps no seal or a wrong one."""
-        if kid not in self.refused:
+        self._note(self.refused, kid, why)
+
+    def refuse_applied(self, kid: str, why: str) -> None:
+        """Note applied fields that keep no seal or a wrong one."""
+        self._note(self.refused_applied, kid, why)
+
+    def _note(self, refused: dict[str, str], kid: str, why: str) -> None:
+        if kid not in refused:
             self.refusals += 1
-            if len(self.refused) < MAX_REFUSED:
-                self.refused[kid] = why
+            if len(refused) < MAX_REFUSED:
+                refused[kid] = why
 
 
 class Resealing:
-    """Seals the records of one store. seals: of `client`, after authz:meta was read."""
+    """Seals records and applied fields of one store.
+
+    seals: of `client`, after authz:meta was read.
+    """
 
     def __init__(self, client: redis.asyncio.Redis, seals: StoreSeals) -> None:
         self._client = client
         self._seals = seals
         self._names = schema.names_of(client)
         self._index = StoredIndex(client)
+        self._applied = StoredApplied(client)
 
     async def run(
         self, progress: Callable[[Resealed], None] = lambda _: None, *, dry_run: bool = False
     ) -> Resealed:
-        """Seal all records and mark the store. progress: called after each page.
+        """Seal all records and applied fields, and mark the store.
+
+        progress: called after each page of records.
 
         dry_run: count only; nothing is written. Raises Unavailable if the store fails or changes
         too fast; what was sealed until then stays so.
@@ -89,17 +109,13 @@ class Resealing:
             await self._seal([place.kid for place in places], found, dry_run=dry_run)
             progress(found)
             after = places[-1]
+        await self._seal_applied(found, dry_run=dry_run)
         if dry_run:
             return found
         for _ in range(MAX_ROUNDS):
-            if await self._mark(found.seq):
+            if await checked(self._mark(found)):
                 found.marked = True
                 return found
-            now = await last_change(self._client)
-            kids = await changed_kids(self._client, found.seq, now)
-            for at in range(0, len(kids), PAGE):
-                await self._seal(kids[at : at + PAGE], found, dry_run=False)
-            found.seq = now
         raise Unavailable("the store changes too fast to be sealed; try again")
 
     async def accept(self, keys: StoredKeys, kid: str, author: Author, now: int) -> KeyRecord:
@@ -168,22 +184,42 @@ class Resealing:
     async def _is_marked(self) -> bool:
         return schema.META_SEALED in await checked(self._client.hgetall(self._names.meta))
 
-    async def _mark(self, seq: int) -> bool:
-        """Mark the store if its last change is still `seq`. Return whether it is marked.
+    async def _seal_applied(self, found: Resealed, *, dry_run: bool = False) -> int:
+        found.applied, sealed = await self._applied.reseal(found.refuse_applied, dry_run=dry_run)
+        found.applied_sealed += sealed
+        return sealed
 
-        Raises Conflict if authz:meta is gone.
+    async def _seal_changed(self, found: Resealed) -> None:
+        """Seal the records that were changed since `found.seq`."""
+        now = await last_change(self._client)
+        kids = await changed_kids(self._client, found.seq, now)
+        for at in range(0, len(kids), PAGE):
+            await self._seal(kids[at : at + PAGE], found, dry_run=False)
+        found.seq = now
+
+    async def _mark(self, found: Resealed) -> bool:
+        """Mark the store if all is sealed, else seal more. Return whether it is marked.
+
+        Applied fields are watched while they are looked at, which takes long. The last change is
+        watched only after that, or no run would end beside many changes. Raises Conflict if
+        authz:meta is gone.
         """
         names = self._names
-
-        async def mark(transaction: Any) -> bool:
+        async with self._client.pipeline() as transaction:
+            await transaction.watch(names.applied)
+            if await self._seal_applied(found):
+                return False
+            await self._seal_changed(found)
+            await transaction.watch(names.seq, names.meta)
             if not await transaction.exists(names.meta):
                 raise Conflict("the store was emptied meanwhile")
-            is_same = encoding.number(names.seq, await transaction.get(names.seq) or "0") == seq
-            if is_same:
-                transaction.multi()
-                transaction.hset(names.meta, schema.META_SEALED, "1")
-            return is_same
-
-        watched = (names.seq, names.meta)
-        done = self._client.transaction(mark, *watched, value_from_callable=True)
-        return bool(await checked(done))
+            seq: Any = await transaction.get(names.seq)
+            if encoding.number(names.seq, seq or "0") != found.seq:
+                return False
+            transaction.multi()  # type: ignore[no-untyped-call]
+            transaction.hset(names.meta, schema.META_SEALED, "1")
+            try:
+                await transaction.execute()
+            except exceptions.WatchError:
+                return False
+        return True

@@ -11,6 +11,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
 from authz.core.keys.keyring import Keyring
+from authz.core.seals import AppliedSeals, EntrySeals, RecordSeals
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.endpoint import Client, Endpoint
@@ -98,7 +99,12 @@ def endpoint(settings: Settings) -> Endpoint:
 
 def store_seals(ring: Callable[[], Keyring], *, is_required: bool) -> StoreSeals:
     """Return the seals of one client. ring: called at their first use."""
-    return StoreSeals(lambda: (ring().record_seals, ring().entry_seals), is_required=is_required)
+
+    def read() -> tuple[RecordSeals, EntrySeals, AppliedSeals]:
+        found = ring()
+        return found.record_seals, found.entry_seals, found.applied_seals
+
+    return StoreSeals(read, is_required=is_required)
 
 
 def limit_policy(settings: Settings) -> "LimitPolicy":

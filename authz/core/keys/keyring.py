@@ -26,7 +26,7 @@ from authz.core.keys.text import (
     new_kid,
     percent_decoded,
 )
-from authz.core.seals import EntrySeals, RecordSeals
+from authz.core.seals import AppliedSeals, EntrySeals, RecordSeals
 from authz.core.trail.rows import TrailKeys
 
 if TYPE_CHECKING:  # for repeatable requests alone
@@ -113,6 +113,11 @@ class Keyring:
     def entry_seals(self) -> EntrySeals:
         """The seals of registry entries. Each pepper seals."""
         return EntrySeals({version: one.entry_key for version, one in self._peppers.items()})
+
+    @property
+    def applied_seals(self) -> AppliedSeals:
+        """The seals of applied fields. The newest pepper seals."""
+        return AppliedSeals({version: one.applied_key for version, one in self._peppers.items()})
 
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not.

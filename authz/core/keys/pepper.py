@@ -60,6 +60,7 @@ class Pepper:
     hash_key: bytes = field(repr=False)
     record_key: bytes = field(repr=False)
     entry_key: bytes = field(repr=False)
+    applied_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
     digest_of_hash: Mac = field(init=False, repr=False, compare=False)
@@ -95,4 +96,5 @@ class Pepper:
             hash_key=hkdf_sha256(secret, b"authz imported hash"),
             record_key=hkdf_sha256(secret, b"authz key record"),
             entry_key=hkdf_sha256(secret, b"authz sidecar entry"),
+            applied_key=hkdf_sha256(secret, b"authz applied fields"),
         )

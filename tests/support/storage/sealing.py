@@ -18,7 +18,7 @@ BEFORE_SEALS = Path(__file__).parents[2] / "vectors" / "store_before_seals.json"
 
 def seals(ring: Keyring, *, is_required: bool = False) -> StoreSeals:
     """Return the seals of this keyring."""
-    found = ring.record_seals, ring.entry_seals
+    found = ring.record_seals, ring.entry_seals, ring.applied_seals
     return StoreSeals(lambda: found, is_required=is_required)
 
 
