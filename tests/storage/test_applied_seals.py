@@ -102,7 +102,7 @@ async def test_peppers(valkey):
         await load(sealed(valkey.endpoint, newer))
 
 
-async def test_a_seal_of_a_record_is_none_of_an_entry():
+def test_a_seal_of_a_record_is_none_of_an_entry():
     """Each kind of seal has a key of its own."""
     pepper = make_pepper("1")
     keys = {pepper.record_key, pepper.entry_key, pepper.applied_key}
@@ -173,7 +173,7 @@ async def test_an_earlier_version_applies_a_file_meanwhile(valkey, monkeypatch):
 
     async def then_save(self, *args, **options):
         found = await original(self, *args, **options)
-        if late:
+        if late and not found[1]:  # all were sealed, and the mark comes next
             await save(valkey.endpoint, late.pop())
         return found
 
