@@ -36,9 +36,9 @@ def reseal(invocation: Invocation, *, dry_run: bool, accept: Sequence[str], note
 
     Records of earlier versions have no seal. This command seals them with the newest pepper, and
     also the entries in which `authz apply` keeps what files declared. Then it marks the store: from
-    then on a record without a seal is refused with 503. Update everything
-    that writes keys first. It may be interrupted, repeated, and run beside other commands. Set
-    keys.require_seals afterwards, because the mark is in the store.
+    then on a record without a seal is refused with 503. Update everything that writes keys first.
+    It may be interrupted, repeated, and run beside other commands. Set keys.require_seals
+    afterwards, because the mark is in the store.
 
     A record with a wrong seal, and one without a seal in a marked store, is refused and named. If
     it is as it should be, --accept KID seals it, with an entry in the audit trail. Exits with 1 if

@@ -99,13 +99,11 @@ class StoredApplied:
             members = json.loads(text)
             found = Applied(int(members["version"]), dict(members["fields"]), str(members["ref"]))
             why = self._seals.problem_of_applied(kid, members) if self._seals else ""
-        except (ValueError, TypeError, LookupError, RecursionError):
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             raise Unreadable(f"the applied fields of {_shown(kid)} are garbled") from None
         if why:
-            name = f"{self._name} {_shown(kid)}"
-            advice = (
-                f"check the key's history, remove the entry (HDEL {name}), name kids in the file"
-            )
+            remedy = f"remove the entry (HDEL {self._name} {_shown(kid)})"
+            advice = f"check the key's history, {remedy}, and name kids in the file"
             raise BadSeal(f"the applied entry of {_shown(kid)}: {why}; {advice}")
         return members, found
 

@@ -10,6 +10,7 @@ from tests.support.fakes import KID, make_record
 from tests.support.flows.applying import MemoryApplied
 
 OTHER_KID = "0" * 16
+INFINITE = '{"version": Infinity, "fields": {}, "ref": ""}'
 
 
 @pytest.fixture(params=["memory", "valkey"])
@@ -33,7 +34,9 @@ async def test_fields_are_found_as_they_were_saved(store):
     assert await store.load() == {KID: first, OTHER_KID: second}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"version": "x", "fields": {}, "ref": ""}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"version": "x", "fields": {}, "ref": ""}', INFINITE]
+)
 async def test_garbled_fields_are_named(valkey, text):
     """Garbled fields are named with their kid."""
     valkey.admin.hset(DEFAULT.applied, KID, text)

@@ -81,7 +81,7 @@ async def test_an_entry_of_another_key(valkey):
 
 @pytest.mark.parametrize("seal", ["", None, 1, []])
 async def test_an_entry_without_a_seal(valkey, seal):
-    """It is accepted until seals are required; a seal that is no text is none."""
+    """An entry without a seal is good until seals are required; a seal that is no text is none."""
     await save(valkey.endpoint, KID)
     members = json.loads(valkey.admin.hget(DEFAULT.applied, KID))
     valkey.admin.hset(DEFAULT.applied, KID, json.dumps(members | {"seal": seal}))
@@ -132,7 +132,7 @@ async def test_reseal_seals_entries_of_an_earlier_version(valkey, monkeypatch):
 
 
 async def test_reseal_leaves_wrong_seals_and_late_entries_alone(valkey):
-    """It names them, and seals nothing that somebody without the pepper may have written."""
+    """Reseal names entries that somebody without the pepper may have written, and seals none."""
     async with administration(valkey.endpoint):
         await save(sealed(valkey.endpoint), KID)
         members = json.loads(valkey.admin.hget(DEFAULT.applied, KID)) | {"ref": "other"}
