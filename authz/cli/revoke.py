@@ -71,7 +71,8 @@ def revoke(
     Conditions such as --client revoke all keys that fit all of them, also keys that are issued
     meanwhile. The command asks for confirmation with their number. If one key cannot be revoked, it
     continues with the others and exits with 1. It also exits with 1 if no key fits. --reason leaked
-    stands for key_compromise.
+    stands for key_compromise. --key-stdin revokes an imported key only if its record has this
+    secret; else the error names the kid.
 
     \b
     Examples:

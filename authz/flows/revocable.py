@@ -1,4 +1,4 @@
-"""Records with a bad seal are found for revocations, of one key and of many."""
+"""Finds records with a bad seal, for the revocation of one key or of many."""
 
 from dataclasses import replace
 
