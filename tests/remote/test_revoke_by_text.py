@@ -67,7 +67,7 @@ def test_an_earlier_secret(api: OverApi) -> None:
 
 
 def test_a_record_that_was_altered(api: OverApi, valkey: Valkey) -> None:
-    """It proves no imported key. A key that was made here proves itself, and is revoked."""
+    """A record with a wrong seal proves no imported key. A key that was made here is revoked."""
     kid = kid_of(api)
     valkey.admin.hset(stored.key(kid), "name", "x")
     done = api.run("keys", "revoke", "--key-stdin", stdin=TEXT.encode())

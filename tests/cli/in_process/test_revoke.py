@@ -56,7 +56,7 @@ def imported(runner, text):
 
 
 def test_revoke_by_an_imported_key_that_the_store_gives_another_kid(runner):
-    """Whoever writes the store can point an alias at any key. That key is not revoked."""
+    """A writer of the store can point an alias at any key. That key is not revoked."""
     text = "sk-0123456789abcdef"
     kid, (other, _) = imported(runner, text), runner.issue(client="acme-batch")
     (alias,) = runner.valkey.admin.keys("authz:{0}:alias:*")
