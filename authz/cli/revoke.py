@@ -15,10 +15,11 @@ from authz.cli.stdin_key import ANY_PREFIX, any_prefix, key_from_stdin
 from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
 from authz.core.edits import Revoke
-from authz.core.errors import BadInput, NotFound
+from authz.core.errors import BadInput, BadSeal, NotFound
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pasted import named_kid
+from authz.core.keys.text import KID_PATTERN
 from authz.core.records import RevocationReason
 from authz.core.selector import Selector
 from authz.wiring import administration
@@ -27,10 +28,15 @@ if TYPE_CHECKING:
     from authz.wiring.verification import AdminSession
 
 NOT_OURS: Final = "not a key of this installation"
+NO_KID: Final = "the alias of this key in the store holds no kid, so nothing is revoked"
 CUT_OFF: Final = "is mistyped or cut off"
 UNKNOWN: Final = (
     "stdin: no key was imported with this text, so nothing is revoked; "
     "`authz keys list --client ID` shows a client's keys"
+)
+FORGOTTEN: Final = (
+    "whose record does not have it: after 5 rotations or 30 days a record forgets a secret, "
+    "or somebody altered the store"
 )
 
 
@@ -65,7 +71,8 @@ def revoke(
     Conditions such as --client revoke all keys that fit all of them, also keys that are issued
     meanwhile. The command asks for confirmation with their number. If one key cannot be revoked, it
     continues with the others and exits with 1. It also exits with 1 if no key fits. --reason leaked
-    stands for key_compromise.
+    stands for key_compromise. --key-stdin revokes an imported key only if its record has this
+    secret; else the error names the kid.
 
     \b
     Examples:
@@ -130,12 +137,23 @@ def _kid_over_api(invocation: Invocation, text: str) -> str:
 
     Raises ClickException for a damaged, forged or unknown key.
     """
+    from authz.core.decision import Reason as Denial  # noqa: PLC0415  over the API alone
+
     view = verify_over_api(invocation, text)
-    if view.kid is not None:
-        return view.kid
     kid = named_kid(text, ANY_PREFIX)
+    if view.kid is not None:
+        # A key that names its kid has a tag, which the server has checked. Another one was found by
+        # its alias, which proves nothing.
+        is_wrong = any(row.reason is Denial.WRONG_SECRET for row in view.rows)
+        if is_wrong and view.kid != kid:
+            raise _led_to(view.kid, FORGOTTEN)
+        return view.kid
     failed = next((row for row in view.rows if row.result == "deny"), None)
     check = failed.check if failed else ""
+    if failed and check == "known" and failed.reason is Denial.UNAVAILABLE:  # not readable
+        if kid:
+            return kid
+        raise click.ClickException(f"stdin: nothing is revoked: {failed.why}")
     if check == "known" and kid:
         raise NotFound(f"no key has the kid {kid}")
     if check == "known":
@@ -143,8 +161,6 @@ def _kid_over_api(invocation: Invocation, text: str) -> str:
     if not kid:
         raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
     if check == "tag":
-        from authz.core.decision import Reason as Denial  # noqa: PLC0415
-
         is_forged = failed is not None and failed.reason is Denial.FORGED
         lacks = "was made with a pepper that keys.peppers does not hold"
         raise _not_proven(kid, "was not made here: its tag is wrong" if is_forged else lacks)
@@ -155,11 +171,21 @@ def _kid_over_api(invocation: Invocation, text: str) -> str:
 async def _imported_kid(session: "AdminSession", imported: Imported) -> str:
     if session.imports is None:
         raise click.ClickException(f"stdin: {NOT_OURS}, and none were imported here")
-    from authz.flows.verify import resolve  # noqa: PLC0415
+    from authz.flows.verify import is_proven, resolve  # noqa: PLC0415
 
     alias = await resolve(session.imports, imported)
     if alias is None:
         raise click.ClickException(UNKNOWN)
+    if not KID_PATTERN.fullmatch(alias.kid):
+        raise click.ClickException(f"stdin: {NO_KID}")
+    try:
+        record = await session.keys.find(alias.kid)
+    except BadSeal as cause:
+        raise _led_to(alias.kid, f"and {cause}") from None
+    if record is None:
+        raise NotFound(f"no key has the kid {alias.kid}")
+    if not is_proven(record, imported):
+        raise _led_to(alias.kid, FORGOTTEN)
     return alias.kid
 
 
@@ -178,6 +204,13 @@ def _genuine_kid(presented: Presented, ring: Keyring) -> str:
     else:
         return kid
     raise _not_proven(kid, why)
+
+
+def _led_to(kid: str, why: str) -> click.ClickException:
+    return click.ClickException(
+        f"stdin: nothing is revoked: the store leads from this key to {kid}, {why}; "
+        f"if {kid} is the one you mean, `authz keys revoke {kid}`"
+    )
 
 
 def _not_proven(kid: str, why: str) -> click.ClickException:

@@ -15,6 +15,7 @@ from authz.flows.by import By
 from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import MAX_CONFLICTS, Changed
 from authz.flows.resending import until_confirmed
+from authz.flows.revocable import find_altered
 
 if TYPE_CHECKING:
     from authz.flows.selection import Cost, Entry, Selection
@@ -70,15 +71,25 @@ class BulkChange:
         return [entry.kid async for entry in self._selection.each(selector, cost)]
 
     async def rehearse(
-        self, kids: Sequence[str], plan: Plan, by: By
+        self,
+        kids: Sequence[str],
+        plan: Plan,
+        by: By,
+        *,
+        selector: Selector | None = None,
+        revokes: bool = False,
     ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
         """Yield each kid with the change that `carry_out` would make, or why it makes none.
 
-        Changes nothing.
+        Changes nothing. Only of a record with a bad seal it is asked whether it fits `selector`.
         """
         for start in range(0, len(kids), BATCH):
             for entry in await self._selection.read(kids[start : start + BATCH]):
-                yield entry.kid, planned(entry, plan, self._clock.wall_ms(), by)
+                now = self._clock.wall_ms()
+                record = entry.record
+                if record is None and revokes:
+                    record = await find_altered(self._store, entry.kid, selector, now)
+                yield entry.kid, planned(replace(entry, record=record), plan, now, by)
 
     async def carry_out(
         self,
@@ -88,18 +99,20 @@ class BulkChange:
         *,
         selector: Selector | None = None,
         extent: Extent | None = None,
+        revokes: bool = False,
     ) -> AsyncIterator[Sequence[Step]]:
         """Change the keys and yield their outcomes, one step for each key.
 
         Works in batches of BATCH (100); a yielded sequence may be shorter, or empty. selector: skip
-        a key that no longer fits it. extent: is added to after each batch. A key that others keep
-        changing is planned MAX_CONFLICTS (16) times, then it is Failed.
+        a key that no longer fits it. extent: is added to after each batch. revokes: the plan
+        revokes, so it is also made on records with a bad seal, see `find_altered`. A key that
+        others keep changing is planned MAX_CONFLICTS (16) times, then it is Failed.
         """
         extent = Extent() if extent is None else extent
         for start in range(0, len(kids), BATCH):
             left = kids[start : start + BATCH]
             for _ in range(MAX_CONFLICTS):
-                steps, made = await self._plan_all(left, plan, by, selector)
+                steps, made = await self._plan_all(left, plan, by, selector, revokes)
                 more, left = await self._apply_all(made, extent)
                 yield [*steps, *more]
                 if not left:
@@ -108,7 +121,7 @@ class BulkChange:
                 yield [Step(kid, Failed(BUSY)) for kid in left]
 
     async def _plan_all(
-        self, kids: Sequence[str], plan: Plan, by: By, selector: Selector | None
+        self, kids: Sequence[str], plan: Plan, by: By, selector: Selector | None, revokes: bool
     ) -> tuple[list[Step], list[_Made]]:
         """Return the steps of keys that get no change, and record and change of the others.
 
@@ -118,10 +131,12 @@ class BulkChange:
         made: list[_Made] = []
         for entry in await self._selection.read(kids):
             record, now = entry.record, self._clock.wall_ms()
-            if record and selector and not selector.matches(record, now):
+            if record is None and revokes:
+                record = await find_altered(self._store, entry.kid, selector, now)
+            elif record and selector and not selector.matches(record, now):
                 steps.append(Step(entry.kid, Skipped()))
                 continue
-            change = planned(entry, plan, now, by)
+            change = planned(replace(entry, record=record), plan, now, by)
             if isinstance(change, Removal):
                 raise TypeError("Deletion.carry_out makes deletions")
             if not isinstance(change, KeyChange):

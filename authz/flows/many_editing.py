@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from authz.core.admin_ports import SidecarRegistry
 from authz.core.changes import Outcome
 from authz.core.deletion import Removal
-from authz.core.edits import Delete, Edit
+from authz.core.edits import Delete, Edit, Revoke
 from authz.core.ports import Clock
 from authz.core.selector import Selector
 from authz.core.sidecars import Confirmation
@@ -27,13 +27,14 @@ class StoreManyKeys:
         self._clock = clock
 
     def rehearse(
-        self, kids: Sequence[str], edit: Edit, by: By, _selector: Selector
+        self, kids: Sequence[str], edit: Edit, by: By, selector: Selector
     ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
         """Yield each kid with the change that `carry_out` would make, or why it makes none.
 
-        Changes nothing. The selector is not used.
+        Changes nothing. See `BulkChange.rehearse` for the selector.
         """
-        return self._bulk.rehearse(kids, edit.plan, by)
+        revokes = isinstance(edit, Revoke)
+        return self._bulk.rehearse(kids, edit.plan, by, selector=selector, revokes=revokes)
 
     def carry_out(
         self,
@@ -54,7 +55,14 @@ class StoreManyKeys:
             return self._deletion.carry_out(
                 kids, by, is_forced=edit.is_forced, selector=selector, extent=extent
             )
-        return self._bulk.carry_out(kids, edit.plan, by, selector=selector, extent=extent)
+        return self._bulk.carry_out(
+            kids,
+            edit.plan,
+            by,
+            selector=selector,
+            extent=extent,
+            revokes=isinstance(edit, Revoke),
+        )
 
     async def confirmation(self, extent: Extent, wait_seconds: float) -> Confirmation:
         """Wait at most `wait_seconds` for the sidecars. Return what `all_acknowledged` does."""

@@ -1,12 +1,13 @@
-"""RevocableKeys: finds also records with a bad seal, so that their keys can be revoked."""
+"""Finds records with a bad seal, for the revocation of one key or of many."""
 
 from dataclasses import replace
 
 from authz.core.admin_ports import KeyStore
 from authz.core.changes import KeyChange
-from authz.core.errors import BadSeal
+from authz.core.errors import BadSeal, Unreadable
 from authz.core.fields import MAX_OUTAGE_GRACE_MS
 from authz.core.records import KeyRecord, Status
+from authz.core.selector import Selector
 
 
 class RevocableKeys:
@@ -16,19 +17,16 @@ class RevocableKeys:
         self._store = store
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """Return the record as KeyStore.find does.
+        """Return the record as KeyStore.find does, or of a bad seal as `revocable` does.
 
-        With a bad seal its status and its outage grace prove nothing: sidecars may have the key
-        cached as active, with another grace. So it is one that is not revoked, with the longest
-        grace. Raises BadSeal if it cannot be decoded either.
+        Raises BadSeal if it cannot be decoded either.
         """
         try:
             return await self._store.find(kid)
         except BadSeal as cause:
             if cause.record is None:
                 raise
-            longest = MAX_OUTAGE_GRACE_MS
-            return replace(cause.record, status=Status.DISABLED, outage_grace=longest)
+            return revocable(cause.record)
 
     async def apply(self, change: KeyChange) -> int:
         """Apply a revocation as KeyStore.apply does."""
@@ -37,3 +35,31 @@ class RevocableKeys:
     async def replicas(self, change: KeyChange, version: int) -> int | None:
         """Return and raise the same as KeyStore.replicas."""
         return await self._store.replicas(change, version)
+
+
+async def find_altered(
+    store: KeyStore, kid: str, selector: Selector | None, now: int
+) -> KeyRecord | None:
+    """Return the record of a key that could not be read, to be revoked among others, or None.
+
+    None unless it has a bad seal, can be decoded, and fits the selector as it is stored. now: ms
+    since the epoch. Raises Unavailable if the store fails.
+    """
+    try:
+        await store.find(kid)
+    except BadSeal as cause:
+        found = cause.record
+        if found is not None and (selector is None or selector.matches(found, now)):
+            return revocable(found)
+    except Unreadable:
+        pass
+    return None
+
+
+def revocable(found: KeyRecord) -> KeyRecord:
+    """Return a record with a bad seal as one that is not revoked, with the longest outage grace.
+
+    Its status and its grace prove nothing: sidecars may have the key cached as active, with another
+    grace.
+    """
+    return replace(found, status=Status.DISABLED, outage_grace=MAX_OUTAGE_GRACE_MS)

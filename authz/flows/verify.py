@@ -7,7 +7,7 @@ from authz.core import policy
 from authz.core.admin_ports import ImportStore, KeyStore
 from authz.core.decision import Allow, Decision, Deny, Reason, decide_by_limits
 from authz.core.errors import UnknownPlan, Unreadable
-from authz.core.keys.credentials import Alias, Imported, Presented
+from authz.core.keys.credentials import Alias, Imported, Presented, matches
 from authz.core.limits.limit import OnOutage
 from authz.core.ports import Clock, PepperProof
 from authz.core.records import KeyRecord
@@ -194,6 +194,18 @@ async def resolve(imports: ImportStore, imported: Imported) -> Alias | None:
     kids = await imports.resolve_all([[digest] for digest in digests])
     found = zip(kids, digests, strict=True)
     return next((Alias(kid, digest) for kid, digest in found if isinstance(kid, str)), None)
+
+
+def is_proven(record: KeyRecord, imported: Imported) -> bool:
+    """Return whether the imported key is a secret of the record, live or not.
+
+    An alias alone proves nothing: whoever may write the store can point it at any record.
+    """
+    return any(
+        matches(digest, entry.digest)
+        for digest in imported.all_digests()
+        for entry in record.secrets
+    )
 
 
 def _passed(last: str) -> dict[str, Reason | None]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from authz.core.admin_ports import ImportStore
+from authz.core.admin_ports import ImportStore, KeyStore
 from authz.core.decision import Decision
 from authz.core.request import Request
 from authz.flows.limits.limit_report import LimitReports
@@ -30,6 +30,7 @@ class AdminSession:
     read: Callable[[bytes], Request]
     write: Callable[[Decision, Request], bytes]
     imports: ImportStore | None
+    keys: KeyStore
 
 
 @asynccontextmanager
@@ -45,4 +46,5 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
         imports = StoredImports(client) if await keys.has_imports() else None
         reports = LimitReports(StoredCounters(client), limit_policy(settings), clock)
         verifier = Verifier(keys, peppers, clock, reports, imports)
-        yield AdminSession(verifier, reading.read, responder(settings, reading).write, imports)
+        write = responder(settings, reading).write
+        yield AdminSession(verifier, reading.read, write, imports, keys)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from dataclasses import replace
 
 import pytest
@@ -342,6 +343,52 @@ async def test_change_whose_numbers_are_gone(valkey):
         changed = await admin.disable(record.kid)
         assert changed.version == 7001
         assert (await load(sidecar, record.kid)).version == 7001
+
+
+def numbers_sealed(watch):
+    """Return for each change that a reader of MONITOR saw the number of its seals."""
+    found = []
+    for command in iter(lambda: watch.next_command()["command"], "PING end"):
+        if command.startswith("EVALSHA "):
+            found += [len(macs) // 22 for macs in re.findall(r"\b1:\d+:([\w-]{22,})", command)]
+    return found
+
+
+async def test_the_store_sees_no_seal_for_a_later_number(valkey):
+    """A change that nobody disturbs is sealed for its number alone, in a batch, too."""
+    async with world(valkey) as (admin, _):
+        records = [await admin.issue() for _ in range(25)]
+        await admin.revoke((await admin.issue()).kid)  # loads the script
+        author = admin.lifecycle.author("t")
+        with valkey.admin.monitor() as watch:
+            await admin.disable(records[0].kid)
+            async with sealed(valkey.endpoint).client() as client:
+                changes = [
+                    planned(
+                        one,
+                        replace(one, name="new"),
+                        Action.UPDATE,
+                        replace(author, change_id=f"c-{one.kid}"),
+                        1,
+                    )
+                    for one in records[1:]
+                ]
+                outcomes = await StoredBatches(client).apply_all(changes)
+            valkey.admin.execute_command("PING", "end")
+            assert numbers_sealed(watch) == [1] * 25
+    assert outcomes == list(range(29, 53))
+
+
+async def test_more_seals_after_others_were_faster(valkey):
+    """Only the second try has seals for 8 numbers."""
+    async with world(valkey) as (admin, _):
+        record = await admin.issue()
+        await admin.revoke((await admin.issue()).kid)  # loads the script
+        valkey.admin.xadd(stored.LOG, {"kid": "x"}, id="7-0")  # the script counts from here
+        with valkey.admin.monitor() as watch:
+            assert (await admin.disable(record.kid)).version == 8
+            valkey.admin.execute_command("PING", "end")
+            assert numbers_sealed(watch) == [1, 8]
 
 
 async def test_a_repeated_change_keeps_its_seal(valkey):

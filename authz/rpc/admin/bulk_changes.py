@@ -74,13 +74,15 @@ class BulkChanges:
         selector, kids = await self._kids(request, context)
         for name in _unknown(request, kids):
             yield _failure(name, f"no key has the kid {kid_of('names', name)}", "KEY_NOT_FOUND")
-        plan = _guarded(task.plan, guard(context.caller, task.action))
+        plan, bulk = _guarded(task.plan, guard(context.caller, task.action)), self._flows.bulk
+        revokes = task.action is Action.REVOKE
         if request.validate_only:
-            async for kid, planned in self._flows.bulk.rehearse(kids, plan, by):
+            rehearsal = bulk.rehearse(kids, plan, by, selector=selector, revokes=revokes)
+            async for kid, planned in rehearsal:
                 yield _rehearsed(kid, planned)
             return
         extent = Extent()
-        steps = self._flows.bulk.carry_out(kids, plan, by, selector=selector, extent=extent)
+        steps = bulk.carry_out(kids, plan, by, selector=selector, extent=extent, revokes=revokes)
         async for batch in steps:
             for step in batch:
                 yield _response(step, task.texts.pop(step.kid, ""))

@@ -48,6 +48,53 @@ def test_revoke_by_an_imported_key(runner):
     assert (again.code, again.out) == (0, f"{kid} is already revoked\n")
 
 
+def imported(runner, text):
+    """Import a key and return its kid."""
+    runner.run("keys", "import", stdin=json.dumps({"key": text, "client": "acme-web"}))
+    (record,) = runner.run("keys", "list", "--client", "acme-web", "--json").document["keys"]
+    return record["kid"]
+
+
+def test_revoke_by_an_imported_key_that_the_store_gives_another_kid(runner):
+    """A writer of the store can point an alias at any key. That key is not revoked."""
+    text = "sk-0123456789abcdef"
+    kid, (other, _) = imported(runner, text), runner.issue(client="acme-batch")
+    (alias,) = runner.valkey.admin.keys("authz:{0}:alias:*")
+    runner.valkey.admin.set(alias, other)
+    line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=text), code=1)
+    assert f"the store leads from this key to {other}" in line
+    assert "nothing is revoked" in line
+    assert text not in line
+    assert (runner.status(kid), runner.status(other)) == ("active", "active")
+    runner.valkey.admin.set(alias, "\x1b[2J")
+    line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=text), code=1)
+    assert "\x1b" not in line
+
+
+def test_revoke_by_an_imported_key_that_its_record_has_forgotten(runner):
+    """After 5 rotations the record does not prove the text. The error says how to revoke it."""
+    text = "sk-0123456789abcdef"
+    kid = imported(runner, text)
+    for _ in range(5):
+        runner.run("keys", "rotate", kid, "--grace", "0")
+    line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=text), code=1)
+    assert "after 5 rotations" in line
+    assert f"`authz keys revoke {kid}`" in line
+    assert runner.status(kid) == "active"
+    assert runner.run("keys", "revoke", kid).code == 0
+
+
+def test_revoke_by_an_imported_key_whose_record_was_altered(runner):
+    """A record with a wrong seal proves no text. The error names the kid, which is enough."""
+    text = "sk-0123456789abcdef"
+    kid = imported(runner, text)
+    runner.valkey.admin.hset(stored.key(kid), "name", "x")
+    line = refusal(runner.run("keys", "revoke", "--key-stdin", stdin=text), code=1)
+    assert "its seal is wrong" in line
+    assert f"`authz keys revoke {kid}`" in line
+    assert runner.run("keys", "revoke", kid).code == 0
+
+
 def test_revoke_by_a_key_that_was_not_imported(runner):
     """The error says that the key is unknown, and does not show it."""
     stranger = "ghp_0123456789abcdef"
@@ -100,6 +147,36 @@ def test_revoke_a_key_whose_record_was_altered(runner):
     assert runner.status(kid) == "revoked"
     assert shown_grace(runner, kid) == "86400000"
     assert runner.run("keys", "revoke", kid).out == f"{kid} is already revoked\n"
+
+
+@pytest.mark.parametrize("selected", [(), ("--status", "active")], ids=["client", "status"])
+def test_revoke_all_keys_of_a_client_of_which_one_was_altered(runner, selected):
+    """A wrong seal hinders no revocation of many keys, as it hinders none of one key."""
+    kids = {runner.issue()[0] for _ in range(3)}
+    altered = min(kids)
+    runner.valkey.admin.hset(stored.key(altered), mapping={"name": "x", "outage_grace": "0"})
+    command = ("keys", "revoke", "--client", "acme-web", *selected)
+    rehearsed = runner.run(*command, "--dry-run", "--json")
+    assert (rehearsed.code, len(rehearsed.document["would_change"])) == (0, 3)
+    disabled = runner.run("keys", "disable", "--client", "acme-web", "--yes", "--json")
+    assert [one["kid"] for one in disabled.document["failed"]] == [altered]
+    for kid in kids - {altered}:
+        runner.run("keys", "enable", kid)
+    done = runner.run(*command, "--yes", "--json")
+    assert (done.code, done.document["failed"], done.document["skipped"]) == (0, [], 0)
+    assert set(done.document["revoked"]) == kids
+    assert {runner.status(kid) for kid in kids} == {"revoked"}
+    assert shown_grace(runner, altered) == "86400000"
+
+
+def test_revoke_all_keys_of_a_client_leaves_an_altered_key_of_another(runner):
+    """An altered record that says another client is reported, and is not revoked."""
+    kid, _ = runner.issue()
+    runner.valkey.admin.hset(stored.key(kid), "client_id", "mallory")
+    done = runner.run("keys", "revoke", "--client", "acme-web", "--yes", "--json")
+    assert (done.code, done.document["revoked"]) == (1, [])
+    assert [one["kid"] for one in done.document["failed"]] == [kid]
+    assert runner.valkey.admin.hget(stored.key(kid), "status") == "active"
 
 
 def shown_grace(runner, kid):

@@ -194,6 +194,24 @@ async def test_named_keys(rig: AdminRig, admin: Stubs) -> None:
             )
 
 
+async def test_many_keys_of_which_one_was_altered(rig: AdminRig, admin: Stubs) -> None:
+    """A record with a wrong seal is revoked among others, but by no caller of one tenant."""
+    names = {(await create(admin, "altered", each, tenant_id="north")).key.name for each in "ab"}
+    altered = min(names)
+    await rig.alter(altered.removeprefix("keys/"), "display_name", "x")
+    north = await rig.caller(Role.ADMIN, tenant_id="north")
+    revoke = keys_pb2.ChangeKeysRequest.Revoke()
+    found = await change(north, "client_id = altered", revoke=revoke, validate_only=True)
+    assert {each.name for each in found} == names - {altered}
+    for is_rehearsed in (True, False):
+        found = await change(
+            admin, "client_id = altered", revoke=revoke, validate_only=is_rehearsed
+        )
+        assert {each.name: each.reason for each in found} == dict.fromkeys(names, "")
+    found = await admin.keys.GetKey(keys_pb2.GetKeyRequest(name=altered))
+    assert found.key.status == Key.STATUS_REVOKED
+
+
 async def test_credits(admin: Stubs) -> None:
     """Credits are set, added to, kept beside new limits and removed, of one key and of many."""
     limits = [key_pb2.Limit(spec="5/s"), key_pb2.Limit(spec="100/once")]

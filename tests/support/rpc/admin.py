@@ -117,8 +117,12 @@ class AdminRig:
 
     async def garble(self, kid: str) -> None:
         """Damage the record of a key."""
+        await self.alter(kid, "schema", "x")
+
+    async def alter(self, kid: str, field: str, text: str) -> None:
+        """Write a field of the record of a key, as somebody without the pepper can."""
         async with administration.endpoint(self.settings).client() as client:
-            await client.hset(schema.DEFAULT.key(kid), "schema", "x")
+            await client.hset(schema.DEFAULT.key(kid), field, text)
 
     def stubs(self, key: str = "") -> Stubs:
         """Return the stubs of the holder of a key, or of nobody."""
