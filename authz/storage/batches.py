@@ -1,5 +1,6 @@
 """StoredBatches: applies many changes in one round trip."""
 
+import asyncio
 import json
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -28,6 +29,7 @@ from authz.storage.replies import checked, describe_full, last_change
 from authz.storage.seals import seals_of
 
 CHANGES_AT_ONCE: Final = 20  # of one script call, which takes the server about 1 ms
+FRESH: Final = 1.0  # seconds for which the number of our last change is taken for the store's last
 # Applies several changes by the script for one. ARGV: for each change a JSON array with the number
 # of its KEYS and then its ARGV; redis-py takes ten times as long for separate arguments. An error
 # of one change is its reply and stops no other.
@@ -67,6 +69,7 @@ class StoredBatches:
         self._marks = marks_of(client)
         self._seals = seals_of(client)
         self._scripts: dict[bool, str] = {}
+        self._last, self._last_at = 0, -FRESH  # of our last change, and when it was (loop.time)
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
         """Return each change's version, or the Fault why it was not applied, in order.
@@ -74,7 +77,7 @@ class StoredBatches:
         A change that narrows rights is applied also to a full store. Raises Unavailable if no
         change was made, OutcomeUnknown if the store failed after some may have been.
         """
-        last = await last_change(self._client)
+        last = await self._last_number()
         await self._load_scripts(changes)  # a failure after this leaves the outcome unknown
         outcomes: list[int | Fault | None] = [None] * len(changes)
         unsent, is_lost = list(range(len(changes))), False
@@ -83,9 +86,10 @@ class StoredBatches:
             for index, outcome in zip(unsent, found, strict=True):
                 outcomes[index] = outcome
             unsent = [index for index in unsent if _is_unsent(outcomes[index])]
+            last = max(map(_number, found), default=0) or last
             if not unsent:
+                self._last, self._last_at = last, asyncio.get_running_loop().time()
                 break
-            last = max(last, *map(_number, found))
             if None in found:  # the store lost the script; it reports that before it applies any
                 if is_lost:
                     break
@@ -93,6 +97,18 @@ class StoredBatches:
                 self._scripts.clear()
                 await self._load_again(changes, is_partly_done=len(unsent) < len(changes))
         return [_final(outcome) for outcome in outcomes]
+
+    async def _last_number(self) -> int:
+        """Return the number of the store's last change, as far as we know it.
+
+        A batch that soon follows another one asks no question. So an import writes a batch to the
+        connection at once, and reads its next lines while the store works. If others were faster,
+        the script says so.
+        """
+        last, at = self._last, self._last_at
+        self._last_at = -FRESH  # until this batch has succeeded
+        is_fresh = asyncio.get_running_loop().time() - at < FRESH
+        return last if is_fresh else await last_change(self._client)
 
     async def _load_again(self, changes: Sequence[KeyChange], *, is_partly_done: bool) -> None:
         """Load the scripts. Raises OutcomeUnknown in place of Unavailable if some may be made."""

@@ -230,3 +230,24 @@ async def test_later_changes_leave_the_alias(valkey, admin, imports):
     assert disabled.aliases == ()
     assert await admin.store.apply(disabled) == 2
     assert valkey.admin.get(ALIAS) == KID
+
+
+async def test_batches_in_a_row(valkey, admin):
+    """The second of two batches asks for no number; a change in between is noticed all the same."""
+
+    def questions() -> int:
+        return valkey.admin.info("commandstats").get("cmdstat_get", {"calls": 0})["calls"]
+
+    async with valkey.endpoint.client() as client:
+        imports = StoredImports(client)
+        kids = [f"{number:016}" for number in range(3)]
+        first, second, third = (imported(f"c{kid}", kid, [kid.encode() * 2]) for kid in kids)
+        before = questions()
+        assert await imports.apply_all([first]) == [1]
+        between = questions()
+        assert await imports.apply_all([second]) == [2]
+        assert questions() - between == between - before - 1  # the rest is of the script
+        await admin.store.apply(imported())
+        assert await imports.apply_all([third]) == [4]
+    for kid in kids:
+        assert (await admin.store.find(kid)).kid == kid
