@@ -23,10 +23,9 @@ from authz.process.parquet_file import ParquetFile
 from authz.process.web_client import WebClient
 
 SECONDS: Final = 30.0  # for a request
-STRIPE: Final = "stripe:"
+_STRIPE: Final = "stripe:"
 _TEST_KEY: Final = "_test_"  # in a key of Stripe's API that bills nobody
 _EVENT: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}", re.ASCII)
-_METADATA: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _TOKEN: Final = re.compile(r"[!-~]{1,4096}", re.ASCII)
 
 
@@ -64,7 +63,7 @@ class ReceiverOptions:
     @property
     def is_stripe(self) -> bool:
         """Whether records go to Stripe."""
-        return self.to.startswith(STRIPE)
+        return self.to.startswith(_STRIPE)
 
 
 class Stdout:
@@ -140,7 +139,7 @@ def _events(options: ReceiverOptions) -> BillingSink:
 
 
 def _stripe(options: ReceiverOptions) -> Receiver:
-    event = options.to.removeprefix(STRIPE)
+    event = options.to.removeprefix(_STRIPE)
     if not _EVENT.fullmatch(event):
         raise BadInput("--to", f"{fields.shown(event)} is not the event name of a meter of Stripe")
     if options.form is not None:
@@ -151,7 +150,7 @@ def _stripe(options: ReceiverOptions) -> Receiver:
         raise BadInput("--token-file", "is needed: a file with a key of Stripe's API")
     if options.customer is None and options.customers is None:
         raise BadInput("--customer", "or --customers is needed: whom Stripe shall bill")
-    if options.customer is not None and not _METADATA.fullmatch(options.customer):
+    if options.customer is not None and not fields.is_metadata_name(options.customer):
         raise BadInput("--customer", "is the name in the metadata of keys, such as stripe_customer")
     table = read_table("--customers", _text("--customers", options.customers))
     api = check_url("--stripe-url", options.stripe_url)
@@ -161,6 +160,7 @@ def _stripe(options: ReceiverOptions) -> Receiver:
         f"{options.to}{' in test mode' if _TEST_KEY in key else ''}",
         Customers(options.customer or "", table),
         stripe.FORGETS_MS,
+        stripe.MAX_AGE_HOURS,
     )
 
 

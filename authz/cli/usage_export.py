@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from authz.cli.administration import load_settings, with_billing
-from authz.cli.billing_receiver import STRIPE, Format, ReceiverOptions, receiver
+from authz.cli.billing_receiver import Format, ReceiverOptions, receiver
 from authz.cli.invocation import Invocation, common, write_stderr, write_warning
 from authz.cli.options import path_such_as
 from authz.cli.times import ago_ms
@@ -19,13 +19,13 @@ from authz.core import fields
 from authz.core.errors import BadInput, Unavailable
 from authz.core.usage.billing.differences import closed_before
 from authz.core.usage.billing.period import Asked, Period, period
-from authz.core.usage.billing.ports import Delivery
-from authz.core.usage.billing.record import DEFAULT_UNITS, BillingRecord, Unit, hour_text
+from authz.core.usage.billing.record import DEFAULT_UNITS, Unit, hour_text
 from authz.core.usage.question import HOUR_MS
 from authz.core.web_address import check_url
 from authz.flows.usage.billing import BillingExport, Exported, Receiver
 from authz.process import stripe
 from authz.process.billing_cursor import BillingCursor, billing_cursor
+from authz.process.billing_sinks import DiscardingSink
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.wiring.usage import BillingSession, cursor_owner
@@ -124,14 +124,15 @@ def export(invocation: Invocation, /, **given: Any) -> None:
       authz usage export --cursor kept --to https://meter.example.com/api/v1/events
       authz usage export --cursor kept --to stripe:calls --unit ok --customers ids
     """
-    settings, asked = load_settings(invocation), _parse(given)
-    options = _options(given, settings)
+    settings = load_settings(invocation)
+    options = _receiver_options(given, settings)
+    asked = _export_options(given, is_stripe=options.is_stripe)
     where, path = receiver(options), Path(given["cursor"]) if given["cursor"] else None
     progress = _Progress()
 
     async def work(session: BillingSession) -> tuple[Exported, Period]:
         owner = cursor_owner(settings, session.peppers, where.target, asked.units)
-        hours = await _asked_hours(session, settings, asked, is_stripe=options.is_stripe)
+        hours = await _asked_hours(session, settings, asked, where.max_age_hours)
         with billing_cursor(path, owner, is_rehearsal=asked.is_rehearsal) as cursor:
             return await _export(
                 session, cursor, where, asked=asked, hours=hours, progress=progress
@@ -153,8 +154,8 @@ def export(invocation: Invocation, /, **given: Any) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """The options about what to export. Hours are since the epoch; None: not given."""
+class _ExportOptions:
+    """The options that say which records to export. Hours are since the epoch; None: not given."""
 
     units: Sequence[Unit]
     since: int | None
@@ -180,25 +181,12 @@ class _Progress:
             write_stderr(f"{done.records} records of {done.keys} keys")
 
 
-class _Nowhere:
-    """A BillingSink that takes records and forgets them, for a dry run."""
-
-    batch = 5000
-
-    async def deliver(self, _records: Sequence[BillingRecord]) -> Delivery:
-        """Implement BillingSink.deliver."""
-        return Delivery()
-
-    async def finish(self) -> None:
-        """Implement BillingSink.finish."""
-
-
 async def _export(
     session: BillingSession,
     cursor: BillingCursor,
     where: Receiver,
     *,
-    asked: _Asked,
+    asked: _ExportOptions,
     hours: tuple[Asked, int],
     progress: _Progress,
 ) -> tuple[Exported, Period]:
@@ -207,7 +195,7 @@ async def _export(
         session.store,
         session.index,
         cursor,
-        replace(where, sink=_Nowhere()) if asked.is_rehearsal else where,
+        replace(where, sink=DiscardingSink()) if asked.is_rehearsal else where,
         units=asked.units,
         key_records=session.key_records,
         on_progress=progress.show,
@@ -218,20 +206,23 @@ async def _export(
 
 
 async def _asked_hours(
-    session: BillingSession, settings: Settings, asked: _Asked, *, is_stripe: bool
+    session: BillingSession, settings: Settings, asked: _ExportOptions, max_age_hours: int | None
 ) -> tuple[Asked, int]:
-    """Return the hours that were asked for, and the first hour that is not closed."""
+    """Return the hours that were asked for, and the first hour that is not closed.
+
+    max_age_hours: of the receiver.
+    """
     now = await session.store.now_ms()
-    kept = int(settings.meter.retention.hours)
-    most = min(kept // 3600, stripe.MAX_AGE_HOURS) if is_stripe else kept // 3600
-    oldest = -(-now // HOUR_MS) - most
+    kept = int(settings.meter.retention.hours) // 3600
+    oldest = -(-now // HOUR_MS) - (kept if max_age_hours is None else min(kept, max_age_hours))
     hours = Asked(
         since=asked.since, until=asked.until, corrections=asked.corrections, oldest=oldest
     )
     return hours, closed_before(now)
 
 
-def _parse(given: dict[str, Any]) -> _Asked:
+def _export_options(given: dict[str, Any], *, is_stripe: bool) -> _ExportOptions:
+    """Return the options. Raises BadInput about one of them."""
     now = SystemClock().wall_ms()
     since, until = (
         None if given[name] is None else ago_ms(f"--{name}", given[name], now) // HOUR_MS
@@ -240,11 +231,10 @@ def _parse(given: dict[str, Any]) -> _Asked:
     if since is not None and until is not None and until <= since:
         raise BadInput("--since", "is not a whole hour before the end of the span (--until)")
     units = tuple(Unit(unit) for unit in dict.fromkeys(given["units"])) or DEFAULT_UNITS
-    is_stripe = (given["to"] or "").startswith(STRIPE)
     if is_stripe and len(units) > 1:
         raise BadInput("--unit", "a meter of Stripe adds up one number; give one, such as units")
     corrections = fields.duration_ms("--corrections", given["corrections"])
-    return _Asked(
+    return _ExportOptions(
         units=units,
         since=since,
         until=until,
@@ -254,7 +244,7 @@ def _parse(given: dict[str, Any]) -> _Asked:
     )
 
 
-def _options(given: dict[str, Any], settings: Settings) -> ReceiverOptions:
+def _receiver_options(given: dict[str, Any], settings: Settings) -> ReceiverOptions:
     namespace = settings.redis.namespace
     return ReceiverOptions(
         to=given["to"] or "",
@@ -270,7 +260,7 @@ def _options(given: dict[str, Any], settings: Settings) -> ReceiverOptions:
 
 
 def _answer(
-    invocation: Invocation, done: Exported, found: Period, asked: _Asked, *, is_stdout: bool
+    invocation: Invocation, done: Exported, found: Period, asked: _ExportOptions, *, is_stdout: bool
 ) -> None:
     """Print the summary: on stderr if the records are on stdout."""
     document = {

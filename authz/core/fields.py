@@ -39,7 +39,7 @@ _LABELS = rf"{_LABEL}(?:(?=\.[a-z0-9_])\.{_LABEL})*+"
 _HOST = re.compile(rf"(?:\*\.)?{_LABELS}", re.ASCII)
 _ORIGIN = re.compile(rf"([a-z][a-z0-9+.-]*)://((?:\*\.)?{_LABELS})(?::([1-9]\d{{0,4}}))?", re.ASCII)
 _IMPLIED_PORT: Final = {"http": "80", "https": "443"}
-_METADATA_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_METADATA_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _DURATION = re.compile(r"(\d{1,12})(ms|s|m|min|h|d)", re.ASCII)
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
 MAX_DURATION_MS: Final = 100 * 365 * 86_400_000
@@ -157,10 +157,15 @@ def metadata(field: str, given: Mapping[str, str]) -> dict[str, str]:
     if len(given) > MAX_METADATA:
         raise BadInput(field, f"at most {MAX_METADATA} entries")
     for name, value in given.items():
-        if not _METADATA_KEY.fullmatch(name):
+        if not is_metadata_name(name):
             raise BadInput(field, f"{shown(name)}: a name is 1 to 64 of A-Z a-z 0-9 . _ -")
         line(field, value)
     return dict(given)
+
+
+def is_metadata_name(text: str) -> bool:
+    """Return whether `text` may name an entry in the metadata of a key."""
+    return _METADATA_NAME.fullmatch(text) is not None
 
 
 def duration_ms(field: str, text: str) -> int:

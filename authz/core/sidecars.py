@@ -24,7 +24,8 @@ class Sidecar:
     entries: the number of cached records.
     seen: the highest change that it has seen in any store.
     charges, issued: the prefix of its charge ids, and how many it has given out. Every response has
-    one, also a response for which the proxy no longer waited. "" and 0 from a version before 0.2.
+    one, also a response for which the proxy no longer waited. "" and 0 from a version that
+    reports none.
     """
 
     instance: str
@@ -38,7 +39,7 @@ class Sidecar:
     reason: str
     entries: int
     seen: int = 0
-    settings: str = ""  # short hash of the settings in force; empty before version 0.2
+    settings: str = ""  # short hash of the settings in force; empty if its version reports none
     settings_at: int = 0  # when they were loaded, by the sidecar's clock
     charges: str = ""
     issued: int = 0

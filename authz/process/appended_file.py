@@ -1,4 +1,4 @@
-"""Append whole lines to a file, so that they are on the disk."""
+"""Append lines to a file, and wait until they are on the disk."""
 
 import errno
 import os
@@ -13,8 +13,8 @@ TAIL: Final = 1 << 20  # bytes at the end of a file in which its last line begin
 def append_lines(path: Path, content: bytes, heading: bytes = b"") -> None:
     """Append lines, each with its line end, and return when they are on the disk.
 
-    heading: of an empty file. A line that an earlier process could not finish is removed first.
-    Raises OSError.
+    heading: comes first if the file is empty. A line that an earlier process could not finish is
+    removed before. Raises OSError.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, MODE)
     if not stat.S_ISREG(os.fstat(handle).st_mode):  # a device may be read for ever

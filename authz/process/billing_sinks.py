@@ -1,4 +1,4 @@
-"""Sinks of billing records: files of lines, and receivers of CloudEvents over HTTP."""
+"""Sinks of billing records: files of lines, CloudEvents over HTTP, and a dry run."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -11,7 +11,6 @@ from authz.core.usage.billing.record import BillingRecord
 from authz.process.appended_file import append_lines
 from authz.process.web_client import WebClient, WebResponse
 
-OK: Final = range(200, 300)
 REDIRECTS: Final = range(300, 400)
 LATER: Final = frozenset({408, 409, 425, 429, *range(500, 600)})  # statuses that may pass
 TOO_LARGE: Final = 413
@@ -67,8 +66,21 @@ class EventReceiver:
             half = len(records) // 2
             await self.deliver(records[:half])
             return await self.deliver(records[half:])
-        if response.status not in OK:
+        if not response.is_ok:
             raise Unavailable(refusal("the receiver", response.status))
+        return Delivery()
+
+    async def finish(self) -> None:
+        """Implement BillingSink.finish."""
+
+
+class DiscardingSink:
+    """A BillingSink that drops all records, for a dry run."""
+
+    batch = 5000
+
+    async def deliver(self, _records: Sequence[BillingRecord]) -> Delivery:
+        """Implement BillingSink.deliver."""
         return Delivery()
 
     async def finish(self) -> None:

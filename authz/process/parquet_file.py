@@ -1,6 +1,6 @@
-"""ParquetFile: a file of billing records for analytics, which is there when it is complete.
+"""ParquetFile: a file of billing records for analytics. It gets its name when it is complete.
 
-pyarrow is an extra of the distribution, so this module imports it when a file is made.
+pyarrow is an extra of the distribution, so `ParquetFile` imports it when it is made.
 """
 
 import asyncio
@@ -13,14 +13,15 @@ from typing import Any, Final
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.usage.billing.ports import Delivery
-from authz.core.usage.billing.record import HOUR_SECONDS, BillingRecord
-from authz.core.usage.billing.texts import document
+from authz.core.usage.billing.record import BillingRecord
+from authz.core.usage.billing.texts import COLUMNS, document
+from authz.core.usage.question import HOUR_MS
 
 INSTALL: Final = "parquet needs pyarrow: pip install 'envoy-authz[parquet]'"
 
 
 class ParquetFile:
-    """A BillingSink. The records are safe when the export is finished, and before that not at all.
+    """A BillingSink. No record is safe before `finish` has returned.
 
     Raises BadInput if the file exists, or pyarrow is missing.
     """
@@ -57,9 +58,7 @@ class ParquetFile:
         schema = _schema(arrow)
         if self._writer is None:
             self._writer = parquet.ParquetWriter(self._draft, schema, compression="zstd")
-        rows = [
-            document(record) | {"hour": record.hour * HOUR_SECONDS * 1000} for record in records
-        ]
+        rows = [document(record) | {"hour": record.hour * HOUR_MS} for record in records]
         self._writer.write_table(arrow.Table.from_pylist(rows, schema=schema))
 
     def _close(self) -> None:
@@ -84,13 +83,9 @@ def _arrow() -> tuple[ModuleType, ModuleType]:
 
 
 def _schema(arrow: ModuleType) -> Any:
-    text = [
-        (name, arrow.string())
-        for name in ("id", "kid", "client", "project", "tenant", "plan", "route", "unit")
-    ]
-    numbers = [
-        ("hour", arrow.timestamp("ms", tz="UTC")),
-        ("quantity", arrow.int64()),
-        ("revision", arrow.int32()),
-    ]
-    return arrow.schema(text[:6] + numbers[:1] + text[6:] + numbers[1:])
+    numbers = {
+        "hour": arrow.timestamp("ms", tz="UTC"),
+        "quantity": arrow.int64(),
+        "revision": arrow.int32(),
+    }
+    return arrow.schema([(name, numbers.get(name, arrow.string())) for name in COLUMNS])

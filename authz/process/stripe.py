@@ -5,7 +5,7 @@ https://docs.stripe.com/api/billing/meter-event/create. Its rules:
 1. An event has an identifier of at most 100 characters. A second one with the same identifier is
    refused with 400 for at least 24 hours, and counted later. That refusal confirms the first one.
 2. The time of an event is at most 35 days ago. A value may be negative, as text.
-3. At most one call for a customer and meter at a time, and 1,000 calls a second. 429: come later.
+3. At most one call for a customer and meter at a time, and 1,000 calls a second, else 429.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 from authz.core.errors import Unavailable
 from authz.core.usage.billing.ports import Delivery
 from authz.core.usage.billing.record import HOUR_SECONDS, BillingRecord
-from authz.process.billing_sinks import LATER, OK, RepeatedPost, refusal
+from authz.process.billing_sinks import LATER, RepeatedPost, refusal
 from authz.process.web_client import WebResponse
 
 API: Final = "https://api.stripe.com"
@@ -34,7 +34,7 @@ _WORD: Final = re.compile(r"[a-z_]{1,64}", re.ASCII)
 class StripeMeter:
     """A BillingSink. event: the event_name of a meter. key: the secret key of the API."""
 
-    batch = 24  # so few can be in doubt
+    batch = 24  # at most so many records are in doubt after a failure
 
     def __init__(self, post: RepeatedPost, event: str, key: str, api: str = API) -> None:
         self._post = post
@@ -87,7 +87,7 @@ class StripeMeter:
         }
         response = await self._post.send(self._url, urlencode(form).encode(), self._headers)
         content = _content(response)
-        if response.status in OK:
+        if response.is_ok:
             if content.get("identifier") != record.id:
                 raise Unavailable(f"Stripe answered {response.status}, but not with the event")
             return ""

@@ -4,15 +4,12 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.trail.documents import lines
 from authz.core.trail.rows import Row, position
 from authz.process.appended_file import append_lines
 from authz.process.web_client import WebClient
-
-OK: Final = range(200, 300)
 
 
 class FileSink:
@@ -52,7 +49,7 @@ class WebSink:
         response = await self._client.send(
             "POST", self._url, body=self._encode(rows), headers=self._headers
         )
-        if response.status not in OK:
+        if not response.is_ok:
             raise Unavailable(f"the receiver of the audit trail answered {response.status}")
 
 

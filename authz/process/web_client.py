@@ -21,6 +21,7 @@ from authz.core.web_address import check_url
 
 MAX_RESPONSE: Final = 256 * 1024  # bytes
 SECONDS: Final = 5.0  # for a whole request
+_OK: Final = range(200, 300)
 _SECONDS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 
 
@@ -31,6 +32,11 @@ class WebResponse:
     status: int
     body: bytes = field(repr=False)
     retry_after: int = 0
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the status is one from 200 to 299."""
+        return self.status in _OK
 
 
 class WebClient:

@@ -21,7 +21,7 @@ from authz.settings.values import (
     seconds,
 )
 
-if TYPE_CHECKING:  # commands do without
+if TYPE_CHECKING:  # commands do not need these modules
     from authz.core.access import Binding
     from authz.core.roles import OwnAction
 

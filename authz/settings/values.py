@@ -100,14 +100,14 @@ def distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
 
 
 def _template(text: str) -> str:
-    from authz.core.templates import Template  # noqa: PLC0415  for routes alone
+    from authz.core.templates import Template  # noqa: PLC0415  only routes need it
 
     Template.parse("", text)
     return text
 
 
 def _scopes(text: str) -> str:
-    from authz.core.templates import VARIABLE  # noqa: PLC0415  for routes alone
+    from authz.core.templates import VARIABLE  # noqa: PLC0415  only routes need it
 
     fields.scopes("", VARIABLE.sub("x", text).split())
     return text
@@ -118,13 +118,13 @@ def _route_cost(text: str) -> int | str:
 
     Raises BadInput for anything else.
     """
-    from authz.core.templates import VARIABLE  # noqa: PLC0415  for routes alone
+    from authz.core.templates import VARIABLE  # noqa: PLC0415  only routes need it
 
     return text if VARIABLE.fullmatch(text) else parse_cost("", text)
 
 
 def _pool_id(text: str) -> str:
-    from authz.core.limits.key_limits import ANY  # noqa: PLC0415  for pools alone
+    from authz.core.limits.key_limits import ANY  # noqa: PLC0415  only pools need it
 
     return text if text == ANY else fields.identifier("", text)
 

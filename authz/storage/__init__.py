@@ -1,17 +1,18 @@
 """Everything that knows Redis. Nothing here knows gRPC or HTTP.
 
-redis-py is imported here first, without OpenTelemetry. If redis-py finds that, it imports the SDK
-for metrics of its own. Nobody reads those, and each command would wait for the import.
+This package imports redis-py first, without OpenTelemetry. If redis-py finds OpenTelemetry, it
+imports the SDK for metrics of its own. Nobody reads those metrics, and each command would wait for
+the import.
 """
 
 import sys
 
-_UNUSED = "opentelemetry"
+_TELEMETRY = "opentelemetry"
 
-if _UNUSED not in sys.modules:
-    # As long as a name is None, an import of it raises ImportError.
-    sys.modules[_UNUSED] = None  # type: ignore[assignment]
+if _TELEMETRY not in sys.modules:
+    # While a module's entry is None, its import raises ImportError.
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
     try:
         import redis.asyncio  # noqa: F401
     finally:
-        del sys.modules[_UNUSED]
+        del sys.modules[_TELEMETRY]

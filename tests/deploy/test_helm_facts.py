@@ -4,7 +4,6 @@ import re
 
 import yaml
 
-from tests.support.deploy.chart import K8S
 from tests.support.deploy.helm import (
     SETS,
     by_component,
@@ -13,7 +12,7 @@ from tests.support.deploy.helm import (
     needs_helm,
     rendered,
 )
-from tests.support.deploy.manifests import built, needs_kubectl
+from tests.support.deploy.manifests import K8S, built, needs_kubectl
 
 pytestmark = [needs_helm, needs_kubectl]
 

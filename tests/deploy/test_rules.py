@@ -23,10 +23,8 @@ WITHIN_50_MS = 'authz_check_duration_seconds_bucket{cache="miss", le="0.05"}'
 HITS = 'authz_check_duration_seconds_count{cache="hit"}'
 HITS_WITHIN_50_MS = 'authz_check_duration_seconds_bucket{cache="hit", le="0.05"}'
 HITS_WITHIN_1_MS = 'authz_check_duration_seconds_bucket{cache="hit", le="0.001"}'
-CHANGES, WITHIN_1_S = (
-    "authz_change_lag_seconds_count{}",
-    'authz_change_lag_seconds_bucket{le="1.0"}',
-)
+CHANGES = "authz_change_lag_seconds_count{}"
+WITHIN_1_S = 'authz_change_lag_seconds_bucket{le="1.0"}'
 TRUST, TRUST_AGE = "authz_trust_held{}", "authz_trust_age_seconds{}"
 CLOCK = "authz_clock_offset_seconds{}"
 RESETS = "authz_change_sequence_resets_total{}"

@@ -1,10 +1,11 @@
-"""Key text: layout, peppers, minting, parsing and proof. Nothing else reads or makes it.
+"""Key text: layout, peppers, minting, parsing and proof. Nothing else parses or makes it.
 
     {prefix}_{env}_{kid}_{pepper version}{secret}{tag}{checksum}
     ak_live_7Hk2mQ9xT4bVzR1c_1…            base62, lengths 16, 1, 43, 11, 6
 
 Rules:
-1. Key text leaves this package only as `Minted.text`. The caller shows it once and drops it.
+1. Key text leaves this package only as `Minted.text`, which the caller shows once and drops, and by
+   `Imported.reveal`, for an import over the admin API.
 2. No `repr`, message or exception here contains key text, a digest or a pepper.
 3. Parsing is strict: one alphabet, exact lengths, no trimming, no case folding.
 4. Every comparison with a secret value takes constant time.

@@ -164,8 +164,7 @@ class UsageIndex(Protocol):
         """Yield lists of the kids that were used at `since` or later. A kid may come twice.
 
         since: seconds since the epoch. A list has at most a few thousand kids; more only if as many
-        were last used in one second.
-        MUST yield a key that is used meanwhile at least once.
+        were last used in one second. MUST yield a key that is used meanwhile at least once.
         """
         ...
 

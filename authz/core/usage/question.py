@@ -104,8 +104,8 @@ class Report:
 
     groups: by the start of a slot in ms since the epoch, or by route or status, in order. keys: how
     many keys were looked at; None if it is about all requests. denials: counts by reason; None if
-    several keys were asked for. completeness: of all usage; None if
-    the reader may not see every key.
+    several keys were asked for. completeness: of all usage; None if the reader may not see every
+    key.
     """
 
     span: Span

@@ -57,14 +57,15 @@ class Receiver:
     """The receiver of an export.
 
     target: its name in the cursor, which belongs to one receiver. customers: None if its records
-    need no customer. forgets_ms: after which time it does not recognise a repeated record; None:
-    never, or that is the reader's matter.
+    need no customer. forgets_ms: it may count a record again that comes again after so many ms.
+    max_age_hours: it takes no record of an older hour. None: it has no such bound.
     """
 
     sink: BillingSink
     target: str = "files"
     customers: Customers | None = None
     forgets_ms: int | None = None
+    max_age_hours: int | None = None
 
 
 class BillingExport:

@@ -91,7 +91,7 @@ class StoredUsageIndex:
 
         Raises Unavailable if the store fails.
         """
-        from authz.storage.issued import StoredIssued  # noqa: PLC0415  for completeness alone
+        from authz.storage.issued import StoredIssued  # noqa: PLC0415  only this method needs it
 
         return {each.charges: each.count for each in await StoredIssued(self._client).find()}
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.support.deploy.manifests import K8S
 from tests.support.docs import ROOT
 
 CHART: Final = ROOT / "deploy" / "helm" / "authz"
-K8S: Final = ROOT / "deploy" / "k8s"
 FULL: Final = '{{ include "authz.fullname" . }}'
 COPIES: Final = {
     "envoy.yaml": K8S / "base" / "envoy.yaml",

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tests.support.deploy.chart import CHART
+from tests.support.deploy.manifests import OLDEST
 
-KUBERNETES: Final = "1.29"  # a helm built by go install takes the cluster for version 1.20
 RECOMMENDED: Final = "app.kubernetes.io/"
 LABELS: Final = (RECOMMENDED, "helm.sh/")
 OPERATOR: Final = "monitoring.coreos.com/v1"
@@ -92,7 +92,8 @@ def template(
 ) -> subprocess.CompletedProcess[str]:
     """Run `helm template` with these values and the named API versions of a cluster."""
     command = ["helm", "template", release, str(chart), "--namespace", namespace]
-    command += ["--kube-version", KUBERNETES, "--values", "-"]
+    # Without a version, a helm built by go install takes the cluster for 1.20.
+    command += ["--kube-version", OLDEST, "--values", "-"]
     command += [word for api in apis for word in ("--api-versions", api)]
     return subprocess.run(
         command,

@@ -1,7 +1,7 @@
 """Billing records as text: JSON Lines, CSV (RFC 4180) and CloudEvents 1.0.
 
-A spreadsheet takes a cell for a formula that begins with one of `=+-@`. Only the name of a route
-can hold one: an id has no characters to call a function with. In CSV an apostrophe precedes it.
+A spreadsheet runs a cell that begins with one of `=+-@` as a formula. Only the name of a route can
+hold one: an id has no characters to call a function with. In CSV such a name gets an apostrophe.
 """
 
 import json
