@@ -33,7 +33,10 @@ class Section(BaseModel):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the schema of the section, or inside another one a call of its own validator."""
+        """Return the schema of the section.
+
+        As a field of another section it is a call of this section's own validator.
+        """
         if handler.field_name is None:
             return handler(source)
         return core_schema.no_info_plain_validator_function(cls.model_validate)

@@ -54,7 +54,6 @@ class Stripe(Receiver):
         self.known: dict[str, float] = {}
         self.fails: list[Answer] = []
         self.busy: set[str] = set()
-        self.most_at_once = 0
         self._lock = threading.Lock()
 
     def create(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -67,7 +66,6 @@ class Stripe(Receiver):
             if customer in self.busy:  # one call for a customer and meter at a time
                 return self._error(429, "lock_timeout", "too many requests")
             self.busy.add(customer)
-            self.most_at_once = max(self.most_at_once, len(self.busy))
         try:
             time.sleep(0.002)
             with self._lock:

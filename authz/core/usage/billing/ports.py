@@ -3,16 +3,19 @@
 MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
 """
 
+from __future__ import annotations  # the types are for readers and checkers alone
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from authz.core.usage.billing.differences import Delivered, KeyHours, Place
-from authz.core.usage.billing.record import BillingRecord
+if TYPE_CHECKING:
+    from authz.core.usage.billing.differences import Delivered, KeyHours, Place
+    from authz.core.usage.billing.record import BillingRecord
 
 
 class ClosedHours(Protocol):
-    """Reads hours of keys. Both raise Unavailable, and Unreadable for data that cannot be read."""
+    """Reads hours of keys. Both raise Unavailable, and `read` raises Unreadable for bad data."""
 
     async def now_ms(self) -> int:
         """Return the store's time in ms since the epoch."""
@@ -81,7 +84,7 @@ class DeliveredHours(Protocol):
 
 
 class ExportCursor(DeliveryLog, DeliveredHours, Protocol):
-    """Both, in one place."""
+    """A DeliveryLog and a DeliveredHours of the same records."""
 
 
 @dataclass(frozen=True, slots=True)
