@@ -106,7 +106,7 @@ async def test_a_stream_that_breaks(caplog: pytest.LogCaptureFixture) -> None:
     arrival = Arrival(Credentials((), (), "192.0.2.7", ""), "call-1")
     responses = calls.streaming(method, requests(), arrival)
     assert await anext(responses) == keys_pb2.ExportKeysResponse()
-    with pytest.raises(ApiError, match="under call call-1$") as caught:
+    with pytest.raises(ApiError, match=r"under call call-1$") as caught:
         await anext(responses)
     assert caught.value.code is Code.INTERNAL
     assert "10.0.0.5" not in caught.value.message
