@@ -28,6 +28,9 @@ from authz.storage.marks import marks_of
 from authz.storage.replies import checked, describe_full, last_change
 from authz.storage.seals import seals_of
 
+# For how many numbers each record is sealed, at each try. The second try has one seal again: at the
+# first, the number of the last change may be an older one, and a refused change takes no number.
+TRIES: Final = (1, *SEALED_AHEAD)
 CHANGES_AT_ONCE: Final = 20  # of one script call, which takes the server about 1 ms
 FRESH: Final = 1.0  # seconds for which the number of our last change is taken for the store's last
 # Applies several changes by the script for one. ARGV: for each change a JSON array with the number
@@ -59,6 +62,9 @@ _SCRIPTS: Final = {False: APPLY_CHANGES, True: ALLOW_OOM + APPLY_CHANGES}  # by 
 class StoredBatches:
     """A BatchStore over redis-py. A batch takes one round trip, besides loading the scripts.
 
+    It takes another one if others change keys at the same moment, if the store refuses a change,
+    and if the batch has a key twice.
+
     A call of a script applies at most CHANGES_AT_ONCE (20) changes, so that it blocks the store
     only for a moment.
     """
@@ -77,16 +83,33 @@ class StoredBatches:
         A change that narrows rights is applied also to a full store. Raises Unavailable if no
         change was made, OutcomeUnknown if the store failed after some may have been.
         """
+        found: list[int | Fault] = []
+        for run in _runs(changes):
+            try:
+                found += await self._apply(run)
+            except OutcomeUnknown:
+                raise
+            except Unavailable as cause:
+                if not found:
+                    raise
+                raise _partly(cause) from None
+        return found
+
+    async def _apply(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
+        """Apply changes of different keys, as `apply_all` does.
+
+        If others change keys meanwhile, a change may be applied before one that stands before it.
+        """
         last = await self._last_number()
         await self._load_scripts(changes)  # a failure after this leaves the outcome unknown
         outcomes: list[int | Fault | None] = [None] * len(changes)
         unsent, is_lost = list(range(len(changes))), False
-        for count in SEALED_AHEAD:
+        for count in TRIES:
             found = await self._send([changes[index] for index in unsent], last, count)
             for index, outcome in zip(unsent, found, strict=True):
                 outcomes[index] = outcome
             unsent = [index for index in unsent if _is_unsent(outcomes[index])]
-            last = max(map(_number, found), default=0) or last
+            last = _number_after(found, last)
             if not unsent:
                 self._last, self._last_at = last, asyncio.get_running_loop().time()
                 break
@@ -117,7 +140,7 @@ class StoredBatches:
         except Unavailable as cause:
             if not is_partly_done:
                 raise
-            raise OutcomeUnknown(f"the store did not get all changes: {cause}") from None
+            raise _partly(cause) from None
 
     async def _load_scripts(self, changes: Sequence[KeyChange]) -> None:
         for narrows in {change.narrows for change in changes} - self._scripts.keys():
@@ -164,15 +187,23 @@ class StoredBatches:
         ]
 
 
+def _partly(cause: Unavailable) -> OutcomeUnknown:
+    return OutcomeUnknown(f"the store did not get all changes: {cause}")
+
+
 def _is_unsent(outcome: int | Fault | None) -> bool:
     return outcome is None or isinstance(outcome, Moved)
 
 
-def _number(outcome: int | Fault | None) -> int:
-    """Return the number that an outcome shows the store to be at, at least; 0 if it shows none."""
-    if isinstance(outcome, Moved):
-        return outcome.last
-    return outcome if isinstance(outcome, int) else 0
+def _number_after(outcomes: Sequence[int | Fault | None], before: int) -> int:
+    """Return the number of the store's last change after these outcomes.
+
+    before: the number as it was known before. It is too high if the store has gone back; a Moved
+    shows that. A version alone does not: the change may have been made earlier.
+    """
+    made = [outcome for outcome in outcomes if isinstance(outcome, int)]
+    moved = [outcome.last for outcome in outcomes if isinstance(outcome, Moved)]
+    return max(made + (moved or [before]))
 
 
 def _final(outcome: int | Fault | None) -> int | Fault:
@@ -187,6 +218,21 @@ def _outcome(change: KeyChange, reply: Any) -> int | Fault | None:
     if isinstance(reply, Exception):
         return Unavailable(f"the store refused the change: {refusal(reply)}")
     return script_outcome(change, reply)
+
+
+def _runs(changes: Sequence[KeyChange]) -> Iterator[list[KeyChange]]:
+    """Yield the changes in order, in runs that have no key twice, by its kid or an alias."""
+    run: list[KeyChange] = []
+    names: set[str | bytes] = set()
+    for change in changes:
+        own: set[str | bytes] = {change.record.kid, *change.aliases}
+        if not names.isdisjoint(own):
+            yield run
+            run, names = [], set()
+        run.append(change)
+        names |= own
+    if run:
+        yield run
 
 
 def _groups(changes: Sequence[KeyChange]) -> Iterator[list[KeyChange]]:

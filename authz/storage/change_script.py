@@ -14,7 +14,7 @@ from authz.storage.scripts import script
 APPLY_CHANGE: Final = script("change_steps", "apply_change")
 # For how many numbers a record is sealed, at the first try and at each other. Nobody knows the
 # number of a change before the store makes it, because other changes may come first. A reader of
-# MONITOR sees the seals, and could use one for a later number: so the first try has none.
+# MONITOR sees the seals, and could use one for a later number: so the first try has one seal.
 SEALED_AHEAD: Final = (1, 8, 32, 128, 512, 512, 512)
 TOO_FAST: Final = "the store changes too fast; try again"
 

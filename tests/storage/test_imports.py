@@ -10,6 +10,7 @@ from authz.core.errors import AliasTaken, Conflict, OutcomeUnknown, Unavailable
 from authz.core.records import Status
 from authz.storage.batches import _SCRIPTS
 from authz.storage.imports import StoredImports
+from authz.storage.keys import StoredKeys
 from tests.support.fakes import KID, NOW
 from tests.support.real import eventually
 from tests.support.storage import stored
@@ -26,6 +27,7 @@ from tests.support.storage.changing import (
     imported,
     permitted,
 )
+from tests.support.storage.sealing import sealed
 from tests.support.storage.sidecar import Sidecar
 
 IMPORT_WRITES = [*WRITES[:-1], "SET alias", "PUBLISH"]
@@ -179,6 +181,24 @@ async def test_scripts_that_cannot_be_loaded_again(valkey, imports, monkeypatch)
     assert await imports.resolve_all([[NEWEST], [b"x" * 32]]) == [KID, None]
 
 
+async def test_a_failure_before_the_second_of_one_key(valkey, imports, monkeypatch):
+    """If the first of one key in a batch was applied, and the store then fails, that is unknown."""
+    batches = imports._batches
+    load = batches._load_scripts
+
+    async def load_once(changes):
+        await load(changes)
+        monkeypatch.setattr(batches, "_load_scripts", fail)
+
+    async def fail(_changes):
+        raise Unavailable("injected")
+
+    monkeypatch.setattr(batches, "_load_scripts", load_once)
+    with pytest.raises(OutcomeUnknown, match="injected"):
+        await imports.apply_all([imported(), imported("c2", OTHER_KID)])
+    assert await imports.resolve_all([[NEWEST]]) == [KID]
+
+
 async def test_lost_connection(own_valkey, own_admin):
     """Lost replies give OutcomeUnknown, an unreachable store Unavailable."""
     async with own_valkey.endpoint.client(timeout=0.3) as client:
@@ -230,6 +250,19 @@ async def test_later_changes_leave_the_alias(valkey, admin, imports):
     assert disabled.aliases == ()
     assert await admin.store.apply(disabled) == 2
     assert valkey.admin.get(ALIAS) == KID
+
+
+async def test_one_key_twice_after_a_change_by_others(valkey):
+    """The first is imported, also if the second has a seal for the number that the store gives."""
+    async with sealed(valkey.endpoint).client() as client:
+        imports = StoredImports(client)
+        assert await imports.apply_all([imported("c1", f"{1:016}", [b"1" * 32])]) == [1]
+        assert await StoredKeys(client).apply(imported("c2", f"{2:016}", [b"2" * 32])) == 2
+        batch = [imported("c3", KID), imported("c4", OTHER_KID)]
+        first, second = await imports.apply_all(batch)
+    assert first == 3
+    assert isinstance(second, AliasTaken)
+    assert second.kid == KID
 
 
 async def test_batches_in_a_row(valkey, admin):

@@ -1,8 +1,6 @@
-"""Sealed records: whoever writes the store without the pepper brings no key back."""
+"""Sealed records: a writer of the store without the pepper brings no key back."""
 
-import asyncio
 import contextlib
-import re
 from dataclasses import replace
 
 import pytest
@@ -14,17 +12,15 @@ from authz.core.errors import BadSeal, Unreadable
 from authz.core.events import Event
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.limit import parse_limits
-from authz.core.new_keys import KeySpec
 from authz.core.records import Status
 from authz.core.seals import Seal
-from authz.storage.batches import StoredBatches
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
 from authz.storage.meta import LatestMeta, entries
 from tests.support.fakes import make_keyring, make_pepper
 from tests.support.real import eventually
 from tests.support.storage import stored
-from tests.support.storage.sealing import load, sealed, seals
+from tests.support.storage.sealing import fields_of, load, sealed, seals
 from tests.support.storage.sidecar import Sidecar, administration
 
 RING = make_keyring()
@@ -37,11 +33,6 @@ async def world(valkey, ring=RING):
     async with administration(endpoint, ring) as admin, Sidecar(endpoint, keyring=ring) as sidecar:
         await sidecar.trusted()
         yield admin, sidecar
-
-
-def fields_of(valkey, kid):
-    """Return the stored fields of a record."""
-    return valkey.admin.hgetall(stored.key(kid))
 
 
 def put(valkey, kid, fields):
@@ -151,30 +142,6 @@ async def test_a_version_above_all_changes_counts_for_nothing(valkey):
         with pytest.raises(BadSeal):
             await admin.revoke(record.kid)
         assert (await admin.issue()).version == record.version + 1
-
-
-async def test_bytes_that_are_no_text_stop_no_batch(valkey):
-    """A record with such bytes in a field of a newer version is changed, and so are the others."""
-    async with world(valkey) as (admin, _):
-        records = [await admin.issue() for _ in range(3)]
-        valkey.admin.hdel(stored.META, "sealed")
-        valkey.admin.hdel(stored.key(records[1].kid), "seal")
-        valkey.admin.hset(stored.key(records[1].kid), "new", b"\xff")
-        async with sealed(valkey.endpoint).client() as client:
-            found = [await StoredKeys(client).find(one.kid) for one in records]
-            changes = [
-                planned(
-                    one,
-                    replace(one, status=Status.DISABLED),
-                    Action.DISABLE,
-                    admin.lifecycle.author("t"),
-                    1,
-                )
-                for one in found
-            ]
-            assert await StoredBatches(client).apply_all(changes) == [4, 5, 6]
-            after = await StoredKeys(client).find(records[1].kid)
-    assert (after.status, after.unknown["new"]) == (Status.DISABLED, "\udcff")
 
 
 async def test_a_record_of_another_key_is_refused(valkey):
@@ -289,106 +256,6 @@ async def test_unknown_fields_are_kept_and_sealed(valkey):
         assert (await load(sidecar, kid)).status is Status.DISABLED
         valkey.admin.hset(stored.key(kid), "colour", "red")
         assert isinstance(await load(sidecar, kid), BadSeal)
-
-
-async def test_many_writers_at_once(valkey):
-    """Nobody knows the number of its change before; each record gets the seal for its number."""
-    async with world(valkey) as (admin, _):
-        spec = KeySpec(client_id="acme", env="live", life_ms=None)
-
-        async def work():
-            async with sealed(valkey.endpoint).client() as client:
-                flow = type(admin.lifecycle)(StoredKeys(client), RING, admin.lifecycle._clock)
-                return [(await flow.issue(spec, flow.author("t"))).record.kid for _ in range(10)]
-
-        made = await asyncio.gather(*(work() for _ in range(12)))
-    for kid in (kid for kids in made for kid in kids):
-        assert RING.record_seals.check(kid, fields_of(valkey, kid)) is Seal.VALID
-
-
-async def test_batches_of_two_writers(valkey):
-    """Two writers that apply many changes each at the same time seal all of them."""
-    async with world(valkey) as (admin, _):
-        records = [await admin.issue() for _ in range(120)]
-
-        async def work(mine):
-            async with sealed(valkey.endpoint).client() as client:
-                author = admin.lifecycle.author("t")
-                changes = [
-                    planned(
-                        one,
-                        replace(one, name="new"),
-                        Action.UPDATE,
-                        replace(author, change_id=f"c-{one.kid}"),
-                        1,
-                    )
-                    for one in mine
-                ]
-                return await StoredBatches(client).apply_all(changes)
-
-        outcomes = await asyncio.gather(work(records[::2]), work(records[1::2]))
-        assert all(isinstance(one, int) for found in outcomes for one in found)
-    for record in records:
-        fields = fields_of(valkey, record.kid)
-        assert fields["name"] == "new"
-        assert RING.record_seals.check(record.kid, fields) is Seal.VALID
-
-
-async def test_change_whose_numbers_are_gone(valkey):
-    """Changes between the question and the script make it start again, with other seals."""
-    async with world(valkey) as (admin, sidecar):
-        record = await admin.issue()
-        valkey.admin.set(stored.SEQ, "5000")
-        valkey.admin.xadd(stored.LOG, {"kid": "x"}, id="7000-0")  # the script counts from here
-        changed = await admin.disable(record.kid)
-        assert changed.version == 7001
-        assert (await load(sidecar, record.kid)).version == 7001
-
-
-def numbers_sealed(watch):
-    """Return for each change that a reader of MONITOR saw the number of its seals."""
-    found = []
-    for command in iter(lambda: watch.next_command()["command"], "PING end"):
-        if command.startswith("EVALSHA "):
-            found += [len(macs) // 22 for macs in re.findall(r"\b1:\d+:([\w-]{22,})", command)]
-    return found
-
-
-async def test_the_store_sees_no_seal_for_a_later_number(valkey):
-    """A change that nobody disturbs is sealed for its number alone, in a batch, too."""
-    async with world(valkey) as (admin, _):
-        records = [await admin.issue() for _ in range(25)]
-        await admin.revoke((await admin.issue()).kid)  # loads the script
-        author = admin.lifecycle.author("t")
-        with valkey.admin.monitor() as watch:
-            await admin.disable(records[0].kid)
-            async with sealed(valkey.endpoint).client() as client:
-                changes = [
-                    planned(
-                        one,
-                        replace(one, name="new"),
-                        Action.UPDATE,
-                        replace(author, change_id=f"c-{one.kid}"),
-                        1,
-                    )
-                    for one in records[1:]
-                ]
-                outcomes = await StoredBatches(client).apply_all(changes)
-            valkey.admin.execute_command("PING", "end")
-            assert numbers_sealed(watch) == [1] * 25
-    assert outcomes == list(range(29, 53))
-
-
-async def test_more_seals_after_others_were_faster(valkey):
-    """Only the second try has seals for 8 numbers."""
-    async with world(valkey) as (admin, _):
-        record = await admin.issue()
-        await admin.revoke((await admin.issue()).kid)  # loads the script
-        valkey.admin.xadd(stored.LOG, {"kid": "x"}, id="7-0")  # the script counts from here
-        with valkey.admin.monitor() as watch:
-            assert (await admin.disable(record.kid)).version == 8
-            valkey.admin.execute_command("PING", "end")
-            assert numbers_sealed(watch) == [1, 8]
 
 
 async def test_a_repeated_change_keeps_its_seal(valkey):

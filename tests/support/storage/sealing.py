@@ -1,6 +1,7 @@
 """Stores whose records are sealed, and a store as a version before seals wrote it."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from authz.core.ports import Loaded
 from authz.storage.endpoint import Endpoint
 from authz.storage.seals import StoreSeals
 from tests.support.fakes import make_keyring
-from tests.support.real import eventually
+from tests.support.real import Valkey, eventually
+from tests.support.storage import stored
 
 BEFORE_SEALS = Path(__file__).parents[2] / "vectors" / "store_before_seals.json"
 
@@ -28,6 +30,21 @@ def sealed(
     """Return the endpoint with seals: its clients and sidecars make and check them."""
     ring = ring or make_keyring()
     return replace(endpoint, seals=lambda: seals(ring, is_required=is_required))
+
+
+def fields_of(valkey: Valkey, kid: str) -> dict[str, str]:
+    """Return the stored fields of a record."""
+    found: dict[str, str] = valkey.admin.hgetall(stored.key(kid))
+    return found
+
+
+def numbers_sealed(watch: Any) -> list[int]:
+    """Return the number of seals of each change that MONITOR shows before "PING end"."""
+    found: list[int] = []
+    for command in iter(lambda: watch.next_command()["command"], "PING end"):
+        if command.startswith("EVALSHA "):
+            found += [len(macs) // 22 for macs in re.findall(r"\b1:\d+:([\w-]{22,})", command)]
+    return found
 
 
 async def load(sidecar: Any, kid: str) -> Loaded:
