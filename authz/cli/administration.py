@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from authz.cli.invocation import Invocation
 from authz.cli.over_api import admin_target, is_over_api, refuse_over_api
-from authz.core.errors import BadInput, OutcomeUnknown, Unavailable
+from authz.core.errors import BadInput, NotFound, OutcomeUnknown, Unavailable
 from authz.settings.model import Settings, included, load
 
 if TYPE_CHECKING:  # a command imports only what it uses
+    from authz.core.records import KeyRecord
     from authz.core.trail.report import Report as TrailReport
     from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder, TrailReader
     from authz.flows.usage.reading import UsageReading
@@ -220,6 +221,17 @@ def with_editor(invocation: Invocation, work: Callable[["KeyEditor"], Awaitable[
     from authz.wiring import administration  # noqa: PLC0415
 
     return _run(invocation, administration.editor, work)
+
+
+async def read_record(session: "BulkSession", kid: str) -> "KeyRecord":
+    """Return the record of a key.
+
+    Raises NotFound if no key has the kid, Unreadable if it cannot be read, Unavailable.
+    """
+    record = await session.keys.find(kid)
+    if record is None:
+        raise NotFound(f"no key has the kid {kid}")
+    return record
 
 
 def known_plans(invocation: Invocation, named: str | None) -> Collection[str]:

@@ -19,7 +19,7 @@ from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited
 from authz.core.changes import KeyChange, Refused, Unchanged
 from authz.core.deletion import Removal
-from authz.core.edits import Update
+from authz.core.edits import adds_credits
 from authz.core.errors import BadInput, Unavailable
 from authz.core.selector import Selector
 from authz.flows.bulk_change import Failed, Skipped, Step
@@ -137,8 +137,8 @@ class _Run:
             with_bulk(self.invocation, work)
         except BaseException:  # Ctrl-C, or a store failure
             done = f"{len(self.tally.changed)} of {self.tally.total} {self.task.past}"
-            is_relative = isinstance(self.task.edit, Update) and self.task.edit.is_relative
-            advice = "`authz keys history` tells which" if is_relative else "run it again"
+            is_once = adds_credits(self.task.edit)
+            advice = "`authz keys history` tells which" if is_once else "run it again"
             write_stderr(f"stopped: {done}; {advice}")
             raise
         waited.is_waited_for = wait_seconds is not None and bool(self.extent.version)

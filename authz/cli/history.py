@@ -4,13 +4,12 @@ from typing import Any
 
 import click
 
-from authz.cli.administration import with_bulk
+from authz.cli.administration import read_record, with_bulk
 from authz.cli.change_text import readable, value_text
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
 from authz.cli.terminal import escaped
 from authz.core.audit import AuditEntry
-from authz.core.errors import NotFound
 from authz.core.times import rfc3339
 from authz.flows.key_history import History
 from authz.wiring.session import BulkSession
@@ -32,10 +31,7 @@ def history(invocation: Invocation, kid: str) -> None:
     """
 
     async def work(session: BulkSession) -> History:
-        record = await session.keys.find(kid)
-        if record is None:
-            raise NotFound(f"no key has the kid {kid}")
-        return await session.history.of(record)
+        return await session.history.of(await read_record(session, kid))
 
     found = with_bulk(invocation, work)
     document = {

@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 
 from authz.cli import show
-from authz.cli.administration import with_bulk
+from authz.cli.administration import read_record, with_bulk
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import kid_argument, note_option
@@ -13,7 +13,6 @@ from authz.cli.outcome import make_change, report_change
 from authz.cli.times import optional
 from authz.cli.waiting import wait_options
 from authz.core.edits import ResetLimits
-from authz.core.errors import NotFound
 from authz.core.records import KeyRecord
 from authz.core.times import rfc3339
 from authz.flows.limits.limit_report import LimitUse, LimitView
@@ -46,9 +45,7 @@ def limits(invocation: Invocation, kid: str) -> None:
     """
 
     async def work(session: BulkSession) -> tuple[KeyRecord, LimitView | None]:
-        record = await session.keys.find(kid)
-        if record is None:
-            raise NotFound(f"no key has the kid {kid}")
+        record = await read_record(session, kid)
         return record, await session.limits.view(record)
 
     record, view = with_bulk(invocation, work)

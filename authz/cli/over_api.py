@@ -34,7 +34,7 @@ def admin_target(invocation: Invocation) -> "AdminTarget":
 
 
 def refuse_over_api(invocation: Invocation, why: str = LOCAL) -> None:
-    """Raise BadInput with --admin. why: the reason and the way, after `COMMAND`."""
+    """Raise BadInput with --admin. why: the problem, which follows the name of the command."""
     name, url = _given(invocation)
     if url:
         context = click.get_current_context(silent=True)

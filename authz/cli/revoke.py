@@ -27,9 +27,12 @@ from authz.wiring import administration
 if TYPE_CHECKING:
     from authz.wiring.verification import AdminSession
 
-NOT_OURS: Final = "not a key of this installation"
+NOT_OURS: Final = "stdin: not a key of this installation"
+NO_FORM: Final = f"{NOT_OURS}: prefix_env_kid_body"
 NO_KID: Final = "the alias of this key in the store holds no kid, so nothing is revoked"
 CUT_OFF: Final = "is mistyped or cut off"
+WRONG_CHECKSUM: Final = f"{CUT_OFF}: its checksum is wrong"
+WRONG_TAG: Final = "was not made here: its tag is wrong"
 UNKNOWN: Final = (
     "stdin: no key was imported with this text, so nothing is revoked; "
     "`authz keys list --client ID` shows a client's keys"
@@ -129,7 +132,7 @@ def _kid_of(invocation: Invocation, text: str, prefix: str) -> str:
         raise _not_proven(kid, CUT_OFF)
     if imported := ring.parse_imported(text):
         return with_session(invocation, lambda session: _imported_kid(session, imported))
-    raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
+    raise click.ClickException(NO_FORM)
 
 
 def _kid_over_api(invocation: Invocation, text: str) -> str:
@@ -159,18 +162,17 @@ def _kid_over_api(invocation: Invocation, text: str) -> str:
     if check == "known":
         raise click.ClickException(UNKNOWN)
     if not kid:
-        raise click.ClickException(f"stdin: {NOT_OURS}: prefix_env_kid_body")
+        raise click.ClickException(NO_FORM)
     if check == "tag":
         is_forged = failed is not None and failed.reason is Denial.FORGED
         lacks = "was made with a pepper that keys.peppers does not hold"
-        raise _not_proven(kid, "was not made here: its tag is wrong" if is_forged else lacks)
-    is_whole = check == "checksum"
-    raise _not_proven(kid, f"{CUT_OFF}: its checksum is wrong" if is_whole else CUT_OFF)
+        raise _not_proven(kid, WRONG_TAG if is_forged else lacks)
+    raise _not_proven(kid, WRONG_CHECKSUM if check == "checksum" else CUT_OFF)
 
 
 async def _imported_kid(session: "AdminSession", imported: Imported) -> str:
     if session.imports is None:
-        raise click.ClickException(f"stdin: {NOT_OURS}, and none were imported here")
+        raise click.ClickException(f"{NOT_OURS}, and none were imported here")
     from authz.flows.verify import is_proven, resolve  # noqa: PLC0415
 
     alias = await resolve(session.imports, imported)
@@ -198,9 +200,9 @@ def _genuine_kid(presented: Presented, ring: Keyring) -> str:
     if presented.pepper_version not in ring.fingerprints:
         why = f"was made with pepper {presented.pepper_version}, which keys.peppers does not hold"
     elif flaw == "checksum":
-        why = f"{CUT_OFF}: its checksum is wrong"
+        why = WRONG_CHECKSUM
     elif flaw == "tag":
-        why = "was not made here: its tag is wrong"
+        why = WRONG_TAG
     else:
         return kid
     raise _not_proven(kid, why)

@@ -3,10 +3,10 @@
 import click
 
 from authz.cli import show
-from authz.cli.administration import with_bulk
+from authz.cli.administration import read_record, with_bulk
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import kid_argument
-from authz.core.errors import NotFound, Unavailable
+from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord
 from authz.core.usage.question import LatestUse
 from authz.flows.limits.credit_report import Credits
@@ -35,9 +35,7 @@ def show_(invocation: Invocation, kid: str) -> None:
     async def work(
         session: BulkSession,
     ) -> tuple[KeyRecord, int | None, LatestUse | str, Credits | str | None]:
-        record = await session.keys.find(kid)
-        if record is None:
-            raise NotFound(f"no key has the kid {kid}")
+        record = await read_record(session, kid)
         revision = await session.history.revision(record)
         credits_left: Credits | str | None
         try:

@@ -26,8 +26,8 @@ from authz.rpc.pb.admin.v1 import (
 TIMEOUT_SECONDS: Final = 30.0
 """The deadline of a unary call without a `timeout` of its own."""
 
-# Every change may be repeated: creating and rotating have a request id, the others have the same
-# effect a second time.
+# Most changes may be repeated: creating and rotating a key have a request id, others have the same
+# effect a second time. Two do not: `credits: "+N"` without an etag, and ChangeKeys with `rotate`.
 _OPTIONS: Final = (
     (
         "grpc.service_config",

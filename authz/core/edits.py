@@ -29,11 +29,6 @@ class Update:
     remove_scopes: frozenset[str] = NO_SCOPES
     credits_change: CreditsChange | None = None
 
-    @property
-    def is_relative(self) -> bool:
-        """True if the change made twice has another effect than the change made once."""
-        return self.credits_change is not None and self.credits_change.is_relative
-
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
         """Return the result of `changes.update`. now: ms since the epoch. Raises BadInput as it."""
         return changes.update(
@@ -131,3 +126,9 @@ class Delete:
 
 
 Edit = Update | Rotate | Retire | Revoke | Disable | Enable | ResetLimits | Delete
+
+
+def adds_credits(edit: Edit) -> bool:
+    """Return whether the edit adds credits. Made twice, it adds them twice."""
+    change = edit.credits_change if isinstance(edit, Update) else None
+    return change is not None and change.is_relative

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from authz.core.changes import Refused
-from authz.core.edits import Delete, Edit, ResetLimits, Update
+from authz.core.edits import Delete, Edit, ResetLimits, adds_credits
 from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
 from authz.core.new_keys import KeySpec
 from authz.core.records import KeyRecord, Status
@@ -15,12 +15,14 @@ from authz.flows.command_ports import Effect
 from authz.flows.lifecycle import Changed, Result
 from authz.remote.calls import Calls
 from authz.remote.failures import StateForbids
-from authz.remote.records import confirmation_of, new_text_of, record_of, record_of_kid, result_of
+from authz.remote.reading import read_record
+from authz.remote.records import confirmation_of, new_text_of, record_of, result_of
 from authz.remote.requests import key_of, one_change
-from authz.rpc.admin.values import duration, name_of
+from authz.rpc.admin.values import duration
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 
-LEAST_WAIT: float = 0.001  # seconds; 0 means not to wait
+LEAST_WAIT: Final = 0.001  # seconds; 0 means not to wait
+NO_ANSWER: Final = "the admin API did not say whether the sidecars confirmed"
 
 
 class RemoteEditor:
@@ -44,16 +46,9 @@ class RemoteEditor:
         self, kid: str, edit: Edit, by: By, wait_seconds: float | None = None
     ) -> Effect:
         """Make a change. The server waits at most `wait_seconds` for the sidecars."""
-        before = None
-        if isinstance(edit, Delete) or (isinstance(edit, Update) and edit.is_relative):
-            before = await self.show(kid)
+        needs_record = isinstance(edit, Delete) or adds_credits(edit)
+        before = await read_record(self._calls, kid) if needs_record else None
         return await self.change_from(before, kid, edit, by, wait_seconds)
-
-    async def show(self, kid: str) -> KeyRecord:
-        """Return the record. Raises NotFound if no key has the kid, Unavailable."""
-        get = self._calls.client.keys.GetKey
-        response = await self._calls.read(get, keys_pb2.GetKeyRequest(name=name_of(kid)))
-        return record_of_kid(response.key, kid)
 
     async def change_from(
         self,
@@ -68,7 +63,7 @@ class RemoteEditor:
         A change that must not be made twice is made on this version alone: gRPC may send a request
         again.
         """
-        is_once = isinstance(edit, Update) and edit.is_relative
+        is_once = adds_credits(edit)
         etag = str(before.version) if before and is_once else ""
         request = one_change(kid, edit, etag)
         request.note = by.note
@@ -113,5 +108,5 @@ def _effect(response: Any, edit: Edit, before: KeyRecord | None, *, is_waited: b
 def waited(given: key_pb2.Confirmation | None) -> tuple[Confirmation | None, str]:
     """Return the answer of the sidecars; else None, and why there is none."""
     if given is None:
-        return None, "the admin API did not say whether the sidecars confirmed"
+        return None, NO_ANSWER
     return (None, given.error) if given.error else (confirmation_of(given), "")

@@ -47,7 +47,7 @@ _OPTIONS: Final = {
     "filter": "unused-for",  # of the filters that we write, the server refuses no other condition
 }
 _PARTS: Final = ("update.", "rotate.", "key.")
-_SAYS: Final[dict[str, type[Fault]]] = {
+_FAULTS: Final[dict[str, type[Fault]]] = {
     "KEY_NOT_FOUND": NotFound,
     "ACTION_NOT_PERMITTED": Forbidden,
     "VERSION_CONFLICT": Conflict,
@@ -55,7 +55,7 @@ _SAYS: Final[dict[str, type[Fault]]] = {
     "RECORD_UNREADABLE": Unreadable,
     "OUTCOME_UNKNOWN": OutcomeUnknown,
 }
-"""Faults whose texts are those of the server."""
+"""The fault for each reason of the server, with the text of the server."""
 
 
 class StateForbids(Fault):
@@ -67,7 +67,7 @@ def fault_of(error: AdminError, address: str, *, may_be_made: bool = False) -> F
 
     may_be_made: the call makes a change, so without an answer it is unknown whether it was made.
     """
-    if fault := _SAYS.get(error.reason):
+    if fault := _FAULTS.get(error.reason):
         return fault(error.message)
     if error.reason in {"STATE_FORBIDS", "KEY_DELETED"}:
         return StateForbids(error.message)

@@ -34,9 +34,9 @@ _FIELDS: Final = {
 
 
 class RemoteImporter:
-    """KeyImporter over the admin API. client: waits, because grpcio's other client loses reasons.
+    """KeyImporter over the admin API. Each batch is a call of its own.
 
-    Each batch is a call of its own.
+    client: the blocking one, because grpcio's asyncio client may lose the reason of a refusal.
     """
 
     def __init__(self, client: AdminClient, address: str, note: str) -> None:
@@ -66,9 +66,9 @@ class RemoteImporter:
 
 
 def stand_in(found: admin_pb2.GetInstallationResponse) -> Keyring:
-    """Return a keyring that knows the shape of keys there. Its pepper is random and proves nothing.
+    """Return a keyring with the key prefixes of the server, and with a random pepper.
 
-    The digests under it tell equal lines of one import.
+    It proves no key. Equal digests under it show lines of one import that have the same key.
     """
     pepper = Pepper.expand("0", os.urandom(32))
     older, imported = found.older_key_prefixes, found.imported_prefixes

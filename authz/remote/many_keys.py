@@ -6,7 +6,7 @@ from typing import Final
 
 from authz.core.changes import Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
-from authz.core.edits import Edit, Rotate, Update
+from authz.core.edits import Edit, Rotate, adds_credits
 from authz.core.errors import BadInput, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys.credentials import Minted
 from authz.core.ports import Clock
@@ -20,7 +20,8 @@ from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
 from authz.remote.calls import Calls
-from authz.remote.editor import LEAST_WAIT, RemoteEditor, waited
+from authz.remote.editor import LEAST_WAIT, NO_ANSWER, RemoteEditor, waited
+from authz.remote.reading import read_record
 from authz.remote.records import kid_of, result_of
 from authz.remote.requests import bulk_change, filter_of
 from authz.rpc.admin.values import duration, name_of
@@ -65,7 +66,7 @@ class RemoteManyKeys:
         wait_seconds: float | None,
     ) -> AsyncIterator[Sequence[Step]]:
         """Change the keys and yield their outcomes. The server waits at the end of each call."""
-        if isinstance(edit, Update) and edit.is_relative:
+        if adds_credits(edit):
             for kid in kids:
                 step = Step(kid, await self._once(kid, edit, by, selector, wait_seconds))
                 _add(extent, step)
@@ -88,14 +89,17 @@ class RemoteManyKeys:
                     yield [step]
 
     async def confirmation(self, extent: Extent, wait_seconds: float) -> Confirmation:
-        """Return the answer of the sidecars to all changes: the last one, if all are complete."""
+        """Return the worst answer of the sidecars: an incomplete one, then the fewest confirmed.
+
+        Its time is the sum of all calls. Raises Unavailable if a call has no answer.
+        """
         del extent, wait_seconds
         for found, problem in self._answers:
             if found is None:
                 raise Unavailable(problem)
         found_all = [found for found, _ in self._answers if found is not None]
         if not found_all:
-            raise Unavailable("the admin API did not say whether the sidecars confirmed")
+            raise Unavailable(NO_ANSWER)
         worst = min(found_all, key=lambda found: (found.is_complete, found.confirmed))
         return replace(worst, elapsed_ms=sum(found.elapsed_ms for found in found_all))
 
@@ -103,7 +107,7 @@ class RemoteManyKeys:
         self, kid: str, edit: Edit, by: By, selector: Selector, wait_seconds: float | None
     ) -> Changed | Unchanged | Failed | Refused | Skipped:
         try:
-            before = await self._editor.show(kid)
+            before = await read_record(self._calls, kid)
             if not selector.matches(before, self._clock.wall_ms()):
                 return Skipped()
             effect = await self._editor.change_from(before, kid, edit, by, wait_seconds)

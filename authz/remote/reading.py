@@ -43,16 +43,14 @@ class RemoteKeys:
     def __init__(self, calls: Calls, clock: Clock) -> None:
         self._calls = calls
         self._clock = clock
-        self.last_used: dict[str, int | None] = {}
+        self.last_used: dict[str, int] = {}
 
     async def find(self, kid: str) -> KeyRecord | None:
         """Return the record, or None if no key has the kid, or the caller may not see it."""
-        request = keys_pb2.GetKeyRequest(name=name_of(kid))
         try:
-            response = await self._calls.read(self._calls.client.keys.GetKey, request)
+            return await read_record(self._calls, kid)
         except NotFound:
             return None
-        return record_of_kid(response.key, kid)
 
     async def page(self, selector: Selector, limit: int, cursor: str) -> Page:
         """Return at most `limit` keys that follow `cursor`; the first ones if it is empty."""
@@ -81,7 +79,8 @@ class RemoteKeys:
             if entry.record is None or selector.matches(entry.record, now):
                 found.append(entry)
                 used = optional_ms(key, "last_use_time")
-                self.last_used[entry.kid] = None if used is None else used // 1000
+                if used is not None:
+                    self.last_used[entry.kid] = used // 1000
         found += [Entry(kid_of(one.name), None, one.reason) for one in response.unreadable]
         cost.scanned += len(response.keys) + len(response.unreadable)
         cost.read += len(response.keys) + len(response.unreadable)
@@ -165,13 +164,23 @@ class RemoteUse:
 
     async def latest_times(self, kids: Sequence[str]) -> Mapping[str, int]:
         """Return the time of the latest use by kid, in seconds; keys without one are left out."""
-        known = {kid: self._keys.last_used.get(kid) for kid in kids}
-        return {kid: at for kid, at in known.items() if at is not None}
+        last_used = self._keys.last_used
+        return {kid: last_used[kid] for kid in kids if kid in last_used}
 
     async def requests_of_30_days(self, kids: Sequence[str]) -> Mapping[str, int]:
         """Return the number of requests of the last 30 days by kid."""
         found = await each_of(kids, self.latest_use)
         return {kid: use.last_30_days.requests for kid, use in zip(kids, found, strict=True)}
+
+
+async def read_record(calls: Calls, kid: str) -> KeyRecord:
+    """Return the record of a key. Raises NotFound if no key has the kid, Unreadable, Unavailable.
+
+    NotFound also if the caller may not see it.
+    """
+    request = keys_pb2.GetKeyRequest(name=name_of(kid))
+    response = await calls.read(calls.client.keys.GetKey, request)
+    return record_of_kid(response.key, kid)
 
 
 def _entry(key: Key) -> Entry:

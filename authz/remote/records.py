@@ -1,7 +1,7 @@
 """Messages of the admin API as the values that flows over the store return."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -25,6 +25,8 @@ from authz.rpc.pb.admin.v1 import audit_entry_pb2, key_pb2, usage_pb2
 
 Key = key_pb2.Key
 _Word = TypeVar("_Word", bound=Enum)
+_Sent = TypeVar("_Sent")
+_Value = TypeVar("_Value")
 
 ELSEWHERE: Final = b"the store has it"
 """In place of a digest, which the API never sends: the secret is known, its digest is not."""
@@ -71,24 +73,22 @@ def new_text_of(text: str) -> str:
 
 def ms_of(given: Timestamp) -> int:
     """Return milliseconds since the epoch. Raises Unreadable outside of 1970 to 9999."""
-    try:
-        return time_ms("time", given)
-    except BadInput as cause:
-        raise Unreadable(f"the admin API sent a wrong value: {cause}") from None
+    return _parsed(time_ms, "time", given)
 
 
 def length_of(given: Duration) -> int:
     """Return milliseconds. Raises Unreadable below 0 and above 100 years."""
-    try:
-        return duration_ms("duration", given)
-    except BadInput as cause:
-        raise Unreadable(f"the admin API sent a wrong value: {cause}") from None
+    return _parsed(duration_ms, "duration", given)
 
 
 def limit_of(spec: str) -> Limit:
     """Return a limit. Raises Unreadable for one that this version does not know."""
+    return _parsed(parse_limit, "limits", spec)
+
+
+def _parsed(parse: Callable[[str, _Sent], _Value], name: str, sent: _Sent) -> _Value:
     try:
-        return parse_limit("limits", spec)
+        return parse(name, sent)
     except BadInput as cause:
         raise Unreadable(f"the admin API sent a wrong value: {cause}") from None
 

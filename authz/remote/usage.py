@@ -85,8 +85,8 @@ class RemoteUsage:
 def _asked(span: Span) -> tuple[int, int]:
     """Return the times, in ms, for which the server finds the same slots.
 
-    It counts routes by hour for a short time, else by day. So hours are asked for within, and days
-    with both ends.
+    The server counts routes by hour for a short time, else by day. So a span of hours becomes the
+    shortest time that touches its first and its last slot.
     """
     if span.level is not Level.HOUR or len(span.slots) == 1:
         return span.since, span.until

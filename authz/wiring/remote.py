@@ -64,7 +64,8 @@ async def editor(target: AdminTarget) -> AsyncIterator[KeyEditor]:
 async def bulk_session(target: AdminTarget) -> AsyncIterator[BulkSession]:
     """Yield a BulkSession. Raises the errors of `calls`."""
     async with calls(target) as found:
-        keys, clock = RemoteKeys(found, SystemClock()), SystemClock()
+        clock = SystemClock()
+        keys = RemoteKeys(found, clock)
         yield RemoteSession(
             finder=keys,
             many=RemoteManyKeys(found, RemoteEditor(found), keys, clock),

@@ -1,10 +1,9 @@
 """Composition root of `authz reseal`."""
 
-import secrets
 from collections.abc import Callable, Sequence
 
-from authz.core.changes import Author
 from authz.core.records import KeyRecord
+from authz.flows.by import By
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.endpoint import Client
@@ -32,12 +31,8 @@ async def accept(settings: Settings, kids: Sequence[str], actor: str, note: str)
     Raises the errors of `our_store` and of `Resealing.accept`; keys before the bad one are sealed.
     """
     async with our_store(settings, keyring(settings)) as (client, keys):
-        work, now = _resealing(client), SystemClock().wall_ms()
-        authors = [Author(secrets.token_hex(16), actor, note) for _ in kids]
-        return [
-            await work.accept(keys, kid, author, now)
-            for kid, author in zip(kids, authors, strict=True)
-        ]
+        work, now, by = _resealing(client), SystemClock().wall_ms(), By(actor, note)
+        return [await work.accept(keys, kid, by.author(), now) for kid in kids]
 
 
 def _resealing(client: Client) -> Resealing:

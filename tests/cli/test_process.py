@@ -219,66 +219,6 @@ def test_the_audit_trail_says_who_and_why(store: Path, valkey: Any) -> None:
     ]
 
 
-LIGHT = "import sys; from authz.cli.main import main; main(sys.argv[1:]); print(*sys.modules)"
-
-
-def test_what_needs_no_store_starts_light(no_store: Path) -> None:
-    """`--version` and a usage error import no driver, no validation and no event loop."""
-    heavy = {"grpc", "starlette", "uvicorn", "redis", "pydantic", "yaml", "asyncio"}
-    for arguments in (("--version",), ("nonsense",), ("--nonsense",)):
-        done = subprocess.run(
-            [sys.executable, "-c", LIGHT, *arguments], capture_output=True, text=True, check=True
-        )
-        assert not heavy & set(done.stdout.split())
-
-
-def test_a_command_imports_only_what_it_needs(no_store: Path) -> None:
-    """A command about keys imports no protobuf, no YAML, and no other command."""
-    heavy = {"google.protobuf", "ruamel.yaml", "yaml", "opentelemetry", "authz.core.paths"}
-    other = {"authz.cli.importing", "authz.cli.verify", "authz.cli.rotate", "authz.cli.bulk"}
-    (no_store / "authz-pepper-1").write_text("0" * 64)
-    kid = "a" * 16
-    for command in (
-        *("list", f"show {kid}", f"revoke {kid}", f"history {kid}", f"limits {kid}"),
-        *("export --client a", "issue --client a"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-c", LIGHT, "keys", *command.split()],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert "the store cannot be used" in done.stderr
-        files = {"ruamel.yaml", "yaml"} if command.startswith("export") else set()
-        assert not ((heavy | other) - files) & set(done.stdout.split()), command
-
-
-def test_redis_py_hides_no_telemetry() -> None:
-    """redis-py is imported without OpenTelemetry, which can be imported afterwards."""
-    code = (
-        "import sys, authz.storage.endpoint; assert 'opentelemetry' not in sys.modules;"
-        "import opentelemetry.sdk.metrics"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_a_sidecar_imports_only_what_its_settings_need(no_store: Path) -> None:
-    """The transport `fast` needs no grpcio, and metrics at /metrics need no OTLP exporter."""
-    (no_store / "authz-pepper-1").write_text("0" * 64)
-    build = (
-        "import sys; from authz.settings.model import load;"
-        "from authz.wiring.components import build;"
-        "build(load(None, {'check': {'listen': '127.0.0.1:0', 'transport': sys.argv[1]}}), None);"
-        "print(*sys.modules)"
-    )
-    loaded = {}
-    for transport in ("fast", "grpcio"):
-        done = subprocess.run(
-            [sys.executable, "-c", build, transport], capture_output=True, text=True, check=True
-        )
-        loaded[transport] = set(done.stdout.split())
-    assert "grpc" in loaded["grpcio"]
-    assert not {"grpc", "opentelemetry.exporter.otlp"} & loaded["fast"]
-
-
 def test_serve_takes_its_addresses_from_flags(
     no_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,8 +113,14 @@ def refused(*arguments: str) -> Outcome:
     "command",
     [
         *("init", "serve", "admin", "meter", "dev", "doctor", "backup out", "restore file"),
-        *("audit seal", "usage reconcile --file log", "apply -f keys.yaml", "diff -f keys.yaml"),
-        "usage export --cursor c",
+        *(
+            "admin whoami --certificate a:b",
+            "reseal",
+            "apply -f keys.yaml",
+            "diff -f keys.yaml",
+            "audit seal",
+        ),
+        *("audit ship --to copy", "usage export --cursor c", "usage reconcile --file log"),
     ],
 )
 def test_commands_of_one_machine(no_store: Path, command: str) -> None:

@@ -10,9 +10,11 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
 from authz.client import AdminError
+from authz.core.edits import Delete
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.usage.counts import Level
 from authz.core.usage.question import By, Span
+from authz.flows.by import By as Authorship
 from authz.flows.verify import Question
 from authz.process.clock import SystemClock
 from authz.remote import calls
@@ -133,7 +135,7 @@ async def test_another_key() -> None:
     with pytest.raises(Unreadable, match="another key"):
         await RemoteKeys(answers, SystemClock()).find("0" * 16)
     with pytest.raises(Unreadable, match="another key"):
-        await RemoteEditor(answers).show("0" * 16)
+        await RemoteEditor(answers).change("0" * 16, Delete(), Authorship("ops"))
 
 
 async def test_a_list_that_follows_itself() -> None:

@@ -8,7 +8,7 @@ from authz.core import changes
 from authz.core.access import visible
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
-from authz.core.edits import Disable, Enable, Revoke, Update
+from authz.core.edits import Disable, Enable, Revoke
 from authz.core.errors import BadInput, Forbidden, NotFound, Unavailable
 from authz.core.records import KeyRecord
 from authz.core.roles import Action
@@ -72,8 +72,8 @@ class BulkChanges:
         task = self._task(request)
         _require(context, task.action)
         selector, kids = await self._kids(request, context)
-        for name in _unknown(request, kids):
-            yield _failure(name, f"no key has the kid {kid_of('names', name)}", "KEY_NOT_FOUND")
+        for unknown in _unknown(request, kids):
+            yield unknown
         plan, bulk = _guarded(task.plan, guard(context.caller, task.action)), self._flows.bulk
         revokes = task.action is Action.REVOKE
         if request.validate_only:
@@ -95,8 +95,8 @@ class BulkChanges:
         """Delete the keys, and yield the outcome of each, as `change_keys` does."""
         _require(context, Action.DELETE)
         selector, kids = await self._kids(request, context)
-        for name in _unknown(request, kids):
-            yield _failure(name, f"no key has the kid {kid_of('names', name)}", "KEY_NOT_FOUND")
+        for unknown in _unknown(request, kids):
+            yield unknown
         dry_run, extent = request.validate_only, Extent()
         conditions = Conditions(guard(context.caller, Action.DELETE), dry_run=dry_run)
         steps = self._flows.deletion.carry_out(
@@ -173,16 +173,9 @@ class BulkChanges:
         raise BadInput("change", "one of update, rotate, revoke, disable, enable and delete")
 
     def _update(self, wanted: Request.Update) -> _Task:
-        found = planned_update(wanted, self._flows.plans, self._flows.clock.wall_ms())
+        edit = planned_update(wanted, self._flows.plans, self._flows.clock.wall_ms())
         if wanted.key.env:
             raise BadInput("update.key.env", "never changes; issue new keys")
-
-        edit = Update(
-            fields=found.fields,
-            add_scopes=found.add_scopes,
-            remove_scopes=found.remove_scopes,
-            credits_change=found.credits_change,
-        )
         return _Task(Action.UPDATE, edit.plan)
 
     def _rotation(self, wanted: Request.Rotate) -> _Task:
@@ -245,10 +238,14 @@ def _rehearsed(kid: str, planned: Outcome | Removal | Failed) -> Response:
     return response
 
 
-def _unknown(request: Request, kids: Collection[str]) -> list[str]:
-    """Return the names of a request whose kids are not among these."""
+def _unknown(request: Request, kids: Collection[str]) -> list[Response]:
+    """Return a failure for each name of a request whose kid is not among these."""
     known = frozenset(map(name_of, kids))
-    return [name for name in request.names if name not in known]
+    return [
+        _failure(name, f"no key has the kid {kid_of('names', name)}", "KEY_NOT_FOUND")
+        for name in request.names
+        if name not in known
+    ]
 
 
 def _failure(name: str, why: str, reason: str) -> Response:

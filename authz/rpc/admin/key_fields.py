@@ -5,12 +5,12 @@ An update mask that names one of them is refused.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from authz.core import fields
+from authz.core.edits import Update
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_OUTAGE_GRACE_MS, shown
 from authz.core.limits.credits import (
@@ -34,16 +34,6 @@ EVERYTHING: Final = "*"
 
 _ON_OUTAGE: Final = {number: name for name, number in Key.OnOutage.items()}
 _EXPIRATION: Final = ("expire_time", "ttl", "never_expires")
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedUpdate:
-    """An update: new values of fields, and scopes to add and to remove."""
-
-    fields: Updates
-    add_scopes: frozenset[str]
-    remove_scopes: frozenset[str]
-    credits_change: CreditsChange | None
 
 
 _Reader = Callable[[str, Key], object]
@@ -130,7 +120,7 @@ def updates(key: Key, mask: FieldMask, plans: Collection[str], now: int) -> Upda
     return cast("Updates", found)
 
 
-def planned_update(request: UpdateRequest, plans: Collection[str], now: int) -> PlannedUpdate:
+def planned_update(request: UpdateRequest, plans: Collection[str], now: int) -> Update:
     """Return the update of a request. now: ms since the epoch, for `ttl`.
 
     Raises BadInput as `updates`, if there is nothing to change, if a scope is both added and
@@ -149,7 +139,7 @@ def planned_update(request: UpdateRequest, plans: Collection[str], now: int) -> 
     change = _credits_change(request.credits, found)
     if not (found or add or remove or change):
         raise BadInput("update_mask", "nothing to change; name a field, such as display_name")
-    return PlannedUpdate(found, add, remove, change)
+    return Update(fields=found, add_scopes=add, remove_scopes=remove, credits_change=change)
 
 
 def _credits_change(text: str, found: Updates) -> CreditsChange | None:
