@@ -1,6 +1,6 @@
 """Seals: HMACs by which a reader knows that a holder of the pepper wrote a record.
 
-Whoever may write the store, but has no pepper, can make no seal. The seal of a key record covers
+A writer of the store who has no pepper can make no seal. The seal of a key record covers
 all its fields, also those that this version does not know. The seal of a sidecar's registry entry
 covers all its members. The seal of applied fields, see merging.py, covers the kid and all members.
 The keys are derived from the pepper (RFC 5869), with a label for each kind of seal.
@@ -42,12 +42,29 @@ class Seal(Enum):
     UNKNOWN = auto()  # its pepper is missing here
 
 
+class _Peppers:
+    """The MACs of one kind of seal. keys: by pepper version, the newest last; that one seals."""
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._macs = {version: hmac_sha256(key) for version, key in keys.items()}
+        self.newest = list(self._macs)[-1]
+        self.mac = self._macs[self.newest]
+
+    def check(self, pepper: str, text: bytes, given: str) -> Seal:
+        """Return whether `given` is the MAC of `text` under this pepper. Never ABSENT."""
+        mac = self._macs.get(pepper)
+        if mac is None:
+            return Seal.UNKNOWN
+        if not _is_right(mac(text), given):
+            return Seal.WRONG
+        return Seal.VALID if pepper == self.newest else Seal.OLDER
+
+
 class RecordSeals:
     """Makes and checks the seals of key records. keys: by pepper version, the newest last."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
-        self._macs = {version: hmac_sha256(key) for version, key in keys.items()}
-        self._newest = list(self._macs)[-1]
+        self._peppers = _Peppers(keys)
 
     def candidates(self, kid: str, fields: Mapping[str, str], first: int, count: int) -> str:
         """Return the seals of a record for each of `count` versions from `first` on.
@@ -55,15 +72,15 @@ class RecordSeals:
         The store chooses the version of a change, so its script chooses the seal. fields: all of
         the record; its version and seal are ignored. The text is `PEPPER:FIRST:` and the MACs.
         """
-        digest, mac = _digest(kid, fields), self._macs[self._newest]
+        digest, mac = _digest(kid, fields), self._peppers.mac
         macs = (_text(mac(digest + str(first + at).encode())) for at in range(count))
-        return f"{self._newest}:{first}:{''.join(macs)}"
+        return f"{self._peppers.newest}:{first}:{''.join(macs)}"
 
     def seal(self, kid: str, fields: Mapping[str, str]) -> str:
         """Return the seal of a record as it is. fields: all of them, its version included."""
         version = fields[VERSION]
-        mac = self._macs[self._newest](_digest(kid, fields) + version.encode())
-        return f"{self._newest}:{version}:{_text(mac)}"
+        mac = self._peppers.mac(_digest(kid, fields) + version.encode())
+        return f"{self._peppers.newest}:{version}:{_text(mac)}"
 
     def check(self, kid: str, fields: Mapping[str, str]) -> Seal:
         """Return whether the seal among the fields of a stored record is right."""
@@ -71,13 +88,7 @@ class RecordSeals:
         version, _, given = rest.partition(":")
         if not rest or version != fields.get(VERSION):
             return Seal.ABSENT
-        mac = self._macs.get(pepper)
-        if mac is None:
-            return Seal.UNKNOWN
-        right = _text(mac(_digest(kid, fields) + _bytes(version)))
-        if not hmac.compare_digest(right.encode(), _bytes(given)):
-            return Seal.WRONG
-        return Seal.VALID if pepper == self._newest else Seal.OLDER
+        return self._peppers.check(pepper, _digest(kid, fields) + _bytes(version), given)
 
 
 class EntrySeals:
@@ -105,7 +116,7 @@ class EntrySeals:
         for word in found.split(" "):
             version, _, given = word.partition(":")
             mac = self._macs.get(version)
-            if mac is not None and hmac.compare_digest(_text(mac(text)).encode(), _bytes(given)):
+            if mac is not None and _is_right(mac(text), given):
                 return Seal.VALID
             if mac is not None:
                 result = Seal.WRONG
@@ -119,13 +130,12 @@ class AppliedSeals:
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
-        self._macs = {version: hmac_sha256(key) for version, key in keys.items()}
-        self._newest = list(self._macs)[-1]
+        self._peppers = _Peppers(keys)
 
     def sealed(self, kid: str, members: Mapping[str, Any]) -> dict[str, Any]:
         """Return the members with a seal for this kid. Values are those that JSON can hold."""
-        mac = self._macs[self._newest](_of_applied(kid, members))
-        return {**members, SEAL: f"{self._newest}:{_text(mac)}"}
+        mac = self._peppers.mac(_of_applied(kid, members))
+        return {**members, SEAL: f"{self._peppers.newest}:{_text(mac)}"}
 
     def check(self, kid: str, members: Mapping[str, Any]) -> Seal:
         """Return whether the seal among the members is right for this kid."""
@@ -133,13 +143,7 @@ class AppliedSeals:
         if not isinstance(found, str) or not found:
             return Seal.ABSENT
         pepper, _, given = found.partition(":")
-        mac = self._macs.get(pepper)
-        if mac is None:
-            return Seal.UNKNOWN
-        right = _text(mac(_of_applied(kid, members)))
-        if not hmac.compare_digest(right.encode(), _bytes(given)):
-            return Seal.WRONG
-        return Seal.VALID if pepper == self._newest else Seal.OLDER
+        return self._peppers.check(pepper, _of_applied(kid, members), given)
 
 
 def _of_applied(kid: str, members: Mapping[str, Any]) -> bytes:
@@ -158,6 +162,10 @@ def _digest(kid: str, fields: Mapping[str, str]) -> bytes:
 
 def _canonical(value: object) -> bytes:
     return _ENCODER.encode(value).encode()
+
+
+def _is_right(mac: bytes, given: str) -> bool:
+    return hmac.compare_digest(_text(mac).encode(), _bytes(given))
 
 
 def _text(mac: bytes) -> str:

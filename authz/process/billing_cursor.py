@@ -31,8 +31,9 @@ _TABLES: Final = (
     """CREATE TABLE pending (number INTEGER PRIMARY KEY AUTOINCREMENT, sent_ms INTEGER NOT NULL,
        record TEXT NOT NULL, checksum INTEGER NOT NULL)""",
 )
-_OF_ONE: Final = ("namespace", "database", "target", "units")
-_PLACE: Final = "kid = ? AND hour = ? AND route = ? AND unit = ?"
+_OWNER: Final = ("namespace", "database", "target", "units")  # must be equal
+_PUT: Final = "INSERT OR REPLACE INTO delivered VALUES (?, ?, ?, ?, ?, ?, ?)"
+_REMOVE: Final = "DELETE FROM delivered WHERE kid = ? AND hour = ? AND route = ? AND unit = ?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,8 @@ class CursorOwner:
     """The export to which a cursor belongs.
 
     peppers: fingerprints of the store's peppers; stores with one in common are the same. target:
-    the receiver. units: their names in order. Of a unit more, the hours before would be lost.
+    the receiver. units: their names in order. The hours before a later unit was added
+    would never be exported for it.
     """
 
     namespace: str
@@ -68,7 +70,7 @@ class BillingCursor:
                 [(now_ms, text, checksum(now_ms, text)) for text in map(encoded, records)],
             )
             base.executemany(
-                "INSERT OR REPLACE INTO delivered VALUES (?, ?, ?, ?, ?, ?, ?)",
+                _PUT,
                 [self._sum(record, record.quantity, record.revision) for record in records],
             )
             ((last,),) = base.execute("SELECT max(number) FROM pending")
@@ -79,14 +81,10 @@ class BillingCursor:
         with self._change() as base:
             base.execute("DELETE FROM pending WHERE number <= ?", (number,))
             for record in refused:
-                place = (record.kid, record.hour, record.route, record.unit)
-                row = self._sum(record, -record.quantity, record.revision - 1)
                 if record.revision > 1:
-                    base.execute(
-                        "INSERT OR REPLACE INTO delivered VALUES (?, ?, ?, ?, ?, ?, ?)", row
-                    )
+                    base.execute(_PUT, self._sum(record, -record.quantity, record.revision - 1))
                 else:
-                    base.execute(f"DELETE FROM delivered WHERE {_PLACE}", place)  # noqa: S608
+                    base.execute(_REMOVE, record.series)
 
     def pending(self, after: int, most: int) -> Sequence[Pending]:
         """Return at most `most` pending records after a number, in the order of their numbers."""
@@ -134,7 +132,7 @@ class BillingCursor:
             if self._about("version") is None:
                 with self._change():
                     self._note("version", str(VERSION))
-                    for name in _OF_ONE:
+                    for name in _OWNER:
                         self._note(name, str(getattr(self._owner, name)))
                     self._note("peppers", json.dumps(sorted(self._owner.peppers)))
                 return
@@ -143,7 +141,7 @@ class BillingCursor:
     def _verify_owner(self) -> None:
         if self._about("version") != str(VERSION):
             raise BadInput(OPTION, f"{self._path} is of another version of authz")
-        for name in _OF_ONE:
+        for name in _OWNER:
             if (known := self._about(name)) != str(getattr(self._owner, name)):
                 what = {"target": "receiver", "units": "choice of --unit"}.get(name, name)
                 problem = f"belongs to another {what}: {known or 'none'}; use one for each"
@@ -157,12 +155,11 @@ class BillingCursor:
 
     def _sum(self, record: BillingRecord, more: int, revision: int) -> tuple[Any, ...]:
         """Return the row of a record after `more` was added to its sum."""
-        place = (record.kid, record.hour, record.route, record.unit)
-        total = more
+        series, total = record.series, more
         if record.revision > 1:
             found = self.of(record.kid, range(record.hour, record.hour + 1))
-            total += found.get(place[1:], Delivered(0, 0)).total
-        return (*place, total, revision, checksum(*place, total, revision))
+            total += found.get(series[1:], Delivered(0, 0)).total
+        return (*series, total, revision, checksum(*series, total, revision))
 
     def _about(self, name: str) -> str | None:
         row = self._base.execute(

@@ -1,4 +1,4 @@
-"""The SQLite file of a billing cursor: made whole, opened by one process, faults in words."""
+"""The SQLite file of a billing cursor: how it is made, opened by one process, and found damaged."""
 
 import os
 import sqlite3
@@ -82,7 +82,7 @@ def faults(path: Path | None) -> Iterator[None]:
 
 
 def _make(path: Path, tables: Sequence[str]) -> None:
-    """Make a file with its tables, whole from the first moment on."""
+    """Make a file with its tables. Nobody sees it without them."""
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
     os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE))

@@ -10,7 +10,7 @@ from authz.settings.sections import Section
 from authz.settings.sources import Source, origin
 from authz.settings.values import Cost, HostPattern, Id, Method, Scopes, Template
 
-if TYPE_CHECKING:  # most commands have no routes
+if TYPE_CHECKING:  # most commands need no routes
     from authz.core.route_rule import Rule
 
 MAX_RULES: Final = 1000

@@ -6,7 +6,6 @@ field makes the record Unreadable, because a lost restriction must not become a 
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
@@ -66,10 +65,8 @@ def decode(kid: str, found: Mapping[str, str], *, keeps_unknown: bool = False) -
     is not checked.
     """
     try:
-        record = _decode(kid, found)
-        if not keeps_unknown:
-            return record
-        return replace(record, unknown={n: t for n, t in found.items() if n not in _KNOWN})
+        names = found.keys() - _KNOWN if keeps_unknown else ()
+        return _decode(kid, found, {name: found[name] for name in names})
     except KeyError as missing:
         raise Unreadable(f"record {kid}: the field {missing} is missing") from None
     except (BadInput, ValueError, TypeError, AttributeError, RecursionError) as cause:
@@ -137,7 +134,7 @@ def member(words: type[_Word], name: str, text: str) -> _Word:
         raise ValueError(f"{name}: {fields.shown(text)}: one of {', '.join(words)}") from None
 
 
-def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
+def _decode(kid: str, found: Mapping[str, str], unknown: Mapping[str, str]) -> KeyRecord:
     schema = number("schema", found["schema"])
     if schema != SCHEMA:
         raise ValueError(f"it has schema {schema}, this version reads {SCHEMA}; upgrade the older")
@@ -169,6 +166,7 @@ def _decode(kid: str, found: Mapping[str, str]) -> KeyRecord:
         revoked_at=_time("revoked_at", found["revoked_at"]),
         revocation_reason=member(RevocationReason, "revocation_reason", reason) if reason else None,
         outage_grace=_grace(found["outage_grace"]),
+        unknown=unknown,
     )
 
 

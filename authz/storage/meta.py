@@ -15,7 +15,6 @@ NOT_INITIALISED: Final = (
     "run `authz init`, or `authz restore FILE` if it had keys"
 )
 
-
 UNMARKED: Final = (
     "authz:meta no longer says that all records are sealed; records without a seal stay refused "
     "until a restart, and with keys.require_seals after it, too"
@@ -123,9 +122,9 @@ class LatestMeta:
 
     @property
     def is_sealed(self) -> bool:
-        """True once authz:meta said that records without a seal are refused.
+        """True once authz:meta had the mark that records without a seal are refused.
 
-        It stays True: whoever may write the store may also remove that word.
+        It stays True: a writer of the store can also remove that mark.
         """
         return self._is_sealed
 
@@ -137,11 +136,11 @@ class LatestMeta:
         self._theirs = self._imports = None
         self._theirs = verify(meta, self._ours)
         self._imports = has_imports(meta)
-        has_word = schema.META_SEALED in meta
+        has_mark = schema.META_SEALED in meta
         warning = unlisted_prefixes(meta, self._prefixes)
-        if self._is_sealed and not has_word:
+        if self._is_sealed and not has_mark:
             warning = f"{warning}; {UNMARKED}" if warning else UNMARKED
-        self._is_sealed = self._is_sealed or has_word
+        self._is_sealed = self._is_sealed or has_mark
         if warning != self._warning:
             self._warning = warning
             if warning:

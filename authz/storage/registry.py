@@ -19,7 +19,6 @@ from authz.storage.seals import seals_of
 KEPT_MS: Final = MAX_OUTAGE_GRACE_MS + 3_600_000  # of an entry: longer than it can matter
 MAX_NUMBER: Final = 10**encoding.MAX_DIGITS
 
-
 MAX_ENTRIES: Final = 10_000
 MAX_NAME: Final = 300  # characters of an instance
 REMOVED: Final = "its entry was removed"

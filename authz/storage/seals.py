@@ -1,9 +1,9 @@
 """Seals of records, registry entries and applied fields, as a client of the store checks them.
 
-A record without a seal is accepted until the store has sealed records only: authz:meta says so
-after `authz reseal`, and from the start in a new store. The same holds for applied fields. Whoever
-may write the store may also remove that word. So it counts until the end of a process that has read
-it, and `keys.require_seals` of the settings counts always.
+A record without a seal is accepted until the store has sealed records only: authz:meta has a
+mark for that after `authz reseal`, and from the start in a new store. The same holds for applied
+fields. A writer of the store can also remove the mark. So it counts until the end of a process that
+has read it, and `keys.require_seals` of the settings counts always.
 """
 
 from collections.abc import Callable, Mapping

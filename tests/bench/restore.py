@@ -6,13 +6,13 @@ A real Valkey and the real commands. The keys are imported, so that each has an 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from tests.bench.child_time import child_seconds
 from tests.bench.figures import machine
 from tests.bench.import_keys import AUTHZ, timed, write
 from tests.support.real import Valkey
@@ -28,7 +28,7 @@ def run(count: int) -> dict[str, Any]:
 
         def command(*arguments: str) -> tuple[float, float]:
             """Run a command. Return its seconds, and its own seconds of processor time."""
-            began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            began, before = time.monotonic(), child_seconds()
             subprocess.run(
                 [*AUTHZ, *arguments],
                 cwd=directory,
@@ -36,9 +36,7 @@ def run(count: int) -> dict[str, Any]:
                 check=True,
                 stdout=subprocess.DEVNULL,
             )
-            after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            return time.monotonic() - began, processor
+            return time.monotonic() - began, child_seconds() - before
 
         command("init")
         write(directory / "keys.jsonl", count)

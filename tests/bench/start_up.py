@@ -8,7 +8,6 @@ imports redis-py alone. Compiled modules are used, as in an installation.
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests.bench.child_time import child_seconds
 from tests.bench.figures import machine, offer_record, record
 from tests.support.real import Valkey
 
@@ -45,13 +45,12 @@ def commands(kid: str) -> dict[str, Sequence[str]]:
 
 def seconds(arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> float:
     """Run an interpreter, and return its processor time in user and system mode."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = child_seconds()
     subprocess.run(
         [sys.executable, *arguments],
         cwd=directory, env=environment, capture_output=True, check=False,
     )  # fmt: skip
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return child_seconds() - before
 
 
 def measure(rounds: int) -> dict[str, list[float]]:

@@ -16,7 +16,10 @@ import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+from authz.core.usage.counts import Level
 from authz.storage.schema import DEFAULT
+from authz.storage.usage.stored_usage import ROUTES
+from tests.bench.child_time import child_seconds
 from tests.bench.figures import number, offer_record, record
 from tests.support.real import Valkey
 
@@ -31,17 +34,18 @@ PIPELINE = 5000
 def fill(valkey: Valkey, keys: int) -> None:
     """Write the hours of so many keys, as the meter would have."""
     now = int(time.time()) // 3600
-    first = (now - 3 - HOURS) // 192 * 192
+    window = Level.HOUR.window
+    first = (now - 3 - HOURS) // window * window
     pipeline = valkey.admin.pipeline(transaction=False)
     valkey.admin.hset(f"{DEFAULT.usage}routes", "models", 1)
     for key in range(keys):
         kid = f"{key:016d}"
         rows: dict[int, dict[str, bytes]] = {}
         for hour in range(now - 3 - HOURS, now - 3):
-            field = str(hour % 192 * 10_000 + 1)
-            rows.setdefault(hour // 192, {})[field] = bytes((0x94, key % 100 + 1, 9, 9, 9))
-        for window, fields in rows.items():
-            pipeline.hset(f"{DEFAULT.usage}{kid}:h:{window}", mapping=fields)
+            field = str(hour % window * ROUTES + 1)
+            rows.setdefault(hour // window, {})[field] = bytes((0x94, key % 100 + 1, 9, 9, 9))
+        for at, fields in rows.items():
+            pipeline.hset(f"{DEFAULT.usage}{kid}:{Level.HOUR}:{at}", mapping=fields)
         about = f"client-{key % 1000} search acme pro live"
         pipeline.hset(f"{DEFAULT.usage}{kid}", f"about:{first}", about)
         pipeline.zadd(f"{DEFAULT.usage}last", {kid: now * 3600 - key % 3000})
@@ -67,21 +71,18 @@ class Receiver(BaseHTTPRequestHandler):
 
 def export(directory: Path, url: str, *options: str) -> float:
     """Return the seconds of processor time that an export takes."""
-    began = spent()
-    subprocess.run(
-        [*AUTHZ, "usage", "export", "--json", *options],
-        cwd=directory,
-        env=os.environ | {"AUTHZ_REDIS__URL": url},
-        check=True,
-        stdout=subprocess.DEVNULL,
+    began = child_seconds()
+    answer(directory, url, "usage", "export", "--json", *options)
+    return child_seconds() - began
+
+
+def answer(directory: Path, url: str, *command: str) -> bytes:
+    """Run a command on the store with this URL, and return its output."""
+    environment = os.environ | {"AUTHZ_REDIS__URL": url}
+    done = subprocess.run(
+        [*AUTHZ, *command], cwd=directory, env=environment, check=True, stdout=subprocess.PIPE
     )
-    return spent() - began
-
-
-def spent() -> float:
-    """Return the processor time of all processes that have ended, in seconds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return done.stdout
 
 
 def run(records: int) -> dict[str, float]:
@@ -89,10 +90,7 @@ def run(records: int) -> dict[str, float]:
     keys = records // (HOURS * UNITS)
     with Valkey() as valkey, tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        environment = os.environ | {"AUTHZ_REDIS__URL": valkey.url}
-        subprocess.run(
-            [*AUTHZ, "init"], cwd=directory, env=environment, check=True, stdout=subprocess.DEVNULL
-        )
+        answer(directory, valkey.url, "init")
         fill(valkey, keys)
         to_file = export(directory, valkey.url, "--cursor", "c", "--to", "f")
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
@@ -106,11 +104,8 @@ def run(records: int) -> dict[str, float]:
         server = HTTPServer(("127.0.0.1", 0), Receiver)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         where = f"http://127.0.0.1:{server.server_address[1]}/"
-        rehearsed = subprocess.run(
-            [*AUTHZ, "usage", "export", "--json", "--dry-run", "--since", since],
-            cwd=directory, env=environment, check=True, capture_output=True,
-        )  # fmt: skip
-        events = json.loads(rehearsed.stdout)["records"]
+        rehearsal = ("usage", "export", "--json", "--dry-run", "--since", since)
+        events = json.loads(answer(directory, valkey.url, *rehearsal))["records"]
         to_web = export(directory, valkey.url, "--cursor", "w", "--to", where, "--since", since)
         server.shutdown()
     return {
@@ -124,7 +119,7 @@ def run(records: int) -> dict[str, float]:
 
 def main() -> None:
     """Print the figures, and record them if asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--records", type=int, default=1_000_000)
     offer_record(parser)
     options = parser.parse_args()

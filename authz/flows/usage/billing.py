@@ -27,7 +27,7 @@ MAX_READ: Final = 10_000  # hours of keys in memory at a time
 MAX_KEYS: Final = 200  # that are read at once
 MIN_KEYS: Final = 10
 MAX_REFUSED: Final = 100  # before any record was delivered
-EVERY: Final = (1 << 63) - 1  # the largest number of a pending record
+MAX_NUMBER: Final = (1 << 63) - 1  # of a pending record
 
 KeyRecords = Callable[[Sequence[str]], Awaitable[Mapping[str, KeyRecord]]]
 """Return the records of those of some kids that exist and can be read."""
@@ -90,6 +90,7 @@ class BillingExport:
         self._units = units
         self._key_records = key_records
         self._on_progress = on_progress
+        # By series: the index may yield a key again, before its records are sent.
         self._batch: dict[tuple[str, int, str, str], BillingRecord] = {}
         self._held: int | None = None
         self.exported = Exported()
@@ -127,7 +128,7 @@ class BillingExport:
                     await self._add(kids[start : start + size], hours)
         await self._send()
         await self._sink.finish()
-        self._cursor.confirm(EVERY)
+        self._cursor.confirm(MAX_NUMBER)
         self._cursor.advance(period.bounds(self._held))
 
     async def _add(self, kids: Sequence[str], hours: range) -> None:
@@ -146,7 +147,7 @@ class BillingExport:
             billed = self._assigned(record, key)
             if billed is None:
                 continue
-            self._batch[billed.kid, billed.hour, billed.route, billed.unit] = billed
+            self._batch[billed.series] = billed
             if len(self._batch) >= self._sink.batch:
                 await self._send()
 

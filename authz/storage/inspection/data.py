@@ -100,7 +100,7 @@ async def seals(store: Store) -> Finding:
         problem = f"{len(bad)} of a sample of {len(kids)} have no right seal: {bad[0]}"
         return fail("seals", problem, "`authz reseal` names all; the run book says what to do")
     if schema.META_SEALED not in found:
-        problem = "records without a seal are accepted: who writes the store can bring keys back"
+        problem = "records without a seal are accepted: a writer of the store can bring keys back"
         return warn("seals", problem, "`authz reseal`, once everything that writes keys is updated")
     return ok("seals", f"required; all of a sample of {len(kids)} are right")
 

@@ -5,7 +5,7 @@ Rules:
    takes no commit with a request of that hour.
 2. A count that no record has yet makes revision 1. A count that differs from the sum of its records
    makes the next revision, with the difference.
-3. A count of 0 makes no record, unless records have said otherwise.
+3. A count of 0 makes no record, unless the sum of its records is not 0.
 4. If the store has nothing of a window of hours any more, the hours have expired. That is no
    difference.
 """

@@ -29,7 +29,8 @@ class Asked:
 class Period:
     """The hours of one export.
 
-    known: the bounds of the cursor before it. oldest: the first hour that the store surely has.
+    known: the bounds of the cursor before the export. oldest: the first hour that the store surely
+    has.
     """
 
     hours: range

@@ -88,6 +88,11 @@ class BillingRecord:
         return f"{self.kid}:{self.begins}:{_short(self.route)}:{self.unit}:{self.revision}"
 
     @property
+    def series(self) -> tuple[str, int, str, str]:
+        """The kid, hour, route and unit. Revisions of one series add up to its count."""
+        return self.kid, self.hour, self.route, self.unit
+
+    @property
     def begins(self) -> str:
         """The start of the hour in RFC 3339, such as `2026-11-29T14:00:00Z`."""
         return hour_text(self.hour)
