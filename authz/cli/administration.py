@@ -78,8 +78,8 @@ def with_session(invocation: Invocation, work: Callable[["AdminSession"], Awaita
 def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[_T]]) -> _T:
     """Run `work` with a BulkSession on a new event loop, and return its result.
 
-    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
-    the errors of `work`.
+    With --admin, the session uses the admin API. Raises BadInput for invalid settings,
+    Unavailable if the store or the API cannot be used, and the errors of `work`.
     """
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
@@ -104,8 +104,8 @@ def with_files(invocation: Invocation, work: Callable[["FileSession"], Awaitable
 def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitable[_T]]) -> _T:
     """Run `work` with a UsageSession on a new event loop, and return its result.
 
-    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
-    the errors of `work`.
+    With --admin, the session uses the admin API. Raises BadInput for invalid settings,
+    Unavailable if the store or the API cannot be used, and the errors of `work`.
     """
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
@@ -130,8 +130,8 @@ def with_reading(invocation: Invocation, work: Callable[["UsageReading"], Awaita
 def with_exporter(invocation: Invocation, work: Callable[["KeyExporter"], Awaitable[_T]]) -> _T:
     """Run `work` with a KeyExporter on a new event loop, and return its result.
 
-    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
-    the errors of `work`.
+    With --admin, the exporter uses the admin API. Raises BadInput for invalid settings,
+    Unavailable if the store or the API cannot be used, and the errors of `work`.
     """
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
@@ -145,8 +145,8 @@ def with_exporter(invocation: Invocation, work: Callable[["KeyExporter"], Awaita
 def with_trail(invocation: Invocation, work: Callable[["TrailReader"], Awaitable[_T]]) -> _T:
     """Run `work` with a TrailReader on a new event loop, and return its result.
 
-    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
-    the errors of `work`.
+    With --admin, the reader uses the admin API. Raises BadInput for invalid settings,
+    Unavailable if the store or the API cannot be used, and the errors of `work`.
     """
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
@@ -172,8 +172,8 @@ def verify_trail_over_api(
 def with_sidecars(invocation: Invocation, work: Callable[["SidecarFinder"], Awaitable[_T]]) -> _T:
     """Run `work` with a SidecarFinder on a new event loop, and return its result.
 
-    Raises BadInput for invalid settings, Unavailable if the store is unreachable, and the errors of
-    `work`.
+    With --admin, the finder uses the admin API. Raises BadInput for invalid settings,
+    Unavailable if the store or the API cannot be used, and the errors of `work`.
     """
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
@@ -211,8 +211,8 @@ def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitabl
 def with_editor(invocation: Invocation, work: Callable[["KeyEditor"], Awaitable[_T]]) -> _T:
     """Run `work` with a KeyEditor on a new event loop, and return its result.
 
-    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
-    the errors of `work`.
+    With --admin, the editor uses the admin API. Raises BadInput for invalid settings,
+    Unavailable if the store or the API cannot be used, and the errors of `work`.
     """
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
