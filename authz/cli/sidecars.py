@@ -72,7 +72,7 @@ def _row(heard: Heard, seq: int, now: int) -> tuple[str, ...]:
         "-" if sidecar.applied is None else str(sidecar.applied),
         "-" if lag is None else str(lag),
         str(sidecar.entries),
-        "-" if heard.doubt else rough(max(0, now - sidecar.started_at)),
+        rough(max(0, now - sidecar.started_at)) if sidecar.started_at else "-",
         sidecar.settings or "-",
         "yes" if heard.is_trusted else f"no: {_reason(heard)}",
     )

@@ -18,7 +18,7 @@ from authz.flows.resending import until_confirmed
 from authz.flows.revocable import find_altered
 
 if TYPE_CHECKING:
-    from authz.flows.selection import Cost, Entry, Selection
+    from authz.flows.selection import Entry, Selection
 
 BATCH: Final = 100  # changes in one round trip; Ctrl-C waits for its end
 MAYBE_ADDED: Final = "a reply was lost; `authz keys history` shows whether the credits were added"
@@ -65,10 +65,6 @@ class BulkChange:
         self._store = store
         self._batches = batches
         self._clock = clock
-
-    async def find(self, selector: Selector, cost: "Cost") -> list[str]:
-        """Return the kids of all selected keys, also of unreadable ones. Adds to `cost`."""
-        return [entry.kid async for entry in self._selection.each(selector, cost)]
 
     async def rehearse(
         self,

@@ -181,15 +181,21 @@ def confirmation_of(message: key_pb2.Confirmation) -> Confirmation:
 
 
 def entry_of(message: audit_entry_pb2.AuditEntry) -> AuditEntry:
-    """Return an entry of the audit trail. Raises Unreadable for an action that is not known."""
-    action = word_of(Action, message.action, "ACTION", _ACTION)
+    """Return an entry of the audit trail.
+
+    Raises Unreadable for an action that is not known, and for a detail with a wrong value.
+    """
+    try:
+        action = word_of(Action, message.action, "ACTION", _ACTION)
+    except (KeyError, ValueError):
+        action = None
     if action is None:
         raise Unreadable(f"entry {message.version}: a newer version of the program wrote it")
-    found = MessageToDict(message.detail)
     try:
+        found = MessageToDict(message.detail)
         detail = {name: _detail(name, found[name]) for name in sorted(found, key=_place)}
     except (ValueError, OverflowError):
-        raise Unreadable(f"entry {message.version}: its detail has a wrong time") from None
+        raise Unreadable(f"entry {message.version}: its detail has a wrong value") from None
     event = AuditEvent(
         action,
         message.actor,

@@ -43,7 +43,8 @@ class Rig:
             self.add(number)
         self.index = MemoryIndex(self.store.records)
         clock = FakeClock()
-        self.bulk = BulkChange(Selection(self.index, clock), self.store, self.store, clock)
+        self.selection = Selection(self.index, clock)
+        self.bulk = BulkChange(self.selection, self.store, self.store, clock)
         self.extent = Extent()
 
     def add(self, number: int, **overrides) -> None:
@@ -52,9 +53,13 @@ class Rig:
         self.store.records[kid(number)] = record
         self.store._change_ids[kid(number)] = "issue"
 
+    async def find(self) -> list[str]:
+        """Return the kids of the client."""
+        return [entry.kid async for entry in self.selection.each(OURS, Cost())]
+
     async def run(self, plan=disable, **options) -> dict[str, object]:
         """Change all keys of the client; the outcome by kid."""
-        kids = await self.bulk.find(OURS, Cost())
+        kids = await self.find()
         steps = self.bulk.carry_out(kids, plan, By("alice"), extent=self.extent, **options)
         return {step.kid: step.outcome async for batch in steps for step in batch}
 
@@ -114,7 +119,7 @@ async def test_a_key_that_others_change_is_planned_again(monkeypatch):
 async def test_a_key_that_no_longer_fits_is_skipped():
     """A key that got another client after it was found stays as it is."""
     rig = Rig(2)
-    kids = await rig.bulk.find(OURS, Cost())
+    kids = await rig.find()
     moved = rig.store.records[kid(0)]
     rig.store.records[kid(0)] = replace(moved, client_id="somebody-else")
     steps = rig.bulk.carry_out(kids, disable, By("alice"), selector=OURS)
@@ -160,7 +165,7 @@ async def test_a_store_that_is_gone_ends_it(monkeypatch):
     monkeypatch.setattr(bulk_change, "BATCH", 2)
     rig = Rig(6)
     rig.store.failures.extend([None, Failure.NOT_SENT])
-    steps = rig.bulk.carry_out(await rig.bulk.find(OURS, Cost()), disable, By("alice"))
+    steps = rig.bulk.carry_out(await rig.find(), disable, By("alice"))
     done = [step.kid for step in await anext(steps)]
     with pytest.raises(Unavailable, match="down"):
         await anext(steps)
@@ -206,7 +211,7 @@ async def test_a_rehearsal_changes_nothing():
     rig = Rig(2)
     rig.add(2, status=Status.REVOKED)
     before = dict(rig.store.records)
-    kids = await rig.bulk.find(OURS, Cost())
+    kids = await rig.find()
     found = {name: out async for name, out in rig.bulk.rehearse(kids, disable, By("alice"))}
     assert [type(out) for out in found.values()] == [KeyChange, KeyChange, Refused]
     assert (rig.store.records, rig.store.applied) == (before, [])

@@ -71,10 +71,11 @@ def test_a_key_of_a_newer_version() -> None:
             record_of(key)
 
 
-def test_an_unknown_action() -> None:
+@pytest.mark.parametrize("action", [0, 99])
+def test_an_unknown_action(action: Any) -> None:
     """An entry of a newer version is told as unreadable, and is not taken for another action."""
-    with pytest.raises(Unreadable):
-        entry_of(audit_entry_pb2.AuditEntry(version=7))
+    with pytest.raises(Unreadable, match="entry 7: a newer version"):
+        entry_of(audit_entry_pb2.AuditEntry(version=7, action=action))
 
 
 class Answers:
@@ -125,7 +126,10 @@ async def test_wrong_values() -> None:
         await RemoteUsage(answers).of_key(KID, Span(Level.HOUR, range(1, 3)), By.ROUTE)
     entry = audit_entry_pb2.AuditEntry(action=audit_entry_pb2.AuditEntry.ACTION_ISSUE)
     entry.detail["expires_at"] = "soon"
-    with pytest.raises(Unreadable, match="wrong time"):
+    with pytest.raises(Unreadable, match="wrong value"):
+        entry_of(entry)
+    entry.detail["expires_at"] = float("nan")
+    with pytest.raises(Unreadable, match="wrong value"):
         entry_of(entry)
 
 

@@ -14,6 +14,7 @@ from authz.wiring.sidecar import sidecar
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey, eventually
 from tests.support.rpc.admin_command import AdminCommand
+from tests.support.storage import stored
 from tests.support.usage import line
 from tests.support.usage_counting import DAY, count_entries
 
@@ -101,6 +102,15 @@ def test_a_verification_of_the_trail(over: tuple[str, ...]) -> None:
         *("audit list --action expire", "audit list --action restore"),
     ):
         assert run(*command.split(), *over).code == 2
+
+
+def test_an_entry_that_no_sidecar_wrote(over: tuple[str, ...], valkey: Valkey) -> None:
+    """An entry without a seal is listed with the reason, and without a time since its start."""
+    valkey.admin.set(stored.sidecar("web-1"), json.dumps({"lease_ms": 1000}), px=60_000)
+    valkey.admin.zadd(stored.SIDECARS, {"web-1": time.time() * 1000})
+    by_store, by_api = run("sidecars"), run("sidecars", *over)
+    assert "no: its entry has no seal" in by_store.out
+    assert by_api == by_store
 
 
 def test_sidecars(over: tuple[str, ...]) -> None:
