@@ -53,10 +53,10 @@ class BatchStore(Protocol):
     """Applies many changes at a time."""
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
-        """Apply each change as KeyStore.apply does, in order.
+        """Apply each change as KeyStore.apply does. MUST apply changes of one key in order.
 
-        The list has the version, or the fault that `apply` would raise. Raises OutcomeUnknown if
-        replies were lost, Unavailable if nothing was sent.
+        The list has the version, or the fault that `apply` would raise, in the order of `changes`.
+        Raises OutcomeUnknown if some changes may have been made, Unavailable if none was.
         """
         ...
 
@@ -130,10 +130,9 @@ class ImportStore(Protocol):
         ...
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
-        """Apply each change as KeyStore.apply does, in order.
+        """Apply each change as BatchStore.apply_all does. MUST import a key by its first change.
 
-        The list has the version, or the fault that `apply` would raise. Raises OutcomeUnknown if
-        replies were lost, Unavailable if nothing was sent.
+        Raises OutcomeUnknown if some changes may have been made, Unavailable if none was.
         """
         ...
 

@@ -77,7 +77,8 @@ class BulkChange:
     ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
         """Yield each kid with the change that `carry_out` would make, or why it makes none.
 
-        Changes nothing. Only of a record with a bad seal it is asked whether it fits `selector`.
+        Changes nothing. selector: only records with a bad seal are checked against it. revokes: as
+        for `carry_out`.
         """
         for start in range(0, len(kids), BATCH):
             for entry in await self._selection.read(kids[start : start + BATCH]):

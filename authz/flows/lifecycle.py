@@ -226,7 +226,9 @@ class Lifecycle:
         author: Author,
         conditions: Conditions = ANY,
     ) -> Result:
-        """Revoke a key, which is final, also with a bad seal. Returns Unchanged if it is revoked.
+        """Revoke a key, also one with a bad seal. This is final.
+
+        Returns Unchanged if it is revoked already; a record with a bad seal does not count as such.
 
         Raises NotFound, Unavailable as the class says.
         """

@@ -17,9 +17,9 @@ class RevocableKeys:
         self._store = store
 
     async def find(self, kid: str) -> KeyRecord | None:
-        """Return the record as KeyStore.find does, or of a bad seal as `revocable` does.
+        """Return the record as KeyStore.find does; one with a bad seal is made `revocable`.
 
-        Raises BadSeal if it cannot be decoded either.
+        Raises BadSeal if such a record cannot be decoded, or has a version above the last change.
         """
         try:
             return await self._store.find(kid)

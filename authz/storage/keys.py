@@ -66,8 +66,8 @@ class StoredKeys:
 
         Raises Unavailable if it cannot be reached; Emptied without authz:meta, with the last change
         that a sidecar has seen; Foreign for another schema or other peppers, or if keys have a
-        prefix that is not among `prefixes` (not checked if `prefixes` is empty). If authz:meta says
-        that all records are sealed, `find` refuses others from now on.
+        prefix that is not among `prefixes` (not checked if `prefixes` is empty). If authz:meta has
+        the mark of a sealed store, `find` refuses records without a seal from now on.
         """
         found = await self._hash(self._names.meta)
         if not found:
@@ -82,9 +82,9 @@ class StoredKeys:
     ) -> bool:
         """Write authz:meta, or add peppers and prefixes to it. Return False if nothing was missing.
 
-        A new store has sealed records only, if this client seals them.
-        Raises Foreign as `verify`, Conflict if the store has data without authz:meta, Unavailable
-        if it cannot be used or the server is too old.
+        A new store is marked as sealed if this client makes seals. Raises Foreign as `verify`,
+        Conflict if the store has data without authz:meta, Unavailable if it cannot be used or the
+        server is too old.
         """
         ask: Callable[..., Awaitable[Any]] = self._client.execute_command
         hello = await checked(ask("HELLO"), ADVICE)

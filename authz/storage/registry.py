@@ -28,8 +28,8 @@ MISSING: Final = "fewer sidecars are registered than fleet.sidecars says"
 class StoredSidecars:
     """A SidecarRegistry over redis-py.
 
-    For each sidecar that is missing, by the number that the endpoint of the client expects, an
-    entry is returned that proves nothing. clock: for the age of removed entries.
+    The endpoint of the client says how many sidecars there are at least. For each one that is
+    missing, `find` adds an entry that proves nothing. clock: for the age of removed entries.
     """
 
     def __init__(self, client: redis.asyncio.Redis, clock: Clock | None = None) -> None:
@@ -94,8 +94,8 @@ class StoredSidecars:
     def _doubt(self, found: dict[str, Any]) -> str:
         """Return why the seal of an entry is not good; "" if it is.
 
-        An entry without a seal is good while the store has no other ones. Without a pepper, all
-        are.
+        An entry without a seal is good unless seals are required. If no pepper can be read, all
+        entries are good.
         """
         if self._seals is None:
             return ""

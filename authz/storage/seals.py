@@ -61,7 +61,7 @@ class StoreSeals:
     def check(self, kid: str, fields: Mapping[str, str]) -> None:
         """Raise BadSeal if the record of these fields may not be used. fields: all that are stored.
 
-        It may with a right seal, and without one if none is required.
+        A record may be used with a right seal, and without a seal if none is required.
         """
         if why := self._problem(self.records.check(kid, fields), fields):
             raise BadSeal(f"record {kid}: {why}")
