@@ -19,6 +19,7 @@ from authz.core.new_keys import KeySpec
 from authz.flows.lifecycle import Changed
 from authz.settings import model
 from authz.wiring import administration
+from authz.wiring.tokens import token_session
 
 LIFE_MS = 90 * 86_400_000
 DEMO_CLIENT = "demo"
@@ -66,7 +67,8 @@ class Stack:
 
     envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
     copy of the demo key. config: the path of the settings file. pids: process ids by name. admin:
-    the address of the admin API for gRPC, and rest its URL for REST; empty if it does not run.
+    the address of the admin API for gRPC, rest its URL for REST, and tokens the URL of the token
+    endpoint behind Envoy; empty if it does not run.
     """
 
     envoy: str
@@ -81,6 +83,7 @@ class Stack:
     pids: dict[str, int]
     admin: str = ""
     rest: str = ""
+    tokens: str = ""
 
 
 @contextmanager
@@ -108,7 +111,7 @@ def running(
             "meter": {"listen": ports.meter, "ops_listen": ports.meter_ops},
             "admin": {"listen": ports.admin, "http_listen": ports.admin_http},
         }
-        file = write_settings(children.directory, addresses, ports.redis, taken)
+        file = write_settings(children.directory, addresses, ports.redis, ports.envoy, taken)
         settings = model.load(file, environ=environ)
         envoy_file = children.directory / "envoy.yaml"
         envoy_file.write_text(envoy_config(ports, settings.check.listen, backend))
@@ -131,6 +134,7 @@ def running(
             pids=children.pids,
             admin=str(settings.admin.listen) if with_admin else "",
             rest=f"http://{settings.admin.http_listen}" if with_admin else "",
+            tokens=f"{settings.tokens.issuer}/v1/token" if with_admin else "",
         )
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))
@@ -148,7 +152,8 @@ def envoy_config(ports: Ports, check: Address, backend: Backend | None = None) -
     backend: None for the echo backend on its port.
     """
     backend = backend or Backend("127.0.0.1", ports.backend)
-    return devconfig.envoy_config(ports.envoy, ports.envoy_admin, ports.meter, check, backend)
+    places = (ports.envoy, ports.envoy_admin, ports.meter, ports.admin_http)
+    return devconfig.envoy_config(*places, check=check, backend=backend)
 
 
 def _spawn(
@@ -168,13 +173,15 @@ def _spawn(
 
 
 async def _prepare(settings: model.Settings) -> Changed:
-    """Initialise the store, issue the demo key for 90 days, and return it.
+    """Initialise the store, make a signing key, issue the demo key for 90 days, and return it.
 
     Raises Unavailable if the store does not answer.
     """
     ring = administration.keyring(settings)
     async with administration.store(settings) as store:
         await store.initialise(ring.fingerprints, ring.prefixes)
+    async with token_session(settings) as tokens:
+        await tokens.rotation.rotate()
     async with administration.administration(settings) as lifecycle:
         spec = KeySpec(client_id=DEMO_CLIENT, name="demo key", env="live", life_ms=LIFE_MS)
         return await lifecycle.issue(spec, lifecycle.author("authz dev"))

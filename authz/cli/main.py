@@ -49,8 +49,8 @@ MAX_LINES: Final = 20
 STDERR: Final = 2
 
 COMMANDS: Final = (
-    *("init", "serve", "admin", "meter", "keys", "apply", "diff", "audit", "sidecars", "usage"),
-    *("config", "doctor", "backup", "restore", "reseal", "envoy", "dev", "completion"),
+    *("init", "serve", "admin", "meter", "keys", "tokens", "apply", "diff", "audit", "sidecars"),
+    *("usage", "config", "doctor", "backup", "restore", "reseal", "envoy", "dev", "completion"),
 )
 
 # Failures to use the store that can hide others.

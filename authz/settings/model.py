@@ -24,6 +24,7 @@ from authz.settings.sections import Section
 from authz.settings.sources import Source
 from authz.settings.store import Redis
 from authz.settings.telemetry import Log, Telemetry
+from authz.settings.tokens import Tokens
 from authz.settings.values import (
     Carrier,
     File,
@@ -201,6 +202,7 @@ class Settings(Section):
     meter: Meter = Meter.model_construct()
     log: Log = Log.model_construct()
     admin: Admin = Admin.model_construct()
+    tokens: Tokens = Tokens.model_construct()
     telemetry: Telemetry = Telemetry.model_construct()
     include: Annotated[tuple[File, ...], Field(max_length=64), AfterValidator(distinct)] = ()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)

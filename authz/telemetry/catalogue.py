@@ -123,6 +123,15 @@ ALIAS_LOOKUPS: Final = Metric(
     each(result=("negative", "miss", "limited")),
 )
 
+TOKEN_SIGNATURES: Final = Metric(
+    "authz.token.signatures",
+    Kind.COUNTER,
+    "{token}",
+    "New tokens whose signature had to be verified. verified: it was verified, right or wrong; "
+    "limited: over tokens.signatures_per_second, so the answer was unavailable.",
+    each(result=("verified", "limited")),
+)
+
 SNAPSHOT_WRITES: Final = Metric(
     "authz.snapshot.writes",
     Kind.COUNTER,

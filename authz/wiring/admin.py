@@ -13,6 +13,7 @@ from authz import __version__
 from authz.console.http_api import HttpApi
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
+from authz.console.token_endpoint import TokenEndpoint
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
@@ -69,6 +70,8 @@ from authz.wiring.access import authentication
 from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
+from authz.wiring.token_gate import Uncounted, token_gate
+from authz.wiring.tokens import token_endpoint
 from authz.wiring.usage_readers import last_use, usage_reading
 
 DRAIN_SECONDS: Final = 5.0
@@ -152,7 +155,18 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
-        http = _http(settings, RestApi(calls, __version__))
+        tokens = await stack.enter_async_context(
+            token_endpoint(
+                settings,
+                client,
+                keys,
+                ring=ring,
+                meta=watch.meta,
+                clock=clock,
+                instance=instance,
+            )
+        )
+        http = _http(settings, RestApi(calls, __version__), tokens)
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
@@ -180,9 +194,11 @@ def admin_flows(
     selection = Selection(index, clock, partial(last_use, client, "filter"))
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
+    tokens = token_gate(settings, ring, watch.meta, clock, Uncounted())
+
     async def verifier() -> Verifier:
         known = imports if await keys.has_imports() else None
-        return Verifier(keys, watch.meta, clock, reports, known)
+        return Verifier(keys, watch.meta, clock, reports, known, tokens=tokens)
 
     def importer(actor: str, note: str, source: str, request_id: str) -> Importer:
         return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)
@@ -235,8 +251,8 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
     ]
 
 
-def _http(settings: Settings, rest: RestApi) -> OperationsServer:
-    """Return the HTTP server, bound but not yet started.
+def _http(settings: Settings, rest: RestApi, tokens: TokenEndpoint | None) -> OperationsServer:
+    """Return the HTTP server, bound but not yet started. tokens: the token endpoint, or None.
 
     Raises BadInput for an address that cannot be used or that other machines reach.
     """
@@ -249,7 +265,7 @@ def _http(settings: Settings, rest: RestApi) -> OperationsServer:
         __version__,
         settings.admin.socket_mode,
         setting=HTTP_LISTEN,
-        routes=reference_routes(rest.document),
+        routes=[*reference_routes(rest.document), *(tokens.routes() if tokens else ())],
         otherwise=HttpApi(rest.respond, MAX_BODY),
         exchange_seconds=MAX_CALL_SECONDS + HTTP_SECONDS,
     )

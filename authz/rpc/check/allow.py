@@ -6,6 +6,8 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz.core.decision import Decision
 from authz.core.records import KeyRecord
+from authz.core.tokens.presented import AcceptedToken
+from authz.core.tokens.rights import effective
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.response_parts import decision_metadata, header_option
 from authz.rpc.check.strip import Strip
@@ -30,6 +32,7 @@ class AllowWriter:
         reason: str,
         strip: Strip,
         *,
+        token: AcceptedToken | None = None,
         would_deny: str = "",
         limits: RateLimitHeaders | None = None,
     ) -> bytes:
@@ -37,14 +40,15 @@ class AllowWriter:
 
         It sets the identity headers, `stale` and `would-deny`; those without a value are removed
         from the request. reason: for the metadata. strip: its `headers` are removed as well; its
-        `query` has no effect here. would_deny: the code of a refusal that is only reported, or
-        empty. limits: adds the headers and metadata that are the same in every response.
+        `query` has no effect here. token: of the key, if the caller presented one. would_deny: the
+        code of a refusal that is only reported, or empty. limits: adds the headers and metadata
+        that are the same in every response.
         """
         key = decision.key
         response = CheckResponse()
         response.status.code = 0
         ok = response.ok_response
-        headers = _identity(key)
+        headers = _identity(key, token)
         headers |= {STALE: "true" if decision.stale else "", WOULD_DENY: would_deny}
         for name, value in headers.items():
             if value:
@@ -61,14 +65,21 @@ class AllowWriter:
         return bytes(response.SerializeToString())
 
 
-def _identity(key: KeyRecord | None) -> dict[str, str]:
-    """Return every identity header by its name after the prefix. All are empty without a key."""
+def _identity(key: KeyRecord | None, token: AcceptedToken | None) -> dict[str, str]:
+    """Return every identity header by its name after the prefix. All are empty without a key.
+
+    The scopes are those that the key holds, and also the token if there is one.
+    """
+    scopes = key.scopes if key else frozenset()
+    if token:
+        scopes = effective(scopes, token.scopes)
     return {
         "key-id": key.kid if key else "",
         "client-id": key.client_id if key else "",
         "project-id": key.project_id if key else "",
         "tenant-id": key.tenant_id if key else "",
-        "scopes": " ".join(sorted(key.scopes)) if key else "",
+        "scopes": " ".join(sorted(scopes)),
         "env": key.env if key else "",
         "plan": key.plan if key else "",
+        "token-id": token.id if key and token else "",
     }

@@ -21,6 +21,7 @@ from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit
 from authz.core.limits.key_limits import KeyLimits
 from authz.core.records import KeyRecord
 from authz.core.request import IN_QUERY, Request
+from authz.core.tokens.presented import AcceptedToken
 from authz.flows.packed_records import MAX_IN_USE
 from authz.rpc.check.allow import AllowWriter
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
@@ -93,11 +94,12 @@ class Responder:
         else:
             entries = self._stale_allows
         key, carrier = decision.key, request.carrier
-        name = (key.kid if key else "", carrier)
+        token = request.token
+        name = (token.id if token else key.kid if key else "", carrier)
         entry = entries.get(name)
         if entry is None or entry[0] is not key:
-            reason = "ok" if key else "anonymous"
-            constant = self._write_allow(decision, reason, carrier_strip(carrier)) + self._charge
+            reason, strip = "ok" if key else "anonymous", carrier_strip(carrier)
+            constant = self._write_allow(decision, reason, strip, token=token) + self._charge
             entry = (key, constant, SecretParts.of(key))
             entries.put(name, entry)
         usage = self._known_route(id(request.route))
@@ -127,7 +129,8 @@ class Responder:
 
     def _allow_charged(self, decision: Charged, request: Request) -> bytes:
         key, result, carrier = decision.key, decision.limit_result, request.carrier
-        name = (key.kid, carrier, decision.stale)
+        token = request.token
+        name = (token.id if token else key.kid, carrier, decision.stale)
         entry = self._charged.get(name)
         if (
             entry is None
@@ -139,7 +142,8 @@ class Responder:
                 result.key_limits, result.windows, legacy=self._legacy_headers
             )
             strip = carrier_strip(carrier)
-            constant = self._write_allow(decision, "ok", strip, limits=limits) + self._charge
+            constant = self._write_allow(decision, "ok", strip, token=token, limits=limits)
+            constant += self._charge
             entry = (key, result.key_limits, constant, limits, SecretParts.of(key))
             self._charged.put(name, entry)
         usage = self._usage(key, entry[4], request)
@@ -157,13 +161,15 @@ class Responder:
         path = self._path(request) if strip.query else b""
         if isinstance(decision, OverLimit):
             usage = self._routes.label(request.route) + secret_part(decision.key, request) + path
-            return self._report_over_limit(decision, strip) + usage
-        key, reason = decision.key, decision.reason
-        name = (reason, key.kid if key else "", decision.stale, strip)
+            return self._report_over_limit(decision, strip, request.token) + usage
+        key, reason, token = decision.key, decision.reason, request.token
+        who = token.id if token else key.kid if key else ""
+        name = (reason, who, decision.stale, strip)
         entry = self._reported.get(name)
         if entry is None or entry[0] is not key:
             code = TABLE[reason].code
-            constant = self._write_allow(decision, reason, strip, would_deny=code) + self._charge
+            constant = self._write_allow(decision, reason, strip, token=token, would_deny=code)
+            constant += self._charge
             entry = (key, constant, SecretParts.of(key))
             self._reported.put(name, entry)
         usage = self._routes.label(request.route) + path
@@ -171,9 +177,13 @@ class Responder:
             usage += entry[2].find(request)
         return b"%b%012x%b" % (entry[1], self._count(), usage)
 
-    def _report_over_limit(self, decision: OverLimit, strip: Strip) -> bytes:
+    def _report_over_limit(
+        self, decision: OverLimit, strip: Strip, token: AcceptedToken | None
+    ) -> bytes:
         reason, result = decision.reason, decision.limit_result
         limits = RateLimitHeaders(result.key_limits, result.windows, legacy=self._legacy_headers)
         code = TABLE[reason].code
-        constant = self._write_allow(decision, reason, strip, would_deny=code, limits=limits)
+        constant = self._write_allow(
+            decision, reason, strip, token=token, would_deny=code, limits=limits
+        )
         return constant + self._charge + b"%012x" % self._count() + limits.of_allowed(result)
