@@ -45,6 +45,8 @@ def narrowed(wanted: frozenset[str] | None, held: frozenset[str]) -> frozenset[s
 
 def effective(key: frozenset[str], token: frozenset[str]) -> frozenset[str]:
     """Return the scopes that both the key and its token hold, as wildcards where both do."""
+    if key == token:
+        return key
     of_token = {scope for scope in token if is_held(scope, key)}
     return frozenset(of_token | {scope for scope in key if is_held(scope, token)})
 

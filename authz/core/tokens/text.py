@@ -44,7 +44,6 @@ _HEADER_START: Final = '{"alg":"ES256","kid":"'
 _HEADER_END: Final = '","typ":"at+jwt"}'
 _HEADER_LENGTH: Final = 74  # characters of base64url
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
-_ALPHABET: Final = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _JTI: Final = re.compile(rb'"jti":"([0-9A-Za-z])[0-9A-Za-z]{15}([0-9A-Za-z]{11})"\}', re.ASCII)
 _JTI_BYTES: Final = JTI_LENGTH + len('"jti":""}')
 _TAG_AND_END: Final = TAG_LENGTH + len('"}')
@@ -138,14 +137,13 @@ def is_ours(parts: TokenParts, tags: Mapping[str, Mac]) -> bool | None:
 def parse_claims(raw: bytes) -> Claims | None:
     """Return the claims in JSON; None if a member is missing, unknown, twice or of a wrong type."""
     try:
-        found = json.loads(raw, object_pairs_hook=_distinct, parse_constant=_no_constant)
+        found = _DECODER.decode(raw.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or len(found) != len(_TEXTS) + len(_TIMES):
         return None
-    texts = [found.get(name) for name in _TEXTS]
-    times = [found.get(name) for name in _TIMES]
-    if not all(type(one) is str for one in texts) or not all(type(one) is int for one in times):
+    texts = {type(found.get(name)) for name in _TEXTS}
+    if texts != {str} or {type(found.get(name)) for name in _TIMES} != {int}:
         return None
     return Claims(
         issuer=found["iss"],
@@ -207,14 +205,12 @@ def encoded(raw: bytes) -> str:
 
 def decoded(text: str) -> bytes | None:
     """Return the bytes of canonical base64url without padding, or None."""
-    if _ALPHABET.fullmatch(text) is None:
-        return None
-    padded = text.encode().translate(_URL_SAFE) + b"=" * (-len(text) % 4)
     try:
-        raw = binascii.a2b_base64(padded, strict_mode=True)
-    except binascii.Error:
+        padded = text.encode("ascii").translate(_URL_SAFE) + b"=" * (-len(text) % 4)
+        raw = binascii.a2b_base64(padded)
+    except ValueError:  # also binascii.Error, and text outside ASCII
         return None
-    return raw if encoded(raw) == text else None
+    return raw if encoded(raw) == text and raw else None
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -226,3 +222,6 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)  # NaN and Infinity are not JSON (RFC 8259 section 6)
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_no_constant)

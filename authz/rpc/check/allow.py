@@ -11,8 +11,22 @@ from authz.core.tokens.rights import effective
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.response_parts import decision_metadata, header_option
 from authz.rpc.check.strip import Strip
+from authz.rpc.check.wire import OK, OK_HEADERS, OK_REMOVED, field, header
 
 STALE, WOULD_DENY = "stale", "would-deny"
+SCOPES, TOKEN_ID = "scopes", "token-id"
+
+
+def token_part(header_prefix: str, key: KeyRecord, token: AcceptedToken) -> bytes:
+    """Return the serialised headers of one token: its id, and the scopes that key and token hold.
+
+    Without such a scope the header is removed from the request.
+    """
+    name, scopes = header_prefix + SCOPES, effective(key.scopes, token.scopes)
+    shown = field(OK, field(OK_HEADERS, header(header_prefix + TOKEN_ID, token.id)))
+    if not scopes:
+        return shown + field(OK, field(OK_REMOVED, name.encode()))
+    return shown + field(OK, field(OK_HEADERS, header(name, " ".join(sorted(scopes)))))
 
 
 class AllowWriter:
@@ -32,7 +46,7 @@ class AllowWriter:
         reason: str,
         strip: Strip,
         *,
-        token: AcceptedToken | None = None,
+        with_token: bool = False,
         would_deny: str = "",
         limits: RateLimitHeaders | None = None,
     ) -> bytes:
@@ -40,16 +54,18 @@ class AllowWriter:
 
         It sets the identity headers, `stale` and `would-deny`; those without a value are removed
         from the request. reason: for the metadata. strip: its `headers` are removed as well; its
-        `query` has no effect here. token: of the key, if the caller presented one. would_deny: the
-        code of a refusal that is only reported, or empty. limits: adds the headers and metadata
-        that are the same in every response.
+        `query` has no effect here. with_token: leaves out the headers that `token_part` writes.
+        would_deny: the code of a refusal that is only reported, or empty. limits: adds the headers
+        and metadata that are the same in every response.
         """
         key = decision.key
         response = CheckResponse()
         response.status.code = 0
         ok = response.ok_response
-        headers = _identity(key, token)
+        headers = _identity(key)
         headers |= {STALE: "true" if decision.stale else "", WOULD_DENY: would_deny}
+        if with_token:
+            del headers[SCOPES], headers[TOKEN_ID]
         for name, value in headers.items():
             if value:
                 ok.headers.append(header_option(self._header_prefix + name, value))
@@ -65,21 +81,15 @@ class AllowWriter:
         return bytes(response.SerializeToString())
 
 
-def _identity(key: KeyRecord | None, token: AcceptedToken | None) -> dict[str, str]:
-    """Return every identity header by its name after the prefix. All are empty without a key.
-
-    The scopes are those that the key holds, and also the token if there is one.
-    """
-    scopes = key.scopes if key else frozenset()
-    if token:
-        scopes = effective(scopes, token.scopes)
+def _identity(key: KeyRecord | None) -> dict[str, str]:
+    """Return every identity header by its name after the prefix. All are empty without a key."""
     return {
         "key-id": key.kid if key else "",
         "client-id": key.client_id if key else "",
         "project-id": key.project_id if key else "",
         "tenant-id": key.tenant_id if key else "",
-        "scopes": " ".join(sorted(scopes)),
+        SCOPES: " ".join(sorted(key.scopes)) if key else "",
         "env": key.env if key else "",
         "plan": key.plan if key else "",
-        "token-id": token.id if key and token else "",
+        TOKEN_ID: "",
     }
