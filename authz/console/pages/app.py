@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute
 
-from authz.console.pages import key_list, one_key
+from authz.console.pages import changing, editing, explaining, issuing, key_list, one_key
 from authz.console.pages.rendering import Renderer
 from authz.console.pages.session import Sessions
 from authz.console.pages.visit import Console
@@ -17,4 +17,5 @@ def console_routes(
     handler: the REST API. gateway: the URL of the gateway, for examples; may be empty.
     """
     console = Console(handler, sessions, renderer, gateway=gateway)
-    return [renderer.static.route(), *key_list.routes(console), *one_key.routes(console)]
+    pages = (issuing, key_list, one_key, changing, editing, explaining)
+    return [renderer.static.route(), *(route for page in pages for route in page.routes(console))]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -49,7 +50,7 @@ async def _show(visit: Visit) -> Response:
         kid=kid,
         limits=limits,
         latest=_use_of(use),
-        secrets=_secrets(record, _use_of(use)),
+        secrets=_secrets(record, _use_of(use), visit.now),
         use=use,
         chart=chart_of(span, usage),
         spans=SPANS,
@@ -85,20 +86,23 @@ def rights(visit: Visit, key: Mapping[str, Any]) -> dict[str, bool]:
     return {name: visit.may(name, *where, scopes=scopes) for name in _CHANGES}
 
 
-def is_live(secret: Mapping[str, Any], visit: Visit) -> bool:
-    """Return whether a secret still works, as far as its own time is concerned."""
-    return not secret.get("retireTime") or moment(secret["retireTime"]) > visit.now
-
-
 def _use_of(answer: Answer) -> Mapping[str, Any]:
     found: Mapping[str, Any] = answer.data.get("latestUse", {}) if answer.is_ok else {}
     return found
 
 
-def _secrets(key: Mapping[str, Any], latest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the secrets, newest first, each with its latest use."""
+def _secrets(
+    key: Mapping[str, Any], latest: Mapping[str, Any], now: datetime
+) -> list[dict[str, Any]]:
+    """Return the secrets, newest first, each with its latest use and whether it works."""
     used = {each["secretId"]: each for each in latest.get("secrets", ())}
+    is_revoked = key["status"] == "STATUS_REVOKED"
     return [
-        {**secret, "use": used.get(secret["secretId"], {})}
+        {
+            **secret,
+            "use": used.get(secret["secretId"], {}),
+            "is_live": not is_revoked
+            and not ("retireTime" in secret and moment(secret["retireTime"]) <= now),
+        }
         for secret in reversed(key.get("secrets", ()))
     ]
