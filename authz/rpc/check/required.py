@@ -39,9 +39,9 @@ def model_of(metadata: Any) -> str:
     check_view.proto.
     """
     for space in metadata.filter_metadata:
-        if space.name == MODEL_SPACE:
+        if space.key == MODEL_SPACE:
             for member in space.value.fields:
-                if member.name == MODEL_NAME:
+                if member.key == MODEL_NAME:
                     return str(member.value.string_value, "utf-8", "replace")
     return ""
 

@@ -38,12 +38,12 @@ class Metadata(_message.Message):
     def __init__(self, filter_metadata: _Optional[_Iterable[_Union[Namespace, _Mapping]]] = ...) -> None: ...
 
 class Namespace(_message.Message):
-    __slots__ = ("name", "value")
-    NAME_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
-    name: bytes
+    key: bytes
     value: Struct
-    def __init__(self, name: _Optional[bytes] = ..., value: _Optional[_Union[Struct, _Mapping]] = ...) -> None: ...
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[_Union[Struct, _Mapping]] = ...) -> None: ...
 
 class Struct(_message.Message):
     __slots__ = ("fields",)
@@ -52,12 +52,12 @@ class Struct(_message.Message):
     def __init__(self, fields: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
 
 class Member(_message.Message):
-    __slots__ = ("name", "value")
-    NAME_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
-    name: bytes
+    key: bytes
     value: Value
-    def __init__(self, name: _Optional[bytes] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
 
 class Value(_message.Message):
     __slots__ = ("string_value",)
