@@ -64,7 +64,7 @@ class RemoteManyKeys:
 
     async def _rehearsed(
         self, kids: Sequence[str], edit: Edit, by: By, selector: Selector
-    ) -> AsyncIterator[tuple[str, Outcome | Failed]]:
+    ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
         """Yield the rehearsals of the server, which can revoke a record with a bad seal."""
         for start in range(0, len(kids), NAMES):
             request = _request(kids[start : start + NAMES], edit, by, selector)
