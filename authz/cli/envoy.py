@@ -14,7 +14,7 @@ from authz.cli.administration import local_settings
 from authz.cli.color import difference
 from authz.cli.doctor import expected_of, finding_line
 from authz.cli.invocation import Invocation, common
-from authz.cli.options import path_such_as
+from authz.cli.options import path_such_as, process_count
 from authz.core.errors import BadInput
 from authz.core.finding import Finding, Level
 from authz.core.listen_address import Address
@@ -141,8 +141,8 @@ def _replace(path: Path, text: str) -> None:
 @click.option(
     "--processes",
     metavar="N",
-    type=click.IntRange(1, MAX_SIDECARS),
-    default=1,
+    default="1",
+    callback=process_count,
     help="Processes of `authz serve --processes N` at each address. Default: 1.",
 )
 @click.option(
