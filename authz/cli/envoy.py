@@ -152,7 +152,7 @@ def _replace(path: Path, text: str) -> None:
     multiple=True,
     help="Address of a meter. Repeatable. Default: 127.0.0.1:9195.",
 )
-@click.option("--llm", is_flag=True, help="With the filter that reads models and tokens of LLMs.")
+@click.option("--llm", is_flag=True, help="With the filter for LLM APIs.")
 @common
 @click.pass_obj
 def snippet_(

@@ -183,7 +183,7 @@ async def test_an_aborted_stream_has_the_usage_so_far(site, is_cut):
 
 
 async def test_garbage_passes_unchanged(site):
-    """Whatever a backend sends, the answer arrives, and no script fails."""
+    """An answer of odd bytes arrives as it was, and no script fails."""
     bodies = [
         b"]" * 40_000,
         b'{"usage":{"prompt_tokens":' * 4000,
@@ -209,6 +209,6 @@ async def test_a_request_is_held_up_to_a_bound(site):
 
 
 async def test_a_request_without_a_body_has_no_model(site):
-    """It passes."""
+    """A request without a body passes, and the log has no model."""
     await site.ask("empty")
     assert (await site.line("empty"))[2:] == ["-", "200"]

@@ -157,7 +157,7 @@ def test_a_large_answer_is_read_and_not_kept(text):
 @example([b'{"usage":{"prompt_tokens":', b"1", b'2}}{"usage":{'], JSON)
 @example([b"]]]]}}}}", b'\n\n\n"'], EVENTS)
 def test_garbage_breaks_nothing(chunks, kind):
-    """Whatever comes, every word is well-formed."""
+    """Every word is well-formed, also for chunks of any bytes."""
     words = [
         value for _, key, value in FILTER.answered(chunks, content_type=kind) if key == "tokens"
     ]
@@ -200,7 +200,7 @@ def asked(body: bytes | str | None, kind: str = JSON, **headers: str) -> str | N
     ],
 )
 def test_the_model_of_a_request_is_read(body, model):
-    """It is the member of the outermost object, wherever that stands."""
+    """The model is the member of the outermost object, wherever that stands."""
     assert asked(body) == model
 
 

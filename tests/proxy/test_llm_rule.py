@@ -38,13 +38,13 @@ def found(config: Config, expected: Any = BY_MODEL) -> list[tuple[Level, str]]:
 
 
 def test_the_filter_before_ext_authz_is_right():
-    """On at a route, and with the namespace that carries the model."""
+    """The filter is on at a route, and ext_authz passes the model on."""
     assert found(right()) == []
     assert found(right(), DEFAULTS) == []
 
 
 def test_without_routes_of_llms_no_filter_is_needed():
-    """It is said, and is no problem."""
+    """The report says that there is no filter, and that is no problem."""
     assert found(Config(), DEFAULTS) == []
     said = [one for one in examine([Config().whole], DEFAULTS) if one.check == "llm"]
     assert [(one.level, "no filter" in one.found) for one in said] == [(Level.OK, True)]
@@ -99,7 +99,7 @@ def older(config: Config) -> None:
 
 @pytest.mark.parametrize("fault", [off, disabled, older])
 def test_a_filter_that_does_not_work_is_a_warning(fault):
-    """It is off everywhere, or its text is not ours."""
+    """The rule warns of a filter that is off everywhere, and of one with another text."""
     config = right()
     fault(config)
     ((level, text),) = found(config)
