@@ -11,6 +11,7 @@ from authz.core.web_address import check_url
 from authz.settings.sections import Section
 from authz.settings.values import Audience, distinct, seconds
 
+GOOD: Final = "https://auth.example.com"
 _LOCAL: Final = re.compile(r"http://[a-z0-9-]+\.localhost(?::\d{1,5})?", re.ASCII)
 
 
@@ -20,9 +21,9 @@ def _issuer(url: str) -> str:
         if url and not _LOCAL.fullmatch(url):
             check_url("", url)
     except BadInput as cause:
-        raise ValueError(cause.problem) from None
+        raise ValueError(f"{cause.problem}; such as {GOOD}") from None
     if "?" in url or url.endswith("/"):
-        raise ValueError("a URL without a query and without a slash at its end")
+        raise ValueError(f"a URL without a query and without a slash at its end, such as {GOOD}")
     return url
 
 
