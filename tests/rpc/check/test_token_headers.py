@@ -14,7 +14,7 @@ from tests.support.rpc.answers import IDENTITY, headers_of, responder
 RECORD = make_record(scopes=frozenset({"a:*", "b"}))
 
 
-def token(name="one", scopes=("a:r",), of_secret="1"):
+def token(name="one", scopes=("a:r",), of_secret="1"):  # noqa: S107  an id
     """Return an accepted token of the key RECORD."""
     return AcceptedToken(name, KID, of_secret, frozenset(scopes), NOW + 1000, "k")
 
