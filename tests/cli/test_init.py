@@ -129,7 +129,7 @@ def test_index_of_imported_keys(empty_store: Path, valkey: Valkey) -> None:
     run("init")
     lines = "".join(json.dumps({"key": f"sk-{n:032}", "client": "acme"}) + "\n" for n in range(3))
     assert run("keys", "import", stdin=lines.encode()).code == 0
-    assert "index" not in run("init").out
+    assert "index of imported keys" not in run("init").out
     valkey.admin.delete(stored.IMPORTED)
     assert run("init", "--json").document["imported_keys_indexed"] == 3
     assert "imported_keys_indexed" not in run("init", "--json").document
