@@ -50,7 +50,18 @@ STDERR: Final = 2
 
 COMMANDS: Final = (
     *("init", "serve", "admin", "meter", "keys", "apply", "diff", "audit", "sidecars", "usage"),
-    *("scan", "config", "doctor", "backup", "restore", "reseal", "envoy", "dev", "completion"),
+    *(
+        "scan",
+        "events",
+        "config",
+        "doctor",
+        "backup",
+        "restore",
+        "reseal",
+        "envoy",
+        "dev",
+        "completion",
+    ),
 )
 
 # Failures to use the store that can hide others.
