@@ -27,6 +27,12 @@ _T = TypeVar("_T")
 _sink_option = click.option("--sink", metavar="NAME", help="Only this sink of events.sinks.")
 
 
+def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    if not (value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_LISTED))):
+        raise BadInput("--limit", f"{fields.shown(value)}: a number from 1 to {MAX_LISTED}")
+    return min(max(int(value), 1), MAX_LISTED)
+
+
 @click.group(no_args_is_help=False)
 @common
 def events() -> None:
@@ -45,7 +51,7 @@ def events() -> None:
 @events.command("list")
 @click.option("--type", "kind", metavar="TYPE", default="*", help="Such as `authz.key.*`.")
 @click.option("--kid", metavar="KID", default="", help="Only events of this key.")
-@click.option("--limit", metavar="N", type=click.IntRange(1, MAX_LISTED), default=50)
+@click.option("--limit", metavar="N", default="50", callback=_limit, help="At most N events.")
 @common
 @click.pass_obj
 def list_(invocation: Invocation, kind: str, kid: str, limit: int) -> None:
