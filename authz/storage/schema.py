@@ -29,6 +29,8 @@
                                             how many it gave out
     authz:{p}:request:<hash>        string  the seed of the answer to a repeatable request of the
                                             admin API, with a time to live of a day
+    authz:{p}:ended:<hash>          string  the time up to which sessions of the console are ended,
+                                            of one session or of one actor; with a time to live
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
@@ -126,6 +128,10 @@ class Names:
     def request(self, name: str) -> str:
         """Name of the string of one repeatable request. name: 64 hexadecimal digits."""
         return f"{self._tag}:request:{name}"
+
+    def ended(self, name: str) -> str:
+        """Name of the string that ends sessions of the console. name: 64 hexadecimal digits."""
+        return f"{self._tag}:ended:{name}"
 
     def sidecar(self, instance: str) -> str:
         """Name of the string with the registry entry of one sidecar."""
