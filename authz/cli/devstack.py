@@ -13,12 +13,15 @@ from urllib.error import URLError
 from authz.cli import binaries, devconfig
 from authz.cli.child_processes import ChildProcesses
 from authz.cli.devconfig import Backend, own_environment, taken_sections, write_settings
+from authz.core.access import API_HOST
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
 from authz.core.new_keys import KeySpec
+from authz.core.roles import Role
 from authz.flows.lifecycle import Changed
 from authz.settings import model
 from authz.wiring import administration
+from authz.wiring.login_links import console_address, link_to_console
 
 LIFE_MS = 90 * 86_400_000
 DEMO_CLIENT = "demo"
@@ -66,7 +69,8 @@ class Stack:
 
     envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
     copy of the demo key. config: the path of the settings file. pids: process ids by name. admin:
-    the address of the admin API for gRPC, and rest its URL for REST; empty if it does not run.
+    the address of the admin API for gRPC; rest: its URL for REST; console: the URL of its pages;
+    login: a link that opens them once, as the key login_kid. All are empty if it does not run.
     """
 
     envoy: str
@@ -81,6 +85,9 @@ class Stack:
     pids: dict[str, int]
     admin: str = ""
     rest: str = ""
+    console: str = ""
+    login: str = ""
+    login_kid: str = ""
 
 
 @contextmanager
@@ -117,7 +124,7 @@ def running(
             command: Command = [sys.executable, "-m", "authz.cli.main", "--config", file, "admin"]
             children.spawn("admin", command)
         children.wait("store", lambda: _is_process(ports.redis, children.pids["store"]))
-        issued = asyncio.run(_prepare(settings))
+        issued, operator = asyncio.run(_prepare(settings, with_operator=with_admin))
         stack = Stack(
             envoy=f"http://127.0.0.1:{ports.envoy}",
             check=str(settings.check.listen),
@@ -131,6 +138,9 @@ def running(
             pids=children.pids,
             admin=str(settings.admin.listen) if with_admin else "",
             rest=f"http://{settings.admin.http_listen}" if with_admin else "",
+            console=console_address(settings) if with_admin else "",
+            login=link_to_console(settings, operator.record) if operator else "",
+            login_kid=operator.record.kid if operator else "",
         )
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))
@@ -167,17 +177,31 @@ def _spawn(
     children.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])
 
 
-async def _prepare(settings: model.Settings) -> Changed:
-    """Initialise the store, issue the demo key for 90 days, and return it.
+async def _prepare(
+    settings: model.Settings, *, with_operator: bool
+) -> tuple[Changed, Changed | None]:
+    """Initialise the store and issue the demo key for 90 days. Return it.
 
-    Raises Unavailable if the store does not answer.
+    with_operator: also issue and return a key that may administer everything, for a login to the
+    console. Raises Unavailable if the store does not answer.
     """
     ring = administration.keyring(settings)
     async with administration.store(settings) as store:
         await store.initialise(ring.fingerprints, ring.prefixes)
     async with administration.administration(settings) as lifecycle:
         spec = KeySpec(client_id=DEMO_CLIENT, name="demo key", env="live", life_ms=LIFE_MS)
-        return await lifecycle.issue(spec, lifecycle.author("authz dev"))
+        issued = await lifecycle.issue(spec, lifecycle.author("authz dev"))
+        if not with_operator:
+            return issued, None
+        role = KeySpec(
+            client_id="authz-admin",
+            name="login of authz dev",
+            env="live",
+            life_ms=LIFE_MS,
+            scopes=frozenset({Role.ADMIN.scope}),
+            allowed_hosts=(API_HOST,),
+        )
+        return issued, await lifecycle.issue(role, lifecycle.author("authz dev"))
 
 
 def _is_process(port: int, pid: int) -> bool:

@@ -14,20 +14,22 @@ ATTEMPT_MS: Final = 600_000
 class LoginAttempt:
     """An attempt. Only the browser that began it keeps it, sealed.
 
-    next: the path to go to afterwards. ends_at: milliseconds since the epoch.
+    redirect_uri: where the response arrives. next: the path to go to afterwards. ends_at:
+    milliseconds since the epoch.
     """
 
     state: str = field(repr=False)
     nonce: str = field(repr=False)
     verifier: str = field(repr=False)
+    redirect_uri: str
     next: str
     ends_at: int
 
     @classmethod
-    def new(cls, next_path: str, now: int) -> "LoginAttempt":
+    def new(cls, redirect_uri: str, next_path: str, now: int) -> "LoginAttempt":
         """Return an attempt of ATTEMPT_MS (10 min) from `now`, with new secrets of 256 bits."""
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        return cls(state, nonce, verifier, next_path, now + ATTEMPT_MS)
+        return cls(state, nonce, verifier, redirect_uri, next_path, now + ATTEMPT_MS)
 
     @property
     def challenge(self) -> str:

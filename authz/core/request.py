@@ -68,6 +68,7 @@ class Route:
     cost: int = 1  # what a request takes from limits; 0: nothing
     enforce: bool = True  # False: a refusal is reported, and the request is allowed
     label: str = ""  # of the matched rule, for usage records; never text of a client
+    model: str = ""  # of an LLM, if the rule depends on it; text of a client, in MODEL's form
 
 
 @dataclass(slots=True, eq=False)

@@ -17,8 +17,9 @@ MAX_NAMES: Final = 200  # of names that are none of ours, in characters
 class Facts:
     """The requirements of a rule or a route. None: the rule or route does not say.
 
-    In the scopes of a rule `{name}` stands for a variable of its template. label: names the rule in
-    usage records. It requires nothing, so rules that differ only in it are equal.
+    In the scopes of a rule `{name}` stands for a variable of its template, or for `{model}` of a
+    request. label: names the rule in usage records. It requires nothing, so rules that differ only
+    in it are equal. model: that a request asks for; empty if it is unknown or no matter.
     """
 
     scopes: frozenset[str] | None = None
@@ -27,6 +28,7 @@ class Facts:
     cost: int | None = None
     enforce: bool | None = None
     label: str = field(default="", compare=False)
+    model: str = ""
 
 
 NO_FACTS: Final = Facts()

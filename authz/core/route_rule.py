@@ -1,5 +1,6 @@
 """One rule of the routes: who it is for, and the facts that it gives for a path."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -17,13 +18,16 @@ from authz.core.templates import VARIABLE, Template
 # only a wildcard in front of it, such as `models:*`, is enough.
 UNNAMEABLE: Final = "?"
 
+MODEL: Final = "model"  # the variable that the body of a request gives if the path has none
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", re.ASCII)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One rule. No host is any host, no methods are any method.
 
     cost_variable: the variable whose text is the cost, or empty. uses_variables: the scopes or
-    the cost depend on the path.
+    the cost depend on the request. uses_model: they depend on its model.
     """
 
     host: str
@@ -32,6 +36,7 @@ class Rule:
     facts: Facts
     cost_variable: str
     uses_variables: bool
+    uses_model: bool
 
     @classmethod
     def parse(
@@ -48,7 +53,8 @@ class Rule:
         """Parse a rule of the settings. Empty `host` and `methods` match any. GET covers HEAD too.
 
         `field` names the rule in errors. Raises BadInput for a bad method, host, path template or
-        scope, and for a variable that the template lacks or has more than once.
+        scope, and for a variable that the template lacks or has more than once. `{model}` in a
+        scope may be lacking: then it is the model that the body of a request asks for.
         """
         for method in methods:
             if not NAMED_METHOD.fullmatch(method):
@@ -57,10 +63,18 @@ class Rule:
         template = Template.parse(field, path, ignore_case=ignore_case)
         covered = frozenset(methods) | ({"HEAD"} if "GET" in methods else frozenset())
         used = {name for scope in facts.scopes or () for name in VARIABLE.findall(scope)}
-        used |= {cost_variable} - {""}
-        template.require_each_once(field, used)
+        in_body = {MODEL} - template.variables
+        template.require_each_once(field, (used - in_body) | ({cost_variable} - {""}))
         fields.scopes(field, [VARIABLE.sub("x", scope) for scope in facts.scopes or ()])
-        return cls(known_host, covered, template, facts, cost_variable, bool(used))
+        has_variables = bool(used or cost_variable)
+        return cls(
+            known_host, covered, template, facts, cost_variable, has_variables, MODEL in used
+        )
+
+    @property
+    def reads_model(self) -> bool:
+        """True if the rule takes the model from the body of a request."""
+        return self.uses_model and MODEL not in self.template.variables
 
     def is_for(self, method: str, host: str) -> bool:
         """Return whether the rule applies to this method and host.
@@ -82,10 +96,11 @@ class Rule:
             and self.template.covers(later.template)
         )
 
-    def facts_for(self, segments: Sequence[str]) -> Facts | Refusal:
+    def facts_for(self, segments: Sequence[str], model: str = "") -> Facts | Refusal:
         """Return the facts for a path that the template matches, with its variables filled in.
 
-        segments: of the path, decoded, with the case of their letters.
+        segments: of the path, decoded, with the case of their letters. model: that the body asks
+        for, if it is known; a variable of the template comes first.
         A refusal has the facts of this rule: AMBIGUOUS_PATH if a variable can be read in two ways,
         BAD_REQUEST if the text of `cost_variable` is no cost from 1 to 1000000.
         """
@@ -94,6 +109,9 @@ class Rule:
         values = self.template.values(segments)
         if values is None:
             return Refusal(Reason.AMBIGUOUS_PATH, self.facts)
+        if self.uses_model:
+            model = values.setdefault(MODEL, model)
+            model = model if _MODEL.fullmatch(model) else ""
         scopes, cost = self.facts.scopes, self.facts.cost
         if scopes is not None:
             scopes = frozenset(_filled(scope, values) for scope in scopes)
@@ -104,7 +122,7 @@ class Rule:
                 cost = 0
             if cost == 0:  # a client must not say that its request is free
                 return Refusal(Reason.BAD_REQUEST, self.facts)
-        return replace(self.facts, scopes=scopes, cost=cost)
+        return replace(self.facts, scopes=scopes, cost=cost, model=model if self.uses_model else "")
 
 
 def hidden_rules(rules: Sequence[Rule]) -> list[tuple[int, int]]:

@@ -37,7 +37,6 @@ class LoginClient:
 
     issuer: str
     client_id: str
-    redirect_uri: str
     secret: str = field(default="", repr=False)
     scopes: tuple[str, ...] = ("openid",)
 
@@ -60,7 +59,7 @@ class CodeLogin:
             {
                 "response_type": "code",
                 "client_id": self._client.client_id,
-                "redirect_uri": self._client.redirect_uri,
+                "redirect_uri": attempt.redirect_uri,
                 "scope": " ".join(self._client.scopes),
                 "state": attempt.state,
                 "nonce": attempt.nonce,
@@ -89,7 +88,7 @@ class CodeLogin:
             code = query.get("code", "")
             if "error" in query or not 0 < len(code) <= MAX_CODE:
                 return refused("login: the provider refused")
-            text = await self._redeem(metadata, code, attempt.verifier)
+            text = await self._redeem(metadata, code, attempt)
         except Unavailable as cause:
             log.warning("a login could not be completed: %s", cause)
             return Refusal(RefusalKind.UNAVAILABLE, "login: the provider does not answer")
@@ -118,13 +117,13 @@ class CodeLogin:
             return query["iss"] == self._client.issuer
         return metadata.members.get("authorization_response_iss_parameter_supported") is not True
 
-    async def _redeem(self, metadata: Metadata, code: str, verifier: str) -> str | None:
+    async def _redeem(self, metadata: Metadata, code: str, attempt: LoginAttempt) -> str | None:
         """Return the ID token for a code; None if the provider refuses. Raises Unavailable."""
         form = {
             "grant_type": "authorization_code",
             "code": code,
-            "redirect_uri": self._client.redirect_uri,
-            "code_verifier": verifier,
+            "redirect_uri": attempt.redirect_uri,
+            "code_verifier": attempt.verifier,
         }
         headers = {
             "Accept": "application/json",

@@ -56,7 +56,7 @@ def test_texts_bring_the_values_back(label, roles):
     assert read_session(session.text()) == session
     link = LoginLink("id", "kid", "1", 5)
     assert read_link(link.text()) == link
-    attempt = LoginAttempt.new("/keys", 1_000)
+    attempt = LoginAttempt.new("https://x.example.com/login/callback", "/keys", 1_000)
     assert read_attempt(attempt.text()) == attempt
 
 
@@ -71,7 +71,7 @@ def test_texts_of_other_versions(text):
 def test_the_challenge_of_a_verifier():
     """The challenge is that of RFC 7636, appendix B."""
     verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
-    attempt = LoginAttempt("s", "n", verifier, "/", 1)
+    attempt = LoginAttempt("s", "n", verifier, "https://x.example.com/", "/", 1)
     assert attempt.challenge == ("E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM")
 
 

@@ -39,13 +39,13 @@ def login_at(issuer, secret=SECRET):
     tokens = Provider(
         SigningKeys(issuer.fetch, CLOCK, 3600.0), Expected(issuer.url, "console"), rules, CLOCK
     )
-    client = LoginClient(issuer.url, "console", CALLBACK, secret, ("openid", "email"))
+    client = LoginClient(issuer.url, "console", secret, ("openid", "email"))
     return CodeLogin(WebClient(), client, tokens, CLOCK)
 
 
 def attempt():
     """Return a new attempt."""
-    return LoginAttempt.new("/", CLOCK.wall_ms())
+    return LoginAttempt.new(CALLBACK, "/", CLOCK.wall_ms())
 
 
 async def response_to(issuer, login, began):

@@ -13,7 +13,7 @@ Rules:
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -25,11 +25,11 @@ from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.methods import is_method
 from authz.core.request import NO_HEADERS, Headers, Request, Route, header_text
-from authz.core.route_facts import FACT_NAMES, FACTS, NO_FACTS, Facts, Refusal, facts, strictest
+from authz.core.route_facts import FACT_NAMES, FACTS, NO_FACTS, Facts, Refusal, facts
 from authz.core.routes import RouteTable
 from authz.rpc.check.credential import CredentialReader
-from authz.rpc.check.override import other_methods
 from authz.rpc.check.raw_headers import RawHeaders
+from authz.rpc.check.required import BAD_ROUTE, model_of, required
 from authz.rpc.check.strip import Strip, carrier_strip
 from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 
@@ -44,7 +44,6 @@ _NOTHING: Final = ("",) * len(FACT_NAMES)
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
-_BAD_ROUTE: Final = Refusal(Reason.BAD_REQUEST)
 
 _parse_message: Final = CheckView.FromString
 # A host of DNS, an address, with or without a port. Envoy lets more through than any backend needs.
@@ -80,6 +79,7 @@ class Extractor:
         self._env = env
         self._enforce = enforce
         self._rules = rules
+        self._reads_model = rules is not None and rules.reads_model
         self._default_route = Route(env=env, enforce=enforce)
         self._routes: dict[tuple[object, ...], Route | None] = {}
         self._strange: set[frozenset[str]] = set()
@@ -121,7 +121,7 @@ class Extractor:
             odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
             return self._refuse(odd, extensions)
         if extensions or self._rules is not None:
-            route = self._route(extensions, method, host, path, headers)
+            route = self._route(attributes, target, path, headers)
             if isinstance(route, Refusal):
                 refusal = Deny(route.reason)
                 odd = Request(refusal, "", Route(), method, host, path, address, headers)
@@ -179,13 +179,14 @@ class Extractor:
         return method, host
 
     def _route(
-        self, extensions: Any, method: str, host: str, path: str, headers: Headers
+        self, attributes: Any, target: tuple[str, str], path: str, headers: Headers
     ) -> Route | Refusal:
         """Return the requirements of the route, or a refusal.
 
         The refusal is BAD_REQUEST for invalid context_extensions, which are logged, else that of
         our own rules. `scopes` or `auth` in context_extensions override ROUTE_NOT_ALLOWED.
         """
+        extensions = attributes.context_extensions
         values, left = _NOTHING, len(extensions)
         if left == 1 and "scopes" in extensions:  # as most routes
             values = (extensions["scopes"], "", "", "", "")
@@ -193,8 +194,11 @@ class Extractor:
             values = tuple(extensions.get(name, "") for name in FACT_NAMES)
             if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
                 self._warn_of(frozenset(extensions) - FACTS)
-                return _BAD_ROUTE
-        rule = NO_FACTS if self._rules is None else self._rule(method, host, path, headers)
+                return BAD_ROUTE
+        rule: Facts | Refusal = NO_FACTS
+        if self._rules is not None:
+            model = model_of(attributes.metadata_context) if self._reads_model else ""
+            rule = required(self._rules, *target, path, headers, model=model)
         if not isinstance(rule, Facts):
             is_opened = rule.reason is Reason.ROUTE_NOT_ALLOWED and any(values[:2])
             if not is_opened:  # by scopes or auth
@@ -204,26 +208,7 @@ class Extractor:
         route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
             route = self._routes[case] = self._learn(values, rule)
-        return route or _BAD_ROUTE
-
-    def _rule(self, method: str, host: str, path: str, headers: Headers) -> Facts | Refusal:
-        """Return the facts of our own rules, NO_FACTS without rules, or a refusal.
-
-        Headers or the query may override the method. Then the rules must give the same result for
-        each method. If not, or if an override is unusable, the refusal is BAD_REQUEST.
-        """
-        rules = self._rules
-        if rules is None:
-            return NO_FACTS
-        if rules.has_methods:
-            others = other_methods(headers, path)
-            if others is None:
-                return _BAD_ROUTE
-            if others:
-                required = rules.require_all((method, *others), host, path)
-                same = all(each == required[0] for each in required)
-                return required[0] if same else _disputed(required)
-        return rules.require(method, host, path)
+        return route or BAD_ROUTE
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
         """Return the route of context_extensions `values`, in the order of FACT_NAMES, and `rule`.
@@ -264,18 +249,8 @@ class Extractor:
             cost=1 if cost is None else cost,
             enforce=self._enforce if enforce is None else enforce,
             label=rule.label,
+            model=rule.model,
         )
-
-
-def _disputed(required: Sequence[Facts | Refusal]) -> Refusal:
-    """Return BAD_REQUEST for methods with different requirements; the strictest `enforce` counts.
-
-    The rule is unknown if one of them is refused by an unknown rule.
-    """
-    met = [each if isinstance(each, Facts) else each.facts for each in required]
-    known = [each.enforce for each in met if each is not None]
-    whole = Facts(enforce=strictest(known)) if len(known) == len(met) else None
-    return Refusal(Reason.BAD_REQUEST, whole)
 
 
 def refused(refusal: Deny, headers: Headers = NO_HEADERS) -> Request:
