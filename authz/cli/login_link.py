@@ -25,9 +25,8 @@ def login_link(invocation: Invocation, kid: str) -> None:
     provider is down. Give the link to nobody else: whoever opens it first is logged in.
 
     \b
-    Examples:
+    Example:
       authz admin login-link 7Hk2mQ9xT4bVzR1c
-      authz admin login-link $(authz admin token --role admin --expires-in 1d --json | jq -r .kid)
     """
     refuse_over_api(invocation)
     settings = load_settings(invocation)

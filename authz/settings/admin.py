@@ -51,19 +51,6 @@ def _fetchable(url: str) -> str:
         raise ValueError(cause.problem) from None
 
 
-class OidcLogin(Section):
-    """Our registration at the issuer, by which people log in to the console.
-
-    client_secret: a file; None: a public client. session: the time after which the claims of a
-    login are old, so that the browser has to go to the issuer again.
-    """
-
-    client_id: Line = Field(min_length=1)
-    client_secret: File | None = None
-    scopes: tuple[Line, ...] = ("openid", "profile", "email")
-    session: Annotated[float, seconds("5m", "1d")] = 3600.0
-
-
 class Oidc(Section):
     """Bearer tokens of one OpenID Connect issuer. roles: grants by values of `roles_claim`."""
 
@@ -76,7 +63,6 @@ class Oidc(Section):
     ca: File | None = None
     clock_skew: Annotated[float, seconds("0", f"{MAX_SKEW}s")] = 60.0
     keys_grace: Annotated[float, seconds("1m", "1d")] = 3600.0
-    login: OidcLogin | None = None
 
     def granted(self) -> "dict[str, Binding]":
         """Return the bindings of the names in the roles claim."""
@@ -89,6 +75,19 @@ class AdminTls(Section):
     cert: File
     key: File
     client_ca: File | None = None
+
+
+class ConsoleLogin(Section):
+    """Our registration at the issuer of `admin.oidc`, by which people log in to the console.
+
+    client_secret: a file; None: a public client. session: the time after which the claims of a
+    login are old, so that the browser has to go to the issuer again.
+    """
+
+    client_id: Line = Field(min_length=1)
+    client_secret: File | None = None
+    scopes: tuple[Line, ...] = ("openid", "profile", "email")
+    session: Annotated[float, seconds("5m", "1d")] = 3600.0
 
 
 def _origin(url: str) -> str:
@@ -109,6 +108,7 @@ class Console(Section):
     url: Annotated[HttpUrl, AfterValidator(_origin)] | None = None
     idle: Annotated[float, seconds("1m", "1d")] = 1800.0
     session: Annotated[float, seconds("5m", "7d")] = 28_800.0
+    login: ConsoleLogin | None = None
 
 
 class Admin(Section):

@@ -63,16 +63,18 @@ def key_identifier(
 
 @asynccontextmanager
 async def issuer_login(settings: Settings, clock: Clock) -> AsyncIterator[CodeLogin | None]:
-    """Yield the login at the issuer; None if `admin.oidc.login` is not set.
+    """Yield the login at the issuer; None if `admin.console.login` is not set.
 
-    Raises BadInput if the file of the client's secret cannot be read.
+    Raises BadInput without `admin.oidc`, or if the file of the client's secret cannot be read.
     """
-    oidc = settings.admin.oidc
-    if oidc is None or oidc.login is None:
+    oidc, login = settings.admin.oidc, settings.admin.console.login
+    if login is None:
         yield None
         return
-    secret = _secret(oidc.login.client_secret) if oidc.login.client_secret else ""
-    client = LoginClient(oidc.issuer, oidc.login.client_id, secret, oidc.login.scopes)
+    if oidc is None:
+        raise BadInput("admin.console.login", "needs admin.oidc, which names the issuer and roles")
+    secret = _secret(login.client_secret) if login.client_secret else ""
+    client = LoginClient(oidc.issuer, login.client_id, secret, login.scopes)
     tokens = _provider(oidc, client.client_id, clock)
     try:
         yield CodeLogin(WebClient(oidc.ca), client, tokens, clock)
@@ -97,7 +99,7 @@ def _secret(file: Path) -> str:
         found = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as cause:
         why = cause.strerror if isinstance(cause, OSError) else "it is not text"
-        raise BadInput("admin.oidc.login.client_secret", f"{file}: {why}") from None
+        raise BadInput("admin.console.login.client_secret", f"{file}: {why}") from None
     if not found:
-        raise BadInput("admin.oidc.login.client_secret", f"{file}: it is empty")
+        raise BadInput("admin.console.login.client_secret", f"{file}: it is empty")
     return found

@@ -53,7 +53,7 @@ async def console(
 
 
 def _times(settings: Settings) -> SessionTimes:
-    console, oidc = settings.admin.console, settings.admin.oidc
-    claims = oidc.login.session if oidc and oidc.login else console.session
+    console = settings.admin.console
+    claims = console.login.session if console.login else console.session
     whole = round(console.session * 1000)
     return SessionTimes(round(console.idle * 1000), whole, min(whole, round(claims * 1000)))

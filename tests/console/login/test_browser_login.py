@@ -70,7 +70,7 @@ async def test_a_link_logs_in_once(browser, console):
         await shown.page.wait_for_load_state()
         assert token not in shown.page.url
         assert not any(token in url for url in shown.urls[1:])
-        assert sorted(set(referers)) == [""]
+        assert not any(token in one for one in referers)
         await shown.page.goto(link)
         await shown.page.get_by_role("alert").wait_for()
         await shown.fault_free()
@@ -131,10 +131,10 @@ async def test_login_at_the_identity_provider(browser, shared_valkey, tmp_path):
             "issuer": issuer.url,
             "audience": "authz",
             "roles": {"platform": {"role": "admin"}, "acme": {"role": "viewer"}},
-            "login": {"client_id": "console"},
         }
+        pages = {"login": {"client_id": "console"}}
         issuer.login["email"] = "alice@example.com"
-        async with console_on(shared_valkey, tmp_path, oidc=oidc) as console:
+        async with console_on(shared_valkey, tmp_path, oidc=oidc, console=pages) as console:
             expected = ("another host", REFUSED)
             async with tab(browser, console.url, expected=expected) as shown:
                 await shown.open("/keys")
