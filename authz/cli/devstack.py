@@ -115,7 +115,9 @@ def running(
             "meter": {"listen": ports.meter, "ops_listen": ports.meter_ops},
             "admin": {"listen": ports.admin, "http_listen": ports.admin_http},
         }
-        file = write_settings(children.directory, addresses, ports.redis, taken)
+        file = write_settings(
+            children.directory, addresses, ports.redis, taken, gateway=ports.envoy
+        )
         settings = model.load(file, environ=environ)
         envoy_file = children.directory / "envoy.yaml"
         envoy_file.write_text(envoy_config(ports, settings.check.listen, backend))

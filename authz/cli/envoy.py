@@ -14,7 +14,7 @@ from authz.cli.administration import local_settings
 from authz.cli.color import difference
 from authz.cli.doctor import expected_of, finding_line
 from authz.cli.invocation import Invocation, common
-from authz.cli.options import path_such_as
+from authz.cli.options import path_such_as, process_count
 from authz.core.errors import BadInput
 from authz.core.finding import Finding, Level
 from authz.core.listen_address import Address
@@ -141,8 +141,8 @@ def _replace(path: Path, text: str) -> None:
 @click.option(
     "--processes",
     metavar="N",
-    type=click.IntRange(1, MAX_SIDECARS),
-    default=1,
+    default="1",
+    callback=process_count,
     help="Processes of `authz serve --processes N` at each address. Default: 1.",
 )
 @click.option(
@@ -152,14 +152,17 @@ def _replace(path: Path, text: str) -> None:
     multiple=True,
     help="Address of a meter. Repeatable. Default: 127.0.0.1:9195.",
 )
+@click.option("--llm", is_flag=True, help="With the filter for LLM APIs.")
 @common
 @click.pass_obj
 def snippet_(
     invocation: Invocation,
+    *,
     addresses: tuple[str, ...],
     sockets: tuple[str, ...],
     processes: int,
     meters: tuple[str, ...],
+    llm: bool,
 ) -> None:
     """Print filters, usage logger and clusters for your own Envoy.
 
@@ -170,6 +173,7 @@ def snippet_(
       authz envoy snippet
       authz envoy snippet --unix /run/authz/1/check.sock --unix /run/authz/2/check.sock
       authz envoy snippet --address 10.0.0.7:9191
+      authz envoy snippet --llm
       authz envoy snippet --unix /run/authz/check.sock --processes 4
     """
     settings = local_settings(invocation)
@@ -183,5 +187,5 @@ def snippet_(
     collectors = [Address.parse("--meter", text) for text in meters] or [METER]
     if len(collectors) > MAX_SIDECARS:
         raise BadInput("--meter", f"{len(collectors)} meters; at most {MAX_SIDECARS}")
-    text = snippet(expected_of(settings), sidecars, collectors)
+    text = snippet(expected_of(settings), sidecars, collectors, llm=llm)
     invocation.answer({"snippet": text}, text.rstrip("\n"))

@@ -6,14 +6,13 @@ import click
 
 from authz.cli.administration import load_settings, settings_files
 from authz.cli.invocation import Invocation, common
+from authz.cli.options import process_count
 from authz.core.errors import BadInput, BadSettings
 from authz.core.listen_address import Address
 from authz.settings.model import Settings
 from authz.wiring import serving
 from authz.wiring.several import of_process
 from authz.wiring.validation import mistakes
-
-MAX_PROCESSES = 64
 
 
 @click.command()
@@ -22,11 +21,11 @@ MAX_PROCESSES = 64
 @click.option(
     "--processes",
     metavar="N",
-    type=click.IntRange(1, MAX_PROCESSES),
-    default=1,
+    default="1",
+    callback=process_count,
     help="Sidecars to run, one for each processor core. Default: 1.",
 )
-@click.option("--as-process", type=click.IntRange(0, MAX_PROCESSES - 1), hidden=True)
+@click.option("--as-process", type=int, hidden=True)
 @common
 @click.pass_obj
 def serve(

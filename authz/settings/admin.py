@@ -101,7 +101,7 @@ class Console(Section):
     """The pages for people, on `admin.http_listen`.
 
     url: the address in browsers, without a path; None: http on loopback. idle: the time without a
-    request that ends a session. session: the longest time of a session.
+    request that ends a session. session: the longest time of a session. gateway: for examples.
     """
 
     enabled: bool = True
@@ -109,6 +109,7 @@ class Console(Section):
     idle: Annotated[float, seconds("1m", "1d")] = 1800.0
     session: Annotated[float, seconds("5m", "7d")] = 28_800.0
     login: ConsoleLogin | None = None
+    gateway: HttpUrl | None = None
 
 
 class Admin(Section):

@@ -48,7 +48,8 @@ async def console(
         times=_times(settings),
     )
     async with issuer_login(settings, clock) as issuer:
-        parts = LoginParts(sessions, seals, clock, issuer, settings.admin.console.url or "")
+        shown = settings.admin.console
+        parts = LoginParts(sessions, seals, clock, issuer, shown.url or "", shown.gateway or "")
         yield site_routes(rest, parts, __version__)
 
 

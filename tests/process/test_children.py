@@ -190,7 +190,7 @@ async def test_children_end_with_their_parent(tmp_path):
 
 
 def test_a_state_of_a_child_without_an_answer_is_not_ready():
-    """That is the state before the first answer, and after the end."""
+    """A child has this state before its first answer and after its end."""
     assert State() == State(answers=False, is_ready=False, components=None)
 
 

@@ -84,6 +84,7 @@ GARBAGE = {
     "admin.calls_per_second": ("many", "100000"),
     "admin.console.enabled": ("perhaps", "true"),
     "admin.console.url": ("https://keys.example.com/console", "https://keys.example.com"),
+    "admin.console.gateway": ("api.example.com", "http://127.0.0.1:4318"),
     "admin.console.idle": ("1s", "1d"),
     "admin.console.session": ("1s", "7d"),
     "admin.console.login.client_id": ("two\nlines", None),

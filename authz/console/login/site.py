@@ -25,13 +25,17 @@ Routes = Sequence[BaseRoute]
 
 @dataclass(frozen=True, slots=True)
 class LoginParts:
-    """The parts behind the login. url: `admin.console.url`; empty: http on loopback."""
+    """The parts behind the login.
+
+    url: `admin.console.url`; empty: http on loopback. gateway: for examples; may be empty.
+    """
 
     sessions: ConsoleSessions
     seals: SealedTexts
     clock: Clock
     issuer: IssuerLogin | None
-    url: str
+    url: str = ""
+    gateway: str = ""
 
 
 def site_routes(rest: HttpHandler, parts: LoginParts, version: str) -> Routes:
@@ -45,7 +49,7 @@ def site_routes(rest: HttpHandler, parts: LoginParts, version: str) -> Routes:
     console = Console(rest, visits, renderer)
     return [
         Route("/", RedirectResponse("/keys")),
-        *console_routes(rest, visits, renderer),
+        *console_routes(rest, visits, renderer, gateway=parts.gateway),
         *login.routes(),
         logout_route(console, parts.sessions, visits, cookies),
     ]
