@@ -25,7 +25,7 @@ def login_link(invocation: Invocation, kid: str) -> None:
     provider is down. Give the link to nobody else: whoever opens it first is logged in.
 
     \b
-    Example:
+    Examples:
       authz admin login-link 7Hk2mQ9xT4bVzR1c
     """
     refuse_over_api(invocation)
