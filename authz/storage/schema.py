@@ -31,6 +31,10 @@
                                             admin API, with a time to live of a day
     authz:{p}:ended:<hash>          string  the time up to which sessions of the console are ended,
                                             of one session or of one actor; with a time to live
+    authz:{p}:events:lead           string  the process that delivers events, with a time to live
+    authz:{p}:events:sink:<name>    hash    cursor, failing, since, tries: see notifications.py
+    authz:{p}:events:dead:<name>    hash    event -> JSON of its type, kid, time and problem
+    authz:{p}:events:again:<name>   hash    event -> 1: to be delivered again
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
@@ -101,6 +105,7 @@ class Names:
         self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
         self.usage = f"{tag}:use:"
+        self.leader = f"{tag}:events:lead"
 
     def key(self, kid: str) -> str:
         """Name of the hash of one key."""
@@ -132,6 +137,18 @@ class Names:
     def ended(self, name: str) -> str:
         """Name of the string that ends sessions of the console. name: 64 hexadecimal digits."""
         return f"{self._tag}:ended:{name}"
+
+    def sink(self, name: str) -> str:
+        """Name of the hash with the progress of one sink of events."""
+        return f"{self._tag}:events:sink:{name}"
+
+    def dead(self, sink: str) -> str:
+        """Name of the hash with the dead letters of one sink."""
+        return f"{self._tag}:events:dead:{sink}"
+
+    def again(self, sink: str) -> str:
+        """Name of the hash with the events that one sink is to get again."""
+        return f"{self._tag}:events:again:{sink}"
 
     def sidecar(self, instance: str) -> str:
         """Name of the string with the registry entry of one sidecar."""
