@@ -18,7 +18,7 @@ from authz.cli.login_link import login_link
 @common
 @click.pass_context
 def admin(context: click.Context, listen: str | None, http: str | None) -> None:
-    """Serve the admin API over gRPC and REST, and the console, until SIGTERM or SIGINT.
+    """Serve the admin API and the console, until SIGTERM or SIGINT.
 
     An address is host:port or unix:PATH. Beyond loopback it needs admin.tls. Callers need a bearer
     token, a client certificate, or a key with the scope of a role, such as authz:admin. The process
