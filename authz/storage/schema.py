@@ -6,13 +6,15 @@
     authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
                                             which is of its text or of its SHA-256
+    authz:{p}:imported              string  index of the digests of imported keys: index_state.py
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at, change_id: recent changes
-    authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
-                                            import
+    authz:{p}:changes               channel "seq kid status at change_id"; for an import then
+                                            "number:entry" of its entry in the index, if that is
+                                            current, and "imported"
     authz:{p}:heartbeat             string  written by sidecars behind Sentinel to test the primary
     authz:{p}:audit                 stream  seq-0 -> actor, action, time, note, the version that was
                                             changed (`base`) and a mark of the writer (`mac`).
@@ -100,6 +102,7 @@ class Names:
         self.audit = f"{tag}:audit"
         self.keys = f"{tag}:keys"
         self.applied = f"{tag}:applied"
+        self.imported = f"{tag}:imported"
         self.sidecars = f"{tag}:sidecars"
         self.heartbeat = f"{tag}:heartbeat"
         self.issued = f"{tag}:issued"

@@ -62,6 +62,7 @@ GARBAGE = {
     "keys.imported_prefixes": ("a b", None),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
+    "keys.imported_index": ("-1", None),
     "keys.require_seals": ("maybe", "true"),
     "fleet.sidecars": ("-1", None),
     "cache.ttl": ("0", "1s"),
