@@ -71,6 +71,7 @@ from authz.wiring.access import authentication
 from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
+from authz.wiring.notifications import regular_delivery
 from authz.wiring.usage_readers import last_use, usage_reading
 
 DRAIN_SECONDS: Final = 5.0
@@ -153,6 +154,9 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         sealing = RegularSealing(
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
+        delivery = regular_delivery(
+            settings, client, ring, clock, instance=instance, is_ours=readiness
+        )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
         http = _http(settings, RestApi(calls, __version__))
         stack.push_async_callback(http.stop)
@@ -161,7 +165,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await watch.look()
         await server.start()
         await http.start()
-        for work in (watch.run(), server.show(readiness), sealing.run()):
+        for work in (watch.run(), server.show(readiness), sealing.run(), delivery.run()):
             stack.callback(asyncio.create_task(work).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 

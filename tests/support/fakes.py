@@ -6,7 +6,7 @@ MemoryKeyStore passes the same suite as the store on Redis does.
 import asyncio
 import enum
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from authz.core.audit import AuditEvent
@@ -284,6 +284,22 @@ class MemoryAliasSource:
         while self.pending:
             known = [digest for digest in self.pending[0][0] if digest in self.kids]
             self.answer(Alias(self.kids[known[0]], known[0]) if known else None)
+
+
+class MemoryDigests:
+    """A KnownDigests. `complete` tells whether `known` are all digests of imported keys."""
+
+    def __init__(self) -> None:
+        self.known: set[bytes] = set()
+        self.complete = False
+
+    def excludes(self, digests: Iterable[bytes]) -> bool:
+        """Implement KnownDigests.excludes."""
+        return self.complete and self.known.isdisjoint(digests)
+
+    def includes(self, digests: Iterable[bytes]) -> bool:
+        """Implement KnownDigests.includes."""
+        return not self.known.isdisjoint(digests)
 
 
 class RecordingProbe:
