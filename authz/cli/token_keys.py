@@ -22,9 +22,16 @@ MAX_ID = 64
 _T = TypeVar("_T")
 
 
-@click.group()
+@click.group(no_args_is_help=False)
+@common
 def keys() -> None:
-    """List, rotate and remove the keys that sign tokens."""
+    """List, rotate and remove the keys that sign tokens.
+
+    \b
+    Examples:
+      authz tokens keys list
+      authz tokens keys rotate
+    """
 
 
 @keys.command("list")

@@ -2,11 +2,13 @@
 
 import click
 
+from authz.cli.invocation import common
 from authz.cli.token_commands import inspect, issue
 from authz.cli.token_keys import keys
 
 
-@click.group()
+@click.group(no_args_is_help=False)
+@common
 def tokens() -> None:
     """Exchange keys for short-lived tokens, and rotate the keys that sign them.
 
@@ -20,6 +22,5 @@ def tokens() -> None:
     """
 
 
-tokens.add_command(issue)
-tokens.add_command(inspect)
-tokens.add_command(keys)
+for _command in (issue, inspect, keys):
+    tokens.add_command(_command)

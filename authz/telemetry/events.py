@@ -38,6 +38,7 @@ COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
     Event.CACHE_EVICTION: (CACHE_EVICTIONS, {}),
     Event.ALIAS_NEGATIVE_HIT: (ALIAS_LOOKUPS, {"result": "negative"}),
     Event.ALIAS_MISS: (ALIAS_LOOKUPS, {"result": "miss"}),
+    Event.ALIAS_EXCLUDED: (ALIAS_LOOKUPS, {"result": "excluded"}),
     Event.ALIAS_LOOKUP_LIMITED: (ALIAS_LOOKUPS, {"result": "limited"}),
     Event.TOKEN_SIGNATURE: (TOKEN_SIGNATURES, {"result": "verified"}),
     Event.TOKEN_LIMITED: (TOKEN_SIGNATURES, {"result": "limited"}),

@@ -114,6 +114,7 @@ def change_feed(
         fingerprints=ring.fingerprints,
         store_clock=store_clock,
         prefixes=ring.prefixes,
+        imported_index=settings.keys.imported_index,
     )
 
 
@@ -146,6 +147,7 @@ def imported_keys(
         cache,
         clock,
         probe,
+        known=feed.imported,
         rate=settings.keys.import_lookups,
         negative_ttl=sizes.negative_ttl,
         max_entries=sizes.max_entries,
