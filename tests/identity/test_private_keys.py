@@ -43,7 +43,7 @@ def test_any_other_text_is_unreadable(change):
 
 
 def test_nothing_shows_the_secret():
-    """Neither the sealed text nor a repr has the secret number."""
+    """The sealed text and each repr are without the secret number."""
     sealed = KEYS.seal(PRIVATE, signing_key())
 
     assert PRIVATE.secret().hex() not in repr(PRIVATE) + repr(signing_key())

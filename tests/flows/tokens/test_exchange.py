@@ -154,7 +154,7 @@ async def test_a_token_has_what_was_asked_for_or_none_is_made(wish, error):
     [(60, None, 60), (999_999, None, MAX_LIFETIME), (None, 90_000, 90), (60, 1_000, 1)],
 )
 async def test_a_lifetime_is_shortened(asked, life_ms, expected):
-    """It is at most 15 minutes, and never longer than that of the key."""
+    """A token lives for 15 minutes at most, and never longer than its key."""
     rig = Rig(expires_at=None if life_ms is None else NOW + life_ms)
     found = await rig.ask(lifetime=asked)
 
