@@ -67,6 +67,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.admin_api
 	@$(BIN)/python -m tests.bench.usage
 	@$(BIN)/python -m tests.bench.scan
+	@$(BIN)/python -m tests.bench.leak
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
 	@$(BIN)/python -m tests.bench.burst

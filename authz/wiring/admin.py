@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +11,7 @@ from typing import Final
 
 from authz import __version__
 from authz.console.http_api import HttpApi
+from authz.console.leak_reports import LeakEndpoint, leak_routes
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
 from authz.core.errors import BadInput
@@ -71,6 +72,7 @@ from authz.wiring.access import authentication
 from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.extraction import extractor
+from authz.wiring.leak_reports import leak_endpoints
 from authz.wiring.notifications import regular_delivery
 from authz.wiring.usage_readers import last_use, usage_reading
 
@@ -158,7 +160,10 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             settings, client, ring, clock, instance=instance, is_ours=readiness
         )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
-        http = _http(settings, RestApi(calls, __version__))
+        endpoints = leak_endpoints(
+            settings, client, keys, ring=ring, notes=StoredRows(client), clock=clock
+        )
+        http = _http(settings, RestApi(calls, __version__), endpoints)
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
@@ -243,7 +248,9 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
     ]
 
 
-def _http(settings: Settings, rest: RestApi) -> OperationsServer:
+def _http(
+    settings: Settings, rest: RestApi, endpoints: Mapping[str, LeakEndpoint]
+) -> OperationsServer:
     """Return the HTTP server, bound but not yet started.
 
     Raises BadInput for an address that cannot be used or that other machines reach.
@@ -257,7 +264,7 @@ def _http(settings: Settings, rest: RestApi) -> OperationsServer:
         __version__,
         settings.admin.socket_mode,
         setting=HTTP_LISTEN,
-        routes=reference_routes(rest.document),
+        routes=[*reference_routes(rest.document), *leak_routes(endpoints)],
         otherwise=HttpApi(rest.respond, MAX_BODY),
         exchange_seconds=MAX_CALL_SECONDS + HTTP_SECONDS,
     )
