@@ -102,6 +102,7 @@ class Keys(Section):
     imported_prefixes: Annotated[tuple[ImportedPrefix, ...], AfterValidator(distinct)] = ()
     peppers: Several[PepperFile] = (PepperFile.model_construct(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
+    imported_index: int = Field(1_000_000, ge=0, le=50_000_000)
     require_seals: bool = False
 
 

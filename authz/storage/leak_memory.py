@@ -30,7 +30,7 @@ class StoredLeakMemory:
         self, kids: Sequence[str], now: int, since: int, limit: int
     ) -> frozenset[str]:
         """Implement LeakMemory.may_end. A key that is remembered already takes no further place."""
-        name = self._names.ended
+        name = self._names.leaked
         times = await checked(self._client.hgetall(name))
         known = frozenset(kid for kid, at in times.items() if at.isdecimal() and int(at) >= since)
         old = times.keys() - known

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,8 @@ from typing import Final
 
 from authz import __version__
 from authz.console.http_api import HttpApi
-from authz.console.leak_reports import LeakEndpoint, leak_routes
+from authz.console.leak_reports import leak_routes
+from authz.console.login.site import Routes
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
 from authz.core.errors import BadInput
@@ -68,9 +69,10 @@ from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
 from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
-from authz.wiring.access import authentication
+from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
+from authz.wiring.console import console
 from authz.wiring.extraction import extractor
 from authz.wiring.leak_reports import leak_endpoints
 from authz.wiring.notifications import regular_delivery
@@ -163,7 +165,18 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         endpoints = leak_endpoints(
             settings, client, keys, ring=ring, notes=StoredRows(client), clock=clock
         )
-        http = _http(settings, RestApi(calls, __version__), endpoints)
+        rest = RestApi(calls, __version__)
+        pages = await stack.enter_async_context(
+            console(
+                settings,
+                rest.respond,
+                client,
+                keys=key_identifier(settings, keys, ring, watch.meta, clock),
+                ring=ring,
+                clock=clock,
+            )
+        )
+        http = _http(settings, rest, [*leak_routes(endpoints), *pages])
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
@@ -248,9 +261,7 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
     ]
 
 
-def _http(
-    settings: Settings, rest: RestApi, endpoints: Mapping[str, LeakEndpoint]
-) -> OperationsServer:
+def _http(settings: Settings, rest: RestApi, pages: Routes) -> OperationsServer:
     """Return the HTTP server, bound but not yet started.
 
     Raises BadInput for an address that cannot be used or that other machines reach.
@@ -264,7 +275,7 @@ def _http(
         __version__,
         settings.admin.socket_mode,
         setting=HTTP_LISTEN,
-        routes=[*reference_routes(rest.document), *leak_routes(endpoints)],
+        routes=[*reference_routes(rest.document), *pages],
         otherwise=HttpApi(rest.respond, MAX_BODY),
         exchange_seconds=MAX_CALL_SECONDS + HTTP_SECONDS,
     )
