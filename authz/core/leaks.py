@@ -16,7 +16,7 @@ HOUR_MS: Final = 3_600_000
 
 
 class Response(StrEnum):
-    """What to do with a leaked key."""
+    """The treatment of a leaked key that still works."""
 
     REVOKE = "revoke"
     DISABLE = "disable"
@@ -24,7 +24,7 @@ class Response(StrEnum):
 
 
 class Done(StrEnum):
-    """What was done with a leaked key."""
+    """The outcome for a leaked key."""
 
     REVOKED = "revoked"
     DISABLED = "disabled"

@@ -49,7 +49,7 @@ class LeakMemory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LeakPolicy:
-    """What to do by environment, and how many keys may be ended in an hour without a person."""
+    """The treatment by environment, and how many keys may be ended in an hour without a person."""
 
     responses: Mapping[str, Response]
     per_hour: int

@@ -1,4 +1,4 @@
-"""The `leaks` section: what to do with keys that somebody reports as leaked."""
+"""The `leaks` section: the treatment of keys that somebody reports as leaked."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +23,7 @@ class Leaks(Section):
     max_per_hour: int = Field(100, ge=0, le=1_000_000)
 
     def responses(self) -> "dict[str, Response]":
-        """Return what to do, by environment."""
+        """Return the treatment by environment."""
         from authz.core.leaks import Response  # noqa: PLC0415
 
         return {"live": Response(self.live), "test": Response(self.test)}
