@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from authz.core import fields
+from authz.core.budgets.spending import Spending
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown
@@ -18,7 +19,8 @@ class Facts:
     """The requirements of a rule or a route. None: the rule or route does not say.
 
     In the scopes of a rule `{name}` stands for a variable of its template. label: names the rule in
-    usage records. It requires nothing, so rules that differ only in it are equal.
+    usage records. It requires nothing, so rules that differ only in it are equal. spending: what a
+    request takes from budgets. model: of the request, or empty; a client may have written it.
     """
 
     scopes: frozenset[str] | None = None
@@ -27,6 +29,8 @@ class Facts:
     cost: int | None = None
     enforce: bool | None = None
     label: str = field(default="", compare=False)
+    spending: Spending | None = None
+    model: str = ""
 
 
 NO_FACTS: Final = Facts()

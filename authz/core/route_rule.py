@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core import fields
+from authz.core.budgets.spending import is_model
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown
@@ -16,6 +17,7 @@ from authz.core.templates import VARIABLE, Template
 # Stands in a required scope for text that is no part of a scope. No key holds a scope with it, so
 # only a wildcard in front of it, such as `models:*`, is enough.
 UNNAMEABLE: Final = "?"
+MODEL: Final = "model"  # the variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Rule:
     """One rule. No host is any host, no methods are any method.
 
     cost_variable: the variable whose text is the cost, or empty. uses_variables: the scopes or
-    the cost depend on the path.
+    the cost depend on the path or on the model. asks_model: they depend on the model that a filter
+    of the proxy has found in the body, because the template has no variable `model`.
     """
 
     host: str
@@ -32,6 +35,7 @@ class Rule:
     facts: Facts
     cost_variable: str
     uses_variables: bool
+    asks_model: bool = False
 
     @classmethod
     def parse(
@@ -47,6 +51,7 @@ class Rule:
     ) -> "Rule":
         """Parse a rule of the settings. Empty `host` and `methods` match any. GET covers HEAD too.
 
+        A variable `model` that the template lacks stands for the model that the proxy found.
         `field` names the rule in errors. Raises BadInput for a bad method, host, path template or
         scope, and for a variable that the template lacks or has more than once.
         """
@@ -58,9 +63,12 @@ class Rule:
         covered = frozenset(methods) | ({"HEAD"} if "GET" in methods else frozenset())
         used = {name for scope in facts.scopes or () for name in VARIABLE.findall(scope)}
         used |= {cost_variable} - {""}
-        template.require_each_once(field, used)
+        if facts.spending is not None and facts.spending.model_variable:
+            used.add(MODEL)
+        asks_model = MODEL in used and MODEL not in VARIABLE.findall(path)
+        template.require_each_once(field, used - {MODEL} if asks_model else used)
         fields.scopes(field, [VARIABLE.sub("x", scope) for scope in facts.scopes or ()])
-        return cls(known_host, covered, template, facts, cost_variable, bool(used))
+        return cls(known_host, covered, template, facts, cost_variable, bool(used), asks_model)
 
     def is_for(self, method: str, host: str) -> bool:
         """Return whether the rule applies to this method and host.
@@ -82,18 +90,24 @@ class Rule:
             and self.template.covers(later.template)
         )
 
-    def facts_for(self, segments: Sequence[str]) -> Facts | Refusal:
+    def facts_for(self, segments: Sequence[str], model: str = "") -> Facts | Refusal:
         """Return the facts for a path that the template matches, with its variables filled in.
 
-        segments: of the path, decoded, with the case of their letters.
-        A refusal has the facts of this rule: AMBIGUOUS_PATH if a variable can be read in two ways,
-        BAD_REQUEST if the text of `cost_variable` is no cost from 1 to 1000000.
+        segments: of the path, decoded, with the case of their letters. model: that the proxy found,
+        or empty. A refusal has the facts of this rule: AMBIGUOUS_PATH if a variable can be read in
+        two ways, BAD_REQUEST if the text of `cost_variable` is no cost from 1 to 1000000, or if the
+        model is needed and is no name of one.
         """
         if not self.uses_variables:
             return self.facts
         values = self.template.values(segments)
         if values is None:
             return Refusal(Reason.AMBIGUOUS_PATH, self.facts)
+        if self.asks_model:
+            values = {**values, MODEL: model}
+        model = values.get(MODEL, "") if self._uses_model else ""
+        if self._uses_model and not is_model(model):
+            return Refusal(Reason.BAD_REQUEST, self.facts)
         scopes, cost = self.facts.scopes, self.facts.cost
         if scopes is not None:
             scopes = frozenset(_filled(scope, values) for scope in scopes)
@@ -104,7 +118,13 @@ class Rule:
                 cost = 0
             if cost == 0:  # a client must not say that its request is free
                 return Refusal(Reason.BAD_REQUEST, self.facts)
-        return replace(self.facts, scopes=scopes, cost=cost)
+        return replace(self.facts, scopes=scopes, cost=cost, model=model)
+
+    @property
+    def _uses_model(self) -> bool:
+        """True if the model decides: what its requests cost, or as text from the proxy, a scope."""
+        spending = self.facts.spending
+        return self.asks_model or (spending is not None and spending.model_variable)
 
 
 def hidden_rules(rules: Sequence[Rule]) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
@@ -33,6 +33,12 @@ _Known = tuple[dict[int, bool], dict[int, bool]]  # of a path with its suffix, a
 _METHODS_WITHOUT_PATH: Final = {"*": "OPTIONS", "": "CONNECT"}
 _AMBIGUOUS: Final = Refusal(Reason.AMBIGUOUS_PATH)
 _NOT_ALLOWED: Final = Refusal(Reason.ROUTE_NOT_ALLOWED)
+
+
+class _Target(NamedTuple):
+    method: str
+    host: str
+    model: str
 
 
 class RouteTable:
@@ -72,28 +78,31 @@ class RouteTable:
         self.has_methods = any(rule.methods for rule in rules)
         self.has_enforced = any(rule.facts.enforce for rule in rules)
 
-    def require(self, method: str, authority: str, path: str) -> Facts | Refusal:
+    def require(self, method: str, authority: str, path: str, model: str = "") -> Facts | Refusal:
         """Return the facts of the first matching rule, or a refusal.
 
         If no rule matches: NO_FACTS, or ROUTE_NOT_ALLOWED if `deny_unmatched` is set.
         AMBIGUOUS_PATH if the path is not canonical or its readings lead to rules that cannot hold
         together. BAD_REQUEST if the cost in the path is wrong. If a path has several readings, the
         facts of their rules are joined, the strictest each; AMBIGUOUS_PATH above MAX_JOINED (16)
-        rules. `path` may have its query, which no rule looks at.
+        rules. `path` may have its query, which no rule looks at. model: that the proxy found in the
+        body, or empty.
         """
-        return self._require(method, authority, path, ({}, {}))
+        return self._require(method, authority, path, ({}, {}), model)
 
     def require_all(
-        self, methods: Sequence[str], authority: str, path: str
+        self, methods: Sequence[str], authority: str, path: str, model: str = ""
     ) -> list[Facts | Refusal]:
         """Return the result of `require` for each method, in order.
 
         The path is compared with each rule once.
         """
         known: _Known = ({}, {})
-        return [self._require(method, authority, path, known) for method in methods]
+        return [self._require(method, authority, path, known, model) for method in methods]
 
-    def _require(self, method: str, authority: str, path: str, known: "_Known") -> Facts | Refusal:
+    def _require(
+        self, method: str, authority: str, path: str, known: "_Known", model: str
+    ) -> Facts | Refusal:
         """Return the result of `require`. known: by index whether a template matches; grows."""
         bare = path.partition("?")[0]
         host = split_host(authority)
@@ -104,13 +113,14 @@ class RouteTable:
         if found is None:
             return _AMBIGUOUS
         asked: list[Facts] = []
-        outcome = self._ask(asked, method, host, found, known[0])
+        target = _Target(method, host, model)
+        outcome = self._ask(asked, target, found, known[0])
         if self._drops_suffix and not isinstance(outcome, Refusal):
             other = Path(*map(without_suffix, found[0])), without_suffix(found[1])
             if "" in other[1]:
                 return _AMBIGUOUS
             if other[1] != found[1]:
-                also = self._ask(asked, method, host, other, known[1])
+                also = self._ask(asked, target, other, known[1])
                 outcome = also if isinstance(also, Refusal) else also and outcome
         if isinstance(outcome, Refusal):
             return outcome
@@ -119,8 +129,7 @@ class RouteTable:
     def _ask(
         self,
         asked: list[Facts],
-        method: str,
-        host: str,
+        target: "_Target",
         found: tuple[Path, Sequence[str]],
         known: dict[int, bool],
     ) -> bool | Refusal:
@@ -131,13 +140,13 @@ class RouteTable:
         read, segments = found
         for at in self._find(read.decoded):
             rule = self._rules[at]
-            if not rule.is_for(method, host):
+            if not rule.is_for(target.method, target.host):
                 continue
             if at not in known:
                 known[at] = rule.template.matches(read.decoded)
             if not known[at]:
                 continue
-            required = rule.facts_for(segments)
+            required = rule.facts_for(segments, target.model)
             if not isinstance(required, Facts):
                 return required
             asked.append(required)
@@ -176,8 +185,8 @@ class RouteTable:
 
         unmatched: in some reading no rule matches the path. Then NO_FACTS is joined, too; or, if
         `deny_unmatched` is set, return AMBIGUOUS_PATH, or ROUTE_NOT_ALLOWED if `asked` is empty.
-        AMBIGUOUS_PATH also if two rules name different environments. The label is that of the
-        first.
+        AMBIGUOUS_PATH also if two rules name different environments, or spend from budgets in
+        different ways. The label is that of the first.
         """
         if unmatched:
             if self._deny_unmatched:
@@ -187,8 +196,10 @@ class RouteTable:
         if not any(other != first for other in others):
             return first
         environments = {each.env or self._env for each in asked} - {None}
-        if len(environments) > 1:
+        spent = {(each.spending, each.model) for each in asked if each.spending is not None}
+        if len(environments) > 1 or len(spent) > 1:
             return _ambiguous(asked)
+        spending, model = spent.pop() if spent else (None, "")
         costs = [1 if each.cost is None else each.cost for each in asked]
         return Facts(
             scopes=frozenset().union(*(each.scopes or () for each in asked)),
@@ -197,6 +208,8 @@ class RouteTable:
             cost=max(costs),
             enforce=strictest([each.enforce for each in asked]),
             label=first.label,
+            spending=spending,
+            model=model,
         )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from authz.core.errors import Unavailable
+from authz.core.limits.amounts import ONE_OF_EACH, Cost
 from authz.core.limits.charge import Charge, Lease, SpendReply, charge_for, limit_result
 from authz.core.limits.counters import BurstCounter
 from authz.core.limits.key_limits import LimitPolicy, LimitResult, Owner
@@ -141,15 +142,16 @@ class LimitReports:
         report = await self.of(record)
         return report.view() if report else None
 
-    async def of(self, record: KeyRecord, cost: int = 1) -> LimitReport | None:
+    async def of(self, record: KeyRecord, cost: Cost = ONE_OF_EACH) -> LimitReport | None:
         """Return the report for a request of `cost`, or None if it takes nothing from any limit.
 
         None if `cost` is 0 or neither the key nor its pools have limits. Counts nothing. Raises
         UnknownPlan if the settings lack the key's plan, Unreadable if the counters are garbled,
         Unavailable if the store fails or its clock fits no calendar period in two tries.
         """
-        key_limits = self._policy.of(record)
-        if key_limits is None or not cost:
+        found = self._policy.of(record)
+        key_limits = found.taken_by(cost) if found else None
+        if key_limits is None:
             return None
         now = self._clock.wall_ms()
         for _ in range(2):  # the second time with the day and month of the store's clock

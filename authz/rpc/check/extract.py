@@ -5,15 +5,12 @@ Rules:
 2. The path is split at the first `?`, never by a URL parser.
 3. A method in lower case, a host that is no host and a port that is no number are refused: backends
    read them as the proper ones, and rules would not.
-4. Requirements come from context_extensions and our own rules, which no client can write. An
-   unknown name there is a mistake, such as `scope`, and may have been a restriction.
-5. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
-6. A client may write 60 KiB into one header: the work on a value is linear in its length.
+4. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
+5. A client may write 60 KiB into one header: the work on a value is linear in its length.
 """
 
-import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
@@ -21,30 +18,25 @@ from google.protobuf.message import DecodeError
 
 from authz.core import fields
 from authz.core.decision import Deny, Reason
-from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.methods import is_method
 from authz.core.request import NO_HEADERS, Headers, Request, Route, header_text
-from authz.core.route_facts import FACT_NAMES, FACTS, NO_FACTS, Facts, Refusal, facts, strictest
+from authz.core.route_facts import Facts, Refusal
 from authz.core.routes import RouteTable
 from authz.rpc.check.credential import CredentialReader
-from authz.rpc.check.override import other_methods
+from authz.rpc.check.pricing import NO_PRICES, Pricing, model_of
 from authz.rpc.check.raw_headers import RawHeaders
+from authz.rpc.check.route_reader import RouteReader
 from authz.rpc.check.strip import Strip, carrier_strip
 from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 
-log = logging.getLogger("authz.check")
-
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
-MAX_ROUTES: Final = 1024
 MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
 MAX_TARGETS: Final = 1024  # pairs of method and host that are remembered as well-formed
 
-_NOTHING: Final = ("",) * len(FACT_NAMES)
-_UNKNOWN: Final = Route()  # told apart by identity
+_METADATA: Final = "metadata_context"
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
-_BAD_ROUTE: Final = Refusal(Reason.BAD_REQUEST)
 
 _parse_message: Final = CheckView.FromString
 # A host of DNS, an address, with or without a port. Envoy lets more through than any backend needs.
@@ -60,7 +52,7 @@ class Extractor:
 
     carriers, query: see CredentialReader. address_header: the header with the client's address, or
     empty for the peer. env, enforce: defaults of a route that names none. rules: of our own
-    settings; what context_extensions say wins over them, fact by fact.
+    settings; what context_extensions say wins over them, fact by fact. pricing: of models.
     """
 
     def __init__(
@@ -73,16 +65,15 @@ class Extractor:
         env: str | None = None,
         enforce: bool = True,
         rules: RouteTable | None = None,
+        pricing: Pricing = NO_PRICES,
     ) -> None:
         self._reader = CredentialReader(keyring, carriers, query)
         self._credential = self._reader.find
         self._address_header = address_header
-        self._env = env
         self._enforce = enforce
         self._rules = rules
+        self._read_route = RouteReader(env=env, enforce=enforce, rules=rules, pricing=pricing).read
         self._default_route = Route(env=env, enforce=enforce)
-        self._routes: dict[tuple[object, ...], Route | None] = {}
-        self._strange: set[frozenset[str]] = set()
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
     def read(self, raw: bytes) -> Request:
@@ -121,7 +112,8 @@ class Extractor:
             odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
             return self._refuse(odd, extensions)
         if extensions or self._rules is not None:
-            route = self._route(extensions, method, host, path, headers)
+            model = model_of(attributes.metadata_context) if attributes.HasField(_METADATA) else ""
+            route = self._read_route(extensions, target, path, headers, model)
             if isinstance(route, Refusal):
                 refusal = Deny(route.reason)
                 odd = Request(refusal, "", Route(), method, host, path, address, headers)
@@ -177,105 +169,6 @@ class Extractor:
             self._well_formed.clear()
         self._well_formed[raw_target] = (method, host)
         return method, host
-
-    def _route(
-        self, extensions: Any, method: str, host: str, path: str, headers: Headers
-    ) -> Route | Refusal:
-        """Return the requirements of the route, or a refusal.
-
-        The refusal is BAD_REQUEST for invalid context_extensions, which are logged, else that of
-        our own rules. `scopes` or `auth` in context_extensions override ROUTE_NOT_ALLOWED.
-        """
-        values, left = _NOTHING, len(extensions)
-        if left == 1 and "scopes" in extensions:  # as most routes
-            values = (extensions["scopes"], "", "", "", "")
-        elif left:
-            values = tuple(extensions.get(name, "") for name in FACT_NAMES)
-            if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
-                self._warn_of(frozenset(extensions) - FACTS)
-                return _BAD_ROUTE
-        rule = NO_FACTS if self._rules is None else self._rule(method, host, path, headers)
-        if not isinstance(rule, Facts):
-            is_opened = rule.reason is Reason.ROUTE_NOT_ALLOWED and any(values[:2])
-            if not is_opened:  # by scopes or auth
-                return rule
-            rule = NO_FACTS
-        case = values if rule is NO_FACTS else (*values, rule, rule.label)
-        route = self._routes.get(case, _UNKNOWN)
-        if route is _UNKNOWN:
-            route = self._routes[case] = self._learn(values, rule)
-        return route or _BAD_ROUTE
-
-    def _rule(self, method: str, host: str, path: str, headers: Headers) -> Facts | Refusal:
-        """Return the facts of our own rules, NO_FACTS without rules, or a refusal.
-
-        Headers or the query may override the method. Then the rules must give the same result for
-        each method. If not, or if an override is unusable, the refusal is BAD_REQUEST.
-        """
-        rules = self._rules
-        if rules is None:
-            return NO_FACTS
-        if rules.has_methods:
-            others = other_methods(headers, path)
-            if others is None:
-                return _BAD_ROUTE
-            if others:
-                required = rules.require_all((method, *others), host, path)
-                same = all(each == required[0] for each in required)
-                return required[0] if same else _disputed(required)
-        return rules.require(method, host, path)
-
-    def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
-        """Return the route of context_extensions `values`, in the order of FACT_NAMES, and `rule`.
-
-        Log a warning and return None if the values are invalid. Empty the cache of routes if it is
-        full.
-        """
-        try:
-            route = self._combine(facts(dict(zip(FACT_NAMES, values, strict=True))), rule)
-        except BadInput as cause:
-            log.warning("a route is refused, its context_extensions make no sense: %s", cause)
-            route = None
-        if len(self._routes) >= MAX_ROUTES:
-            self._routes.clear()
-        return route
-
-    def _warn_of(self, strange: frozenset[str]) -> None:
-        """Log a set of unknown context_extensions names, unless it was logged before."""
-        if strange in self._strange:
-            return
-        if len(self._strange) >= MAX_ROUTES:
-            self._strange.clear()
-        self._strange.add(strange)
-        names, known = " ".join(map(fields.shown, sorted(strange))), " ".join(sorted(FACTS))
-        log.warning(
-            "a route is refused, its context_extensions say %s; there are %s", names[:200], known
-        )
-
-    def _combine(self, extensions: Facts, rule: Facts) -> Route:
-        scopes = rule.scopes if extensions.scopes is None else extensions.scopes
-        optional = rule.optional if extensions.optional is None else extensions.optional
-        cost = rule.cost if extensions.cost is None else extensions.cost
-        enforce = rule.enforce if extensions.enforce is None else extensions.enforce
-        return Route(
-            scopes=scopes or frozenset(),
-            optional=optional or False,
-            env=extensions.env or rule.env or self._env,
-            cost=1 if cost is None else cost,
-            enforce=self._enforce if enforce is None else enforce,
-            label=rule.label,
-        )
-
-
-def _disputed(required: Sequence[Facts | Refusal]) -> Refusal:
-    """Return BAD_REQUEST for methods with different requirements; the strictest `enforce` counts.
-
-    The rule is unknown if one of them is refused by an unknown rule.
-    """
-    met = [each if isinstance(each, Facts) else each.facts for each in required]
-    known = [each.enforce for each in met if each is not None]
-    whole = Facts(enforce=strictest(known)) if len(known) == len(met) else None
-    return Refusal(Reason.BAD_REQUEST, whole)
 
 
 def refused(refusal: Deny, headers: Headers = NO_HEADERS) -> Request:

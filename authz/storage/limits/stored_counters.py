@@ -7,8 +7,9 @@ import redis.asyncio
 from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest, credits_field
+from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.key_limits import LimitGroup
+from authz.core.limits.limit_counters import credits_field
 from authz.core.limits.periods import NEVER_ENDS_MS
 from authz.storage import schema
 from authz.storage.limits.spend_script import SPEND, arguments, hash_of, leases, spend_reply
@@ -16,10 +17,11 @@ from authz.storage.link import refusal
 from authz.storage.replies import checked
 
 # As lua/spend.lua writes them: first byte and length of a counter, and length of an older bucket.
-COUNTERS: Final = {(1, 19), (2, 13), (3, 16)}
+COUNTERS: Final = {(1, 19), (2, 13), (3, 16), (4, 19)}  # (4, 19): what was settled of a period
 OLDER: Final = 7
 PIPELINE: Final = 1000  # commands in one round trip
 _CREDITS: Final = bytes([2]) + NEVER_ENDS_MS.to_bytes(6)  # kind and end of the period
+_SETTLED: Final = bytes([4]) + _CREDITS[1:]
 
 
 class StoredCounters:
@@ -152,7 +154,7 @@ def _is_counter(value: bytes) -> bool:
 
 
 def _is_credits(value: bytes) -> bool:
-    return _is_counter(value) and value[:7] == _CREDITS
+    return _is_counter(value) and value[:7] in {_CREDITS, _SETTLED}
 
 
 def _bytes(text: str) -> bytes:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.usage.callers import agent_family, network
-from authz.core.usage.entry import GATE_FIELDS, LINE, Cause, EntryReader
+from authz.core.usage.entry import Cause, EntryReader
+from authz.core.usage.line import GATE_FIELDS, LINE
 from tests.support.usage import KID, NOW, PROCESS, line
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61uthz/check/v1/check_view.proto\x12\x0e\x61uthz.check.v1\";\n\tCheckView\x12.\n\nattributes\x18\x01 \x01(\x0b\x32\x1a.authz.check.v1.Attributes\"\xe5\x01\n\nAttributes\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.authz.check.v1.Peer\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.authz.check.v1.Request\x12M\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x31.authz.check.v1.Attributes.ContextExtensionsEntry\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.authz.check.v1.Address\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.authz.check.v1.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.authz.check.v1.HttpRequest\"\xd3\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.authz.check.v1.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.authz.check.v1.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"9\n\tHeaderMap\x12,\n\x07headers\x18\x01 \x03(\x0b\x32\x1b.authz.check.v1.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61uthz/check/v1/check_view.proto\x12\x0e\x61uthz.check.v1\";\n\tCheckView\x12.\n\nattributes\x18\x01 \x01(\x0b\x32\x1a.authz.check.v1.Attributes\"\xa0\x02\n\nAttributes\x12$\n\x06source\x18\x01 \x01(\x0b\x32\x14.authz.check.v1.Peer\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.authz.check.v1.Request\x12M\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x31.authz.check.v1.Attributes.ContextExtensionsEntry\x12\x39\n\x10metadata_context\x18\x0b \x01(\x0b\x32\x1f.authz.check.v1.MetadataContext\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xad\x01\n\x0fMetadataContext\x12L\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32\x33.authz.check.v1.MetadataContext.FilterMetadataEntry\x1aL\n\x13\x46ilterMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.authz.check.v1.Facts:\x02\x38\x01\"\x80\x01\n\x05\x46\x61\x63ts\x12\x31\n\x06\x66ields\x18\x01 \x03(\x0b\x32!.authz.check.v1.Facts.FieldsEntry\x1a\x44\n\x0b\x46ieldsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.authz.check.v1.Value:\x02\x38\x01\"\x1d\n\x05Value\x12\x14\n\x0cstring_value\x18\x03 \x01(\x0c\"0\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.authz.check.v1.Address\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.authz.check.v1.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.authz.check.v1.HttpRequest\"\xd3\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.authz.check.v1.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.authz.check.v1.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"9\n\tHeaderMap\x12,\n\x07headers\x18\x01 \x03(\x0b\x32\x1b.authz.check.v1.HeaderValue\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,28 +33,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._loaded_options = None
   _globals['_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_options = b'8\001'
+  _globals['_METADATACONTEXT_FILTERMETADATAENTRY']._loaded_options = None
+  _globals['_METADATACONTEXT_FILTERMETADATAENTRY']._serialized_options = b'8\001'
+  _globals['_FACTS_FIELDSENTRY']._loaded_options = None
+  _globals['_FACTS_FIELDSENTRY']._serialized_options = b'8\001'
   _globals['_HTTPREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
   _globals['_CHECKVIEW']._serialized_start=51
   _globals['_CHECKVIEW']._serialized_end=110
   _globals['_ATTRIBUTES']._serialized_start=113
-  _globals['_ATTRIBUTES']._serialized_end=342
-  _globals['_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_start=286
-  _globals['_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_end=342
-  _globals['_PEER']._serialized_start=344
-  _globals['_PEER']._serialized_end=392
-  _globals['_ADDRESS']._serialized_start=394
-  _globals['_ADDRESS']._serialized_end=458
-  _globals['_SOCKETADDRESS']._serialized_start=460
-  _globals['_SOCKETADDRESS']._serialized_end=492
-  _globals['_REQUEST']._serialized_start=494
-  _globals['_REQUEST']._serialized_end=546
-  _globals['_HTTPREQUEST']._serialized_start=549
-  _globals['_HTTPREQUEST']._serialized_end=760
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=714
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=760
-  _globals['_HEADERMAP']._serialized_start=762
-  _globals['_HEADERMAP']._serialized_end=819
-  _globals['_HEADERVALUE']._serialized_start=821
-  _globals['_HEADERVALUE']._serialized_end=881
+  _globals['_ATTRIBUTES']._serialized_end=401
+  _globals['_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_start=345
+  _globals['_ATTRIBUTES_CONTEXTEXTENSIONSENTRY']._serialized_end=401
+  _globals['_METADATACONTEXT']._serialized_start=404
+  _globals['_METADATACONTEXT']._serialized_end=577
+  _globals['_METADATACONTEXT_FILTERMETADATAENTRY']._serialized_start=501
+  _globals['_METADATACONTEXT_FILTERMETADATAENTRY']._serialized_end=577
+  _globals['_FACTS']._serialized_start=580
+  _globals['_FACTS']._serialized_end=708
+  _globals['_FACTS_FIELDSENTRY']._serialized_start=640
+  _globals['_FACTS_FIELDSENTRY']._serialized_end=708
+  _globals['_VALUE']._serialized_start=710
+  _globals['_VALUE']._serialized_end=739
+  _globals['_PEER']._serialized_start=741
+  _globals['_PEER']._serialized_end=789
+  _globals['_ADDRESS']._serialized_start=791
+  _globals['_ADDRESS']._serialized_end=855
+  _globals['_SOCKETADDRESS']._serialized_start=857
+  _globals['_SOCKETADDRESS']._serialized_end=889
+  _globals['_REQUEST']._serialized_start=891
+  _globals['_REQUEST']._serialized_end=943
+  _globals['_HTTPREQUEST']._serialized_start=946
+  _globals['_HTTPREQUEST']._serialized_end=1157
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=1111
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=1157
+  _globals['_HEADERMAP']._serialized_start=1159
+  _globals['_HEADERMAP']._serialized_end=1216
+  _globals['_HEADERVALUE']._serialized_start=1218
+  _globals['_HEADERVALUE']._serialized_end=1278
 # @@protoc_insertion_point(module_scope)
