@@ -18,8 +18,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder, TrailReader
     from authz.flows.usage.reading import UsageReading
     from authz.flows.verify import VerdictView
-    from authz.wiring.key_files import FileSession
-    from authz.wiring.session import BulkSession, UsageSession
+    from authz.wiring.session import BulkSession, FileSession, UsageSession
     from authz.wiring.usage import BillingSession
     from authz.wiring.verification import AdminSession
 
@@ -93,9 +92,13 @@ def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[
 def with_files(invocation: Invocation, work: Callable[["FileSession"], Awaitable[_T]]) -> _T:
     """Run `work` with a FileSession on a new event loop, and return its result.
 
-    Raises BadInput for invalid settings, Unavailable if the store is unreachable or not ours, and
-    the errors of `work`.
+    With --admin, the session uses the admin API. Raises BadInput for invalid settings,
+    Unavailable if the store or the API cannot be used, and the errors of `work`.
     """
+    if is_over_api(invocation):
+        from authz.wiring import remote  # noqa: PLC0415
+
+        return _within(remote.file_session(admin_target(invocation)), work)
     from authz.wiring import key_files  # noqa: PLC0415
 
     return _run(invocation, key_files.file_session, work)
@@ -139,7 +142,7 @@ def with_exporter(invocation: Invocation, work: Callable[["KeyExporter"], Awaita
         return _within(remote.exporter(admin_target(invocation)), work)
     from authz.wiring import key_files  # noqa: PLC0415
 
-    return _run(invocation, key_files.file_session, work)
+    return _run(invocation, key_files.key_exporter, work)
 
 
 def with_trail(invocation: Invocation, work: Callable[["TrailReader"], Awaitable[_T]]) -> _T:
@@ -242,6 +245,21 @@ def known_plans(invocation: Invocation, named: str | None) -> Collection[str]:
     if named is None:
         return ()
     return (named,) if is_over_api(invocation) else load_settings(invocation).plans
+
+
+def all_plans(invocation: Invocation) -> Collection[str]:
+    """Return the plans of the settings; with --admin those of the server.
+
+    Raises BadInput for invalid settings, Unavailable if the API cannot be used.
+    """
+    if not is_over_api(invocation):
+        return load_settings(invocation).plans
+    from authz.wiring import remote  # noqa: PLC0415
+
+    async def names(found: Collection[str]) -> Collection[str]:
+        return found
+
+    return _within(remote.plans(admin_target(invocation)), names)
 
 
 def _run(

@@ -14,8 +14,7 @@ from authz.cli.color import difference
 from authz.cli.comparison import Comparison, check_plans, compare
 from authz.cli.invocation import Invocation, common, write_error, write_stderr
 from authz.cli.options import note_option, path_such_as
-from authz.cli.over_api import refuse_over_api
-from authz.cli.secret_sinks import SecretSink, sink_option
+from authz.cli.secret_sinks import sink_option
 from authz.cli.terminal import escaped
 from authz.core.changes import Refused, Unchanged
 from authz.core.errors import BadInput, Fault
@@ -23,7 +22,8 @@ from authz.core.records import KeyRecord
 from authz.flows.applying import Intent
 from authz.flows.bulk_change import Failed, Skipped, Step
 from authz.flows.by import By
-from authz.wiring.key_files import FileSession
+from authz.flows.command_ports import SecretSink
+from authz.wiring.session import FileSession
 
 DONE, DIFFERENT = 0, 1
 MANY: Final = 0.10  # of the keys in the scope: more to prune are confirmed once more
@@ -114,7 +114,6 @@ def apply(
       authz apply -f keys.yaml --secrets-to ./secrets
       authz apply -f keys.yaml --prune --yes --note "commit 1a2b3c"
     """
-    refuse_over_api(invocation)
     file = declared.load(path)
     check_plans(invocation, path, file)
     found = compare(invocation, file, prune=prune, overwrites=overwrite)
@@ -175,11 +174,11 @@ class Mode:
 
 
 def _carry_out(invocation: Invocation, found: Comparison, mode: Mode, by: By) -> Outcomes:
-    done, kids = Outcomes(), dict[int, str]()
+    done, issued = Outcomes(), dict[int, KeyRecord]()
     before = declared.read_text(mode.path) if mode.path else ""
 
     async def work(session: FileSession) -> None:
-        await _issue_all(session, found.intents, mode.sink, by, done=done, kids=kids)
+        await _issue_all(session, found.intents, mode.sink, by, done=done, issued=issued)
         steps = session.applying.change(found.intents, by, overwrites=mode.overwrites)
         async for batch in steps:
             done.add(batch, done.changed)
@@ -188,9 +187,9 @@ def _carry_out(invocation: Invocation, found: Comparison, mode: Mode, by: By) ->
         async for batch in session.applying.revoke(pruned, by):
             done.add(batch, done.revoked)
         if before:
-            fresh = await session.selection.read(list(kids.values())) if kids else []
-            records |= {e.kid: e.record for e in fresh if e.record}
-            as_of = found.file.as_of if done.failed else await session.sequence()
+            records |= {record.kid: record for record in issued.values()}
+            kids = {place: record.kid for place, record in issued.items()}
+            as_of = found.file.as_of if done.failed else await session.exporter.sequence()
             _update_file(mode.path, before, kids, records, as_of)
 
     with_files(invocation, work)
@@ -204,28 +203,23 @@ async def _issue_all(
     by: By,
     *,
     done: Outcomes,
-    kids: dict[int, str],
+    issued: dict[int, KeyRecord],
 ) -> None:
-    """Issue the new keys, and hand the secret of each to `sink` first. Without it, do nothing.
+    """Issue the new keys, and hand the secret of each to `sink`. Without it, do nothing.
 
-    kids: gets the kid of each key by its place in the file, from 0. done: gets the outcomes. A
+    issued: gets the record of each key by its place in the file, from 0. done: gets the outcomes. A
     refused key goes to `done.failed`. Raises Unavailable if the store or the sink fails.
     """
     for place, intent in enumerate(intents):
         one = intent.declared
         if not intent.is_new or sink is None:
             continue
-        minted = session.keyring.mint(one.record.env)
-        sink.prepare(minted.kid, minted.text)
         try:
-            await session.applying.create(one, minted, by)
+            issued[place] = await session.applying.create(one, sink, by)
         except BadInput as cause:
-            sink.discard(minted.kid)
             done.failed[one.ref] = str(cause)
             continue
-        sink.keep(minted.kid)
-        kids[place] = minted.kid
-        done.issued[one.ref] = minted.kid
+        done.issued[one.ref] = issued[place].kid
 
 
 def _update_file(

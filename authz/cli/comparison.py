@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from authz.cli.administration import load_settings, with_files
+from authz.cli.administration import all_plans, with_files
 from authz.cli.change_text import readable, value_text
 from authz.cli.declared import KeyFile
 from authz.cli.invocation import Invocation, write_warning
 from authz.cli.options import plan as known_plan
+from authz.cli.over_api import is_over_api
 from authz.core.errors import BadInput, BadSettings
 from authz.core.merging import fields_of
 from authz.flows.applying import Intent, Prunable
-from authz.wiring.key_files import FileSession
+from authz.wiring.session import FileSession
 
 
 @dataclass(slots=True)
@@ -104,7 +105,8 @@ def compare(invocation: Invocation, file: KeyFile, *, prune: bool, overwrites: b
         intents = await session.applying.compare(file.keys, overwrites=overwrites)
         if not prune:
             return Comparison(file, intents)
-        pruned = await session.applying.prunable(file.scope, file.keys, file.as_of)
+        named = [intent.declared for intent in intents]
+        pruned = await session.applying.prunable(file.scope, named, file.as_of)
         alive = sum(i.stored is not None for i in intents)
         return Comparison(file, intents, pruned, alive + len(pruned))
 
@@ -114,16 +116,17 @@ def compare(invocation: Invocation, file: KeyFile, *, prune: bool, overwrites: b
 def check_plans(invocation: Invocation, path: str, file: KeyFile) -> None:
     """Check that the plan of each key stands in the file or in the settings.
 
-    Plans that are in the file alone give a warning on stderr. Raises BadSettings with each unknown
-    plan.
+    Plans that are in the file alone give a warning on stderr. With --admin the settings are those
+    of the server, and it takes no other plan. Raises BadSettings with each unknown plan.
     """
     named = {one.record.plan for one in file.keys} - {""}
-    plans = load_settings(invocation).plans.keys() if named else set()
+    plans = set(all_plans(invocation)) if named else set()
+    in_file = set() if is_over_api(invocation) else file.plans
     mistakes: list[BadInput] = []
     for one in file.keys:
         try:
             if one.record.plan:
-                known_plan(f"-f: {one.label}: plan", one.record.plan, {*plans, *file.plans})
+                known_plan(f"-f: {one.label}: plan", one.record.plan, {*plans, *in_file})
         except BadInput as cause:
             mistakes.append(cause)
     if mistakes:

@@ -13,7 +13,6 @@ from authz.cli.apply import (
 from authz.cli.color import difference
 from authz.cli.comparison import check_plans, compare
 from authz.cli.invocation import Invocation, common, write_error
-from authz.cli.over_api import refuse_over_api
 from authz.cli.terminal import escaped
 
 
@@ -34,7 +33,6 @@ def diff(invocation: Invocation, /, *, path: str, prune: bool, overwrite: bool) 
       authz diff -f keys.yaml
       authz diff -f keys.yaml --prune --json | jq .changed
     """
-    refuse_over_api(invocation)
     file = declared.load(path)
     check_plans(invocation, path, file)
     found = compare(invocation, file, prune=prune, overwrites=overwrite)

@@ -14,7 +14,7 @@ from authz.cli.administration import local_settings
 from authz.cli.color import difference
 from authz.cli.doctor import expected_of, finding_line
 from authz.cli.invocation import Invocation, common
-from authz.cli.options import path_such_as
+from authz.cli.options import path_such_as, process_count
 from authz.core.errors import BadInput
 from authz.core.finding import Finding, Level
 from authz.core.listen_address import Address
@@ -23,6 +23,7 @@ from authz.proxy.chains import chains
 from authz.proxy.editing import edited
 from authz.proxy.repair import repair
 from authz.proxy.snippet import METER, snippet
+from authz.wiring.several import addresses as addresses_of
 
 DONE, PROBLEMS = 0, 1
 MAX_SIDECARS: Final = 64
@@ -138,6 +139,13 @@ def _replace(path: Path, text: str) -> None:
     help="Unix socket of a sidecar. Repeatable.",
 )
 @click.option(
+    "--processes",
+    metavar="N",
+    default="1",
+    callback=process_count,
+    help="Processes of `authz serve --processes N` at each address. Default: 1.",
+)
+@click.option(
     "--meter",
     "meters",
     metavar="HOST:PORT",
@@ -150,6 +158,7 @@ def snippet_(
     invocation: Invocation,
     addresses: tuple[str, ...],
     sockets: tuple[str, ...],
+    processes: int,
     meters: tuple[str, ...],
 ) -> None:
     """Print filters, usage logger and clusters for your own Envoy.
@@ -161,11 +170,14 @@ def snippet_(
       authz envoy snippet
       authz envoy snippet --unix /run/authz/1/check.sock --unix /run/authz/2/check.sock
       authz envoy snippet --address 10.0.0.7:9191
+      authz envoy snippet --unix /run/authz/check.sock --processes 4
     """
     settings = local_settings(invocation)
     given = [Address.parse("--address", text) for text in addresses]
     given += [Address.parse("--unix", f"unix:{path}") for path in sockets]
     sidecars = given or [settings.check.listen]
+    if processes > 1:
+        sidecars = [each for listen in sidecars for each in addresses_of(listen, processes)]
     if len(sidecars) > MAX_SIDECARS:
         raise BadInput("--address", f"{len(sidecars)} sidecars; at most {MAX_SIDECARS}")
     collectors = [Address.parse("--meter", text) for text in meters] or [METER]

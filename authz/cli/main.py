@@ -50,7 +50,7 @@ STDERR: Final = 2
 
 COMMANDS: Final = (
     *("init", "serve", "admin", "meter", "keys", "apply", "diff", "audit", "sidecars", "usage"),
-    *("config", "doctor", "backup", "restore", "reseal", "envoy", "dev", "completion"),
+    *("scan", "config", "doctor", "backup", "restore", "reseal", "envoy", "dev", "completion"),
 )
 
 # Failures to use the store that can hide others.

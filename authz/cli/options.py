@@ -3,6 +3,7 @@
 An error names the option and shows a good value, in one line.
 """
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -14,6 +15,8 @@ from authz.core.keys.pasted import named_kid
 from authz.core.limits.limit import OnOutage
 
 MAX_PATH: Final = 4095  # characters, as Linux takes
+MAX_PROCESSES: Final = 64
+_PROCESSES: Final = re.compile(r"[1-9]|[1-5]\d|6[0-4]", re.ASCII)
 _ANY_PREFIX: Final = "[a-z][a-z0-9]{1,11}"  # of a key
 
 
@@ -27,6 +30,14 @@ def _kid(_context: click.Context, _parameter: click.Parameter, value: str | None
 
 def _note(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     return fields.line("--note", value)
+
+
+def process_count(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    """Parse the number of processes of `--processes`. Raises BadInput unless it is 1 to 64."""
+    if not _PROCESSES.fullmatch(value):
+        problem = f"a number from 1 to {MAX_PROCESSES}, such as 4"
+        raise BadInput("--processes", f"{fields.shown(value)}: {problem}")
+    return int(value)
 
 
 kid_argument = click.argument("kid", callback=_kid)

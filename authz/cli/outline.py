@@ -138,6 +138,7 @@ def _param(param: click.Parameter) -> dict[str, Any]:
         found["default"] = None
     found["flag"] = isinstance(param, click.Option) and param.is_flag
     found["argument"] = isinstance(param, click.Argument)
+    found["nargs"] = param.nargs if found["argument"] and param.nargs != 1 else None
     found["exposed"] = param.expose_value
     if isinstance(param.type, click.Choice):
         found["choices"] = list(map(str, param.type.choices))
@@ -164,7 +165,7 @@ def _built_param(about: Mapping[str, Any], eager: Eager) -> click.Parameter:
     if about["name"] == "kid":
         shared["shell_complete"] = _from_store("kid")
     if about.get("argument"):
-        return click.Argument([about["name"]], type=kind, **shared)
+        return click.Argument([about["name"]], type=kind, nargs=about.get("nargs", 1), **shared)
     if "default" in about:  # None would count as a value
         shared["default"] = about["default"]
     opts = ["/".join(about["opts"])] if about.get("slashed") else about["opts"]

@@ -6,32 +6,17 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import click
 
 from authz.cli.options import path_such_as
 from authz.cli.secret_files import FIELD, SecretDirectory
 from authz.core.errors import BadInput, Unavailable
+from authz.flows.command_ports import SecretSink
 
 KUBERNETES: Final = re.compile(r"k8s-secret(?::([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?))?", re.ASCII)
 PATIENCE: Final = 30  # seconds for kubectl
-
-
-class SecretSink(Protocol):
-    """Takes the secret of a new key before the store has the key."""
-
-    def prepare(self, kid: str, text: str) -> None:
-        """Write the secret. Raises Unavailable if that fails; then the key is not made."""
-        ...
-
-    def keep(self, kid: str) -> None:
-        """Keep the secret: the key is in the store. Raises Unavailable if that fails."""
-        ...
-
-    def discard(self, kid: str) -> None:
-        """Remove the secret: the key was not made. Raises Unavailable if that fails."""
-        ...
 
 
 class KubernetesSecrets:

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from authz.console.http_connections import EXCHANGE_SECONDS, HttpConnections
@@ -47,7 +47,7 @@ class OperationsServer:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         setting: str = SETTING,
-        routes: Sequence[Route] = (),
+        routes: Sequence[BaseRoute] = (),
         otherwise: ASGIApp | None = None,
         exchange_seconds: float = EXCHANGE_SECONDS,
     ) -> None:

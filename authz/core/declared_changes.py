@@ -2,13 +2,16 @@
 
 from typing import cast
 
-from authz.core import changes
-from authz.core.changes import Author, Outcome, Refused, Unchanged
+from authz.core.changes import Refused, Unchanged
+from authz.core.edits import Disable, Edit, Enable, Revoke, Update
 from authz.core.errors import BadInput
 from authz.core.merging import Clash, Merge
 from authz.core.new_keys import KeySpec
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
+
+Planned = Edit | Refused | Unchanged
+"""An edit of a key, or why there is none."""
 
 
 def problem(record: KeyRecord, merged: Merge) -> str:
@@ -20,38 +23,34 @@ def problem(record: KeyRecord, merged: Merge) -> str:
     return ""
 
 
-def set_fields(
-    record: KeyRecord, declared: KeyRecord, merged: Merge, author: Author, now: int
-) -> Outcome:
-    """Plan the wanted fields, apart from the status, with the values of `declared`.
+def set_fields(record: KeyRecord, declared: KeyRecord, merged: Merge) -> Planned:
+    """Return the edit that sets the wanted fields, apart from the status, to those of `declared`.
 
-    `now`: ms since the epoch. Returns Refused for a clash or a revoked key, Unchanged if nothing
-    is wanted. Raises BadInput as `changes.update`.
+    Returns Refused for a clash or a revoked key, Unchanged if nothing is wanted.
     """
-    if merged.clashes:
-        return Refused(problem(record, merged))
+    if why := problem(record, merged):
+        return Refused(why)
     names = merged.wanted.keys() - {"status"}
     if not names:
         return Unchanged(record, f"{record.kid} is so already")
-    wanted = cast("Updates", {name: getattr(declared, name) for name in names})
-    return changes.update(record, wanted, author, now)
+    return Update(fields=cast("Updates", {name: getattr(declared, name) for name in names}))
 
 
-def set_status(record: KeyRecord, merged: Merge, author: Author, now: int) -> Outcome:
-    """Plan the wanted status. `now`: ms since the epoch.
+def set_status(record: KeyRecord, merged: Merge) -> Planned:
+    """Return the edit that sets the wanted status.
 
     Returns Refused for a clash, or if a revoked key shall be active or disabled. Returns Unchanged
     if no other status is wanted. The reason of a revocation is UNSPECIFIED.
     """
-    if merged.clashes:
-        return Refused(problem(record, merged))
+    if why := problem(record, merged):
+        return Refused(why)
     match merged.wanted.get("status"):
         case "active":
-            return changes.enable(record, author, now)
+            return Enable()
         case "disabled":
-            return changes.disable(record, author, now)
+            return Disable()
         case "revoked":
-            return changes.revoke(record, RevocationReason.UNSPECIFIED, author, now)
+            return Revoke(RevocationReason.UNSPECIFIED)
         case _:
             return Unchanged(record, f"{record.kid} is so already")
 

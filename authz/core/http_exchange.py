@@ -4,13 +4,16 @@ other."""
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from authz.core.access import Caller
+
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """A request. path: as sent, with its escapes. query: pairs, decoded, in their order.
 
     headers: in lower case, in their order; a header may come more than once. peer: the IP address
-    of the client, or empty for a Unix socket.
+    of the client, or empty for a Unix socket. caller: of a request of our own process, which has
+    identified it; the headers are no credentials then. A listener MUST leave it None.
     """
 
     method: str
@@ -19,6 +22,7 @@ class HttpRequest:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     body: bytes = field(default=b"", repr=False)
     peer: str = ""
+    caller: Caller | None = field(default=None, repr=False)
 
     def header(self, name: str) -> str:
         """Return the values of a header, joined with a comma. Empty if it is absent.

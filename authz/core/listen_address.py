@@ -54,6 +54,18 @@ class Address:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def numbered(self, number: int) -> "Address":
+        """Return the address of one of several processes: `check-2.sock`, or the port plus 2.
+
+        number: from 0. The address is not checked: its port or path may be too large.
+        """
+        if not self.path:
+            return Address(self.host, self.port + number)
+        stem, dot, suffix = self.path.rpartition(".")
+        if not dot or "/" in suffix:
+            return Address("", 0, f"{self.path}-{number}")
+        return Address("", 0, f"{stem}-{number}.{suffix}")
+
     @property
     def is_local(self) -> bool:
         """True for a Unix socket, `localhost` or a loopback address; False for other host names."""

@@ -69,7 +69,8 @@ class Route:
     cost: Cost = 1  # what a request takes from limits; 0: nothing
     enforce: bool = True  # False: a refusal is reported, and the request is allowed
     label: str = ""  # of the matched rule, for usage records; never text of a client
-    model: str = ""  # for usage records; a name of the price table, never text of a client
+    model: str = ""  # of an LLM, if the rule depends on it; text of a client, in MODEL's form
+    priced_as: str = ""  # for usage records: the name of the model in the price table, or `other`
     terms: str = ""  # of the settlement, for usage records; empty: the cost is final
 
 

@@ -18,9 +18,10 @@ MAX_NAMES: Final = 200  # of names that are none of ours, in characters
 class Facts:
     """The requirements of a rule or a route. None: the rule or route does not say.
 
-    In the scopes of a rule `{name}` stands for a variable of its template. label: names the rule in
-    usage records. It requires nothing, so rules that differ only in it are equal. spending: what a
-    request takes from budgets. model: of the request, or empty; a client may have written it.
+    In the scopes of a rule `{name}` stands for a variable of its template, or for `{model}` of a
+    request. label: names the rule in usage records. It requires nothing, so rules that differ only
+    in it are equal. model: that a request asks for; empty if it is unknown or no matter. spending:
+    what a request takes from budgets.
     """
 
     scopes: frozenset[str] | None = None
@@ -29,8 +30,8 @@ class Facts:
     cost: int | None = None
     enforce: bool | None = None
     label: str = field(default="", compare=False)
-    spending: Spending | None = None
     model: str = ""
+    spending: Spending | None = None
 
 
 NO_FACTS: Final = Facts()

@@ -1,11 +1,11 @@
 """One rule of the routes: who it is for, and the facts that it gives for a path."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core import fields
-from authz.core.budgets.spending import is_model
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown
@@ -17,7 +17,9 @@ from authz.core.templates import VARIABLE, Template
 # Stands in a required scope for text that is no part of a scope. No key holds a scope with it, so
 # only a wildcard in front of it, such as `models:*`, is enough.
 UNNAMEABLE: Final = "?"
-MODEL: Final = "model"  # the variable
+
+MODEL: Final = "model"  # the variable that the body of a request gives if the path has none
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +27,7 @@ class Rule:
     """One rule. No host is any host, no methods are any method.
 
     cost_variable: the variable whose text is the cost, or empty. uses_variables: the scopes or
-    the cost depend on the path or on the model. asks_model: they depend on the model that a filter
-    of the proxy has found in the body, because the template has no variable `model`.
+    the cost depend on the request. uses_model: they depend on its model.
     """
 
     host: str
@@ -35,7 +36,7 @@ class Rule:
     facts: Facts
     cost_variable: str
     uses_variables: bool
-    asks_model: bool = False
+    uses_model: bool
 
     @classmethod
     def parse(
@@ -51,9 +52,9 @@ class Rule:
     ) -> "Rule":
         """Parse a rule of the settings. Empty `host` and `methods` match any. GET covers HEAD too.
 
-        A variable `model` that the template lacks stands for the model that the proxy found.
         `field` names the rule in errors. Raises BadInput for a bad method, host, path template or
-        scope, and for a variable that the template lacks or has more than once.
+        scope, and for a variable that the template lacks or has more than once. `{model}` in a
+        scope may be lacking: then it is the model that the body of a request asks for.
         """
         for method in methods:
             if not NAMED_METHOD.fullmatch(method):
@@ -62,13 +63,20 @@ class Rule:
         template = Template.parse(field, path, ignore_case=ignore_case)
         covered = frozenset(methods) | ({"HEAD"} if "GET" in methods else frozenset())
         used = {name for scope in facts.scopes or () for name in VARIABLE.findall(scope)}
-        used |= {cost_variable} - {""}
         if facts.spending is not None and facts.spending.model_variable:
             used.add(MODEL)
-        asks_model = MODEL in used and MODEL not in VARIABLE.findall(path)
-        template.require_each_once(field, used - {MODEL} if asks_model else used)
+        in_body = {MODEL} - template.variables
+        template.require_each_once(field, (used - in_body) | ({cost_variable} - {""}))
         fields.scopes(field, [VARIABLE.sub("x", scope) for scope in facts.scopes or ()])
-        return cls(known_host, covered, template, facts, cost_variable, bool(used), asks_model)
+        has_variables = bool(used or cost_variable)
+        return cls(
+            known_host, covered, template, facts, cost_variable, has_variables, MODEL in used
+        )
+
+    @property
+    def reads_model(self) -> bool:
+        """True if the rule takes the model from the body of a request."""
+        return self.uses_model and MODEL not in self.template.variables
 
     def is_for(self, method: str, host: str) -> bool:
         """Return whether the rule applies to this method and host.
@@ -93,21 +101,19 @@ class Rule:
     def facts_for(self, segments: Sequence[str], model: str = "") -> Facts | Refusal:
         """Return the facts for a path that the template matches, with its variables filled in.
 
-        segments: of the path, decoded, with the case of their letters. model: that the proxy found,
-        or empty. A refusal has the facts of this rule: AMBIGUOUS_PATH if a variable can be read in
-        two ways, BAD_REQUEST if the text of `cost_variable` is no cost from 1 to 1000000, or if the
-        model is needed and is no name of one.
+        segments: of the path, decoded, with the case of their letters. model: that the body asks
+        for, if it is known; a variable of the template comes first.
+        A refusal has the facts of this rule: AMBIGUOUS_PATH if a variable can be read in two ways,
+        BAD_REQUEST if the text of `cost_variable` is no cost from 1 to 1000000.
         """
         if not self.uses_variables:
             return self.facts
         values = self.template.values(segments)
         if values is None:
             return Refusal(Reason.AMBIGUOUS_PATH, self.facts)
-        if self.asks_model:
-            values = {**values, MODEL: model}
-        model = values.get(MODEL, "") if self._uses_model else ""
-        if self._uses_model and not is_model(model):
-            return Refusal(Reason.BAD_REQUEST, self.facts)
+        if self.uses_model:
+            model = values.setdefault(MODEL, model)
+            model = model if _MODEL.fullmatch(model) else ""
         scopes, cost = self.facts.scopes, self.facts.cost
         if scopes is not None:
             scopes = frozenset(_filled(scope, values) for scope in scopes)
@@ -118,13 +124,7 @@ class Rule:
                 cost = 0
             if cost == 0:  # a client must not say that its request is free
                 return Refusal(Reason.BAD_REQUEST, self.facts)
-        return replace(self.facts, scopes=scopes, cost=cost, model=model)
-
-    @property
-    def _uses_model(self) -> bool:
-        """True if the model decides: what its requests cost, or as text from the proxy, a scope."""
-        spending = self.facts.spending
-        return self.asks_model or (spending is not None and spending.model_variable)
+        return replace(self.facts, scopes=scopes, cost=cost, model=model if self.uses_model else "")
 
 
 def hidden_rules(rules: Sequence[Rule]) -> list[tuple[int, int]]:

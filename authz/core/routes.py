@@ -14,7 +14,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 """
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
@@ -35,12 +35,6 @@ _AMBIGUOUS: Final = Refusal(Reason.AMBIGUOUS_PATH)
 _NOT_ALLOWED: Final = Refusal(Reason.ROUTE_NOT_ALLOWED)
 
 
-class _Target(NamedTuple):
-    method: str
-    host: str
-    model: str
-
-
 class RouteTable:
     """The rules, in order.
 
@@ -48,8 +42,8 @@ class RouteTable:
     in paths, for backends that do so; the rules were parsed with the same value. drop_suffix: a
     path is also read without a format and without dots and blanks at the ends of its segments. env:
     the environment if a rule names none. has_methods: some rule names methods. has_enforced: some
-    rule says that it enforces. The constructor raises BadInput if the work of one path could exceed
-    MAX_WORK.
+    rule says that it enforces. reads_model: some rule takes the model from the body of a request.
+    The constructor raises BadInput if the work of one path could exceed MAX_WORK.
     """
 
     def __init__(
@@ -77,6 +71,7 @@ class RouteTable:
         self._searches = any(rule.template.searches for rule in rules)
         self.has_methods = any(rule.methods for rule in rules)
         self.has_enforced = any(rule.facts.enforce for rule in rules)
+        self.reads_model = any(rule.reads_model for rule in rules)
 
     def require(self, method: str, authority: str, path: str, model: str = "") -> Facts | Refusal:
         """Return the facts of the first matching rule, or a refusal.
@@ -85,10 +80,10 @@ class RouteTable:
         AMBIGUOUS_PATH if the path is not canonical or its readings lead to rules that cannot hold
         together. BAD_REQUEST if the cost in the path is wrong. If a path has several readings, the
         facts of their rules are joined, the strictest each; AMBIGUOUS_PATH above MAX_JOINED (16)
-        rules. `path` may have its query, which no rule looks at. model: that the proxy found in the
-        body, or empty.
+        rules. `path` may have its query, which no rule looks at. model: that the body asks for;
+        empty if it is unknown.
         """
-        return self._require(method, authority, path, ({}, {}), model)
+        return self._require(method, authority, path, model, ({}, {}))
 
     def require_all(
         self, methods: Sequence[str], authority: str, path: str, model: str = ""
@@ -98,10 +93,10 @@ class RouteTable:
         The path is compared with each rule once.
         """
         known: _Known = ({}, {})
-        return [self._require(method, authority, path, known, model) for method in methods]
+        return [self._require(method, authority, path, model, known) for method in methods]
 
     def _require(
-        self, method: str, authority: str, path: str, known: "_Known", model: str
+        self, method: str, authority: str, path: str, model: str, known: "_Known"
     ) -> Facts | Refusal:
         """Return the result of `require`. known: by index whether a template matches; grows."""
         bare = path.partition("?")[0]
@@ -113,14 +108,13 @@ class RouteTable:
         if found is None:
             return _AMBIGUOUS
         asked: list[Facts] = []
-        target = _Target(method, host, model)
-        outcome = self._ask(asked, target, found, known[0])
+        outcome = self._ask(asked, (method, host, model), found, known[0])
         if self._drops_suffix and not isinstance(outcome, Refusal):
             other = Path(*map(without_suffix, found[0])), without_suffix(found[1])
             if "" in other[1]:
                 return _AMBIGUOUS
             if other[1] != found[1]:
-                also = self._ask(asked, target, other, known[1])
+                also = self._ask(asked, (method, host, model), other, known[1])
                 outcome = also if isinstance(also, Refusal) else also and outcome
         if isinstance(outcome, Refusal):
             return outcome
@@ -129,24 +123,26 @@ class RouteTable:
     def _ask(
         self,
         asked: list[Facts],
-        target: "_Target",
+        target: tuple[str, str, str],
         found: tuple[Path, Sequence[str]],
         known: dict[int, bool],
     ) -> bool | Refusal:
         """Add to `asked` the facts of the rules for a path, up to one for all its readings.
 
-        Return whether there is such a rule, or a refusal. found: the path as `_read` returns it.
+        Return whether there is such a rule, or a refusal. target: method, host, model. found: the
+        path as `_read` returns it.
         """
+        method, host, model = target
         read, segments = found
         for at in self._find(read.decoded):
             rule = self._rules[at]
-            if not rule.is_for(target.method, target.host):
+            if not rule.is_for(method, host):
                 continue
             if at not in known:
                 known[at] = rule.template.matches(read.decoded)
             if not known[at]:
                 continue
-            required = rule.facts_for(segments, target.model)
+            required = rule.facts_for(segments, model)
             if not isinstance(required, Facts):
                 return required
             asked.append(required)
@@ -199,7 +195,8 @@ class RouteTable:
         spent = {(each.spending, each.model) for each in asked if each.spending is not None}
         if len(environments) > 1 or len(spent) > 1:
             return _ambiguous(asked)
-        spending, model = spent.pop() if spent else (None, "")
+        spending, model = next(iter(spent), (None, ""))
+        models = {each.model for each in asked}
         costs = [1 if each.cost is None else each.cost for each in asked]
         return Facts(
             scopes=frozenset().union(*(each.scopes or () for each in asked)),
@@ -208,8 +205,8 @@ class RouteTable:
             cost=max(costs),
             enforce=strictest([each.enforce for each in asked]),
             label=first.label,
+            model=model or (first.model if len(models) == 1 else ""),
             spending=spending,
-            model=model,
         )
 
 

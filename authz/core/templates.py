@@ -90,6 +90,11 @@ class Template:
         """True if a segment has two variables, so that the text between them is searched for."""
         return any(len(names) > 1 for names in self.names)
 
+    @property
+    def variables(self) -> set[str]:
+        """The names of all variables."""
+        return {name for segment in self.names for name in segment}
+
     def require_each_once(self, field: str, names: Iterable[str]) -> None:
         """Raise BadInput unless each of `names` is a variable that occurs exactly once."""
         known = [name for segment in self.names for name in segment]

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from authz.core.admin_ports import ChangeLog, KeyIndex, SidecarRegistry
+from authz.core.admin_ports import AppliedStore, ChangeLog, KeyIndex, SidecarRegistry
 from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
 from authz.core.keys.keyring import Keyring
@@ -41,6 +41,7 @@ class AdminFlows:
     bulk: BulkChange
     deletion: Deletion
     history: KeyHistory
+    applied: AppliedStore
     verifier: Callable[[], Awaitable[Verifier]]
     limit_reports: LimitReports
     importer: Callable[[str, str, str, str], Importer]

@@ -6,22 +6,22 @@ file names, else the fields that were last applied. Nothing is overwritten that 
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import cast
 
-from authz.core import changes, declared_changes, new_keys
-from authz.core.admin_ports import AppliedStore, KeyStore
-from authz.core.changes import Author, KeyChange, Outcome
-from authz.core.keys.credentials import Minted
+from authz.core import declared_changes
+from authz.core.admin_ports import AppliedStore
+from authz.core.declared_changes import Planned
+from authz.core.edits import Disable, Revoke
+from authz.core.errors import Unavailable
 from authz.core.merging import Applied, Fields, Merge, fields_of, merge, state_at
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.selector import Selector
-from authz.flows.bulk_change import BulkChange, Step
+from authz.flows.bulk_change import Step
 from authz.flows.by import By
+from authz.flows.command_ports import DeclaredKeys, KeyExporter, SecretSink
 from authz.flows.key_history import KeyHistory
-from authz.flows.resending import until_confirmed
-from authz.flows.selection import CHUNK, Selection
+from authz.flows.lifecycle import Changed
+from authz.flows.selection import Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +81,13 @@ class Applying:
     def __init__(
         self,
         *,
-        selection: Selection,
-        bulk: BulkChange,
-        keys: KeyStore,
+        exporter: KeyExporter,
+        keys: DeclaredKeys,
         history: KeyHistory,
         applied: AppliedStore,
         clock: Clock,
     ) -> None:
-        self._selection = selection
-        self._bulk = bulk
+        self._exporter = exporter
         self._keys = keys
         self._history = history
         self._applied = applied
@@ -98,19 +96,31 @@ class Applying:
     async def compare(self, declared: Sequence[Declared], *, overwrites: bool) -> list[Intent]:
         """Return the work for each declared key, in order. Changes nothing.
 
-        A key without a kid gets that of the key to which its `ref` was applied before, if any. A
-        kid without a readable record is a `problem`. overwrites: the file wins every clash, and
-        undoes the changes of the store.
+        A key without a kid gets that of the key of its tenant and project to which its `ref` was
+        applied before, if any. A kid without a readable record is a `problem`, and a `ref` that
+        only keys of others have. overwrites: the file wins every clash, and undoes the changes of
+        the store.
         """
         applied = await self._applied.load()
-        refs = {entry.ref: kid for kid, entry in applied.items() if entry.ref}
-        named = [replace(one, kid=one.kid or refs.get(one.ref)) for one in declared]
-        kids = [one.kid for one in named if one.kid]
-        stored: dict[str, KeyRecord | str] = {}
-        for start in range(0, len(kids), CHUNK):
-            for entry in await self._selection.read(kids[start : start + CHUNK]):
-                stored[entry.kid] = entry.record or entry.why
-        return [await self._intent(one, stored, applied, overwrites) for one in named]
+        places: dict[str, list[str]] = {}
+        for kid, entry in applied.items():
+            if entry.ref:
+                places.setdefault(entry.ref, []).append(kid)
+        meant = [[one.kid] if one.kid else places.get(one.ref, []) for one in declared]
+        stored = {
+            entry.kid: entry.record or entry.why
+            for entry in await self._keys.read([kid for kids in meant for kid in kids])
+        }
+        named = [
+            replace(one, kid=_own(one, kids, stored, applied))
+            for one, kids in zip(declared, meant, strict=True)
+        ]
+        return [
+            Intent(one, None, problem=_elsewhere(one.ref, kids[0]))
+            if kids and one.kid is None
+            else await self._intent(one, stored, applied, overwrites)
+            for one, kids in zip(named, meant, strict=True)
+        ]
 
     async def _intent(
         self,
@@ -148,13 +158,12 @@ class Applying:
 
         A key with a `problem` must not be pruned: it was issued or changed after `as_of`. A key
         that is still as the last apply left it has no `problem`. Unreadable keys are left out.
-        as_of: number of the last change when the file was made.
+        declared: as `compare` names them. as_of: number of the last change when the file was made.
         """
         applied = await self._applied.load()
-        refs = {entry.ref: kid for kid, entry in applied.items() if entry.ref}
-        known = {one.kid or refs.get(one.ref) for one in declared}
+        known = {one.kid for one in declared}
         found: list[Prunable] = []
-        async for entry in self._selection.each(scope):
+        async for entry in self._exporter.each(scope, Cost()):
             record = entry.record
             if record is None or record.status is Status.REVOKED or entry.kid in known:
                 continue
@@ -164,23 +173,26 @@ class Applying:
             found.append(Prunable(record, problem))
         return found
 
-    async def create(self, one: Declared, minted: Minted, by: By) -> KeyRecord:
-        """Issue a declared key with a minted secret. Return its record.
+    async def create(self, one: Declared, sink: SecretSink, by: By) -> KeyRecord:
+        """Issue a declared key, and hand its secret to `sink`. Return its record.
 
         A key that is declared disabled is issued first, then disabled. Its fields are stored as
-        applied. Raises BadInput if it would expire before it begins, OutcomeUnknown if the replies
-        to all tries are lost.
+        applied. Raises BadInput if the key is refused, such as one that would expire before it
+        begins, OutcomeUnknown if the replies to all tries are lost.
         """
-        now, wanted = self._clock.wall_ms(), one.record
-        spec = declared_changes.new_key(wanted, now)
-        change = new_keys.issue(spec, minted, by.author(), now)
-        version = await until_confirmed(partial(self._keys.apply, change))
-        record = replace(change.record, version=version)
-        if wanted.status is Status.DISABLED:
-            planned = changes.disable(record, by.author(), now)
-            version = await until_confirmed(partial(self._keys.apply, cast("KeyChange", planned)))
-            record = replace(record, status=Status.DISABLED, version=version)
-        await self._applied.save({record.kid: Applied(version, one.fields, one.ref)})
+        spec = declared_changes.new_key(one.record, self._clock.wall_ms())
+        record = await self._keys.issue(spec, sink, by)
+        if one.record.status is Status.DISABLED:
+            record = await self._disabled(record, by)
+        await self._applied.save({record.kid: Applied(record.version, one.fields, one.ref)})
+        return record
+
+    async def _disabled(self, record: KeyRecord, by: By) -> KeyRecord:
+        async for steps in self._keys.carry_out([record.kid], lambda _: Disable(), by):
+            for step in steps:
+                if not isinstance(step.outcome, Changed):
+                    raise Unavailable(f"{record.kid} was issued, and could not be disabled")
+                record = step.outcome.record
         return record
 
     async def change(
@@ -201,21 +213,18 @@ class Applying:
                 intent.declared.fields, fields_of(record), intent.base, overwrites=overwrites
             )
 
-        def set_fields(record: KeyRecord, now: int, author: Author) -> Outcome:
+        def set_fields(record: KeyRecord) -> Planned:
             wanted = todo[record.kid].declared.record
-            return declared_changes.set_fields(record, wanted, merged(record), author, now)
+            return declared_changes.set_fields(record, wanted, merged(record))
 
-        def set_status(record: KeyRecord, now: int, author: Author) -> Outcome:
-            return declared_changes.set_status(record, merged(record), author, now)
+        def set_status(record: KeyRecord) -> Planned:
+            return declared_changes.set_status(record, merged(record))
 
-        async for steps in self._bulk.carry_out(
-            [kid for kid, i in todo.items() if kid and i.merged.wanted.keys() - {"status"}],
-            set_fields,
-            by,
-        ):
+        edited = [kid for kid, i in todo.items() if kid and i.merged.wanted.keys() - {"status"}]
+        async for steps in self._keys.carry_out(edited, set_fields, by):
             yield steps
         turned = [kid for kid, i in todo.items() if kid and "status" in i.merged.wanted]
-        async for steps in self._bulk.carry_out(turned, set_status, by):
+        async for steps in self._keys.carry_out(turned, set_status, by):
             yield steps
 
     async def remember(self, intents: Sequence[Intent]) -> dict[str, KeyRecord]:
@@ -229,18 +238,17 @@ class Applying:
         saved: dict[str, Applied] = {}
         by_kid = {i.declared.kid: i for i in intents}
         before = await self._applied.load()
-        for start in range(0, len(kids), CHUNK):
-            for entry in await self._selection.read(kids[start : start + CHUNK]):
-                if entry.record is None:
-                    continue
-                intent = by_kid[entry.kid]
-                left = merge(intent.declared.fields, fields_of(entry.record), intent.base)
-                if left.wanted or left.clashes:
-                    continue
-                records[entry.kid] = entry.record
-                made = Applied(entry.record.version, intent.declared.fields, intent.declared.ref)
-                if before.get(entry.kid) != made:
-                    saved[entry.kid] = made
+        for entry in await self._keys.read(kids):
+            if entry.record is None:
+                continue
+            intent = by_kid[entry.kid]
+            left = merge(intent.declared.fields, fields_of(entry.record), intent.base)
+            if left.wanted or left.clashes:
+                continue
+            records[entry.kid] = entry.record
+            made = Applied(entry.record.version, intent.declared.fields, intent.declared.ref)
+            if before.get(entry.kid) != made:
+                saved[entry.kid] = made
         if saved:
             await self._applied.save(saved)
         return records
@@ -248,6 +256,32 @@ class Applying:
     def revoke(self, kids: Sequence[str], by: By) -> AsyncIterator[Sequence[Step]]:
         """Revoke these keys, for cessation of operation, and yield the outcomes."""
         reason = RevocationReason.CESSATION_OF_OPERATION
-        return self._bulk.carry_out(
-            kids, lambda record, now, author: changes.revoke(record, reason, author, now), by
-        )
+        return self._keys.carry_out(kids, lambda _: Revoke(reason), by)
+
+
+def _own(
+    one: Declared,
+    kids: Sequence[str],
+    stored: Mapping[str, KeyRecord | str],
+    applied: Mapping[str, Applied],
+) -> str | None:
+    """Return the kid of a declared key; None for a new one, and if only others have its `ref`.
+
+    kids: of the keys with its `ref`. An administrator of one tenant can give any ref to a key of
+    that tenant. So a ref never leads to a key of another tenant or project.
+    """
+    if one.kid:
+        return one.kid
+    owner = (one.record.tenant_id, one.record.project_id)
+    own = [kid for kid in kids if _owner(stored[kid]) in {owner, None}]
+    return max(own, key=lambda kid: applied[kid].version, default=None)
+
+
+def _owner(found: KeyRecord | str) -> tuple[str, str] | None:
+    return None if isinstance(found, str) else (found.tenant_id, found.project_id)
+
+
+def _elsewhere(ref: str, kid: str) -> str:
+    return (
+        f"ref {ref} is that of {kid}, of another tenant or project; to move the key, name its kid"
+    )

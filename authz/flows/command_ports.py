@@ -5,12 +5,13 @@ MUST marks an obligation of the implementation. A command relies on it and canno
 
 from __future__ import annotations  # the types are for readers and checkers alone
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from authz.core.changes import Outcome
+    from authz.core.declared_changes import Planned
     from authz.core.deletion import Removal
     from authz.core.edits import Edit
     from authz.core.new_keys import KeySpec
@@ -121,6 +122,46 @@ class KeyFinder(Protocol):
 
     def each(self, selector: Selector, cost: Cost) -> AsyncIterator[Entry]:
         """Yield every selected key. cost: is added to while it goes on."""
+        ...
+
+
+class SecretSink(Protocol):
+    """Takes the secrets of new keys. Methods raise Unavailable if the place of secrets fails."""
+
+    def prepare(self, kid: str, text: str) -> None:
+        """Write the secret, before the store has the key if the secret is known before."""
+        ...
+
+    def keep(self, kid: str) -> None:
+        """Keep the secret: the key is in the store."""
+        ...
+
+    def discard(self, kid: str) -> None:
+        """Remove the secret: the key was not made."""
+        ...
+
+
+class DeclaredKeys(Protocol):
+    """Reads and changes the keys of a file. Methods raise Unavailable, and OutcomeUnknown."""
+
+    async def read(self, kids: Sequence[str]) -> Sequence[Entry]:
+        """Return an entry for each kid, in order. One without a readable record has the reason."""
+        ...
+
+    async def issue(self, spec: KeySpec, sink: SecretSink, by: Authorship) -> KeyRecord:
+        """Issue a key, hand its secret to `sink`, and return its record.
+
+        Raises BadInput if the key is refused; then `sink` has no secret of it.
+        """
+        ...
+
+    def carry_out(
+        self, kids: Sequence[str], plan: Callable[[KeyRecord], Planned], by: Authorship
+    ) -> AsyncIterator[Sequence[Step]]:
+        """Change the keys as `plan` says, and yield the outcomes, some at a time.
+
+        An edit MUST be made on the very record that it was planned on, else planned again.
+        """
         ...
 
 

@@ -50,6 +50,18 @@ class LiveSettings(Protocol):
         ...
 
 
+class ReadinessReport(Protocol):
+    """Readiness as probes see it."""
+
+    def __call__(self) -> bool:
+        """Return whether requests can be served now."""
+        ...
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Return the readiness, and by component its state as JSON members."""
+        ...
+
+
 class Readiness:
     """The readiness of this process for requests, and the state of its components.
 

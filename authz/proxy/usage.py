@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.core.finding import Level
-from authz.core.usage.line import GATE_FIELDS_3, LINE, METADATA, USAGE
+from authz.core.usage.line import GATE_FIELDS_3, LINE, METADATA, TOKENS
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.cluster import http2
 from authz.proxy.document import Message, at, is_on, items, kind_of, seconds, within
@@ -21,9 +21,7 @@ FILES: Final = (".FileAccessLog", ".StdoutAccessLog", ".StderrAccessLog")
 CLUSTER: Final = "authz_usage"
 CHARGE_ID: Final = f"%DYNAMIC_METADATA({METADATA}:charge_id)%"
 # The lines of earlier versions, which the meter counts. It settles no budget by them.
-_ENVOY_PART: Final = re.sub(
-    rf"%DYNAMIC_METADATA\({USAGE}:[a-z_]+\)% ", "", LINE[LINE.index("%ACCESS_LOG_TYPE%") :]
-)
+_ENVOY_PART: Final = LINE[LINE.index("%ACCESS_LOG_TYPE%") :].replace(f"{TOKENS} ", "")
 LINE_3: Final = " ".join(
     ["3", *(f"%DYNAMIC_METADATA({METADATA}:{name})%" for name in GATE_FIELDS_3), _ENVOY_PART]
 )

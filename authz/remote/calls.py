@@ -1,7 +1,8 @@
 """Calls of the admin API, with the faults of flows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import grpc
@@ -10,6 +11,10 @@ from authz.client import AdminError, AsyncAdminClient, admin_pb2
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.remote.failures import fault_of
 
+MAX_PAGES: Final = 100_000  # of one list: 100 million keys
+MAX_EMPTY: Final = 1000  # pages without a key, one after the other; a server looks at 500,000 keys
+MAX_PAUSES: Final = 20  # of one call, because of the bound on calls in a second
+PAUSE_SECONDS: Final = 1.0  # the longest pause
 QUIET_SECONDS: Final = 120.0  # between two messages of a stream; a server waits 60 s for sidecars
 _END: Final = object()
 
@@ -31,7 +36,7 @@ class Calls:
     async def read(self, method: Callable[..., Any], request: Any) -> Any:
         """Return the response of a method that changes nothing. Raises Fault."""
         try:
-            return await method(request)
+            return await _unhurried(partial(method, request))
         except AdminError as error:
             raise fault_of(error, self._address) from None
 
@@ -44,7 +49,7 @@ class Calls:
         server does not answer.
         """
         try:
-            return await method(request, timeout=30 + wait_seconds)
+            return await _unhurried(partial(method, request, timeout=30 + wait_seconds))
         except AdminError as error:
             raise fault_of(error, self._address, may_be_made=True) from None
 
@@ -88,13 +93,33 @@ class Calls:
     async def pages(self, method: Callable[..., Any], request: Any) -> AsyncIterator[Any]:
         """Yield every page of a list. It writes into `request`. Raises Fault.
 
-        Raises Unavailable if a page says that it follows itself.
+        Raises Unavailable if a page says that it follows itself, after MAX_PAGES (100,000) pages,
+        and after MAX_EMPTY (1000) pages without an entry.
         """
-        while True:
+        empty = 0
+        for _ in range(MAX_PAGES):
             response = await self.page(method, request)
             yield response
             if not response.next_page_token:
                 return
-            if response.next_page_token == request.page_token:
-                raise Unavailable(f"the admin API {self._address} sent a list without an end")
+            empty = 0 if _has_entries(response) else empty + 1
+            if response.next_page_token == request.page_token or empty == MAX_EMPTY:
+                break
             request.page_token = response.next_page_token
+        raise Unavailable(f"the admin API {self._address} sent a list without an end")
+
+
+def _has_entries(response: Any) -> bool:
+    return any(field.is_repeated for field, _ in response.ListFields())
+
+
+async def _unhurried(send: Callable[[], Awaitable[Any]]) -> Any:
+    """Return the response of a call. While the server says that calls come too fast, wait."""
+    for _ in range(MAX_PAUSES):
+        try:
+            return await send()
+        except AdminError as error:
+            if error.reason != "RATE_LIMITED":
+                raise
+            await asyncio.sleep(min(error.retry_seconds or PAUSE_SECONDS, PAUSE_SECONDS))
+    return await send()

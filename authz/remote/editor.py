@@ -65,7 +65,22 @@ class RemoteEditor:
         """
         is_once = adds_credits(edit)
         etag = str(before.version) if before and is_once else ""
-        request = one_change(kid, edit, etag)
+        try:
+            return await self._send(before, one_change(kid, edit, etag), edit, by, wait_seconds)
+        except Conflict:
+            if is_once:
+                why = f"{kid} was changed by others, or the reply to this change was lost"
+                raise OutcomeUnknown(why) from None
+            raise Unavailable(f"{kid} is being changed by others without a pause") from None
+
+    async def change_exactly(self, before: KeyRecord, edit: Edit, by: By) -> Result:
+        """Make a change of this very record. Raises Conflict if the key has another version."""
+        request = one_change(before.kid, edit, str(before.version))
+        return (await self._send(before, request, edit, by, None)).result
+
+    async def _send(
+        self, before: KeyRecord | None, request: Any, edit: Edit, by: By, wait_seconds: float | None
+    ) -> Effect:
         request.note = by.note
         if wait_seconds is not None:
             wait = max(wait_seconds, LEAST_WAIT)
@@ -75,11 +90,6 @@ class RemoteEditor:
             response = await self._calls.change(method, request, wait_seconds or 0)
         except StateForbids as cause:
             return Effect(Refused(str(cause)))
-        except Conflict:
-            if is_once:
-                why = f"{kid} was changed by others, or the reply to this change was lost"
-                raise OutcomeUnknown(why) from None
-            raise Unavailable(f"{kid} is being changed by others without a pause") from None
         return _effect(response, edit, before, is_waited=wait_seconds is not None)
 
     def _method(self, request: Any) -> Callable[..., Any]:

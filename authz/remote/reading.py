@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from authz.core.admin_ports import AppliedStore
 from authz.core.audit import AuditEntry
 from authz.core.errors import Forbidden, NotFound, Unreadable
 from authz.core.ports import Clock
@@ -88,11 +89,12 @@ class RemoteKeys:
 
 
 class RemoteExport:
-    """KeyExporter over the admin API. The API does not tell the refs of keys."""
+    """KeyExporter over the admin API."""
 
-    def __init__(self, calls: Calls, clock: Clock) -> None:
+    def __init__(self, calls: Calls, clock: Clock, applied: AppliedStore) -> None:
         self._calls = calls
         self._clock = clock
+        self._applied = applied
 
     async def each(self, selector: Selector, cost: Cost) -> AsyncIterator[Entry]:
         """Yield every selected key."""
@@ -119,8 +121,8 @@ class RemoteExport:
         return int(response.version)
 
     async def refs(self) -> Mapping[str, str]:
-        """Return nothing: the refs are kept where files are applied."""
-        return {}
+        """Return the refs of keys that files introduced, by kid."""
+        return {kid: one.ref for kid, one in (await self._applied.load()).items() if one.ref}
 
 
 class RemoteTrail:

@@ -7,7 +7,6 @@ from enum import Enum
 from typing import Any, Final, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from authz.core import fields
@@ -20,7 +19,7 @@ from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.core.sidecars import Confirmation, Outstanding
 from authz.core.usage.commit import Sight
 from authz.flows.lifecycle import Changed
-from authz.rpc.admin.values import KEYS, duration_ms, time_ms, word_of
+from authz.rpc.admin.values import KEYS, duration_ms, members_of, time_ms, word_of
 from authz.rpc.pb.admin.v1 import audit_entry_pb2, key_pb2, usage_pb2
 
 Key = key_pb2.Key
@@ -192,7 +191,7 @@ def entry_of(message: audit_entry_pb2.AuditEntry) -> AuditEntry:
     if action is None:
         raise Unreadable(f"entry {message.version}: a newer version of the program wrote it")
     try:
-        found = MessageToDict(message.detail)
+        found = members_of(message.detail)
         detail = {name: _detail(name, found[name]) for name in sorted(found, key=_place)}
     except (ValueError, OverflowError):
         raise Unreadable(f"entry {message.version}: its detail has a wrong value") from None
@@ -218,13 +217,11 @@ def _place(name: str) -> tuple[int, str]:
 
 
 def _detail(name: str, value: Any) -> Any:
-    """Return a value as the store has it: numbers are whole, and times are in ms."""
+    """Return a value as the store has it: times are in ms."""
     if isinstance(value, Mapping):
         return {part: _detail(_inner(name, part), value[part]) for part in sorted(value, key=_old)}
     if isinstance(value, list):
         return [_detail(name, part) for part in value]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
     if name in _TIMES and isinstance(value, str):
         return round(datetime.fromisoformat(value).timestamp() * 1000)
     return value

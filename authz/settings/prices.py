@@ -18,12 +18,13 @@ Micro = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
 class ModelPrice(Section):
     """The price of a model, in micro-dollars for a million tokens; per_request: for a request.
 
-    cached: by default as `input`. reasoning: by default as `output`.
+    cached, cache_write: by default as `input`. reasoning: by default as `output`.
     """
 
     input: Micro
     output: Micro
     cached: Micro | None = None
+    cache_write: Micro | None = None
     reasoning: Micro | None = None
     per_request: Micro = 0
 
@@ -32,8 +33,9 @@ class ModelPrice(Section):
         from authz.core.budgets.prices import Price  # noqa: PLC0415
 
         cached = self.input if self.cached is None else self.cached
+        written = self.input if self.cache_write is None else self.cache_write
         reasoning = self.output if self.reasoning is None else self.reasoning
-        return Price(self.input, self.output, cached, reasoning, self.per_request)
+        return Price(self.input, self.output, cached, written, reasoning, self.per_request)
 
 
 class PricesFrom(Section):

@@ -190,6 +190,8 @@ PoolId = Annotated[str, _read_by(_pool_id)]
 LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]
 Cost = Annotated[int | str, _read_by(_route_cost)]  # of a route
-ModelName = Annotated[str, _shape("[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}", "a model, such as gpt-4o")]
+ModelName = Annotated[
+    str, _shape("[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", "a model, such as gpt-4o")
+]
 PriceLabel = Annotated[str, _shape("[a-z0-9][a-z0-9._-]{0,31}", "a version, such as 2026-11")]
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

@@ -19,6 +19,7 @@ METHODS: Final = (
         "Keys.ListKeyHistory",
     ),
     *("Keys.VerifyKey", "Keys.ExportKeys", "Keys.ImportKeys"),
+    *("Keys.ExportAppliedKeys", "Keys.SaveAppliedKeys"),
     *("Keys.DeleteKey", "Audit.VerifyAuditTrail"),
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Audit.ListAuditEntries"),
     *("Fleet.ListSidecars", "Fleet.WatchChanges"),

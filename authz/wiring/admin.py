@@ -33,6 +33,7 @@ from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
 from authz.process.listener import TlsFiles
+from authz.rpc.admin.applied_keys import AppliedKeys
 from authz.rpc.admin.audit_service import AuditService
 from authz.rpc.admin.bulk_changes import BulkChanges
 from authz.rpc.admin.calls import MAX_CALL_SECONDS, Calls
@@ -52,6 +53,7 @@ from authz.rpc.admin.server import AdminServer
 from authz.rpc.admin.trail_verification import TrailVerification
 from authz.rpc.admin.usage_service import UsageService
 from authz.settings.model import Settings
+from authz.storage.applied import StoredApplied
 from authz.storage.batches import StoredBatches
 from authz.storage.change_log import StoredChangeLog
 from authz.storage.deletions import StoredDeletions
@@ -194,6 +196,7 @@ def admin_flows(
         deletion=Deletion(keys, StoredDeletions(client), StoredEraser(client), clock),
         bulk=BulkChange(selection, keys, StoredBatches(client), clock),
         history=KeyHistory(trail),
+        applied=StoredApplied(client),
         verifier=verifier,
         limit_reports=reports,
         importer=importer,
@@ -225,6 +228,7 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
         KeyImport(flows),
         BulkChanges(flows),
         KeyDeletion(flows),
+        AppliedKeys(flows),
         TrailVerification(flows),
         LimitsService(flows),
         UsageService(flows, tokens),

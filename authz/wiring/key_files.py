@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
-from authz.core.keys.keyring import Keyring
 from authz.core.selector import Selector
 from authz.flows.applying import Applying
 from authz.flows.bulk_change import BulkChange
+from authz.flows.command_ports import KeyExporter
+from authz.flows.declared_keys import StoreDeclaredKeys
 from authz.flows.key_history import KeyHistory
 from authz.flows.selection import Cost, Entry, Selection
 from authz.process.clock import SystemClock
@@ -17,34 +17,33 @@ from authz.storage.batches import StoredBatches
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
 from authz.wiring.administration import keyring, our_store
+from authz.wiring.session import FileSession
 
 
-@dataclass(frozen=True, slots=True)
-class FileSession:
-    """The objects of these commands."""
+class StoreExport:
+    """KeyExporter over the store."""
 
-    applying: Applying
-    selection: Selection
-    keyring: Keyring
-    keys: StoredKeys
-    applied: StoredApplied
+    def __init__(self, selection: Selection, keys: StoredKeys, applied: StoredApplied) -> None:
+        self._selection = selection
+        self._keys = keys
+        self._applied = applied
 
     def each(self, selector: Selector, cost: Cost) -> AsyncIterator[Entry]:
         """Yield every selected key. cost: is added to while it goes on. Raises Unavailable."""
-        return self.selection.each(selector, cost)
+        return self._selection.each(selector, cost)
 
     async def sequence(self) -> int:
         """Return the number of the store's last change. Raises Unavailable."""
-        return await self.keys.sequence()
+        return await self._keys.sequence()
 
     async def refs(self) -> dict[str, str]:
         """Return the refs of keys that files introduced, by kid. Raises Unavailable."""
-        return {kid: one.ref for kid, one in (await self.applied.load()).items() if one.ref}
+        return {kid: one.ref for kid, one in (await self._applied.load()).items() if one.ref}
 
 
 @asynccontextmanager
 async def file_session(settings: Settings) -> AsyncIterator[FileSession]:
-    """Yield a FileSession, and close its client at the end.
+    """Yield a FileSession over the store, and close its client at the end.
 
     Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
     Foreign if it is not ours.
@@ -52,12 +51,20 @@ async def file_session(settings: Settings) -> AsyncIterator[FileSession]:
     ring, clock = keyring(settings), SystemClock()
     async with our_store(settings, ring) as (client, keys):
         selection, applied = Selection(StoredIndex(client), clock), StoredApplied(client)
+        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
+        exporter = StoreExport(selection, keys, applied)
         applying = Applying(
-            selection=selection,
-            bulk=BulkChange(selection, keys, StoredBatches(client), clock),
-            keys=keys,
+            exporter=exporter,
+            keys=StoreDeclaredKeys(selection, bulk, keys, ring, clock),
             history=KeyHistory(StoredTrail(client)),
             applied=applied,
             clock=clock,
         )
-        yield FileSession(applying, selection, ring, keys, applied)
+        yield FileSession(applying, exporter)
+
+
+@asynccontextmanager
+async def key_exporter(settings: Settings) -> AsyncIterator[KeyExporter]:
+    """Yield the exporter of keys over the store. Raises the errors of `file_session`."""
+    async with file_session(settings) as session:
+        yield session.exporter

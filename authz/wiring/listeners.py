@@ -11,7 +11,7 @@ from authz.console.operations import MetricsPage, OperationsServer
 from authz.core.listen_address import Address
 from authz.core.ports import Probe
 from authz.process.listener import ConnectionLimits, TlsFiles
-from authz.process.readiness import Readiness
+from authz.process.readiness import ReadinessReport
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
@@ -56,7 +56,7 @@ def _grpc_server(handler: CheckHandler, address: Address, **options: Any) -> "Gr
 
 @asynccontextmanager
 async def operations(
-    settings: Settings, readiness: Readiness, probe: Probe, metrics: MetricsPage | None
+    settings: Settings, readiness: ReadinessReport, probe: Probe, metrics: MetricsPage | None
 ) -> AsyncIterator[Address]:
     """Serve health and metrics until the block ends. Yield the address. Raises BadInput.
 

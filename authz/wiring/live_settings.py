@@ -28,6 +28,12 @@ RELOADABLE: Final = (
 )
 ENFORCE: Final = "check.enforce"  # of its section, this alone
 HASH_DIGITS: Final = 12
+OF_ONE_PROCESS: Final[dict[str, bool | set[str]]] = {
+    "include": True,
+    "check": {"listen"},
+    "ops": {"listen", "health_listen"},
+    "cache": {"snapshot"},
+}
 
 
 class SettingsVersion(NamedTuple):
@@ -54,11 +60,12 @@ class ReloadTarget(Protocol):
 
 
 def settings_hash(settings: Settings) -> str:
-    """Return the first HASH_DIGITS hexadecimal digits of a SHA-256 of all values.
+    """Return the first HASH_DIGITS hexadecimal digits of a SHA-256 of the values.
 
-    Equal settings have the same hash, from any source and any number of files.
+    Equal settings have the same hash, from any source and any number of files. Listener addresses
+    and the path of the snapshot are left out: each process has its own.
     """
-    text = json.dumps(settings.model_dump(exclude={"include"}), sort_keys=True, default=str)
+    text = json.dumps(settings.model_dump(exclude=OF_ONE_PROCESS), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from authz.flows.applying import Applying
 from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder
 from authz.flows.key_history import KeyHistory
 from authz.process.clock import SystemClock
 from authz.remote.target import AdminTarget
-from authz.wiring.session import BulkSession, ImportSession, UsageSession
+from authz.wiring.session import BulkSession, FileSession, ImportSession, UsageSession
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before its import: stderr is for our lines
 
@@ -17,6 +18,7 @@ from authz.client import AdminClient, AsyncAdminClient, admin_pb2
 from authz.client.client import Tls
 from authz.remote.audit import RemoteAudit
 from authz.remote.calls import Calls
+from authz.remote.declared_keys import RemoteApplied, RemoteDeclaredKeys
 from authz.remote.editor import RemoteEditor
 from authz.remote.fleet import RemoteSidecars
 from authz.remote.importing import RemoteImporter, stand_in
@@ -89,7 +91,30 @@ async def usage_session(target: AdminTarget) -> AsyncIterator[UsageSession]:
 async def exporter(target: AdminTarget) -> AsyncIterator[KeyExporter]:
     """Yield the exporter of keys. Raises the errors of `calls`."""
     async with calls(target) as found:
-        yield RemoteExport(found, SystemClock())
+        yield RemoteExport(found, SystemClock(), RemoteApplied(found))
+
+
+@asynccontextmanager
+async def file_session(target: AdminTarget) -> AsyncIterator[FileSession]:
+    """Yield a FileSession. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        clock, applied = SystemClock(), RemoteApplied(found)
+        exporter = RemoteExport(found, clock, applied)
+        applying = Applying(
+            exporter=exporter,
+            keys=RemoteDeclaredKeys(found, RemoteEditor(found), exporter),
+            history=KeyHistory(RemoteTrail(found)),
+            applied=applied,
+            clock=clock,
+        )
+        yield FileSession(applying, exporter)
+
+
+@asynccontextmanager
+async def plans(target: AdminTarget) -> AsyncIterator[frozenset[str]]:
+    """Yield the names of the plans of the server. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield frozenset(each.plan for each in (await _installation(found)).plans)
 
 
 @asynccontextmanager
@@ -118,13 +143,19 @@ async def importing(target: AdminTarget, note: str) -> AsyncIterator[ImportSessi
     """Yield the parts of an import. Raises the errors of `calls`."""
     address = str(target.address)
     async with calls(target) as found:
-        about = await found.read(
-            found.client.admin.GetInstallation, admin_pb2.GetInstallationRequest()
-        )
+        about = await _installation(found)
     with AdminClient(address, credential=target.credential, tls=_tls(target)) as client:
         importer = RemoteImporter(client, address, note)
         plans = [each.plan for each in about.plans]
         yield ImportSession(importer, stand_in(about), plans)
+
+
+async def _installation(calls: Calls) -> admin_pb2.GetInstallationResponse:
+    request = admin_pb2.GetInstallationRequest()
+    found: admin_pb2.GetInstallationResponse = await calls.read(
+        calls.client.admin.GetInstallation, request
+    )
+    return found
 
 
 def _tls(target: AdminTarget) -> Tls | None:

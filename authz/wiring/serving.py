@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,13 +34,16 @@ SWITCH_SECONDS: Final = 0.0005
 
 
 def serve(
-    read_settings: Callable[[], Settings], files: Callable[[], Sequence[Path]] = lambda: ()
+    read_settings: Callable[[], Settings],
+    files: Callable[[], Sequence[Path]] = lambda: (),
+    *,
+    has_parent: bool = False,
 ) -> None:
     """Run a sidecar until a signal ends it. Raises BadInput if it cannot start.
 
     Also disables core dumps, raises the limit on open files and logs to stderr. files: returns the
     settings file and those that it includes, whose change causes a reload as SIGHUP does; none:
-    SIGHUP alone.
+    SIGHUP alone. has_parent: the end of stdin ends the sidecar, because its parent has ended.
     """
     disable_core_dumps()
     raise_file_limit()
@@ -46,7 +51,8 @@ def serve(
     changes = FileChanges(files)
     settings = read_settings()
     log_to_stderr(settings.log.level)
-    uvloop.run(_serve(settings, lambda: reread(read_settings, changes), changes))
+    read = partial(reread, read_settings, changes)
+    uvloop.run(_serve(settings, read, changes, has_parent=has_parent))
 
 
 def reread(read_settings: Callable[[], Settings], changes: FileChanges) -> Settings:
@@ -65,10 +71,16 @@ def reread(read_settings: Callable[[], Settings], changes: FileChanges) -> Setti
 
 
 async def _serve(
-    settings: Settings, read_settings: Callable[[], Settings], changes: FileChanges
+    settings: Settings,
+    read_settings: Callable[[], Settings],
+    changes: FileChanges,
+    *,
+    has_parent: bool = False,
 ) -> None:
     ending, reload = Ending(), asyncio.Event()
     ending.listen()
+    if has_parent:
+        _end_with_parent(ending)
     _listen_for_hangup(reload, ending)
     async with sidecar(settings, read_settings) as running:
         tune_gc()
@@ -92,6 +104,18 @@ async def _serve(
         log.info("%s", running.readiness.leaving)
         await ending.pause(settings.shutdown.delay)
         await running.drain(ending)
+
+
+def _end_with_parent(ending: Ending) -> None:
+    """Request the end of this process when stdin ends: the parent holds its other end."""
+    stdin, loop = sys.stdin.fileno(), asyncio.get_running_loop()
+
+    def look() -> None:
+        if not os.read(stdin, 1):
+            loop.remove_reader(stdin)
+            ending.request("its parent process has ended")
+
+    loop.add_reader(stdin, look)
 
 
 def _listen_for_hangup(reload: asyncio.Event, ending: Ending) -> None:

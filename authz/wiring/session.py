@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from authz.core.keys.keyring import Keyring
+    from authz.flows.applying import Applying
     from authz.flows.command_ports import (
         CallerEraser,
         CreditReader,
+        KeyExporter,
         KeyFinder,
         KeyImporter,
         KeyReader,
@@ -53,6 +55,14 @@ class BulkSession(Protocol):
     @property
     def limits(self) -> LimitReader:
         """The use of limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileSession:
+    """The parts that a command about a file of keys may ask for."""
+
+    applying: Applying
+    exporter: KeyExporter
 
 
 @dataclass(frozen=True, slots=True)

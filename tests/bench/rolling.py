@@ -1,22 +1,26 @@
 """Two sidecars behind a real Envoy are restarted in turn under load: does a request fail?
 
     python -m tests.bench.rolling [--rate 1000] [--rounds 2] [--transport fast] [--json]
+    python -m tests.bench.rolling --processes 2 [--kill]
 
-Envoy runs from envoy.yaml as it is shipped, with two endpoints, and answers what was allowed by
-itself. As in a rollout, a sidecar is told to end, ends, and is started anew; when it says that it
-is ready the other one is next. A failed request is one without an answer, or with any but 200.
+With --processes one `authz serve` runs both, and SIGHUP restarts them; with --kill each of them is
+killed instead. Envoy runs from envoy.yaml as it is shipped, with two endpoints, and answers what
+was allowed by itself. As in a rollout, a sidecar is told to end, ends, and is started anew; when it
+says that it is ready the other one is next. A failed request is one without an answer, or with any
+but 200.
 """
 
 import argparse
 import asyncio
 import contextlib
 import itertools
+import os
 import signal
 import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +41,7 @@ CONNECTIONS = 20
 KEYS = 20
 TWO_SIDECARS = Path(__file__).parents[2] / "deploy" / "systemd" / "envoy.yaml"
 RESTART_SECONDS = 60.0
+NOTICED_SECONDS = 3.0  # in which Envoy's health checks find that a sidecar is back
 
 
 @dataclass
@@ -99,6 +104,46 @@ class Pair:
         await client.close()
 
 
+@dataclass
+class Processes(Pair):
+    """Like a pair, but one command runs all sidecars."""
+
+    count: int = 2
+    kills: bool = False
+
+    async def roll(self, rounds: int) -> None:
+        """Replace all by SIGHUP, so many times; or kill each in turn."""
+        [command] = self.sidecars
+        for _ in range(rounds):
+            if not self.kills:
+                replaced = command.log.read_text().count("all processes are replaced")
+                command.tell(signal.SIGHUP)
+                await eventually(
+                    lambda before=replaced: (
+                        command.log.read_text().count("all processes are replaced") > before
+                    ),
+                    RESTART_SECONDS,
+                )
+                continue
+            for number in range(self.count):
+                os.kill(self.pid(number), signal.SIGKILL)
+                await eventually(lambda: not self._all_ready(), RESTART_SECONDS)
+                await eventually(self._all_ready, RESTART_SECONDS)
+                await asyncio.sleep(NOTICED_SECONDS)
+
+    def pid(self, number: int) -> int:
+        """Return the process id of one of them."""
+        [command] = self.sidecars
+        children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
+        option = f"--as-process\0{number}\0"
+        [found] = [pid for pid in children if option in Path(f"/proc/{pid}/cmdline").read_text()]
+        return int(found)
+
+    def _all_ready(self) -> bool:
+        _, document = self.sidecars[0].look()
+        return all(each["ready"] for each in document["components"].values())
+
+
 @asynccontextmanager
 async def pair(transport: str, **shutdown: str) -> AsyncIterator[Pair]:
     """Both ready, and Envoy knows. `shutdown`: settings, where not the default."""
@@ -111,18 +156,51 @@ async def pair(transport: str, **shutdown: str) -> AsyncIterator[Pair]:
         for sidecar in sidecars:
             opened.enter_context(sidecar)
             await eventually(sidecar.is_ready)
-        ports = Ports.free()
-        children = opened.enter_context(ChildProcesses())
-        file = children.directory / "envoy.yaml"
-        file.write_text(yaml.safe_dump(_configured(ports, sidecars)))
-        command = [binaries.envoy(), "-c", file, "--disable-hot-restart", "--log-level", "warning"]
-        children.spawn("envoy", [*command, "--concurrency", "2"])
-        found = Pair(sidecars, Address("127.0.0.1", ports.envoy), keys)
+        checks = [Address.parse("", sidecar.check) for sidecar in sidecars]
+        found = Pair(sidecars, _envoy(opened, checks), keys)
         await eventually(lambda: _answers(found))
         yield found
 
 
-def _configured(ports: Ports, sidecars: list[Serving]) -> dict[str, Any]:
+@asynccontextmanager
+async def processes(count: int, *, kills: bool, **shutdown: str) -> AsyncIterator[Processes]:
+    """Yield as many sidecars of one command, on Unix sockets, all ready, and Envoy knows them."""
+    with ExitStack() as opened:
+        directory = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
+        valkey = opened.enter_context(Valkey())
+        check = Address("", 0, str(directory / "check.sock"))
+        more = {"check": {"listen": str(check)}, "shutdown": shutdown or {"delay": None}}
+        command = Serving(directory, valkey, more, ["--processes", str(count)])
+        keys = [issued.key_text for issued in await prepared(command.file, KEYS)]
+        opened.enter_context(command)
+        envoy = _envoy(opened, [check.numbered(number) for number in range(count)])
+        found = Processes([command], envoy, keys, count, kills)
+        await eventually(command.is_ready)
+        await eventually(found._all_ready)
+        await eventually(lambda: _answers(found))
+        yield found
+
+
+def _envoy(opened: ExitStack, checks: list[Address]) -> Address:
+    """Start an Envoy that asks the sidecars at these addresses. Return its own address."""
+    ports = Ports.free()
+    children = opened.enter_context(ChildProcesses())
+    file = children.directory / "envoy.yaml"
+    file.write_text(yaml.safe_dump(_configured(ports, checks)))
+    command = [binaries.envoy(), "-c", file, "--disable-hot-restart", "--log-level", "warning"]
+    children.spawn("envoy", [*command, "--concurrency", "2"])
+    return Address("127.0.0.1", ports.envoy)
+
+
+def _endpoint(check: Address) -> dict[str, Any]:
+    if check.path:
+        address: dict[str, Any] = {"pipe": {"path": check.path}}
+    else:
+        address = {"socket_address": {"address": check.host, "port_value": check.port}}
+    return {"endpoint": {"address": address}}
+
+
+def _configured(ports: Ports, checks: list[Address]) -> dict[str, Any]:
     """Return envoy.yaml with an endpoint for each sidecar and the retry policy for two.
 
     Envoy itself answers allowed requests.
@@ -133,10 +211,7 @@ def _configured(ports: Ports, sidecars: list[Serving]) -> dict[str, Any]:
     shipped = yaml.safe_load(TWO_SIDECARS.read_text())["static_resources"]["clusters"][0]
     authz["typed_extension_protocol_options"] = shipped["typed_extension_protocol_options"]
     (locality,) = authz["load_assignment"]["endpoints"]
-    locality["lb_endpoints"] = [
-        {"endpoint": {"address": {"socket_address": {"address": at.host, "port_value": at.port}}}}
-        for at in (Address.parse("", sidecar.check) for sidecar in sidecars)
-    ]
+    locality["lb_endpoints"] = [_endpoint(check) for check in checks]
     manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
     everything = manager["route_config"]["virtual_hosts"][0]["routes"][-1]
     del everything["route"]
@@ -153,10 +228,10 @@ async def _answers(pair: Pair) -> bool:
     return False
 
 
-async def measured(rate: float, rounds: int, transport: str, **shutdown: str) -> Tally:
-    """Return the answers that the load sees while both are restarted, so many times."""
+async def measured(rate: float, rounds: int, sidecars: AbstractAsyncContextManager[Pair]) -> Tally:
+    """Return the answers that the load sees while all are restarted, so many times."""
     tally = Tally()
-    async with pair(transport, **shutdown) as running:
+    async with sidecars as running:
         began = time.perf_counter()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(running.load(rate, tally))
@@ -171,15 +246,21 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1000)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--transport", choices=["fast", "grpcio"], default="fast")
+    parser.add_argument("--processes", type=int, default=0)
+    parser.add_argument("--kill", action="store_true")
     parser.add_argument("--delay", default="5s", help="shutdown.delay")
     parser.add_argument("--json", action="store_true")
     offer_record(parser)
     given = parser.parse_args()
-    tally = uvloop.run(measured(given.rate, given.rounds, given.transport, delay=given.delay))
+    if given.processes:
+        sidecars = processes(given.processes, kills=given.kill, delay=given.delay)
+    else:
+        sidecars = pair(given.transport, delay=given.delay)
+    tally = uvloop.run(measured(given.rate, given.rounds, sidecars))
     ordered = sorted(tally.took)
     found = {
         "transport": given.transport,
-        "restarts": 2 * given.rounds,
+        "restarts": (given.processes or 2) * given.rounds,
         "requests": len(ordered),
         "requests_per_second": round(len(ordered) / tally.lasted),
         "failed": dict(tally.failed),
@@ -190,6 +271,8 @@ def main() -> None:
     tell(found, as_json=given.json)
     if given.record:
         name = "rolling" if given.transport == "fast" else "rolling.grpcio"
+        if given.processes:
+            name = f"rolling.processes{'.kill' if given.kill else ''}"
         record({f"{name}.failed": tally.failed.total(), f"{name}.p99": found["p99_ms"]})
 
 

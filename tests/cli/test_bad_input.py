@@ -193,3 +193,10 @@ def test_an_empty_command_line_is_answered_with_help(no_store: Path) -> None:
     assert "authz keys issue --client acme-web" in outcome.out
     with pytest.raises(json.JSONDecodeError):
         _ = outcome.document
+
+
+@pytest.mark.parametrize("command", [("serve",), ("envoy", "snippet")])
+@pytest.mark.parametrize("count", ["0", "65", "-1", "4.0", "٤", "many"])
+def test_a_number_of_processes_is_1_to_64(no_store: Path, command: tuple[str, ...], count: str):
+    """No process is started."""
+    assert "a number from 1 to 64, such as 4" in refusal(run(*command, "--processes", count))

@@ -213,6 +213,52 @@ def test_variables_stand_in_scopes(path: str, scope: str) -> None:
     assert table.require("GET", "h", path).scopes == {scope, "any"}
 
 
+@pytest.mark.parametrize(
+    ("model", "scope"),
+    [
+        ("gpt-4o", "models:gpt-4o:generate"),
+        ("", f"models:{UNNAMEABLE}:generate"),
+        ("*", f"models:{UNNAMEABLE}:generate"),
+        ("llama3:8b", f"models:{UNNAMEABLE}:generate"),
+        ("a b", f"models:{UNNAMEABLE}:generate"),
+    ],
+)
+def test_a_model_of_the_body_stands_in_scopes(model: str, scope: str) -> None:
+    """If the path has no `{model}`, the body's stands for it; else the one of the path does."""
+    table = RouteTable([rule("/chat", facts=SCOPED), rule("/m/{model}:run", facts=SCOPED)])
+
+    found = table.require("POST", "h", "/chat", model)
+    assert found.scopes == {scope, "any"}
+    assert found.model == ("" if model in {"*", "a b"} else model)
+    found = table.require("POST", "h", "/m/own:run", model)
+    assert (found.scopes, found.model) == ({"models:own:generate", "any"}, "own")
+    assert table.reads_model
+
+
+def test_only_a_rule_that_needs_a_model_has_one() -> None:
+    """Without `{model}` in its scopes a rule neither reads the body's model nor names one."""
+    table = RouteTable([rule("/a", facts=A), rule("/m/{model}", facts=A)])
+
+    assert not table.reads_model
+    assert table.require("POST", "h", "/a", "gpt-4o") is A
+    assert not RouteTable([rule("/m/{model}", facts=SCOPED)]).reads_model
+
+
+def test_rules_that_hold_together_have_a_model_if_they_agree() -> None:
+    """A path with two readings has a model only if both rules find the same one."""
+    table = RouteTable([rule("/m/{model}:run", facts=SCOPED), rule("/m/{name}", facts=SCOPED)])
+
+    assert table.require("POST", "h", "/m/a%3Arun", "a").model == "a"
+    found = table.require("POST", "h", "/m/a%3Arun", "b")
+    assert (found.model, found.scopes) == ("", {"models:a:generate", "models:b:generate", "any"})
+
+
+def test_a_cost_cannot_be_the_model_of_the_body() -> None:
+    """Only the path gives costs; a template without the variable is refused."""
+    with pytest.raises(BadInput):
+        Rule.parse("routes", "/chat", "", (), Facts(), cost_variable="model")
+
+
 def test_a_text_that_can_be_divided_in_two_ways_has_no_scope() -> None:
     """Backends divide it in different ways, so the path is ambiguous."""
     facts = Facts(frozenset({"x:{a}"}))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
-from authz.core.merging import fields_of
+from authz.core.merging import Applied, fields_of
 from authz.core.records import RevocationReason, Status
 from authz.core.selector import Selector
 from authz.flows.applying import Declared
@@ -152,6 +152,24 @@ async def test_a_new_key_is_issued_once():
     assert len(world.store.records) == 1
     with pytest.raises(BadInput, match="expires_at"):
         await world.apply([fresh("late", expires_at=NOW - 1)])
+
+
+async def test_a_ref_leads_to_no_key_of_another_tenant():
+    """A ref that a key of another tenant has is a conflict, and with a key of its own it is that.
+
+    An administrator of one tenant can give any ref to its keys.
+    """
+    world = World()
+    theirs = world.issue(tenant_id="north")
+    world.applied.found[theirs] = Applied(world.store.seq, {}, "shop")
+    (problem,) = (await world.apply([fresh("shop", tenant_id="south", plan="b")]))[0]
+    assert f"ref shop is that of {theirs}" in problem
+    mine = world.issue(tenant_id="south", name="", plan="a")
+    record = world.store.records[mine]
+    world.applied.found[mine] = Applied(record.version, fields_of(record), "shop")
+    file = Declared("key", None, "shop", None, replace(record, plan="b"))
+    assert (await world.apply([file]))[0] == []
+    assert (world.store.records[mine].plan, len(world.store.records)) == ("b", 2)
 
 
 async def test_problems_of_a_key():

@@ -116,8 +116,6 @@ def refused(*arguments: str) -> Outcome:
         *(
             "admin whoami --certificate a:b",
             "reseal",
-            "apply -f keys.yaml",
-            "diff -f keys.yaml",
             "audit seal",
         ),
         *("audit ship --to copy", "usage export --cursor c", "usage reconcile --file log"),
@@ -125,7 +123,6 @@ def refused(*arguments: str) -> Outcome:
 )
 def test_commands_of_one_machine(no_store: Path, command: str) -> None:
     """A command that works with the store or the settings of a machine refuses --admin."""
-    (no_store / "keys.yaml").write_text("format: 1\nas_of: 0\nkeys: []\n")
     (no_store / "log").write_text("")
     (no_store / "file").write_text("")
     refused(*command.split())

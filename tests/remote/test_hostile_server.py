@@ -20,6 +20,7 @@ from authz.process.clock import SystemClock
 from authz.remote import calls
 from authz.remote.audit import RemoteAudit
 from authz.remote.calls import Calls
+from authz.remote.declared_keys import RemoteApplied
 from authz.remote.editor import RemoteEditor
 from authz.remote.fleet import RemoteSidecars
 from authz.remote.reading import RemoteKeys
@@ -27,6 +28,7 @@ from authz.remote.records import entry_of, kid_of, new_text_of, record_of
 from authz.remote.usage import RemoteUsage
 from authz.remote.verification import RemoteVerifier
 from authz.rpc.pb.admin.v1 import (
+    applied_key_pb2,
     audit_entry_pb2,
     audit_pb2,
     fleet_pb2,
@@ -152,6 +154,39 @@ async def test_a_list_that_follows_itself() -> None:
     pages = Calls(answers, "a:1").pages(method, keys_pb2.ListKeysRequest(page_size=1))
     with pytest.raises(Unavailable, match="without an end"):
         assert len([page async for page in pages]) <= 2
+
+
+@pytest.mark.parametrize("has_keys", [True, False])
+async def test_a_list_of_endless_pages(monkeypatch: pytest.MonkeyPatch, has_keys: bool) -> None:
+    """A server that sends ever new tokens ends the list with a fault, sooner if pages are empty."""
+    monkeypatch.setattr(calls, "MAX_PAGES", 50)
+    monkeypatch.setattr(calls, "MAX_EMPTY", 5)
+    keys = [key_pb2.Key()] if has_keys else []
+
+    async def method(request: keys_pb2.ListKeysRequest) -> keys_pb2.ListKeysResponse:
+        return keys_pb2.ListKeysResponse(keys=keys, next_page_token=f"{request.page_token}1")
+
+    answers: Any = None
+    pages = Calls(answers, "a:1").pages(method, keys_pb2.ListKeysRequest(page_size=1))
+    for _ in range(50 if has_keys else 5):
+        await anext(pages)
+    with pytest.raises(Unavailable, match="without an end"):
+        await anext(pages)
+
+
+async def test_wrong_applied_fields() -> None:
+    """A number that is not finite in the fields of a file is the server's mistake."""
+
+    class Streams(Answers):
+        def stream(self, method: object, request: object) -> Any:
+            return self.pages(method, request)
+
+    response = applied_key_pb2.ExportAppliedKeysResponse()
+    response.applied_key.name = f"keys/{KID}"
+    response.applied_key.fields["outage_grace"] = float("nan")
+    answers: Any = Streams(response)
+    with pytest.raises(Unreadable, match="wrong value"):
+        await RemoteApplied(answers).load()
 
 
 @pytest.mark.parametrize(("makes_changes", "fault"), [(False, Unavailable), (True, OutcomeUnknown)])

@@ -120,6 +120,37 @@ SCRIPTS = {
         usage top --by denied --since 1h --json
         usage erase --key {1} --note 'asked for'
     """,
+    "apply": """
+        diff -f new.yaml
+        diff -f new.yaml --json
+        apply -f new.yaml
+        apply -f new.yaml --dry-run
+        apply -f new.yaml --secrets-to ./secrets --no-write --json --note 'commit 1'
+        apply -f new.yaml
+        keys list --columns kid,status,client,name,plan,limits,scopes,metadata
+        keys history {2} --json
+        keys update {1} --name 'by hand'
+        keys export
+        diff -f edited.yaml
+        apply -f edited.yaml
+        keys update {1} --plan pro
+        diff -f edited.yaml
+        keys export --client a
+        diff -f conflict.yaml --json
+        apply -f conflict.yaml
+        apply -f conflict.yaml --overwrite --json
+        diff -f conflict.yaml
+        keys issue --client a --name late
+        diff -f conflict.yaml --prune
+        apply -f all.yaml --prune --dry-run
+        apply -f all.yaml --prune --yes
+        apply -f all.yaml --prune --yes --prune-many --json
+        keys list --all --columns kid,status,name
+        apply -f plans.yaml --dry-run --json
+        apply -f unknown.yaml
+        keys delete {2} --force
+        apply -f edited.yaml --no-write
+    """,
     "trail": """
         keys issue --client a --name one
         keys issue --client b
@@ -167,12 +198,20 @@ SCRIPTS = {
     """,
 }
 MISSING = "7Hk2mQ9xT4bVzR1c"
+FIRST = "{ref: one, client: a, name: first, plan: standard, limits: [5/s], metadata: {team: web}}"
+SECOND = "{ref: two, client: a, env: test, status: disabled, scopes: ['m:r'], outage_grace: 5s}"
 FORGED = f"ak_live_7Hk2mQ9xT4bVzR1c_1{'A' * 60}"
 STDIN = {
     "cut.key": FORGED[:40],
     "forged.key": FORGED,
     "other.key": "sk-0123456789abcdef",
     "short.key": "short",
+    "new.yaml": f"keys: [{FIRST}, {SECOND}]",
+    "edited.yaml": f"keys: [{FIRST.replace('5/s', '7/s')}, {SECOND.replace('disabled', 'active')}]",
+    "conflict.yaml": f"scope: {{client: a}}\nkeys: [{FIRST.replace('standard', 'basic')}]",
+    "all.yaml": f"scope: {{client: a}}\nas_of: 100\nkeys: [{SECOND}]",
+    "plans.yaml": f"plans: {{pro: ['10/s']}}\nkeys: [{FIRST.replace('standard', 'pro')}]",
+    "unknown.yaml": "keys: [{ref: three, client: a, plan: gold}]",
     "first.key": "sk-first-0123456789",
     "keys.jsonl": "\n".join(
         map(
@@ -259,20 +298,27 @@ class Session:
         return f"K{self.kids.index(word) + 1}" if word in self.kids else word
 
 
+def _write_files(directory: Path) -> None:
+    for name, text in STDIN.items():
+        (directory / name).write_text(text)
+
+
 @pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
 def test_the_answers_are_the_same(
     script: str, empty_store: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store and the API give the same lines, one command after the other."""
-    (empty_store / "authz.yaml").write_text("plans: {standard: [10/s, 50/once], pro: []}\n")
+    (empty_store / "authz.yaml").write_text(
+        "plans: {standard: [10/s, 50/once], pro: [], basic: []}\n"
+    )
     monkeypatch.setenv("AUTHZ_ACTOR", f"cert:{URI}")
-    for name, text in STDIN.items():
-        (empty_store / name).write_text(text)
+    _write_files(empty_store)
     assert run("init").code == 0
     by_store = list(Session(run).told(script))
     secrets = empty_store / "secrets"
     for file in (*empty_store.glob("?.key"), *empty_store.glob("rejects*"), *secrets.glob("*")):
         file.unlink()
+    _write_files(empty_store)
     valkey.reset()
     assert run("init", "--new-store", "--yes").code == 0
     with ExitStack() as stack:

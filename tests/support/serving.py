@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.error import HTTPError, URLError
@@ -27,11 +27,18 @@ class Serving:
     """A sidecar process with settings of its own; `start` may be called again once it has ended.
 
     with Serving(directory, valkey, {"shutdown": {"delay": "1s"}}) as sidecar: ...
+
+    options: of `authz serve`.
     """
 
     def __init__(
-        self, directory: Path, valkey: Valkey, more: Mapping[str, Mapping[str, Any]] = {}
+        self,
+        directory: Path,
+        valkey: Valkey,
+        more: Mapping[str, Mapping[str, Any]] = {},
+        options: Sequence[str] = (),
     ) -> None:
+        self._options = options
         pepper = directory / "pepper"
         pepper.write_text("p" * 64)
         self.check = f"127.0.0.1:{free_port()}"
@@ -62,6 +69,7 @@ class Serving:
     def start(self) -> None:
         """Start the process. Does not wait until it answers."""
         command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "serve"]
+        command += self._options
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stderr=output)
 

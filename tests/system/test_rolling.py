@@ -7,12 +7,13 @@ import yaml
 
 from authz.settings.model import Settings
 from authz.wiring.sidecar import DRAIN_SECONDS
-from tests.bench.rolling import measured
+from tests.bench.rolling import measured, pair, processes
 from tests.support.rpc.servers import TRANSPORTS
 from tests.support.stalls import conclusively
 
 ROOT = Path(__file__).parents[2]
 KUBELET_SECONDS = 30  # terminationGracePeriodSeconds, where a pod does not say
+MOST_FAILED = 5  # requests for each process that is killed; usually none
 RATE = 100  # requests a second; `python -m tests.bench.rolling` asks with 1,000
 
 
@@ -21,10 +22,33 @@ RATE = 100  # requests a second; `python -m tests.bench.rolling` asks with 1,000
 async def test_a_rollout_fails_no_request(transport: str) -> None:
     """With the shipped envoy.yaml and `shutdown.delay` no request fails."""
     tally = await conclusively(
-        lambda: measured(RATE, rounds=1, transport=transport), lambda tally: not tally.failed
+        lambda: measured(RATE, 1, pair(transport)), lambda tally: not tally.failed
     )
 
     assert tally.failed == {}
+    assert tally.answers["200"] > RATE
+
+
+@pytest.mark.timeout(300)  # of several rounds
+async def test_replacing_the_processes_of_one_command_fails_no_request() -> None:
+    """`authz serve --processes 2` replaces both at SIGHUP, and no request fails."""
+    tally = await conclusively(
+        lambda: measured(RATE, 1, processes(2, kills=False)), lambda tally: not tally.failed
+    )
+
+    assert tally.failed == {}
+    assert tally.answers["200"] > RATE
+
+
+@pytest.mark.timeout(300)  # of several rounds
+async def test_a_killed_process_starts_again() -> None:
+    """If a process is killed, the other one answers, and a new one takes its place."""
+    tally = await conclusively(
+        lambda: measured(RATE, 1, processes(2, kills=True, delay="0")),
+        lambda tally: tally.failed.total() <= MOST_FAILED,
+    )
+
+    assert tally.failed.total() <= MOST_FAILED
     assert tally.answers["200"] > RATE
 
 

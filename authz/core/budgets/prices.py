@@ -20,50 +20,60 @@ OTHER: Final = "other"  # in usage records: a model that the price table does no
 class Tokens(NamedTuple):
     """The tokens of one request.
 
-    cached: the part of the input that was read from a cache. reasoning: the part of the output that
-    is reasoning. total: 0 if the response did not say it.
+    cached, cache_write: the parts of the input that were read from a cache and written into it.
+    reasoning: the part of the output that is reasoning. No part is more than its whole; see
+    `of_report`.
     """
 
     input: int = 0
     output: int = 0
     cached: int = 0
+    cache_write: int = 0
     reasoning: int = 0
-    total: int = 0
 
     @property
-    def sum(self) -> int:
-        """The total of the response, or input and output together if that is more."""
-        return max(self.total, self.input + self.output)
+    def total(self) -> int:
+        """Input and output together."""
+        return self.input + self.output
+
+    @classmethod
+    def of_report(cls, numbers: Sequence[int]) -> "Tokens":
+        """Return the tokens that a response reported, each at most MAX_TOKENS.
+
+        numbers: in the order of the fields. A part that is more than its whole becomes the whole.
+        """
+        given, output, cached, written, reasoning = (min(each, MAX_TOKENS) for each in numbers)
+        cached = min(cached, given)
+        return cls(given, output, cached, min(written, given - cached), min(reasoning, output))
 
 
 class Price(NamedTuple):
-    """The price of one model, in micro-dollars for a million tokens; per_request: for a request."""
+    """The price of one model, in micro-dollars for a million tokens; per_request: for a request.
+
+    The parts of input and output have prices of their own, instead of that of the whole.
+    """
 
     input: int
     output: int
     cached: int
+    cache_write: int
     reasoning: int
     per_request: int = 0
 
     def cost(self, tokens: Tokens) -> int:
-        """Return the cost in micro-dollars, rounded up.
-
-        Tokens of the total that are neither input nor output cost the higher price of the two. Not
-        more tokens are cached than there is input, and not more are reasoning than there is output.
-        """
-        cached, reasoning = min(tokens.cached, tokens.input), min(tokens.reasoning, tokens.output)
+        """Return the cost in micro-dollars, rounded up."""
         parts = (
-            (tokens.input - cached) * self.input,
-            cached * self.cached,
-            (tokens.output - reasoning) * self.output,
-            reasoning * self.reasoning,
-            (tokens.sum - tokens.input - tokens.output) * max(self.input, self.output),
+            (tokens.input - tokens.cached - tokens.cache_write) * self.input,
+            tokens.cached * self.cached,
+            tokens.cache_write * self.cache_write,
+            (tokens.output - tokens.reasoning) * self.output,
+            tokens.reasoning * self.reasoning,
         )
         return -(-sum(parts) // PER_TOKENS) + self.per_request
 
     def at_most(self, tokens: int) -> int:
         """Return the cost of `tokens` of the most expensive kind, in micro-dollars, rounded up."""
-        return -(-tokens * max(self[:4]) // PER_TOKENS) + self.per_request
+        return -(-tokens * max(self[:5]) // PER_TOKENS) + self.per_request
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,7 @@ from authz.core.budgets.prices import MAX_TOKENS, Tokens
 from authz.core.budgets.terms import Terms
 from authz.core.limits.reserved import Taken
 
-COMPLETE: Final = b"complete"
-PARTIAL: Final = b"partial"
-WORDS: Final = 6  # of a line: status, input, output, cached, reasoning, total
-
-_NUMBER: Final = re.compile(rb"[0-9]{1,18}", re.ASCII)
-_NONE: Final = b"-"
+_REPORT: Final = re.compile(rb"(complete|partial)((?::[0-9]{1,13}){5})", re.ASCII)
 
 
 class Report(NamedTuple):
@@ -69,17 +64,17 @@ def is_money(counter: str) -> bool:
     return counter.split(" ")[2] == "usd"
 
 
-def parse_report(words: list[bytes]) -> Report | None:
-    """Return the report in the six words of a line; None if there is none, or one is not valid."""
-    status, *numbers = words
-    given, produced, *_, total = numbers
-    if status not in {COMPLETE, PARTIAL} or given == produced == total == _NONE:
+def parse_report(word: bytes) -> Report | None:
+    """Return the report in `STATUS:INPUT:OUTPUT:CACHED:CACHE_WRITE:REASONING`.
+
+    None if there is none, or the word is not valid. Only `complete` is final, and `partial` is not.
+    """
+    match = _REPORT.fullmatch(word)
+    if match is None:
         return None
-    if not all(word == _NONE or _NUMBER.fullmatch(word) for word in numbers):
-        return None
-    found = [0 if word == _NONE else int(word) for word in numbers]
-    tokens = Tokens(*(min(number, MAX_TOKENS) for number in found))
-    return Report(tokens, status == COMPLETE, is_plausible=max(found) <= MAX_TOKENS)
+    numbers = list(map(int, match[2][1:].split(b":")))
+    is_plausible = max(numbers) <= MAX_TOKENS
+    return Report(Tokens.of_report(numbers), match[1] == b"complete", is_plausible)
 
 
 def settle(terms: Terms, report: Report | None, *, failed: bool) -> Settled:

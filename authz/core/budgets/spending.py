@@ -18,8 +18,8 @@ from authz.core.limits.amounts import MAX_TAKEN, Amounts
 USD: Final = "usd"
 MAX_WEIGHT: Final = 1000
 
-_TERM: Final = re.compile(r"([a-z]+)_tokens(?: ?\* ?([0-9]{1,4}))?", re.ASCII)
-_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,127}", re.ASCII)
+_TERM: Final = re.compile(r"([a-z_]+)_tokens(?: ?\* ?([0-9]{1,4}))?", re.ASCII)
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,14 @@ class Priced:
 def parse_settle(field: str, text: str) -> Weights | None:
     """Return the weights of a formula, or None for `usd`.
 
-    Raises BadInput unless it is `usd`, or a sum of `input_tokens`, `output_tokens`,
-    `cached_tokens`, `reasoning_tokens` and `total_tokens`, each at most once and with a factor of
-    at most MAX_WEIGHT (1000), not all of them 0.
+    Raises BadInput unless it is `usd`, `total_tokens`, or a sum of `input_tokens`, `output_tokens`,
+    `cached_tokens`, `cache_write_tokens` and `reasoning_tokens`, each at most once and with a
+    factor of at most MAX_WEIGHT (1000), not all of them 0.
     """
     if text == USD:
         return None
+    if text == "total_tokens":
+        return TOTAL
     found: dict[str, int] = {}
     for term in text.split("+"):
         match = _TERM.fullmatch(term.strip())
@@ -105,5 +107,5 @@ def parse_estimate(field: str, number: int) -> int:
 
 
 def is_model(text: str) -> bool:
-    """Return whether text is the name of a model: 1 to 128 of A-Z a-z 0-9 . _ : @ / and -."""
+    """Return whether text is the name of a model: 1 to 128 of A-Z a-z 0-9 . _ : / @ + and -."""
     return _MODEL.fullmatch(text) is not None

@@ -3,15 +3,16 @@
 The gate writes them into the usage record of a request, so the meter needs no settings and a change
 of prices never applies to a request that has begun.
 
-    0,0,0,0,1;2026-11,2500000,10000000,1250000,10000000,0
+    1,1,0,0,0;2026-11,2500000,10000000,1250000,2500000,10000000,0
 
-The weights of input, output, cached, reasoning and total tokens; then the version of the prices,
-and the price. `-` in their place: there is no price. The text has no blank, so it is one field of a
-line.
+The weights of input, output, cached, cache_write and reasoning tokens; then the version of the
+prices, and the price. `-` in their place: there is no price. The text has no blank, so it is one
+field of a line.
 """
 
 import re
 from dataclasses import dataclass
+from operator import mul
 from typing import Final, NamedTuple
 
 from authz.core.budgets.prices import MAX_PRICE, Price, Tokens
@@ -19,31 +20,25 @@ from authz.core.budgets.prices import MAX_PRICE, Price, Tokens
 NO_PRICE: Final = "-"
 
 _WEIGHTS: Final = re.compile(r"[0-9]{1,4}(?:,[0-9]{1,4}){4}", re.ASCII)
-_PRICE: Final = re.compile(r"([a-z0-9][a-z0-9._-]{0,31})((?:,[0-9]{1,13}){5})", re.ASCII)
+_PRICE: Final = re.compile(r"([a-z0-9][a-z0-9._-]{0,31})((?:,[0-9]{1,13}){6})", re.ASCII)
 
 
 class Weights(NamedTuple):
-    """How much a token of each kind counts in a budget of tokens."""
+    """How much a token of each kind counts in a budget of tokens, in the order of Tokens."""
 
     input: int = 0
     output: int = 0
     cached: int = 0
+    cache_write: int = 0
     reasoning: int = 0
-    total: int = 0
 
     def count(self, tokens: Tokens) -> int:
         """Return the weighted sum of the tokens."""
-        return (
-            self.input * tokens.input
-            + self.output * tokens.output
-            + self.cached * tokens.cached
-            + self.reasoning * tokens.reasoning
-            + self.total * tokens.sum
-        )
+        return sum(map(mul, self, tokens))
 
 
 NOTHING: Final = Weights()
-TOTAL: Final = Weights(total=1)
+TOTAL: Final = Weights(input=1, output=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 A limit has one counter: a sliding window, a calendar period, or a token bucket if its burst is
 above the limit. Credits are a period that ends at NEVER_ENDS_MS. A budget is counted as a period. A
-limit with a smaller burst has two, because it is also enforced as a window. Two places count by these numbers:
-storage/lua/spend.lua, which all sidecars share, and memory_counters.py, which a sidecar uses during
-a store outage.
+limit with a smaller burst has two, because it is also enforced as a window. Two places count by
+these numbers: storage/lua/spend.lua, which all sidecars share, and memory_counters.py, which a
+sidecar uses during a store outage.
 
 How a sliding window is counted, with 200/min as the example:
 

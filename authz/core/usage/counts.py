@@ -46,8 +46,8 @@ class Field(IntEnum):
     INPUT_TOKENS = 12
     OUTPUT_TOKENS = 13
     CACHED_TOKENS = 14
-    REASONING_TOKENS = 15
-    TOTAL_TOKENS = 16
+    CACHE_WRITE_TOKENS = 15
+    REASONING_TOKENS = 16
     MICRO_USD = 17
     ESTIMATED = 18
 
@@ -146,8 +146,8 @@ class Counts:
             "input_tokens": self[Field.INPUT_TOKENS],
             "output_tokens": self[Field.OUTPUT_TOKENS],
             "cached_tokens": self[Field.CACHED_TOKENS],
+            "cache_write_tokens": self[Field.CACHE_WRITE_TOKENS],
             "reasoning_tokens": self[Field.REASONING_TOKENS],
-            "total_tokens": self[Field.TOTAL_TOKENS],
             "micro_usd": self[Field.MICRO_USD],
             "estimated": self[Field.ESTIMATED],
         }

@@ -4,17 +4,16 @@ Fields stand between single blanks; `-` stands for no value.
 
     4 charge_id key_id secret reason route client project tenant plan env charged model settle
       reserved ACCESS_LOG_TYPE RESPONSE_CODE GRPC_STATUS FLAGS DURATION_ms BYTES_RECEIVED BYTES_SENT
-      ADDRESS START_ms status input_tokens output_tokens cached_tokens reasoning_tokens total_tokens
-      ATTEMPTS DETAILS METHOD ROUTE_NAME USER_AGENT
+      ADDRESS START_ms tokens ATTEMPTS DETAILS METHOD ROUTE_NAME USER_AGENT
 
-Version 3 has neither `model` to `reserved` nor `status` to `total_tokens`. Version 2 has
+Version 3 has neither `model` to `reserved` nor `tokens`. Version 2 has
 `2 charge_id key_id reason` before ACCESS_LOG_TYPE. LINE of line.py is the text for Envoy.
 
 Rules:
 1. The fields up to `reserved` come from the gate's dynamic metadata. A client cannot write them.
    They are checked all the same, as strictly as the fields of a record.
-2. The fields from `status` on come from a filter that reads the response of a backend. They only
-   count if the gate has written terms of a settlement; see core/budgets/settlement.py.
+2. `tokens` comes from a filter that reads the response of a backend. It counts only if the gate has
+   written terms of a settlement; see core/budgets/settlement.py.
 3. A client writes the user agent, and may influence the method. They stand after every field that
    counts, so blanks in them shift nothing. A route name of Envoy with a blank shifts only the user
    agent.
@@ -28,7 +27,6 @@ from enum import StrEnum
 from typing import Final
 
 from authz.core import fields
-from authz.core.budgets.settlement import WORDS as USAGE_WORDS
 from authz.core.budgets.spending import is_model
 from authz.core.budgets.terms import Terms, parse_terms
 from authz.core.decision import Reason
@@ -56,7 +54,7 @@ COUNT: Final = slice(PROCESS_END, COUNT_END)
 SPLIT_WORDS: Final = 9  # from RESPONSE_CODE to START_TIME, and the rest
 VERSION_2, VERSION_3, VERSION_4 = b"234"
 # Blanks in the rest before the user agent.
-AGENT: Final = {VERSION_2: 4, VERSION_3: 4, VERSION_4: 4 + USAGE_WORDS}
+AGENT: Final = {VERSION_2: 4, VERSION_3: 4, VERSION_4: 5}
 TYPE_AT: Final = {  # words before ACCESS_LOG_TYPE
     VERSION_2: 4,
     VERSION_3: 1 + len(GATE_FIELDS_3),

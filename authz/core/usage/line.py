@@ -10,11 +10,8 @@ GATE_FIELDS_3: Final = (
 )
 GATE_FIELDS: Final = (*GATE_FIELDS_3, "model", "settle", "reserved")
 """The members of the gate's dynamic metadata, in the order of a line."""
-USAGE_FIELDS: Final = (
-    *("status", "input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens"),
-    "total_tokens",
-)
-"""The members of the metadata about a response, in the order of a line."""
+TOKENS: Final = f"%DYNAMIC_METADATA({USAGE}:tokens)%"
+"""The tokens that a response reported, in one word."""
 ENVOY_FIELDS: Final = (
     *("ACCESS_LOG_TYPE", "RESPONSE_CODE", "GRPC_STATUS_NUMBER", "RESPONSE_FLAGS", "DURATION"),
     *("BYTES_RECEIVED", "BYTES_SENT", "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT"),
@@ -27,7 +24,7 @@ LINE: Final = " ".join(
         "4",
         *(f"%DYNAMIC_METADATA({METADATA}:{name})%" for name in GATE_FIELDS),
         *(f"%{name}%" for name in ENVOY_FIELDS[:_AFTER_START]),
-        *(f"%DYNAMIC_METADATA({USAGE}:{name})%" for name in USAGE_FIELDS),
+        TOKENS,
         *(f"%{name}%" for name in ENVOY_FIELDS[_AFTER_START:]),
     )
 )

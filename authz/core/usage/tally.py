@@ -248,7 +248,7 @@ def _numbers(identity: Identity, status: Status, row: _Row) -> list[int]:
         numbers[field] = sum(each > limit for each in row[_SLOW])
     numbers[Field.UNITS] = units
     if (use := row[_USE]) is not None:
-        numbers[Field.INPUT_TOKENS : Field.TOTAL_TOKENS + 1] = use.tokens
+        numbers[Field.INPUT_TOKENS : Field.REASONING_TOKENS + 1] = use.tokens
         numbers[Field.MICRO_USD], numbers[Field.ESTIMATED] = use.micro_dollars, use.estimated
     return trimmed(numbers)
 

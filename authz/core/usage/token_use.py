@@ -1,6 +1,6 @@
 """TokenUse: sums of tokens, money and settlements of requests with the same terms."""
 
-from authz.core.budgets.settlement import WORDS, Basis, parse_report, settle
+from authz.core.budgets.settlement import Basis, parse_report, settle
 from authz.core.budgets.terms import Terms
 from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.limits.reserved import Taken
@@ -11,7 +11,7 @@ from authz.core.usage.entry import NO_VALUE, Identity
 class TokenUse:
     """The sums of some requests of one identity: same terms, same reservation.
 
-    tokens: input, output, cached, reasoning and total tokens. micro_dollars: their cost.
+    tokens: in the order of Tokens. micro_dollars: their cost.
     estimated: how many requests kept their estimate, or more. implausible: how many reported more
     than one request can have. requests: how many there are. used: the sum of what each of them used
     of each budget, in the order of `taken`.
@@ -30,8 +30,8 @@ class TokenUse:
         self.used = [0] * len(taken)
 
     def add(self, rest: bytes, *, failed: bool) -> None:
-        """Add one request. rest: its line from the status of its usage on; failed: see `settle`."""
-        report = parse_report(rest.split(b" ", WORDS)[:WORDS])
+        """Add one request. rest: its line from the word `tokens` on; failed: see `settle`."""
+        report = parse_report(rest.partition(b" ")[0])
         settled = settle(self._terms, report, failed=failed)
         self.requests += 1
         self.estimated += settled.basis is Basis.ESTIMATED

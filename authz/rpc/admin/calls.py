@@ -53,13 +53,15 @@ class CallObserver(Protocol):
 class Arrival:
     """A call that has arrived. call_id: see `call_id_of`. seconds: until its deadline, or None.
 
-    traceparent: as it came, empty without one.
+    traceparent: as it came, empty without one. caller: of a call of our own process, which has
+    identified its author; None: the credentials say who it is.
     """
 
     credentials: Credentials = field(repr=False)
     call_id: str
     seconds: float | None = None
     traceparent: str = ""
+    caller: Caller | None = None
 
 
 class Calls:
@@ -129,7 +131,7 @@ class Calls:
         """
         if not self._is_ready():
             raise unavailable()
-        caller = await self._authenticator.authenticate(arrival.credentials)
+        caller = arrival.caller or await self._authenticator.authenticate(arrival.credentials)
         if isinstance(caller, Refusal):
             call.refusal = caller.why
             raise _refused(caller)

@@ -2,8 +2,6 @@
 
 from typing import Any, Final
 
-from google.protobuf.struct_pb2 import Struct
-
 from authz.core.audit import AuditEntry
 from authz.core.changes import Unchanged
 from authz.core.limits.key_limits import Owner
@@ -13,7 +11,15 @@ from authz.core.records import KeyRecord, Secret
 from authz.core.sidecars import Confirmation
 from authz.flows.lifecycle import Changed
 from authz.flows.limits.limit_report import LimitReport
-from authz.rpc.admin.values import LIMITS, duration, name_of, number_of, rfc3339, timestamp
+from authz.rpc.admin.values import (
+    LIMITS,
+    duration,
+    name_of,
+    number_of,
+    rfc3339,
+    struct_of,
+    timestamp,
+)
 from authz.rpc.pb.admin.v1 import audit_entry_pb2, key_pb2, limits_pb2
 
 _STATUS: Final = dict(key_pb2.Key.Status.items())
@@ -133,8 +139,7 @@ Waited = Confirmation | str
 def entry_message(kid: str, entry: AuditEntry) -> audit_entry_pb2.AuditEntry:
     """Return an entry of the audit trail."""
     event = entry.event
-    detail = Struct()
-    detail.update({name: _readable(name, value) for name, value in event.detail.items()})
+    detail = struct_of({name: _readable(name, value) for name, value in event.detail.items()})
     return audit_entry_pb2.AuditEntry(
         version=entry.version,
         base_version=entry.base_version,

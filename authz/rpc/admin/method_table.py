@@ -47,6 +47,8 @@ NEEDED: Final[Mapping[str, Action | None]] = {
     "Keys.ChangeKeys": Action.READ_KEYS,
     "Keys.ExportKeys": Action.EXPORT,
     "Keys.ImportKeys": Action.IMPORT,
+    "Keys.ExportAppliedKeys": Action.EXPORT,
+    "Keys.SaveAppliedKeys": Action.UPDATE,
     "Limits.GetKeyLimits": Action.READ_LIMITS,
     "Limits.ResetKeyLimits": Action.RESET_LIMITS,
     "Usage.ListUsage": Action.READ_USAGE,

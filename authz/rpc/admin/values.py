@@ -1,9 +1,12 @@
-"""Values of messages and their counterparts of the core: times, durations, names, words."""
+"""Values of messages and their counterparts of the core: times, durations, names, words, JSON."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from authz.core import fields
@@ -120,3 +123,26 @@ def word_of(kind: type[_Word], number: int, prefix: str, names: dict[int, str]) 
     names: of the enum values, by number.
     """
     return kind(names[number].removeprefix(f"{prefix}_").lower()) if number else None
+
+
+def struct_of(members: Mapping[str, Any]) -> Struct:
+    """Return JSON members as a message."""
+    found = Struct()
+    found.update(dict(members))
+    return found
+
+
+def members_of(given: Struct) -> dict[str, Any]:
+    """Return the members of a message as JSON values. A whole number is an int.
+
+    Raises ValueError for a number that is not finite.
+    """
+    return {name: _plain(value) for name, value in MessageToDict(given).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -5,10 +5,13 @@ Rules:
 2. The path is split at the first `?`, never by a URL parser.
 3. A method in lower case, a host that is no host and a port that is no number are refused: backends
    read them as the proper ones, and rules would not.
-4. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
-5. A client may write 60 KiB into one header: the work on a value is linear in its length.
+4. Requirements come from context_extensions and our own rules, which no client can write. An
+   unknown name there is a mistake, such as `scope`, and may have been a restriction.
+5. Both header forms are read. The raw one is joined as Envoy joins the other, so both agree.
+6. A client may write 60 KiB into one header: the work on a value is linear in its length.
 """
 
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,24 +20,31 @@ from typing import Any, Final, Protocol
 from google.protobuf.message import DecodeError
 
 from authz.core import fields
+from authz.core.budgets.spending import Spending
 from authz.core.decision import Deny, Reason
+from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.methods import is_method
 from authz.core.request import NO_HEADERS, Headers, Request, Route, header_text
-from authz.core.route_facts import Facts, Refusal
+from authz.core.route_facts import FACT_NAMES, FACTS, NO_FACTS, Facts, Refusal, facts
 from authz.core.routes import RouteTable
 from authz.rpc.check.credential import CredentialReader
-from authz.rpc.check.pricing import NO_PRICES, Pricing, model_of
+from authz.rpc.check.pricing import NO_PRICES, Pricing, priced_route
 from authz.rpc.check.raw_headers import RawHeaders
-from authz.rpc.check.route_reader import RouteReader
+from authz.rpc.check.required import BAD_ROUTE, model_of, required
 from authz.rpc.check.strip import Strip, carrier_strip
 from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 
+log = logging.getLogger("authz.check")
+
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
+MAX_ROUTES: Final = 1024
 MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
 MAX_TARGETS: Final = 1024  # pairs of method and host that are remembered as well-formed
 
-_METADATA: Final = "metadata_context"
+_NOTHING: Final = ("",) * len(FACT_NAMES)
+_COST: Final = FACT_NAMES.index("cost")
+_UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
 
@@ -70,10 +80,14 @@ class Extractor:
         self._reader = CredentialReader(keyring, carriers, query)
         self._credential = self._reader.find
         self._address_header = address_header
+        self._env = env
         self._enforce = enforce
         self._rules = rules
-        self._read_route = RouteReader(env=env, enforce=enforce, rules=rules, pricing=pricing).read
+        self._pricing = pricing
+        self._reads_model = rules is not None and rules.reads_model
         self._default_route = Route(env=env, enforce=enforce)
+        self._routes: dict[tuple[object, ...], Route | None] = {}
+        self._strange: set[frozenset[str]] = set()
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
     def read(self, raw: bytes) -> Request:
@@ -112,8 +126,7 @@ class Extractor:
             odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
             return self._refuse(odd, extensions)
         if extensions or self._rules is not None:
-            model = model_of(attributes.metadata_context) if attributes.HasField(_METADATA) else ""
-            route = self._read_route(extensions, target, path, headers, model)
+            route = self._route(attributes, target, path, headers)
             if isinstance(route, Refusal):
                 refusal = Deny(route.reason)
                 odd = Request(refusal, "", Route(), method, host, path, address, headers)
@@ -169,6 +182,101 @@ class Extractor:
             self._well_formed.clear()
         self._well_formed[raw_target] = (method, host)
         return method, host
+
+    def _route(
+        self, attributes: Any, target: tuple[str, str], path: str, headers: Headers
+    ) -> Route | Refusal:
+        """Return the requirements of the route, or a refusal.
+
+        The refusal is BAD_REQUEST for invalid context_extensions, which are logged, else that of
+        our own rules. `scopes` or `auth` in context_extensions override ROUTE_NOT_ALLOWED.
+        """
+        extensions = attributes.context_extensions
+        values, left = _NOTHING, len(extensions)
+        if left == 1 and "scopes" in extensions:  # as most routes
+            values = (extensions["scopes"], "", "", "", "")
+        elif left:
+            values = tuple(extensions.get(name, "") for name in FACT_NAMES)
+            if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
+                self._warn_of(frozenset(extensions) - FACTS)
+                return BAD_ROUTE
+        rule: Facts | Refusal = NO_FACTS
+        if self._rules is not None:
+            model = model_of(attributes.metadata_context) if self._reads_model else ""
+            rule = required(self._rules, *target, path, headers, model=model)
+        if not isinstance(rule, Facts):
+            is_opened = rule.reason is Reason.ROUTE_NOT_ALLOWED and any(values[:2])
+            if not is_opened:  # by scopes or auth
+                return rule
+            rule = NO_FACTS
+        if rule.spending is not None:
+            return self._spending_route(values, rule, rule.spending)
+        case = values if rule is NO_FACTS else (*values, rule, rule.label)
+        route = self._routes.get(case, _UNKNOWN)
+        if route is _UNKNOWN:
+            route = self._routes[case] = self._learn(values, rule)
+        return route or BAD_ROUTE
+
+    def _spending_route(
+        self, values: tuple[str, ...], rule: Facts, spending: Spending
+    ) -> Route | Refusal:
+        """Return the route of a rule that spends from budgets, at the prices in force.
+
+        The refusal is MODEL_NOT_PRICED for a model without a price, or BAD_REQUEST as for others.
+        """
+        case = (*values, rule, rule.label, self._pricing.version)
+        route = self._routes.get(case, _UNKNOWN)
+        if route is _UNKNOWN:
+            priced = self._pricing.of(spending, rule.model)
+            if priced is None:
+                return Refusal(Reason.MODEL_NOT_PRICED, rule)
+            route = self._learn(values, rule)
+            if route is not None:
+                route = priced_route(route, priced, keeps_units=bool(values[_COST]))
+            self._routes[case] = route
+        return route or BAD_ROUTE
+
+    def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
+        """Return the route of context_extensions `values`, in the order of FACT_NAMES, and `rule`.
+
+        Log a warning and return None if the values are invalid. Empty the cache of routes if it is
+        full.
+        """
+        try:
+            route = self._combine(facts(dict(zip(FACT_NAMES, values, strict=True))), rule)
+        except BadInput as cause:
+            log.warning("a route is refused, its context_extensions make no sense: %s", cause)
+            route = None
+        if len(self._routes) >= MAX_ROUTES:
+            self._routes.clear()
+        return route
+
+    def _warn_of(self, strange: frozenset[str]) -> None:
+        """Log a set of unknown context_extensions names, unless it was logged before."""
+        if strange in self._strange:
+            return
+        if len(self._strange) >= MAX_ROUTES:
+            self._strange.clear()
+        self._strange.add(strange)
+        names, known = " ".join(map(fields.shown, sorted(strange))), " ".join(sorted(FACTS))
+        log.warning(
+            "a route is refused, its context_extensions say %s; there are %s", names[:200], known
+        )
+
+    def _combine(self, extensions: Facts, rule: Facts) -> Route:
+        scopes = rule.scopes if extensions.scopes is None else extensions.scopes
+        optional = rule.optional if extensions.optional is None else extensions.optional
+        cost = rule.cost if extensions.cost is None else extensions.cost
+        enforce = rule.enforce if extensions.enforce is None else extensions.enforce
+        return Route(
+            scopes=scopes or frozenset(),
+            optional=optional or False,
+            env=extensions.env or rule.env or self._env,
+            cost=1 if cost is None else cost,
+            enforce=self._enforce if enforce is None else enforce,
+            label=rule.label,
+            model=rule.model,
+        )
 
 
 def refused(refusal: Deny, headers: Headers = NO_HEADERS) -> Request:

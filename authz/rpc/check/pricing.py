@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from authz.core.budgets.prices import PriceBook
 from authz.core.budgets.spending import Priced, Spending
 from authz.core.limits.amounts import units_of
-from authz.core.request import Route, text_of
-
-REQUEST_FACTS: Final = "authz.request"  # namespace of metadata that a filter before us sets
-MODEL: Final = "model"  # the name of the model there
+from authz.core.request import Route
 
 
 class Pricing:
@@ -45,16 +42,4 @@ def priced_route(route: Route, priced: Priced, *, keeps_units: bool) -> Route:
     amounts = priced.amounts
     if keeps_units:
         amounts = amounts._replace(units=units_of(route.cost))
-    return replace(route, cost=amounts, model=priced.model, terms=priced.terms)
-
-
-def model_of(metadata: Any) -> str:
-    """Return the model that a filter of the proxy has found in the body; empty if it found none.
-
-    metadata: of the CheckView. Bytes that are not UTF-8 become `!`, which no model's name has.
-    """
-    namespaces = metadata.filter_metadata
-    if REQUEST_FACTS not in namespaces:  # reading would add it
-        return ""
-    found = namespaces[REQUEST_FACTS].fields
-    return text_of(found[MODEL].string_value) if MODEL in found else ""
+    return replace(route, cost=amounts, priced_as=priced.model, terms=priced.terms)

@@ -96,8 +96,8 @@ class RouteParts:
             part = self.label(route) + _text("charged", str(units_of(route.cost)))
             if route.terms:
                 part += _text("settle", route.terms)
-            if route.model:
-                part += _text("model", route.model)
+            if route.priced_as:
+                part += _text("model", route.priced_as)
             self._charged[id(route)] = part
             self._kept.append(route)
         return part

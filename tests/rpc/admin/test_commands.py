@@ -27,9 +27,8 @@ METHODS = {
     "sidecars": ["Fleet.ListSidecars"],
     "audit list": ["Audit.ListAuditEntries"],
     "audit verify": ["Audit.VerifyAuditTrail"],
-    # The API has what these read and write. They compare it with a file of the administrator.
-    "apply": ["Keys.ListKeys", "Keys.CreateKey", "Keys.UpdateKey"],
-    "diff": ["Keys.ListKeys"],
+    "apply": ["Keys.CreateKey", "Keys.UpdateKey", "Keys.SaveAppliedKeys"],
+    "diff": ["Keys.ExportKeys", "Keys.ExportAppliedKeys"],
 }
 # Commands of a machine: processes, files of an installation, and the store itself.
 LOCAL = {

@@ -13,6 +13,7 @@ from authz.core.roles import ALLOWED, UNBOUND, Action, Role
 from authz.rpc.admin.method_table import NEEDED
 from authz.rpc.pb.admin.v1 import (
     admin_pb2,
+    applied_key_pb2,
     audit_pb2,
     fleet_pb2,
     key_pb2,
@@ -100,6 +101,14 @@ CALLS: dict[str, Call] = {
             )
         ]
     ),
+    "Keys.ExportAppliedKeys": lambda s, *_: s.keys.ExportAppliedKeys(
+        applied_key_pb2.ExportAppliedKeysRequest()
+    ),
+    "Keys.SaveAppliedKeys": lambda s, k, _: s.keys.SaveAppliedKeys(
+        applied_key_pb2.SaveAppliedKeysRequest(
+            applied_keys=[applied_key_pb2.AppliedKey(name=k.name, version=1)], validate_only=True
+        )
+    ),
     "Limits.GetKeyLimits": lambda s, k, _: s.limits.GetKeyLimits(
         limits_pb2.GetKeyLimitsRequest(name=f"{k.name}/limits")
     ),
@@ -140,7 +149,7 @@ CALLS: dict[str, Call] = {
 OF_A_KEY = {
     *("Keys.GetKey", "Keys.UpdateKey", "Keys.RotateKey", "Keys.RetireKeySecret"),
     *("Keys.RevokeKey", "Keys.DisableKey", "Keys.EnableKey", "Keys.ListKeyHistory"),
-    "Keys.DeleteKey",
+    *("Keys.DeleteKey", "Keys.SaveAppliedKeys"),
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits"),
     *("Usage.ListUsage", "Usage.GetLatestUse", "Usage.EraseUsage"),
 }

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Presented
 from authz.core.request import Route
-from authz.rpc.check.extract import MAX_HEADERS, MAX_TARGETS
-from authz.rpc.check.route_reader import MAX_ROUTES
+from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES, MAX_TARGETS
 from tests.support.fakes import KID
 from tests.support.rpc.messages import PEER, check_request
 from tests.support.rpc.reading import FORMS, KEY, credential, extractor, read

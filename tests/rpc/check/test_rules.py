@@ -9,7 +9,8 @@ from authz.core.request import Route
 from authz.core.route_facts import Facts
 from authz.core.route_rule import Rule
 from authz.core.routes import RouteTable
-from tests.support.rpc.reading import read
+from tests.support.rpc.messages import check_request
+from tests.support.rpc.reading import extractor, read
 
 ADMIN = Facts(scopes=frozenset({"admin:all"}), optional=False, env="live")
 
@@ -167,3 +168,39 @@ def test_a_rule_names_its_route():
             if isinstance(route, Route)
         ]
         assert labels == ["a", "b", "", "a"]
+
+
+BY_MODEL = RouteTable([rule("/chat", Facts(frozenset({"models:{model}:generate"})))])
+
+
+def test_the_model_of_the_body_comes_from_the_metadata_of_envoy():
+    """The scope names the model that the LLM filter read. Without one only a wildcard is enough."""
+    found = read(path="/chat", model="gpt-4o", settings={"rules": BY_MODEL}).route
+    assert (found.scopes, found.model) == ({"models:gpt-4o:generate"}, "gpt-4o")
+    found = read(path="/chat", settings={"rules": BY_MODEL}).route
+    assert (found.scopes, found.model) == ({"models:?:generate"}, "")
+
+
+def test_a_client_cannot_name_the_model_otherwise():
+    """Headers, the query and other metadata do not count, whatever their names and bytes are."""
+    message = check_request(
+        [("model", "gpt-4o"), ("authz.request", "model=gpt-4o")], path="/chat?model=gpt-4o"
+    )
+    spaces = message.attributes.metadata_context.filter_metadata
+    spaces["other"].fields["model"].string_value = "gpt-4o"
+    spaces["authz.request"].fields["Model"].string_value = "gpt-4o"
+    spaces["authz.request"].fields["model"].number_value = 4
+    raw = message.SerializeToString().replace(b"other", b"oth\xffr")
+
+    found = extractor(rules=BY_MODEL).read(raw)
+    assert (found.credential, found.route.scopes) == (None, {"models:?:generate"})
+
+
+def test_two_models_have_two_routes():
+    """Routes are remembered by their model, so no request gets the route of another model."""
+    one = extractor(rules=BY_MODEL)
+    models = ("a", "b", "a")
+    asked_for = [check_request(path="/chat", model=model).SerializeToString() for model in models]
+    found = [one.read(raw).route for raw in asked_for]
+    assert [route.model for route in found] == list(models)
+    assert found[0] is found[2]

@@ -6,6 +6,7 @@ from authz.core.new_keys import KeySpec
 from authz.flows.applying import Applying
 from authz.flows.bulk_change import BulkChange
 from authz.flows.by import By
+from authz.flows.declared_keys import StoreDeclaredKeys
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.selection import Selection
@@ -27,6 +28,25 @@ class MemoryApplied:
     async def save(self, found):
         """Implement AppliedStore.save."""
         self.found |= found
+
+
+class MemorySink:
+    """A SecretSink in memory. kept: the text of each key, by kid."""
+
+    def __init__(self):
+        self.prepared, self.kept = {}, {}
+
+    def prepare(self, kid, text):
+        """Implement SecretSink.prepare."""
+        self.prepared[kid] = text
+
+    def keep(self, kid):
+        """Implement SecretSink.keep."""
+        self.kept[kid] = self.prepared.pop(kid)
+
+    def discard(self, kid):
+        """Implement SecretSink.discard."""
+        del self.prepared[kid]
 
 
 class StoreTrail:
@@ -53,10 +73,10 @@ class World:
         self.selection = Selection(MemoryIndex(self.store.records), self.clock)
         self.bulk = BulkChange(self.selection, self.store, self.store, self.clock)
         self.lifecycle = Lifecycle(self.store, self.keyring, self.clock)
+        self.sink = MemorySink()
         self.applying = Applying(
-            selection=self.selection,
-            bulk=self.bulk,
-            keys=self.store,
+            exporter=self.selection,
+            keys=StoreDeclaredKeys(self.selection, self.bulk, self.store, self.keyring, self.clock),
             history=KeyHistory(StoreTrail(self.store)),
             applied=self.applied,
             clock=self.clock,
@@ -79,7 +99,7 @@ class World:
         for intent in intents:
             if intent.is_new:
                 one = intent.declared
-                await self.applying.create(one, self.keyring.mint(one.record.env), by)
+                await self.applying.create(one, self.sink, by)
         async for _ in self.applying.change(intents, by, overwrites=overwrites):
             pass
         return [], await self.applying.remember(intents)

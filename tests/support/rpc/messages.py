@@ -18,8 +18,12 @@ def check_request(
     path: str = "/v1/models",
     peer: str = PEER,
     extensions: Mapping[str, str] | None = None,
+    model: str | None = None,
 ) -> CheckRequest:
-    """Return a request with `headers` as the client sent them, duplicates apart."""
+    """Return a request with `headers` as the client sent them, duplicates apart.
+
+    model: that the LLM filter of Envoy read in the body.
+    """
     message = CheckRequest()
     attributes = message.attributes
     attributes.source.address.socket_address.address = peer
@@ -36,6 +40,9 @@ def check_request(
     else:
         http.headers.update(joined(sent))
     attributes.context_extensions.update(extensions or {})
+    if model is not None:
+        found = attributes.metadata_context.filter_metadata["authz.request"]
+        found.fields["model"].string_value = model
     return message
 
 

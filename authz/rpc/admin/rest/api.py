@@ -112,7 +112,8 @@ def _arrival(request: HttpRequest, call_id: str) -> Arrival:
         peer=request.peer,
         user_agent=request.header("user-agent")[:MAX_HEADER],
     )
-    return Arrival(credentials, call_id, traceparent=request.header("traceparent"))
+    traceparent = request.header("traceparent")
+    return Arrival(credentials, call_id, traceparent=traceparent, caller=request.caller)
 
 
 def _unary_response(response: Message, request: HttpRequest) -> HttpResponse:

@@ -1,5 +1,6 @@
 import datetime
 
+from authz.rpc.pb.admin.v1 import applied_key_pb2 as _applied_key_pb2
 from authz.rpc.pb.admin.v1 import audit_entry_pb2 as _audit_entry_pb2
 from authz.rpc.pb.admin.v1 import key_pb2 as _key_pb2
 from authz.rpc.pb.admin.v1 import limits_pb2 as _limits_pb2

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from authz.rpc.pb.admin.v1 import applied_key_pb2 as authz_dot_admin_dot_v1_dot_applied__key__pb2
 from authz.rpc.pb.admin.v1 import keys_pb2 as authz_dot_admin_dot_v1_dot_keys__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -111,6 +112,16 @@ class KeysStub:
                 '/authz.admin.v1.Keys/ImportKeys',
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.ImportKeysRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.ImportKeysResponse.FromString,
+                _registered_method=True)
+        self.ExportAppliedKeys = channel.unary_stream(
+                '/authz.admin.v1.Keys/ExportAppliedKeys',
+                request_serializer=authz_dot_admin_dot_v1_dot_applied__key__pb2.ExportAppliedKeysRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_applied__key__pb2.ExportAppliedKeysResponse.FromString,
+                _registered_method=True)
+        self.SaveAppliedKeys = channel.unary_unary(
+                '/authz.admin.v1.Keys/SaveAppliedKeys',
+                request_serializer=authz_dot_admin_dot_v1_dot_applied__key__pb2.SaveAppliedKeysRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_applied__key__pb2.SaveAppliedKeysResponse.FromString,
                 _registered_method=True)
 
 
@@ -236,6 +247,20 @@ class KeysServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportAppliedKeys(self, request, context):
+        """Return every key that a file of `authz apply` declared, as the file declared it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SaveAppliedKeys(self, request, context):
+        """Store the fields of keys as a file declared them. The keys stay as they are.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KeysServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -313,6 +338,16 @@ def add_KeysServicer_to_server(servicer, server):
                     servicer.ImportKeys,
                     request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.ImportKeysRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.ImportKeysResponse.SerializeToString,
+            ),
+            'ExportAppliedKeys': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAppliedKeys,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_applied__key__pb2.ExportAppliedKeysRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_applied__key__pb2.ExportAppliedKeysResponse.SerializeToString,
+            ),
+            'SaveAppliedKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveAppliedKeys,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_applied__key__pb2.SaveAppliedKeysRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_applied__key__pb2.SaveAppliedKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -723,6 +758,60 @@ class Keys:
             '/authz.admin.v1.Keys/ImportKeys',
             authz_dot_admin_dot_v1_dot_keys__pb2.ImportKeysRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_keys__pb2.ImportKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAppliedKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/authz.admin.v1.Keys/ExportAppliedKeys',
+            authz_dot_admin_dot_v1_dot_applied__key__pb2.ExportAppliedKeysRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_applied__key__pb2.ExportAppliedKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveAppliedKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Keys/SaveAppliedKeys',
+            authz_dot_admin_dot_v1_dot_applied__key__pb2.SaveAppliedKeysRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_applied__key__pb2.SaveAppliedKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,34 +28,36 @@ class Attributes(_message.Message):
     source: Peer
     request: Request
     context_extensions: _containers.ScalarMap[str, str]
-    metadata_context: MetadataContext
-    def __init__(self, source: _Optional[_Union[Peer, _Mapping]] = ..., request: _Optional[_Union[Request, _Mapping]] = ..., context_extensions: _Optional[_Mapping[str, str]] = ..., metadata_context: _Optional[_Union[MetadataContext, _Mapping]] = ...) -> None: ...
+    metadata_context: Metadata
+    def __init__(self, source: _Optional[_Union[Peer, _Mapping]] = ..., request: _Optional[_Union[Request, _Mapping]] = ..., context_extensions: _Optional[_Mapping[str, str]] = ..., metadata_context: _Optional[_Union[Metadata, _Mapping]] = ...) -> None: ...
 
-class MetadataContext(_message.Message):
+class Metadata(_message.Message):
     __slots__ = ("filter_metadata",)
-    class FilterMetadataEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: Facts
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Facts, _Mapping]] = ...) -> None: ...
     FILTER_METADATA_FIELD_NUMBER: _ClassVar[int]
-    filter_metadata: _containers.MessageMap[str, Facts]
-    def __init__(self, filter_metadata: _Optional[_Mapping[str, Facts]] = ...) -> None: ...
+    filter_metadata: _containers.RepeatedCompositeFieldContainer[Namespace]
+    def __init__(self, filter_metadata: _Optional[_Iterable[_Union[Namespace, _Mapping]]] = ...) -> None: ...
 
-class Facts(_message.Message):
+class Namespace(_message.Message):
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    value: Struct
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[_Union[Struct, _Mapping]] = ...) -> None: ...
+
+class Struct(_message.Message):
     __slots__ = ("fields",)
-    class FieldsEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: Value
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
     FIELDS_FIELD_NUMBER: _ClassVar[int]
-    fields: _containers.MessageMap[str, Value]
-    def __init__(self, fields: _Optional[_Mapping[str, Value]] = ...) -> None: ...
+    fields: _containers.RepeatedCompositeFieldContainer[Member]
+    def __init__(self, fields: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+
+class Member(_message.Message):
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: bytes
+    value: Value
+    def __init__(self, key: _Optional[bytes] = ..., value: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
 
 class Value(_message.Message):
     __slots__ = ("string_value",)

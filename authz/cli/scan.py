@@ -1,0 +1,170 @@
+"""`authz scan`: find keys in files, folders and the history of git."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Final, cast
+
+import click
+
+from authz.cli.actor import actor
+from authz.cli.administration import load_settings
+from authz.cli.invocation import Invocation, common, write_stdout, write_warning
+from authz.cli.scan_report import Report
+from authz.cli.terminal import escaped
+from authz.core.errors import BadInput, Unavailable
+from authz.core.keys.scanner_rules import TOOLS, rules_for
+from authz.core.keys.scanning import KeyScanner
+from authz.core.records import RevocationReason
+from authz.flows.identification import Standing
+from authz.flows.lifecycle import Changed
+from authz.process.git_objects import GitObjects
+from authz.process.searched_bytes import BlockSearch, Readable
+from authz.process.searched_files import Found, SearchedFiles
+from authz.settings.model import Settings
+from authz.wiring.leaks import LeakSession, leak_session
+
+FOUND: Final = 1
+NOT_SEARCHED: Final = 2
+STDIN: Final = "-"
+MAX_NOTE: Final = 200  # characters of a place in the audit trail
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1)
+@click.option("--git", is_flag=True, help="Also search every object of the git repository there.")
+@click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0.")
+@click.option("--revoke", is_flag=True, help="Revoke each key that was found and still works.")
+@click.option(
+    "--rules",
+    type=click.Choice(TOOLS),
+    help="Print the rules of another scanner for keys of this installation, and search nothing.",
+)
+@common
+@click.pass_obj
+def scan(
+    invocation: Invocation,
+    paths: tuple[str, ...],
+    *,
+    git: bool,
+    sarif: bool,
+    revoke: bool,
+    rules: str | None,
+) -> int:
+    """Find keys in files, in folders, and with `-` in stdin.
+
+    A key is found by the prefix of the settings and by its checksum, also in binary files. A text
+    that begins with one of keys.imported_prefixes is reported as a possible key. The report shows
+    kids and never a whole key. If a pepper file of the settings is on this machine, the store is
+    asked for the client and the status of each key. --git reads every object: also those of deleted
+    branches, in packs, and the messages of commits and tags.
+
+    Exit codes: 0 no key, 1 a key was found, 2 something could not be searched.
+
+    \b
+    Examples:
+      authz scan src config
+      authz scan --git . --json
+      git diff --cached | authz scan -
+      authz scan --git . --revoke
+      authz scan --rules gitleaks > gitleaks.toml
+    """
+    settings = load_settings(invocation)
+    keys = settings.keys
+    prefixes = (keys.prefix, *keys.older_prefixes)
+    if rules is not None:
+        write_stdout(rules_for(rules, prefixes).rstrip("\n"))
+        return 0
+    if not paths:
+        raise click.UsageError("give a PATH, or - for stdin")
+    if sarif and invocation.as_json:
+        raise click.UsageError("give one of --sarif and --json")
+    scanner = KeyScanner(prefixes, keys.imported_prefixes)
+    report = Report(scanner.masked)
+    _search(report, BlockSearch(scanner), paths, git=git)
+    failure = _ask_store(report, settings, revoke=revoke)
+    for path, why in report.problems:
+        write_warning(f"{path}: {why}", "not searched")
+    if sarif:
+        write_stdout(json.dumps(report.sarif()))
+    else:
+        invocation.answer(report.document(), report.text())
+    if failure is not None and revoke:
+        raise failure
+    if report.problems:
+        return NOT_SEARCHED
+    return FOUND if report.found else 0
+
+
+def _search(report: Report, search: BlockSearch, paths: tuple[str, ...], *, git: bool) -> None:
+    files = SearchedFiles(search, report.problem)
+    for path in paths:
+        if path == STDIN:
+            _search_stdin(report, search)
+            continue
+        report.found += files.under(Path(path))
+        if git:
+            _search_history(report, search, Path(path))
+    report.files += files.files
+    report.bytes_read = search.bytes_read
+
+
+def _search_stdin(report: Report, search: BlockSearch) -> None:
+    if sys.stdin is None:
+        raise BadInput("stdin", "is closed")
+    report.files += 1
+    try:
+        for hit in search.hits(cast("Readable", sys.stdin.buffer), counts_lines=True):
+            report.found.append(Found("stdin", hit.line, hit))
+    except OSError as cause:
+        report.problem("stdin", cause.strerror or "")
+
+
+def _search_history(report: Report, search: BlockSearch, path: Path) -> None:
+    objects = GitObjects(path if path.is_dir() else path.parent, search)
+    try:
+        if objects.is_shallow():
+            report.problem(str(path), "the clone is shallow, so older commits are not here")
+        report.found += objects.found()
+    except Unavailable as cause:
+        report.problem(str(path), escaped(str(cause)))
+    report.objects += objects.objects
+
+
+def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailable | None:
+    """Add what the store knows of the keys. Return why it could not be asked, if that failed."""
+    if not report.found or not (revoke or any(e.file.is_file() for e in settings.keys.peppers)):
+        return None
+    try:
+        asyncio.run(_identify(report, settings, revoke=revoke))
+    except Unavailable as cause:
+        write_warning(f"the store was not asked for the keys: {cause}")
+        return cause
+    report.asked_store = True
+    unknown = {text for text, one in report.identities.items() if one.standing is Standing.UNKNOWN}
+    report.found = [
+        one
+        for one in report.found
+        if not (one.hit.sighting.is_possible and one.hit.sighting.reveal() in unknown)
+    ]
+    return None
+
+
+async def _identify(report: Report, settings: Settings, *, revoke: bool) -> None:
+    places = {one.hit.sighting.reveal(): one for one in report.found}
+    async with leak_session(settings) as session:
+        for text, place in places.items():
+            identity = await session.identification.identify(text)
+            report.identities[text] = identity
+            if revoke and identity.standing is Standing.LIVE:
+                await _revoke(report, session, identity.kid, place)
+
+
+async def _revoke(report: Report, session: LeakSession, kid: str, place: Found) -> None:
+    where = f"{report.masked(place.path)}:{place.line}"
+    note = f"found by authz scan in {escaped(where)[-MAX_NOTE:]}"
+    author = session.lifecycle.author(actor(), note)
+    done = await session.lifecycle.revoke(kid, RevocationReason.KEY_COMPROMISE, author)
+    if isinstance(done, Changed):
+        report.revoked.add(kid)

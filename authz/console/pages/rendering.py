@@ -1,0 +1,90 @@
+"""Renderer: makes pages from templates. Every value is escaped, and a missing one is a fault."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
+from jinja2.utils import missing
+from starlette.responses import HTMLResponse
+
+from authz.console.pages import formats
+from authz.console.pages.security_headers import HEADERS
+from authz.console.pages.static_files import StaticFiles
+
+if TYPE_CHECKING:
+    from authz.console.pages.visit import Visit
+
+NAVIGATION: Final = (
+    ("/", "Overview"),
+    ("/keys", "Keys"),
+    ("/incident", "Leaked key"),
+)
+
+
+class Absent(Undefined):
+    """A member that an object of the API does not have is empty: the API leaves out empty ones.
+
+    A variable that does not exist is a fault of a template.
+    """
+
+    def __new__(cls, hint: str | None = None, obj: Any = missing, *more: Any, **named: Any) -> Any:
+        """Return an undefined value that is strict for a variable."""
+        return (
+            StrictUndefined(hint, obj, *more, **named) if obj is missing else super().__new__(cls)
+        )
+
+
+class Renderer:
+    """Makes pages. version: of this program."""
+
+    def __init__(self, static: StaticFiles, version: str) -> None:
+        self.static = static
+        self._version = version
+        self._templates = Environment(
+            loader=PackageLoader("authz.console.pages"),
+            autoescape=True,
+            undefined=Absent,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.filters |= {
+            "time": formats.time_text,
+            "day": formats.day_text,
+            "moment": formats.moment,
+            "span": formats.span,
+            "lasting": formats.lasting,
+            "seconds": formats.seconds_of,
+            "number": formats.number,
+            "size": formats.size,
+            "word": formats.word,
+            "kid": formats.kid_of,
+        }
+
+    def page(
+        self,
+        template: str,
+        visit: "Visit | None",
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        **values: Any,
+    ) -> HTMLResponse:
+        """Return a page. visit: None for a visitor without a session."""
+        now = datetime.now(UTC)
+        text = self._templates.get_template(template).render(
+            visit=visit,
+            static=self.static.url,
+            version=self._version,
+            navigation=NAVIGATION,
+            now=now,
+            ago=lambda time: formats.ago(time, now),
+            **values,
+        )
+        return HTMLResponse(text, status, {**HEADERS, **(headers or {})})
+
+    def error(
+        self, visit: "Visit | None", status: int, title: str, text: str, **values: Any
+    ) -> HTMLResponse:
+        """Return a page about an error. text: one or two sentences about what to do."""
+        values = {"back": "/", "reason": ""} | values
+        return self.page("error.html", visit, status, title=title, text=text, **values)

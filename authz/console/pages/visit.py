@@ -1,0 +1,163 @@
+"""Visit: one request for a page, with its session, its form and the API in the visitor's name."""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from authz.console.pages.api_client import AdminApi, Answer, Origin
+from authz.console.pages.rendering import Renderer
+from authz.console.pages.security_headers import HEADERS
+from authz.console.pages.session import Session, Sessions
+from authz.core.access import may, visible
+from authz.core.http_exchange import HttpHandler
+from authz.core.roles import Action
+
+log = logging.getLogger("authz.console")
+
+MAX_FORM: Final = 256 * 1024  # bytes
+MAX_FIELDS: Final = 500
+TOKEN: Final = "csrf_token"  # noqa: S105  the name of a field
+
+Form = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(slots=True, weakref_slot=True)
+class Visit:
+    """One request. form: the fields of a POST, each with its values in order."""
+
+    request: Request
+    session: Session
+    api: AdminApi
+    renderer: Renderer
+    form: Form = field(default_factory=dict, repr=False)
+
+    def may(self, action: str, tenant: str = "", project: str = "") -> bool:
+        """Return whether the visitor may take an action on keys of this tenant and project."""
+        return may(self.session.caller, Action(action), tenant, project)
+
+    def may_on_some(self, action: str) -> bool:
+        """Return whether the visitor may take an action on some keys at least."""
+        return not visible(self.session.caller, Action(action)).is_empty
+
+    def query(self, name: str) -> str:
+        """Return a parameter of the URL, without blanks around it. Empty without one."""
+        return self.request.query_params.get(name, "").strip()
+
+    def text(self, name: str) -> str:
+        """Return a field of the form, without blanks around it. Empty without one."""
+        return self.form.get(name, ("",))[0].strip()
+
+    @property
+    def is_fragment(self) -> bool:
+        """True if htmx asks for a part of a page."""
+        return "hx-request" in self.request.headers
+
+    def page(self, template: str, status: int = 200, **values: Any) -> HTMLResponse:
+        """Return a page for this visitor."""
+        return self.renderer.page(template, self, status, **values)
+
+    def failure(self, answer: Answer, back: str = "/") -> HTMLResponse:
+        """Return the page about an answer of the API that is an error."""
+        title, text = _ERRORS.get(answer.status, _FAULT)
+        return self.renderer.error(
+            self,
+            answer.status,
+            title,
+            answer.detail or text,
+            reason=answer.reason,
+            back=back,
+        )
+
+    def redirect(self, path: str) -> RedirectResponse:
+        """Return a redirect after a form, so that a reload does not send the form again."""
+        return RedirectResponse(path, HTTPStatus.SEE_OTHER, HEADERS)
+
+
+_FAULT: Final = ("The server has a fault", "Its log has more about it.")
+_ERRORS: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("This request was refused", ""),
+    403: ("You may not do this", ""),
+    404: ("Not found", "It does not exist, or you may not see it."),
+    409: ("Somebody else was faster", ""),
+    429: ("Too many requests", "Wait a second, then try again."),
+    503: ("The store does not answer", "Nothing was changed. Try again in a few seconds."),
+}
+
+Handler = Callable[[Visit], Awaitable[Response]]
+
+
+class Console:
+    """The parts that all pages share. handler: the REST API."""
+
+    def __init__(self, handler: HttpHandler, sessions: Sessions, renderer: Renderer) -> None:
+        self.renderer = renderer
+        self._handler = handler
+        self._sessions = sessions
+
+    def endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        """Return an endpoint that calls `handler` for visitors with a session.
+
+        A POST has to come from a form of the same session, else it is refused with 403.
+        """
+
+        async def respond(request: Request) -> Response:
+            session = await self._sessions.find(request)
+            if isinstance(session, Response):
+                return session
+            visit = Visit(request, session, self._api(request, session), self.renderer)
+            if request.method == "POST":
+                refusal = await self._read_form(visit)
+                if refusal is not None:
+                    return refusal
+            response = await self._handled(visit, handler)
+            self._sessions.keep(request, response)
+            return response
+
+        return respond
+
+    async def _handled(self, visit: Visit, handler: Handler) -> Response:
+        """Return the response of a handler. A fault becomes a page, and a line in the log."""
+        try:
+            return await handler(visit)
+        except Exception:
+            log.exception("%s %s failed", visit.request.method, visit.request.scope["route"].path)
+            return self.renderer.error(visit, 500, *_FAULT)
+
+    def _api(self, request: Request, session: Session) -> AdminApi:
+        peer = request.client.host if request.client else ""
+        origin = Origin(peer, request.headers.get("user-agent", ""))
+        return AdminApi(self._handler, session.caller, origin)
+
+    async def _read_form(self, visit: Visit) -> Response | None:
+        """Read the form into `visit`. Return a refusal if it is too large or not ours."""
+        body = bytearray()
+        async for part in visit.request.stream():
+            body += part
+            if len(body) > MAX_FORM:
+                text = f"A form may have {MAX_FORM // 1024} KiB. Send less text."
+                return self.renderer.error(visit, 413, "This form is too large", text)
+        try:
+            pairs = parse_qsl(
+                body.decode("ascii"),
+                keep_blank_values=True,
+                max_num_fields=MAX_FIELDS,
+                errors="strict",
+            )
+        except ValueError:
+            text = "It is not text, or has too many fields."
+            return self.renderer.error(visit, 400, "This form cannot be read", text)
+        fields: dict[str, tuple[str, ...]] = {}
+        for name, value in pairs:
+            fields[name] = (*fields.get(name, ()), value)
+        visit.form = fields
+        sent = visit.request.headers.get("x-csrf-token", "") or visit.text(TOKEN)
+        reason = self._sessions.refuses(visit.request, visit.session, sent)
+        if reason:
+            return self.renderer.error(visit, 403, "This form was refused", reason)
+        return None

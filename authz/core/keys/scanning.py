@@ -1,0 +1,144 @@
+"""Find keys in any bytes: files, blocks of large files, objects of a git repository."""
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from authz.core.keys import base62
+from authz.core.keys.text import (
+    CHECKSUM_LENGTH,
+    ENVIRONMENTS,
+    KID_LENGTH,
+    PROOFS_LENGTH,
+    SECRET_LENGTH,
+    without_secrets,
+)
+
+BODY_LENGTH: Final = 1 + SECRET_LENGTH + PROOFS_LENGTH  # the pepper version, too
+OVERLAP: Final = 320  # bytes of the block before; more than any key and the character before it
+MIN_POSSIBLE: Final = 16  # characters of a text that may be an imported key
+_MAX_POSSIBLE: Final = 256
+_IMPORTED: Final = "A-Za-z0-9_.~+/="
+_HIDDEN: Final = "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A text that is a key. start, end: offsets in the searched bytes.
+
+    env, kid: empty if the text only may be an imported key. shown: the text without its secret.
+    """
+
+    start: int
+    end: int
+    env: str
+    kid: str
+    shown: str
+    _text: str = field(repr=False)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the text has no checksum: it begins like an imported key."""
+        return not self.kid
+
+    def reveal(self) -> str:
+        """Return the text, to look the key up. It must go nowhere else."""
+        return self._text
+
+
+class KeyScanner:
+    """Finds keys by their prefix and checksum, and texts with a declared prefix.
+
+    A key is found wherever it stands: also in the middle of a word, and between binary data. A
+    random text passes the checksum with a chance of 1 in 4e9. imported_prefixes: the declared
+    beginnings of imported keys. A text with one must stand at the beginning of a word.
+    """
+
+    def __init__(self, prefixes: Sequence[str], imported_prefixes: Sequence[str] = ()) -> None:
+        self._shapes = [(f"{one}_".encode(), _shape(one)) for one in prefixes]
+        self._possible = [(one, _possible(one)) for one in imported_prefixes]
+        declared = "|".join(map(re.escape, imported_prefixes))
+        self._in_text = re.compile(rf"({declared})[{_IMPORTED}-]{{8,}}") if declared else None
+
+    def find(
+        self, data: bytes | bytearray, end: int, seen: int = 0, *, is_last: bool = True
+    ) -> Iterator[Sighting]:
+        """Yield the keys in the first `end` bytes, by kind, each kind in its order.
+
+        seen: the first bytes that an earlier call has searched, at most OVERLAP (320); keys that
+        end there are left out. is_last: False if more bytes follow. Then a text that reaches the
+        end and has no fixed length is left to the next call.
+        """
+        for start, shape in self._shapes:
+            if data.find(start, 0, end) >= 0:
+                yield from _keys(data, end, seen, start, shape)
+        for prefix, shape in self._possible:
+            if data.find(prefix.encode(), 0, end) >= 0:
+                shown = f"{prefix}{_HIDDEN}"
+                yield from _possibles(data, end, seen, shape, shown, is_last=is_last)
+
+    def masked(self, text: str) -> str:
+        """Return `text` with `...` in place of the secret part of every key in it."""
+        text = without_secrets(text)
+        return self._in_text.sub(rf"\1{_HIDDEN}", text) if self._in_text else text
+
+
+def key_pattern(prefix: str) -> str:
+    """Return a regular expression for keys with this prefix, without their checksum.
+
+    It has no groups and uses no feature beyond RE2.
+    """
+    environments = "|".join(ENVIRONMENTS)
+    return rf"{prefix}_(?:{environments})_[0-9A-Za-z]{{{KID_LENGTH}}}_[0-9A-Za-z]{{{BODY_LENGTH}}}"
+
+
+def has_checksum(text: bytes) -> bool:
+    """Return whether the last 6 characters of a key are the checksum of those before."""
+    given = 0
+    for value in text[-CHECKSUM_LENGTH:].translate(base62.VALUES):
+        given = given * 62 + value
+    return given == zlib.crc32(text[:-CHECKSUM_LENGTH])
+
+
+def _shape(prefix: str) -> re.Pattern[bytes]:
+    return re.compile(key_pattern(prefix).encode())
+
+
+def _possible(prefix: str) -> re.Pattern[bytes]:
+    rest = f"{{{max(1, MIN_POSSIBLE - len(prefix))},{_MAX_POSSIBLE - len(prefix)}}}"
+    pattern = rf"(?<![{_IMPORTED}-]){re.escape(prefix)}[{_IMPORTED}-]{rest}"
+    return re.compile(pattern.encode())
+
+
+def _keys(
+    data: bytes | bytearray, end: int, seen: int, start: bytes, shape: re.Pattern[bytes]
+) -> Iterator[Sighting]:
+    at = data.find(start, 0, end)
+    while at >= 0:
+        match = shape.match(data, at, end)
+        after = at + 1  # the text of a damaged key may hold the beginning of another one
+        if match is not None and has_checksum(match[0]):
+            after = match.end()
+            if after > seen:
+                text = match[0].decode("ascii")
+                _, env, kid, _ = text.split("_")
+                yield Sighting(at, after, env, kid, without_secrets(text), text)
+        at = data.find(start, after, end)
+
+
+def _possibles(
+    data: bytes | bytearray,
+    end: int,
+    seen: int,
+    shape: re.Pattern[bytes],
+    shown: str,
+    *,
+    is_last: bool,
+) -> Iterator[Sighting]:
+    for match in shape.finditer(data, 0, end):
+        is_cut_off = match.end() == end and not is_last
+        if match.end() >= seen and not is_cut_off:  # one that ends at `seen` was cut off before
+            text = match[0].decode("ascii")
+            yield Sighting(match.start(), match.end(), "", "", shown, text)

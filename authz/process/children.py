@@ -1,0 +1,202 @@
+"""Child processes that share a task: started together, watched, started again, replaced in turn."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from authz.core.errors import BadInput
+
+log = logging.getLogger("authz")
+
+FIRST_PAUSE: Final = 0.1  # seconds before a child that ended starts again
+LONGEST_PAUSE: Final = 10.0
+LASTING_SECONDS: Final = 10.0  # after which a child that ends counts as one that worked
+READY_SECONDS: Final = 60.0  # for a replaced child to become ready
+LOOK_SECONDS: Final = 0.1  # between two looks at a child's state
+ASKING_SECONDS: Final = 1.0  # for one look
+
+Ask = Callable[[int], tuple[bool, dict[str, Any]] | None]
+"""Returns whether the child of this number is ready, and its components; None without an answer.
+
+It may block for ASKING_SECONDS (1 s): a thread calls it.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The last answer of a child. `answers` is False if it did not answer."""
+
+    answers: bool = False
+    is_ready: bool = False
+    components: dict[str, Any] | None = None
+
+
+class EndedAtOnce(BadInput):
+    """A child ended before it answered for the first time. status: its exit status."""
+
+    def __init__(self, number: int, status: int) -> None:
+        super().__init__("--processes", f"process {number} {ended(status)} at its start")
+        self.status = status
+
+
+class Children:
+    """Runs one child for each command, until `stop`.
+
+    Each child gets a pipe as stdin. The pipe closes when this process ends, also by SIGKILL, and
+    then the child has to end. A child is in a session of its own, so that a signal of the terminal
+    reaches this process alone. stop_seconds: for a child to end after SIGTERM, then SIGKILL.
+    """
+
+    def __init__(self, commands: Sequence[Sequence[str]], ask: Ask, stop_seconds: float) -> None:
+        self._children = [
+            _Child(number, command, stop_seconds) for number, command in enumerate(commands)
+        ]
+        self._ask = ask
+        self._states = [State() for _ in commands]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._replacing = asyncio.Lock()
+
+    @property
+    def states(self) -> list[State]:
+        """The state of each child, at most LOOK_SECONDS (0.1 s) after its last answer."""
+        return list(self._states)
+
+    async def start(self) -> None:
+        """Start all children and return when each has answered.
+
+        Raises EndedAtOnce if one ends before that; `stop` then ends the others.
+        """
+        for child in self._children:
+            await child.spawn()
+        self._tasks = [asyncio.create_task(self._look(child)) for child in self._children]
+        while not all(state.answers for state in self._states):
+            for child in self._children:
+                if child.status is not None:
+                    raise EndedAtOnce(child.number, child.status)
+            await asyncio.sleep(LOOK_SECONDS)
+        self._tasks += [asyncio.create_task(child.keep_running()) for child in self._children]
+
+    async def replace(self) -> None:
+        """Replace each child by a new one, one after the other: end, start, wait until it is ready.
+
+        A child that is not ready within READY_SECONDS (60 s) ends this: the others keep running as
+        they are. A second call waits for the first.
+        """
+        async with self._replacing:
+            for child in self._children:
+                if not await self._replace(child):
+                    log.error("process %d is not ready; the others are not replaced", child.number)
+                    return
+            log.info("all processes are replaced")
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send this signal to each child and wait until all have ended. May be called again."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*(child.end(number) for child in self._children))
+
+    async def _replace(self, child: "_Child") -> bool:
+        log.info("process %d is replaced", child.number)
+        await child.restart()
+        deadline = time.monotonic() + READY_SECONDS
+        self._states[child.number] = State()
+        while not self._states[child.number].is_ready:
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(LOOK_SECONDS)
+        return True
+
+    async def _look(self, child: "_Child") -> None:
+        while True:
+            found = await asyncio.to_thread(self._ask, child.number)
+            if found is None or child.status is not None:
+                self._states[child.number] = State()
+            else:
+                self._states[child.number] = State(True, *found)
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+class _Child:
+    def __init__(self, number: int, command: Sequence[str], stop_seconds: float) -> None:
+        self.number = number
+        self._command = command
+        self._stop_seconds = stop_seconds
+        self._process: asyncio.subprocess.Process | None = None
+        self._is_asked_to_end = False
+        self._started = asyncio.Event()
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, or None while the child runs."""
+        return self._process.returncode if self._process else None
+
+    async def spawn(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            *self._command, stdin=asyncio.subprocess.PIPE, start_new_session=True
+        )
+        self._started.set()
+
+    async def keep_running(self) -> None:
+        """Start the child again whenever it ends, until cancelled.
+
+        The pause doubles up to LONGEST_PAUSE (10 s) while the child ends within LASTING_SECONDS
+        (10 s). A child that was asked to end starts again at once.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            status = await self._ended()
+            if self._is_asked_to_end:
+                pause = FIRST_PAUSE
+            else:
+                if time.monotonic() - began > LASTING_SECONDS:
+                    pause = FIRST_PAUSE
+                log.warning(
+                    "process %d %s; it starts again in %g s", self.number, ended(status), pause
+                )
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            self._is_asked_to_end = False
+            await self.spawn()
+
+    async def restart(self) -> None:
+        """End the child, and return when `keep_running` has started the next one."""
+        self._is_asked_to_end = True
+        self._started.clear()
+        await self.end(signal.SIGTERM)
+        await self._started.wait()
+
+    async def end(self, number: signal.Signals) -> None:
+        """Send a signal, and wait until the child has ended; after `stop_seconds` kill it."""
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            process.send_signal(number)
+        try:
+            await asyncio.wait_for(process.wait(), self._stop_seconds)
+        except TimeoutError:
+            log.warning("process %d did not end within %g s", self.number, self._stop_seconds)
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _ended(self) -> int:
+        if self._process is None:
+            raise RuntimeError("the child was not started")
+        return await self._process.wait()
+
+
+def ended(status: int) -> str:
+    """Say how a process ended: `ended with status 1`, or `was ended by SIGKILL`."""
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"

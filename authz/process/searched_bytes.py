@@ -1,0 +1,71 @@
+"""Search bytes for keys in blocks, so that a file of any size needs the memory of one block."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from authz.core.keys.scanning import OVERLAP, KeyScanner, Sighting
+
+BLOCK: Final = 256 * 1024  # bytes: a block stays in the processor's cache
+
+
+class Readable(Protocol):
+    """A stream of bytes, such as a file or a pipe."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill the beginning of the buffer. Return the number of bytes; 0 at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A key in a stream. line: from 1 on; 0 if the lines were not counted.
+
+    offset: that of the key's first byte in the stream.
+    """
+
+    offset: int
+    line: int
+    sighting: Sighting
+
+
+class BlockSearch:
+    """Searches streams, one after the other, in one buffer. bytes_read: of all of them."""
+
+    def __init__(self, scanner: KeyScanner) -> None:
+        self.scanner = scanner
+        self._buffer = bytearray(OVERLAP + BLOCK)
+        self.bytes_read = 0
+
+    def hits(self, stream: Readable, *, counts_lines: bool) -> Iterator[Hit]:
+        """Yield the keys of a stream. counts_lines: it costs as much time as the search.
+
+        Raises OSError if the stream cannot be read.
+        """
+        buffer, seen, offset, lines = self._buffer, 0, 0, 1
+        while True:
+            with memoryview(buffer) as view:
+                count = stream.readinto(view[seen : seen + BLOCK]) or 0
+            self.bytes_read += count
+            end = seen + count
+            for one in self.scanner.find(buffer, end, seen, is_last=not count):
+                line = lines + buffer.count(b"\n", 0, one.start) if counts_lines else 0
+                yield Hit(offset + one.start, line, one)
+            if not count:
+                return
+            kept = min(OVERLAP, end)
+            if counts_lines:
+                lines += buffer.count(b"\n", 0, end - kept)
+            offset += end - kept
+            buffer[:kept] = buffer[end - kept : end]
+            seen = kept
+
+
+def line_at(descriptor: int, offset: int) -> int:
+    """Return the line of an offset in an open file, from 1 on. Raises OSError."""
+    lines, at = 1, 0
+    while at < offset and (block := os.pread(descriptor, min(BLOCK, offset - at), at)):
+        lines += block.count(b"\n")
+        at += len(block)
+    return lines

@@ -1,0 +1,83 @@
+"""SearchedFiles: finds keys in files and folders. It follows no symbolic link in a folder."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from authz.process.searched_bytes import BlockSearch, Hit, line_at
+
+# Without O_NONBLOCK the opening of a pipe would wait for its writer.
+_OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_OBJECTS: Final = (".git", "objects")  # compressed: `GitObjects` reads them
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A key in a file or in an object of git. line: 0 if the key is in the name of the file.
+
+    commit: the first commit that has the object, or empty. thing: `blob`, `commit`, `tag` or `tree`
+    of git, else empty.
+    """
+
+    path: str
+    line: int
+    hit: Hit
+    commit: str = ""
+    thing: str = ""
+
+
+class SearchedFiles:
+    """Searches files. problem: is called with a path and a reason for each that cannot be read."""
+
+    def __init__(self, search: BlockSearch, problem: Callable[[str, str], None]) -> None:
+        self._search = search
+        self._problem = problem
+        self.files = 0
+        """The number of files that were read."""
+
+    def under(self, path: Path) -> Iterator[Found]:
+        """Yield the keys in a file, or in all files of a folder and its folders.
+
+        Pipes, sockets and devices are left out, and so are `.git/objects`.
+        """
+        folders = [os.fspath(path)]
+        if not path.is_dir():
+            yield from self._in_file(folders.pop(), os.open)
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    found = sorted(entries, key=lambda entry: entry.name)
+            except OSError as cause:
+                self._problem(folder, cause.strerror or "")
+                continue
+            for entry in found:
+                yield from self._in_name(entry.path, entry.name)
+                if entry.is_dir(follow_symlinks=False):
+                    if (Path(folder).name, entry.name) != _OBJECTS:
+                        folders.append(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield from self._in_file(entry.path, _open_no_link)
+
+    def _in_name(self, path: str, name: str) -> Iterator[Found]:
+        raw = os.fsencode(name)
+        for one in self._search.scanner.find(raw, len(raw)):
+            yield Found(path, 0, Hit(0, 0, one))
+
+    def _in_file(self, path: str, opener: Callable[[str, int], int]) -> Iterator[Found]:
+        try:
+            with open(path, "rb", buffering=0, opener=lambda name, _: opener(name, _OPEN)) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return
+                self.files += 1
+                for hit in self._search.hits(file, counts_lines=False):
+                    yield Found(path, line_at(file.fileno(), hit.offset), hit)
+        except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
+            self._problem(path, getattr(cause, "strerror", "") or "not a path")
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)

@@ -1,0 +1,34 @@
+"""GET a page from a process of this machine, over its Unix socket."""
+
+import http.client
+import socket
+from typing import Final
+
+MAX_PAGE: Final = 8 * 1024 * 1024  # bytes
+
+
+def get(path: str, page: str, seconds: float) -> tuple[int, bytes] | None:
+    """Return status and body of `page` from the Unix socket at `path`; None if it does not answer.
+
+    seconds: for connecting, and for each wait for bytes. A body of more than 8 MiB is cut off.
+    """
+    connection = _Connection(path, seconds)
+    try:
+        connection.request("GET", page)
+        response = connection.getresponse()
+        return response.status, response.read(MAX_PAGE)
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

@@ -1,0 +1,36 @@
+"""Composition root of the commands about leaked keys."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from authz.flows.identification import Identification
+from authz.flows.lifecycle import Lifecycle
+from authz.process.clock import SystemClock
+from authz.settings.model import Settings
+from authz.storage.imports import StoredImports
+from authz.wiring.administration import keyring, limit_counters, our_store
+
+
+@dataclass(frozen=True, slots=True)
+class LeakSession:
+    """The objects of these commands."""
+
+    identification: Identification
+    lifecycle: Lifecycle
+
+
+@asynccontextmanager
+async def leak_session(settings: Settings) -> AsyncIterator[LeakSession]:
+    """Yield a LeakSession, and close its client at the end.
+
+    Raises BadInput for unusable settings, Unavailable if the store is unreachable or not ours.
+    """
+    ring, clock = keyring(settings), SystemClock()
+    async with our_store(settings, ring) as (client, keys):
+        imports = StoredImports(client) if await keys.has_imports() else None
+        yield LeakSession(
+            Identification(ring, keys, imports, clock),
+            Lifecycle(keys, ring, clock, partial(limit_counters, client)),
+        )

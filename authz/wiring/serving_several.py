@@ -1,0 +1,159 @@
+"""Run several sidecars as processes of one command, with one listener for their operations."""
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from functools import partial
+from typing import Any, Final
+
+import uvloop
+
+from authz.console.operations import MetricsPage
+from authz.core.errors import BadInput
+from authz.core.listen_address import Address
+from authz.process.children import ASKING_SECONDS, Children
+from authz.process.ending import Ending
+from authz.process.hardening import disable_core_dumps, raise_file_limit
+from authz.process.socket_page import get
+from authz.settings.model import Settings
+from authz.telemetry import Counters, log_to_stderr
+from authz.telemetry.merged_metrics import merged
+from authz.wiring.listeners import operations
+from authz.wiring.several import addresses, operations_addresses
+from authz.wiring.sidecar import DRAIN_SECONDS
+
+log = logging.getLogger("authz")
+
+MARGIN_SECONDS: Final = 10.0  # for a child to end, beyond its delay and its drain
+PAGE_SECONDS: Final = 2.0  # for a page of metrics
+
+Command = Callable[[int, Address], Sequence[str]]
+"""The command of the process of a number, which serves its operations at this address."""
+
+
+def serve(read_settings: Callable[[], Settings], processes: int, command: Command) -> None:
+    """Run this number of sidecars until a signal ends them.
+
+    `ops.listen` and `ops.health_listen` answer for all of them: ready if one of them is, and the
+    metrics of each with a label `process`. SIGHUP replaces them one after the other. Raises
+    BadInput if the settings cannot be used, or if a process ends at its start.
+    """
+    disable_core_dumps()
+    raise_file_limit()
+    settings = read_settings()
+    log_to_stderr(settings.log.level)
+    with ExitStack() as stack:
+        sockets = stack.enter_context(operations_addresses(settings, processes))
+        listens = addresses(settings.check.listen, processes)
+        commands = [command(number, socket) for number, socket in enumerate(sockets)]
+        paths = [socket.path for socket in sockets]
+        children = partial(
+            Children,
+            commands,
+            partial(ask, paths),
+            settings.shutdown.delay + DRAIN_SECONDS + MARGIN_SECONDS,
+        )
+        log.info("serving Check on %s", ", ".join(map(str, listens)))
+        uvloop.run(_serve(settings, read_settings, children, paths))
+
+
+def ask(paths: Sequence[str], number: int) -> tuple[bool, dict[str, Any]] | None:
+    """Return the readiness of a process and its components; None if it does not answer."""
+    found = get(paths[number], "/readyz", ASKING_SECONDS)
+    if found is None:
+        return None
+    try:
+        answer = json.loads(found[1])
+        return answer["status"] == "ready", answer["components"]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+class AllReadiness:
+    """The readiness of all processes: ready if one of them is."""
+
+    def __init__(self, children: Children) -> None:
+        self._children = children
+        self.leaving = ""
+        """Why the processes are shutting down; empty while they are not."""
+
+    def __call__(self) -> bool:
+        """Return whether a process is ready, and none is asked to end."""
+        return not self.leaving and any(state.is_ready for state in self._children.states)
+
+    def report(self) -> tuple[bool, dict[str, object]]:
+        """Return the readiness, and the components of each process by its number."""
+        return self(), {
+            f"process {number}": {"ready": state.is_ready} | (state.components or {})
+            for number, state in enumerate(self._children.states)
+        }
+
+
+def metrics_of(paths: Sequence[str]) -> MetricsPage:
+    """Return the page of the metrics of all processes that answer at these Unix sockets."""
+
+    def page(accept: str) -> tuple[bytes, str]:
+        found = {str(n): get(path, "/metrics", PAGE_SECONDS) for n, path in enumerate(paths)}
+        pages = {n: page[1].decode() for n, page in found.items() if page and page[0] == 200}  # noqa: PLR2004
+        return merged(pages, accept)
+
+    return page
+
+
+async def _serve(
+    settings: Settings,
+    read_settings: Callable[[], Settings],
+    make: Callable[[], Children],
+    paths: Sequence[str],
+) -> None:
+    ending, children = Ending(), make()
+    ending.listen()
+    readiness = AllReadiness(children)
+    page = metrics_of(paths) if settings.telemetry.metrics else None
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(children.stop)
+        await stack.enter_async_context(operations(settings, readiness, Counters(), page))
+        await children.start()
+        replacing = _listen_for_hangup(read_settings, children)
+        reason = await ending.requested()
+        readiness.leaving = f"stopping: {reason}"
+        log.info("%s", readiness.leaving)
+        for task in replacing:
+            task.cancel()
+        number = signal.SIGINT if reason == signal.SIGINT.name else signal.SIGTERM
+        stopping = asyncio.create_task(children.stop(number))
+        repeated = asyncio.create_task(ending.repeated())
+        await asyncio.wait([stopping, repeated], return_when=asyncio.FIRST_COMPLETED)
+        if repeated.done():
+            await children.stop(number)
+        repeated.cancel()
+        await stopping
+
+
+def _listen_for_hangup(
+    read_settings: Callable[[], Settings], children: Children
+) -> set[asyncio.Task[None]]:
+    """Replace the processes at each SIGHUP, if the settings can be read.
+
+    Return the running replacements, which change.
+    """
+    running: set[asyncio.Task[None]] = set()
+
+    async def replace() -> None:
+        try:
+            read_settings()
+        except BadInput as cause:
+            log.warning("the processes are not replaced: %s", cause)
+            return
+        await children.replace()
+
+    def hang_up() -> None:
+        task = asyncio.create_task(replace())
+        running.add(task)
+        task.add_done_callback(running.discard)
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
+    return running

@@ -1,0 +1,208 @@
+"""Children: several processes that are started, started again and replaced."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from authz.process import children as module
+from authz.process.children import Children, EndedAtOnce, State, ended
+from tests.support.real import eventually
+
+CHILD = """
+import os, pathlib, signal, sys
+file = pathlib.Path(sys.argv[1])
+def end(number, frame):
+    file.unlink()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+file.write_text(str(os.getpid()))
+sys.stdin.read()
+file.unlink()
+"""
+STUBBORN = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+class Family:
+    """Two children, each with a file that holds its process id while it answers."""
+
+    def __init__(self, directory: Path, programs: list[str], stop_seconds: float = 10.0) -> None:
+        self.files = [directory / str(number) for number in range(len(programs))]
+        commands = [
+            [sys.executable, "-c", program, str(file)]
+            for program, file in zip(programs, self.files, strict=True)
+        ]
+        self.unready: set[int] = set()  # process ids
+        self.children = Children(commands, self.ask, stop_seconds)
+
+    def ask(self, number):
+        """Implement Ask."""
+        try:
+            pid = int(self.files[number].read_text())
+            os.kill(pid, 0)
+        except (OSError, ValueError):
+            return None
+        return pid not in self.unready, {"pid": pid}
+
+    def pid(self, number: int) -> int:
+        """Return the process id of a child that answers, else 0."""
+        return (self.children.states[number].components or {"pid": 0})["pid"]
+
+
+@asynccontextmanager
+async def running(directory, programs=(CHILD, CHILD), stop_seconds=10.0):
+    """Yield a family that is running."""
+    family = Family(directory, list(programs), stop_seconds)
+    try:
+        await family.children.start()
+        yield family
+    finally:
+        await family.children.stop()
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_start_returns_when_each_child_answers_and_stop_ends_all(tmp_path):
+    """After `start` all children answer; after `stop` none of them runs."""
+    async with running(tmp_path) as family:
+        pids = [family.pid(0), family.pid(1)]
+        assert all(is_alive(pid) for pid in pids)
+        assert all(state.is_ready for state in family.children.states)
+    assert not any(is_alive(pid) for pid in pids)
+
+
+async def test_a_killed_child_starts_again_and_the_other_one_stays(tmp_path, caplog):
+    """The log names the signal, and the pause before the next start."""
+    async with running(tmp_path) as family:
+        first, second = family.pid(0), family.pid(1)
+        family.files[0].unlink()
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: family.pid(0) not in {0, first})
+        assert family.pid(1) == second
+    assert "process 0 was ended by SIGKILL; it starts again in 0.1 s" in caplog.text
+
+
+async def test_the_pause_doubles_while_a_child_ends_soon(tmp_path, caplog, monkeypatch):
+    """A child that ends at each start is not started in a tight loop."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.02)
+    async with running(tmp_path) as family:
+        for _ in range(3):
+            await eventually(lambda: family.pid(0))
+            pid = family.pid(0)
+            family.files[0].unlink()
+            os.kill(pid, signal.SIGKILL)
+            await eventually(lambda pid=pid: family.pid(0) != pid)
+        await eventually(lambda: family.pid(0))
+    pauses = [line.split()[-2] for line in caplog.messages if "starts again" in line]
+    assert pauses == ["0.02", "0.04", "0.08"]
+
+
+async def test_a_child_that_ends_at_its_start_fails_the_start(tmp_path):
+    """The fault has its exit status, and `stop` ends the others."""
+    family = Family(tmp_path, [CHILD, "import sys; sys.exit(3)"])
+    with pytest.raises(EndedAtOnce, match="process 1 ended with status 3 at its start") as found:
+        await family.children.start()
+    assert found.value.status == 3
+    await family.children.stop()
+    assert not family.files[0].exists()
+
+
+async def test_replace_ends_the_next_child_after_the_new_one_is_ready(tmp_path, caplog):
+    """While one child is away, the other one is ready."""
+    caplog.set_level(logging.INFO)
+    async with running(tmp_path) as family:
+        before = [family.pid(0), family.pid(1)]
+        seen = []
+
+        async def watch():
+            while True:
+                seen.append(sum(state.is_ready for state in family.children.states))
+                await asyncio.sleep(0.01)
+
+        watching = asyncio.create_task(watch())
+        await family.children.replace()
+        watching.cancel()
+        assert not {family.pid(0), family.pid(1)} & {0, *before}
+        assert min(seen) == 1
+    assert "all processes are replaced" in caplog.text
+    assert "starts again" not in caplog.text
+
+
+async def test_replace_stops_at_a_child_that_does_not_become_ready(tmp_path, caplog, monkeypatch):
+    """The other children keep running as they are."""
+    monkeypatch.setattr(module, "READY_SECONDS", 0.3)
+    async with running(tmp_path) as family:
+        second = family.pid(1)
+        ask = family.ask
+        family.children._ask = lambda number: (
+            found and (number == 1, found[1]) if (found := ask(number)) else None
+        )
+        await family.children.replace()
+        assert family.pid(1) == second
+    assert "process 0 is not ready; the others are not replaced" in caplog.text
+
+
+async def test_a_child_that_ignores_the_signal_is_killed(tmp_path, caplog):
+    """After `stop_seconds` it gets SIGKILL."""
+    async with running(tmp_path, [STUBBORN], stop_seconds=0.2) as family:
+        pid = family.pid(0)
+    assert not is_alive(pid)
+    assert "process 0 did not end within 0.2 s" in caplog.text
+
+
+async def test_children_end_with_their_parent(tmp_path):
+    """If the parent is killed, their stdin ends."""
+    script = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from tests.process.test_children import CHILD, Family\n"
+        "async def main():\n"
+        f"    family = Family(Path({str(tmp_path)!r}), [CHILD, CHILD])\n"
+        "    await family.children.start()\n"
+        "    print('started', flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE
+    )
+    assert await parent.stdout.readline() == b"started\n"
+    parent.kill()
+    await parent.wait()
+    await eventually(lambda: not any((tmp_path / str(number)).exists() for number in range(2)))
+
+
+def test_a_state_of_a_child_without_an_answer_is_not_ready():
+    """A child has this state before its first answer and after its end."""
+    assert State() == State(answers=False, is_ready=False, components=None)
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (0, "ended with status 0"),
+        (2, "ended with status 2"),
+        (-9, "was ended by SIGKILL"),
+        (-63, "was ended by signal 63"),
+    ],
+)
+def test_the_end_of_a_process_in_words(status, words):
+    """A negative status is a signal."""
+    assert ended(status) == words

@@ -1,0 +1,191 @@
+"""Keys in all objects of a git repository."""
+
+import os
+import subprocess
+
+import pytest
+
+from authz.core.errors import Unavailable
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.pepper import Pepper
+from authz.core.keys.scanning import KeyScanner
+from authz.process.git_objects import GitObjects
+from authz.process.searched_bytes import BLOCK, BlockSearch
+
+RING = Keyring("ak", [Pepper.expand("1", b"p" * 32)])
+
+
+class Repository:
+    """A git repository in a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.git("init", "-q", "-b", "main")
+
+    def git(self, *words):
+        """Run git and return its output."""
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+        command = ("git", *who, *words)
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    def commit(self, name, content, message="m"):
+        """Commit a file and return the id of the commit."""
+        file = self.folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        self.git("add", "-A")
+        self.git("commit", "-qm", message)
+        return self.git("rev-parse", "HEAD")
+
+    def found(self):
+        """Return by key its thing, path, line and commit."""
+        search = BlockSearch(KeyScanner(("ak",)))
+        return {
+            one.hit.sighting.reveal(): (one.thing, one.path, one.line, one.commit)
+            for one in GitObjects(self.folder, search).found()
+        }
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """An empty repository."""
+    return Repository(tmp_path)
+
+
+def keys(count):
+    """Return new keys."""
+    return [RING.mint("live").text for _ in range(count)]
+
+
+def test_every_planted_key_is_found(repository):
+    """Keys are found in every kind of object, also packed, amended, deleted and dangling ones."""
+    text, binary, large, message, tag, gone, amended, branch = keys(8)
+    first = repository.commit("src/a.py", f"one\nkey = '{text}'\n".encode())
+    second = repository.commit("b.bin", b"\x00\xff" + binary.encode() + b"\x00" * 9)
+    third = repository.commit("c.txt", b"\n" * (BLOCK - 40) + large.encode() + b"x" * BLOCK)
+    fourth = repository.commit("d.txt", b"d", f"do not commit {message}")
+    repository.git("tag", "-a", "-m", f"tag {tag}", "v1")
+    repository.commit("gone.txt", gone.encode())
+    (repository.folder / "gone.txt").unlink()
+    repository.commit("e.txt", b"e")
+    repository.commit("f.txt", amended.encode())
+    (repository.folder / "f.txt").write_bytes(b"clean")
+    repository.git("add", "-A")
+    repository.git("commit", "-q", "--amend", "-m", "clean")
+    repository.git("checkout", "-qb", "other")
+    repository.commit("g.txt", branch.encode())
+    repository.git("checkout", "-q", "main")
+    repository.git("branch", "-qD", "other")
+    loose = repository.found()
+    assert loose[text] == ("blob", "src/a.py", 2, first)
+    assert loose[binary] == ("blob", "b.bin", 1, second)
+    assert loose[large] == ("blob", "c.txt", BLOCK - 39, third)
+    assert loose[message][3] == fourth
+    assert {one[0] for one in loose.values()} == {"blob", "commit", "tag"}
+    assert set(loose) == {text, binary, large, message, tag, gone, amended, branch}
+    repository.git("repack", "-adfq")
+    assert repository.found() == loose
+
+
+def test_a_key_in_the_name_of_a_deleted_file(repository):
+    """A tree that names a file by a key is found, with its commit."""
+    (key,) = keys(1)
+    commit = repository.commit(f"folder/{key}.txt", b"x")
+    assert repository.found()[key] == ("tree", "folder", 0, commit)
+
+
+def test_a_key_that_a_merge_brought(repository):
+    """The commit of a blob that only the merge itself has is the merge."""
+    (key,) = keys(1)
+    repository.commit("a", b"a")
+    repository.git("checkout", "-qb", "side")
+    repository.commit("b", b"b")
+    repository.git("checkout", "-q", "main")
+    repository.commit("c", b"c")
+    repository.git("merge", "-q", "--no-commit", "side")
+    commit = repository.commit("a", key.encode(), "merge")
+    assert repository.found()[key] == ("blob", "a", 1, commit)
+
+
+def test_the_environment_of_a_hook_changes_nothing(repository, tmp_path, monkeypatch):
+    """GIT_DIR, which git sets for its hooks, does not lead to another repository."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "missing"))
+    assert set(repository.found()) == {key}
+
+
+def test_no_program_of_the_repository_runs(repository):
+    """Settings of a repository that name a program start none."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    mark = repository.folder / "ran"
+    for name in ("gpg.program", "core.fsmonitor", "diff.external", "core.pager", "diff.x.textconv"):
+        repository.git("config", name, f"touch {mark}; false")
+    repository.git("config", "log.showSignature", "true")
+    (repository.folder / ".gitattributes").write_text("* diff=x\n")
+    assert set(repository.found()) == {key}
+    assert not mark.exists()
+
+
+def damaged(repository):
+    """Overwrite the object of a blob."""
+    oid = repository.git("hash-object", "a")
+    file = repository.folder / ".git" / "objects" / oid[:2] / oid[2:]
+    file.chmod(0o644)
+    file.write_bytes(b"damaged")
+
+
+def test_a_damaged_object_is_no_clean_result(repository):
+    """An object that git cannot read is an error."""
+    repository.commit("a", b"a")
+    damaged(repository)
+    with pytest.raises(Unavailable, match="git"):
+        repository.found()
+
+
+def test_no_repository_is_no_clean_result(tmp_path, monkeypatch):
+    """A folder without git is an error, and so is a machine without git."""
+    objects = GitObjects(tmp_path, BlockSearch(KeyScanner(("ak",))))
+    with pytest.raises(Unavailable, match="not a git repository"):
+        objects.found()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unavailable, match="cannot be started"):
+        objects.found()
+
+
+@pytest.mark.parametrize(
+    ("how", "sent"),
+    [
+        *(("kill -9 $$", sent) for sent in (0, 20, 100_000)),
+        *(("kill -15 $$", sent) for sent in (0, 20, 100_000)),
+        *(("exit 0", sent) for sent in (20, 100_000)),
+        ("echo x; exit 0", 0),
+    ],
+)
+def test_a_stopped_git_is_no_clean_result(repository, tmp_path, monkeypatch, how, sent):
+    """A git that ends early is an error, also if it ends between two objects by a signal."""
+    repository.commit("a", b"a" * 300_000)
+    real = subprocess.run(("which", "git"), capture_output=True, check=True).stdout.decode().strip()
+    fake = tmp_path / "bin" / "git"
+    fake.parent.mkdir()
+    fake.write_text(
+        f'#!/bin/sh\nreal={real}\ncase "$*" in *cat-file*) '
+        f'$real "$@" | head -c {sent}; {how};; *) exec $real "$@";; esac\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(Unavailable):
+        repository.found()
+
+
+def test_a_shallow_clone_is_told(repository, tmp_path):
+    """A clone without its history knows that it is shallow."""
+    repository.commit("a", b"a")
+    repository.commit("a", b"b")
+    search = BlockSearch(KeyScanner(("ak",)))
+    assert not GitObjects(repository.folder, search).is_shallow()
+    clone = tmp_path / "clone"
+    repository.git("clone", "-q", "--depth", "1", f"file://{repository.folder}", str(clone))
+    assert GitObjects(clone, search).is_shallow()
