@@ -8,6 +8,7 @@ from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
+from authz.core.limits.counters import BudgetCounter
 from authz.core.limits.key_limits import LimitGroup
 from authz.core.limits.limit_counters import credits_field
 from authz.core.limits.periods import NEVER_ENDS_MS
@@ -53,6 +54,23 @@ class StoredCounters:
             pipeline.hget(hash_of(group, self._names), schema.LEASES)
         found = await _reply(pipeline.execute())
         return [leases(_bytes(stored or ""), now) for stored in found]
+
+    async def spent(self, charge: Charge) -> list[int]:
+        """Implement SettledBudgets.spent. Takes one round trip, none without budgets."""
+        budgets = [
+            (hash_of(group, self._names), counter)
+            for group, counters in charge.groups
+            for counter in counters
+            if isinstance(counter, BudgetCounter)
+        ]
+        if not budgets:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for name, counter in budgets:
+            pipeline.hget(name, f"{counter.field} settled")
+        found = await _reply(pipeline.execute())
+        pairs = zip(budgets, found, strict=True)
+        return [_spent(name, counter, reply) for (name, counter), reply in pairs]
 
     async def reset(self, kid: str) -> None:
         """Delete the usage counters and leases of a key, not those of its project or tenant.
@@ -109,6 +127,17 @@ class StoredCredits:
             replies = await _reply(pipeline.execute())
             found += [_used(*name, reply) for name, reply in zip(names, replies, strict=True)]
         return found
+
+
+def _spent(name: str, counter: BudgetCounter, reply: str | None) -> int:
+    """Return the used units, 0 of another period. Raises Unreadable for a garbled value."""
+    if reply is None:
+        return 0
+    value = _bytes(reply)
+    if not (_is_counter(value) and value[0] == _SETTLED[0]):
+        raise Unreadable(f"GARBLED {name} {counter.field} settled")
+    is_current = int.from_bytes(value[1:7]) == counter.ends_ms
+    return int.from_bytes(value[7:13]) if is_current else 0
 
 
 def _used(name: str, field: str, reply: str | None) -> int:
