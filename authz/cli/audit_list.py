@@ -15,6 +15,7 @@ from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
 from authz.cli.times import ago_ms
 from authz.core import fields
 from authz.core.audit import Action
+from authz.core.csv_cell import csv_cell
 from authz.core.errors import BadInput
 from authz.core.times import rfc3339
 from authz.core.trail.rows import RESTORE
@@ -27,7 +28,6 @@ _COLUMNS: Final = ("TIME", "ACTION", "KID", "ACTOR", "NOTE")
 _CSV: Final = (
     *("time", "action", "kid", "actor", "note", "source", "request_id", "version", "detail"),
 )
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # begins of cells that spreadsheets run
 
 
 def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
@@ -143,17 +143,8 @@ def _csv(events: tuple[TrailEvent, ...]) -> str:
         given = {**document, "time": document.get("at", ""), "detail": detail}
         if event.why:
             given |= {"action": "unreadable", "note": event.why}
-        writer.writerow([_cell(given.get(name)) for name in _CSV])
+        writer.writerow([csv_cell(given.get(name)) for name in _CSV])
     return text.getvalue()
-
-
-def _cell(value: object) -> str:
-    """Return the text of a cell; empty for None.
-
-    Text that a spreadsheet could run as a formula gets an apostrophe in front.
-    """
-    text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _oldest(events: tuple[TrailEvent, ...]) -> str:

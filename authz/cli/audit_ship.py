@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from authz.cli.administration import load_settings
+from authz.cli.bounded_file import read_ascii
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import path_such_as
 from authz.core import fields
@@ -18,6 +19,7 @@ from authz.process.trail_sinks import FileCursor
 from authz.settings.model import Settings
 from authz.wiring import audit
 
+MAX_HEADERS: Final = 1 << 20  # bytes of a file
 PAUSE: Final = 5.0  # seconds between two rounds
 MAX_PAUSE: Final = 60.0
 _HEADER: Final = re.compile(r"([A-Za-z0-9-]{1,64}): ?([!-~][ -~]{0,4095})", re.ASCII)
@@ -94,12 +96,9 @@ def _sink(settings: Settings, to: str, headers: dict[str, str], ca: Path | None)
 def _headers(file: str) -> dict[str, str]:
     """Return the headers of a file by name. Their values are secrets and in no error.
 
-    Raises BadInput if the file cannot be read, or if a line that is not empty is no `Name: value`.
+    Raises BadInput as `read_ascii`, and if a line that is not empty is no `Name: value`.
     """
-    try:
-        texts = Path(file).read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        raise BadInput("--header-file", f"{file} cannot be read") from None
+    texts = read_ascii("--header-file", file, MAX_HEADERS).splitlines()
     found = [_HEADER.fullmatch(text) for text in texts if text]
     if not all(found):
         raise BadInput("--header-file", f"{file} has a line that is not `Name: value`")

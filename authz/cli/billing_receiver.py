@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from authz.cli.bounded_file import read_ascii
 from authz.cli.invocation import write_stdout
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.usage.billing import texts
-from authz.core.usage.billing.customers import Customers, read_table
+from authz.core.usage.billing.customers import Customers, CustomerTable, read_table
 from authz.core.usage.billing.ports import BillingSink, Delivery
 from authz.core.usage.billing.record import BillingRecord
 from authz.core.web_address import check_url
@@ -22,6 +23,8 @@ from authz.process.billing_sinks import Encode, EventReceiver, LineFile, Repeate
 from authz.process.parquet_file import ParquetFile
 from authz.process.web_client import WebClient
 
+MAX_TABLE: Final = 64 << 20  # bytes: about a million customers
+MAX_TOKEN_FILE: Final = 8192
 SECONDS: Final = 30.0  # for a request
 _STRIPE: Final = "stripe:"
 _TEST_KEY: Final = "_test_"  # in a key of Stripe's API that bills nobody
@@ -152,7 +155,7 @@ def _stripe(options: ReceiverOptions) -> Receiver:
         raise BadInput("--customer", "or --customers is needed: whom Stripe shall bill")
     if options.customer is not None and not fields.is_metadata_name(options.customer):
         raise BadInput("--customer", "is the name in the metadata of keys, such as stripe_customer")
-    table = read_table("--customers", _text("--customers", options.customers))
+    table = _table(options.customers)
     api = check_url("--stripe-url", options.stripe_url)
     key = _token(options.token_file)
     return Receiver(
@@ -168,20 +171,15 @@ def _post(options: ReceiverOptions) -> RepeatedPost:
     return RepeatedPost(WebClient(Path(options.ca) if options.ca else None, SECONDS))
 
 
+def _table(file: str | None) -> CustomerTable:
+    if file is None:
+        return {}
+    return read_table("--customers", read_ascii("--customers", file, MAX_TABLE))
+
+
 def _token(file: str) -> str:
     """Return the token of a file. It is a secret and in no error."""
-    token = _text("--token-file", file).strip()
+    token = read_ascii("--token-file", file, MAX_TOKEN_FILE).strip()
     if not _TOKEN.fullmatch(token):
         raise BadInput("--token-file", f"{file} does not hold one token on one line")
     return token
-
-
-def _text(option: str, file: str | None) -> str:
-    if file is None:
-        return ""
-    try:
-        return Path(file).read_text(encoding="ascii")
-    except OSError as cause:
-        raise BadInput(option, f"{file}: {cause.strerror}") from None
-    except ValueError:
-        raise BadInput(option, f"{file} is not a file of ASCII text") from None

@@ -94,7 +94,8 @@ def read_text(path: str) -> str:
     Raises BadInput if it cannot be read, is larger than MAX_FILE (64 MiB) or is not UTF-8.
     """
     try:
-        raw = Path("/dev/stdin" if path == "-" else path).read_bytes()
+        with Path("/dev/stdin" if path == "-" else path).open("rb") as file:
+            raw = file.read(MAX_FILE + 1)
         if len(raw) > MAX_FILE:
             raise BadInput("-f", f"{path}: larger than {MAX_FILE >> 20} MiB")
         return raw.decode("utf-8-sig")

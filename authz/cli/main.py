@@ -139,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         atexit.register(gc.freeze)  # the process would look for garbage once more as it ends
         warnings.simplefilter("ignore")
     invocation = Invocation()
-    color.choose("auto")
+    color.choose(_color(arguments))
     try:
         _prepare_streams()
         _refuse_keys(arguments)
@@ -223,6 +223,17 @@ def _prepare_streams() -> None:
         sys.stdout.reconfigure(
             errors="backslashreplace"
         )  # the terminal may lack a character of a name
+
+
+def _color(arguments: Sequence[str]) -> str:
+    """Return the choice of --color, also for an error before the option is read."""
+    chosen = color.WHEN[0]
+    for name, value in zip(arguments, (*arguments[1:], ""), strict=True):
+        option, equals, rest = name.partition("=")
+        given = rest if equals else value
+        if option == "--color" and given in color.WHEN:
+            chosen = given
+    return chosen
 
 
 def _refuse_keys(arguments: Sequence[str]) -> None:

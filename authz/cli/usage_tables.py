@@ -5,6 +5,7 @@ import io
 from typing import Any, Final
 
 from authz.cli.columns import columns
+from authz.core.csv_cell import csv_cell
 from authz.core.times import rfc3339
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts
@@ -53,12 +54,15 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def rows_as_csv(report: Report) -> str:
-    """Return the rows as CSV with a header. Lines end with LF, the last row with nothing."""
+    """Return the rows as CSV with a header. Lines end with LF, the last row with nothing.
+
+    The name of a route that a spreadsheet could run as a formula gets an apostrophe in front.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow((_member(report), *Counts().by_name()))
     for group, counts in report.groups.items():
-        writer.writerow((_whole(group), *counts.by_name().values()))
+        writer.writerow((csv_cell(_whole(group)), *counts.by_name().values()))
     return file.getvalue().rstrip("\n")
 
 

@@ -149,16 +149,21 @@ class RecordReader(Protocol):
 
 
 class KeyIndex(RecordReader, Protocol):
-    """Lists keys, oldest first. Reads are current and may be slow."""
+    """Lists keys in order of creation. Reads are current and may be slow."""
 
     async def kids(
-        self, client_id: str | None, after: Position | None, count: int
+        self,
+        client_id: str | None,
+        after: Position | None,
+        count: int,
+        *,
+        is_newest_first: bool = False,
     ) -> Sequence[Position]:
         """Return at most `count` positions of keys that follow `after`; None: from the first.
 
-        client_id: list this client only; None: all. If a change ended early, the list of a client
-        may have kids too many, or lack kids until the change is sent again. `after` need not be in
-        the list.
+        is_newest_first: list them the other way round. client_id: list this client only; None: all.
+        If a change ended early, the list of a client may have kids too many, or lack kids until the
+        change is sent again. `after` need not be in the list.
         MUST cost about the same for every `after`. Raises Unavailable.
         """
         ...

@@ -6,7 +6,7 @@ from typing import Final
 
 from authz.core.changes import Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
-from authz.core.edits import Edit, Rotate, adds_credits
+from authz.core.edits import Edit, Revoke, Rotate, adds_credits
 from authz.core.errors import BadInput, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys.credentials import Minted
 from authz.core.ports import Clock
@@ -18,11 +18,12 @@ from authz.flows.by import By
 from authz.flows.command_ports import KeyFinder
 from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import Changed
-from authz.flows.selection import Cost
+from authz.flows.revocable import revocable
+from authz.flows.selection import Cost, Entry
 from authz.remote.calls import Calls
 from authz.remote.editor import LEAST_WAIT, NO_ANSWER, RemoteEditor, waited
 from authz.remote.reading import read_record
-from authz.remote.records import kid_of, result_of
+from authz.remote.records import kid_of, record_of, result_of
 from authz.remote.requests import bulk_change, filter_of
 from authz.rpc.admin.values import duration, name_of
 from authz.rpc.pb.admin.v1 import keys_pb2
@@ -48,11 +49,31 @@ class RemoteManyKeys:
         self, kids: Sequence[str], edit: Edit, by: By, selector: Selector
     ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
         """Yield for each key the change that `carry_out` would make."""
-        wanted = frozenset(kids)
+        wanted, unreadable = frozenset(kids), list[str]()
         if isinstance(edit, Rotate):
             edit = replace(edit, mint=_stand_in)
         async for entry in self._finder.each(selector, Cost()):
-            if entry.kid in wanted:
+            if entry.kid not in wanted:
+                continue
+            if entry.record is None and isinstance(edit, Revoke):
+                unreadable.append(entry.kid)
+                continue
+            yield entry.kid, planned(entry, edit.plan, self._clock.wall_ms(), by)
+        async for step in self._rehearsed(unreadable, edit, by, selector):
+            yield step
+
+    async def _rehearsed(
+        self, kids: Sequence[str], edit: Edit, by: By, selector: Selector
+    ) -> AsyncIterator[tuple[str, Outcome | Removal | Failed]]:
+        """Yield the rehearsals of the server, which can revoke a record with a bad seal."""
+        for start in range(0, len(kids), NAMES):
+            request = _request(kids[start : start + NAMES], edit, by, selector)
+            request.validate_only = True
+            async for response in self._calls.stream(self._calls.client.keys.ChangeKeys, request):
+                if response.error:
+                    yield kid_of(response.name), Failed(response.error)
+                    continue
+                entry = Entry(kid_of(response.name), revocable(record_of(response.key)))
                 yield entry.kid, planned(entry, edit.plan, self._clock.wall_ms(), by)
 
     async def carry_out(
@@ -73,9 +94,7 @@ class RemoteManyKeys:
                 yield [step]
             return
         for start in range(0, len(kids), NAMES):
-            request = bulk_change(edit)
-            request.names.extend(map(name_of, kids[start : start + NAMES]))
-            request.filter, request.note, request.max_keys = filter_of(selector), by.note, NAMES
+            request = _request(kids[start : start + NAMES], edit, by, selector)
             if wait_seconds is not None:
                 wait = min(max(wait_seconds, LEAST_WAIT), MAX_WAIT)
                 request.wait_time.CopyFrom(duration(round(wait * 1000)))
@@ -121,6 +140,15 @@ class RemoteManyKeys:
 
 
 _OUTCOMES: Final[Mapping[str, type[Refused] | type[Failed]]] = {"STATE_FORBIDS": Refused}
+
+
+def _request(
+    kids: Sequence[str], edit: Edit, by: By, selector: Selector
+) -> keys_pb2.ChangeKeysRequest:
+    request = bulk_change(edit)
+    request.names.extend(map(name_of, kids))
+    request.filter, request.note, request.max_keys = filter_of(selector), by.note, NAMES
+    return request
 
 
 def _step(response: keys_pb2.ChangeKeysResponse) -> Step:

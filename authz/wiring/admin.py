@@ -235,7 +235,7 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
         AuditService(flows, tokens),
         FleetService(flows),
         MeService(flows),
-        InstallationService(flows),
+        InstallationService(flows, carrier),
     ]
 
 

@@ -1,6 +1,7 @@
 """deploy/redis/users.acl: each user can do its work and nothing else."""
 
 import asyncio
+import struct
 import contextlib
 import time
 from dataclasses import replace
@@ -11,9 +12,11 @@ import pytest
 from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
+from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.records import RevocationReason, Status
 from authz.core.sidecars import Issued
 from authz.core.trail.verification import Verification
+from authz.core.usage.commit import Budget, Settlement
 from authz.core.usage.counts import Level
 from authz.core.usage.ports import Counted, Known
 from authz.core.usage.tally import Clocks
@@ -307,7 +310,13 @@ async def test_usage(guarded_valkey):
             line(started=now, kid="-", secret="-", reason="forged", flags="UAEX"),
         ]
         commit = committed(*entries, clocks=Clocks.near(now, 3_600_000, 60_000))
+        budget = Budget(LimitGroup(Owner.KEY, KID, ()), now, "tokens-month month tokens UTC")
+        commit.settlements[budget] = Settlement(3, 10)
+        taken = struct.pack(">B6s6s", 2, now.to_bytes(6), (100).to_bytes(6))
+        valkey.admin.hset(schema.DEFAULT.limit(KID), budget.counter, taken)
         assert await link.commit(commit, [b"one"], now) == Counted()
+        left = valkey.admin.hget(schema.DEFAULT.limit(KID), budget.counter)
+        assert left.encode("utf-8", "surrogateescape") == taken[:7] + (93).to_bytes(6)
         assert isinstance(await link.commit(commit, [b"one"], now), Known)
         usage = StoredUsage(client)
         hour = now // 3_600_000

@@ -1,11 +1,12 @@
 """Visit: one request for a page, with its session, its form and the API in the visitor's name."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -29,17 +30,29 @@ Form = Mapping[str, tuple[str, ...]]
 
 @dataclass(slots=True, weakref_slot=True)
 class Visit:
-    """One request. form: the fields of a POST, each with its values in order."""
+    """One request. form: the fields of a POST, each with its values in order.
+
+    gateway: the URL of the gateway, for examples; may be empty.
+    """
 
     request: Request
     session: Session
     api: AdminApi
     renderer: Renderer
+    gateway: str = ""
     form: Form = field(default_factory=dict, repr=False)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def may(self, action: str, tenant: str = "", project: str = "") -> bool:
-        """Return whether the visitor may take an action on keys of this tenant and project."""
-        return may(self.session.caller, Action(action), tenant, project)
+    @property
+    def kid(self) -> str:
+        """The kid in the path, escaped as a part of a path. Empty without one."""
+        return quote(self.request.path_params.get("kid", ""), safe="")
+
+    def may(
+        self, action: str, tenant: str = "", project: str = "", scopes: Collection[str] = ()
+    ) -> bool:
+        """Return whether the visitor may take an action on a key with these fields."""
+        return may(self.session.caller, Action(action), tenant, project, scopes=scopes)
 
     def may_on_some(self, action: str) -> bool:
         """Return whether the visitor may take an action on some keys at least."""
@@ -93,10 +106,13 @@ Handler = Callable[[Visit], Awaitable[Response]]
 
 
 class Console:
-    """The parts that all pages share. handler: the REST API."""
+    """The parts that all pages share. handler: the REST API. gateway: as of Visit."""
 
-    def __init__(self, handler: HttpHandler, sessions: Sessions, renderer: Renderer) -> None:
+    def __init__(
+        self, handler: HttpHandler, sessions: Sessions, renderer: Renderer, *, gateway: str = ""
+    ) -> None:
         self.renderer = renderer
+        self._gateway = gateway
         self._handler = handler
         self._sessions = sessions
 
@@ -110,7 +126,8 @@ class Console:
             session = await self._sessions.find(request)
             if isinstance(session, Response):
                 return session
-            visit = Visit(request, session, self._api(request, session), self.renderer)
+            api = self._api(request, session)
+            visit = Visit(request, session, api, self.renderer, self._gateway)
             if request.method == "POST":
                 refusal = await self._read_form(visit)
                 if refusal is not None:

@@ -274,7 +274,7 @@ def test_following_survives_a_receiver_that_fails(store: Path, receiver):
         (("ship", "--to", "http://example.com/", "--cursor", "c"), "https is needed"),
         (("ship", "--to", "https://example.com/"), "--cursor: is needed here"),
         (("ship", "--to", "otlp", "--cursor", "c"), "telemetry.otlp.endpoint"),
-        (("ship", "--to", "file:x", "--header-file", "absent"), "cannot be read"),
+        (("ship", "--to", "file:x", "--header-file", "absent"), "No such file"),
         (("ship", "--to", "file:x", "--cursor", "garbled"), "holds no id"),
         (("list", "--since", "yesterday"), "such as 24h"),
         (("list", "--limit", "0"), "a number from 1 to 100000"),

@@ -163,3 +163,17 @@ def test_marks_do_not_count_as_width():
 def test_what_no_module_prints_is_escaped():
     """Marks of another process are control characters."""
     assert color.rendered("\x00abcdef0123456789:31\x00a", sys.stdout).startswith("\\x00abc")
+
+
+def test_an_error_before_the_option(runner, monkeypatch):
+    """--color counts for the whole command line, also for an error that stands before it."""
+    monkeypatch.setattr("authz.cli.color._is_wanted", lambda _: color._when == "always")
+    for options, is_colored in (
+        (("--color", "always"), True),
+        (("--color=always",), True),
+        (("--color", "never"), False),
+        (("--color", "always", "--color", "never"), False),
+        (("--color", "nonsense"), False),
+    ):
+        done = runner.run("keys", "lst", *options)
+        assert (done.code, "\x1b[31m" in done.err) == (2, is_colored)

@@ -74,7 +74,7 @@ def test_owners_routes_and_status(runner, count):
     first, _ = runner.issue()
     second, _ = runner.issue()
     other, _ = runner.issue(client="acme-batch")
-    count((first, 0, {}), (second, 1, {"route": "a,b"}), (other, 0, {"code": "500"}))
+    count((first, 0, {}), (second, 1, {"route": "=a,b"}), (other, 0, {"code": "500"}))
     client = runner.run("usage", "--client", "acme-web", "--json").document
     assert (client["total"]["requests"], client["keys"]) == (2, 2)
     table = list(
@@ -82,7 +82,7 @@ def test_owners_routes_and_status(runner, count):
             io.StringIO(runner.run("usage", "--client", "acme-web", "--by", "route", "--csv").out)
         )
     )
-    assert [(row["route"], row["requests"]) for row in table] == [("a,b", "1"), ("models", "1")]
+    assert [(row["route"], row["requests"]) for row in table] == [("'=a,b", "1"), ("models", "1")]
     status = runner.run("usage", "--by", "status", "--json").document
     assert [(row["status"], row["requests"]) for row in status["rows"]] == [("200", 2), ("500", 1)]
     keyless = {"code": "401", "reason": "missing_credential", "flags": "UAEX", "charged": "-"}

@@ -71,7 +71,8 @@ class AdminServing:
         deadline = time.monotonic() + PATIENCE
         while not self._is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(self.log.read_text()[-2000:])
+                code = self.process.returncode  # None: it still starts
+                raise AssertionError(f"exit code {code}: {self.log.read_text()[-2000:]}")
             time.sleep(0.02)
         return self
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from typing import Any, Final
 
+from authz.core.csv_cell import csv_cell
 from authz.core.usage.billing.record import BillingRecord
 
 COLUMNS: Final = (
@@ -18,7 +19,6 @@ CSV_HEADING: Final = ",".join(COLUMNS) + "\n"
 EVENT_TYPE: Final = "authz.usage"
 """The beginning of the type of an event; the unit follows, as in `authz.usage.ok`."""
 _COMPACT: Final = json.JSONEncoder(separators=(",", ":"))
-_FORMULA: Final = ("=", "+", "-", "@")
 
 
 def document(record: BillingRecord) -> dict[str, Any]:
@@ -84,7 +84,5 @@ def _lines(documents: Iterable[dict[str, Any]]) -> bytes:
 
 def _cells(record: BillingRecord) -> Iterable[str]:
     for name, value in document(record).items():
-        text = "" if value is None else str(value)
-        if name == "route" and text.startswith(_FORMULA):
-            text = f"'{text}"
+        text = csv_cell(value) if name == "route" else "" if value is None else str(value)
         yield '"' + text.replace('"', '""') + '"' if '"' in text or "," in text else text

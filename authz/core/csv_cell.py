@@ -1,0 +1,14 @@
+"""Cells of CSV that no spreadsheet runs as a formula."""
+
+from typing import Final
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")  # begins of cells that spreadsheets run
+
+
+def csv_cell(value: object) -> str:
+    """Return the text of a cell; empty for None.
+
+    Text that a spreadsheet could run as a formula gets an apostrophe in front.
+    """
+    text = "" if value is None else str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text
