@@ -1,8 +1,8 @@
 """deploy/redis/users.acl: each user can do its work and nothing else."""
 
 import asyncio
-import struct
 import contextlib
+import struct
 import time
 from dataclasses import replace
 from pathlib import Path
