@@ -64,7 +64,7 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """What a request takes in advance. model, terms: for its usage record.
+    """The amounts that a request takes in advance. model, terms: for its usage record.
 
     model: empty without prices.
     """

@@ -15,7 +15,7 @@ _DOLLARS: Final = re.compile(r"(0|[1-9][0-9]{0,6})(?:\.([0-9]{1,6}))?", re.ASCII
 
 
 class Of(StrEnum):
-    """What a limit counts: requests by their cost, tokens, or money in micro-dollars."""
+    """The things that limits count: requests by their cost, tokens, or money in micro-dollars."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -23,21 +23,21 @@ class Of(StrEnum):
 
 
 class Amounts(NamedTuple):
-    """What one request takes: cost units, tokens, and micro-dollars (`usd`)."""
+    """The amounts of one request: cost units, tokens, and micro-dollars (`usd`)."""
 
     units: int
     tokens: int = 0
     usd: int = 0
 
     def of(self, counted: Of) -> int:
-        """Return the amount of what a limit counts."""
+        """Return the amount of one of the things that limits count."""
         if counted is Of.REQUESTS:
             return self.units
         return self.tokens if counted is Of.TOKENS else self.usd
 
 
 Cost = int | Amounts
-"""What one request takes. A number is its cost in units, with no tokens and no money."""
+"""The cost of one request. A number is its cost in units, with no tokens and no money."""
 
 ONE_OF_EACH: Final = Amounts(1, 1, 1)
 """The smallest request that takes from every limit."""

@@ -61,7 +61,7 @@ class Charge:
 
     @property
     def taken(self) -> list[Taken]:
-        """What a request takes from each budget."""
+        """The units that a request takes from each budget."""
         return [
             Taken(group.owner, counter.charge, counter.ends_ms, counter.field)
             for group, counters in self.groups

@@ -40,7 +40,7 @@ def test_the_cost_is_exact_and_rounded_up_once(price, numbers):
 
 @given(numbers=NUMBERS)
 def test_a_part_is_never_more_than_its_whole(numbers):
-    """Whatever a backend reports, no price is negative and no number is above the bound."""
+    """No number of a report becomes negative or exceeds the bound."""
     tokens = Tokens.of_report(numbers)
     assert min(tokens) >= 0
     assert tokens.cached + tokens.cache_write <= tokens.input <= MAX_TOKENS
@@ -70,7 +70,7 @@ def test_versions():
 
 
 def test_a_model_without_a_price():
-    """It has the default price under a common name, or none."""
+    """Such a model has the default price under a common name, or none."""
     priced = PriceVersion("a", 0, {"mini": MINI}, MINI._replace(input=1))
     assert priced.of("mini") == ("mini", MINI)
     assert priced.of("another") == (OTHER, MINI._replace(input=1))

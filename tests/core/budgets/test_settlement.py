@@ -17,7 +17,7 @@ MONEY = Taken(Owner.TENANT, 900, 1_767_225_600_000, "usd-month month usd Europe/
 
 
 def used(word, *, failed=False):
-    """What a request used of a budget of tokens, and of one of money."""
+    """Return the basis, and the use of a budget of tokens and of one of money."""
     settled = settle(TERMS, parse_report(word), failed=failed)
     return settled.basis, settled.used(TOKENS), settled.used(MONEY)
 
@@ -47,7 +47,7 @@ def test_the_use_of_a_request(word, failed, expected):
 
 
 def test_a_report_that_is_not_plausible():
-    """It counts as the largest plausible one, and says so."""
+    """Such a report counts as the largest plausible one, and says so."""
     report = parse_report(b"complete:9999999999999:1:0:0:0")
     assert report is not None
     assert not report.is_plausible

@@ -30,7 +30,7 @@ def test_with_prices():
 
 
 def test_an_estimate_in_money():
-    """It takes no tokens, and is as given."""
+    """An estimate in money takes no tokens, and is as given."""
     priced = Spending(2500, weights=NOTHING, in_usd=True).priced("mini", PRICES)
     assert priced is not None
     assert priced.amounts == Amounts(1, 0, 2500)
@@ -40,7 +40,7 @@ def test_an_estimate_in_money():
 
 
 def test_an_estimate_beyond_the_largest_charge():
-    """It takes the most that a counter can be charged at once."""
+    """A request takes at most what a counter can be charged at once."""
     dear = PriceVersion("v1", 0, {}, Price(*[10**12] * 5))
     priced = Spending(MAX_TOKENS).priced("", dear)
     assert priced is not None

@@ -95,7 +95,7 @@ def test_an_entry_of_a_running_request_settles_nothing():
 
 
 def test_tokens_that_are_not_plausible():
-    """They count as the largest plausible number, and are reported."""
+    """Such tokens count as the largest plausible number, and are reported."""
     commit = committed(entry("complete:9999999999999:0:0:0:0"))
     assert commit.settlements[own()] == Settlement(10_000_000, 800)
     assert commit.implausible == 1
@@ -109,5 +109,5 @@ def test_a_field_of_the_gate_that_is_not_in_order(field):
 
 
 def test_entries_of_earlier_versions_settle_nothing():
-    """They have no terms."""
+    """Lines of versions 2 and 3 have no terms."""
     assert committed(line(), line(version="2")).settlements == {}

@@ -46,7 +46,7 @@ def test_a_model_of_the_price_table():
 
 
 def test_a_model_that_the_table_does_not_name():
-    """It has the default price, and the record does not have the client's text."""
+    """Such a model has the default price, and the record does not have the client's text."""
     route = route_of("/v1/models/my%20own:generate")
     assert route.cost == Amounts(1, 800, 4000)
     assert route.priced_as == "other"
