@@ -1,4 +1,4 @@
-"""The units that a request took from budgets: text of its usage record, from the gate for the meter.
+"""The units that a request took from budgets, as text of its usage record.
 
     k!800!1767225600000!tokens-month~month~tokens~UTC;t!2400!...
 
