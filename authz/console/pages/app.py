@@ -2,7 +2,17 @@
 
 from starlette.routing import BaseRoute
 
-from authz.console.pages import changing, editing, explaining, issuing, key_list, one_key
+from authz.console.pages import (
+    bulk,
+    changing,
+    editing,
+    explaining,
+    incident,
+    issuing,
+    key_list,
+    one_key,
+    overview,
+)
 from authz.console.pages.rendering import Renderer
 from authz.console.pages.session import Sessions
 from authz.console.pages.visit import Console
@@ -17,5 +27,5 @@ def console_routes(
     handler: the REST API. gateway: the URL of the gateway, for examples; may be empty.
     """
     console = Console(handler, sessions, renderer, gateway=gateway)
-    pages = (issuing, key_list, one_key, changing, editing, explaining)
+    pages = (overview, bulk, issuing, key_list, one_key, changing, editing, explaining, incident)
     return [renderer.static.route(), *(route for page in pages for route in page.routes(console))]
