@@ -134,6 +134,7 @@ def expected_of(given: Settings) -> Expected:
         has_rules=bool(given.routes),
         has_methods=any(rule.methods for rule in given.routes),
         has_hosts=any(rule.host for rule in given.routes),
+        reads_model=any(rule.rule().reads_model for rule in given.routes),
     )
 
 

@@ -152,14 +152,17 @@ def _replace(path: Path, text: str) -> None:
     multiple=True,
     help="Address of a meter. Repeatable. Default: 127.0.0.1:9195.",
 )
+@click.option("--llm", is_flag=True, help="With the filter for LLM APIs.")
 @common
 @click.pass_obj
 def snippet_(
     invocation: Invocation,
+    *,
     addresses: tuple[str, ...],
     sockets: tuple[str, ...],
     processes: int,
     meters: tuple[str, ...],
+    llm: bool,
 ) -> None:
     """Print filters, usage logger and clusters for your own Envoy.
 
@@ -170,6 +173,7 @@ def snippet_(
       authz envoy snippet
       authz envoy snippet --unix /run/authz/1/check.sock --unix /run/authz/2/check.sock
       authz envoy snippet --address 10.0.0.7:9191
+      authz envoy snippet --llm
       authz envoy snippet --unix /run/authz/check.sock --processes 4
     """
     settings = local_settings(invocation)
@@ -183,5 +187,5 @@ def snippet_(
     collectors = [Address.parse("--meter", text) for text in meters] or [METER]
     if len(collectors) > MAX_SIDECARS:
         raise BadInput("--meter", f"{len(collectors)} meters; at most {MAX_SIDECARS}")
-    text = snippet(expected_of(settings), sidecars, collectors)
+    text = snippet(expected_of(settings), sidecars, collectors, llm=llm)
     invocation.answer({"snippet": text}, text.rstrip("\n"))

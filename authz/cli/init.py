@@ -29,11 +29,15 @@ from authz.wiring.pepper_files import pepper_mistakes
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The result of `init`: the pepper file, and whether it and the store were new."""
+    """The result of `init`: the pepper file, and whether it and the store were new.
+
+    indexed: imported keys in the index that was made, or None if it was complete or is not needed.
+    """
 
     pepper: Path
     pepper_made: bool
     store_initialised: bool
+    indexed: int | None = None
 
 
 @click.command()
@@ -62,6 +66,9 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
     The store records keys.prefix. If you change the prefix, list the old one in
     keys.older_prefixes: its keys stay valid. --retire-prefix gives it up.
 
+    If keys were imported, it makes the index by which sidecars know the digests of all imported
+    keys, unless that is complete. Run it after an update of everything that writes keys.
+
     \b
     Examples:
       authz init
@@ -77,12 +84,16 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
     )
     made = "made" if done.pepper_made else "is there already"
     initialised = "initialised" if done.store_initialised else "is initialised already"
-    document = {
+    document: dict[str, object] = {
         "pepper": str(done.pepper),
         "pepper_made": done.pepper_made,
         "store_initialised": done.store_initialised,
     }
-    invocation.answer(document, f"pepper {done.pepper}: {made}\nstore: {initialised}")
+    text = f"pepper {done.pepper}: {made}\nstore: {initialised}"
+    if done.indexed is not None:
+        document["imported_keys_indexed"] = done.indexed
+        text += f"\nindex of imported keys: made, with {done.indexed} entries"
+    invocation.answer(document, text)
 
 
 async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired: str = "") -> Done:
@@ -115,7 +126,8 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
             raise
         change = await store.sequence()
         storestate.remember(found, change) if lost is None else storestate.write(found, change)
-    return Done(newest.file, made, initialised)
+        indexed = await store.index_imports()
+    return Done(newest.file, made, initialised, indexed)
 
 
 async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:

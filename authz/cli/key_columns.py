@@ -7,6 +7,7 @@ from authz.cli import show
 from authz.cli.times import NEVER
 from authz.core.errors import BadInput
 from authz.core.fields import shown
+from authz.core.key_order import ORDERS
 from authz.core.records import KeyRecord
 from authz.core.times import rfc3339
 from authz.flows.selection import Entry
@@ -41,17 +42,15 @@ OF_CREDITS: Final = (CREDITS, CREDITS_LEFT)
 NAMES: Final = ("kid", "status", *list(_COLUMNS)[1:], *USED, *OF_CREDITS)
 
 _ABSENT: Final = dict.fromkeys(OF_CREDITS, "-")  # the cell for None
-_FOREVER: Final = 1 << 62
-
 # The value of each sort order. A key without an end comes last.
 SORT_KEYS: Final[dict[str, Callable[[KeyRecord], Any]]] = {
-    "created": lambda record: record.created_at,
-    "expires": lambda record: record.expires_at or _FOREVER,
-    "name": lambda record: record.name,
-    "client": lambda record: record.client_id,
-    "plan": lambda record: record.plan,
-    "status": lambda record: record.status.value,
-    "changed": lambda record: record.version,
+    "created": ORDERS["create_time"],
+    "expires": ORDERS["expire_time"],
+    "name": ORDERS["display_name"],
+    "client": ORDERS["client_id"],
+    "plan": ORDERS["plan"],
+    "status": ORDERS["status"],
+    "changed": ORDERS["version"],
 }
 
 

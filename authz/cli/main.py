@@ -50,7 +50,18 @@ STDERR: Final = 2
 
 COMMANDS: Final = (
     *("init", "serve", "admin", "meter", "keys", "apply", "diff", "audit", "sidecars", "usage"),
-    *("scan", "config", "doctor", "backup", "restore", "reseal", "envoy", "dev", "completion"),
+    *(
+        "scan",
+        "events",
+        "config",
+        "doctor",
+        "backup",
+        "restore",
+        "reseal",
+        "envoy",
+        "dev",
+        "completion",
+    ),
 )
 
 # Failures to use the store that can hide others.
@@ -228,7 +239,7 @@ def _prepare_streams() -> None:
 def _color(arguments: Sequence[str]) -> str:
     """Return the choice of --color, also for an error before the option is read."""
     chosen = color.WHEN[0]
-    for name, value in zip(arguments, (*arguments[1:], ""), strict=True):
+    for name, value in zip(arguments, (*arguments[1:], ""), strict=False):
         option, equals, rest = name.partition("=")
         given = rest if equals else value
         if option == "--color" and given in color.WHEN:

@@ -12,7 +12,7 @@ from authz.cli.times import moment_ms
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.text import ENVIRONMENTS
-from authz.core.selector import Glob, Selector, State
+from authz.core.selector import Glob, Search, Selector, State
 from authz.core.times import rfc3339
 from authz.process.clock import SystemClock
 
@@ -49,6 +49,12 @@ _OPTIONS: Final = (
     click.option("--plan", "of_plan", metavar="NAME", help="Keys of this plan; '' for none."),
     click.option("--name", "of_name", metavar="GLOB", help="Keys named so, such as 'shop-*'."),
     click.option(
+        "--search",
+        "of_search",
+        metavar="TEXT",
+        help="Keys with this part in the name, or in the id of client, project or tenant.",
+    ),
+    click.option(
         "--metadata",
         "of_metadata",
         metavar="NAME=VALUE",
@@ -62,10 +68,10 @@ _WHERE: Final = click.option(
     metavar="FIELD=VALUE",
     multiple=True,
     help="Without KID: change the keys that fit. client, project, tenant, plan, env, status, name, "
-    "metadata.NAME, created-before, expires-before or unused-for. Repeatable.",
+    "search, metadata.NAME, created-before, expires-before or unused-for. Repeatable.",
 )
 _WHERE_FIELDS: Final = {
-    *("client", "project", "tenant", "plan", "env", "status", "name"),
+    *("client", "project", "tenant", "plan", "env", "status", "name", "search"),
     *("created-before", "expires-before", "unused-for"),
 }
 
@@ -117,6 +123,8 @@ def described(selector: Selector) -> str:
         parts.append(f"status {' or '.join(sorted(selector.states))}")
     if selector.name is not None:
         parts.append(f"name {selector.name.text}")
+    if selector.search is not None:
+        parts.append(f"search {selector.search.text}")
     parts += [f"metadata {name}={value}" for name, value in selector.metadata.items()]
     if selector.created_before is not None:
         parts.append(f"created before {rfc3339(selector.created_before)}")
@@ -131,7 +139,15 @@ def described(selector: Selector) -> str:
 
 def _taken(options: dict[str, Any], added: tuple[Any, ...]) -> dict[str, Any]:
     """Remove the selecting options from `options`. Return their values by name, without `of_`."""
-    names = ["of_client", "of_project", "of_tenant", "of_plan", "of_name", "of_metadata"]
+    names = [
+        "of_client",
+        "of_project",
+        "of_tenant",
+        "of_plan",
+        "of_name",
+        "of_search",
+        "of_metadata",
+    ]
     names = [*(names if added is _OPTIONS else ()), "of_env", "of_status"]
     names += ["created_before", "expires_before", "unused_for"]
     return {name.removeprefix("of_"): options.pop(name) for name in names}
@@ -168,7 +184,7 @@ def _selector(given: dict[str, Any]) -> Selector:
     unused = given["unused_for"]
     name, created = given.get("name"), given["created_before"]
     ends, env = given["expires_before"], given["env"]
-    client = given.get("client")
+    client, search = given.get("client"), given.get("search")
     return Selector(
         client_id=None if client is None else fields.identifier("--client", client),
         project_id=_optional_id("--project", given.get("project")),
@@ -177,6 +193,7 @@ def _selector(given: dict[str, Any]) -> Selector:
         env=None if env is None else fields.environment("--env", env),
         states=frozenset(map(_state, given["status"])),
         name=None if name is None else Glob.parse("--name", name),
+        search=None if search is None else Search.parse("--search", search),
         metadata=metadata("--metadata", given.get("metadata", ())),
         created_before=None if created is None else _ago("--created-before", created, now),
         expires_before=None if ends is None else moment_ms("--expires-before", ends, now),

@@ -111,6 +111,25 @@ class RequestStore(Protocol):
         ...
 
 
+class SessionEnds(Protocol):
+    """Remembers that sessions of the console were ended before their time."""
+
+    async def ended(self, names: Sequence[str]) -> Sequence[int | None]:
+        """Return for each name, in order, the time up to which its sessions are ended, or None.
+
+        In milliseconds since the epoch. Raises Unavailable if the store fails.
+        """
+        ...
+
+    async def end(self, name: str, until: int, ms: int) -> None:
+        """End the sessions of this name that began until then. It is remembered for `ms`.
+
+        MUST NOT bring ended sessions back. MUST work on a full store. Raises Unavailable if the
+        store does not confirm it.
+        """
+        ...
+
+
 class ImportStore(Protocol):
     """Writes imported keys, many at a time."""
 
@@ -149,16 +168,21 @@ class RecordReader(Protocol):
 
 
 class KeyIndex(RecordReader, Protocol):
-    """Lists keys, oldest first. Reads are current and may be slow."""
+    """Lists keys in order of creation. Reads are current and may be slow."""
 
     async def kids(
-        self, client_id: str | None, after: Position | None, count: int
+        self,
+        client_id: str | None,
+        after: Position | None,
+        count: int,
+        *,
+        is_newest_first: bool = False,
     ) -> Sequence[Position]:
         """Return at most `count` positions of keys that follow `after`; None: from the first.
 
-        client_id: list this client only; None: all. If a change ended early, the list of a client
-        may have kids too many, or lack kids until the change is sent again. `after` need not be in
-        the list.
+        is_newest_first: list them the other way round. client_id: list this client only; None: all.
+        If a change ended early, the list of a client may have kids too many, or lack kids until the
+        change is sent again. `after` need not be in the list.
         MUST cost about the same for every `after`. Raises Unavailable.
         """
         ...

@@ -11,6 +11,7 @@ class Event(StrEnum):
     CACHE_EVICTION = "cache_eviction"
     ALIAS_NEGATIVE_HIT = "alias_negative_hit"
     ALIAS_MISS = "alias_miss"
+    ALIAS_EXCLUDED = "alias_excluded"
     ALIAS_LOOKUP_LIMITED = "alias_lookup_limited"
     STALE_ALLOWED = "stale_allowed"
     LOOKUP_TIMEOUT = "lookup_timeout"

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.fields import shown
-from authz.core.selector import Glob, Selector, State
+from authz.core.selector import Glob, Search, Selector, State
 
 MAX_FILTER: Final = 2048  # characters
 MAX_COMPARISONS: Final = 20
@@ -136,6 +136,7 @@ _FIELDS: Final[dict[str, tuple[str, str, Callable[[str, str], Any]]]] = {
     "env": ("env", "=", _env),
     "status": ("states", "=", _states),
     "display_name": ("name", "=", Glob.parse),
+    "search": ("search", "=", Search.parse),
     "create_time": ("created_before", "<", _time),
     "expire_time": ("expires_before", "<", _time),
     "revoke_time": ("revoked_before", "<", _time),

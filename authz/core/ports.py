@@ -6,7 +6,7 @@ it and cannot check it.
 
 from __future__ import annotations  # the types are for readers and checkers alone
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -71,6 +71,21 @@ class AliasSource(Protocol):
         MUST call `deliver` as KeySource does: once, never before `resolve` has returned, and in the
         order of the store's replies. MUST NOT deliver None from a store that is not ours.
         """
+        ...
+
+
+class KnownDigests(Protocol):
+    """Knows the digests of all imported keys. It does no I/O."""
+
+    def excludes(self, digests: Iterable[bytes]) -> bool:
+        """Return whether none of these digests is that of an imported key. False if unproven.
+
+        It holds only while the store is trusted.
+        """
+        ...
+
+    def includes(self, digests: Iterable[bytes]) -> bool:
+        """Return whether one of these digests is or was that of an imported key."""
         ...
 
 

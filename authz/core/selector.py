@@ -95,6 +95,35 @@ class Glob:
         return self._last.begins(name, end)
 
 
+class Search:
+    """A text that is looked for in names, clients, projects and tenants. Case does not matter."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._folded = text.casefold()
+
+    @classmethod
+    def parse(cls, field_name: str, text: str) -> "Search":
+        """Return the search. Raises BadInput unless it is 1 to 256 printable characters."""
+        if not 0 < len(text) <= MAX_TEXT or not text.isprintable():
+            problem = f"{shown(text)}: a text of 1 to {MAX_TEXT} characters, such as shop"
+            raise BadInput(field_name, problem)
+        return cls(text)
+
+    def __repr__(self) -> str:
+        return f"Search({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Search) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def matches(self, *texts: str) -> bool:
+        """Return whether one of the texts contains it."""
+        return any(self._folded in text.casefold() for text in texts)
+
+
 class _Part:
     """A part of a pattern without `*`."""
 
@@ -140,6 +169,7 @@ class Selector:
     """Conditions on a key. A key is selected if all of them hold; without any, every key is.
 
     An absent condition is None or empty. states: one of these. metadata: all of these pairs.
+    search: a part of the name, or of the id of the client, the project or the tenant.
     created_before, expires_before, revoked_before: ms since the epoch; a key that never expires, or
     was not revoked, is not selected by the latter two. unused_since: ms since the epoch; a record
     does not have its latest use, so `matches` does not look at it.
@@ -152,6 +182,7 @@ class Selector:
     env: str | None = None
     states: frozenset[State] = frozenset()
     name: Glob | None = None
+    search: Search | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     created_before: int | None = None
     expires_before: int | None = None
@@ -172,6 +203,10 @@ class Selector:
             all(getattr(self, name) in {None, getattr(record, name)} for name in _TEXTS)
             and (not self.states or bool(self.states & states_of(record, now)))
             and (self.name is None or self.name.matches(record.name))
+            and (
+                self.search is None
+                or self.search.matches(*(getattr(record, name) for name in _SEARCHED))
+            )
             and all(record.metadata.get(name) == text for name, text in self.metadata.items())
             and (self.created_before is None or record.created_at < self.created_before)
             and _is_before(record.expires_at, self.expires_before)
@@ -180,6 +215,7 @@ class Selector:
 
 
 _TEXTS: Final = ("client_id", "project_id", "tenant_id", "plan", "env")
+_SEARCHED: Final = ("name", "client_id", "project_id", "tenant_id")
 _Test = Callable[[Sequence[str | None]], bool]
 
 
@@ -199,6 +235,8 @@ class Screen:
                 self._add(name, text.__eq__)
         if selector.name is not None:
             self._add("name", selector.name.matches)
+        if selector.search is not None:
+            self._add_search(selector.search)
         if selector.expires_before is not None:
             self._add("expires_at", _earlier_than(selector.expires_before))
         if selector.revoked_before is not None:
@@ -214,6 +252,16 @@ class Screen:
         A value of None passes, so that the record is read and its fault is found.
         """
         return all(test(row) for test in self._tests)
+
+    def _add_search(self, search: Search) -> None:
+        start = len(self.fields)
+        self.fields += _SEARCHED
+
+        def test(row: Sequence[str | None]) -> bool:
+            values = row[start : start + len(_SEARCHED)]
+            return None in values or search.matches(*(value or "" for value in values))
+
+        self._tests.append(test)
 
     def _add(self, name: str, fits: Callable[[str], bool]) -> None:
         place = len(self.fields)

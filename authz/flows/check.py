@@ -137,6 +137,8 @@ class Checker:
     ) -> Decision | Awaitable[Decision]:
         """Decide on text that is not one of our keys. Without imports: MALFORMED, without I/O.
 
+        UNKNOWN without I/O if the index of imported digests proves that it is no imported key.
+
         If it is unknown whether imports exist, only a cached key is decided on; others get
         UNAVAILABLE.
         """
@@ -148,6 +150,8 @@ class Checker:
         if found is not None:
             self.hits += 1
             return self._charge(self._judge(*found, request), request)
+        if keys.is_excluded(imported):  # in a flood of foreign texts nearly every request ends here
+            return self._conclude(UNKNOWN, request)
         return self._look_up(keys, imported, request, may_ask=exist is True)
 
     def _without_key(self, request: Request) -> Decision:

@@ -5,8 +5,11 @@ Rules:
    stale during an outage. It is dropped if its record is gone (the store was set up anew), or if
    the store turns out not to be ours.
 2. The absence of an alias is cached briefly. Each change drops it, for it may be an import.
-3. Anybody can send text that looks like an imported key. So lookups are limited in rate and shared
-   fairly by client address. Beyond the rate the reply is Unavailable, never "no such key".
+3. Anybody can send text that looks like an imported key. If the index of all imported digests
+   proves that it is none, it costs no lookup. A text whose digest is in the index is looked up in
+   any case: nobody can make such a text without the pepper. Lookups of other texts are limited in
+   rate and shared fairly by client address. Beyond the rate the reply is Unavailable, never "no
+   such key".
    The digest of a key is of its SHA-256; earlier versions stored that of its text. One lookup asks
    for both, and the digest of the text wins: its record may be revoked.
 4. At most one lookup per key is under way. A cancelled waiter cancels no other.
@@ -24,7 +27,7 @@ from authz.core.errors import Fault, Unavailable
 from authz.core.events import Event
 from authz.core.fair_budget import FairBudget
 from authz.core.keys.credentials import Alias, Imported
-from authz.core.ports import AliasSource, Clock, LoadedAlias, Probe
+from authz.core.ports import AliasSource, Clock, KnownDigests, LoadedAlias, Probe
 from authz.core.records import KeyRecord
 from authz.flows.cache_contents import CacheContents
 from authz.flows.keycache import KeyCache
@@ -39,7 +42,8 @@ class ImportedKeys:
 
     rate: lookups of aliases per second, shared by all client addresses. negative_ttl, deadline:
     seconds. max_entries: bound on aliases. max_negatives: bound on digests that are known to have
-    none. exist: returns whether keys were ever imported, None while that is unknown.
+    none. known: the index of imported digests. exist: returns whether keys were ever imported, None
+    while that is unknown.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class ImportedKeys:
         clock: Clock,
         probe: Probe,
         *,
+        known: KnownDigests,
         rate: float,
         negative_ttl: float,
         max_entries: int,
@@ -59,6 +64,7 @@ class ImportedKeys:
         self._cache = cache
         self._monotonic = clock.monotonic
         self._probe = probe
+        self._known = known
         self._budget = FairBudget(rate)
         self._negative_ttl = negative_ttl
         self._max_entries = max_entries
@@ -84,6 +90,15 @@ class ImportedKeys:
         record = alias and self._cache.peek_stale(alias.kid)
         return (alias, record) if alias and record else None
 
+    def is_excluded(self, imported: Imported) -> bool:
+        """Return whether the text is proven to be no imported key, without I/O."""
+        if self._monotonic() >= self._trusted_until:
+            return False
+        if not self._known.excludes(imported.all_digests()):
+            return False
+        self._probe.count(Event.ALIAS_EXCLUDED)
+        return True
+
     async def find(self, imported: Imported, address: str) -> Found | None:
         """Return alias and record, or None if there is no such key.
 
@@ -91,7 +106,7 @@ class ImportedKeys:
         link is not trusted, the rate or the deadline is exceeded, the store fails, or the record is
         unreadable.
         """
-        digests = list(imported.all_digests())
+        digests = imported.all_digests()
         try:
             async with asyncio.timeout(self._deadline):
                 for _ in range(MAX_ATTEMPTS):
@@ -190,7 +205,7 @@ class ImportedKeys:
     async def _wait_for_lookup(self, digests: Sequence[bytes], address: str, now: float) -> None:
         lookup = self._lookups.get(digests[0])
         if lookup is None:
-            if not self._budget.take(address, now):
+            if not (self._known.includes(digests) or self._budget.take(address, now)):
                 self._probe.count(Event.ALIAS_LOOKUP_LIMITED)
                 raise Unavailable("too many lookups of imported keys")
             lookup = asyncio.get_running_loop().create_future()

@@ -66,7 +66,7 @@ class _Step:
 
 
 class Selection:
-    """Finds the keys that a selector picks, oldest first.
+    """Finds the keys that a selector picks, oldest first or newest first.
 
     A key whose record cannot be read is found, too, unless fields that can be read exclude it. All
     methods raise Unavailable if the store fails. last_use: is called once, for the
@@ -82,7 +82,13 @@ class Selection:
         self._last_use = last_use and cache(last_use)
 
     async def page(
-        self, selector: Selector, limit: int, cursor: str = "", keep: Keep | None = None
+        self,
+        selector: Selector,
+        limit: int,
+        cursor: str = "",
+        keep: Keep | None = None,
+        *,
+        is_newest_first: bool = False,
     ) -> Page:
         """Return at most `limit` keys that follow `cursor`; the first ones if it is empty.
 
@@ -94,7 +100,7 @@ class Selection:
         cost, found = Cost(), list[tuple[Position, Entry]]()
         after = await self._position(cursor)
         while cost.scanned < MAX_SCANNED and cost.read < MAX_READ:
-            step = await self._step(selector, after, cost, limit)
+            step = await self._step(selector, after, cost, limit, is_newest_first)
             found += [row for row in step.entries if _is_kept(row[1], keep)]
             if len(found) > limit or (len(found) == limit and step.last):
                 return Page(_entries(found[:limit]), cursor_text(found[limit - 1][0]), cost)
@@ -130,18 +136,27 @@ class Selection:
         return [_entry(kid, record) for kid, record in zip(kids, found, strict=True)]
 
     async def _step(
-        self, selector: Selector, after: Position | None, cost: Cost, limit: int
+        self,
+        selector: Selector,
+        after: Position | None,
+        cost: Cost,
+        limit: int,
+        is_newest_first: bool = False,
     ) -> _Step:
         now = self._clock.wall_ms()
         screen = Screen(selector, now)
         decides = selector == Selector(client_id=selector.client_id)
         size = min(limit, CHUNK) if decides else SCREENED if screen.fields else CHUNK
-        places = await self._index.kids(selector.client_id, after, size + 1)
+        places = await self._index.kids(
+            selector.client_id, after, size + 1, is_newest_first=is_newest_first
+        )
         last = places[size - 1] if len(places) > size else None
         places = places[:size]
         if selector.created_before is not None and places:
             old = [place for place in places if place.created_at < selector.created_before]
-            places, last = old, last if len(old) == len(places) else None
+            if not is_newest_first and len(old) < len(places):
+                last = None  # all that follow are newer
+            places = old
         cost.scanned += len(places)
         if screen.fields:
             rows = await self._index.texts([place.kid for place in places], screen.fields)

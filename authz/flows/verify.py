@@ -82,7 +82,7 @@ class VerdictView:
 class Question:
     """A request to be decided, without the ways of one installation to carry a key.
 
-    Empty: not given. cost: units; None for that of the route.
+    Empty: not given. cost: units; None for that of the route. model: that the body asks for.
     """
 
     key: str = field(repr=False)
@@ -94,6 +94,7 @@ class Question:
     scopes: frozenset[str] = frozenset()
     env: str = ""
     cost: int | None = None
+    model: str = ""
 
 
 class Verifier:
@@ -140,6 +141,26 @@ class Verifier:
             proven = self._peppers.refutes(presented.pepper_version)
             return _refused(flaw, Reason.FORGED if proven else Reason.UNAVAILABLE)
         return await self._judge(presented, request)
+
+    async def verify_held(self, kid: str, request: Request) -> Verdict:
+        """Return the verdict on a request that comes with a secret of this key.
+
+        The secret is the newest that works, else the newest. The credential of `request` is not
+        looked at, unless the request itself is refused. Raises as `verify`.
+        """
+        given = request.credential
+        if isinstance(given, Deny) and given.reason not in _OF_THE_KEY:
+            return _refused("request", given.reason)
+        try:
+            record = await self._store.find(kid)
+        except Unreadable as cause:
+            return _refused("known", Reason.UNAVAILABLE, str(cause))
+        if record is None:
+            return _refused("known", Reason.UNKNOWN_KEY)
+        now = self._clock.wall_ms()
+        live = [secret for secret in record.secrets if secret.is_live(now)]
+        newest = max(live or record.secrets, key=lambda secret: secret.created_at)
+        return await self._judge(Alias(kid, newest.digest), request)
 
     async def _verify_imported(self, imported: Imported, request: Request) -> Verdict:
         if self._imports is None:

@@ -10,7 +10,7 @@ import http.client
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -42,12 +42,19 @@ class WebResponse:
 class WebClient:
     """Sends requests. ca: a PEM file of authorities; None: those of the operating system.
 
-    seconds: for a whole request.
+    seconds: for a whole request. permits: whether a connection to an IP address is permitted; it is
+    asked about the address that is then used, after its name was resolved. None: all are.
     """
 
-    def __init__(self, ca: Path | None = None, seconds: float = SECONDS) -> None:
+    def __init__(
+        self,
+        ca: Path | None = None,
+        seconds: float = SECONDS,
+        permits: Callable[[str], bool] | None = None,
+    ) -> None:
         self._ca = ca
         self._seconds = seconds
+        self._permits = permits
 
     async def send(
         self,
@@ -66,7 +73,7 @@ class WebClient:
         connection: http.client.HTTPConnection | None = None
         try:
             connection = self._connection(url)
-            asked = asyncio.to_thread(_ask, connection, method, url, body, headers or {})
+            asked = asyncio.to_thread(self._ask, connection, method, url, body, headers or {})
             return await asyncio.wait_for(asked, self._seconds)
         except TimeoutError:
             raise Unavailable(f"{host}: no response within {self._seconds:g} s") from None
@@ -85,6 +92,43 @@ class WebClient:
             return http.client.HTTPConnection(host, parts.port, timeout=self._seconds)
         trusted = ssl.create_default_context(cafile=self._ca)
         return http.client.HTTPSConnection(host, parts.port, timeout=self._seconds, context=trusted)
+
+    def _ask(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        url: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+    ) -> WebResponse:
+        if self._permits is not None:
+            connection.sock = self._permitted(connection, urlsplit(url).scheme == "https")
+        return _ask(connection, method, url, body, headers)
+
+    def _permitted(self, connection: http.client.HTTPConnection, with_tls: bool) -> socket.socket:
+        """Return a connected socket to a permitted address of the host.
+
+        Raises OSError if it has none, or none answers.
+        """
+        host, port = connection.host, connection.port
+        failure: OSError = PermissionError("an internal address, which is not permitted")
+        for family, kind, number, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        ):
+            if not (self._permits and self._permits(str(address[0]))):
+                continue
+            plain = socket.socket(family, kind, number)
+            try:
+                plain.settimeout(self._seconds)
+                plain.connect(address)
+                if not with_tls:
+                    return plain
+                trusted = ssl.create_default_context(cafile=self._ca)
+                return trusted.wrap_socket(plain, server_hostname=host)
+            except OSError as cause:
+                plain.close()
+                failure = cause
+        raise failure
 
 
 def _host(url: str) -> str:

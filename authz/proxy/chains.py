@@ -17,6 +17,7 @@ class Expected:
     may hold one, or empty. client_address: `peer`, or the header with the client's address.
     deadline: check.deadline in seconds. delay: shutdown.delay in seconds. has_rules,
     has_methods, has_hosts: whether there are `routes`, and some for certain methods or hosts only.
+    reads_model: some route takes the model from the body of a request.
     """
 
     header_prefix: str
@@ -28,6 +29,7 @@ class Expected:
     has_methods: bool = False
     has_rules: bool = False
     has_hosts: bool = False
+    reads_model: bool = False
 
 
 @dataclass(frozen=True, slots=True)

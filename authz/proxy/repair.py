@@ -13,6 +13,7 @@ from authz.proxy import headers, rules
 from authz.proxy.chains import Chain, Expected, chains
 from authz.proxy.cluster import HEALTH_SERVICE, cluster, http2
 from authz.proxy.document import Message, at, is_on, items, kind_of, within
+from authz.proxy.llm import MODEL_SPACE, NAME, SOURCE, llm, llm_filter
 from authz.proxy.matching import fits
 from authz.proxy.overrides import HOSTS, PATHS, overrides
 from authz.proxy.problem import Problem
@@ -256,6 +257,23 @@ def _trailers(chain: Chain, expected: Expected) -> None:
     listed.insert(ends[0] if ends else len(listed), trailers_filter(expected))
 
 
+def _llm(chain: Chain, expected: Expected) -> None:
+    """Add the filter for LLMs if routes need it, and bring it up to date. Routes turn it on."""
+    listed = cast("Node", chain.manager)["http_filters"]
+    known = [step for step in listed if step.get("name") == NAME]
+    if not known and not expected.reads_model:
+        return
+    step = known[0] if known else llm_filter()
+    if at(step, "typed_config", "default_source_code", "inline_string") != SOURCE:
+        step["typed_config"] = llm_filter()["typed_config"]
+    if not any(one is step for one in chain.before):
+        listed[:] = [one for one in listed if one is not step]
+        listed.insert(len(chain.before), step)
+    spaces = _node(chain.config).setdefault("metadata_context_namespaces", [])
+    if MODEL_SPACE not in spaces:
+        spaces.append(MODEL_SPACE)
+
+
 _MENDING: Final[tuple[tuple[Rule, Callable[[Chain, Expected], None]], ...]] = (
     (rules.service, _service),
     (rules.failures, _failures),
@@ -269,4 +287,5 @@ _MENDING: Final[tuple[tuple[Rule, Callable[[Chain, Expected], None]], ...]] = (
     (rules.timeouts, _timeouts),
     (cluster, _cluster),
     (retries, _retries),
+    (llm, _llm),
 )

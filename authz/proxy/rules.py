@@ -15,6 +15,7 @@ from authz.proxy.cluster import cluster, http2
 from authz.proxy.document import at, is_on, seconds, within
 from authz.proxy.headers import carriers, identity, mutations, secrecy
 from authz.proxy.listeners import denying, unprotected
+from authz.proxy.llm import llm
 from authz.proxy.metadata import left_out
 from authz.proxy.overrides import overrides
 from authz.proxy.problem import FAIL, WARN, Problem
@@ -196,4 +197,5 @@ RULES: Final[dict[str, tuple[Rule, str]]] = {
     "retries": (retries, "a retry asks another sidecar, or nobody retries"),
     "secrecy": (secrecy, "no key in the access log"),
     "usage": (usage, "the meter gets a record of every request"),
+    "llm": (llm, "authz knows the models and tokens of LLMs"),
 }

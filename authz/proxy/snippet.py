@@ -2,12 +2,14 @@
 
 import ipaddress
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
 
 from authz.core.listen_address import Address
 from authz.proxy.chains import Expected
+from authz.proxy.llm import PER_ROUTE
 from authz.proxy.repair import TYPES, allow_headers, repair
 from authz.proxy.usage_logger import ADDRESS, PORT
 
@@ -21,14 +23,35 @@ _HEAD = """\
 # Merge `manager` into the HTTP connection manager, with the filters before the router, and add the
 # clusters to static_resources. Exempt routes by exact path, restrict them by prefix.
 """
+_LLM_HEAD = "# Merge `llm_route` into each route of an LLM, and no other.\n"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as a block."""
+
+    def represent_source(self, node: dict[str, Any]) -> yaml.MappingNode:
+        """Return the node of a mapping, in the style of a block if it holds such text."""
+        found = self.represent_dict(node)
+        for _, value in found.value:
+            if isinstance(value, yaml.ScalarNode) and "\n" in value.value:
+                value.style, found.flow_style = "|", False
+        return found
+
+
+_Dumper.add_representer(dict, _Dumper.represent_source)
 
 
 def snippet(
-    expected: Expected, sidecars: Sequence[Address], meters: Sequence[Address] = (METER,)
+    expected: Expected,
+    sidecars: Sequence[Address],
+    meters: Sequence[Address] = (METER,),
+    *,
+    llm: bool = False,
 ) -> str:
     """Return the YAML for sidecars and meters at these addresses: the manager, and two clusters.
 
-    A cluster is STATIC if every address is a socket path or an IP address, else STRICT_DNS.
+    A cluster is STATIC if every address is a socket path or an IP address, else STRICT_DNS. llm:
+    with the filter for LLMs, and the fields of a route that turn it on.
     """
     asked = {"envoy_grpc": {"cluster_name": "authz", "authority": "authz.local"}, "timeout": "0.5s"}
     config = {"@type": EXT_AUTHZ, "transport_api_version": "V3", "grpc_service": asked}
@@ -46,11 +69,19 @@ def snippet(
     }
     _place(cluster, sidecars)
     clusters = [cluster]
-    repair([{"manager": manager, "clusters": clusters}], expected)
+    repair(
+        [{"manager": manager, "clusters": clusters}],
+        replace(expected, reads_model=expected.reads_model or llm),
+    )
     _place(clusters[1], meters)
     del manager["@type"]
-    parts = {"manager": manager, "clusters": clusters}
-    return _HEAD + yaml.safe_dump(parts, sort_keys=False, default_flow_style=None, width=100)
+    parts: dict[str, Any] = {"manager": manager, "clusters": clusters}
+    if llm:
+        parts["llm_route"] = PER_ROUTE
+    head = _HEAD + _LLM_HEAD * llm
+    return head + yaml.dump(
+        parts, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=100
+    )
 
 
 def _place(cluster: dict[str, Any], addresses: Sequence[Address]) -> None:

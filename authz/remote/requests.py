@@ -132,11 +132,14 @@ def _comparisons(selector: Selector) -> Iterator[str]:
     ):
         if ms is not None:
             yield f"{path} < {_time(ms)}"
-    if selector.name is not None and selector.name.text:
-        yield f"display_name = {_quoted(selector.name.text)}"
-    for name, value in selector.metadata.items():
-        if value:
-            yield f"metadata.{name} = {_quoted(value)}"
+    texts = {
+        "display_name": selector.name and selector.name.text,
+        "search": selector.search and selector.search.text,
+        **{f"metadata.{name}": value for name, value in selector.metadata.items()},
+    }
+    for path, text in texts.items():
+        if text:
+            yield f"{path} = {_quoted(text)}"
 
 
 def _time(ms: int) -> str:

@@ -19,6 +19,7 @@ from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
 from authz.settings import includes, sections, sources
 from authz.settings.admin import Admin
+from authz.settings.events import Events
 from authz.settings.routes import MAX_RULES, RouteRule, unusable_rules
 from authz.settings.sections import Section
 from authz.settings.sources import Source
@@ -100,6 +101,7 @@ class Keys(Section):
     imported_prefixes: Annotated[tuple[ImportedPrefix, ...], AfterValidator(distinct)] = ()
     peppers: Several[PepperFile] = (PepperFile.model_construct(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
+    imported_index: int = Field(1_000_000, ge=0, le=50_000_000)
     require_seals: bool = False
 
 
@@ -201,6 +203,7 @@ class Settings(Section):
     meter: Meter = Meter.model_construct()
     log: Log = Log.model_construct()
     admin: Admin = Admin.model_construct()
+    events: Events = Events.model_construct()
     telemetry: Telemetry = Telemetry.model_construct()
     include: Annotated[tuple[File, ...], Field(max_length=64), AfterValidator(distinct)] = ()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)

@@ -138,6 +138,8 @@ def _anchored(settings: _Sections, layers: Sequence[Source]) -> _Sections:
                 return replace(part, path=str(base(at) / part.path))
             case tuple():
                 return tuple(anchored(item, (*at, index)) for index, item in enumerate(part))
+            case dict():
+                return {name: anchored(value, (*at, name)) for name, value in part.items()}
             case Section():
                 update = {name: anchored(value, (*at, name)) for name, value in part}
                 copy = part.model_copy(update=update)

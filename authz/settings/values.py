@@ -145,6 +145,15 @@ def _mode(value: object) -> int:
     return int(value, 8)
 
 
+def _networks(value: object) -> object:
+    if not (isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)):
+        raise ValueError("a list of networks, such as [10.1.0.0/16]")
+    try:
+        return fields.networks("", value)
+    except BadInput as cause:
+        raise ValueError(cause.problem) from None
+
+
 Listen = Annotated[Address, _read_by(lambda text: Address.parse("", text))]
 File = Annotated[Path, _read_by(_path)]
 Carrier = Annotated[str, _read_by(_carrier)]
@@ -190,4 +199,12 @@ PoolId = Annotated[str, _read_by(_pool_id)]
 LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]
 Cost = Annotated[int | str, _read_by(_route_cost)]  # of a route
+Networks = Annotated[tuple[fields.Network, ...], BeforeValidator(_networks)]
+SinkName = Annotated[str, _shape("[a-z0-9][a-z0-9-]{0,31}", "1 to 32 of a-z 0-9 -, such as siem")]
+EventPattern = Annotated[
+    str,
+    _shape(
+        r"[a-z][a-z_.]{0,63}\*?|\*", "a type of event, such as authz.key.revoked or authz.key.*"
+    ),
+]
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

@@ -16,7 +16,6 @@ The lines, see sealed_lines.py:
     {"end": {"seq": ..., "records": ..., "aliases": ..., "audit": ...}}
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -25,7 +24,7 @@ import redis.asyncio
 
 from authz.core.errors import Unavailable
 from authz.core.selector import Position
-from authz.storage import meta, schema, tombstones
+from authz.storage import encoding, meta, schema, tombstones
 from authz.storage.change_log import changed_kids
 from authz.storage.listing import StoredIndex
 from authz.storage.replies import checked, last_change
@@ -99,10 +98,11 @@ class Backup:
             return
         self._write({"records": records} | ({"again": True} if again else {}))
         self._found.records += len(records)
-        digests = [digest for _, fields in records for digest in _digests(fields)]
-        names = [self._names.alias(bytes.fromhex(digest)) for digest in digests]
+        secrets = [fields.get("secrets", "") for _, fields in records]
+        digests = [digest for text in secrets for digest in encoding.digests_of(text)]
+        names = list(map(self._names.alias, digests))
         owners = await checked(self._client.mget(names)) if names else []
-        aliases = [[d, kid] for d, kid in zip(digests, owners, strict=True) if kid]
+        aliases = [[d.hex(), kid] for d, kid in zip(digests, owners, strict=True) if kid]
         if aliases:
             self._write({"aliases": aliases})
             self._found.aliases += len(aliases)
@@ -152,15 +152,3 @@ class Backup:
             self._write({"audit": [[entry_id, entry] for entry_id, entry in page]})
             self._found.audit += len(page)
             start = f"({page[-1][0]}"
-
-
-def _digests(fields: Mapping[str, str]) -> list[str]:
-    """Return the non-empty digests of a record in hexadecimal.
-
-    Empty if `secrets` cannot be read.
-    """
-    try:
-        found = [secret["digest"] for secret in json.loads(fields["secrets"])]
-        return [digest for digest in found if len(bytes.fromhex(digest))]
-    except (ValueError, TypeError, LookupError):
-        return []

@@ -83,6 +83,7 @@ def script_input(
         record.created_at,
         len(change.aliases),
         seals,
+        names.imported,
         len(fields),
         *fields,
         *_flat(event),

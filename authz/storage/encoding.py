@@ -180,6 +180,15 @@ def _secret_fields(entry: Secret) -> dict[str, Any]:
     }
 
 
+def digests_of(secrets: str) -> list[bytes]:
+    """Return the digests in the text of `secrets`; none of a text that cannot be read."""
+    try:
+        found = [bytes.fromhex(secret["digest"]) for secret in json.loads(secrets)]
+    except (ValueError, TypeError, LookupError):
+        return []
+    return [digest for digest in found if digest]
+
+
 def _secrets(text: str) -> tuple[Secret, ...]:
     found = json.loads(text)
     if not isinstance(found, list) or not found:

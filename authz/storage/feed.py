@@ -22,6 +22,7 @@ from authz.storage.clock_watch import ClockWatch
 from authz.storage.endpoint import Endpoint
 from authz.storage.follower import Flush, Follower
 from authz.storage.heartbeats import PRIMARY, Heartbeats
+from authz.storage.imported_index import ImportedIndex
 from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link
 from authz.storage.meta import LatestMeta
@@ -54,7 +55,8 @@ class ChangeFeed:
 
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
     prefixes: the key prefixes that this sidecar reads; a store with keys of others causes a
-    warning. store_clock: receives the store's clock with each heartbeat.
+    warning. store_clock: receives the store's clock with each heartbeat. imported_index: bound on
+    the entries of `imported`, the index of imported digests; 0 holds none.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class ChangeFeed:
         fingerprints: Mapping[str, str],
         prefixes: Collection[str] = (),
         store_clock: StoreClock | None = None,
+        imported_index: int = 0,
     ) -> None:
         self._endpoint = endpoint
         self._names = endpoint.names
@@ -77,6 +80,7 @@ class ChangeFeed:
         self._trust = TrustLease(clock, lease, endpoint)
         self._meta = LatestMeta(fingerprints, self._trust.is_valid, prefixes)
         self._follower = Follower(clock, probe, endpoint.names)
+        self.imported = ImportedIndex(clock, endpoint.names, imported_index)
         self._heartbeats = Heartbeats(
             endpoint,
             clock,
@@ -85,6 +89,7 @@ class ChangeFeed:
             follower=self._follower,
             meta=self._meta,
             clock_watch=self._clock_watch,
+            imported=self.imported,
         )
         self._sink: ChangeSink
         self._link: Link | None = None
@@ -207,6 +212,7 @@ class ChangeFeed:
         if push[:1] == ["message"]:
             if isinstance(push[-1], str) and notices.announces_import(push[-1]):
                 self._meta.note_import()
+                self.imported.note(push[-1])
             self._follower.notice(push[-1])
 
     def _on_lost(self, ended: asyncio.Event) -> None:

@@ -33,6 +33,7 @@ from authz.storage.clock_watch import ClockWatch
 from authz.storage.endpoint import Endpoint
 from authz.storage.essential import EssentialWrites
 from authz.storage.follower import Follower
+from authz.storage.imported_index import ImportedIndex
 from authz.storage.link import Link, expect, refusal
 from authz.storage.meta import Emptied, LatestMeta
 from authz.storage.replication import Replication
@@ -69,6 +70,7 @@ class Heartbeats:
 
     lease: seconds of trust that one heartbeat grants. follower: compares the store's sequence
     number with the last change applied. meta, clock_watch: receive what each heartbeat reads.
+    imported: compares itself with the store at each heartbeat.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Heartbeats:
         follower: Follower,
         meta: LatestMeta,
         clock_watch: ClockWatch,
+        imported: ImportedIndex,
     ) -> None:
         self._names = endpoint.names
         self._clock = clock
@@ -89,6 +92,7 @@ class Heartbeats:
         self._follower = follower
         self._meta = meta
         self._clock_watch = clock_watch
+        self._imported = imported
         self._replication = Replication(lease) if endpoint.has_replicas else None
         self._writes = EssentialWrites()
         self._sink: ChangeSink
@@ -112,6 +116,7 @@ class Heartbeats:
     def begin_link(self) -> None:
         """Forget the unanswered heartbeats and the replicas of the link before."""
         self._unanswered = 0
+        self._imported.begin_link()
         if self._replication is not None:
             self._replication.start(self._clock.monotonic())
 
@@ -140,7 +145,7 @@ class Heartbeats:
             self._writes.send(link, on_written, "SET", self._names.heartbeat, beat.nonce)
         link.send(partial(self._on_role, link, beat), "ROLE")
         link.send(partial(self._on_meta, beat), "HGETALL", self._names.meta)
-        link.send(partial(self._on_seq, beat), "GET", self._names.seq)
+        link.send(partial(self._on_seq, link, beat), "GET", self._names.seq)
         link.send(partial(self._on_time, beat), "TIME")
         link.send(partial(self._on_pong, beat), "PING", beat.nonce)
 
@@ -181,7 +186,7 @@ class Heartbeats:
         if isinstance(reply, hiredis.ReplyError):  # reconnect, to ask Sentinel again
             link.abort(f"it takes no writes: {refusal(reply)}")
 
-    def _on_seq(self, beat: Heartbeat, reply: Any) -> None:
+    def _on_seq(self, link: Link, beat: Heartbeat, reply: Any) -> None:
         try:
             seq = encoding.number(self._names.seq, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
@@ -189,6 +194,8 @@ class Heartbeats:
         else:
             self._follower.catch_up(seq)
             beat.in_step = self._follower.is_in_step
+            if self._meta.has_imports():
+                self._imported.send(link, seq)
 
     def _on_time(self, beat: Heartbeat, reply: Any) -> None:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from authz.core.ports import LoadedAlias
 from authz.storage import meta, schema, tombstones
 from authz.storage.batches import StoredBatches
 from authz.storage.feed import ChangeFeed
+from authz.storage.index_state import encoded_index
 from authz.storage.link import Link
 from authz.storage.replies import checked
 
@@ -97,9 +99,24 @@ class StoredImports:
     async def allow_imports(self) -> None:
         """Set the imports field of `authz:meta`, so that sidecars look up aliases.
 
+        Before the first import it begins the index of imported digests, if the user may write it.
         Raises Unavailable.
         """
+        with suppress(Unavailable):  # its right may be missing; a failed store also fails below
+            await self._begin_index()
         await checked(self._client.hset(self._names.meta, schema.META_IMPORTS, "1"))
+
+    async def _begin_index(self) -> None:
+        names = self._names
+
+        async def begin(transaction: Any) -> None:
+            seq = await transaction.get(names.seq) or "0"
+            had_imports = await transaction.hget(names.meta, schema.META_IMPORTS)
+            transaction.multi()
+            if not had_imports:
+                transaction.set(names.imported, encoded_index(int(seq), ()))
+
+        await checked(self._client.transaction(begin, names.meta, names.seq))
 
     async def resolve_all(self, digests: Sequence[Sequence[bytes]]) -> list[str | Deleted | None]:
         """Return for each key the kid of the first of its digests that is an alias.

@@ -154,6 +154,16 @@ class StoredKeys:
         """Return whether keys may have been imported into the store. Raises Unavailable."""
         return meta.has_imports(await self._hash(self._names.meta))
 
+    async def index_imports(self) -> int | None:
+        """Make the index of imported digests if it may lack some. Return its entries, else None.
+
+        Raises Unavailable.
+        """
+        from authz.storage.indexing import Indexing  # noqa: PLC0415  for a store with imports
+
+        indexing = Indexing(self._client)
+        return await indexing.run() if await indexing.is_needed() else None
+
     async def find(self, kid: str) -> KeyRecord | None:
         """Return the record, or None if the key does not exist.
 

@@ -29,7 +29,7 @@ READ_SHA: Final = hashlib.sha1(READ_FIELDS.encode(), usedforsecurity=False).hexd
 
 
 class StoredIndex:
-    """A KeyIndex on the sorted sets that every change updates. Oldest key first."""
+    """A KeyIndex on the sorted sets that every change updates."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
@@ -38,15 +38,23 @@ class StoredIndex:
         self._may_run = True  # False after the store refused a script
 
     async def kids(
-        self, client_id: str | None, after: Position | None, count: int
+        self,
+        client_id: str | None,
+        after: Position | None,
+        count: int,
+        *,
+        is_newest_first: bool = False,
     ) -> Sequence[Position]:
         """Return up to `count` positions after `after`, by creation time, then by kid.
 
-        Empty after the last one. client_id: of this client only; None: of all. after None: from the
-        first. Raises Unavailable if the store fails or ranks keep moving. It reads by rank, because
-        a range by score would have to skip keys of equal time.
+        is_newest_first: the other way round. Empty after the last one. client_id: of this client
+        only; None: of all. after None: from the first. Raises Unavailable if the store fails or
+        ranks keep moving. It reads by rank, because a range by score would have to skip keys of
+        equal time.
         """
         name = self._names.keys if client_id is None else self._names.client(client_id)
+        if is_newest_first:
+            return list(reversed(await self._before(name, after, count)))
         if after is None:
             return await self._range(name, 0, count - 1)
         for _ in range(MAX_ATTEMPTS):
@@ -61,6 +69,23 @@ class StoredIndex:
             # Else a change moved the ranks between the two reads.
             if found and found[0].kid == after.kid:
                 return found[1:]
+        raise Unavailable("the list changes too fast to be read; try again")
+
+    async def _before(self, name: str, end: Position | None, count: int) -> Sequence[Position]:
+        """Return the last `count` positions before `end`, the oldest first; None: the newest."""
+        if end is None:
+            return await self._range(name, -count, -1)
+        for _ in range(MAX_ATTEMPTS):
+            rank = await checked(self._client.zrank(name, end.kid))
+            if rank is None:
+                last = await self._rank_before(name, end)
+                found = await self._range(name, max(last - count + 1, 0), last) if last >= 0 else []
+                if all(place < end for place in found):
+                    return found
+                continue
+            found = await self._range(name, max(rank - count, 0), rank)
+            if found and found[-1].kid == end.kid:
+                return found[:-1]
         raise Unavailable("the list changes too fast to be read; try again")
 
     async def newest(self, count: int) -> list[str]:

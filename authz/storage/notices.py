@@ -1,12 +1,15 @@
 """The two announcements of a change: the notice on the channel and the entry of the log."""
 
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from authz.core import fields
 from authz.core.keys.text import KID_PATTERN
 from authz.core.records import Status
 from authz.storage import encoding
+
+_ENTRY: Final = re.compile(r" (\d{1,12}):([0-9a-f]{12}) imported\Z", re.ASCII)
 
 
 class Notice(NamedTuple):
@@ -51,9 +54,22 @@ def decode_entry(entry_id: str, found: Mapping[str, str]) -> Notice:
     return Notice(encoding.number("seq", seq), _kid(found["kid"]), revoked, at, mark)
 
 
+class ImportedEntry(NamedTuple):
+    """A new entry of the store's index of imported digests. number: 1 for the first one."""
+
+    number: int
+    entry: str
+
+
 def announces_import(notice: str) -> bool:
     """Return whether the last word of the notice, after the status, is `imported`."""
     return notice.split(" ")[3:][-1:] == ["imported"]
+
+
+def imported_entry(notice: str) -> ImportedEntry | None:
+    """Return the index entry that the notice of an import carries, or None if it carries none."""
+    found = _ENTRY.search(notice)
+    return found and ImportedEntry(int(found[1]), found[2])
 
 
 def _kid(text: str) -> str:

@@ -5,6 +5,7 @@
 SERVING      every sidecar needs these
 COUNTING     a sidecar counts limits with these
 BEATING      a sidecar behind Sentinel also sends these in each heartbeat
+INDEXING     a sidecar reads the index of imported keys with these
 REGISTERING  a sidecar writes its registry entry with these
 CHANGING     a change to a key needs these
 """
@@ -26,6 +27,7 @@ class Permissions(NamedTuple):
     counting: Commands
     beating: Commands
     registering: Commands
+    indexing: Commands
     changing: Commands
 
 
@@ -73,6 +75,7 @@ def permissions(names: schema.Names) -> Permissions:
             ("EVALSHA", RUN_SHA, "1", names.issued),
             ("EVALSHA", RUN_SHA, "1", names.heartbeat),
         ),
+        indexing=(("GETRANGE", names.imported, "0", "1"),),
         changing=(
             ("EVALSHA", "0" * 40, "1", names.key(_KID)),
             ("SCRIPT", "LOAD", ""),
@@ -91,9 +94,18 @@ def permissions(names: schema.Names) -> Permissions:
             ("ZADD", names.client("any"), "1", _KID),
             ("ZREM", names.client("any"), _KID),
             ("PUBLISH", names.changes, ""),
+            ("GETRANGE", names.imported, "0", "1"),
+            ("SETRANGE", names.imported, "0", ""),
+            ("APPEND", names.imported, ""),
             ("HDEL", names.meta, "prefix:any"),
             ("HSET", names.applied, _KID, "{}"),
             ("HDEL", names.applied, _KID),
+            ("SET", names.leader, "any"),
+            ("HSET", names.sink("any"), "cursor", ""),
+            ("HGETALL", names.sink("any")),
+            ("HLEN", names.dead("any")),
+            ("HDEL", names.dead("any"), "any"),
+            ("HDEL", names.again("any"), "any"),
             ("SISMEMBER", names.gone(0), "1"),
             ("SMEMBERS", names.gone(0)),
             ("SADD", names.gone(0), "1"),

@@ -16,16 +16,19 @@ Rules:
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
 import redis.asyncio
 
 from authz.core.audit import Action
-from authz.core.errors import Conflict
+from authz.core.errors import Conflict, Unavailable
+from authz.core.keys.digest_index import entry_of
 from authz.core.trail.rows import row_hash
-from authz.storage import emptiness, encoding, schema, tombstones
+from authz.storage import emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import Contents
+from authz.storage.index_state import encoded_index
 from authz.storage.replies import checked
 from authz.storage.tombstones import Tombstone
 from authz.storage.verified_backup import Line, Verified
@@ -62,6 +65,7 @@ class Restore:
     ) -> None:
         self._client = client
         self._note = note
+        self._entries: list[str] = []  # of the index of imported digests
         self._names = schema.names_of(client)
 
     async def run(
@@ -89,6 +93,9 @@ class Restore:
             left_out |= _left_out(item, kept)
             await self._write(file, kept, done)
         seq = max(file.contents.seq, highest) + 1
+        if meta.has_imports(file.meta):
+            with suppress(Unavailable):  # its right may be missing; a failed store also fails below
+                await self._change(file, self._index(seq))
 
         def complete(transaction: Any) -> None:
             transaction.set(self._names.seq, seq)
@@ -99,6 +106,10 @@ class Restore:
 
         await self._change(file, complete)
         return seq
+
+    def _index(self, seq: int) -> Callable[[Any], None]:
+        text = encoded_index(seq, list(dict.fromkeys(self._entries)))
+        return lambda transaction: transaction.set(self._names.imported, text)
 
     async def _change(self, file: Verified, write: Callable[[Any], None]) -> None:
         """Write in one transaction, while the store is still that of this unfinished restore.
@@ -165,6 +176,8 @@ class Restore:
 
     async def _write(self, file: Verified, item: dict[str, Any], done: tuple[int, int]) -> None:
         names = self._names
+        aliases = [(bytes.fromhex(digest), kid) for digest, kid in item.get("aliases", ())]
+        self._entries += [entry_of(digest) for digest, _ in aliases]
 
         def write(transaction: Any) -> None:
             for kid, fields in item.get("records", ()):
@@ -172,8 +185,8 @@ class Restore:
                 score = {kid: encoding.number("created_at", fields["created_at"])}
                 transaction.zadd(names.keys, score)
                 transaction.zadd(names.client(fields["client_id"]), score)
-            for digest, kid in item.get("aliases", ()):
-                transaction.set(names.alias(bytes.fromhex(digest)), kid)
+            for digest, kid in aliases:
+                transaction.set(names.alias(digest), kid)
             if applied := item.get("applied"):
                 transaction.hset(names.applied, mapping=applied)
             for entry_id, entry in item.get("audit", ()):

@@ -6,13 +6,15 @@
     authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
                                             which is of its text or of its SHA-256
+    authz:{p}:imported              string  index of the digests of imported keys: index_state.py
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at, change_id: recent changes
-    authz:{p}:changes               channel "seq kid status at change_id", then "imported" for an
-                                            import
+    authz:{p}:changes               channel "seq kid status at change_id"; for an import then
+                                            "number:entry" of its entry in the index, if that is
+                                            current, and "imported"
     authz:{p}:heartbeat             string  written by sidecars behind Sentinel to test the primary
     authz:{p}:audit                 stream  seq-0 -> actor, action, time, note, the version that was
                                             changed (`base`) and a mark of the writer (`mac`).
@@ -29,6 +31,12 @@
                                             how many it gave out
     authz:{p}:request:<hash>        string  the seed of the answer to a repeatable request of the
                                             admin API, with a time to live of a day
+    authz:{p}:ended:<hash>          string  the time up to which sessions of the console are ended,
+                                            of one session or of one actor; with a time to live
+    authz:{p}:events:lead           string  the process that delivers events, with a time to live
+    authz:{p}:events:sink:<name>    hash    cursor, failing, since, tries: see notifications.py
+    authz:{p}:events:dead:<name>    hash    event -> JSON of its type, kid, time and problem
+    authz:{p}:events:again:<name>   hash    event -> 1: to be delivered again
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
@@ -94,11 +102,13 @@ class Names:
         self.audit = f"{tag}:audit"
         self.keys = f"{tag}:keys"
         self.applied = f"{tag}:applied"
+        self.imported = f"{tag}:imported"
         self.sidecars = f"{tag}:sidecars"
         self.heartbeat = f"{tag}:heartbeat"
         self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
         self.usage = f"{tag}:use:"
+        self.leader = f"{tag}:events:lead"
 
     def key(self, kid: str) -> str:
         """Name of the hash of one key."""
@@ -126,6 +136,22 @@ class Names:
     def request(self, name: str) -> str:
         """Name of the string of one repeatable request. name: 64 hexadecimal digits."""
         return f"{self._tag}:request:{name}"
+
+    def ended(self, name: str) -> str:
+        """Name of the string that ends sessions of the console. name: 64 hexadecimal digits."""
+        return f"{self._tag}:ended:{name}"
+
+    def sink(self, name: str) -> str:
+        """Name of the hash with the progress of one sink of events."""
+        return f"{self._tag}:events:sink:{name}"
+
+    def dead(self, sink: str) -> str:
+        """Name of the hash with the dead letters of one sink."""
+        return f"{self._tag}:events:dead:{sink}"
+
+    def again(self, sink: str) -> str:
+        """Name of the hash with the events that one sink is to get again."""
+        return f"{self._tag}:events:again:{sink}"
 
     def sidecar(self, instance: str) -> str:
         """Name of the string with the registry entry of one sidecar."""

@@ -118,9 +118,16 @@ ALIAS_LOOKUPS: Final = Metric(
     "authz.alias.lookups",
     Kind.COUNTER,
     "{lookup}",
-    "Lookups of imported keys. negative: the absence was cached; miss: the store was asked; "
+    "Lookups of imported keys. excluded: the index of imported keys showed that there is none; "
+    "negative: the absence was cached; miss: the store was asked; "
     "limited: over keys.import_lookups, so the answer was unavailable.",
-    each(result=("negative", "miss", "limited")),
+    each(result=("excluded", "negative", "miss", "limited")),
+)
+ALIAS_INDEX: Final = Metric(
+    "authz.alias.index",
+    Kind.GAUGE,
+    "{entry}",
+    "Entries of the index of imported keys while it shows which texts are none, otherwise 0.",
 )
 
 SNAPSHOT_WRITES: Final = Metric(

@@ -37,6 +37,7 @@ COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
     Event.CACHE_EVICTION: (CACHE_EVICTIONS, {}),
     Event.ALIAS_NEGATIVE_HIT: (ALIAS_LOOKUPS, {"result": "negative"}),
     Event.ALIAS_MISS: (ALIAS_LOOKUPS, {"result": "miss"}),
+    Event.ALIAS_EXCLUDED: (ALIAS_LOOKUPS, {"result": "excluded"}),
     Event.ALIAS_LOOKUP_LIMITED: (ALIAS_LOOKUPS, {"result": "limited"}),
     Event.STALE_ALLOWED: (STALE_ANSWERS, {}),
     Event.LOOKUP_TIMEOUT: (LOOKUP_FAILURES, {"reason": "timeout"}),

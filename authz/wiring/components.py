@@ -110,6 +110,7 @@ def change_feed(
         fingerprints=ring.fingerprints,
         store_clock=store_clock,
         prefixes=ring.prefixes,
+        imported_index=settings.keys.imported_index,
     )
 
 
@@ -142,6 +143,7 @@ def imported_keys(
         cache,
         clock,
         probe,
+        known=feed.imported,
         rate=settings.keys.import_lookups,
         negative_ttl=sizes.negative_ttl,
         max_entries=sizes.max_entries,

@@ -199,6 +199,7 @@ def _store(parts: Parts, clock: Clock) -> Readings:
 
     return {
         catalogue.CHANGE_LAG: lag,
+        catalogue.ALIAS_INDEX: one(lambda: feed.imported.entries),
         catalogue.CHANGE_SEQUENCE: one(lambda: feed.seq or 0),
         catalogue.TRUST: one(lambda: int(feed.health().trusted)),
         catalogue.TRUST_AGE: one(trust_age),

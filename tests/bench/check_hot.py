@@ -33,7 +33,7 @@ from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
 from authz.telemetry import Counters
 from tests.bench.figures import machine, offer_record, record
 from tests.support.caches import filled
-from tests.support.fakes import MemoryAliasSource, issue_record, make_keyring
+from tests.support.fakes import MemoryAliasSource, MemoryDigests, issue_record, make_keyring
 from tests.support.rpc.door import OurPeppers
 from tests.support.rpc.messages import PEER, check_request
 
@@ -112,6 +112,7 @@ class Hot:
             self.cache,
             clock,
             self.probe,
+            known=MemoryDigests(),
             rate=1000,
             negative_ttl=5,
             max_entries=10,

@@ -122,3 +122,14 @@ def test_a_directory_without_permission_is_named(empty_store: Path) -> None:
     )
     assert outcome.code == 2
     assert outcome.error.startswith("authz: keys.peppers: /proc/pepper: ")
+
+
+def test_index_of_imported_keys(empty_store: Path, valkey: Valkey) -> None:
+    """If keys were imported and the index may lack some, init makes it; else it says nothing."""
+    run("init")
+    lines = "".join(json.dumps({"key": f"sk-{n:032}", "client": "acme"}) + "\n" for n in range(3))
+    assert run("keys", "import", stdin=lines.encode()).code == 0
+    assert "index of imported keys" not in run("init").out
+    valkey.admin.delete(stored.IMPORTED)
+    assert run("init", "--json").document["imported_keys_indexed"] == 3
+    assert "imported_keys_indexed" not in run("init", "--json").document

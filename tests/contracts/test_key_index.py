@@ -56,6 +56,27 @@ async def test_order_and_places(pair):
     assert await index.kids("nobody", places[0], 3) == []
 
 
+async def test_the_other_way_round(pair):
+    """Newest first, positions come in the opposite order, before any place."""
+    store, index = pair
+    places = await fill(store)
+    back = places[::-1]
+    client_id = (await store.find(kid(0))).client_id
+
+    async def kids(whose, after, count):
+        return await index.kids(whose, after, count, is_newest_first=True)
+
+    for whose in (None, client_id):
+        assert await kids(whose, None, 3) == back[:3]
+        for number, place in enumerate(back):
+            assert await kids(whose, place, 3) == back[number + 1 : number + 4]
+        assert await kids(whose, Position(NOW - 1, ABSENT), 2) == []
+        assert await kids(whose, Position(NOW, ABSENT), 2) == places[:1]
+        assert await kids(whose, Position(NOW + 5, kid(3) + "0"), 9) == places[3::-1]
+        assert await kids(whose, Position(NOW + 9, ABSENT), 2) == back[:2]
+    assert await kids("nobody", places[0], 3) == []
+
+
 async def test_a_moved_key_is_still_a_place(pair):
     """A list goes on after a key that has another client by now."""
     store, index = pair
@@ -64,6 +85,8 @@ async def test_a_moved_key_is_still_a_place(pair):
     change = change_to(replace(record, client_id="somebody-else"), record.version)
     await store.apply(replace(change, former_client_id=record.client_id))
     assert await index.kids(record.client_id, places[3], 3) == places[4:]
+    before = await index.kids(record.client_id, places[3], 3, is_newest_first=True)
+    assert before == places[2::-1]
 
 
 async def test_texts(pair):

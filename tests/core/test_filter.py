@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
 from authz.core.filter import Comparison, comparisons, parse_filter
-from authz.core.selector import Glob, Selector, State
+from authz.core.selector import Glob, Search, Selector, State
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,7 @@ from authz.core.selector import Glob, Selector, State
         ("status = STATUS_ACTIVE", Selector(states=frozenset({State.ACTIVE}))),
         ("status = expired", Selector(states=frozenset({State.EXPIRED}))),
         ('display_name = "the \\"shop\\" \\\\*"', Selector(name=Glob('the "shop" \\*'))),
+        ('search = "The Shop"', Selector(search=Search("The Shop"))),
         ("metadata.a = 1 AND metadata.b.c = 2", Selector(metadata={"a": "1", "b.c": "2"})),
         ("create_time < 1970-01-01T00:00:01Z", Selector(created_before=1000)),
         ("revoke_time < 1970-01-01T00:00:01Z", Selector(revoked_before=1000)),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
 from authz.core.records import Status
-from authz.core.selector import Glob, Screen, Selector, State, states_of
+from authz.core.selector import Glob, Screen, Search, Selector, State, states_of
 from authz.storage import encoding
 from tests.linear.growth import is_linear
 from tests.support.fakes import DAY, NOW, make_record
@@ -80,6 +80,8 @@ def test_states(status, expires_at, wanted):
         ({"plan": ""}, None),
         ({"env": "live"}, {"env": "test"}),
         ({"states": frozenset({State.ACTIVE})}, {"states": frozenset({State.EXPIRED})}),
+        ({"search": Search("ACME-w")}, {"search": Search("other")}),
+        ({"search": Search("T1")}, {"search": Search("pro")}),
         ({"name": Glob("*69*")}, {"name": Glob("69*")}),
         ({"metadata": {"team": "web"}}, {"metadata": {"team": "web", "tier": "2"}}),
         ({"created_before": NOW + 1}, {"created_before": NOW}),
@@ -109,6 +111,7 @@ SELECTORS = st.builds(
     env=st.sampled_from([None, "live"]),
     states=st.frozensets(st.sampled_from(State), max_size=2),
     name=st.sampled_from([None, Glob("*"), Glob("a*"), Glob("*?")]),
+    search=st.sampled_from([None, Search("a"), Search("P")]),
     expires_before=st.none() | st.integers(0, 10**14),
     revoked_before=st.none() | st.integers(0, 10**14),
 )
@@ -128,6 +131,7 @@ def test_a_screen_keeps_every_selected_key(record, selector, now):
     ("selector", "row"),
     [
         (Selector(name=Glob("x*")), ["shop"]),
+        (Selector(search=Search("x")), ["shop", "acme", "", "eu"]),
         (Selector(states=frozenset({State.EXPIRED})), ["active", ""]),
         (Selector(states=frozenset({State.EXPIRED})), ["revoked", "5"]),
         (Selector(expires_before=5), ["5"]),

@@ -368,3 +368,32 @@ async def test_alias_knows_its_digest(rig):
     alias, record = rig.keys.peek(RING.parse_imported(FOREIGN))
     assert isinstance(alias, Alias)
     assert (alias.kid, alias.digest(), record) == (KID, NEWEST, RECORD)
+
+
+# the index of imported digests
+
+
+async def test_index_excludes_strangers(rig):
+    """A complete index refuses a stranger's text without a lookup, whatever the rate."""
+    rig.digests.complete, rig.digests.known = True, {NEWEST}
+    for number in range(1000):
+        assert rig.begin(f"sk-stranger-0123456789abcdef-{number}") == Deny(Reason.UNKNOWN_KEY)
+    assert not rig.aliases.lookups
+    assert rig.probe.events[Event.ALIAS_EXCLUDED] == 1000
+    assert await rig.decide() == Allow(RECORD)
+
+
+async def test_index_without_trust(rig):
+    """Without trust a complete index refuses nobody."""
+    rig.digests.complete = True
+    rig.keys.trust(0)
+    assert await rig.decide("sk-stranger-0123456789abcdef") == Deny(Reason.UNAVAILABLE)
+
+
+async def test_known_digests_cost_no_budget():
+    """A key that is in the index is looked up beyond the rate; others are not."""
+    rig = ImportedRig(rate=1)
+    rig.digests.known = {NEWEST}
+    assert await rig.decide("sk-stranger-0123456789abcdef") == Deny(Reason.UNKNOWN_KEY)
+    assert await rig.decide("sk-stranger-0123456789abcdef-2") == Deny(Reason.UNAVAILABLE)
+    assert await rig.decide() == Allow(RECORD)

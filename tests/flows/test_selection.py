@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from authz.core.errors import BadInput, Unreadable
 from authz.core.records import Status
-from authz.core.selector import Glob, Selector, State
+from authz.core.selector import Glob, Search, Selector, State
 from authz.flows import selection
 from authz.flows.selection import Cost, Entry, Selection
 from tests.support.fakes import NOW, FakeClock, make_record
@@ -34,11 +34,13 @@ def chosen(*keys, stale=()):
     return Selection(index, FakeClock()), index
 
 
-async def walk(found: Selection, limit: int, selector: Selector) -> list[list[Entry]]:
+async def walk(
+    found: Selection, limit: int, selector: Selector, *, is_newest_first: bool = False
+) -> list[list[Entry]]:
     """Every page, from the first to the last."""
     pages, cursor = [], ""
     while True:
-        page = await found.page(selector, limit, cursor)
+        page = await found.page(selector, limit, cursor, is_newest_first=is_newest_first)
         pages.append(list(page.entries))
         if page.next is None:
             return pages
@@ -57,6 +59,8 @@ STATES = st.sampled_from([*Status, "unreadable", "gone"])
         client_id=st.sampled_from([None, "acme"]),
         states=st.sampled_from([frozenset(), frozenset({State.ACTIVE}), REVOKED.states]),
         name=st.sampled_from([None, Glob("*0*")]),
+        search=st.sampled_from([None, Search("0")]),
+        created_before=st.sampled_from([None, NOW - 1, NOW + 3]),
     ),
 )
 async def test_pages_hold_every_key_once(states, limit, chunk, selector):
@@ -75,6 +79,7 @@ async def test_pages_hold_every_key_once(states, limit, chunk, selector):
             patch.setattr(selection, constant, chunk)
         pages = await walk(found, limit, selector)
         every = [entry async for entry in found.each(selector)]
+        back = await walk(found, limit, selector, is_newest_first=True)
 
     order = await index.kids(None, None, 100)
     expected = [
@@ -84,6 +89,7 @@ async def test_pages_hold_every_key_once(states, limit, chunk, selector):
     ]
     assert [entry.kid for page in pages for entry in page] == expected
     assert every == [entry for page in pages for entry in page]
+    assert every[::-1] == [entry for page in back for entry in page]
     assert all(len(page) <= limit for page in pages)
 
 

@@ -19,7 +19,15 @@ from authz.flows.verify import Verifier
 from authz.rpc.check.build_request import check_request
 from authz.rpc.check.extract import Extractor
 from authz.storage.meta import KnownPeppers
-from tests.support.fakes import KID, NOW, FakeClock, MemoryAliasSource, make_keyring, make_record
+from tests.support.fakes import (
+    KID,
+    NOW,
+    FakeClock,
+    MemoryAliasSource,
+    MemoryDigests,
+    make_keyring,
+    make_record,
+)
 from tests.support.flows.verifying import RECORDS, MemoryStore, word
 from tests.support.limits import MemoryCounters
 from tests.support.rpc.door import Door
@@ -87,7 +95,9 @@ async def checked(record, kids, raw: bytes, table: RouteTable | None, *, exist: 
     door, aliases = Door(), MemoryAliasSource()
     aliases.kids, aliases.known = kids, exist
     bounds = {"rate": 100, "negative_ttl": 5, "max_entries": 9, "max_negatives": 9, "deadline": 5}
-    keys = ImportedKeys(aliases, door.cache, door.clock, door.probe, **bounds)
+    keys = ImportedKeys(
+        aliases, door.cache, door.clock, door.probe, known=MemoryDigests(), **bounds
+    )
     keys.trust(float("inf"))
     door.extractor = Extractor(RING, carriers=CARRIERS, rules=table)
     door.checker = Checker(door.cache, PEPPERS, door.clock, door.probe, keys)

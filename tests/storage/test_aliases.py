@@ -36,10 +36,10 @@ async def test_sidecar_is_told_of_the_first_import(valkey, admin, imports):
 
 
 async def test_permissions_of_a_sidecar(valkey, admin, imports):
-    """For imported keys a sidecar needs MGET in addition, and no right to write."""
+    """For imported keys a sidecar needs two commands in addition, and no right to write."""
     await imports.allow_imports()
     await imports.apply_all([imported()])
-    async with Sidecar(restrict(valkey, also=["mget"])) as sidecar:
+    async with Sidecar(restrict(valkey, also=["mget", "getrange"])) as sidecar:
         await sidecar.trusted()
         assert known(await sidecar.alias([NEWEST, OLDER])) == (KID, NEWEST)
         assert await sidecar.alias([OLDER]) is None

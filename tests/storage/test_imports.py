@@ -10,6 +10,7 @@ from authz.core.errors import AliasTaken, Conflict, OutcomeUnknown, Unavailable
 from authz.core.records import Status
 from authz.storage.batches import _SCRIPTS
 from authz.storage.imports import StoredImports
+from authz.storage.indexing import Indexing
 from authz.storage.keys import StoredKeys
 from tests.support.fakes import KID, NOW
 from tests.support.real import eventually
@@ -30,6 +31,7 @@ from tests.support.storage.changing import (
 from tests.support.storage.sealing import sealed
 from tests.support.storage.sidecar import Sidecar
 
+INDEXING = ["watch", "unwatch", "multi", "exec", "hget", "getrange", "setrange", "append"]
 IMPORT_WRITES = [*WRITES[:-1], "SET alias", "PUBLISH"]
 
 
@@ -224,13 +226,27 @@ async def test_lost_connection(own_valkey, own_admin):
 
 
 async def test_permissions_of_an_import(valkey, admin):
-    """An import needs the permissions of a change, and MGET for a dry run."""
-    async with permitted(valkey, "+mget") as store:
+    """An import needs the permissions of a change, MGET for a dry run, and some for the index."""
+    indexing = [f"+{name}" for name in INDEXING]
+    async with permitted(valkey, "+mget", *indexing) as store:
         imports = StoredImports(store._client)
         await imports.allow_imports()
         assert await imports.apply_all([imported()]) == [1]
         assert await imports.resolve_all([[NEWEST, OLDER]]) == [KID]
     assert valkey.admin.acl_log() == []
+    assert valkey.admin.get(stored.IMPORTED).endswith(NEWEST[:6].hex())
+
+
+@pytest.mark.parametrize("missing", sorted({*INDEXING} - {"unwatch", "multi"}))
+async def test_import_without_the_index(valkey, admin, missing):
+    """A user with the rights of an earlier version imports keys, and the index is incomplete."""
+    indexing = [f"+{name}" for name in INDEXING if name != missing]
+    async with permitted(valkey, "+mget", *indexing) as store:
+        imports = StoredImports(store._client)
+        await imports.allow_imports()
+        assert await store.apply(imported()) == 1
+        assert valkey.admin.get(ALIAS) == KID
+        assert await Indexing(admin.store._client).is_needed()
 
 
 async def test_revoked_import_is_not_imported_again(valkey, admin, imports):

@@ -46,7 +46,7 @@ from tests.support.real import Valkey, eventually
 from tests.support.storage import stored
 from tests.support.storage.changing import imported
 from tests.support.storage.sidecar import Admin, Sidecar, administration
-from tests.support.storage.stored import BEATING, CHANGING, REGISTERING, SERVING
+from tests.support.storage.stored import BEATING, CHANGING, INDEXING, REGISTERING, SERVING
 from tests.support.usage import KID as USED
 from tests.support.usage import committed, line
 
@@ -201,7 +201,7 @@ def test_nobody_is_let_in_before_a_password_is_set():
 
 
 @pytest.mark.parametrize(
-    ("user", "commands"), [(SIDECAR, SERVING + BEATING + REGISTERING), (ADMIN, CHANGING)]
+    ("user", "commands"), [(SIDECAR, SERVING + BEATING + REGISTERING + INDEXING), (ADMIN, CHANGING)]
 )
 def test_what_the_doctor_asks_for_is_granted(guarded_valkey, user, commands):
     """`authz doctor` finds no missing permission with this file."""

@@ -6,7 +6,7 @@ MemoryKeyStore passes the same suite as the store on Redis does.
 import asyncio
 import enum
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from authz.core.audit import AuditEvent
@@ -227,6 +227,31 @@ class MemoryRequestStore:
         return None
 
 
+class MemorySessionEnds:
+    """A SessionEnds in memory, in which an end stays for ever. down: nothing reaches the store."""
+
+    def __init__(self) -> None:
+        self.ends: dict[str, int] = {}
+        self.down = False
+
+    async def ended(self, names: Sequence[str]) -> Sequence[int | None]:
+        """Implement SessionEnds.ended."""
+        await asyncio.sleep(0)
+        self._check()
+        return [self.ends.get(name) for name in names]
+
+    async def end(self, name: str, until: int, ms: int) -> None:
+        """Implement SessionEnds.end."""
+        del ms
+        await asyncio.sleep(0)
+        self._check()
+        self.ends[name] = max(until, self.ends.get(name, until))
+
+    def _check(self) -> None:
+        if self.down:
+            raise Unavailable("the store cannot be used: it is down")
+
+
 class MemoryKeySource:
     """A KeySource that answers when it is told to. `loads` counts what was asked, by kid."""
 
@@ -284,6 +309,22 @@ class MemoryAliasSource:
         while self.pending:
             known = [digest for digest in self.pending[0][0] if digest in self.kids]
             self.answer(Alias(self.kids[known[0]], known[0]) if known else None)
+
+
+class MemoryDigests:
+    """A KnownDigests. `complete` tells whether `known` are all digests of imported keys."""
+
+    def __init__(self) -> None:
+        self.known: set[bytes] = set()
+        self.complete = False
+
+    def excludes(self, digests: Iterable[bytes]) -> bool:
+        """Implement KnownDigests.excludes."""
+        return self.complete and self.known.isdisjoint(digests)
+
+    def includes(self, digests: Iterable[bytes]) -> bool:
+        """Implement KnownDigests.includes."""
+        return not self.known.isdisjoint(digests)
 
 
 class RecordingProbe:

@@ -70,7 +70,7 @@ class Renderer:
         **values: Any,
     ) -> HTMLResponse:
         """Return a page. visit: None for a visitor without a session."""
-        now = datetime.now(UTC)
+        now = visit.now if visit else datetime.now(UTC)
         text = self._templates.get_template(template).render(
             visit=visit,
             static=self.static.url,

@@ -1,16 +1,18 @@
 """Visit: one request for a page, with its session, its form and the API in the visitor's name."""
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from authz.console.pages.api_client import AdminApi, Answer, Origin
+from authz.console.pages.forms import Form, FormError, read_form, text_of
 from authz.console.pages.rendering import Renderer
 from authz.console.pages.security_headers import HEADERS
 from authz.console.pages.session import Session, Sessions
@@ -20,26 +22,34 @@ from authz.core.roles import Action
 
 log = logging.getLogger("authz.console")
 
-MAX_FORM: Final = 256 * 1024  # bytes
-MAX_FIELDS: Final = 500
 TOKEN: Final = "csrf_token"  # noqa: S105  the name of a field
-
-Form = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(slots=True, weakref_slot=True)
 class Visit:
-    """One request. form: the fields of a POST, each with its values in order."""
+    """One request. form: the fields of a POST, each with its values in order.
+
+    gateway: the URL of the gateway, for examples; may be empty.
+    """
 
     request: Request
     session: Session
     api: AdminApi
     renderer: Renderer
+    gateway: str = ""
     form: Form = field(default_factory=dict, repr=False)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def may(self, action: str, tenant: str = "", project: str = "") -> bool:
-        """Return whether the visitor may take an action on keys of this tenant and project."""
-        return may(self.session.caller, Action(action), tenant, project)
+    @property
+    def kid(self) -> str:
+        """The kid in the path, escaped as a part of a path. Empty without one."""
+        return quote(self.request.path_params.get("kid", ""), safe="")
+
+    def may(
+        self, action: str, tenant: str = "", project: str = "", scopes: Collection[str] = ()
+    ) -> bool:
+        """Return whether the visitor may take an action on a key with these fields."""
+        return may(self.session.caller, Action(action), tenant, project, scopes=scopes)
 
     def may_on_some(self, action: str) -> bool:
         """Return whether the visitor may take an action on some keys at least."""
@@ -51,7 +61,7 @@ class Visit:
 
     def text(self, name: str) -> str:
         """Return a field of the form, without blanks around it. Empty without one."""
-        return self.form.get(name, ("",))[0].strip()
+        return text_of(self.form, name)
 
     @property
     def is_fragment(self) -> bool:
@@ -93,10 +103,13 @@ Handler = Callable[[Visit], Awaitable[Response]]
 
 
 class Console:
-    """The parts that all pages share. handler: the REST API."""
+    """The parts that all pages share. handler: the REST API. gateway: as of Visit."""
 
-    def __init__(self, handler: HttpHandler, sessions: Sessions, renderer: Renderer) -> None:
+    def __init__(
+        self, handler: HttpHandler, sessions: Sessions, renderer: Renderer, *, gateway: str = ""
+    ) -> None:
         self.renderer = renderer
+        self._gateway = gateway
         self._handler = handler
         self._sessions = sessions
 
@@ -110,7 +123,8 @@ class Console:
             session = await self._sessions.find(request)
             if isinstance(session, Response):
                 return session
-            visit = Visit(request, session, self._api(request, session), self.renderer)
+            api = self._api(request, session)
+            visit = Visit(request, session, api, self.renderer, self._gateway)
             if request.method == "POST":
                 refusal = await self._read_form(visit)
                 if refusal is not None:
@@ -136,26 +150,10 @@ class Console:
 
     async def _read_form(self, visit: Visit) -> Response | None:
         """Read the form into `visit`. Return a refusal if it is too large or not ours."""
-        body = bytearray()
-        async for part in visit.request.stream():
-            body += part
-            if len(body) > MAX_FORM:
-                text = f"A form may have {MAX_FORM // 1024} KiB. Send less text."
-                return self.renderer.error(visit, 413, "This form is too large", text)
         try:
-            pairs = parse_qsl(
-                body.decode("ascii"),
-                keep_blank_values=True,
-                max_num_fields=MAX_FIELDS,
-                errors="strict",
-            )
-        except ValueError:
-            text = "It is not text, or has too many fields."
-            return self.renderer.error(visit, 400, "This form cannot be read", text)
-        fields: dict[str, tuple[str, ...]] = {}
-        for name, value in pairs:
-            fields[name] = (*fields.get(name, ()), value)
-        visit.form = fields
+            visit.form = await read_form(visit.request)
+        except FormError as cause:
+            return self.renderer.error(visit, cause.status, cause.title, cause.advice)
         sent = visit.request.headers.get("x-csrf-token", "") or visit.text(TOKEN)
         reason = self._sessions.refuses(visit.request, visit.session, sent)
         if reason:

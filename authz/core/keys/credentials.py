@@ -65,11 +65,12 @@ class Presented:
 class Imported:
     """A key made by another system, as a caller presented it. Nothing is known about it."""
 
-    __slots__ = ("_peppers", "_text")
+    __slots__ = ("_known", "_peppers", "_text")
 
     def __init__(self, text: bytes, peppers: Sequence[Pepper]) -> None:
         self._text = text
         self._peppers = peppers
+        self._known: tuple[bytes, ...] = ()
 
     def __repr__(self) -> str:
         return "Imported()"
@@ -93,15 +94,15 @@ class Imported:
         """
         return ImportedHash(sha256(self._text).digest(), self._peppers)
 
-    def all_digests(self) -> Iterator[bytes]:
-        """Yield the digests by which the key may be found: of its text, then of its SHA-256.
+    def all_digests(self) -> Sequence[bytes]:
+        """Return the digests by which the key may be found: of its text, then of its SHA-256.
 
-        One for each pepper, newest first.
+        One for each pepper, newest first. They are made once.
         """
-        for _, digest in self.digests():
-            yield digest
-        for _, digest in self.hashed().digests():
-            yield digest
+        if not self._known:
+            found = (*self.digests(), *self.hashed().digests())
+            self._known = tuple(digest for _, digest in found)
+        return self._known
 
 
 class ImportedHash:
@@ -131,7 +132,10 @@ class ImportedHash:
 
 
 class Alias:
-    """The digest of an imported key and the kid of its record, which has to match the digest."""
+    """The digest of a key that was found or proved before, and the kid of its record.
+
+    The record has to match the digest.
+    """
 
     __slots__ = ("_digest", "kid")
 
@@ -143,7 +147,7 @@ class Alias:
         return f"Alias(kid={self.kid!r})"
 
     def digest(self) -> bytes:
-        """Return the digest by which the key was found."""
+        """Return the digest by which the key was found or proved."""
         return self._digest
 
 

@@ -1,10 +1,14 @@
 """Methods of the Keys service that list: keys, all keys as a stream, and the history of a key."""
 
 from collections.abc import AsyncIterator
+from typing import Final
 
+from authz.core.key_order import ORDERS, KeyOrder, parse_order
 from authz.core.roles import Action
+from authz.core.selector import Selector
 from authz.flows.admin_flows import AdminFlows
-from authz.flows.selection import Entry
+from authz.flows.selection import Cost, Entry, Keep, Page, first
+from authz.rpc.admin.api_error import ApiError, Code
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.guards import require_visible
 from authz.rpc.admin.key_messages import entry_message, key_message
@@ -13,6 +17,8 @@ from authz.rpc.admin.paging import page_size, selection_for
 from authz.rpc.admin.usage_messages import SECOND_MS
 from authz.rpc.admin.values import kid_of, name_of, timestamp
 from authz.rpc.pb.admin.v1 import keys_pb2
+
+MAX_SORTED: Final = 20_000  # keys looked at for one list in another order than of creation
 
 
 class KeyLists:
@@ -25,19 +31,26 @@ class KeyLists:
     async def list_keys(
         self, request: keys_pb2.ListKeysRequest, context: CallContext
     ) -> keys_pb2.ListKeysResponse:
-        """Return a page of the keys that match and that the caller may see, oldest first.
+        """Return a page of the keys that match and that the caller may see.
 
         Keys whose record cannot be read are listed in `unreadable`. Raises BadInput for a wrong
-        filter or token.
+        filter, order or token, ApiError if too many keys would have to be sorted.
         """
-        size = page_size(request.page_size)
+        size, order = page_size(request.page_size), parse_order("order_by", request.order_by)
         selector, keep = selection_for(context.caller, Action.READ_KEYS, request.filter)
-        about = ("ListKeys", context.caller.actor, request.filter)
+        about: tuple[str, ...] = ("ListKeys", context.caller.actor, request.filter)
+        if order != KeyOrder():
+            about = (*about, request.order_by)
         cursor = self._tokens.open(request.page_token, *about)
         response = keys_pb2.ListKeysResponse()
         if selector is None:
             return response
-        page = await self._flows.selection.page(selector, size, cursor, keep)
+        if order.is_by_creation:
+            page = await self._flows.selection.page(
+                selector, size, cursor, keep, is_newest_first=order.is_reversed
+            )
+        else:
+            page = await self._sorted(selector, size, order, keep)
         used = await self._flows.usage.latest_times([entry.kid for entry in page.entries])
         for entry in page.entries:
             if entry.record is not None:
@@ -50,6 +63,24 @@ class KeyLists:
         if page.next:
             response.next_page_token = self._tokens.seal(page.next, *about)
         return response
+
+    async def _sorted(
+        self, selector: Selector, size: int, order: KeyOrder, keep: Keep | None
+    ) -> Page:
+        """Return the first keys in another order. Raises ApiError over MAX_SORTED (20,000) keys."""
+        cost = Cost()
+
+        async def bounded() -> AsyncIterator[Entry]:
+            async for entry in self._flows.selection.each(selector, cost, keep):
+                if cost.scanned > MAX_SORTED:
+                    break
+                yield entry
+
+        entries = await first(bounded(), size, ORDERS[order.name], is_reversed=order.is_reversed)
+        if cost.scanned > MAX_SORTED:
+            message = f"more than {MAX_SORTED} keys would have to be sorted; give a client"
+            raise ApiError(Code.FAILED_PRECONDITION, "TOO_MANY_KEYS", message)
+        return Page(entries, None, cost)
 
     async def export_keys(
         self, request: keys_pb2.ExportKeysRequest, context: CallContext

@@ -16,6 +16,7 @@ from authz.flows.admin_flows import AdminFlows
 from authz.flows.verify import CHECKS, Verdict, VerdictView
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.key_messages import key_message, limits_message
+from authz.rpc.admin.values import kid_of
 from authz.rpc.check.build_request import carried, check_request
 from authz.rpc.check.verdict_view import NOWHERE, view_of
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
@@ -48,8 +49,14 @@ class KeyVerification:
         A key that the caller may not see is decided as an unknown one. Raises BadInput for a wrong
         field, Unavailable if the store fails.
         """
+        if request.name and request.api_key:
+            raise BadInput("name", "give either it or api_key")
         wanted = self._flows.read(self._check_request(request))
-        verdict = await (await self._flows.verifier()).verify(wanted)
+        verifier = await self._flows.verifier()
+        if request.name:
+            verdict = await verifier.verify_held(kid_of("name", request.name), wanted)
+        else:
+            verdict = await verifier.verify(wanted)
         record = verdict.record
         seen = visible(context.caller, Action.VERIFY)
         if record is not None and not seen.covers(record.tenant_id, record.project_id):
@@ -79,6 +86,7 @@ class KeyVerification:
             peer=address,
             headers=headers,
             extensions=_extensions(request),
+            model=fields.line("model", request.model),
         )
 
 

@@ -26,9 +26,11 @@ CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     rights.serving,
     rights.counting,
     rights.registering,
+    rights.indexing,
     rights.changing,
     data.records,
     data.seals,
+    data.imports,
     data.sidecars,
     data.limits,
 )

@@ -9,6 +9,7 @@ from authz.core.finding import Finding, fail, ok, warn
 from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.indexing import Indexing
 from authz.storage.inspection.store import Store
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
@@ -103,6 +104,17 @@ async def seals(store: Store) -> Finding:
         problem = "records without a seal are accepted: a writer of the store can bring keys back"
         return warn("seals", problem, "`authz reseal`, once everything that writes keys is updated")
     return ok("seals", f"required; all of a sample of {len(kids)} are right")
+
+
+async def imports(store: Store) -> Finding:
+    """Check that the index of imported keys is complete, if there are any; warning if not.
+
+    Raises Unavailable.
+    """
+    if await Indexing(store.client).is_needed():
+        problem = "the index of imported keys may lack some, so each foreign text costs a lookup"
+        return warn("imports", problem, "`authz init`, once everything that writes keys is updated")
+    return ok("imports", "the index of imported keys is complete")
 
 
 async def sidecars(store: Store) -> Finding:

@@ -35,6 +35,14 @@ async def registering(store: Store) -> Finding:
     return await _permitted(store, "registering", permissions(store.names).registering, Level.WARN)
 
 
+async def indexing(store: Store) -> Finding:
+    """Check that this user may read the index of imported keys; warning if not.
+
+    Raises Unavailable if the store refuses ACL DRYRUN.
+    """
+    return await _permitted(store, "indexing", permissions(store.names).indexing, Level.WARN)
+
+
 async def changing(store: Store) -> Finding:
     """Check that this user may change keys; warning if not. A sidecar's user does not need that.
 

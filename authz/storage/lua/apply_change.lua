@@ -5,6 +5,7 @@
 --   seq      alone: sidecars see a number that they have not applied, and read the log
 --   log      and no more: sidecars reload a record that has not changed
 --   record   and no more: seq differs, so every sidecar reloads it within one heartbeat
+--   index of imported digests: an entry without an alias only costs a lookup
 --   indexes, audit: no decision depends on them; a key that moves is in both lists for a moment
 --   alias    of an imported key: it can be found from here on, and the rest already exists
 --   publish  last: all that it announces exists
@@ -18,7 +19,8 @@
 --       7 created_at  8 number of aliases in KEYS
 --       9 seals of the record, as PEPPER:FIRST: and a MAC for each number from FIRST on that the
 --       change may get; "": the record gets no seal
---       10 number of record fields, then these, then the audit fields, and for a new key its
+--       10 the index of imported digests, which only some users may write: so it is not in KEYS
+--       11 number of record fields, then these, then the audit fields, and for a new key its
 --       members of the tombstone sets
 -- Returns {"applied"|"repeated", version}, {"conflict", version}, {"taken", kid} if an alias
 -- already belongs to that kid, {"gone", kid} if the key was deleted, or {"moved", number of the
@@ -26,11 +28,11 @@
 
 local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS, 1, 6)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[10])
-local fields = {unpack(ARGV, 11, 10 + count)}
+local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[11])
+local fields = {unpack(ARGV, 12, 11 + count)}
 local last_alias = 6 + tonumber(ARGV[8])
 local tombstones = base == 0 and #KEYS - last_alias or 0
-local audit = {unpack(ARGV, 11 + count, #ARGV - tombstones)}
+local audit = {unpack(ARGV, 12 + count, #ARGV - tombstones)}
 local alias_key = last_alias > 6 and KEYS[7] or nil
 local former_key = base > 0 and KEYS[last_alias + 1] or nil
 
@@ -92,7 +94,7 @@ if not repeated and version ~= base then
   return {'conflict', version}
 end
 
-local writes, seq, at = {}, version, nil
+local writes, seq, at, entry = {}, version, nil, nil
 if repeated then
   local id = string.format('%.0f-0', seq)
   local entry = redis.call('XRANGE', log_key, id, id)[1]
@@ -115,6 +117,11 @@ else
       'kid', kid, 'status', status, 'at', at, 'change_id', change_id},
     {'HSET', record_key, 'version', text, 'change_id', change_id, unpack(fields)},
   }
+  local indexing
+  indexing, entry = index_writes(ARGV[10], seq, alias_key)
+  for _, write in ipairs(indexing) do
+    writes[#writes + 1] = write
+  end
 end
 writes[#writes + 1] = {'ZADD', all_key, created_at, kid}
 writes[#writes + 1] = {'ZADD', client_key, created_at, kid}
@@ -130,7 +137,7 @@ if at then
   notice = notice .. ' ' .. at .. ' ' .. change_id
 end
 if alias_key then
-  notice = notice .. ' imported'
+  notice = notice .. (entry and ' ' .. entry or '') .. ' imported'
   writes[#writes + 1] = {'SET', alias_key, kid}
 end
 writes[#writes + 1] = {'PUBLISH', channel, notice}

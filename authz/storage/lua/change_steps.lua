@@ -44,6 +44,38 @@ local function now_ms()
   return string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000))
 end
 
+-- Return the writes that bring the index of imported digests to change `seq`, and the number and the
+-- text of the new entry if there is an alias. None if the index is not at the change before, and if
+-- this user may not write it: then it stays behind, and sidecars see that entries may be missing.
+-- See index_state.py.
+local function index_writes(index, seq, alias)
+  if not redis.acl_check_cmd('SETRANGE', index, 0, '') then
+    return {}
+  end
+  local state = redis.pcall('GETRANGE', index, 0, 45)
+  if type(state) ~= 'string' or state == '' then
+    return {}
+  end
+  local at, count, sum = string.match(state, '^(%d+) (%d+) (%d+)\n$')
+  if tonumber(at) ~= seq - 1 then
+    return {}
+  end
+  local entry = alias and string.sub(string.match(alias, '%x+$'), 1, 12)
+  if entry then
+    if not redis.acl_check_cmd('APPEND', index, entry) then
+      return {}
+    end
+    count, sum = count + 1, (sum + tonumber(entry, 16)) % 2 ^ 48
+  end
+  state = string.format('%016.0f %012.0f %015.0f\n', seq, count, sum)
+  local writes = {{'SETRANGE', index, 0, state}}
+  if not entry then
+    return writes
+  end
+  writes[2] = {'APPEND', index, entry}
+  return writes, string.format('%.0f:%s', count, entry)
+end
+
 -- Do all writes. If one of them is not permitted, do none and return the error.
 local function write_all(writes)
   for _, write in ipairs(writes) do

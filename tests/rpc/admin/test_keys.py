@@ -8,6 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from authz.rpc.admin import key_lists
 from authz.rpc.pb.admin.v1 import audit_entry_pb2, key_pb2, keys_pb2
 from tests.support.rpc.admin import AdminRig, Stubs, fields_of, reason_of
 
@@ -44,6 +45,62 @@ async def failure(call) -> grpc.aio.AioRpcError:
 
 
 # create
+
+
+async def test_orders_of_a_list(admin: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list comes in the order that was asked for; other orders than of creation are bounded."""
+    names = {}
+    for display_name, plan in (("b", ""), ("a", "standard"), ("c", "")):
+        answer = await created(admin, client_id="ordered", display_name=display_name, plan=plan)
+        names[display_name] = answer.key.name
+
+    async def listed(order_by: str, size: int = 2) -> list[str]:
+        found, token = [], ""
+        while True:
+            request = keys_pb2.ListKeysRequest(
+                page_size=size,
+                page_token=token,
+                filter='search = "ORDER"',
+                order_by=order_by,
+            )
+            page = await admin.keys.ListKeys(request)
+            found += [key.display_name for key in page.keys]
+            token = page.next_page_token
+            if not token:
+                return found
+
+    assert await listed("") == await listed("create_time") == ["b", "a", "c"]
+    assert await listed("create_time desc") == ["c", "a", "b"]
+    assert await listed("display_name", 3) == ["a", "b", "c"]
+    assert await listed("display_name desc") == ["c", "b"]  # one page
+    assert (await listed("plan desc"))[0] == "a"
+    for wrong in ("name", "plan down", "plan desc desc", "plan, status"):
+        error = await failure(admin.keys.ListKeys(keys_pb2.ListKeysRequest(order_by=wrong)))
+        assert fields_of(error) == ["order_by"]
+    monkeypatch.setattr(key_lists, "MAX_SORTED", 2)
+    error = await failure(admin.keys.ListKeys(keys_pb2.ListKeysRequest(order_by="plan")))
+    assert (error.code(), reason_of(error)) == (CODE.FAILED_PRECONDITION, "TOO_MANY_KEYS")
+
+
+async def test_verify_by_name(admin: Stubs) -> None:
+    """A key is verified by its name as with the newest secret that works, without its text."""
+    name = (await created(admin, scopes=["a:read"])).key.name
+
+    async def decided(**fields) -> keys_pb2.VerifyKeyResponse:
+        return await admin.keys.VerifyKey(keys_pb2.VerifyKeyRequest(name=name, **fields))
+
+    assert (await decided(required_scopes=["a:read"])).allowed
+    denied = await decided(required_scopes=["a:write"])
+    assert (denied.allowed, denied.reason) == (False, "insufficient_scope")
+    rotation = keys_pb2.RotateKeyRequest(name=name, overlap=Duration(seconds=0))
+    await admin.keys.RotateKey(rotation)
+    assert (await decided()).allowed
+    await admin.keys.RevokeKey(keys_pb2.RevokeKeyRequest(name=name))
+    assert (await decided()).reason == "revoked"
+    both = keys_pb2.VerifyKeyRequest(name=name, api_key="x" * 40)
+    assert fields_of(await failure(admin.keys.VerifyKey(both))) == ["name"]
+    unknown = await admin.keys.VerifyKey(keys_pb2.VerifyKeyRequest(name=UNKNOWN))
+    assert unknown.reason == "unknown_key"
 
 
 async def test_create(admin: Stubs) -> None:
@@ -394,6 +451,7 @@ async def test_verify(admin: Stubs) -> None:
         ({"host": "a b"}, "host"),
         ({"client_address": "10.0.0"}, "client_address"),
         ({"cost": -1}, "cost"),
+        ({"model": "a\nb"}, "model"),
         ({"required_scopes": ["a b"]}, "required_scopes"),
     ],
 )

@@ -238,6 +238,7 @@ async def test_installation(admin: Stubs) -> None:
     """The version, the prefix of keys and the plans are told."""
     answer = await admin.admin.GetInstallation(admin_pb2.GetInstallationRequest())
     assert (answer.version, answer.key_prefix) == (__version__, "ak")
+    assert (answer.key_header, answer.key_scheme) == ("x-api-key", "")
     assert [(plan.plan, list(plan.limits)) for plan in answer.plans] == [
         ("standard", ["10/s", "1000/d"])
     ]

@@ -11,7 +11,7 @@ from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.respond import Responder
-from tests.support.fakes import KID, NOW, MemoryAliasSource, make_record
+from tests.support.fakes import KID, NOW, MemoryAliasSource, MemoryDigests, make_record
 from tests.support.rpc.answers import headers_of
 from tests.support.rpc.door import Door, OurPeppers
 from tests.support.rpc.messages import check_request
@@ -35,6 +35,7 @@ class ImportDoor(Door):
             self.cache,
             self.clock,
             self.probe,
+            known=MemoryDigests(),
             rate=100,
             negative_ttl=5,
             max_entries=100,

@@ -10,7 +10,7 @@ from tests.support.storage import stored
 from tests.support.storage.changing import moved
 from tests.support.storage.inspection import report
 from tests.support.storage.sidecar import Registered
-from tests.support.storage.stored import BEATING, CHANGING, COUNTING, REGISTERING, SERVING
+from tests.support.storage.stored import BEATING, CHANGING, COUNTING, INDEXING, REGISTERING, SERVING
 
 EVERYTHING = ["~authz:*", "&authz:*", "+@all"]
 
@@ -96,7 +96,7 @@ async def test_a_store_that_says_little(valkey, admin):
     ]
     found = await report(user(valkey, "~authz:*", "&*", "-@all", *rules))
     unknown = {"version", "access", "eviction", "memory", "persistence", "replication"}
-    unknown |= {"serving", "counting", "registering", "changing", "sidecars"}
+    unknown |= {"serving", "counting", "registering", "indexing", "changing", "sidecars"}
     warned = {"seals", *unknown}  # this store is of before seals
     assert {check for check, f in found.items() if f.level is not Level.OK} == warned
     assert {found[check].level for check in unknown} == {Level.WARN}
@@ -122,7 +122,7 @@ async def test_what_is_asked_for_is_enough(valkey, admin):
 async def test_what_a_sidecar_is_asked_for_is_enough(valkey, admin):
     """A user with exactly the checked commands can do all that a sidecar does."""
     record = await admin.issue()
-    words = {words[0] for words in (*SERVING, *COUNTING, *BEATING, *REGISTERING)}
+    words = {words[0] for words in (*SERVING, *COUNTING, *BEATING, *REGISTERING, *INDEXING)}
     rules = ["+client", *(f"+{command}" for command in sorted(words))]
     endpoint = user(valkey, "~authz:*", "&authz:*", "-@all", *rules)
     async with Registered(endpoint) as sidecar:

@@ -23,7 +23,7 @@ import yaml
 from authz.cli.main import cli
 from authz.cli.outline import FILE, described
 from tests.bench.figures import published
-from tests.support.docs import ROOT, figure_tables
+from tests.support.docs import ROOT, events_table, figure_tables
 from tests.support.docs.api_reference import api, methods
 from tests.support.docs.code_map import tree
 from tests.support.docs.commands_table import commands
@@ -51,6 +51,8 @@ TABLES: Final[dict[str, Callable[..., str]]] = {
     "methods": methods,
     "api": api,
     "reasons": reasons,
+    "events": events_table.events,
+    "event_example": events_table.event_example,
     "roles": roles,
     "modules": tree,
     "figures": figure_tables.figures,
@@ -114,6 +116,9 @@ def changed() -> Iterator[tuple[Path, str]]:
             yield page, current
     if OUTLINE.read_text() != (current := outline()):
         yield OUTLINE, current
+    schema = events_table.SCHEMA
+    if schema.read_text() != (current := events_table.schema_text()):
+        yield schema, current
 
 
 if __name__ == "__main__":

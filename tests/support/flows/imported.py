@@ -6,7 +6,15 @@ import inspect
 from authz.core.records import Secret
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
-from tests.support.fakes import KID, NOW, MemoryAliasSource, make_keyring, make_record, make_request
+from tests.support.fakes import (
+    KID,
+    NOW,
+    MemoryAliasSource,
+    MemoryDigests,
+    make_keyring,
+    make_record,
+    make_request,
+)
 from tests.support.flows.rigs import FOREVER, CacheRig, Vouched
 
 RING = make_keyring("ak", "1", "2")
@@ -29,10 +37,13 @@ class ImportedRig(CacheRig):
     def __init__(self, *, grace=0.0, **settings):
         super().__init__(grace=grace)
         self.aliases = MemoryAliasSource()
+        self.digests = MemoryDigests()
         self.aliases.kids[NEWEST] = KID
         self.source.records[KID] = RECORD
         self.keys = ImportedKeys(
-            self.aliases, self.cache, self.clock, self.probe, **DEFAULTS | settings
+            *(self.aliases, self.cache, self.clock, self.probe),
+            known=self.digests,
+            **DEFAULTS | settings,
         )
         self.keys.trust(FOREVER)
         self.checker = Checker(self.cache, Vouched(), self.clock, self.probe, self.keys)

@@ -24,7 +24,12 @@ class MemoryIndex:
         self.asked: list[int] = []
 
     async def kids(
-        self, client_id: str | None, after: Position | None, count: int
+        self,
+        client_id: str | None,
+        after: Position | None,
+        count: int,
+        *,
+        is_newest_first: bool = False,
     ) -> Sequence[Position]:
         """Implement KeyIndex.kids. A key without a record was created at 0."""
         self.asked.append(count)
@@ -33,6 +38,9 @@ class MemoryIndex:
             for kid, found in self.keys.items()
             if self._is_of(client_id, kid, found)
         )
+        if is_newest_first:
+            places.reverse()
+            return [place for place in places if after is None or place < after][:count]
         return [place for place in places if after is None or place > after][:count]
 
     async def read(self, kids: Sequence[str]) -> Sequence[Content]:

@@ -21,8 +21,13 @@ def validate(file: Path) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def running(whole: dict[str, Any], file: Path, workers: int = 1) -> Iterator[None]:
-    """Write a configuration to `file`, and run Envoy with it once its admin port is ready."""
+def running(
+    whole: dict[str, Any], file: Path, workers: int = 1, *, flush_ms: int = 10_000
+) -> Iterator[None]:
+    """Write a configuration to `file`, and run Envoy with it once its admin port is ready.
+
+    flush_ms: after which lines of access logs are written; the default is Envoy's.
+    """
     file.write_text(yaml.safe_dump(whole))
     admin = whole["admin"]["address"]["socket_address"]["port_value"]
 
@@ -35,6 +40,7 @@ def running(whole: dict[str, Any], file: Path, workers: int = 1) -> Iterator[Non
 
     with ChildProcesses() as children:
         command = [binaries.envoy(), "--config-path", file, "--disable-hot-restart"]
+        command += ["--file-flush-interval-msec", str(flush_ms)]
         children.spawn("envoy", [*command, "--concurrency", str(workers)])
         children.wait("envoy", is_ready)
         yield

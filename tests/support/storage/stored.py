@@ -14,10 +14,11 @@ KEYS: Final = DEFAULT.keys
 SIDECARS: Final = DEFAULT.sidecars
 HEARTBEAT: Final = DEFAULT.heartbeat
 RESTORING: Final = DEFAULT.restoring
+IMPORTED: Final = DEFAULT.imported
 key: Final = DEFAULT.key
 limit: Final = DEFAULT.limit
 alias: Final = DEFAULT.alias
 client: Final = DEFAULT.client
 sidecar: Final = DEFAULT.sidecar
 
-SERVING, COUNTING, BEATING, REGISTERING, CHANGING = permissions(DEFAULT)
+SERVING, COUNTING, BEATING, REGISTERING, INDEXING, CHANGING = permissions(DEFAULT)

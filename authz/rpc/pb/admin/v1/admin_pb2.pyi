@@ -50,7 +50,7 @@ class GetInstallationRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInstallationResponse(_message.Message):
-    __slots__ = ("version", "key_prefix", "plans", "older_key_prefixes", "imported_prefixes")
+    __slots__ = ("version", "key_prefix", "plans", "older_key_prefixes", "imported_prefixes", "key_header", "key_scheme")
     class Plan(_message.Message):
         __slots__ = ("plan", "limits")
         PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -63,9 +63,13 @@ class GetInstallationResponse(_message.Message):
     PLANS_FIELD_NUMBER: _ClassVar[int]
     OLDER_KEY_PREFIXES_FIELD_NUMBER: _ClassVar[int]
     IMPORTED_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+    KEY_HEADER_FIELD_NUMBER: _ClassVar[int]
+    KEY_SCHEME_FIELD_NUMBER: _ClassVar[int]
     version: str
     key_prefix: str
     plans: _containers.RepeatedCompositeFieldContainer[GetInstallationResponse.Plan]
     older_key_prefixes: _containers.RepeatedScalarFieldContainer[str]
     imported_prefixes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., key_prefix: _Optional[str] = ..., plans: _Optional[_Iterable[_Union[GetInstallationResponse.Plan, _Mapping]]] = ..., older_key_prefixes: _Optional[_Iterable[str]] = ..., imported_prefixes: _Optional[_Iterable[str]] = ...) -> None: ...
+    key_header: str
+    key_scheme: str
+    def __init__(self, version: _Optional[str] = ..., key_prefix: _Optional[str] = ..., plans: _Optional[_Iterable[_Union[GetInstallationResponse.Plan, _Mapping]]] = ..., older_key_prefixes: _Optional[_Iterable[str]] = ..., imported_prefixes: _Optional[_Iterable[str]] = ..., key_header: _Optional[str] = ..., key_scheme: _Optional[str] = ...) -> None: ...

@@ -59,7 +59,7 @@ class AdminServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetInstallation(self, request, context):
-        """Return the installation: the version, the prefix of its keys, and the plans.
+        """Return the installation: the version, the form of its keys and their header, and the plans.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,220 @@
+"""`authz events`: list events, and find and repeat deliveries that failed."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from authz.cli.administration import load_settings
+from authz.cli.columns import columns
+from authz.cli.invocation import Invocation, common, write_stdout
+from authz.cli.terminal import escaped
+from authz.core import fields
+from authz.core.errors import BadInput
+from authz.core.notifications.catalogue import schema as event_schema
+from authz.core.notifications.notification import row_of
+from authz.core.notifications.ports import Progress
+from authz.core.times import rfc3339
+from authz.settings.events import Sink
+from authz.settings.model import Settings
+from authz.wiring.notifications import EventSession, event_session
+
+MAX_LISTED: Final = 10_000
+_T = TypeVar("_T")
+
+_sink_option = click.option("--sink", metavar="NAME", help="Only this sink of events.sinks.")
+
+
+def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    if not (value.isascii() and value.isdecimal() and len(value) <= len(str(MAX_LISTED))):
+        raise BadInput("--limit", f"{fields.shown(value)}: a number from 1 to {MAX_LISTED}")
+    return min(max(int(value), 1), MAX_LISTED)
+
+
+@click.group(no_args_is_help=False)
+@common
+def events() -> None:
+    """List events about keys, and repeat deliveries that failed.
+
+    `authz admin` delivers events to the sinks in events.sinks, at least once and in order.
+
+    \b
+    Examples:
+      authz events list --type authz.key.revoked
+      authz events dead
+      authz events replay --sink siem --all
+    """
+
+
+@events.command("list")
+@click.option("--type", "kind", metavar="TYPE", default="*", help="Such as `authz.key.*`.")
+@click.option("--kid", metavar="KID", default="", help="Only events of this key.")
+@click.option("--limit", metavar="N", default="50", callback=_limit, help="At most N events.")
+@common
+@click.pass_obj
+def list_(invocation: Invocation, kind: str, kid: str, limit: int) -> None:
+    """List events, the newest first, as sinks get them.
+
+    \b
+    Examples:
+      authz events list
+      authz events list --type authz.key.revoked --json | jq .events
+    """
+    settings = load_settings(invocation)
+    wanted = Sink.model_construct(kind="log", types=(kind,))
+
+    async def work(session: EventSession) -> list[dict[str, Any]]:
+        found = await session.derivation.newest(
+            limit, lambda one: wanted.wants(one.type) and kid in {"", one.kid}
+        )
+        return [one.cloud_event(settings.events.source) for one in found]
+
+    found = _with_events(settings, work)
+    rows = [
+        (one["time"], one["type"], one["data"]["kid"], one["id"], escaped(one["data"]["actor"]))
+        for one in found
+    ]
+    text = columns([("TIME", "TYPE", "KID", "ID", "ACTOR"), *rows]) if rows else "no events"
+    invocation.answer({"events": found}, text)
+
+
+@events.command()
+@_sink_option
+@common
+@click.pass_obj
+def dead(invocation: Invocation, sink: str | None) -> None:
+    """Show how far each sink is, and the events that were given up.
+
+    An event that cannot be delivered is tried again for 24 h. `authz events replay` delivers it
+    again after that.
+
+    \b
+    Examples:
+      authz events dead
+      authz events dead --sink siem --json
+    """
+    settings = load_settings(invocation)
+
+    async def work(session: EventSession) -> list[dict[str, Any]]:
+        return [await _state(session, name) for name in _sinks(settings, sink)]
+
+    found = _with_events(settings, work)
+    lines = []
+    for one in found:
+        lines.append(f"{one['sink']}: {_state_text(one)}")
+        lines += [
+            f"  {each['at']} {each['type']} {each['id']}: {escaped(each['problem'])}"
+            for each in one["dead"]
+        ]
+    invocation.answer({"sinks": found}, "\n".join(lines) or "events.sinks has no sink")
+
+
+@events.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@_sink_option
+@click.option("--all", "every", is_flag=True, help="Deliver all events that were given up.")
+@common
+@click.pass_obj
+def replay(invocation: Invocation, ids: tuple[str, ...], sink: str | None, *, every: bool) -> None:
+    """Let `authz admin` deliver events again, with the same ids.
+
+    IDs are of any events, not only of those that were given up.
+
+    \b
+    Examples:
+      authz events replay --sink siem --all
+      authz events replay --sink siem 4711-0-5f2c9a10b3de
+    """
+    if every == bool(ids):
+        raise click.UsageError("give IDs of events, or --all")
+    for one in ids:
+        try:
+            row_of(one)
+        except ValueError:
+            raise BadInput("ID", f"{fields.shown(one)} is not the id of an event") from None
+    settings = load_settings(invocation)
+    names = _sinks(settings, sink)
+    if ids and len(names) != 1:
+        raise click.UsageError("name the sink with --sink")
+
+    async def work(session: EventSession) -> int:
+        count = 0
+        for name in names:
+            wanted = list(ids) or list(await session.letters.all(name))
+            await session.replays.ask(name, wanted)
+            count += len(wanted)
+        return count
+
+    count = _with_events(settings, work)
+    invocation.answer({"events": count}, f"{count} events will be delivered again")
+
+
+@events.command()
+@common
+@click.pass_obj
+def schema(invocation: Invocation) -> None:
+    """Print the JSON Schema of all events.
+
+    \b
+    Examples:
+      authz events schema > events.schema.json
+    """
+    del invocation
+    write_stdout(json.dumps(event_schema(), indent=1))
+
+
+def _sinks(settings: Settings, sink: str | None) -> list[str]:
+    known = list(settings.events.sinks)
+    if sink is None:
+        return known
+    if sink not in known:
+        raise BadInput(
+            "--sink", f"{fields.shown(sink)}: events.sinks has {', '.join(known) or 'none'}"
+        )
+    return [sink]
+
+
+async def _state(session: EventSession, name: str) -> dict[str, Any]:
+    progress = await session.progress.load(name)
+    letters = await session.letters.all(name)
+    return {
+        "sink": name,
+        **_progress(progress),
+        "dead": [
+            {
+                "id": event_id,
+                "type": one.type,
+                "kid": one.kid,
+                "at": rfc3339(one.at),
+                "problem": one.problem,
+            }
+            for event_id, one in sorted(letters.items(), key=lambda item: item[1].at)
+        ],
+    }
+
+
+def _progress(progress: Progress | None) -> dict[str, Any]:
+    if progress is None:
+        return {"started": False, "failing": None, "since": None, "tries": 0}
+    failing = progress.failing or None
+    since = rfc3339(progress.since) if failing else None
+    return {"started": True, "failing": failing, "since": since, "tries": progress.tries}
+
+
+def _state_text(state: dict[str, Any]) -> str:
+    if not state["started"]:
+        return "not started; `authz admin` with this sink starts it"
+    given_up = f"{len(state['dead'])} events were given up"
+    if not state["failing"]:
+        return f"delivers, {given_up}"
+    return f"tries {state['failing']} again since {state['since']}, {given_up}"
+
+
+def _with_events(settings: Settings, work: Callable[[EventSession], Awaitable[_T]]) -> _T:
+    async def run() -> _T:
+        async with event_session(settings) as session:
+            return await work(session)
+
+    return asyncio.run(run())

@@ -1,0 +1,54 @@
+"""Explain a request: the decision of a sidecar, check by check."""
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from authz.console.pages.api_client import Call
+from authz.console.pages.commands import does
+from authz.console.pages.visit import Console, Visit
+
+# The parameter of the page, and the field of the API.
+_FIELDS = {
+    "method": "method",
+    "host": "host",
+    "path": "path",
+    "address": "clientAddress",
+    "origin": "origin",
+}
+_OPTIONS = {"method": "--method", "host": "--host", "path": "--path", "address": "--ip"}
+
+
+def routes(console: Console) -> list[Route]:
+    """Return the route of the page."""
+    return [Route("/keys/{kid}/explain", console.endpoint(_explain))]
+
+
+async def _explain(visit: Visit) -> Response:
+    asked = {name: visit.query(name) for name in (*_FIELDS, "scopes")}
+    body: dict[str, object] = {"name": f"keys/{visit.kid}"}
+    body |= {path: asked[name] for name, path in _FIELDS.items() if asked[name]}
+    scopes = asked["scopes"].split()
+    if scopes:
+        body["requiredScopes"] = scopes
+    call = Call("POST", "/v1/keys:verify", (), body)
+    answer = await visit.api.call(call)
+    if not answer.is_ok and not answer.fields:
+        return visit.failure(answer, f"/keys/{visit.kid}")
+    words = ["keys", "verify"]
+    for name, option in _OPTIONS.items():
+        words += [option, asked[name]] if asked[name] else []
+    words += [word for scope in scopes for word in ("--scope", scope)]
+    return visit.page(
+        "explain.html",
+        kid=visit.kid,
+        asked=asked,
+        errors={name: answer.fields.get(_snake(path), "") for name, path in _FIELDS.items()},
+        scope_error=answer.fields.get("required_scopes", ""),
+        verdict=answer.data if answer.is_ok else None,
+        key=answer.data.get("key", {}) if answer.is_ok else {},
+        does=does(words, call),
+    )
+
+
+def _snake(name: str) -> str:
+    return "client_address" if name == "clientAddress" else name

@@ -1,0 +1,1 @@
+"""Events for receivers outside: CloudEvents that follow from the audit trail."""

@@ -1,0 +1,106 @@
+"""Ports of the delivery of events: the interfaces that flows need and outer packages implement.
+
+MUST marks an obligation of the implementation. A flow relies on it and cannot check it.
+"""
+
+from __future__ import annotations  # the types are for readers and checkers alone
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from authz.core.notifications.notification import Notification
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the delivery to one sink has come.
+
+    cursor: the id of the last row of the trail that is done; empty before the first one. failing:
+    the event that could not be delivered yet, or empty; then `since` is the time of its first try,
+    in ms since the epoch, and `tries` their number.
+    """
+
+    cursor: str
+    failing: str = ""
+    since: int = 0
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that was given up. at: when, in ms since the epoch. problem: of the last try."""
+
+    type: str
+    kid: str
+    at: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The response of a receiver. retry_after: seconds that it asks to wait; 0 if it does not."""
+
+    status: int
+    retry_after: int = 0
+
+
+class Receiver(Protocol):
+    """A place that gets events."""
+
+    async def send(self, event: Notification) -> Answer:
+        """Send an event and return the response, also an error.
+
+        Raises Unavailable without one.
+        """
+        ...
+
+
+class DeliveryProgress(Protocol):
+    """Remembers how far each sink has come, in the store. Methods raise Unavailable."""
+
+    async def load(self, sink: str) -> Progress | None:
+        """Return the progress, or None if none was saved, or one that cannot be read."""
+        ...
+
+    async def save(self, sink: str, progress: Progress) -> None:
+        """Store the progress."""
+        ...
+
+    async def leads(self, instance: str, ms: int) -> bool:
+        """Return whether this process delivers, which no other does for `ms`."""
+        ...
+
+
+class DeadLetters(Protocol):
+    """The events that were given up, by sink. Methods raise Unavailable."""
+
+    async def all(self, sink: str) -> Mapping[str, DeadLetter]:
+        """Return the letters by the id of their event. One that cannot be read is left out."""
+        ...
+
+    async def put(self, sink: str, event_id: str, letter: DeadLetter) -> bool:
+        """Store a letter. Return False, and store nothing, if there are too many."""
+        ...
+
+    async def remove(self, sink: str, event_id: str) -> None:
+        """Remove a letter, if it is there."""
+        ...
+
+
+class Replays(Protocol):
+    """The events that somebody wants delivered again, by sink. Methods raise Unavailable."""
+
+    async def ask(self, sink: str, event_ids: list[str]) -> None:
+        """Remember these events."""
+        ...
+
+    async def asked(self, sink: str) -> list[str]:
+        """Return the events that wait for their delivery."""
+        ...
+
+    async def done(self, sink: str, event_id: str) -> None:
+        """Forget an event."""
+        ...

@@ -1,0 +1,43 @@
+"""Whether an address belongs to the public internet, also inside the addresses that embed another.
+
+A server that sends requests to configured targets must not be used to reach internal ones: see
+OWASP, Server-Side Request Forgery Prevention.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+from authz.core.fields import Network
+
+_NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_IPV4: Final = 0xFFFFFFFF
+_COMPATIBLE: Final = IPv6Network("::/96")
+
+
+def may_be_reached(address: str, allowed: Iterable[Network] = ()) -> bool:
+    """Return whether `address` is public or in an allowed network. False for any other text.
+
+    Of an IPv6 address that embeds an IPv4 address, both count.
+    """
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if any(found in network for network in allowed):
+        return True
+    return all(_is_public(one) for one in (found, *_embedded(found)))
+
+
+def _is_public(address: IPv4Address | IPv6Address) -> bool:
+    is_site_local = isinstance(address, IPv6Address) and address.is_site_local
+    return address.is_global and not address.is_multicast and not is_site_local
+
+
+def _embedded(address: IPv4Address | IPv6Address) -> list[IPv4Address]:
+    if isinstance(address, IPv4Address):
+        return []
+    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if any(address in network for network in (*_NAT64, _COMPATIBLE)):
+        found.append(IPv4Address(int(address) & _IPV4))
+    return [one for one in found if one is not None]

@@ -1,0 +1,1 @@
+"""Delivery of events to receivers outside: at least once, in order, with retries for a day."""

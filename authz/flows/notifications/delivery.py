@@ -1,0 +1,152 @@
+"""Delivery: brings the events of the audit trail to one receiver, at least once and in order."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from authz.core.errors import Unavailable
+from authz.core.notifications.notification import Notification
+from authz.core.notifications.ports import (
+    Answer,
+    DeadLetter,
+    DeadLetters,
+    DeliveryProgress,
+    Progress,
+    Receiver,
+    Replays,
+)
+from authz.core.ports import Clock
+from authz.core.trail.ports import TrailStore
+from authz.core.trail.rows import position
+from authz.flows.notifications.derivation import Derivation
+
+BATCH: Final = 100  # rows in one read
+POLL: Final = 1.0  # seconds between two looks for new rows
+PATIENCE_MS: Final = 24 * 3_600_000
+REFUSAL_MS: Final = 10 * 60_000
+FIRST_PAUSE: Final = 2.0  # seconds
+MAX_PAUSE: Final = 900.0
+MAX_PROBLEM: Final = 200  # characters
+_OK: Final = range(200, 300)
+_ERRORS: Final = range(400, 500)
+# Errors that are about the receiver or its configuration, and not about one event.
+_PASSING: Final = frozenset({401, 403, 404, 407, 408, 421, 425, 429})
+
+log = logging.getLogger("authz.events")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The stores of a delivery."""
+
+    rows: TrailStore
+    derivation: Derivation
+    progress: DeliveryProgress
+    letters: DeadLetters
+    replays: Replays
+
+
+class Delivery:
+    """Delivers to one sink. wants: whether it gets events of a type.
+
+    A new sink gets the events from then on. While an event cannot be delivered, the later ones
+    wait. It is tried again for 24 h; one that the receiver refuses for itself (such as with 400 or
+    422) for 10 minutes. Then it becomes a dead letter, and the delivery goes on.
+    """
+
+    def __init__(
+        self,
+        sink: str,
+        wants: Callable[[str], bool],
+        receiver: Receiver,
+        places: Places,
+        clock: Clock,
+    ) -> None:
+        self.sink = sink
+        self._wants = wants
+        self._receiver = receiver
+        self._places = places
+        self._clock = clock
+
+    async def deliver(self) -> float:
+        """Deliver a batch of events, and return the seconds until the next try; 0: at once.
+
+        The progress is saved after each event, so a repetition has the same id. Raises Unavailable
+        if the store fails.
+        """
+        await self._replay()
+        progress = await self._places.progress.load(self.sink)
+        if progress is None:
+            return await self._begin()
+        rows = await self._places.rows.after(progress.cursor, BATCH)
+        if not rows:
+            await self._heed_loss(progress)
+            return POLL
+        for row, event in zip(rows, await self._places.derivation.events(rows), strict=True):
+            if event is not None and self._wants(event.type):
+                progress, pause = await self._one(event, progress)
+                if pause:
+                    return pause
+                progress = Progress(row.id)
+                await self._places.progress.save(self.sink, progress)
+        await self._places.progress.save(self.sink, Progress(rows[-1].id))
+        return 0.0
+
+    async def _begin(self) -> float:
+        last = await self._places.rows.before("", 1)
+        await self._places.progress.save(self.sink, Progress(last[0].id if last else ""))
+        return POLL
+
+    async def _heed_loss(self, progress: Progress) -> None:
+        """Set the cursor back if a failover has lost the rows before it."""
+        last = await self._places.rows.before("", 1)
+        end = last[0].id if last else ""
+        if progress.cursor and (not end or position(end) < position(progress.cursor)):
+            log.warning("%s: the store lost rows of the trail after %s", self.sink, end or "none")
+            await self._places.progress.save(self.sink, Progress(end))
+
+    async def _one(self, event: Notification, progress: Progress) -> tuple[Progress, float]:
+        """Return the progress, and a pause if the event is to be tried again; else 0."""
+        answer, problem = await self._sent(event)
+        if answer is not None and answer.status in _OK:
+            return progress, 0.0
+        now = self._clock.wall_ms()
+        if progress.failing != event.id:
+            progress = replace(progress, failing=event.id, since=now, tries=0)
+        is_refused = (
+            answer is not None and answer.status in _ERRORS and answer.status not in _PASSING
+        )
+        if now - progress.since >= (REFUSAL_MS if is_refused else PATIENCE_MS):
+            letter = DeadLetter(event.type, event.kid, now, problem)
+            if await self._places.letters.put(self.sink, event.id, letter):
+                log.warning("%s: %s was given up: %s", self.sink, event.id, problem)
+                return progress, 0.0
+        if progress.tries == 0:
+            log.warning("%s: %s is tried again: %s", self.sink, event.id, problem)
+        pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(progress.tries, 20))
+        progress = replace(progress, tries=progress.tries + 1)
+        await self._places.progress.save(self.sink, progress)
+        return progress, min(MAX_PAUSE, max(pause, answer.retry_after if answer else 0))
+
+    async def _sent(self, event: Notification) -> tuple[Answer | None, str]:
+        try:
+            answer = await self._receiver.send(event)
+        except Unavailable as cause:
+            return None, str(cause)[:MAX_PROBLEM]
+        return answer, f"the receiver answered {answer.status}"
+
+    async def _replay(self) -> None:
+        """Deliver the events that somebody asked for, each once. A failure makes a dead letter."""
+        for wanted in await self._places.replays.asked(self.sink):
+            event = await self._places.derivation.one(wanted)
+            if event is None:
+                log.warning("%s: %s is not in the audit trail any more", self.sink, wanted)
+            else:
+                answer, problem = await self._sent(event)
+                if answer is not None and answer.status in _OK:
+                    await self._places.letters.remove(self.sink, wanted)
+                else:
+                    letter = DeadLetter(event.type, event.kid, self._clock.wall_ms(), problem)
+                    await self._places.letters.put(self.sink, wanted, letter)
+            await self._places.replays.done(self.sink, wanted)

@@ -1,0 +1,81 @@
+"""Derivation: makes events from rows of the audit trail."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from authz.core.admin_ports import RecordReader
+from authz.core.audit import AuditEntry
+from authz.core.errors import Unreadable
+from authz.core.notifications.notification import Notification, event_id, notification, row_of
+from authz.core.records import KeyRecord
+from authz.core.trail.erasures import subject
+from authz.core.trail.ports import TrailStore
+from authz.core.trail.rows import Proof, Row, TrailKeys, position
+
+PAGE: Final = 100  # rows in one read
+_LAST_PART: Final = 2**64 - 1
+
+log = logging.getLogger("authz.events")
+
+
+class Derivation:
+    """Makes events. decode: reads the entry of a row, or says why it cannot be read.
+
+    A row makes an event if it is about a key and has a right mark, or one under a pepper that is
+    missing here. Methods raise Unavailable if the store fails.
+    """
+
+    def __init__(
+        self,
+        rows: TrailStore,
+        keys: TrailKeys,
+        records: RecordReader,
+        decode: Callable[[Row], AuditEntry | Unreadable],
+    ) -> None:
+        self._rows = rows
+        self._keys = keys
+        self._records = records
+        self._decode = decode
+
+    async def events(self, rows: Sequence[Row]) -> list[Notification | None]:
+        """Return for each row, in order, its event, or None if it makes none."""
+        kids = list(dict.fromkeys(kid for row in rows if (kid := subject(row))))
+        found = await self._records.read(kids) if kids else []
+        records = {one.kid: one for one in found if isinstance(one, KeyRecord)}
+        return [self._event(row, records) for row in rows]
+
+    async def one(self, wanted: str) -> Notification | None:
+        """Return the event with this id, or None if the trail has no such row any more."""
+        try:
+            row_id = row_of(wanted)
+        except ValueError:
+            return None
+        number, part = position(row_id)
+        before = f"{number}-{part - 1}" if part else f"{max(number - 1, 0)}-{_LAST_PART}"
+        rows = await self._rows.after(before, 1)
+        if not rows or event_id(rows[0]) != wanted:
+            return None
+        (event,) = await self.events(rows)
+        return event
+
+    async def newest(self, limit: int, wants: Callable[[Notification], bool]) -> list[Notification]:
+        """Return at most `limit` events that are wanted, the newest first."""
+        found: list[Notification] = []
+        end = ""
+        while len(found) < limit and (rows := await self._rows.before(end, PAGE)):
+            end = rows[-1].id
+            found += [one for one in await self.events(rows) if one is not None and wants(one)]
+        return found[:limit]
+
+    def _event(self, row: Row, records: dict[str, KeyRecord]) -> Notification | None:
+        kid = subject(row)
+        if not kid:
+            return None
+        if self._keys.check(row.fields) in {Proof.WRONG, Proof.ABSENT}:
+            log.warning("row %s of the audit trail has no right mark and makes no event", row.id)
+            return None
+        entry = self._decode(row)
+        if not isinstance(entry, AuditEntry):
+            return None
+        return notification(row, kid, entry, records.get(kid))

@@ -1,0 +1,97 @@
+"""Composition root of events: their receivers, and their delivery."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from authz.core.keys.keyring import Keyring
+from authz.core.notifications import bodies
+from authz.core.notifications.ports import Receiver
+from authz.core.ports import Clock
+from authz.core.public_addresses import may_be_reached
+from authz.flows.notifications.delivery import Delivery, Places
+from authz.flows.notifications.derivation import Derivation
+from authz.flows.notifications.regular_delivery import RegularDelivery
+from authz.process.notification_receivers import Log, Messages, Webhook, read_secrets
+from authz.process.web_client import WebClient
+from authz.settings.events import Sink
+from authz.settings.model import Settings
+from authz.storage.endpoint import Client
+from authz.storage.listing import StoredIndex
+from authz.storage.notifications import StoredLetters, StoredNotifications, StoredReplays
+from authz.storage.trail import StoredRows, entry_of
+from authz.wiring.administration import endpoint, keyring, our_store
+
+ALERTS_PATH = "/api/v2/alerts"
+
+
+def regular_delivery(
+    settings: Settings,
+    client: Client,
+    ring: Keyring,
+    clock: Clock,
+    *,
+    instance: str,
+    is_ours: Callable[[], bool],
+) -> RegularDelivery:
+    """Return the delivery to all sinks of the settings.
+
+    Raises BadInput if the secret file of a webhook cannot be used.
+    """
+    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
+    places = Places(
+        rows,
+        Derivation(rows, ring.trail_keys, StoredIndex(client), entry_of),
+        StoredNotifications(client),
+        StoredLetters(client),
+        StoredReplays(client),
+    )
+    deliveries = [
+        Delivery(name, sink.wants, receiver(settings, sink, clock), places, clock)
+        for name, sink in settings.events.sinks.items()
+    ]
+    return RegularDelivery(deliveries, StoredNotifications(client), instance, is_ours)
+
+
+def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:
+    """Return the receiver of one sink.
+
+    Raises BadInput if the secret file of a webhook cannot be used.
+    """
+    source, allowed = settings.events.source, settings.events.allowed_networks
+    if sink.url is None:
+        return Log(source)
+    client = WebClient(sink.ca, permits=partial(may_be_reached, allowed=allowed))
+    if sink.secret_file is not None:
+        read_secrets(sink.secret_file)
+        return Webhook(client, sink.url, sink.secret_file, source, clock)
+    if sink.kind == "slack":
+        return Messages(client, sink.url, bodies.slack)
+    return Messages(client, f"{sink.url.rstrip('/')}{ALERTS_PATH}", bodies.alert)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSession:
+    """The objects of the commands about events."""
+
+    derivation: Derivation
+    progress: StoredNotifications
+    letters: StoredLetters
+    replays: StoredReplays
+
+
+@asynccontextmanager
+async def event_session(settings: Settings) -> AsyncIterator[EventSession]:
+    """Yield an EventSession, and close its client at the end.
+
+    Raises BadInput for unusable settings, Unavailable if the store is unreachable or not ours.
+    """
+    ring = keyring(settings)
+    async with our_store(settings, ring) as (client, _):
+        yield EventSession(
+            Derivation(StoredRows(client), ring.trail_keys, StoredIndex(client), entry_of),
+            StoredNotifications(client),
+            StoredLetters(client),
+            StoredReplays(client),
+        )

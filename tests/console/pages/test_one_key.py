@@ -1,0 +1,129 @@
+"""The page of one key, and the changes of its record."""
+
+from html import unescape
+
+from authz.core.limits.limit import parse_limits
+from tests.console.pages.test_issuing import hidden
+from tests.support.console.serving import Site, get, post
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+async def test_show(site: Site) -> None:
+    """The page shows record, limits with their use, secrets and history, all as text."""
+    kid, text = await site.rig.issue(
+        ["a:b"],
+        client_id="acme",
+        name=HOSTILE,
+        limits=parse_limits("limits", ["5/s", "100/month"]),
+        metadata={"note": HOSTILE},
+    )
+    page = await get(site, f"/keys/{kid}")
+    assert page.status == 200
+    assert "<script>alert" not in page.text
+    assert unescape(page.text).count(HOSTILE) >= 3
+    assert "0 of 100" in page.text
+    assert text not in page.text
+    assert f"authz keys show {kid}" in page.text
+    history = await get(site, f"/keys/{kid}/history")
+    assert "issue" in history.text
+
+
+async def test_no_such_key(site: Site) -> None:
+    """A kid that is not there, or is none, gets a page that says so."""
+    for kid in ("0" * 16, "x", "..%2f..%2fkeys", "%3Cb%3E"):
+        page = await get(site, f"/keys/{kid}")
+        assert page.status in {400, 404}, kid
+        assert "<b>" not in page.text
+
+
+async def test_edit(site: Site) -> None:
+    """Only the fields that differ are sent. A field that is emptied becomes empty."""
+    kid, _ = await site.rig.issue(["a:b"], client_id="acme", name="old", metadata={"a": "1"})
+    page = await get(site, f"/keys/{kid}/edit")
+    form = {
+        "etag": hidden(page, "etag"),
+        "client": "acme",
+        "name": "new",
+        "scopes": "a:b\na:c",
+        "limits": "7/s",
+        "expires": "keep",
+        "do": "preview",
+    }
+    preview = await post(site, f"/keys/{kid}/edit", form)
+    assert "Nothing was saved yet" in preview.text
+    assert "old" in (await get(site, f"/keys/{kid}")).text
+    saved = await post(site, f"/keys/{kid}/edit", form | {"do": "save", "note": "more"})
+    assert (saved.status, "The key is changed" in saved.text) == (200, True)
+    assert "a=1" in saved.text
+    shown = unescape((await get(site, f"/keys/{kid}")).text)
+    for part in ("new", "a:c", "7/s", "more"):
+        assert part in shown
+    history = (await get(site, f"/keys/{kid}/history")).text
+    assert "<del>" in history
+    again = await get(site, f"/keys/{kid}/edit")
+    same = form | {"etag": hidden(again, "etag"), "do": "save"}
+    assert "Nothing differs" in (await post(site, f"/keys/{kid}/edit", same)).text
+
+
+async def test_the_end_of_a_key(site: Site) -> None:
+    """The end is changed by a lifetime, a day or to none."""
+    kid, _ = await site.rig.issue(client_id="acme")
+    for expires, shown in (("365d", "in 364 d"), ("never", "never"), ("day", "2035-05-06 23:59")):
+        page = await get(site, f"/keys/{kid}/edit")
+        form = {"etag": hidden(page, "etag"), "client": "acme", "expires": expires}
+        saved = await post(site, f"/keys/{kid}/edit", form | {"day": "2035-05-06", "do": "save"})
+        assert saved.status == 200, unescape(saved.text)
+        assert shown in (await get(site, f"/keys/{kid}")).text
+
+
+async def test_a_stale_form_overwrites_nothing(site: Site) -> None:
+    """If somebody was faster, the form shows the difference, and saves only when sent again."""
+    kid, _ = await site.rig.issue(client_id="acme", name="one")
+    mine = await get(site, f"/keys/{kid}/edit")
+    theirs = {"etag": hidden(mine, "etag"), "client": "acme", "name": "theirs", "expires": "keep"}
+    assert (await post(site, f"/keys/{kid}/edit", theirs | {"do": "save"})).status == 200
+    form = theirs | {"name": "mine", "do": "save"}
+    stale = await post(site, f"/keys/{kid}/edit", form)
+    assert stale.status == 409
+    assert "<del>theirs</del>" in stale.text
+    assert "<ins>mine</ins>" in stale.text
+    assert "theirs" in (await get(site, f"/keys/{kid}")).text
+    again = form | {"etag": hidden(stale, "etag")}
+    assert (await post(site, f"/keys/{kid}/edit", again)).status == 200
+    assert "mine" in (await get(site, f"/keys/{kid}")).text
+
+
+async def test_changes_with_a_question(site: Site) -> None:
+    """A key is disabled, enabled, revoked and deleted; each result tells about the sidecars."""
+    kid, _ = await site.rig.issue(client_id="acme")
+    for verb, status in (("disable", "disabled"), ("enable", "active"), ("revoke", "revoked")):
+        question = await get(site, f"/keys/{kid}/{verb}")
+        form = {"etag": hidden(question, "etag"), "note": f"to {verb}"}
+        if verb == "revoke":
+            form["reason"] = "REVOCATION_REASON_KEY_COMPROMISE"
+        done = await post(site, f"/keys/{kid}/{verb}", form)
+        assert (done.status, "Confirmed by the fleet" in done.text) == (200, True)
+        shown = (await get(site, f"/keys/{kid}")).text
+        assert f'<span class="badge {status}">' in shown
+        stale = await post(site, f"/keys/{kid}/{verb}", form)
+        assert (stale.status, "Somebody has changed this key" in stale.text) == (409, True)
+    assert "key compromise" in shown
+    page = await get(site, f"/keys/{kid}/delete")
+    deleted = await post(site, f"/keys/{kid}/delete", {"etag": hidden(page, "etag")})
+    assert "The key is deleted" in deleted.text
+    assert (await get(site, f"/keys/{kid}")).status == 404
+
+
+async def test_explain(site: Site) -> None:
+    """A request is explained check by check, without the text of the key."""
+    kid, _ = await site.rig.issue(["a:read"], client_id="acme", allowed_hosts=("api.example.com",))
+    path = f"/keys/{kid}/explain"
+    page = await get(site, f"{path}?path=/x&host=api.example.com&scopes=a:read")
+    assert "Allowed" in page.text
+    denied = await get(site, f"{path}?path=/x&host=api.example.com&scopes=a:write")
+    assert "Denied: insufficient scope" in denied.text
+    assert "required a:write; held a:read" in denied.text
+    assert "Denied: host not allowed" in (await get(site, f"{path}?path=/")).text
+    wrong = await get(site, f"{path}?path=nowhere&address=x")
+    assert (wrong.status, "Some fields need a change" in wrong.text) == (200, True)

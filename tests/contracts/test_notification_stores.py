@@ -1,0 +1,92 @@
+"""The ports of the delivery of events: one suite for the twin and for the store."""
+
+import pytest
+
+from authz.core.notifications.ports import DeadLetter, Progress
+from authz.storage import schema
+from authz.storage.notifications import (
+    MAX_LETTERS,
+    StoredLetters,
+    StoredNotifications,
+    StoredReplays,
+)
+from tests.support.notifications import MemoryNotifications
+
+LETTER = DeadLetter("authz.key.revoked", "A" * 16, 1, "the receiver answered 500")
+
+
+class Stored(StoredNotifications, StoredLetters, StoredReplays):
+    """All three stores over one client."""
+
+
+@pytest.fixture(params=["memory", "valkey"])
+async def store(request):
+    """An empty store of each kind."""
+    if request.param == "memory":
+        yield MemoryNotifications()
+        return
+    async with request.getfixturevalue("valkey").endpoint.client() as client:
+        yield Stored(client)
+
+
+@pytest.mark.parametrize("progress", [Progress(""), Progress("5-0"), Progress("5-0", "e", 7, 3)])
+async def test_progress(store, progress):
+    """The saved progress of a sink comes back; other sinks have their own."""
+    assert await store.load("a") is None
+    await store.save("a", Progress("1-0", "x", 1, 1))
+    await store.save("a", progress)
+    assert await store.load("a") == progress
+    assert await store.load("b") is None
+
+
+async def test_one_leads(store):
+    """The first process leads, also at later calls; another one does not."""
+    assert await store.leads("first", 60_000)
+    assert not await store.leads("second", 60_000)
+    assert await store.leads("first", 60_000)
+
+
+async def test_dead_letters(store):
+    """Letters are kept by sink and event."""
+    assert await store.put("a", "1-0-x", LETTER)
+    assert await store.put("a", "2-0-x", LETTER)
+    assert dict(await store.all("a")) == {"1-0-x": LETTER, "2-0-x": LETTER}
+    await store.remove("a", "1-0-x")
+    await store.remove("a", "1-0-x")
+    assert list(await store.all("a")) == ["2-0-x"]
+    assert not await store.all("b")
+
+
+async def test_replays(store):
+    """An event that was asked for twice is there once, until it is done."""
+    await store.ask("a", ["1", "2"])
+    await store.ask("a", ["1"])
+    await store.ask("a", [])
+    assert sorted(await store.asked("a")) == ["1", "2"]
+    await store.done("a", "1")
+    assert await store.asked("a") == ["2"]
+    assert await store.asked("b") == []
+
+
+async def test_garbled_entries_are_left_out(valkey):
+    """Progress and letters that cannot be read count as absent. Letters have a bound."""
+    names = schema.DEFAULT
+    async with valkey.endpoint.client() as client:
+        store = Stored(client)
+        valkey.admin.hset(names.sink("a"), mapping={"cursor": "x", "failing": "", "since": "0"})
+        valkey.admin.hset(names.dead("a"), mapping={"1": "[", "2": '["t", "k", "x", "p"]'})
+        assert await store.load("a") is None
+        assert not await store.all("a")
+        mapping = {str(n): "[]" for n in range(MAX_LETTERS)}
+        valkey.admin.hset(names.dead("a"), mapping=mapping)
+        assert not await store.put("a", "one more", LETTER)
+
+
+async def test_the_lease_ends(valkey):
+    """The lease has a time to live, which the leader renews."""
+    async with valkey.endpoint.client() as client:
+        store = Stored(client)
+        await store.leads("first", 60_000)
+        assert 0 < await client.pttl(schema.DEFAULT.leader) <= 60_000
+        valkey.admin.delete(schema.DEFAULT.leader)
+        assert await store.leads("second", 60_000)
