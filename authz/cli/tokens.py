@@ -10,7 +10,7 @@ from authz.cli.token_keys import keys
 @click.group(no_args_is_help=False)
 @common
 def tokens() -> None:
-    """Exchange keys for short-lived tokens, and rotate the keys that sign them.
+    """Exchange keys for short-lived tokens; rotate signing keys.
 
     The settings need `tokens.issuer`.
 
