@@ -11,7 +11,7 @@ import click
 from authz.cli.child_processes import ChildProcesses
 from authz.cli.demo import Step, demonstrate
 from authz.cli.devconfig import Backend, foreign_variables, taken_sections
-from authz.cli.devstack import Ports, Stack, running
+from authz.cli.devstack import EMBEDDING_MODEL, LLM_MODELS, Ports, Stack, running
 from authz.cli.invocation import Invocation, common, write_stderr, write_stdout
 from authz.cli.over_api import refuse_over_api
 
@@ -30,9 +30,12 @@ class Stop(BaseException):
 @click.option(
     "--backend", metavar="URL", help="Your server behind Envoy. Default: an echo backend."
 )
+@click.option("--llm", is_flag=True, help="An LLM gateway with a stand-in for the LLMs.")
 @common
 @click.pass_obj
-def dev(invocation: Invocation, *, check: bool, ephemeral: bool, backend: str | None) -> int:
+def dev(
+    invocation: Invocation, *, check: bool, ephemeral: bool, backend: str | None, llm: bool
+) -> int:
     """Run a complete installation on this machine, to try it.
 
     Valkey, the sidecar, the meter, the admin API, a real Envoy and an echo backend, with a demo
@@ -49,24 +52,28 @@ def dev(invocation: Invocation, *, check: bool, ephemeral: bool, backend: str | 
       authz dev --check --ephemeral      the demonstration, on free ports
       authz dev --json                   one line for scripts: addresses, the key, process ids
       authz dev --config authz.yaml --backend http://127.0.0.1:3000
+      authz dev --llm                    for clients of OpenAI, Anthropic and Gemini
     """
     refuse_over_api(
         invocation, "runs an admin API of its own; give neither --admin nor $AUTHZ_ADMIN"
     )
     if invocation.redis is not None:
         raise click.UsageError("it uses only the store that it starts; leave --redis out")
-    if check and (invocation.config is not None or backend is not None):
-        raise click.UsageError("--check plays with its own routes and backend; use it alone")
+    is_own = invocation.config is not None or backend is not None
+    if (check or llm) and (is_own or check is llm):
+        option = "--check" if check else "--llm"
+        raise click.UsageError(f"{option} has its own routes and backend; use it alone")
     server = None if backend is None else Backend.parse(backend)
     file = None if invocation.config is None else Path(invocation.config)
     ports = Ports.free() if ephemeral else Ports()
     signal.signal(signal.SIGTERM, _stop)
     try:
-        with running(ports, file, server, with_admin=not check) as (stack, children):
+        with running(ports, file, server, with_admin=not check, llm=llm) as (stack, children):
             if check:
                 return _play(invocation, stack)
             _tell_ignored(invocation, file)
-            invocation.answer(asdict(stack), _welcome(stack, children))
+            tries = _tries_of_llm(stack) if llm else _tries(stack)
+            invocation.answer(asdict(stack), _welcome(stack, children, tries))
             while True:
                 time.sleep(LOOK_SECONDS)
                 children.check_alive()
@@ -105,24 +112,51 @@ def _line(step: Step) -> str:
     return f"{mark}  {step.name}: expected {step.expected}; saw {step.seen}"
 
 
-def _welcome(stack: Stack, children: ChildProcesses) -> str:
-    unset = "".join(f"  unset {name}\n" for name in foreign_variables() if name != "AUTHZ_CONFIG")
-    addresses = [f"ENVOY={stack.envoy}", f"OPS={stack.ops}"]
-    addresses += [f"ADMIN={stack.admin}", f"REST={stack.rest}"]
-    return f"""Envoy is at {stack.envoy}. Try:
-
-  curl -i {stack.envoy}/
+def _tries(stack: Stack) -> str:
+    return f"""  curl -i {stack.envoy}/
       no key: 401
   curl -i {stack.envoy}/ -H 'x-api-key: {stack.key}'
       a key: 200, and the backend shows who called
   curl -i {stack.envoy}/ -H 'x-api-key: {stack.key}' -H 'x-auth-client-id: admin'
       a spoofed identity is replaced
   curl -i {stack.envoy}/scoped -H 'x-api-key: {stack.key}'
-      a scope is missing: 403
+      a scope is missing: 403"""
+
+
+def _tries_of_llm(stack: Stack) -> str:
+    known, unknown = LLM_MODELS[0], "gpt-4o"
+    asked = f"""curl -s {stack.envoy}/v1/chat/completions -H 'authorization: Bearer {stack.key}' \\
+    -H 'content-type: application/json' -d '{{"model": "MODEL",
+    "messages": [{{"role": "user", "content": "Hello to you"}}]}}'"""
+    return f"""  {asked.replace("MODEL", known)}
+      the key may use this model, and the answer counts its tokens
+  {asked.replace("MODEL", unknown)}
+      the scope of this model is missing: 403
+
+The SDKs take the same key:
+
+  openai.OpenAI(base_url="{stack.envoy}/v1", api_key="{stack.key}")
+  anthropic.Anthropic(base_url="{stack.envoy}", api_key="{stack.key}")
+
+Models: {", ".join(LLM_MODELS)}; for embeddings {EMBEDDING_MODEL}."""
+
+
+def _welcome(stack: Stack, children: ChildProcesses, tries: str) -> str:
+    unset = "".join(f"  unset {name}\n" for name in foreign_variables() if name != "AUTHZ_CONFIG")
+    addresses = [f"ENVOY={stack.envoy}", f"OPS={stack.ops}"]
+    addresses += [f"ADMIN={stack.admin}", f"REST={stack.rest}"]
+    return f"""Envoy is at {stack.envoy}. Try:
+
+{tries}
+
+The console, logged in as an administrator. The link works once, for ten minutes:
+
+  {stack.login}
 
 For the other commands, in another terminal:
 
 {unset}  export AUTHZ_CONFIG={stack.config} {" ".join(addresses)}
   authz keys revoke {stack.kid}
+  authz admin login-link {stack.login_kid}
 
 Logs are in {children.directory}. Ctrl-C ends it all and leaves nothing behind."""

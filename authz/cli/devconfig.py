@@ -15,6 +15,9 @@ import yaml
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
+from authz.proxy.chains import Expected
+from authz.proxy.llm import PER_ROUTE
+from authz.proxy.repair import repair
 from authz.settings import files, includes, model
 
 # A store or a key of another installation must never be used, whatever the environment says.
@@ -67,6 +70,12 @@ class Backend:
         return True
 
 
+def llm_sections() -> dict[str, Any]:
+    """Return the settings of `authz dev --llm`, from llm.yaml."""
+    tree: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("llm.yaml").read_text())
+    return tree
+
+
 def own_environment() -> dict[str, str]:
     """Return the environment without AUTHZ_CONFIG, AUTHZ_REDIS… and AUTHZ_KEYS….
 
@@ -97,11 +106,13 @@ def write_settings(
     listeners: Mapping[str, Mapping[str, int]],
     redis: int,
     taken: Mapping[str, Any],
+    *,
+    gateway: int,
 ) -> Path:
     """Write authz.yaml and a new random pepper to `directory`. Return the path of authz.yaml.
 
-    listeners: loopback ports by section and setting. redis: a loopback port. taken: more sections
-    for the file. An existing pepper is overwritten.
+    listeners: loopback ports by section and setting. redis, gateway: loopback ports. taken: more
+    sections for the file. An existing pepper is overwritten.
     """
     pepper = directory / "pepper-1"
     pepper.touch(0o600)
@@ -111,6 +122,7 @@ def write_settings(
         section: {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         for section, ports in listeners.items()
     }
+    settings["admin"]["console"] = {"gateway": f"http://127.0.0.1:{gateway}"}
     settings["meter"]["drain"] = "0"  # the store ends at the same time, and keeps nothing
     settings |= {
         "shutdown": {"delay": "0"},  # no other sidecar takes over
@@ -144,6 +156,21 @@ def envoy_config(listen: int, admin: int, meter: int, check: Address, backend: B
             endpoint["address"] = {"pipe": {"path": check.path}}
         else:
             _place(endpoint, "127.0.0.1", check.port)
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def with_llm(text: str, expected: Expected) -> str:
+    """Return an Envoy configuration of `envoy_config` with the filter for LLMs, on at /v1.
+
+    `authz envoy patch` would make the same changes, apart from the route.
+    """
+    config = yaml.safe_load(text)
+    (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
+    (host,) = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    *others, last = host["routes"]
+    llm = {"match": {"prefix": "/v1"}, "route": last["route"], **PER_ROUTE}
+    host["routes"] = [*others, llm, last]
+    repair([config], expected)
     return yaml.safe_dump(config, sort_keys=False)
 
 

@@ -4,24 +4,53 @@ import asyncio
 import socket
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.error import URLError
 
 from authz.cli import binaries, devconfig
 from authz.cli.child_processes import ChildProcesses
-from authz.cli.devconfig import Backend, own_environment, taken_sections, write_settings
+from authz.cli.devconfig import (
+    Backend,
+    llm_sections,
+    own_environment,
+    taken_sections,
+    with_llm,
+    write_settings,
+)
+from authz.cli.doctor import expected_of
+from authz.core.access import API_HOST
 from authz.core.errors import BadInput
+from authz.core.limits.limit import parse_limits
 from authz.core.listen_address import Address
 from authz.core.new_keys import KeySpec
+from authz.core.roles import Role
 from authz.flows.lifecycle import Changed
 from authz.settings import model
 from authz.wiring import administration
+from authz.wiring.login_links import console_address, link_to_console
 
 LIFE_MS = 90 * 86_400_000
 DEMO_CLIENT = "demo"
+LLM_MODELS = ("gpt-4o-mini", "o-reason-mini", "claude-haiku", "gemini-flash")
+EMBEDDING_MODEL = "text-embedding-3-small"
+DEMO_KEY = KeySpec(client_id=DEMO_CLIENT, name="demo key", env="live", life_ms=LIFE_MS)
+LLM_KEY = replace(
+    DEMO_KEY,
+    scopes=frozenset(
+        [*(f"models:{name}:generate" for name in LLM_MODELS), f"models:{EMBEDDING_MODEL}:embed"]
+    ),
+    limits=parse_limits("--limit", ["60/min"]),
+)
+OPERATOR_KEY = replace(
+    DEMO_KEY,
+    client_id="authz-admin",
+    name="login of authz dev",
+    scopes=frozenset({Role.ADMIN.scope}),
+    allowed_hosts=(API_HOST,),
+)
 
 Command = list[str | Path]
 
@@ -66,7 +95,8 @@ class Stack:
 
     envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
     copy of the demo key. config: the path of the settings file. pids: process ids by name. admin:
-    the address of the admin API for gRPC, and rest its URL for REST; empty if it does not run.
+    the address of the admin API for gRPC; rest: its URL for REST; console: the URL of its pages;
+    login: a link that opens them once, as the key login_kid. All are empty if it does not run.
     """
 
     envoy: str
@@ -81,6 +111,9 @@ class Stack:
     pids: dict[str, int]
     admin: str = ""
     rest: str = ""
+    console: str = ""
+    login: str = ""
+    login_kid: str = ""
 
 
 @contextmanager
@@ -90,16 +123,18 @@ def running(
     backend: Backend | None = None,
     *,
     with_admin: bool = False,
+    llm: bool = False,
 ) -> Iterator[tuple[Stack, ChildProcesses]]:
     """Run the installation until the block ends; yield it when every process is ready.
 
     config: a settings file whose routes, plans and limits are used. backend: a running server
-    instead of the echo backend. with_admin: run the admin API, too. Raises BadInput for a bad file
-    or a port in use, NotFound without Envoy or Valkey, Unavailable if a process ends or is not
-    ready within 20 s.
+    instead of the echo backend. with_admin: run the admin API, too. llm: an LLM gateway with its
+    own settings and a stand-in for the LLMs, without `config` and `backend`. Raises BadInput for a
+    bad file or a port in use, NotFound without Envoy or Valkey, Unavailable if a process ends or is
+    not ready within 20 s.
     """
     ports.refuse_taken()
-    taken = taken_sections(config)[0] if config else {}
+    taken = taken_sections(config)[0] if config else llm_sections() if llm else {}
     environ = own_environment()
     with ChildProcesses(environ) as children:
         addresses = {
@@ -108,16 +143,21 @@ def running(
             "meter": {"listen": ports.meter, "ops_listen": ports.meter_ops},
             "admin": {"listen": ports.admin, "http_listen": ports.admin_http},
         }
-        file = write_settings(children.directory, addresses, ports.redis, taken)
+        file = write_settings(
+            children.directory, addresses, ports.redis, taken, gateway=ports.envoy
+        )
         settings = model.load(file, environ=environ)
         envoy_file = children.directory / "envoy.yaml"
-        envoy_file.write_text(envoy_config(ports, settings.check.listen, backend))
-        _spawn(children, ports, file, envoy_file, echo=backend is None)
+        proxy = envoy_config(ports, settings.check.listen, backend)
+        envoy_file.write_text(with_llm(proxy, expected_of(settings)) if llm else proxy)
+        own = None if backend else "authz.cli.llm_backend" if llm else "authz.cli.echo"
+        _spawn(children, ports, file, envoy_file, own)
         if with_admin:
             command: Command = [sys.executable, "-m", "authz.cli.main", "--config", file, "admin"]
             children.spawn("admin", command)
         children.wait("store", lambda: _is_process(ports.redis, children.pids["store"]))
-        issued = asyncio.run(_prepare(settings))
+        specs = [LLM_KEY if llm else DEMO_KEY, *([OPERATOR_KEY] if with_admin else [])]
+        issued, *operators = asyncio.run(_prepare(settings, specs))
         stack = Stack(
             envoy=f"http://127.0.0.1:{ports.envoy}",
             check=str(settings.check.listen),
@@ -131,6 +171,9 @@ def running(
             pids=children.pids,
             admin=str(settings.admin.listen) if with_admin else "",
             rest=f"http://{settings.admin.http_listen}" if with_admin else "",
+            console=console_address(settings) if with_admin else "",
+            login=link_to_console(settings, operators[0].record) if operators else "",
+            login_kid=operators[0].record.kid if operators else "",
         )
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))
@@ -152,14 +195,15 @@ def envoy_config(ports: Ports, check: Address, backend: Backend | None = None) -
 
 
 def _spawn(
-    children: ChildProcesses, ports: Ports, settings: Path, envoy_file: Path, *, echo: bool
+    children: ChildProcesses, ports: Ports, settings: Path, envoy_file: Path, backend: str | None
 ) -> None:
+    """Start the processes. backend: the module of our own one, if it is wanted."""
     python: Command = [sys.executable, "-m"]
     store: Command = [binaries.valkey_server(), "--bind", "127.0.0.1", "--port", str(ports.redis)]
     memory_only: Command = ["--save", "", "--appendonly", "no", "--dir", children.directory]
     children.spawn("store", [*store, *memory_only])
-    if echo:
-        children.spawn("backend", [*python, "authz.cli.echo", str(ports.backend)])
+    if backend:
+        children.spawn("backend", [*python, backend, str(ports.backend)])
     children.spawn("sidecar", [*python, "authz.cli.main", "--config", settings, "serve"])
     children.spawn("meter", [*python, "authz.cli.main", "--config", settings, "meter"])
     envoy: Command = [binaries.envoy(), "--config-path", envoy_file, "--disable-hot-restart"]
@@ -167,8 +211,8 @@ def _spawn(
     children.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])
 
 
-async def _prepare(settings: model.Settings) -> Changed:
-    """Initialise the store, issue the demo key for 90 days, and return it.
+async def _prepare(settings: model.Settings, specs: Sequence[KeySpec]) -> list[Changed]:
+    """Initialise the store, issue these keys, and return them.
 
     Raises Unavailable if the store does not answer.
     """
@@ -176,8 +220,7 @@ async def _prepare(settings: model.Settings) -> Changed:
     async with administration.store(settings) as store:
         await store.initialise(ring.fingerprints, ring.prefixes)
     async with administration.administration(settings) as lifecycle:
-        spec = KeySpec(client_id=DEMO_CLIENT, name="demo key", env="live", life_ms=LIFE_MS)
-        return await lifecycle.issue(spec, lifecycle.author("authz dev"))
+        return [await lifecycle.issue(spec, lifecycle.author("authz dev")) for spec in specs]
 
 
 def _is_process(port: int, pid: int) -> bool:

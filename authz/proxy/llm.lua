@@ -30,7 +30,9 @@ local COUNTS = {
   toolUsePromptTokenCount = "tool_results",
   cache_read_input_tokens = "cache_read", cache_creation_input_tokens = "cache_write",
 }
-local DETAILS = { cached_tokens = "cached", reasoning_tokens = "reasoning" }
+local DETAILS = {
+  cached_tokens = "cached", cache_write_tokens = "written", reasoning_tokens = "reasoning",
+}
 local USAGE = { usage = true, usageMetadata = true }
 local NESTED = { message = true, response = true }  -- of events of Anthropic and OpenAI
 local NAMES = { model = true, modelVersion = true }
@@ -275,17 +277,19 @@ local ANSWERED = {
 
 local function word(scan, status)
   local n = scan.counts
-  local read, written = n.cache_read or 0, n.cache_write or 0  -- Anthropic counts them apart
+  local read, write = n.cache_read or 0, n.cache_write or 0  -- Anthropic counts them apart
   local thoughts = n.thoughts or 0                             -- and so does Gemini with these
   return string.format("%s:%.0f:%.0f:%.0f:%.0f:%.0f", status,
-    (n.input or 0) + (n.tool_results or 0) + read + written, (n.output or 0) + thoughts,
-    (n.cached or 0) + read, written, (n.reasoning or 0) + thoughts)
+    (n.input or 0) + (n.tool_results or 0) + read + write, (n.output or 0) + thoughts,
+    (n.cached or 0) + read, (n.written or 0) + write, (n.reasoning or 0) + thoughts)
 end
 
 local function publish(handle, scan, status)
   local metadata = handle:streamInfo():dynamicMetadata()  -- outlives no step: fetched each time
-  metadata:set(USED, "tokens", word(scan, status))
-  if scan.model then metadata:set(USED, "model", scan.model) end
+  local tokens, model = word(scan, status), scan.model
+  if tokens ~= scan.tokens then metadata:set(USED, "tokens", tokens) end
+  if model and model ~= scan.told then metadata:set(USED, "model", model) end
+  scan.tokens, scan.told = tokens, model
 end
 
 function envoy_on_request(handle)

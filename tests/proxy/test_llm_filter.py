@@ -18,7 +18,7 @@ from tests.support.proxy.lua_filter import LuaFilter, Writes
 FIXTURES = Path(__file__).parent / "fixtures" / "llm"
 JSON, EVENTS = "application/json; charset=UTF-8", "text/event-stream"
 ANSWERS = {
-    "openai-chat.json": ("complete:2006:300:1920:0:192", "gpt-4.1-2025-04-14"),
+    "openai-chat.json": ("complete:2006:300:1920:64:192", "gpt-4.1-2025-04-14"),
     "openai-chat.sse": ("complete:19:10:0:0:0", "gpt-4o-mini-2024-07-18"),
     "openai-chat-without-usage.sse": ("none:0:0:0:0:0", "gpt-4o-mini-2024-07-18"),
     "openai-responses.json": ("complete:328:52:128:0:32", "gpt-4.1-2025-04-14"),

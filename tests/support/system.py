@@ -65,10 +65,12 @@ class Installation:
 @contextmanager
 def running(
     alter: Callable[[dict[str, Any]], None] = lambda _manager: None,
+    *,
+    llm: bool = False,
 ) -> Iterator[tuple[Stack, ChildProcesses]]:
     """Run an installation on free ports, with longer timeouts in Envoy and sidecar.
 
-    alter: changes the settings of Envoy's HTTP connection manager.
+    alter: changes the settings of Envoy's HTTP connection manager. llm: that of `authz dev --llm`.
     """
     shipped = devstack.envoy_config
 
@@ -91,7 +93,7 @@ def running(
             for name in PATIENT.keys() - os.environ.keys():
                 patch.setenv(name, PATIENT[name])
             ports = Ports(*(free_port() for _ in range(10)))
-            started = opened.enter_context(devstack.running(ports))
+            started = opened.enter_context(devstack.running(ports, llm=llm))
         yield started
 
 

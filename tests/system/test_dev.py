@@ -225,7 +225,10 @@ def test_routes_plans_and_a_backend_of_ones_own(mark: str, tmp_path: Path) -> No
     ("arguments", "problem"),
     [
         (("--redis", "redis://127.0.0.1:1/0"), "leave --redis out"),
-        (("--check", "--config", "authz.yaml"), "--check plays with its own routes"),
+        (("--check", "--config", "authz.yaml"), "--check has its own routes"),
+        (("--check", "--llm"), "--check has its own routes"),
+        (("--llm", "--config", "authz.yaml"), "--llm has its own routes"),
+        (("--llm", "--backend", "http://127.0.0.1:1"), "--llm has its own routes"),
         (("--config", "/nowhere/authz.yaml"), "No such file"),
         (("--backend", "https://127.0.0.1:3000"), "--backend: 'https://127.0.0.1:3000'"),
         (("--backend", "http://127.0.0.1:99999"), "--backend: 'http://127.0.0.1:99999'"),

@@ -18,7 +18,12 @@ class Does:
 
 def does(command: Iterable[str], call: Call) -> Does:
     """Return the texts. command: its words, which are quoted for a shell as needed."""
+    return does_each([command], call)
+
+
+def does_each(commands: Iterable[Iterable[str]], call: Call) -> Does:
+    """Return the texts of some commands, one a line, that do the same as one call."""
     text = f"{call.method} {call.target}"
     if call.body is not None:
         text += f"\n{json.dumps(call.body, indent=2, ensure_ascii=False)}"
-    return Does(shlex.join(["authz", *command]), text)
+    return Does("\n".join(shlex.join(["authz", *words]) for words in commands), text)

@@ -1,17 +1,18 @@
 """Visit: one request for a page, with its session, its form and the API in the visitor's name."""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from authz.console.pages.api_client import AdminApi, Answer, Origin
+from authz.console.pages.forms import Form, FormError, read_form, text_of
 from authz.console.pages.rendering import Renderer
 from authz.console.pages.security_headers import HEADERS
 from authz.console.pages.session import Session, Sessions
@@ -21,11 +22,7 @@ from authz.core.roles import Action
 
 log = logging.getLogger("authz.console")
 
-MAX_FORM: Final = 256 * 1024  # bytes
-MAX_FIELDS: Final = 500
 TOKEN: Final = "csrf_token"  # noqa: S105  the name of a field
-
-Form = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -64,7 +61,7 @@ class Visit:
 
     def text(self, name: str) -> str:
         """Return a field of the form, without blanks around it. Empty without one."""
-        return self.form.get(name, ("",))[0].strip()
+        return text_of(self.form, name)
 
     @property
     def is_fragment(self) -> bool:
@@ -103,15 +100,27 @@ _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 Handler = Callable[[Visit], Awaitable[Response]]
+SettingsText = Callable[[], Sequence[tuple[str, str]]]
+"""Returns the names and values of the settings, without secrets."""
 
 
 class Console:
-    """The parts that all pages share. handler: the REST API. gateway: as of Visit."""
+    """The parts that all pages share.
+
+    handler: the REST API. gateway: as of Visit. settings: of this process, for people.
+    """
 
     def __init__(
-        self, handler: HttpHandler, sessions: Sessions, renderer: Renderer, *, gateway: str = ""
+        self,
+        handler: HttpHandler,
+        sessions: Sessions,
+        renderer: Renderer,
+        *,
+        gateway: str = "",
+        settings: SettingsText = tuple,
     ) -> None:
         self.renderer = renderer
+        self.settings = settings
         self._gateway = gateway
         self._handler = handler
         self._sessions = sessions
@@ -123,11 +132,9 @@ class Console:
         """
 
         async def respond(request: Request) -> Response:
-            session = await self._sessions.find(request)
-            if isinstance(session, Response):
-                return session
-            api = self._api(request, session)
-            visit = Visit(request, session, api, self.renderer, self._gateway)
+            visit = await self.visit(request)
+            if isinstance(visit, Response):
+                return visit
             if request.method == "POST":
                 refusal = await self._read_form(visit)
                 if refusal is not None:
@@ -137,6 +144,14 @@ class Console:
             return response
 
         return respond
+
+    async def visit(self, request: Request) -> Visit | Response:
+        """Return the visit of a request, without its form; or the response without a session."""
+        session = await self._sessions.find(request)
+        if isinstance(session, Response):
+            return session
+        api = self._api(request, session)
+        return Visit(request, session, api, self.renderer, self._gateway)
 
     async def _handled(self, visit: Visit, handler: Handler) -> Response:
         """Return the response of a handler. A fault becomes a page, and a line in the log."""
@@ -153,26 +168,10 @@ class Console:
 
     async def _read_form(self, visit: Visit) -> Response | None:
         """Read the form into `visit`. Return a refusal if it is too large or not ours."""
-        body = bytearray()
-        async for part in visit.request.stream():
-            body += part
-            if len(body) > MAX_FORM:
-                text = f"A form may have {MAX_FORM // 1024} KiB. Send less text."
-                return self.renderer.error(visit, 413, "This form is too large", text)
         try:
-            pairs = parse_qsl(
-                body.decode("ascii"),
-                keep_blank_values=True,
-                max_num_fields=MAX_FIELDS,
-                errors="strict",
-            )
-        except ValueError:
-            text = "It is not text, or has too many fields."
-            return self.renderer.error(visit, 400, "This form cannot be read", text)
-        fields: dict[str, tuple[str, ...]] = {}
-        for name, value in pairs:
-            fields[name] = (*fields.get(name, ()), value)
-        visit.form = fields
+            visit.form = await read_form(visit.request)
+        except FormError as cause:
+            return self.renderer.error(visit, cause.status, cause.title, cause.advice)
         sent = visit.request.headers.get("x-csrf-token", "") or visit.text(TOKEN)
         reason = self._sessions.refuses(visit.request, visit.session, sent)
         if reason:

@@ -1,5 +1,8 @@
 """The list of keys."""
 
+import csv
+import io
+import re
 from html import unescape
 from urllib.parse import quote
 
@@ -7,7 +10,9 @@ import pytest
 
 from authz.console.pages.key_filter import KeyFilter
 from authz.core.filter import parse_filter
-from tests.support.console.serving import Site, get
+from authz.core.roles import Role
+from authz.rpc.admin import key_lists
+from tests.support.console.serving import Site, get, session_of
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -32,7 +37,7 @@ async def test_search(site: Site) -> None:
     page = await get(site, "/keys?q=shop")
     assert "the shop of Ada" in page.text
     assert "another" not in page.text
-    assert "authz keys list --name" in unescape(page.text)
+    assert "authz keys list --search shop" in unescape(page.text)
     fragment = await get(site, "/keys?q=nothing", {"hx-request": "true"})
     assert "No key fits" in fragment.text
     assert "<html" not in fragment.text
@@ -57,13 +62,60 @@ async def test_hostile_names_are_text(site: Site, text: str) -> None:
         assert text in unescape(page)
         assert "<script>alert" not in page
         assert "<svg onload" not in page
-        assert "49" not in page
+        assert "<bdi>49" not in page
 
 
 def test_conditions_become_a_filter_and_options() -> None:
     """The filter of the API and the options of the command select the same keys."""
     chosen = KeyFilter.of([("q", 'a"\\b'), ("client", "acme"), ("status", "active"), ("x", "y")])
     selector = parse_filter("filter", chosen.text)
-    assert selector.name is not None
-    assert (selector.name.text, selector.client_id) == ('*a"\\b*', "acme")
-    assert chosen.options() == ["--name", '*a"\\b*', "--status", "active", "--client", "acme"]
+    assert selector.search is not None
+    assert (selector.search.text, selector.client_id) == ('a"\\b', "acme")
+    conditions = ["--search", 'a"\\b', "--status", "active", "--client", "acme"]
+    assert chosen.selecting() == conditions
+    assert chosen.options() == [*conditions, "--sort", "-created"]
+
+
+async def test_orders(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest key is first. Others orders are in the URL; too many keys stay unsorted."""
+    for name in ("b", "c", "a"):
+        await site.rig.issue(client_id="acme", name=f"name-{name}")
+
+    async def order(query: str) -> list[str]:
+        page = (await get(site, f"/keys?{query}")).text
+        return re.findall(r"<bdi>name-(.)</bdi>", page)
+
+    assert await order("") == ["a", "c", "b"]
+    assert await order("sort=oldest") == ["b", "c", "a"]
+    assert await order("sort=name") == ["a", "b", "c"]
+    assert await order("sort=nonsense") == ["a", "c", "b"]
+    monkeypatch.setattr(key_lists, "MAX_SORTED", 2)
+    assert await order("sort=name") == ["a", "c", "b"]
+    assert "would have to be sorted" in (await get(site, "/keys?sort=name")).text
+
+
+async def test_a_kid_and_a_key_as_a_search(site: Site) -> None:
+    """A kid finds its key. The text of a key does not stay in the URL."""
+    kid, text = await site.rig.issue(client_id="a", name="wanted")
+    await site.rig.issue(client_id="a", name="another")
+    page = (await get(site, f"/keys?q={kid}")).text
+    assert "wanted" in page
+    assert "another" not in page
+    redirect = await get(site, f"/keys?q={text}")
+    assert (redirect.status, redirect.headers["location"]) == (303, f"/keys?q={kid}")
+    assert text not in redirect.text
+
+
+async def test_csv(site: Site) -> None:
+    """The export has the keys that fit, and no cell that a spreadsheet would compute."""
+    for number, text in enumerate(("=1+1", "+1", "-1", "@x", 'plain, "quoted"')):
+        await site.rig.issue(client_id="acme", name=text, project_id=f"p{number}")
+    await site.rig.issue(client_id="other", name="other")
+    page = await get(site, "/keys.csv?client=acme")
+    assert page.headers["content-type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(page.text)))
+    assert [row["name"] for row in rows] == ["'=1+1", "'+1", "'-1", "'@x", 'plain, "quoted"']
+    assert {row["status"] for row in rows} == {"active"}
+    site.sessions.session = session_of(Role.VIEWER)
+    assert (await get(site, "/keys.csv")).status == 403
+    assert "keys.csv" not in (await get(site, "/keys")).text

@@ -48,3 +48,15 @@ document.addEventListener("change", (event) => {
 
 // Parts that only work with scripts.
 for (const part of document.querySelectorAll("[data-script]")) part.hidden = false;
+
+// The text of a key has no place in a search or in a URL: only the id of the key stays.
+document.addEventListener("input", (event) => {
+  if (!event.target.matches("[data-strip-secret]")) return;
+  const found = event.target.value.match(/[a-z][a-z0-9]{1,11}_(?:live|test)_([0-9A-Za-z]{16})_/);
+  if (found) event.target.value = found[1];
+}, true);
+
+// Scripts also work in the parts that htmx replaces.
+document.addEventListener("htmx:afterSwap", (event) => {
+  for (const part of event.target.querySelectorAll("[data-script]")) part.hidden = false;
+});

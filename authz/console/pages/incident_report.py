@@ -1,0 +1,104 @@
+"""The report about a leaked key, as Markdown for a post-mortem. It has no secret."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from authz.console.pages.api_client import Answer
+from authz.console.pages.formats import number, time_text, word
+
+STEPS: Final = (
+    "Revoke the key, and wait until every sidecar has confirmed.",
+    "Issue a new key to the holder, through a channel that the leak does not reach.",
+    "Remove the text from the place where it leaked, also from its history and caches.",
+    "Read the requests since the leak: networks, routes, programs that the holder does not know.",
+    "Look for other keys of the same holder: authz scan --git PATH.",
+    "Tell the holder, and those whose data was read, as your rules require.",
+)
+"""What is left to do, in order."""
+
+_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&@:=-])")
+
+
+def report(
+    key: Mapping[str, Any], use: Answer, usage: Answer, history: Answer, now: datetime
+) -> str:
+    """Return the report. Texts of the record are escaped, so that they stay text in Markdown."""
+    return "\n".join(_lines(key, use, usage, history, now)) + "\n"
+
+
+def _lines(
+    key: Mapping[str, Any], use: Answer, usage: Answer, history: Answer, now: datetime
+) -> Iterator[str]:
+    kid = key["name"].removeprefix("keys/")
+    yield f"# Leaked key {kid}"
+    yield ""
+    yield f"As of {now:%Y-%m-%d %H:%M:%S} UTC."
+    yield ""
+    yield "## The key"
+    yield ""
+    for label, value in _facts(key):
+        yield f"- {label}: {escaped(value)}"
+    yield ""
+    yield "## Use"
+    yield ""
+    yield from _use(use, usage)
+    yield ""
+    yield "## Changes"
+    yield ""
+    yield from _changes(history)
+    yield ""
+    yield "## To do"
+    yield ""
+    is_revoked = key["status"] == "STATUS_REVOKED"
+    for at, step in enumerate(STEPS):
+        yield f"- [{'x' if at == 0 and is_revoked else ' '}] {step}"
+
+
+def _facts(key: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "Client", key.get("clientId", "")
+    for label, path in (("Name", "displayName"), ("Tenant", "tenantId"), ("Project", "projectId")):
+        if key.get(path):
+            yield label, key[path]
+    yield "Status", word(key["status"], "STATUS")
+    if key.get("revokeTime"):
+        yield "Revoked", f"{time_text(key['revokeTime'])} UTC"
+    yield "Created", f"{time_text(key.get('createTime'))} UTC"
+    yield "Scopes", ", ".join(key.get("scopes", ())) or "none"
+
+
+def _use(use: Answer, usage: Answer) -> Iterator[str]:
+    latest = use.data.get("latestUse", {}).get("latest") if use.is_ok else None
+    if latest:
+        yield (
+            f"- Last used {time_text(latest.get('useTime'))} UTC"
+            f" from {escaped(latest.get('network') or 'an unknown network')}"
+            f" by {escaped(latest.get('userAgent') or 'an unknown program')}"
+        )
+    else:
+        yield "- No use is known." if use.is_ok else "- The last use could not be read."
+    if not usage.is_ok:
+        yield "- Usage could not be read."
+        return
+    for row in usage.data["report"].get("rows", ()):
+        counts = row.get("counts", {})
+        yield (
+            f"- {time_text(row['startTime'])[:10]}: {number(counts.get('requests'))} requests,"
+            f" {number(counts.get('denied'))} denied"
+        )
+
+
+def _changes(history: Answer) -> Iterator[str]:
+    if not history.is_ok:
+        yield "- The history could not be read."
+        return
+    for entry in history.data.get("entries", ()):
+        note = f": {escaped(entry['note'])}" if entry.get("note") else ""
+        action = word(entry.get("action"), "ACTION") or "change"
+        yield f"- {time_text(entry['changeTime'])} UTC {action} by {escaped(entry['actor'])}{note}"
+
+
+def escaped(text: str) -> str:
+    """Return a text as Markdown shows it as it is, on one line."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

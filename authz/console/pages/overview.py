@@ -1,0 +1,68 @@
+"""The overview: use, the keys that are used most, the sidecars, and the latest changes."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from authz.console.pages.api_client import Answer
+from authz.console.pages.commands import does
+from authz.console.pages.fleet import fleet_values
+from authz.console.pages.usage_chart import OUTCOMES, SPANS, chart_name, chart_of, usage_call
+from authz.console.pages.visit import Console, Visit
+from authz.core.access import visible
+from authz.core.roles import Action
+
+TOP: Final = 8
+NEWEST: Final = 6
+
+
+def routes(console: Console) -> list[Route]:
+    """Return the route of the page."""
+    return [Route("/", console.endpoint(_overview))]
+
+
+async def _overview(visit: Visit) -> Response:
+    span = chart_name(visit.query("span"))
+    since = visit.now - min(SPANS[span].length, timedelta(days=30))
+    top_query = [("limit", str(TOP)), ("sinceTime", f"{since:%Y-%m-%dT%H:%M:%SZ}")]
+    call = usage_call(span)
+    usage, top, newest, sidecars, audit = await asyncio.gather(
+        visit.api.call(call),
+        visit.api.get("/v1/usage/topKeys", top_query),
+        visit.api.get("/v1/keys", [("pageSize", str(NEWEST)), ("orderBy", "create_time desc")]),
+        _if_allowed(visit, Action.READ_FLEET, "/v1/sidecars"),
+        _if_allowed(visit, Action.READ_AUDIT, "/v1/auditEntries", ("pageSize", str(NEWEST))),
+    )
+    if not newest.is_ok and newest.status not in (503, 504):
+        return visit.failure(newest)
+    return visit.page(
+        "overview.html",
+        chart=chart_of(span, usage),
+        spans=SPANS,
+        outcomes=OUTCOMES,
+        base="/",
+        top=top,
+        top_keys=_keys(top),
+        newest=newest,
+        newest_keys=_keys(newest),
+        **fleet_values(sidecars),
+        audit=audit,
+        does=does(["usage"], call),
+    )
+
+
+async def _if_allowed(
+    visit: Visit, action: Action, path: str, *query: tuple[str, str]
+) -> Answer | None:
+    """Return an answer, None if the visitor's roles do not have the action."""
+    if visible(visit.session.caller, action).is_empty:
+        return None
+    return await visit.api.get(path, query)
+
+
+def _keys(answer: Answer) -> list[Mapping[str, Any]]:
+    return list(answer.data.get("keys", ())) if answer.is_ok else []

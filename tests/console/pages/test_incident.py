@@ -1,0 +1,81 @@
+"""The incident view."""
+
+import pytest
+
+from authz.core.roles import Role
+from tests.support.console.serving import Page, Site, get, post, session_of
+
+
+async def found(site: Site, text: str) -> Page:
+    """Send a leaked text. Follow the redirect to the one key that it proves."""
+    page = await post(site, "/incident", {"text": text})
+    location = page.headers.get("location", "")
+    assert "ak_live" not in location
+    return await get(site, location) if location else page
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "export AUTHZ_KEY='{}'",
+        '{{"headers": {{"x-api-key": "{}"}}}}',
+        "curl -H 'authorization: Bearer {}' https://api.example.com/\nsecond line",
+    ],
+)
+async def test_a_whole_key(site: Site, line: str) -> None:
+    """A key is found in the text around it. The page never has the text."""
+    kid, text = await site.rig.issue(client_id="acme", name="Checkout")
+    page = await found(site, line.format(text))
+    assert "The text has a secret of this key that is right" in page.text
+    assert kid in page.text
+    assert text not in page.text
+    assert text[:40] not in page.text
+
+
+async def test_revoke_and_report(site: Site) -> None:
+    """The key is revoked as compromised with the confirmation of the fleet, and reported."""
+    kid, _ = await site.rig.issue(client_id="acme", name="Check|out *now*")
+    form = {"note": "a gist"}
+    page = await post(site, f"/incident/{kid}", form)
+    assert "Confirmed by the fleet" in page.text
+    assert "Every request with it is denied" in page.text
+    shown = (await get(site, f"/keys/{kid}")).text
+    assert "key compromise" in shown
+    assert "a gist" in shown
+    report = await get(site, f"/incident/{kid}/report.md")
+    assert report.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert "attachment" in report.headers["content-disposition"]
+    assert "Check\\|out \\*now\\*" in report.text
+    assert "- [x] Revoke the key" in report.text
+    assert "- [ ] Issue a new key" in report.text
+
+
+async def test_other_texts(site: Site) -> None:
+    """A cut-off key, a forged one, several, and none are told apart."""
+    kid, text = await site.rig.issue(client_id="acme")
+    cut = await found(site, f"key={text[:40]}")
+    assert "does not prove its secret" in cut.text
+    assert f"/incident/{kid}" in cut.text
+    forged = await found(site, text[:-1] + ("0" if text[-1] != "0" else "1"))
+    assert "does not prove its secret" in forged.text
+    other, second = await site.rig.issue(client_id="globex")
+    both = await found(site, f"{text} and {second}")
+    assert "2 keys in the text" in both.text
+    assert other in both.text
+    stranger = f"ak_live_{'0' * 16}_{text.split('_')[3]}"
+    assert "does not exist" in (await found(site, stranger)).text
+    assert "No key of this installation" in (await found(site, "nothing of interest here")).text
+
+
+async def test_roles(site: Site) -> None:
+    """A viewer finds the key and cannot revoke it. Keys outside are not there."""
+    kid, text = await site.rig.issue(client_id="acme", tenant_id="us")
+    site.sessions.session = session_of(Role.VIEWER)
+    page = await found(site, text)
+    assert "Your roles do not allow to revoke it" in page.text
+    refused = await post(site, f"/incident/{kid}", {})
+    assert "Every request with it is denied" not in refused.text
+    site.sessions.session = session_of(Role.ADMIN, tenants=["eu"])
+    assert "you may not see" in (await found(site, text)).text
+    assert (await get(site, f"/incident/{kid}/report.md")).status == 404
