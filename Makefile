@@ -115,6 +115,9 @@ fuzz-admin: $(READY) ## Made-up calls of the admin API, and kill -9 during creat
 	@$(BIN)/python -m tests.rpc.admin.fuzz --calls $(or $(CALLS),20000)
 	@$(BIN)/python -m tests.rpc.admin.kills --trials $(or $(TRIALS),300)
 
+trail: $(READY) ## 100,000 audit entries of two writers over a failover: no false finding (ROWS; minutes)
+	@$(BIN)/python -m tests.bench.audit --rows $(or $(ROWS),100000)
+
 fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI document, 10 minutes (SECONDS, SEED)
 	@$(PYTHON) -m venv .fuzz-rest
 	@.fuzz-rest/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
