@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: scan tokens examples helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
+.PHONY: scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -119,6 +119,9 @@ proto: $(READY) ## Generate the modules of our messages anew
 fuzz-admin: $(READY) ## Made-up calls of the admin API, and kill -9 during creates (CALLS, TRIALS; half an hour)
 	@$(BIN)/python -m tests.rpc.admin.fuzz --calls $(or $(CALLS),20000)
 	@$(BIN)/python -m tests.rpc.admin.kills --trials $(or $(TRIALS),300)
+
+trail: $(READY) ## 100,000 audit entries of two writers over a failover: no false finding (ROWS; minutes)
+	@$(BIN)/python -m tests.bench.audit --rows $(or $(ROWS),100000)
 
 fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI document, 10 minutes (SECONDS, SEED)
 	@$(PYTHON) -m venv .fuzz-rest

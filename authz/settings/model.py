@@ -263,7 +263,7 @@ def included(
 
 
 def parse_included(field: str, content: bytes, path: Path) -> Settings:
-    """Return settings with the plans, pools and routes in `content`, and defaults for the rest.
+    """Return settings with what `content` has of includes.SECTIONS, and defaults for the rest.
 
     Members about keys are skipped. Raises BadSettings with all mistakes, or BadInput about `field`
     if it is not YAML. path: for messages.
