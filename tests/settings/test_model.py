@@ -134,6 +134,8 @@ GARBAGE = {
     "pools.tenants": ("10/s", None),
     "limits.on_outage": ("open", "allow"),
     "limits.legacy_headers": ("perhaps", "true"),
+    "prices.unknown_model": ("free", "refuse"),
+    "prices.versions": ("cheap", None),
     "include": ("keys.yaml", None),
     "routes": ("/v1/models", None),
     "routes_default": ("allow", "authenticate"),

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import struct
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
+from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.records import RevocationReason, Status
 from authz.core.sidecars import Issued
 from authz.core.trail.verification import Verification
+from authz.core.usage.commit import Budget, Settlement
 from authz.core.usage.counts import Level
 from authz.core.usage.ports import Counted, Known
 from authz.core.usage.tally import Clocks
@@ -113,7 +116,9 @@ FORBIDDEN = {
         REVOKE,
         ("HGETALL", schema.DEFAULT.key(KID)),
         ("HGET", schema.DEFAULT.key(KID), "status"),
-        ("HSET", schema.DEFAULT.limit(KID), "a", "b"),
+        ("DEL", schema.DEFAULT.limit(KID)),
+        ("HDEL", schema.DEFAULT.limit(KID), "a"),
+        ("HGETALL", schema.DEFAULT.limit(KID)),
         ("HGETALL", f"{schema.DEFAULT.usage}{KID}"),
         ("DEL", f"{schema.DEFAULT.usage}{KID}"),
         ("SET", f"{schema.DEFAULT.usage}{KID}", "x"),
@@ -305,7 +310,12 @@ async def test_usage(guarded_valkey):
             line(started=now, kid="-", secret="-", reason="forged", flags="UAEX"),
         ]
         commit = committed(*entries, clocks=Clocks.near(now, 3_600_000, 60_000))
+        budget = Budget(LimitGroup(Owner.KEY, KID, ()), now, "tokens-month month tokens UTC")
+        commit.settlements[budget] = Settlement(3, 10)
+        taken = struct.pack(">B6s6s", 2, now.to_bytes(6), (100).to_bytes(6))
+        valkey.admin.hset(schema.DEFAULT.limit(KID), budget.counter, taken)
         assert await link.commit(commit, [b"one"], now) == Counted()
+        assert valkey.admin.hstrlen(schema.DEFAULT.limit(KID), f"{budget.counter} settled") == 19
         assert isinstance(await link.commit(commit, [b"one"], now), Known)
         usage = StoredUsage(client)
         hour = now // 3_600_000
