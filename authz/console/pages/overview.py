@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from authz.console.pages.api_client import Answer
 from authz.console.pages.commands import does
+from authz.console.pages.fleet import fleet_values
 from authz.console.pages.usage_chart import OUTCOMES, SPANS, chart_name, chart_of, usage_call
 from authz.console.pages.visit import Console, Visit
 from authz.core.access import visible
@@ -48,8 +49,7 @@ async def _overview(visit: Visit) -> Response:
         top_keys=_keys(top),
         newest=newest,
         newest_keys=_keys(newest),
-        sidecars=sidecars,
-        trusted=_trusted(sidecars),
+        **fleet_values(sidecars),
         audit=audit,
         does=does(["usage"], call),
     )
@@ -66,9 +66,3 @@ async def _if_allowed(
 
 def _keys(answer: Answer) -> list[Mapping[str, Any]]:
     return list(answer.data.get("keys", ())) if answer.is_ok else []
-
-
-def _trusted(sidecars: Answer | None) -> list[Mapping[str, Any]]:
-    """Return the sidecars whose link to the store is trusted."""
-    found = sidecars.data.get("sidecars", ()) if sidecars and sidecars.is_ok else ()
-    return [each for each in found if each.get("trusted")]

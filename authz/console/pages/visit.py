@@ -1,7 +1,7 @@
 """Visit: one request for a page, with its session, its form and the API in the visitor's name."""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -100,15 +100,27 @@ _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 Handler = Callable[[Visit], Awaitable[Response]]
+SettingsText = Callable[[], Sequence[tuple[str, str]]]
+"""Returns the names and values of the settings, without secrets."""
 
 
 class Console:
-    """The parts that all pages share. handler: the REST API. gateway: as of Visit."""
+    """The parts that all pages share.
+
+    handler: the REST API. gateway: as of Visit. settings: of this process, for people.
+    """
 
     def __init__(
-        self, handler: HttpHandler, sessions: Sessions, renderer: Renderer, *, gateway: str = ""
+        self,
+        handler: HttpHandler,
+        sessions: Sessions,
+        renderer: Renderer,
+        *,
+        gateway: str = "",
+        settings: SettingsText = tuple,
     ) -> None:
         self.renderer = renderer
+        self.settings = settings
         self._gateway = gateway
         self._handler = handler
         self._sessions = sessions
@@ -120,11 +132,9 @@ class Console:
         """
 
         async def respond(request: Request) -> Response:
-            session = await self._sessions.find(request)
-            if isinstance(session, Response):
-                return session
-            api = self._api(request, session)
-            visit = Visit(request, session, api, self.renderer, self._gateway)
+            visit = await self.visit(request)
+            if isinstance(visit, Response):
+                return visit
             if request.method == "POST":
                 refusal = await self._read_form(visit)
                 if refusal is not None:
@@ -134,6 +144,14 @@ class Console:
             return response
 
         return respond
+
+    async def visit(self, request: Request) -> Visit | Response:
+        """Return the visit of a request, without its form; or the response without a session."""
+        session = await self._sessions.find(request)
+        if isinstance(session, Response):
+            return session
+        api = self._api(request, session)
+        return Visit(request, session, api, self.renderer, self._gateway)
 
     async def _handled(self, visit: Visit, handler: Handler) -> Response:
         """Return the response of a handler. A fault becomes a page, and a line in the log."""
