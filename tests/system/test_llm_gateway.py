@@ -240,7 +240,6 @@ def test_the_meter_counts_what_the_backend_reported(gateway):
     assert (found["cached_tokens"], found["reasoning_tokens"]) == (12, 5)
     assert (found["estimated"], found["aborted"]) == (0, 0)
     assert found["micro_usd"] > 0
-    assert [gateway.tokens() for _ in range(4)].count("-") == 0
 
 
 def test_a_budget_of_tokens_ends(gateway):
@@ -260,4 +259,3 @@ def test_a_budget_of_tokens_ends(gateway):
     assert refused.value.code == "quota_exceeded"
     assert spent == 60
     assert usage_of(gateway, kid)["input_tokens"] + usage_of(gateway, kid)["output_tokens"] == spent
-    assert {gateway.tokens() for _ in range(4)} == {"complete:9:11:4:0:0", "-"}
