@@ -10,6 +10,7 @@ from authz.console.pages import (
     incident,
     issuing,
     key_list,
+    live,
     one_key,
     overview,
 )
@@ -27,5 +28,16 @@ def console_routes(
     handler: the REST API. gateway: the URL of the gateway, for examples; may be empty.
     """
     console = Console(handler, sessions, renderer, gateway=gateway)
-    pages = (overview, bulk, issuing, key_list, one_key, changing, editing, explaining, incident)
+    pages = (
+        overview,
+        bulk,
+        issuing,
+        key_list,
+        one_key,
+        changing,
+        editing,
+        explaining,
+        incident,
+        live,
+    )
     return [renderer.static.route(), *(route for page in pages for route in page.routes(console))]

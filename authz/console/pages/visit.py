@@ -23,6 +23,7 @@ log = logging.getLogger("authz.console")
 
 MAX_FORM: Final = 256 * 1024  # bytes
 MAX_FIELDS: Final = 500
+BACKGROUND: Final = "x-live"  # of a request that static/live.js sends
 TOKEN: Final = "csrf_token"  # noqa: S105  the name of a field
 
 Form = Mapping[str, tuple[str, ...]]
@@ -116,10 +117,18 @@ class Console:
         self._handler = handler
         self._sessions = sessions
 
-    def endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def is_current(self, request: Request) -> bool:
+        """Return whether the session of a request that is being answered is still good."""
+        return isinstance(await self._sessions.find(request), Session)
+
+    def endpoint(
+        self, handler: Handler, *, keeps_session: bool = True
+    ) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint that calls `handler` for visitors with a session.
 
-        A POST has to come from a form of the same session, else it is refused with 403.
+        keeps_session: whether a request keeps the session alive. One that a script sends by itself
+        (header BACKGROUND) does not. A POST has to come from a form of the same session, else it is
+        refused with 403.
         """
 
         async def respond(request: Request) -> Response:
@@ -133,7 +142,8 @@ class Console:
                 if refusal is not None:
                     return refusal
             response = await self._handled(visit, handler)
-            self._sessions.keep(request, response)
+            if keeps_session and BACKGROUND not in request.headers:
+                self._sessions.keep(request, response)
             return response
 
         return respond
