@@ -5,17 +5,20 @@ import click
 from authz.cli.admin_credentials import token, whoami
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
+from authz.cli.login_link import login_link
 
 
 @click.group(invoke_without_command=True)
 @click.option("--listen", metavar="ADDR", help="Address for gRPC. Default: admin.listen.")
 @click.option(
-    "--http", metavar="ADDR", help="Address for health and metrics. Default: admin.http_listen."
+    "--http",
+    metavar="ADDR",
+    help="Address for console, REST, health and metrics. Default: admin.http_listen.",
 )
 @common
 @click.pass_context
 def admin(context: click.Context, listen: str | None, http: str | None) -> None:
-    """Serve the admin API over gRPC, until SIGTERM or SIGINT.
+    """Serve the admin API and the console, until SIGTERM or SIGINT.
 
     An address is host:port or unix:PATH. Beyond loopback it needs admin.tls. Callers need a bearer
     token, a client certificate, or a key with the scope of a role, such as authz:admin. The process
@@ -37,5 +40,5 @@ def admin(context: click.Context, listen: str | None, http: str | None) -> None:
     serve_admin(lambda: load_settings(invocation, **flags))
 
 
-for _command in (token, whoami):
+for _command in (token, whoami, login_link):
     admin.add_command(_command)

@@ -149,9 +149,14 @@ def _welcome(stack: Stack, children: ChildProcesses, tries: str) -> str:
 
 {tries}
 
+The console, logged in as an administrator. The link works once, for ten minutes:
+
+  {stack.login}
+
 For the other commands, in another terminal:
 
 {unset}  export AUTHZ_CONFIG={stack.config} {" ".join(addresses)}
   authz keys revoke {stack.kid}
+  authz admin login-link {stack.login_kid}
 
 Logs are in {children.directory}. Ctrl-C ends it all and leaves nothing behind."""

@@ -106,11 +106,13 @@ def write_settings(
     listeners: Mapping[str, Mapping[str, int]],
     redis: int,
     taken: Mapping[str, Any],
+    *,
+    gateway: int,
 ) -> Path:
     """Write authz.yaml and a new random pepper to `directory`. Return the path of authz.yaml.
 
-    listeners: loopback ports by section and setting. redis: a loopback port. taken: more sections
-    for the file. An existing pepper is overwritten.
+    listeners: loopback ports by section and setting. redis, gateway: loopback ports. taken: more
+    sections for the file. An existing pepper is overwritten.
     """
     pepper = directory / "pepper-1"
     pepper.touch(0o600)
@@ -120,6 +122,7 @@ def write_settings(
         section: {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         for section, ports in listeners.items()
     }
+    settings["admin"]["console"] = {"gateway": f"http://127.0.0.1:{gateway}"}
     settings["meter"]["drain"] = "0"  # the store ends at the same time, and keeps nothing
     settings |= {
         "shutdown": {"delay": "0"},  # no other sidecar takes over

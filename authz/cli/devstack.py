@@ -4,7 +4,7 @@ import asyncio
 import socket
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,13 +21,16 @@ from authz.cli.devconfig import (
     write_settings,
 )
 from authz.cli.doctor import expected_of
+from authz.core.access import API_HOST
 from authz.core.errors import BadInput
 from authz.core.limits.limit import parse_limits
 from authz.core.listen_address import Address
 from authz.core.new_keys import KeySpec
+from authz.core.roles import Role
 from authz.flows.lifecycle import Changed
 from authz.settings import model
 from authz.wiring import administration
+from authz.wiring.login_links import console_address, link_to_console
 
 LIFE_MS = 90 * 86_400_000
 DEMO_CLIENT = "demo"
@@ -40,6 +43,13 @@ LLM_KEY = replace(
         [*(f"models:{name}:generate" for name in LLM_MODELS), f"models:{EMBEDDING_MODEL}:embed"]
     ),
     limits=parse_limits("--limit", ["60/min"]),
+)
+OPERATOR_KEY = replace(
+    DEMO_KEY,
+    client_id="authz-admin",
+    name="login of authz dev",
+    scopes=frozenset({Role.ADMIN.scope}),
+    allowed_hosts=(API_HOST,),
 )
 
 Command = list[str | Path]
@@ -85,7 +95,8 @@ class Stack:
 
     envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
     copy of the demo key. config: the path of the settings file. pids: process ids by name. admin:
-    the address of the admin API for gRPC, and rest its URL for REST; empty if it does not run.
+    the address of the admin API for gRPC; rest: its URL for REST; console: the URL of its pages;
+    login: a link that opens them once, as the key login_kid. All are empty if it does not run.
     """
 
     envoy: str
@@ -100,6 +111,9 @@ class Stack:
     pids: dict[str, int]
     admin: str = ""
     rest: str = ""
+    console: str = ""
+    login: str = ""
+    login_kid: str = ""
 
 
 @contextmanager
@@ -129,7 +143,9 @@ def running(
             "meter": {"listen": ports.meter, "ops_listen": ports.meter_ops},
             "admin": {"listen": ports.admin, "http_listen": ports.admin_http},
         }
-        file = write_settings(children.directory, addresses, ports.redis, taken)
+        file = write_settings(
+            children.directory, addresses, ports.redis, taken, gateway=ports.envoy
+        )
         settings = model.load(file, environ=environ)
         envoy_file = children.directory / "envoy.yaml"
         proxy = envoy_config(ports, settings.check.listen, backend)
@@ -140,7 +156,8 @@ def running(
             command: Command = [sys.executable, "-m", "authz.cli.main", "--config", file, "admin"]
             children.spawn("admin", command)
         children.wait("store", lambda: _is_process(ports.redis, children.pids["store"]))
-        issued = asyncio.run(_prepare(settings, LLM_KEY if llm else DEMO_KEY))
+        specs = [LLM_KEY if llm else DEMO_KEY, *([OPERATOR_KEY] if with_admin else [])]
+        issued, *operators = asyncio.run(_prepare(settings, specs))
         stack = Stack(
             envoy=f"http://127.0.0.1:{ports.envoy}",
             check=str(settings.check.listen),
@@ -154,6 +171,9 @@ def running(
             pids=children.pids,
             admin=str(settings.admin.listen) if with_admin else "",
             rest=f"http://{settings.admin.http_listen}" if with_admin else "",
+            console=console_address(settings) if with_admin else "",
+            login=link_to_console(settings, operators[0].record) if operators else "",
+            login_kid=operators[0].record.kid if operators else "",
         )
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))
@@ -191,8 +211,8 @@ def _spawn(
     children.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])
 
 
-async def _prepare(settings: model.Settings, spec: KeySpec) -> Changed:
-    """Initialise the store, issue the demo key, and return it.
+async def _prepare(settings: model.Settings, specs: Sequence[KeySpec]) -> list[Changed]:
+    """Initialise the store, issue these keys, and return them.
 
     Raises Unavailable if the store does not answer.
     """
@@ -200,7 +220,7 @@ async def _prepare(settings: model.Settings, spec: KeySpec) -> Changed:
     async with administration.store(settings) as store:
         await store.initialise(ring.fingerprints, ring.prefixes)
     async with administration.administration(settings) as lifecycle:
-        return await lifecycle.issue(spec, lifecycle.author("authz dev"))
+        return [await lifecycle.issue(spec, lifecycle.author("authz dev")) for spec in specs]
 
 
 def _is_process(port: int, pid: int) -> bool:

@@ -111,6 +111,25 @@ class RequestStore(Protocol):
         ...
 
 
+class SessionEnds(Protocol):
+    """Remembers that sessions of the console were ended before their time."""
+
+    async def ended(self, names: Sequence[str]) -> Sequence[int | None]:
+        """Return for each name, in order, the time up to which its sessions are ended, or None.
+
+        In milliseconds since the epoch. Raises Unavailable if the store fails.
+        """
+        ...
+
+    async def end(self, name: str, until: int, ms: int) -> None:
+        """End the sessions of this name that began until then. It is remembered for `ms`.
+
+        MUST NOT bring ended sessions back. MUST work on a full store. Raises Unavailable if the
+        store does not confirm it.
+        """
+        ...
+
+
 class ImportStore(Protocol):
     """Writes imported keys, many at a time."""
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from authz.core import policy
@@ -19,8 +20,10 @@ from authz.core.access import (
 from authz.core.admin_ports import KeyStore
 from authz.core.bearer_token import MAX_TOKEN, refused
 from authz.core.errors import Unavailable
+from authz.core.keys.credentials import Alias, Presented, matches
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock, PepperProof
+from authz.core.records import KeyRecord
 from authz.core.request import NO_HEADERS, Request, Route
 from authz.core.roles import OwnAction
 
@@ -35,6 +38,14 @@ class TokenIdentifier(Protocol):
     async def identify(self, text: str) -> Caller | Refusal:
         """Return the caller, or the refusal of the token. MUST NOT raise for any text."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedKey:
+    """A key that was presented and proved. secret_id: of the secret that it has."""
+
+    caller: Caller
+    secret_id: str
 
 
 class KeyIdentifier:
@@ -70,6 +81,11 @@ class KeyIdentifier:
         A malformed or forged key is refused without the store. UNAVAILABLE if the store cannot be
         read, or if the tag is wrong and the pepper is not known to be the store's.
         """
+        proved = await self.prove(text, address)
+        return proved if isinstance(proved, Refusal) else proved.caller
+
+    async def prove(self, text: str, address: str) -> ProvedKey | Refusal:
+        """Return the caller and the secret that the key has, or the refusal as of `identify`."""
         presented = self._keyring.parse(text)
         if presented is None:
             return refused("key: malformed")
@@ -78,16 +94,42 @@ class KeyIdentifier:
             return Refusal(RefusalKind.UNAVAILABLE, "key: its pepper is missing here")
         if flaw is not None:
             return refused(f"key: wrong {flaw}")
+        record = await self._found(presented.kid)
+        if isinstance(record, Refusal):
+            return record
+        caller = self._judged(record, presented, address)
+        if isinstance(caller, Refusal):
+            return caller
+        digest = presented.digest()
+        secret = next(one for one in record.secrets if matches(digest, one.digest))
+        return ProvedKey(caller, secret.id)
+
+    async def resume(self, kid: str, secret_id: str, address: str) -> Caller | Refusal:
+        """Return the caller that a key is now, if it was proved before; or the refusal.
+
+        It is judged as if it were presented again: by its record, and by the secret of this id.
+        UNAVAILABLE if the store cannot be read.
+        """
+        record = await self._found(kid)
+        if isinstance(record, Refusal):
+            return record
+        secret = next((one for one in record.secrets if one.id == secret_id), None)
+        if secret is None:
+            return refused("key: its secret is gone")
+        return self._judged(record, Alias(kid, secret.digest), address)
+
+    async def _found(self, kid: str) -> KeyRecord | Refusal:
         try:
-            record = await self._store.find(presented.kid)
+            record = await self._store.find(kid)
         except Unavailable:
             return Refusal(RefusalKind.UNAVAILABLE, "key: the store cannot be read")
-        if record is None:
-            return refused("key: unknown")
-        request = Request(
-            presented, "authorization", Route(), "", API_HOST, "", address, NO_HEADERS
-        )
-        refusal = policy.judge(record, presented, request, self._clock.wall_ms())
+        return refused("key: unknown") if record is None else record
+
+    def _judged(
+        self, record: KeyRecord, proof: Presented | Alias, address: str
+    ) -> Caller | Refusal:
+        request = Request(None, "authorization", Route(), "", API_HOST, "", address, NO_HEADERS)
+        refusal = policy.judge(record, proof, request, self._clock.wall_ms())
         if refusal is not None:
             return refused(f"key: {refusal.reason.value}")
         bindings = bindings_of_key(record.scopes, record.tenant_id, record.project_id)

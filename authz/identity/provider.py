@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from authz.core import bearer_token
 from authz.core.access import Binding, Caller, Kind, Refusal, RefusalKind, is_subject
@@ -37,10 +38,20 @@ class Provider:
     async def identify(self, text: str) -> Caller | Refusal:
         """Return the caller that a token names, with the roles of its claims, or the refusal.
 
+        A caller without a known role is returned too; it may do nothing. See `claims_of`.
+        """
+        claims = await self.claims_of(text)
+        if isinstance(claims, Refusal):
+            return claims
+        granted = bearer_token.bindings(claims, self._rules.roles_claim, self._rules.granted)
+        return Caller(self.subject_of(claims), Kind.OIDC, granted)
+
+    async def claims_of(self, text: str) -> Mapping[str, Any] | Refusal:
+        """Return the claims of a token with a usable subject, or the refusal.
+
         Issuer, audience and times are checked before the signature: a token that is refused for
-        them costs no signature. The subject is checked after it. A caller without a known role is
-        returned too; it may do nothing. The refusal is UNAVAILABLE if the signing keys are unknown,
-        which is logged. May wait for a fetch of them.
+        them costs no signature. The subject is checked after it. The refusal is UNAVAILABLE if the
+        signing keys are unknown, which is logged. May wait for a fetch of them.
         """
         token = bearer_token.parse(text)
         if isinstance(token, Refusal):
@@ -55,11 +66,19 @@ class Provider:
             return Refusal(RefusalKind.UNAVAILABLE, "token: the signing keys are unknown")
         if not any(key.verifies(token.text, token.algorithm) for key in keys):
             return refused("token: no key of the issuer signed it")
-        subject = token.claims.get(self._rules.subject_claim)
-        if not isinstance(subject, str) or not is_subject(subject):
+        if not is_subject(self.subject_of(token.claims)):
             return refused("token: its subject cannot be used")
-        granted = bearer_token.bindings(token.claims, self._rules.roles_claim, self._rules.granted)
-        return Caller(subject, Kind.OIDC, granted)
+        return token.claims
+
+    def subject_of(self, claims: Mapping[str, Any]) -> str:
+        """Return the subject of claims; empty if they have none that is a text."""
+        found = claims.get(self._rules.subject_claim)
+        return found if isinstance(found, str) else ""
+
+    def roles_of(self, claims: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names in the roles claim that have a binding, in the order of the settings."""
+        held = set(bearer_token.names(claims, self._rules.roles_claim))
+        return tuple(name for name in self._rules.granted if name in held)
 
     async def close(self) -> None:
         """Cancel the running fetch of keys, if any, and wait for its end."""

@@ -8,21 +8,19 @@
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import Unavailable
 from authz.core.ports import Clock
-from authz.core.web_address import check_url
 from authz.identity import key_set
 from authz.identity.key_set import SigningKey
+from authz.identity.metadata import fetch_bytes, fetch_metadata
 from authz.process.web_client import WebClient
 
 FETCH_PAUSE: Final = 10.0  # seconds between the beginnings of two fetches
 REFRESH: Final = 600.0  # seconds
-OK: Final = 200
 
 log = logging.getLogger("authz.identity")
 
@@ -108,34 +106,16 @@ class SigningKeys:
 def discovered(client: WebClient, issuer: str) -> Fetch:
     """Return a fetch that finds the key set by the issuer's metadata, and returns its bytes.
 
-    OpenID Connect Discovery 1.0 section 4: the metadata has to name the same issuer. The fetch
-    makes two requests. It raises Unavailable if one fails or the metadata cannot be used.
+    The fetch makes two requests. It raises Unavailable if one fails or the metadata cannot be used.
     """
 
     async def fetch() -> bytes:
-        location = f"{issuer.removesuffix('/')}/.well-known/openid-configuration"
-        try:
-            found = json.loads(await _get(client, location))
-        except (ValueError, RecursionError):
-            raise Unavailable("the provider's metadata is no JSON") from None
-        if not isinstance(found, dict) or found.get("issuer") != issuer:
-            raise Unavailable("the provider's metadata names another issuer than admin.oidc.issuer")
-        try:
-            keys = check_url("jwks_uri", str(found.get("jwks_uri", "")))
-        except BadInput as cause:
-            raise Unavailable(f"the provider's metadata: {cause}") from None
-        return await _get(client, keys)
+        found = await fetch_metadata(client, issuer)
+        return await fetch_bytes(client, found.address("jwks_uri"))
 
     return fetch
 
 
 def located(client: WebClient, url: str) -> Fetch:
     """Return a fetch of the key set at a URL. It raises Unavailable without a response of 200."""
-    return lambda: _get(client, url)
-
-
-async def _get(client: WebClient, url: str) -> bytes:
-    response = await client.send("GET", url, headers={"Accept": "application/json"})
-    if response.status != OK:
-        raise Unavailable(f"the identity provider answered {response.status}")
-    return response.body
+    return lambda: fetch_bytes(client, url)

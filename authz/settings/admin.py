@@ -1,6 +1,7 @@
 """The `admin` section: who may administer keys over the network."""
 
 from typing import TYPE_CHECKING, Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
@@ -63,6 +64,10 @@ class Oidc(Section):
     clock_skew: Annotated[float, seconds("0", f"{MAX_SKEW}s")] = 60.0
     keys_grace: Annotated[float, seconds("1m", "1d")] = 3600.0
 
+    def granted(self) -> "dict[str, Binding]":
+        """Return the bindings of the names in the roles claim."""
+        return {name: grant.binding() for name, grant in self.roles.items()}
+
 
 class AdminTls(Section):
     """TLS of the listeners of the administration API."""
@@ -70,6 +75,41 @@ class AdminTls(Section):
     cert: File
     key: File
     client_ca: File | None = None
+
+
+class ConsoleLogin(Section):
+    """Our registration at the issuer of `admin.oidc`, by which people log in to the console.
+
+    client_secret: a file; None: a public client. session: the time after which the claims of a
+    login are old, so that the browser has to go to the issuer again.
+    """
+
+    client_id: Line = Field(min_length=1)
+    client_secret: File | None = None
+    scopes: tuple[Line, ...] = ("openid", "profile", "email")
+    session: Annotated[float, seconds("5m", "1d")] = 3600.0
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(_fetchable(url))
+    if parts.path not in {"", "/"} or parts.query or url != url.lower():
+        raise ValueError("scheme, host and port in lower case, such as https://keys.example.com")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class Console(Section):
+    """The pages for people, on `admin.http_listen`.
+
+    url: the address in browsers, without a path; None: http on loopback. idle: the time without a
+    request that ends a session. session: the longest time of a session. gateway: for examples.
+    """
+
+    enabled: bool = True
+    url: Annotated[HttpUrl, AfterValidator(_origin)] | None = None
+    idle: Annotated[float, seconds("1m", "1d")] = 1800.0
+    session: Annotated[float, seconds("5m", "7d")] = 28_800.0
+    login: ConsoleLogin | None = None
+    gateway: HttpUrl | None = None
 
 
 class Admin(Section):
@@ -83,6 +123,7 @@ class Admin(Section):
     socket_mode: Mode = 0o660
     tls: AdminTls | None = None
     calls_per_second: int = Field(500, ge=1, le=100_000)
+    console: Console = Console()
     oidc: Oidc | None = None
     certificates: dict[CertificateUri, Grant] = {}
     self_service: Annotated[

@@ -31,6 +31,8 @@
                                             how many it gave out
     authz:{p}:request:<hash>        string  the seed of the answer to a repeatable request of the
                                             admin API, with a time to live of a day
+    authz:{p}:ended:<hash>          string  the time up to which sessions of the console are ended,
+                                            of one session or of one actor; with a time to live
     authz:{p}:events:lead           string  the process that delivers events, with a time to live
     authz:{p}:events:sink:<name>    hash    cursor, failing, since, tries: see notifications.py
     authz:{p}:events:dead:<name>    hash    event -> JSON of its type, kid, time and problem
@@ -134,6 +136,10 @@ class Names:
     def request(self, name: str) -> str:
         """Name of the string of one repeatable request. name: 64 hexadecimal digits."""
         return f"{self._tag}:request:{name}"
+
+    def ended(self, name: str) -> str:
+        """Name of the string that ends sessions of the console. name: 64 hexadecimal digits."""
+        return f"{self._tag}:ended:{name}"
 
     def sink(self, name: str) -> str:
         """Name of the hash with the progress of one sink of events."""

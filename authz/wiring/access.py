@@ -2,12 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from authz.core.admin_ports import KeyStore
 from authz.core.bearer_token import Expected
+from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock, PepperProof
 from authz.flows.authentication import Authentication, KeyIdentifier
+from authz.identity.code_login import CodeLogin, LoginClient
 from authz.identity.provider import ClaimRules, Provider
 from authz.identity.signing_keys import SigningKeys, discovered, located
 from authz.process.clock import SystemClock
@@ -27,9 +30,9 @@ async def authentication(
     Nothing is fetched before the first token arrives.
     """
     admin = settings.admin
-    keys = KeyIdentifier(store, ring, peppers, clock, admin.own_actions())
+    keys = key_identifier(settings, store, ring, peppers, clock)
     certificates = {uri: grant.binding() for uri, grant in admin.certificates.items()}
-    provider = _provider(admin.oidc, clock) if admin.oidc else None
+    provider = _provider(admin.oidc, admin.oidc.audience, clock) if admin.oidc else None
     try:
         yield Authentication(keys, provider, certificates)
     finally:
@@ -51,13 +54,52 @@ async def local_authentication(settings: Settings) -> AsyncIterator[Authenticati
             yield found
 
 
-def _provider(oidc: Oidc, clock: Clock) -> Provider:
+def key_identifier(
+    settings: Settings, store: KeyStore, ring: Keyring, peppers: PepperProof, clock: Clock
+) -> KeyIdentifier:
+    """Return the part that identifies callers by keys."""
+    return KeyIdentifier(store, ring, peppers, clock, settings.admin.own_actions())
+
+
+@asynccontextmanager
+async def issuer_login(settings: Settings, clock: Clock) -> AsyncIterator[CodeLogin | None]:
+    """Yield the login at the issuer; None if `admin.console.login` is not set.
+
+    Raises BadInput without `admin.oidc`, or if the file of the client's secret cannot be read.
+    """
+    oidc, login = settings.admin.oidc, settings.admin.console.login
+    if login is None:
+        yield None
+        return
+    if oidc is None:
+        raise BadInput("admin.console.login", "needs admin.oidc, which names the issuer and roles")
+    secret = _secret(login.client_secret) if login.client_secret else ""
+    client = LoginClient(oidc.issuer, login.client_id, secret, login.scopes)
+    tokens = _provider(oidc, client.client_id, clock)
+    try:
+        yield CodeLogin(WebClient(oidc.ca), client, tokens, clock)
+    finally:
+        await tokens.close()
+
+
+def _provider(oidc: Oidc, audience: str, clock: Clock) -> Provider:
     client = WebClient(oidc.ca)
     fetch = located(client, oidc.jwks_url) if oidc.jwks_url else discovered(client, oidc.issuer)
-    granted = {name: grant.binding() for name, grant in oidc.roles.items()}
+    rules = ClaimRules(oidc.subject_claim, oidc.roles_claim, oidc.granted())
     return Provider(
         SigningKeys(fetch, clock, oidc.keys_grace),
-        Expected(oidc.issuer, oidc.audience, oidc.clock_skew),
-        ClaimRules(oidc.subject_claim, oidc.roles_claim, granted),
+        Expected(oidc.issuer, audience, oidc.clock_skew),
+        rules,
         clock,
     )
+
+
+def _secret(file: Path) -> str:
+    try:
+        found = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as cause:
+        why = cause.strerror if isinstance(cause, OSError) else "it is not text"
+        raise BadInput("admin.console.login.client_secret", f"{file}: {why}") from None
+    if not found:
+        raise BadInput("admin.console.login.client_secret", f"{file}: it is empty")
+    return found

@@ -11,6 +11,7 @@ from typing import Final
 
 from authz import __version__
 from authz.console.http_api import HttpApi
+from authz.console.login.site import Routes
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
 from authz.core.errors import BadInput
@@ -67,9 +68,10 @@ from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
 from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
-from authz.wiring.access import authentication
+from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
+from authz.wiring.console import console
 from authz.wiring.extraction import extractor
 from authz.wiring.notifications import regular_delivery
 from authz.wiring.usage_readers import last_use, usage_reading
@@ -158,7 +160,18 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             settings, client, ring, clock, instance=instance, is_ours=readiness
         )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
-        http = _http(settings, RestApi(calls, __version__))
+        rest = RestApi(calls, __version__)
+        pages = await stack.enter_async_context(
+            console(
+                settings,
+                rest.respond,
+                client,
+                keys=key_identifier(settings, keys, ring, watch.meta, clock),
+                ring=ring,
+                clock=clock,
+            )
+        )
+        http = _http(settings, rest, pages)
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
@@ -243,7 +256,7 @@ def services(settings: Settings, flows: AdminFlows) -> list[object]:
     ]
 
 
-def _http(settings: Settings, rest: RestApi) -> OperationsServer:
+def _http(settings: Settings, rest: RestApi, pages: Routes) -> OperationsServer:
     """Return the HTTP server, bound but not yet started.
 
     Raises BadInput for an address that cannot be used or that other machines reach.
@@ -257,7 +270,7 @@ def _http(settings: Settings, rest: RestApi) -> OperationsServer:
         __version__,
         settings.admin.socket_mode,
         setting=HTTP_LISTEN,
-        routes=reference_routes(rest.document),
+        routes=[*reference_routes(rest.document), *pages],
         otherwise=HttpApi(rest.respond, MAX_BODY),
         exchange_seconds=MAX_CALL_SECONDS + HTTP_SECONDS,
     )

@@ -83,6 +83,15 @@ GARBAGE = {
     "admin.tls.key": ("a\nb", "/etc/authz/pepper-1"),
     "admin.tls.client_ca": ("~nobody-has-this-name/ca", "/etc/authz/pepper-1"),
     "admin.calls_per_second": ("many", "100000"),
+    "admin.console.enabled": ("perhaps", "true"),
+    "admin.console.url": ("https://keys.example.com/console", "https://keys.example.com"),
+    "admin.console.gateway": ("api.example.com", "http://127.0.0.1:4318"),
+    "admin.console.idle": ("1s", "1d"),
+    "admin.console.session": ("1s", "7d"),
+    "admin.console.login.client_id": ("two\nlines", None),
+    "admin.console.login.client_secret": ("", "/etc/authz/pepper-1"),
+    "admin.console.login.scopes": ("openid", None),
+    "admin.console.login.session": ("1s", "1d"),
     "admin.oidc.issuer": ("idp.example.com", "http://127.0.0.1:4318"),
     "admin.oidc.audience": ("two\nlines", None),
     "admin.oidc.subject_claim": ("e mail", "groups"),
@@ -135,6 +144,7 @@ GARBAGE = {
 
 NEEDED = {
     *("check.tls.cert", "check.tls.key", "admin.tls.cert", "admin.tls.key"),
+    "admin.console.login.client_id",
     *("admin.oidc.issuer", "admin.oidc.audience", "meter.tls.cert", "meter.tls.key"),
 }
 

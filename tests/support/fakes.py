@@ -227,6 +227,31 @@ class MemoryRequestStore:
         return None
 
 
+class MemorySessionEnds:
+    """A SessionEnds in memory, in which an end stays for ever. down: nothing reaches the store."""
+
+    def __init__(self) -> None:
+        self.ends: dict[str, int] = {}
+        self.down = False
+
+    async def ended(self, names: Sequence[str]) -> Sequence[int | None]:
+        """Implement SessionEnds.ended."""
+        await asyncio.sleep(0)
+        self._check()
+        return [self.ends.get(name) for name in names]
+
+    async def end(self, name: str, until: int, ms: int) -> None:
+        """Implement SessionEnds.end."""
+        del ms
+        await asyncio.sleep(0)
+        self._check()
+        self.ends[name] = max(until, self.ends.get(name, until))
+
+    def _check(self) -> None:
+        if self.down:
+            raise Unavailable("the store cannot be used: it is down")
+
+
 class MemoryKeySource:
     """A KeySource that answers when it is told to. `loads` counts what was asked, by kid."""
 

@@ -15,6 +15,7 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
     "meter.tls": {"cert": "c.pem", "key": "k.pem"},
     "telemetry.otlp": {"endpoint": "http://127.0.0.1:4318"},
     "redis.tls": {"cert": "c.pem", "key": "k.pem"},
+    "admin.console.login": {"client_id": "authz-console"},
     "admin.oidc": {"issuer": "https://idp.example.com", "audience": "authz"},
     "redis.sentinel": {"hosts": ["10.0.0.1:26379"], "service": "mymaster"},
 }

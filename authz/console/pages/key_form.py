@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from authz.console.pages.visit import Form
+from authz.console.pages.forms import Form
 
 LISTS: Final = {
     "limits": "limits",

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from authz.console.pages.api_client import AdminApi, Answer, Origin
+from authz.console.pages.forms import Form, FormError, read_form, text_of
 from authz.console.pages.rendering import Renderer
 from authz.console.pages.security_headers import HEADERS
 from authz.console.pages.session import Session, Sessions
@@ -21,12 +22,8 @@ from authz.core.roles import Action
 
 log = logging.getLogger("authz.console")
 
-MAX_FORM: Final = 256 * 1024  # bytes
-MAX_FIELDS: Final = 500
 BACKGROUND: Final = "x-live"  # of a request that static/live.js sends
 TOKEN: Final = "csrf_token"  # noqa: S105  the name of a field
-
-Form = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(slots=True, weakref_slot=True)
@@ -65,7 +62,7 @@ class Visit:
 
     def text(self, name: str) -> str:
         """Return a field of the form, without blanks around it. Empty without one."""
-        return self.form.get(name, ("",))[0].strip()
+        return text_of(self.form, name)
 
     @property
     def is_fragment(self) -> bool:
@@ -163,26 +160,10 @@ class Console:
 
     async def _read_form(self, visit: Visit) -> Response | None:
         """Read the form into `visit`. Return a refusal if it is too large or not ours."""
-        body = bytearray()
-        async for part in visit.request.stream():
-            body += part
-            if len(body) > MAX_FORM:
-                text = f"A form may have {MAX_FORM // 1024} KiB. Send less text."
-                return self.renderer.error(visit, 413, "This form is too large", text)
         try:
-            pairs = parse_qsl(
-                body.decode("ascii"),
-                keep_blank_values=True,
-                max_num_fields=MAX_FIELDS,
-                errors="strict",
-            )
-        except ValueError:
-            text = "It is not text, or has too many fields."
-            return self.renderer.error(visit, 400, "This form cannot be read", text)
-        fields: dict[str, tuple[str, ...]] = {}
-        for name, value in pairs:
-            fields[name] = (*fields.get(name, ()), value)
-        visit.form = fields
+            visit.form = await read_form(visit.request)
+        except FormError as cause:
+            return self.renderer.error(visit, cause.status, cause.title, cause.advice)
         sent = visit.request.headers.get("x-csrf-token", "") or visit.text(TOKEN)
         reason = self._sessions.refuses(visit.request, visit.session, sent)
         if reason:

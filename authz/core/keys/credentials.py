@@ -132,7 +132,10 @@ class ImportedHash:
 
 
 class Alias:
-    """The digest of an imported key and the kid of its record, which has to match the digest."""
+    """The digest of a key that was found or proved before, and the kid of its record.
+
+    The record has to match the digest.
+    """
 
     __slots__ = ("_digest", "kid")
 
@@ -144,7 +147,7 @@ class Alias:
         return f"Alias(kid={self.kid!r})"
 
     def digest(self) -> bytes:
-        """Return the digest by which the key was found."""
+        """Return the digest by which the key was found or proved."""
         return self._digest
 
 

@@ -100,6 +100,14 @@ class Keyring:
         return [pepper.page_key for pepper in self._peppers.values()]
 
     @property
+    def session_keys(self) -> list[bytes]:
+        """The keys that may seal sessions of the console and login links. The newest one seals.
+
+        They have 32 bytes.
+        """
+        return [pepper.session_key for pepper in self._peppers.values()]
+
+    @property
     def trail_keys(self) -> TrailKeys:
         """The keys of the marks in the audit trail. The newest pepper marks new entries."""
         return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})

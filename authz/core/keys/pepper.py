@@ -57,6 +57,7 @@ class Pepper:
     trail_key: bytes = field(repr=False)
     request_key: bytes = field(repr=False)
     page_key: bytes = field(repr=False)
+    session_key: bytes = field(repr=False)
     hash_key: bytes = field(repr=False)
     record_key: bytes = field(repr=False)
     entry_key: bytes = field(repr=False)
@@ -93,6 +94,7 @@ class Pepper:
             trail_key=hkdf_sha256(secret, b"authz audit trail"),
             request_key=hkdf_sha256(secret, b"authz repeatable request"),
             page_key=hkdf_sha256(secret, b"authz page token"),
+            session_key=hkdf_sha256(secret, b"authz console session"),
             hash_key=hkdf_sha256(secret, b"authz imported hash"),
             record_key=hkdf_sha256(secret, b"authz key record"),
             entry_key=hkdf_sha256(secret, b"authz sidecar entry"),

@@ -1,0 +1,28 @@
+"""A running console, and a browser."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from tests.support.console.browser import chromium
+from tests.support.console.installation import Console, console_on
+from tests.support.real import Valkey
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """A Chromium for the tests of a module."""
+    async with chromium() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def console(
+    shared_valkey: Valkey, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Console]:
+    """A console whose store is empty for the first test of a module."""
+    shared_valkey.reset()
+    async with console_on(shared_valkey, tmp_path_factory.mktemp("console")) as running:
+        yield running
