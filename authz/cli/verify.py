@@ -84,6 +84,10 @@ def _carrier(_context: click.Context, _parameter: click.Parameter, text: str | N
     return f"{match[1]}:{match[2] or ''}"
 
 
+def _model(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    return fields.line("--model", value)
+
+
 def _cost(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
     return "" if value is None else str(parse_cost("--cost", value))
 
@@ -129,6 +133,13 @@ def _cost(_context: click.Context, _parameter: click.Parameter, value: str | Non
     help="Units that the route takes from limits. Default: by routes, else 1.",
 )
 @click.option(
+    "--model",
+    metavar="MODEL",
+    default="",
+    callback=_model,
+    help="Model that the body asks for, for routes that take it from there.",
+)
+@click.option(
     "--header",
     metavar="'NAME: VALUE'",
     multiple=True,
@@ -167,6 +178,7 @@ def verify(
       authz keys verify --host api.example.com --path /v1/models --ip 203.0.113.7 < key.txt
       authz keys verify --carrier 'authorization: Bearer' --header 'origin: https://a.com' < key.txt
       authz keys verify --scope models:generate --cost 5 < key.txt
+      authz keys verify --method POST --path /v1/messages --model claude-haiku < key.txt
       authz keys verify --env live --json < key.txt | jq -r .reason
     """
     required = scopes("--scope", scope)
@@ -189,6 +201,7 @@ def verify(
             scopes=required,
             env=env or "",
             cost=cost,
+            model=asked["model"],
         )
         return _tell(invocation, view, named_kid(pasted.text, ANY_PREFIX))
     found = load_settings(invocation)
@@ -205,6 +218,7 @@ def verify(
         peer=asked["ip"],
         headers=_joined(headers),
         extensions={name: fact for name, fact in extensions.items() if fact},
+        model=asked["model"],
     )
 
     async def work(session: AdminSession) -> tuple[VerdictView, bytes]:

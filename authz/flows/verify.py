@@ -82,7 +82,7 @@ class VerdictView:
 class Question:
     """A request to be decided, without the ways of one installation to carry a key.
 
-    Empty: not given. cost: units; None for that of the route.
+    Empty: not given. cost: units; None for that of the route. model: that the body asks for.
     """
 
     key: str = field(repr=False)
@@ -94,6 +94,7 @@ class Question:
     scopes: frozenset[str] = frozenset()
     env: str = ""
     cost: int | None = None
+    model: str = ""
 
 
 class Verifier:

@@ -286,8 +286,10 @@ end
 
 local function publish(handle, scan, status)
   local metadata = handle:streamInfo():dynamicMetadata()  -- outlives no step: fetched each time
-  metadata:set(USED, "tokens", word(scan, status))
-  if scan.model then metadata:set(USED, "model", scan.model) end
+  local tokens, model = word(scan, status), scan.model
+  if tokens ~= scan.tokens then metadata:set(USED, "tokens", tokens) end
+  if model and model ~= scan.told then metadata:set(USED, "model", model) end
+  scan.tokens, scan.told = tokens, model
 end
 
 function envoy_on_request(handle)

@@ -29,6 +29,7 @@ class RemoteVerifier:
             origin=question.origin,
             required_scopes=sorted(question.scopes),
             cost=question.cost,
+            model=question.model,
         )
         if question.env:
             number: Any = Key.Environment.Value(f"ENVIRONMENT_{question.env.upper()}")

@@ -86,6 +86,7 @@ class KeyVerification:
             peer=address,
             headers=headers,
             extensions=_extensions(request),
+            model=fields.line("model", request.model),
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
 from authz.rpc.check.credential import BASIC_USERNAME, header_of
+from authz.rpc.check.required import MODEL_NAME, MODEL_SPACE
 
 
 def check_request(
@@ -16,10 +17,12 @@ def check_request(
     peer: str,
     headers: Mapping[str, str],
     extensions: Mapping[str, str],
+    model: str = "",
 ) -> bytes:
     """Return the serialised CheckRequest. Values are not checked.
 
-    peer: the address of the source. extensions: context_extensions of Envoy's route.
+    peer: the address of the source. extensions: context_extensions of Envoy's route. model: that
+    the filter for LLM APIs read in the body; empty for none.
     """
     message = CheckRequest()
     attributes = message.attributes
@@ -28,6 +31,9 @@ def check_request(
     http.method, http.host, http.path = method, host, path
     http.headers.update(headers)
     attributes.context_extensions.update(extensions)
+    if model:
+        space = attributes.metadata_context.filter_metadata[MODEL_SPACE.decode()]
+        space.fields[MODEL_NAME.decode()].string_value = model
     return bytes(message.SerializeToString())
 
 

@@ -1,5 +1,6 @@
 """`authz keys verify`: the decision on a key, and its reason."""
 
+import json
 import re
 
 import pytest
@@ -195,3 +196,21 @@ def test_verify_says_that_a_refusal_is_not_enforced(runner, monkeypatch):
         "deny: wrong_environment; not enforced: the backend is told would-deny wrong_environment\n"
     )
     assert "x-auth-would-deny: wrong_environment" in done.out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "why"),
+    [
+        (("--model", "gpt-4o"), 0, ""),
+        (("--model", "gpt-5"), 1, "required models:gpt-5:generate; held models:gpt-4o:generate"),
+        ((), 1, "required models:?:generate; held models:gpt-4o:generate"),
+    ],
+)
+def test_verify_takes_the_model_of_the_body(runner, monkeypatch, options, code, why):
+    """A route whose path has no model takes that of --model, as a Check takes that of Envoy."""
+    _, text = runner.issue("--scope", "models:gpt-4o:generate")
+    rule = [{"path": "/v1/chat", "scopes": "models:{model}:generate"}]
+    monkeypatch.setenv("AUTHZ_ROUTES", json.dumps(rule))
+    done = runner.run("keys", "verify", "--path", "/v1/chat", *options, stdin=text)
+    assert (done.code, done.err) == (code, "")
+    assert why in done.out

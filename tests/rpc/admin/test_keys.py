@@ -451,6 +451,7 @@ async def test_verify(admin: Stubs) -> None:
         ({"host": "a b"}, "host"),
         ({"client_address": "10.0.0"}, "client_address"),
         ({"cost": -1}, "cost"),
+        ({"model": "a\nb"}, "model"),
         ({"required_scopes": ["a b"]}, "required_scopes"),
     ],
 )
