@@ -1,4 +1,4 @@
-"""What people do with keys, in a real browser."""
+"""Tasks of people who manage keys, in a real browser."""
 
 import re
 
