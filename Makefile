@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: scan examples helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
+.PHONY: scan examples helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -67,6 +67,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.admin_api
 	@$(BIN)/python -m tests.bench.usage
 	@$(BIN)/python -m tests.bench.scan
+	@$(BIN)/python -m tests.bench.leak
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
 	@$(BIN)/python -m tests.bench.burst
@@ -77,6 +78,10 @@ chaos: $(READY) ## Break everything for a minute, under load, and judge every an
 
 limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
 	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)
+
+budgets: $(READY) ## Play 10,000 random histories of budgets against a model, and 200 requests at a time (HISTORIES)
+	@$(BIN)/python -m tests.spending.budget_histories $(or $(HISTORIES),10000)
+	@$(BIN)/python -m tests.spending.budget_simulation
 
 metering: $(READY) ## Count usage through a real Envoy while everything fails; counted = answered (SECONDS, SEED)
 	@$(BIN)/python -m tests.metering --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))

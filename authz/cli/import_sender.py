@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from authz.cli.import_report import Report
-from authz.flows.command_ports import KeyImporter
+from authz.flows.command_ports import KeyImporter, ReadyBatch
 from authz.flows.importing import Wanted
 
 TURNS: Final = 10  # of the event loop, after which a batch is written to the connection
@@ -28,10 +28,12 @@ class Sender:
     def send(self, batch: list[tuple[int, Wanted]]) -> None:
         """Wait for the batch before, then send this one; without `overlaps` wait for it, too.
 
-        Raises the errors of `finish`, also those of the batch before.
+        The batch is made ready while the store works on the one before. Raises the errors of
+        `finish`, also those of the batch before.
         """
+        ready = self.importer.ready([entry for _, entry in batch])
         self.finish()
-        self.runner.run(self._begin(batch))
+        self.runner.run(self._begin(batch, ready))
         if not self.overlaps:
             self.finish()
 
@@ -49,14 +51,13 @@ class Sender:
             if self._pending.done():
                 self._pending = None
 
-    async def _begin(self, batch: list[tuple[int, Wanted]]) -> None:
-        self._pending = asyncio.create_task(self._put(batch))
+    async def _begin(self, batch: list[tuple[int, Wanted]], ready: ReadyBatch) -> None:
+        self._pending = asyncio.create_task(self._put(batch, ready))
         for _ in range(TURNS):
             await asyncio.sleep(0)
 
-    async def _put(self, batch: list[tuple[int, Wanted]]) -> None:
-        act = self.importer.rehearse if self.report.dry_run else self.importer.put
-        self.report.add(batch, await act([entry for _, entry in batch]))
+    async def _put(self, batch: list[tuple[int, Wanted]], ready: ReadyBatch) -> None:
+        self.report.add(batch, await (ready.rehearse() if self.report.dry_run else ready.put()))
 
 
 async def _completed(task: asyncio.Task[None]) -> None:

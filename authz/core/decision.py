@@ -32,6 +32,7 @@ class Reason(StrEnum):
     NOT_YET_VALID = "not_yet_valid"
     EXPIRED = "expired"
     ROUTE_NOT_ALLOWED = "route_not_allowed"
+    MODEL_NOT_PRICED = "model_not_priced"
     WRONG_ENVIRONMENT = "wrong_environment"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
     HOST_NOT_ALLOWED = "host_not_allowed"

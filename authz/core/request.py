@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from authz.core.decision import Deny
 from authz.core.keys.credentials import Imported, Presented
+from authz.core.limits.amounts import Cost
 
 IN_QUERY: Final = "?"  # the carrier of a key in the query; no header has this name
 
@@ -65,10 +66,12 @@ class Route:
     scopes: frozenset[str] = frozenset()
     optional: bool = False  # no credential is an anonymous allow; a bad one is still denied
     env: str | None = None  # the environment a key must be of; None: either
-    cost: int = 1  # what a request takes from limits; 0: nothing
+    cost: Cost = 1  # what a request takes from limits; 0: nothing
     enforce: bool = True  # False: a refusal is reported, and the request is allowed
     label: str = ""  # of the matched rule, for usage records; never text of a client
     model: str = ""  # of an LLM, if the rule depends on it; text of a client, in MODEL's form
+    priced_as: str = ""  # for usage records: the name of the model in the price table, or `other`
+    terms: str = ""  # of the settlement, for usage records; empty: the cost is final
 
 
 @dataclass(slots=True, eq=False)

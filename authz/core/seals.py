@@ -29,7 +29,7 @@ VERSION: Final = "version"
 MAC_BYTES: Final = 16  # half of the hash, the least that RFC 2104 section 5 advises
 MAC_LENGTH: Final = 22  # of its text
 
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
 class Seal(Enum):
@@ -156,8 +156,10 @@ def _digest(kid: str, fields: Mapping[str, str]) -> bytes:
     The version follows it in the input of the MAC. The digest has a fixed length, and JSON of
     sorted pairs has one reading, so no two records have the same input.
     """
-    kept = sorted(pair for pair in fields.items() if pair[0] not in {SEAL, VERSION})
-    return sha256(_canonical([kid, kept])).digest()
+    kept = dict(fields)
+    kept.pop(SEAL, None)
+    kept.pop(VERSION, None)
+    return sha256(_canonical([kid, sorted(kept.items())])).digest()
 
 
 def _canonical(value: object) -> bytes:

@@ -19,6 +19,7 @@ from authz.core.decision import (
 from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.keys.credentials import Imported, Presented
+from authz.core.limits.amounts import Cost
 from authz.core.limits.key_limits import LimitResult
 from authz.core.policy import Proof, judge, judge_within
 from authz.core.ports import Clock, PepperProof, Probe
@@ -271,5 +272,5 @@ class Checker:
         return decision
 
 
-def _take_nothing(_key: KeyRecord, _cost: int) -> None:
+def _take_nothing(_key: KeyRecord, _cost: Cost) -> None:
     """Stand in for a limiter: return None, because no key has limits."""

@@ -217,18 +217,26 @@ class CallerEraser(Protocol):
         ...
 
 
-class KeyImporter(Protocol):
-    """Imports keys of other systems. A repeated import leaves keys that exist as they are."""
+class ReadyBatch(Protocol):
+    """Keys to import that are ready to be sent."""
 
-    async def put(self, batch: Sequence[WantedKey]) -> list[ImportOutcome]:
-        """Import a batch and return one outcome for each key, in order.
+    async def put(self) -> list[ImportOutcome]:
+        """Import the batch and return one outcome for each key, in order.
 
         Raises Unavailable, OutcomeUnknown. Repeating the call is then safe.
         """
         ...
 
-    async def rehearse(self, batch: Sequence[WantedKey]) -> list[ImportOutcome]:
+    async def rehearse(self) -> list[ImportOutcome]:
         """Return the outcomes that `put` would return. Writes nothing. Raises Unavailable."""
+        ...
+
+
+class KeyImporter(Protocol):
+    """Imports keys of other systems. A repeated import leaves keys that exist as they are."""
+
+    def ready(self, batch: Sequence[WantedKey]) -> ReadyBatch:
+        """Return a batch, ready to be sent. It may be made while the one before is under way."""
         ...
 
 

@@ -86,14 +86,20 @@ class Importer:
         self._about = (actor, note, source, request_id)
         self._allowed = False
 
-    async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
-        """Import a batch and return one outcome for each key, in order.
+    def ready(self, batch: Sequence[Wanted]) -> "ReadyImport":
+        """Plan a batch: the part of the work that needs no store."""
+        return ReadyImport(self, [self._plan(wanted) for wanted in batch])
 
-        BadInput, as a value, for a bad spec and for a key that was deleted here. First tells the
-        sidecars, once, to look up imported keys. Raises Unavailable if the store fails,
-        OutcomeUnknown if the replies to all tries are lost. Repeating the call is then safe.
-        """
-        planned = [self._plan(wanted) for wanted in batch]
+    async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
+        """Plan a batch and import it, as `ReadyImport.put`."""
+        return await self.ready(batch).put()
+
+    async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
+        """Plan a batch and rehearse it, as `ReadyImport.rehearse`."""
+        return await self.ready(batch).rehearse()
+
+    async def apply(self, planned: Sequence[KeyChange | BadInput]) -> list[Outcome]:
+        """Make planned changes, and return the outcomes of `ReadyImport.put`."""
         made = [change for change in planned if isinstance(change, KeyChange)]
         if made and not self._allowed:
             await self._store.allow_imports()  # first, or a sidecar would refuse them as malformed
@@ -103,13 +109,8 @@ class Importer:
         owners = [_owner(reply) for reply in replies]
         return await self._outcomes(planned, owners)
 
-    async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
-        """Return the outcomes that `put` would return. Writes nothing.
-
-        A key that is not in the store gets a random kid; `put` would choose another one. Raises
-        Unavailable if the store fails.
-        """
-        planned = [self._plan(wanted) for wanted in batch]
+    async def compare(self, planned: Sequence[KeyChange | BadInput]) -> list[Outcome]:
+        """Return the outcomes of `ReadyImport.rehearse`."""
         made = [change for change in planned if isinstance(change, KeyChange)]
         found = await self._store.resolve_all([change.aliases for change in made])
         owners = [DELETED if isinstance(owner, Deleted) else owner for owner in found]
@@ -147,6 +148,31 @@ class Importer:
             )
         except BadInput as cause:
             return cause
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyImport:
+    """A planned batch, which can be sent to the store."""
+
+    _importer: Importer
+    _planned: Sequence[KeyChange | BadInput]
+
+    async def put(self) -> list[Outcome]:
+        """Import the batch and return one outcome for each key, in order.
+
+        BadInput, as a value, for a bad spec and for a key that was deleted here. First tells the
+        sidecars, once, to look up imported keys. Raises Unavailable if the store fails,
+        OutcomeUnknown if the replies to all tries are lost. Repeating the call is then safe.
+        """
+        return await self._importer.apply(self._planned)
+
+    async def rehearse(self) -> list[Outcome]:
+        """Return the outcomes that `put` would return. Writes nothing.
+
+        A key that is not in the store gets a random kid; `put` would choose another one. Raises
+        Unavailable if the store fails.
+        """
+        return await self._importer.compare(self._planned)
 
 
 def _owner(reply: int | Fault) -> str | BadInput | None:

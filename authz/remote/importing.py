@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from authz.client import AdminClient, AdminError, admin_pb2
@@ -44,16 +45,31 @@ class RemoteImporter:
         self._address = address
         self._note = note
 
-    async def put(self, batch: Sequence[Wanted]) -> list[Outcome]:
-        """Import a batch and return one outcome for each key, in order."""
-        return await self._send(batch, rehearses=False)
+    def ready(self, batch: Sequence[Wanted]) -> "RemoteBatch":
+        """Return the request of a batch."""
+        request = Request(entries=map(_entry, batch), note=self._note)
+        return RemoteBatch(self._client, self._address, request)
 
-    async def rehearse(self, batch: Sequence[Wanted]) -> list[Outcome]:
+
+@dataclass(frozen=True, slots=True)
+class RemoteBatch:
+    """A ReadyBatch over the admin API."""
+
+    _client: AdminClient
+    _address: str
+    _request: Request
+
+    async def put(self) -> list[Outcome]:
+        """Import the batch and return one outcome for each key, in order."""
+        return await self._send()
+
+    async def rehearse(self) -> list[Outcome]:
         """Return the outcomes that `put` would return. Writes nothing."""
-        return await self._send(batch, rehearses=True)
+        self._request.validate_only = True
+        return await self._send()
 
-    async def _send(self, batch: Sequence[Wanted], *, rehearses: bool) -> list[Outcome]:
-        request = Request(entries=map(_entry, batch), validate_only=rehearses, note=self._note)
+    async def _send(self) -> list[Outcome]:
+        request = self._request
 
         def call() -> list[keys_pb2.ImportKeysResponse]:
             return list(self._client.keys.ImportKeys(iter([request])))
@@ -61,7 +77,8 @@ class RemoteImporter:
         try:
             (response,) = await asyncio.to_thread(call)
         except AdminError as error:
-            raise fault_of(error, self._address, may_be_made=not rehearses) from None
+            may_be_made = not request.validate_only
+            raise fault_of(error, self._address, may_be_made=may_be_made) from None
         return list(map(_outcome, response.outcomes))
 
 

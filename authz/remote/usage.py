@@ -130,6 +130,13 @@ def counts_of(message: usage_pb2.UsageCounts) -> Counts:
         Field.SLOW_100_MS: message.over_100_ms,
         Field.SLOW_1_S: message.over_1_s,
         Field.SLOW_10_S: message.over_10_s,
+        Field.INPUT_TOKENS: message.input_tokens,
+        Field.OUTPUT_TOKENS: message.output_tokens,
+        Field.CACHED_TOKENS: message.cached_tokens,
+        Field.CACHE_WRITE_TOKENS: message.cache_write_tokens,
+        Field.REASONING_TOKENS: message.reasoning_tokens,
+        Field.MICRO_USD: message.micro_usd,
+        Field.ESTIMATED: message.estimated,
     }
     units = message.units - (message.requests - message.denied)
     return Counts(tuple(numbers.get(field, max(0, units)) for field in Field))

@@ -20,6 +20,8 @@ from authz.core.listen_address import Address
 from authz.settings import includes, sections, sources
 from authz.settings.admin import Admin
 from authz.settings.events import Events
+from authz.settings.leaks import Leaks
+from authz.settings.prices import Prices
 from authz.settings.routes import MAX_RULES, RouteRule, unusable_rules
 from authz.settings.sections import Section
 from authz.settings.sources import Source
@@ -200,10 +202,12 @@ class Settings(Section):
     plans: dict[Id, LimitSet] = {}
     pools: Pools = Pools.model_construct()
     limits: Limiting = Limiting.model_construct()
+    prices: Prices = Prices.model_construct()
     meter: Meter = Meter.model_construct()
     log: Log = Log.model_construct()
     admin: Admin = Admin.model_construct()
     events: Events = Events.model_construct()
+    leaks: Leaks = Leaks.model_construct()
     telemetry: Telemetry = Telemetry.model_construct()
     include: Annotated[tuple[File, ...], Field(max_length=64), AfterValidator(distinct)] = ()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)

@@ -32,6 +32,8 @@ from authz.storage.seals import seals_of
 # first, the number of the last change may be an older one, and a refused change takes no number.
 TRIES: Final = (1, *SEALED_AHEAD)
 CHANGES_AT_ONCE: Final = 20  # of one script call, which takes the server about 1 ms
+# Not as escapes: cjson refuses those of bytes that are no text.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 FRESH: Final = 1.0  # seconds for which the number of our last change is taken for the store's last
 # Applies several changes by the script for one. ARGV: for each change a JSON array with the number
 # of its KEYS and then its ARGV; redis-py takes ten times as long for separate arguments. An error
@@ -166,8 +168,7 @@ class StoredBatches:
                 numbers = None if seals is None else Numbers(seals.records, first, count)
                 keys, args = script_input(change, self._names, self._marks, numbers)
                 all_keys += keys
-                # Not as escapes: cjson refuses those of bytes that are no text.
-                all_args.append(json.dumps([len(keys), *map(str, args)], ensure_ascii=False))
+                all_args.append(_ENCODER.encode([len(keys), *map(str, args)]))
             script = self._scripts[group[0].narrows]
             pipe.evalsha(script, len(all_keys), *all_keys, *all_args)
         try:

@@ -37,6 +37,9 @@
     authz:{p}:events:sink:<name>    hash    cursor, failing, since, tries: see notifications.py
     authz:{p}:events:dead:<name>    hash    event -> JSON of its type, kid, time and problem
     authz:{p}:events:again:<name>   hash    event -> 1: to be delivered again
+    authz:{p}:events:report:<hash>  string  a report of leaked keys that was carried out, with a
+                                            time to live of 7 days
+    authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
@@ -108,6 +111,7 @@ class Names:
         self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
         self.usage = f"{tag}:use:"
+        self.leaked = f"{tag}:events:leaked"
         self.leader = f"{tag}:events:lead"
 
     def key(self, kid: str) -> str:
@@ -144,6 +148,10 @@ class Names:
     def sink(self, name: str) -> str:
         """Name of the hash with the progress of one sink of events."""
         return f"{self._tag}:events:sink:{name}"
+
+    def report(self, digest: str) -> str:
+        """Name of the string that remembers a report. digest: 64 hexadecimal digits."""
+        return f"{self._tag}:events:report:{digest}"
 
     def dead(self, sink: str) -> str:
         """Name of the hash with the dead letters of one sink."""

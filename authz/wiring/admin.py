@@ -11,6 +11,7 @@ from typing import Final
 
 from authz import __version__
 from authz.console.http_api import HttpApi
+from authz.console.leak_reports import leak_routes
 from authz.console.login.site import Routes
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
@@ -73,6 +74,7 @@ from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.console import console
 from authz.wiring.extraction import extractor
+from authz.wiring.leak_reports import leak_endpoints
 from authz.wiring.notifications import regular_delivery
 from authz.wiring.usage_readers import last_use, usage_reading
 
@@ -160,6 +162,9 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             settings, client, ring, clock, instance=instance, is_ours=readiness
         )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
+        endpoints = leak_endpoints(
+            settings, client, keys, ring=ring, notes=StoredRows(client), clock=clock
+        )
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(
             console(
@@ -171,7 +176,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 clock=clock,
             )
         )
-        http = _http(settings, rest, pages)
+        http = _http(settings, rest, [*leak_routes(endpoints), *pages])
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)

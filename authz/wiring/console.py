@@ -13,6 +13,7 @@ from authz.core.sealed_text import SealedTexts
 from authz.flows.authentication import KeyIdentifier
 from authz.flows.console_sessions import ConsoleSessions
 from authz.settings.model import Settings
+from authz.settings.shown import shown_settings
 from authz.storage.endpoint import Client
 from authz.storage.requests import StoredRequests
 from authz.storage.session_ends import StoredSessionEnds
@@ -49,7 +50,15 @@ async def console(
     )
     async with issuer_login(settings, clock) as issuer:
         shown = settings.admin.console
-        parts = LoginParts(sessions, seals, clock, issuer, shown.url or "", shown.gateway or "")
+        parts = LoginParts(
+            sessions,
+            seals,
+            clock,
+            issuer,
+            shown.url or "",
+            shown.gateway or "",
+            lambda: tuple(shown_settings(settings)),
+        )
         yield site_routes(rest, parts, __version__)
 
 

@@ -36,13 +36,20 @@ def line(
     started=NOW - 12,
     agent="curl/8.5.0",
     route_name="all",
+    model="-",
+    settle="-",
+    reserved="-",
+    tokens="-",
 ) -> bytes:
-    """Return one entry of version 3 or 2. Each has a charge id of its own."""
+    """Return one entry of version 2, 3 or 4. Each has a charge id of its own."""
     charge_id = charge_id or f"{PROCESS}{next(_count):012x}"
     gate = f"{kid} {secret} {reason} {route} {owners} {charged}"
     if version == "2":
         gate = f"{kid} {reason}"
     result = f"{kind} {code} {grpc} {flags} {milliseconds} {received} {sent} {address} {started}"
+    if version == "4":
+        gate = f"{gate} {model} {settle} {reserved}"
+        result = f"{result} {tokens}"
     rest = f"1 via_upstream GET {route_name} {agent}"
     return f"{version} {charge_id} {gate} {result} {rest}".encode()
 

@@ -13,7 +13,7 @@ from authz.console.login.site_address import SiteAddress
 from authz.console.pages.app import console_routes
 from authz.console.pages.rendering import Renderer
 from authz.console.pages.static_files import StaticFiles
-from authz.console.pages.visit import Console
+from authz.console.pages.visit import Console, SettingsText
 from authz.core.http_exchange import HttpHandler
 from authz.core.ports import Clock
 from authz.core.sealed_text import SealedTexts
@@ -27,6 +27,7 @@ class LoginParts:
     """The parts behind the login.
 
     url: `admin.console.url`; empty: http on loopback. gateway: for examples; may be empty.
+    settings: of this process, for people.
     """
 
     sessions: ConsoleSessions
@@ -35,6 +36,7 @@ class LoginParts:
     issuer: IssuerLogin | None
     url: str = ""
     gateway: str = ""
+    settings: SettingsText = tuple
 
 
 def site_routes(rest: HttpHandler, parts: LoginParts, version: str) -> Routes:
@@ -47,7 +49,7 @@ def site_routes(rest: HttpHandler, parts: LoginParts, version: str) -> Routes:
     )
     console = Console(rest, visits, renderer)
     return [
-        *console_routes(rest, visits, renderer, gateway=parts.gateway),
+        *console_routes(rest, visits, renderer, gateway=parts.gateway, settings=parts.settings),
         *login.routes(),
         logout_route(console, parts.sessions, visits, cookies),
     ]

@@ -1,51 +1,60 @@
-"""Server-sent events: a page learns that keys or sidecars have changed, and reads itself again.
-
-A stream ends after a minute, when its session ends, and with the process. A browser opens it again
-by itself. An event has no data of keys.
-"""
+"""Live parts of pages, by server-sent events: an event is a part anew, as the server renders it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
-from typing import Any, Final
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
 
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from authz.console.pages.api_client import Answer, Call
 from authz.console.pages.security_headers import HEADERS
 from authz.console.pages.visit import Console, Visit
 
-PATH: Final = "/live"
-STREAM_SECONDS: Final = 60.0
-RETRY: Final = b"retry: 2000\n\n"
-EVENT: Final = b"event: change\ndata: 1\n\n"
+PAUSE: Final = 1.0  # seconds between two looks
+SILENCE: Final = 15.0  # seconds without an event, after which a comment keeps the connection
+LIFE: Final = 90.0  # seconds of one connection; then the browser opens the next one
+
+Part = Callable[[Visit], Awaitable[str]]
 
 
-def routes(console: Console) -> list[Route]:
-    """Return the route of the stream."""
+def live_route(console: Console, path: str, part: Part) -> Route:
+    """Return the route of the events of a part. They end with the session, and keep none alive."""
 
-    async def live(visit: Visit) -> Response:
-        messages = await visit.api.lines(Call("GET", "/v1/changes:watch"))
-        if isinstance(messages, Answer):
-            return Response(status_code=messages.status, headers=HEADERS)
-        events = _events(messages, console, visit)
-        return StreamingResponse(events, 200, HEADERS, "text/event-stream")
+    async def events(request: Request) -> Response:
+        first = await console.visit(request)
+        if isinstance(first, Response):
+            return first
 
-    return [Route(PATH, console.endpoint(live, keeps_session=False))]
+        async def now() -> str | None:
+            visit = await console.visit(request)
+            return None if isinstance(visit, Response) else await part(visit)
+
+        headers = {**HEADERS, "x-accel-buffering": "no"}
+        return StreamingResponse(_events(now), 200, headers, "text/event-stream")
+
+    return Route(path, events)
 
 
-async def _events(
-    messages: AsyncGenerator[Mapping[str, Any], None], console: Console, visit: Visit
-) -> AsyncIterator[bytes]:
-    """Yield an event for each change, and for each sign of life of the API (every 10 s)."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + STREAM_SECONDS
-    yield RETRY
-    async with aclosing(messages):
-        async for message in messages:
-            if "error" in message or not await console.is_current(visit.request):
-                return
-            yield EVENT
-            if loop.time() > end:
-                return
+async def _events(part: Callable[[], Awaitable[str | None]]) -> AsyncIterator[bytes]:
+    """Yield an event for each change of a part, and comments between them, for LIFE (90 s).
+
+    part: returns the part, or None if the session has ended. Then the last event says so, and the
+    browser does not come back.
+    """
+    began, told, last = time.monotonic(), time.monotonic(), ""
+    yield b"retry: 2000\n\n"
+    while (now := time.monotonic()) - began < LIFE:
+        text = await part()
+        if text is None:
+            yield b"event: over\ndata:\n\n"
+            return
+        if text != last:
+            last, told = text, now
+            lines = "".join(f"data: {line}\n" for line in text.splitlines())
+            yield f"{lines}\n".encode()
+        elif now - told >= SILENCE:
+            told = now
+            yield b":\n\n"
+        await asyncio.sleep(PAUSE)

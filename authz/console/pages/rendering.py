@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from authz.console.pages.visit import Visit
 
 NAVIGATION: Final = (
-    ("/", "Overview"),
-    ("/keys", "Keys"),
-    ("/incident", "Leaked key"),
+    ("/", "Overview", "read_keys"),
+    ("/keys", "Keys", "read_keys"),
+    ("/owners", "Clients", "read_keys"),
+    ("/usage", "Usage", "read_usage"),
+    ("/audit", "Audit", "read_audit"),
+    ("/sidecars", "Sidecars", "read_fleet"),
+    ("/incident", "Leaked key", "revoke"),
+    ("/settings", "Settings", "read_keys"),
 )
+"""Path, label, and the action that a visitor needs for the page."""
 
 
 class Absent(Undefined):
@@ -70,8 +76,13 @@ class Renderer:
         **values: Any,
     ) -> HTMLResponse:
         """Return a page. visit: None for a visitor without a session."""
+        text = self.part(template, visit, **values)
+        return HTMLResponse(text, status, {**HEADERS, **(headers or {})})
+
+    def part(self, template: str, visit: "Visit | None", **values: Any) -> str:
+        """Return a page, or a part of one, as text."""
         now = visit.now if visit else datetime.now(UTC)
-        text = self._templates.get_template(template).render(
+        return self._templates.get_template(template).render(
             visit=visit,
             static=self.static.url,
             version=self._version,
@@ -80,7 +91,6 @@ class Renderer:
             ago=lambda time: formats.ago(time, now),
             **values,
         )
-        return HTMLResponse(text, status, {**HEADERS, **(headers or {})})
 
     def error(
         self, visit: "Visit | None", status: int, title: str, text: str, **values: Any

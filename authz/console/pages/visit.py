@@ -1,7 +1,7 @@
 """Visit: one request for a page, with its session, its form and the API in the visitor's name."""
 
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -22,7 +22,6 @@ from authz.core.roles import Action
 
 log = logging.getLogger("authz.console")
 
-BACKGROUND: Final = "x-live"  # of a request that static/live.js sends
 TOKEN: Final = "csrf_token"  # noqa: S105  the name of a field
 
 
@@ -101,49 +100,58 @@ _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 Handler = Callable[[Visit], Awaitable[Response]]
+SettingsText = Callable[[], Sequence[tuple[str, str]]]
+"""Returns the names and values of the settings, without secrets."""
 
 
 class Console:
-    """The parts that all pages share. handler: the REST API. gateway: as of Visit."""
+    """The parts that all pages share.
+
+    handler: the REST API. gateway: as of Visit. settings: of this process, for people.
+    """
 
     def __init__(
-        self, handler: HttpHandler, sessions: Sessions, renderer: Renderer, *, gateway: str = ""
+        self,
+        handler: HttpHandler,
+        sessions: Sessions,
+        renderer: Renderer,
+        *,
+        gateway: str = "",
+        settings: SettingsText = tuple,
     ) -> None:
         self.renderer = renderer
+        self.settings = settings
         self._gateway = gateway
         self._handler = handler
         self._sessions = sessions
 
-    async def is_current(self, request: Request) -> bool:
-        """Return whether the session of a request that is being answered is still good."""
-        return isinstance(await self._sessions.find(request), Session)
-
-    def endpoint(
-        self, handler: Handler, *, keeps_session: bool = True
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint that calls `handler` for visitors with a session.
 
-        keeps_session: whether a request keeps the session alive. One that a script sends by itself
-        (header BACKGROUND) does not. A POST has to come from a form of the same session, else it is
-        refused with 403.
+        A POST has to come from a form of the same session, else it is refused with 403.
         """
 
         async def respond(request: Request) -> Response:
-            session = await self._sessions.find(request)
-            if isinstance(session, Response):
-                return session
-            api = self._api(request, session)
-            visit = Visit(request, session, api, self.renderer, self._gateway)
+            visit = await self.visit(request)
+            if isinstance(visit, Response):
+                return visit
             if request.method == "POST":
                 refusal = await self._read_form(visit)
                 if refusal is not None:
                     return refusal
             response = await self._handled(visit, handler)
-            if keeps_session and BACKGROUND not in request.headers:
-                self._sessions.keep(request, response)
+            self._sessions.keep(request, response)
             return response
 
         return respond
+
+    async def visit(self, request: Request) -> Visit | Response:
+        """Return the visit of a request, without its form; or the response without a session."""
+        session = await self._sessions.find(request)
+        if isinstance(session, Response):
+            return session
+        api = self._api(request, session)
+        return Visit(request, session, api, self.renderer, self._gateway)
 
     async def _handled(self, visit: Visit, handler: Handler) -> Response:
         """Return the response of a handler. A fault becomes a page, and a line in the log."""

@@ -25,7 +25,7 @@ MARK_BYTES: Final = 16  # half of the hash, the least that RFC 2104 section 5 ad
 MAX_PART_DIGITS: Final = 15
 START: Final = bytes(32)  # the hash of no rows
 
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,9 @@ def chained(before: bytes, digest: bytes) -> bytes:
 
 
 def _mac(key: bytes, fields: Mapping[str, str]) -> str:
-    kept = sorted((name, text) for name, text in fields.items() if name != MARK)
-    digest = hmac.digest(key, _canonical(kept), "sha256")[:MARK_BYTES]
+    kept = dict(fields)
+    kept.pop(MARK, None)
+    digest = hmac.digest(key, _canonical(sorted(kept.items())), "sha256")[:MARK_BYTES]
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 

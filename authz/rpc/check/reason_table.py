@@ -86,6 +86,9 @@ TABLE: Final[dict[Reason, Row]] = {
     Reason.ROUTE_NOT_ALLOWED: Row(
         403, "route_not_allowed", "Route not allowed", "No API key opens this route."
     ),
+    Reason.MODEL_NOT_PRICED: Row(
+        403, "model_not_allowed", "Model not allowed", "This model is not offered here."
+    ),
     Reason.WRONG_ENVIRONMENT: Row(
         403,
         "wrong_environment",

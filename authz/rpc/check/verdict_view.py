@@ -7,6 +7,7 @@ from typing import Final
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Imported
+from authz.core.limits.amounts import Amounts, Cost, dollars, units_of
 from authz.core.limits.key_limits import LimitResult
 from authz.core.records import KeyRecord
 from authz.core.request import Request
@@ -97,6 +98,14 @@ def _violated(verdict: Verdict) -> list[str]:
     ]
 
 
+def _cost(cost: Cost) -> str:
+    """Return in words what the request takes: `cost 1`, and the estimates for budgets."""
+    words = f"cost {units_of(cost)}"
+    if isinstance(cost, Amounts):
+        words += f", estimated {cost.tokens} tokens and {dollars(cost.usd)} usd"
+    return words
+
+
 def _limits(verdict: Verdict) -> str:
     """Return in words the cost, the use and leases of each limit, and when the request would pass.
 
@@ -107,7 +116,7 @@ def _limits(verdict: Verdict) -> str:
     if report is None:
         return verdict.fault or "none, or nothing to take from them"
     charge, spent, full = report.charge, report.result(), _violated(verdict)
-    parts = [f"cost {charge.cost}"]
+    parts = [_cost(charge.cost)]
     rows = zip(
         charge.key_limits.names,
         charge.key_limits.limits,

@@ -39,7 +39,7 @@ async def test_keyboard_alone(browser, console) -> None:
         await tab_to(shown, "Issue a key")
         await press(shown, "Enter")
         await shown.page.get_by_role("heading", name="Issue a key").wait_for()
-        await tab_to(shown, "Client")
+        await tab_to(shown, "Client ")
         await shown.page.keyboard.type("initech")
         await tab_to(shown, "Name")
         await shown.page.keyboard.type("Payroll in production")

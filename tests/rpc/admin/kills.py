@@ -30,6 +30,7 @@ from tests.support.real import Valkey, free_port
 from tests.support.rpc.admin import Stubs
 
 PATIENCE: Final = 60.0  # seconds for a start
+TOLD: Final = 50  # trials between two lines about the progress
 DURATION: Final = 0.008  # seconds; a create takes less
 
 
@@ -143,6 +144,8 @@ async def run(directory: Path, redis_url: str, trials: int, seed: int) -> list[s
     try:
         for number in range(trials):
             problems += await trial(serving, key, number, rng.uniform(0, DURATION))
+            if not (number + 1) % TOLD:
+                print(f"{number + 1} trials, {len(problems)} problems", flush=True)
     finally:
         serving.close()
     return problems

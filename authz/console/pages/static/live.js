@@ -1,43 +1,25 @@
-// Live parts: when the server tells of a change, the page is read again and its parts are replaced.
+// Live parts of a page: each event is the part anew, as the server renders it, with all text escaped.
+// Without them the page shows its state of when it was loaded.
 "use strict";
 
-const PAUSE = 1000; // ms between two readings
-
-let timer = 0;
-let stale = false;
-
-async function refresh() {
-  timer = 0;
-  if (document.hidden) {
-    stale = true;
-    return;
-  }
-  stale = false;
-  try {
-    const response = await fetch(location.href, { headers: { "x-live": "1" }, redirect: "error" });
-    if (!response.ok) return;
-    const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    for (const part of document.querySelectorAll("[data-live]")) {
-      const next = page.getElementById(part.id);
-      if (next && !part.contains(document.activeElement)) part.replaceWith(document.adoptNode(next));
-    }
-  } catch {
-    // The next event tries again.
-  }
-}
-
-function follow() {
-  const source = new EventSource("/live");
-  source.addEventListener("change", () => {
-    timer ||= setTimeout(refresh, PAUSE);
+for (const part of document.querySelectorAll("[data-live]")) {
+  const state = document.querySelector("[data-live-state]");
+  const tell = (text) => state && (state.textContent = text);
+  let source;
+  const open = () => {
+    source = new EventSource(part.dataset.live);
+    source.onopen = () => tell("Updates live.");
+    source.onmessage = (event) => (part.innerHTML = event.data);
+    source.onerror = () => tell("Not live: the server does not answer. The table may be old.");
+    source.addEventListener("over", () => {
+      source.close();
+      tell("Not live: your session has ended. Load the page again.");
+    });
+  };
+  open();
+  // A page in the background needs no events.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) source.close();
+    else if (source.readyState === EventSource.CLOSED) open();
   });
-  source.addEventListener("error", () => {
-    if (source.readyState === EventSource.CLOSED) setTimeout(follow, 10_000);
-  });
-  addEventListener("pagehide", () => source.close(), { once: true });
 }
-
-document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && stale) refresh();
-});
-if (document.querySelector("[data-live]")) follow();

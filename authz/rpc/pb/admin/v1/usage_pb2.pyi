@@ -41,7 +41,7 @@ USAGE_ORDER_UNITS: UsageOrder
 USAGE_ORDER_DENIED: UsageOrder
 
 class UsageCounts(_message.Message):
-    __slots__ = ("requests", "ok", "client_error", "server_error", "denied", "aborted", "units", "bytes_in", "bytes_out", "duration_ms", "over_100_ms", "over_1_s", "over_10_s")
+    __slots__ = ("requests", "ok", "client_error", "server_error", "denied", "aborted", "units", "bytes_in", "bytes_out", "duration_ms", "over_100_ms", "over_1_s", "over_10_s", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "micro_usd", "estimated")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     CLIENT_ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +55,13 @@ class UsageCounts(_message.Message):
     OVER_100_MS_FIELD_NUMBER: _ClassVar[int]
     OVER_1_S_FIELD_NUMBER: _ClassVar[int]
     OVER_10_S_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REASONING_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MICRO_USD_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     requests: int
     ok: int
     client_error: int
@@ -68,7 +75,14 @@ class UsageCounts(_message.Message):
     over_100_ms: int
     over_1_s: int
     over_10_s: int
-    def __init__(self, requests: _Optional[int] = ..., ok: _Optional[int] = ..., client_error: _Optional[int] = ..., server_error: _Optional[int] = ..., denied: _Optional[int] = ..., aborted: _Optional[int] = ..., units: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., duration_ms: _Optional[int] = ..., over_100_ms: _Optional[int] = ..., over_1_s: _Optional[int] = ..., over_10_s: _Optional[int] = ...) -> None: ...
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    micro_usd: int
+    estimated: int
+    def __init__(self, requests: _Optional[int] = ..., ok: _Optional[int] = ..., client_error: _Optional[int] = ..., server_error: _Optional[int] = ..., denied: _Optional[int] = ..., aborted: _Optional[int] = ..., units: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., duration_ms: _Optional[int] = ..., over_100_ms: _Optional[int] = ..., over_1_s: _Optional[int] = ..., over_10_s: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., micro_usd: _Optional[int] = ..., estimated: _Optional[int] = ...) -> None: ...
 
 class UsageRow(_message.Message):
     __slots__ = ("start_time", "route", "status", "counts")
