@@ -27,6 +27,7 @@ from authz.settings.sections import Section
 from authz.settings.sources import Source
 from authz.settings.store import Redis
 from authz.settings.telemetry import Log, Telemetry
+from authz.settings.tokens import Tokens
 from authz.settings.values import (
     Carrier,
     File,
@@ -206,6 +207,7 @@ class Settings(Section):
     meter: Meter = Meter.model_construct()
     log: Log = Log.model_construct()
     admin: Admin = Admin.model_construct()
+    tokens: Tokens = Tokens.model_construct()
     events: Events = Events.model_construct()
     leaks: Leaks = Leaks.model_construct()
     telemetry: Telemetry = Telemetry.model_construct()
