@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
+from authz.core import changes
+from authz.core.admin_ports import BatchStore
 from authz.core.audit import Action, AuditEvent
-from authz.core.changes import Refused
+from authz.core.changes import Author, KeyChange, Outcome, Refused
+from authz.core.errors import Fault
 from authz.core.leaks import HOUR_MS, Done, Finding, Leak, Response
 from authz.core.ports import Clock
 from authz.core.records import RevocationReason, Status
@@ -16,11 +19,8 @@ from authz.core.trail.ports import TrailNotes
 from authz.flows.identification import Identification, Identity, Standing
 from authz.flows.lifecycle import Lifecycle
 
-AT_ONCE: Final = 16  # keys of one report
 REPORT_KEPT_MS: Final = 7 * 86_400_000
 MAX_NOTE: Final = 250  # characters
-
-_T = TypeVar("_T")
 
 log = logging.getLogger("authz.leaks")
 
@@ -63,6 +63,7 @@ class LeakReports:
         identification: Identification,
         lifecycle: Lifecycle,
         *,
+        batches: BatchStore,
         notes: TrailNotes,
         memory: LeakMemory,
         policy: LeakPolicy,
@@ -70,6 +71,7 @@ class LeakReports:
     ) -> None:
         self._identification = identification
         self._lifecycle = lifecycle
+        self._batches = batches
         self._notes = notes
         self._memory = memory
         self._policy = policy
@@ -86,11 +88,10 @@ class LeakReports:
     async def carry_out(self, report: str, origin: str, leaks: Sequence[Leak]) -> list[Finding]:
         """Act on each entry and return the findings in order. Then the report is remembered.
 
-        The audit trail gets a row for each key, with the place. Raises
-        Unavailable if the store fails; then some keys may have been ended, and the report may be
-        sent again.
+        The audit trail gets a row for each key, with the place. Raises Unavailable if the store
+        fails; then some keys may have been ended, and the report may be sent again.
         """
-        identities = await self._each([self._identification.identify(leak.token) for leak in leaks])
+        identities = await self._identification.identify([leak.token for leak in leaks])
         wanted = [one.kid for one in identities if self._ends(one)]
         async with self._ending:
             now = self._clock.wall_ms()
@@ -99,29 +100,11 @@ class LeakReports:
             may_end = await self._memory.may_end(kids, now, since, limit) if kids else frozenset()
         pairs = list(zip(leaks, identities, strict=True))
         # All keys end before the trail is told of the first one.
-        done = await self._each([self._act(*pair, origin, may_end) for pair in pairs])
-        found = await self._each(
-            [self._note(*pair, origin, one) for pair, one in zip(pairs, done, strict=True)]
+        done = await self._end_all(
+            {one.kid: (leak, one) for leak, one in pairs if one.kid in may_end}, origin
         )
+        found = [await self._note(*pair, origin, done) for pair in pairs]
         await self._memory.remember(report, REPORT_KEPT_MS)
-        return found
-
-    async def _each(self, works: Sequence[Coroutine[None, None, _T]]) -> list[_T]:
-        """Return the results in order, AT_ONCE (16) at a time.
-
-        If one fails the others go on, then its error is raised.
-        """
-        limiter = asyncio.Semaphore(AT_ONCE)
-
-        async def one(work: Coroutine[None, None, _T]) -> _T:
-            async with limiter:
-                return await work
-
-        found = []
-        for result in await asyncio.gather(*map(one, works), return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-            found.append(result)
         return found
 
     def _response(self, identity: Identity) -> Response:
@@ -136,25 +119,53 @@ class LeakReports:
             response is Response.NOTIFY or (response is Response.DISABLE and is_disabled)
         )
 
-    async def _act(
-        self, leak: Leak, identity: Identity, origin: str, may_end: frozenset[str]
-    ) -> Done:
-        if not self._ends(identity):
-            return Done.NOTED
-        return await self._end(identity, leak, origin) if identity.kid in may_end else Done.HELD
+    async def _end_all(
+        self, found: Mapping[str, tuple[Leak, Identity]], origin: str
+    ) -> dict[str, Done]:
+        """End these keys, most of them in one batch, and return by kid how."""
+        done: dict[str, Done] = {}
+        planned: dict[str, KeyChange] = {}
+        for kid, (leak, identity) in found.items():
+            outcome = self._plan(identity, self._author(leak, origin))
+            if isinstance(outcome, KeyChange):
+                planned[kid] = outcome
+        results = await self._batches.apply_all(list(planned.values())) if planned else []
+        for kid, result in zip(planned, results, strict=True):
+            if not isinstance(result, Fault):
+                done[kid] = self._word(found[kid][1])
+        for kid, (leak, identity) in found.items():
+            if kid not in done:  # its record cannot be read, or was changed meanwhile
+                done[kid] = await self._end(identity, self._author(leak, origin))
+        return done
 
-    async def _end(self, identity: Identity, leak: Leak, origin: str) -> Done:
-        kid = identity.kid
-        author = self._lifecycle.author(f"leaks/{origin}", f"leaked: {leak.where}"[:MAX_NOTE])
+    def _plan(self, identity: Identity, author: Author) -> Outcome | None:
+        record, now = identity.record, self._clock.wall_ms()
+        if record is None:
+            return None
         if self._response(identity) is Response.DISABLE:
-            result = await self._lifecycle.disable(kid, author)
+            return changes.disable(record, author, now)
+        return changes.revoke(record, RevocationReason.KEY_COMPROMISE, author, now)
+
+    async def _end(self, identity: Identity, author: Author) -> Done:
+        if self._response(identity) is Response.DISABLE:
+            result = await self._lifecycle.disable(identity.kid, author)
             return Done.NOTED if isinstance(result, Refused) else Done.DISABLED
-        await self._lifecycle.revoke(kid, RevocationReason.KEY_COMPROMISE, author)
+        await self._lifecycle.revoke(identity.kid, RevocationReason.KEY_COMPROMISE, author)
         return Done.REVOKED
 
-    async def _note(self, leak: Leak, identity: Identity, origin: str, done: Done) -> Finding:
+    def _word(self, identity: Identity) -> Done:
+        return Done.DISABLED if self._response(identity) is Response.DISABLE else Done.REVOKED
+
+    def _author(self, leak: Leak, origin: str) -> Author:
+        note = f"leaked: {leak.where}"[:MAX_NOTE] if leak.where else "leaked"
+        return self._lifecycle.author(f"leaks/{origin}", note)
+
+    async def _note(
+        self, leak: Leak, identity: Identity, origin: str, ended: Mapping[str, Done]
+    ) -> Finding:
         if identity.standing is Standing.UNKNOWN:
             return Finding(leak, is_key=False)
+        done = ended.get(identity.kid, Done.HELD) if self._ends(identity) else Done.NOTED
         author = self._lifecycle.author(f"leaks/{origin}")
         detail = {KEY: identity.kid, "done": done, "where": leak.where, "found_in": leak.source}
         event = AuditEvent(Action.LEAK, author.actor, "", self._clock.wall_ms(), detail)

@@ -18,10 +18,12 @@ from authz.identity.signing_keys import located
 from authz.process.notification_receivers import read_secrets
 from authz.process.web_client import WebClient
 from authz.settings.model import Settings
+from authz.storage.batches import StoredBatches
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from authz.storage.leak_memory import StoredLeakMemory
+from authz.storage.listing import StoredIndex
 
 
 def leak_endpoints(
@@ -40,8 +42,9 @@ def leak_endpoints(
     """
     section = settings.leaks
     reports = LeakReports(
-        Identification(ring, keys, StoredImports(client), clock),
+        Identification(ring, StoredIndex(client), StoredImports(client), clock),
         Lifecycle(keys, ring, clock),
+        batches=StoredBatches(client),
         notes=notes,
         memory=StoredLeakMemory(client),
         policy=LeakPolicy(section.responses(), section.max_per_hour),
