@@ -75,7 +75,7 @@ from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.console import console
 from authz.wiring.extraction import extractor
 from authz.wiring.leak_reports import leak_endpoints
-from authz.wiring.notifications import regular_delivery
+from authz.wiring.notifications import event_works
 from authz.wiring.usage_readers import last_use, usage_reading
 
 DRAIN_SECONDS: Final = 5.0
@@ -158,9 +158,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         sealing = RegularSealing(
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
-        delivery = regular_delivery(
-            settings, client, ring, clock, instance=instance, is_ours=readiness
-        )
+        works = event_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
         endpoints = leak_endpoints(
             settings, client, keys, ring=ring, notes=StoredRows(client), clock=clock
@@ -183,7 +181,12 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await watch.look()
         await server.start()
         await http.start()
-        for work in (watch.run(), server.show(readiness), sealing.run(), delivery.run()):
+        for work in (
+            watch.run(),
+            server.show(readiness),
+            sealing.run(),
+            *(work() for work in works),
+        ):
             stack.callback(asyncio.create_task(work).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 
