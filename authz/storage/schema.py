@@ -3,6 +3,8 @@
     authz:meta                      hash    schema, pepper:<version> -> fingerprint,
                                             imports: 1 if keys may have been imported
                                             sealed: 1 if records without a seal are refused
+                                            signing:<key id> -> the public half of a key that signs
+                                            tokens; see core/tokens/signing_keys.py
     authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
                                             which is of its text or of its SHA-256
@@ -23,6 +25,8 @@
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:applied               hash    kid -> fields of the key as a file last declared them
+    authz:{p}:signing               hash    key id -> sealed private half of a key that
+                                            signs tokens
     authz:{p}:gone:<number>         set     tombstones of deleted keys; see tombstones.py
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
@@ -85,6 +89,7 @@ META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 META_SEALED: Final = "sealed"
+META_SIGNING: Final = "signing:"  # public halves of keys that sign tokens
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
 
 
@@ -111,6 +116,7 @@ class Names:
         self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
         self.usage = f"{tag}:use:"
+        self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
         self.leader = f"{tag}:events:lead"
 

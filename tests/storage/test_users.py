@@ -39,6 +39,7 @@ from authz.storage.listing import StoredIndex
 from authz.storage.registration import Identity, Registration
 from authz.storage.registry import StoredSidecars
 from authz.storage.schema import DEFAULT
+from authz.storage.signing_keys import StoredSigningKeys
 from authz.storage.trail import StoredRows
 from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
@@ -76,6 +77,8 @@ FORBIDDEN = {
         ("HGETALL", "other"),
         ("MGET", stored.alias(b"n" * 32), "other"),
         ("HGETALL", stored.AUDIT),
+        ("HGETALL", DEFAULT.signing),
+        ("HSET", stored.META, "signing:k", "1"),
         ("XRANGE", stored.AUDIT, "-", "+"),
         ("GET", stored.sidecar("another")),
         ("XADD", stored.LOG, "*", "a", "b"),
@@ -102,7 +105,7 @@ FORBIDDEN = {
         ("XDEL", stored.LOG, "1-0"),
         ("SET", stored.sidecar("one"), "{}"),
         ("ZADD", stored.SIDECARS, "1", "one"),
-        ("HSET", stored.limit(KID), "a", "b"),
+        ("DEL", DEFAULT.signing),
         ("HSET", "other", "a", "b"),
         ("HGETALL", "other"),
         ("PUBLISH", "other", "text"),
@@ -125,6 +128,7 @@ FORBIDDEN = {
         ("FUNCTION", "LOAD", "x"),
         REVOKE,
         ("HGETALL", schema.DEFAULT.key(KID)),
+        ("HGETALL", schema.DEFAULT.signing),
         ("HGET", schema.DEFAULT.key(KID), "status"),
         ("DEL", schema.DEFAULT.limit(KID)),
         ("HDEL", schema.DEFAULT.limit(KID), "a"),
@@ -316,6 +320,32 @@ async def test_limits(guarded_valkey):
         assert (lease.holder, lease.requests, lease.cost) == ("one", 10, 1)
         await counters.reset("k" * 16)
         assert (await counters.look(asked)).left == (9000, 99000)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert valkey.admin.acl_log() == []
+
+
+async def test_tokens(guarded_valkey):
+    """The admin rotates signing keys and takes exchanges from limits; sidecars see the entries."""
+    valkey = guarded_valkey
+    async with valkey.login(ADMIN, ADMIN).client() as client:
+        keys = StoredSigningKeys(client)
+        await keys.add("k1", "entry", "sealed")
+        assert await keys.entries() == {"k1": "entry"}
+        assert await keys.private_half("k1") == "sealed"
+        async with valkey.login(SIDECAR, SIDECAR).client() as sidecar:
+            assert await StoredSigningKeys(sidecar).entries() == {"k1": "entry"}
+        assert await keys.remove("k1")
+        assert not await keys.remove("k1")
+        assert await keys.private_half("k1") is None
+    asked = charge_for(make_terms("9/h"), 1, int(time.time() * 1000))
+    receipts: list[SpendReply] = []
+    link = SpendLink(valkey.login(ADMIN, ADMIN), SystemClock(), instance="one", deadline=30)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: link.is_open)
+    link.spend(asked, SpendRequest(1, lease=0), receipts.append)
+    await eventually(lambda: receipts)
+    assert receipts[0].granted == 1
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []
