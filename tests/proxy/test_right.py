@@ -89,8 +89,8 @@ def answers_only(config: Config) -> None:
     other["address"]["socket_address"]["port_value"] = 10001
     manager = other["filter_chains"][0]["filters"][0]["typed_config"]
     del manager["http_filters"][0]
-    (host,) = manager["route_config"]["virtual_hosts"]
-    host["routes"] = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
+    for host in manager["route_config"]["virtual_hosts"]:
+        host["routes"] = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
     resources["listeners"].append(other)
 
 
