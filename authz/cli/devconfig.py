@@ -30,6 +30,7 @@ TAKEN: Final = (
     "plans",
     "pools",
     "limits",
+    "prices",
 )
 BACKEND: Final = re.compile(
     r"http://(\[[0-9a-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?/?", re.ASCII
