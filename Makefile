@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: scan examples helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
+.PHONY: requirements scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,7 +66,9 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.limits
 	@$(BIN)/python -m tests.bench.admin_api
 	@$(BIN)/python -m tests.bench.usage
+	@$(BIN)/python -m tests.bench.tokens
 	@$(BIN)/python -m tests.bench.scan
+	@$(BIN)/python -m tests.bench.leak
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
 	@$(BIN)/python -m tests.bench.burst
@@ -94,6 +96,9 @@ soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory 
 hostile: $(READY) ## Ten thousand hostile requests through two Envoys: none allowed, no key seen (REQUESTS each)
 	@HOSTILE_REQUESTS=$(or $(REQUESTS),5000) $(BIN)/pytest -q -s tests/system/test_hostile.py
 
+tokens: $(READY) ## Try 100,000 bad tokens: none is accepted (VARIANTS, SEED)
+	@$(BIN)/python -m tests.core.tokens.attacks --variants $(or $(VARIANTS),100000) --seed $(or $(SEED),1)
+
 conformance: $(READY) ## h2spec against the fast transport; says how to get h2spec
 	@$(BIN)/python -m tests.rpc.h2.conformance
 
@@ -105,6 +110,11 @@ fuzz: $(READY) ## Throw made-up clients at the fast transport's connection for a
 differential: $(READY) ## Made-up requests through Envoy to four frameworks: none gets around a rule (N, SEED)
 	@$(BIN)/python -m tests.differential.fuzz --requests $(or $(N),50000) --seed $(or $(SEED),1)
 
+requirements: ## Write the packages of the image with their hashes (deploy/requirements.txt)
+	@$(PYTHON) -m venv .requirements
+	@.requirements/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@deploy/requirements.sh .requirements/bin/uv
+
 examples: $(READY) ## Run the examples of docs/admin-api.md, also that in Go (needs go, grpcurl, curl and jq)
 	@$(BIN)/pytest -q -rs tests/rpc/admin/test_example.py tests/rpc/admin/go_example.py
 
@@ -115,6 +125,9 @@ fuzz-admin: $(READY) ## Made-up calls of the admin API, and kill -9 during creat
 	@$(BIN)/python -m tests.rpc.admin.fuzz --calls $(or $(CALLS),20000)
 	@$(BIN)/python -m tests.rpc.admin.kills --trials $(or $(TRIALS),300)
 
+trail: $(READY) ## 100,000 audit entries of two writers over a failover: no false finding (ROWS; minutes)
+	@$(BIN)/python -m tests.bench.audit --rows $(or $(ROWS),100000)
+
 fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI document, 10 minutes (SECONDS, SEED)
 	@$(PYTHON) -m venv .fuzz-rest
 	@.fuzz-rest/bin/python -m pip install --quiet --disable-pip-version-check schemathesis==4.32.5
@@ -122,7 +135,7 @@ fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI documen
 	  --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

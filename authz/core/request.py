@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from authz.core.decision import Deny
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.limits.amounts import Cost
+from authz.core.tokens.presented import AcceptedToken, PresentedToken
 
 IN_QUERY: Final = "?"  # the carrier of a key in the query; no header has this name
 
@@ -78,11 +79,12 @@ class Route:
 class Request:
     """One request as the proxy described it.
 
-    `credential` is the key, the refusal that reading it already led to, or None when there is none.
-    `carrier` is the header that held it, in lower case, IN_QUERY, or empty.
+    `credential` is the key or token, the refusal that reading it already led to, or None when there
+    is none. `carrier` is the header that held it, in lower case, IN_QUERY, or empty. `token` is set
+    when the credential is a token and the gate has accepted it.
     """
 
-    credential: Presented | Imported | Deny | None
+    credential: Presented | Imported | PresentedToken | Deny | None
     carrier: str
     route: Route
     method: str
@@ -90,6 +92,7 @@ class Request:
     path: str = field(repr=False)  # with the query, as it will be forwarded: may hold the key
     client_address: str
     headers: Headers = field(repr=False)
+    token: AcceptedToken | None = None
 
     def header(self, name: str, default: str) -> str:
         """Return a header as text, or `default` if it is absent. Names are in lower case."""

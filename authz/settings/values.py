@@ -177,6 +177,9 @@ Method = Annotated[str, _shape(NAMED_METHOD.pattern, "a method in upper case, su
 Scopes = Annotated[str, _read_by(_scopes)]
 Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(distinct)]
 ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
+Audience = Annotated[
+    str, _shape("[!#-\\[\\]-~]{0,256}", "a name or URL without blanks, such as api")
+]
 HttpUrl = Annotated[
     str,
     _shape(

@@ -73,7 +73,10 @@ from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.console import console
 from authz.wiring.extraction import extractor
-from authz.wiring.notifications import regular_delivery
+from authz.wiring.leak_reports import leak_pages
+from authz.wiring.notifications import Work, event_works
+from authz.wiring.token_gate import Uncounted, token_gate
+from authz.wiring.tokens import token_endpoint
 from authz.wiring.usage_readers import last_use, usage_reading
 
 DRAIN_SECONDS: Final = 5.0
@@ -156,9 +159,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         sealing = RegularSealing(
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
-        delivery = regular_delivery(
-            settings, client, ring, clock, instance=instance, is_ours=readiness
-        )
+        works = event_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(
@@ -171,15 +172,28 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 clock=clock,
             )
         )
-        http = _http(settings, rest, pages)
+        tokens = await stack.enter_async_context(
+            token_endpoint(
+                settings,
+                client,
+                keys,
+                ring=ring,
+                meta=watch.meta,
+                clock=clock,
+                instance=instance,
+            )
+        )
+        leaks = leak_pages(settings, client, ring, clock)
+        http = _http(settings, rest, [*leaks, *pages, *(tokens.routes() if tokens else ())])
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
         await watch.look()
         await server.start()
         await http.start()
-        for work in (watch.run(), server.show(readiness), sealing.run(), delivery.run()):
-            stack.callback(asyncio.create_task(work).cancel)
+        own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
+        for work in (*own, *works):
+            stack.callback(asyncio.create_task(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 
 
@@ -199,9 +213,11 @@ def admin_flows(
     selection = Selection(index, clock, partial(last_use, client, "filter"))
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
+    tokens = token_gate(settings, ring, watch.meta, clock, Uncounted())
+
     async def verifier() -> Verifier:
         known = imports if await keys.has_imports() else None
-        return Verifier(keys, watch.meta, clock, reports, known)
+        return Verifier(keys, watch.meta, clock, reports, known, tokens=tokens)
 
     def importer(actor: str, note: str, source: str, request_id: str) -> Importer:
         return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)

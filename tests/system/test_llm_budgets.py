@@ -66,14 +66,14 @@ def test_an_answer_without_tokens_keeps_the_estimate(gateway):
     kid, key = issued(gateway)
     list(chat(gateway, key, stream=True))
     chat(gateway, key)
-    kept = (820, 0)  # the estimate counts as spent
+    kept = (70, 0)  # the estimate counts as spent
     assert until(lambda: spent(gateway, kid), lambda found: found["tokens-month"] == kept)
 
 
 def test_a_budget_that_is_used_up(gateway):
     """The answer names the budget, its unit, the rest, and the time of its end."""
-    _, key = issued(gateway, "810/month,of=tokens")
-    chat(gateway, key)  # 800 are reserved, then 20 are used
+    _, key = issued(gateway, "60/month,of=tokens")
+    chat(gateway, key)  # 50 are reserved, then 20 are used
     passed = until(lambda: _refused(gateway, key), lambda found: found is not None)
     problem = passed.response.json()
     assert problem["code"] == "quota_exceeded"

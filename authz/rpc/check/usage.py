@@ -27,7 +27,7 @@ def only_secret(key: KeyRecord) -> str:
 class SecretParts:
     """The serialised metadata `secret_id` of each secret of a key that has a digest."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_by_id", "_parts")
 
     def __init__(self, key: KeyRecord) -> None:
         self._parts = {
@@ -35,6 +35,7 @@ class SecretParts:
             for secret in key.secrets
             if secret.digest
         }
+        self._by_id = {secret.id: secret.digest for secret in key.secrets if secret.digest}
 
     @classmethod
     def of(cls, key: KeyRecord | None) -> "SecretParts | None":
@@ -53,6 +54,8 @@ class SecretParts:
             for _, digest in credential.digests():
                 if digest in self._parts:
                     return self._parts[digest]
+        if request.token is not None:
+            return self._parts.get(self._by_id.get(request.token.secret_id, b""), b"")
         return b""
 
 

@@ -43,6 +43,8 @@ def _row(check: str, verdict: Verdict, request: Request) -> CheckRow:
     reason = verdict.results[check]
     if check in _OF_OURS and isinstance(request.credential, Imported):
         why = NOT_IMPORTED
+    elif check in _OF_OURS and request.token is not None:
+        why = f"token {request.token.id}"
     elif verdict.record is not None:
         why = _FACTS[check](verdict.record, request) if check in _FACTS else _limits(verdict)
     elif reason is None:
@@ -63,7 +65,7 @@ _WHY: Final[dict[str, dict[Reason, str]]] = {
     },
     "checksum": {Reason.MALFORMED: "mistyped or cut off"},
     "tag": {
-        Reason.FORGED: "not made with a pepper of this store",
+        Reason.FORGED: "not made with a pepper or a signing key of this store",
         Reason.UNAVAILABLE: "made with a pepper that keys.peppers does not hold",
     },
     "known": {Reason.UNKNOWN_KEY: "no key has this kid, or was imported with this text"},

@@ -11,9 +11,11 @@ from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
 from authz.core.limits.counters import BudgetCounter, BurstCounter, PeriodCounter, WindowCounter
 from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.storage import schema
+from authz.storage.linked_script import StoreFunction
 from authz.storage.scripts import script
 
 SPEND: Final = script("spend")
+SPEND_FUNCTION: Final = StoreFunction("spend", SPEND)
 KINDS: Final = {
     WindowCounter: 1,
     PeriodCounter: 2,
@@ -35,9 +37,9 @@ def arguments(
     holder: bytes = b"",
     names: schema.Names = schema.DEFAULT,
 ) -> tuple[str | bytes, ...]:
-    """Return the arguments of EVALSHA after the script's hash. holder: see `holder_name`.
+    """Return the arguments after the script's hash or the function's name.
 
-    The holder is left out unless `ask` wants a lease or returns units.
+    holder: see `holder_name`. The holder is left out unless `ask` wants a lease or returns units.
     """
     wanted, lease, back, granted_at = ask
     has_lease = lease > 0 or back > 0

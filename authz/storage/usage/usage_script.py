@@ -8,9 +8,11 @@ from authz.core.usage.commit import Commit, KeyUsage
 from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, Level, month_of
 from authz.storage import schema
 from authz.storage.limits.spend_script import hash_of
+from authz.storage.linked_script import StoreFunction
 from authz.storage.scripts import script
 
 COMMIT: Final = script("commit_usage")
+COMMIT_FUNCTION: Final = StoreFunction("commit_usage", COMMIT)
 COUNTED, KNOWN, LATE, FOREIGN, CLOSED = range(5)
 
 
@@ -21,7 +23,7 @@ def arguments(
     kept: Mapping[Level, int],
     arrived_ms: int,
 ) -> tuple[str | bytes, ...]:
-    """Return the arguments of EVALSHA after the script's hash.
+    """Return the arguments after the script's hash or the function's name.
 
     kept: seconds for which rows are kept, by level. arrived_ms: the arrival of the oldest batch, in
     ms since the epoch by the store's clock.
@@ -63,6 +65,9 @@ def encoded(commit: Commit, names: schema.Names) -> str:
             "misdated": commit.misdated,
             "repeated": sum(commit.repeated.values()),
         },
+        "models": [
+            [kid, day, model, _bounded(row)] for (kid, day, model), row in commit.models.items()
+        ],
         "settlements": [
             [hash_of(budget.group, names), budget.counter, budget.ends_ms, used, taken]
             for budget, (used, taken) in commit.settlements.items()
