@@ -30,6 +30,7 @@ TAKEN: Final = (
     "plans",
     "pools",
     "limits",
+    "prices",
 )
 BACKEND: Final = re.compile(
     r"http://(\[[0-9a-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?/?", re.ASCII
@@ -178,7 +179,8 @@ def with_llm(text: str, expected: Expected) -> str:
     """
     config = yaml.safe_load(text)
     (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
-    (host,) = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    hosts = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    (host,) = (one for one in hosts if one["name"] == "api")
     *others, last = host["routes"]
     llm = {"match": {"prefix": "/v1"}, "route": last["route"], **PER_ROUTE}
     host["routes"] = [*others, llm, last]

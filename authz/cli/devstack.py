@@ -43,7 +43,7 @@ LLM_KEY = replace(
     scopes=frozenset(
         [*(f"models:{name}:generate" for name in LLM_MODELS), f"models:{EMBEDDING_MODEL}:embed"]
     ),
-    limits=parse_limits("--limit", ["60/min"]),
+    limits=parse_limits("--limit", ["60/min", "1000/calendar-day,of=tokens"]),
 )
 OPERATOR_KEY = replace(
     DEMO_KEY,

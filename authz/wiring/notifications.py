@@ -1,9 +1,10 @@
 """Composition root of events: their receivers, and their delivery."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from authz.core.keys.keyring import Keyring
 from authz.core.notifications import bodies
@@ -12,6 +13,7 @@ from authz.core.ports import Clock
 from authz.core.public_addresses import may_be_reached
 from authz.flows.notifications.delivery import Delivery, Places
 from authz.flows.notifications.derivation import Derivation
+from authz.flows.notifications.expiry_watch import ExpiryWatch, watch_expiries
 from authz.flows.notifications.regular_delivery import RegularDelivery
 from authz.process.notification_receivers import Log, Messages, Webhook, read_secrets
 from authz.process.web_client import WebClient
@@ -23,10 +25,12 @@ from authz.storage.notifications import StoredLetters, StoredNotifications, Stor
 from authz.storage.trail import StoredRows, entry_of
 from authz.wiring.administration import endpoint, keyring, our_store
 
-ALERTS_PATH = "/api/v2/alerts"
+ALERTS_PATH: Final = "/api/v2/alerts"
+
+Work = Callable[[], Coroutine[None, None, None]]
 
 
-def regular_delivery(
+def event_works(
     settings: Settings,
     client: Client,
     ring: Keyring,
@@ -34,10 +38,10 @@ def regular_delivery(
     *,
     instance: str,
     is_ours: Callable[[], bool],
-) -> RegularDelivery:
-    """Return the delivery to all sinks of the settings.
+) -> list[Work]:
+    """Return the endless works of events: to deliver them, and to note expiries.
 
-    Raises BadInput if the secret file of a webhook cannot be used.
+    Empty without sinks. Raises BadInput if the secret file of a webhook cannot be used.
     """
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
     places = Places(
@@ -51,7 +55,11 @@ def regular_delivery(
         Delivery(name, sink.wants, receiver(settings, sink, clock), places, clock)
         for name, sink in settings.events.sinks.items()
     ]
-    return RegularDelivery(deliveries, StoredNotifications(client), instance, is_ours)
+    if not deliveries:
+        return []
+    delivery = RegularDelivery(deliveries, StoredNotifications(client), instance, is_ours)
+    watch = ExpiryWatch(rows, ring.trail_keys, clock, instance)
+    return [delivery.run, partial(watch_expiries, watch, is_ours)]
 
 
 def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:

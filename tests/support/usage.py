@@ -54,6 +54,15 @@ def line(
     return f"{version} {charge_id} {gate} {result} {rest}".encode()
 
 
+def of_model(model: str, tokens: str, **fields) -> bytes:
+    """Return one entry of a request that asked for a model. tokens: as the filter writes them.
+
+    A token of input costs 1 micro-dollar, one of output 2.
+    """
+    terms = "1,1,0,0,0;v1,1000000,2000000,500000,1000000,2000000,0"
+    return line(**{"version": "4", "model": model, "settle": terms, "tokens": tokens} | fields)
+
+
 def tallied(*lines: bytes) -> Tally:
     """Return the tally of these entries."""
     tally = Tally(EntryReader())

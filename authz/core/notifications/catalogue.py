@@ -100,6 +100,13 @@ TYPES: Final[Mapping[Action, EventType]] = {
         },
     ),
 }
+EXPIRED: Final = EventType(
+    "authz.key.expired",
+    "A key has expired. The event comes within a minute.",
+    _EXPIRES_AT,
+    {"expires_at": 1772000000000},
+)
+ALL: Final = (*TYPES.values(), EXPIRED)
 
 
 def example(kind: EventType) -> dict[str, Any]:
@@ -130,7 +137,7 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Events of authz",
-        "oneOf": [_schema_of(kind) for kind in TYPES.values()],
+        "oneOf": [_schema_of(kind) for kind in ALL],
     }
 
 

@@ -72,7 +72,8 @@ class Commit:
     `seen`, `highest` and `entries` have them. entries: all ended requests of the batches. repeated:
     by process, entries of batches that were counted before, and are left out here. until_ms: the
     time of the store from which on nothing may be added, because its oldest minute is closed then;
-    0: none. settlements: by budget; `used` minus `taken` is added to its counter. estimated,
+    0: none. models: counts by kid ("" for all requests), day and model of the price table.
+    settlements: by budget; `used` minus `taken` is added to its counter. estimated,
     implausible: as in TokenUse.
     """
 
@@ -86,5 +87,6 @@ class Commit:
     entries: int = 0
     until_ms: int = 0
     settlements: dict[Budget, Settlement] = field(default_factory=dict)
+    models: dict[tuple[str, int, str], Row] = field(default_factory=dict)
     estimated: int = 0
     implausible: int = 0

@@ -230,6 +230,10 @@ def _add_row(commit: Commit, identity: Identity, status: Status, minute: int, ro
     _add_sight(usage, identity, sight, row[_N])
     if row[_USE] is not None:
         add_settlements(commit, identity, row[_USE])
+    if identity.model:
+        for kid in ("", identity.kid):
+            case_of_model = (kid, minute // MINUTES_PER_DAY, identity.model)
+            added(commit.models.setdefault(case_of_model, []), numbers)
     found = usage.networks.setdefault(minute // MINUTES_PER_DAY, set())
     found.update(filter(None, map(_network, row[_ADDRESSES])))
 

@@ -64,8 +64,9 @@ if #digests > 0 then
   call('EXPIRE', newest, 10800)
 end
 local full, garbled = 0, 0
-local WINDOW = {m = 120, h = 192, d = 128}
-local SECONDS = {m = 60, h = 3600, d = 86400}
+local WINDOW = {m = 120, h = 192, d = 128, M = 128}  -- M: days by model
+local SECONDS = {m = 60, h = 3600, d = 86400, M = 86400}
+kept.M = kept.d
 
 -- Add a row to one that is stored as `text` (false: none), and return the text of the sum.
 local function sum(text, row)
@@ -340,6 +341,13 @@ local function settle(settlement)
 end
 
 each(commit.settlements or {}, settle)  -- earlier meters have none
+-- counts: kid (empty for all requests), day, model, row
+local function add_model(counts)
+  local kid, day, model, row = unpack(counts)
+  add(base .. (kid == '' and 'all' or kid) .. ':', 'M', day, day .. '.' .. model, row)
+end
+
+each(commit.models or {}, add_model)  -- earlier meters have none
 each(commit.keys, add_key)
 each(commit.totals, add_total)
 each(commit.denials, function(denial)

@@ -65,6 +65,9 @@ def encoded(commit: Commit, names: schema.Names) -> str:
             "misdated": commit.misdated,
             "repeated": sum(commit.repeated.values()),
         },
+        "models": [
+            [kid, day, model, _bounded(row)] for (kid, day, model), row in commit.models.items()
+        ],
         "settlements": [
             [hash_of(budget.group, names), budget.counter, budget.ends_ms, used, taken]
             for budget, (used, taken) in commit.settlements.items()

@@ -21,6 +21,7 @@ class UsageGroup(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     USAGE_GROUP_ROUTE: _ClassVar[UsageGroup]
     USAGE_GROUP_STATUS: _ClassVar[UsageGroup]
     USAGE_GROUP_MINUTE: _ClassVar[UsageGroup]
+    USAGE_GROUP_MODEL: _ClassVar[UsageGroup]
 
 class UsageOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,6 +36,7 @@ USAGE_GROUP_MONTH: UsageGroup
 USAGE_GROUP_ROUTE: UsageGroup
 USAGE_GROUP_STATUS: UsageGroup
 USAGE_GROUP_MINUTE: UsageGroup
+USAGE_GROUP_MODEL: UsageGroup
 USAGE_ORDER_UNSPECIFIED: UsageOrder
 USAGE_ORDER_REQUESTS: UsageOrder
 USAGE_ORDER_UNITS: UsageOrder
@@ -85,16 +87,18 @@ class UsageCounts(_message.Message):
     def __init__(self, requests: _Optional[int] = ..., ok: _Optional[int] = ..., client_error: _Optional[int] = ..., server_error: _Optional[int] = ..., denied: _Optional[int] = ..., aborted: _Optional[int] = ..., units: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., duration_ms: _Optional[int] = ..., over_100_ms: _Optional[int] = ..., over_1_s: _Optional[int] = ..., over_10_s: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., micro_usd: _Optional[int] = ..., estimated: _Optional[int] = ...) -> None: ...
 
 class UsageRow(_message.Message):
-    __slots__ = ("start_time", "route", "status", "counts")
+    __slots__ = ("start_time", "route", "status", "model", "counts")
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     start_time: _timestamp_pb2.Timestamp
     route: str
     status: str
+    model: str
     counts: UsageCounts
-    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., route: _Optional[str] = ..., status: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., route: _Optional[str] = ..., status: _Optional[str] = ..., model: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
 
 class UsageReport(_message.Message):
     __slots__ = ("start_time", "end_time", "rows", "total", "key_count", "denied_by_reason", "completeness")
