@@ -223,7 +223,7 @@ class Settings(Section):
 
     @property
     def given(self) -> Mapping[str, int]:
-        """In how many sources each top-level setting was given, by its name; null does not count."""
+        """In how many sources each top-level setting was given, by its name; without nulls."""
         return self._given
 
     def note_given(self, trees: Iterable[Mapping[str, Any]]) -> None:
