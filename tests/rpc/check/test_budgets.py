@@ -120,7 +120,7 @@ def test_the_headers_of_budgets():
 
 
 def test_a_budget_of_money_without_prices():
-    """The limits of the key are not known, so its requests are not decided. Tokens need no price."""
+    """The limits of such a key are not known. A budget of tokens needs no price."""
     cost = Amounts(1, 800, None)
     money, tokens = (
         LimitPolicy().of(make_record(limits=parse_limits("limits", [text])))
