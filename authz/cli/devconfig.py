@@ -30,10 +30,13 @@ TAKEN: Final = (
     "plans",
     "pools",
     "limits",
+    "prices",
 )
 BACKEND: Final = re.compile(
     r"http://(\[[0-9a-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?/?", re.ASCII
 )
+ISSUER_HOST: Final = "tokens.localhost"  # RFC 6761: it is this machine
+DEMO_AUDIENCE: Final = "demo"
 GOOD_BACKEND: Final = "such as http://127.0.0.1:3000"
 
 
@@ -128,15 +131,19 @@ def write_settings(
         "shutdown": {"delay": "0"},  # no other sidecar takes over
         "redis": {"url": f"redis://127.0.0.1:{redis}/0"},
         "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
+        "tokens": {"issuer": f"http://{ISSUER_HOST}:{gateway}", "audiences": [DEMO_AUDIENCE]},
     }
     file.write_text(yaml.safe_dump({**taken, **settings}, sort_keys=False))
     return file
 
 
-def envoy_config(listen: int, admin: int, meter: int, check: Address, backend: Backend) -> str:
+def envoy_config(
+    listen: int, admin: int, meter: int, tokens: int, *, check: Address, backend: Backend
+) -> str:
     """Return the shipped `envoy.yaml` as YAML text with these addresses.
 
-    listen, admin, meter: loopback ports. check: the sidecar's socket, or its port on loopback.
+    listen, admin, meter, tokens: loopback ports. check: the sidecar's socket, or its port on
+    loopback. The host of the issuer is ISSUER_HOST.
     """
     shipped = packaged("authz") / "envoy.yaml"
     if not shipped.is_file():  # in a source tree it is at the top
@@ -145,6 +152,10 @@ def envoy_config(listen: int, admin: int, meter: int, check: Address, backend: B
     _place(config["admin"], "127.0.0.1", admin)
     resources = config["static_resources"]
     _place(resources["listeners"][0], "127.0.0.1", listen)
+    (chain,) = resources["listeners"][0]["filter_chains"]
+    for host in chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]:
+        if host["name"] == "tokens":
+            host["domains"] = [ISSUER_HOST]
     for cluster in resources["clusters"]:
         endpoint = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]
         if cluster["name"] == "backend":
@@ -152,6 +163,8 @@ def envoy_config(listen: int, admin: int, meter: int, check: Address, backend: B
             _place(endpoint, backend.host, backend.port)
         elif cluster["name"] == "authz_usage":
             _place(endpoint, "127.0.0.1", meter)
+        elif cluster["name"] == "authz_tokens":
+            _place(endpoint, "127.0.0.1", tokens)
         elif check.path:
             endpoint["address"] = {"pipe": {"path": check.path}}
         else:

@@ -31,6 +31,7 @@ from authz.flows.lifecycle import Changed
 from authz.settings import model
 from authz.wiring import administration
 from authz.wiring.login_links import console_address, link_to_console
+from authz.wiring.tokens import token_session
 
 LIFE_MS = 90 * 86_400_000
 DEMO_CLIENT = "demo"
@@ -42,7 +43,7 @@ LLM_KEY = replace(
     scopes=frozenset(
         [*(f"models:{name}:generate" for name in LLM_MODELS), f"models:{EMBEDDING_MODEL}:embed"]
     ),
-    limits=parse_limits("--limit", ["60/min"]),
+    limits=parse_limits("--limit", ["60/min", "1000/calendar-day,of=tokens"]),
 )
 OPERATOR_KEY = replace(
     DEMO_KEY,
@@ -96,7 +97,8 @@ class Stack:
     envoy, ops, redis and backend are URLs; check and meter are listen addresses. `key` is the only
     copy of the demo key. config: the path of the settings file. pids: process ids by name. admin:
     the address of the admin API for gRPC; rest: its URL for REST; console: the URL of its pages;
-    login: a link that opens them once, as the key login_kid. All are empty if it does not run.
+    login: a link that opens them once, as the key login_kid; tokens: the URL of the token endpoint
+    behind Envoy. All are empty if it does not run.
     """
 
     envoy: str
@@ -114,6 +116,7 @@ class Stack:
     console: str = ""
     login: str = ""
     login_kid: str = ""
+    tokens: str = ""
 
 
 @contextmanager
@@ -174,6 +177,7 @@ def running(
             console=console_address(settings) if with_admin else "",
             login=link_to_console(settings, operators[0].record) if operators else "",
             login_kid=operators[0].record.kid if operators else "",
+            tokens=f"{settings.tokens.issuer}/v1/token" if with_admin else "",
         )
         if backend is None:
             children.wait("backend", lambda: _accepts(ports.backend))
@@ -191,7 +195,8 @@ def envoy_config(ports: Ports, check: Address, backend: Backend | None = None) -
     backend: None for the echo backend on its port.
     """
     backend = backend or Backend("127.0.0.1", ports.backend)
-    return devconfig.envoy_config(ports.envoy, ports.envoy_admin, ports.meter, check, backend)
+    places = (ports.envoy, ports.envoy_admin, ports.meter, ports.admin_http)
+    return devconfig.envoy_config(*places, check=check, backend=backend)
 
 
 def _spawn(
@@ -212,13 +217,15 @@ def _spawn(
 
 
 async def _prepare(settings: model.Settings, specs: Sequence[KeySpec]) -> list[Changed]:
-    """Initialise the store, issue these keys, and return them.
+    """Initialise the store, make a signing key, issue these keys, and return them.
 
     Raises Unavailable if the store does not answer.
     """
     ring = administration.keyring(settings)
     async with administration.store(settings) as store:
         await store.initialise(ring.fingerprints, ring.prefixes)
+    async with token_session(settings) as tokens:
+        await tokens.rotation.rotate()
     async with administration.administration(settings) as lifecycle:
         return [await lifecycle.issue(spec, lifecycle.author("authz dev")) for spec in specs]
 

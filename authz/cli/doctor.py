@@ -21,6 +21,7 @@ from authz.proxy import document, rules
 from authz.proxy.chains import Expected
 from authz.rpc.check.credential import header_of
 from authz.settings.model import Settings
+from authz.settings.routes import BudgetCost
 from authz.wiring import administration, causes, inspection
 
 HEALTHY, SICK = 0, 1
@@ -135,6 +136,7 @@ def expected_of(given: Settings) -> Expected:
         has_methods=any(rule.methods for rule in given.routes),
         has_hosts=any(rule.host for rule in given.routes),
         reads_model=any(rule.rule().reads_model for rule in given.routes),
+        has_budgets=any(isinstance(rule.cost, BudgetCost) for rule in given.routes),
     )
 
 

@@ -32,12 +32,14 @@ class Done:
     """The result of `init`: the pepper file, and whether it and the store were new.
 
     indexed: imported keys in the index that was made, or None if it was complete or is not needed.
+    not_loaded: the reason why the store has not all functions, or "".
     """
 
     pepper: Path
     pepper_made: bool
     store_initialised: bool
     indexed: int | None = None
+    not_loaded: str = ""
 
 
 @click.command()
@@ -66,6 +68,9 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
     The store records keys.prefix. If you change the prefix, list the old one in
     keys.older_prefixes: its keys stay valid. --retire-prefix gives it up.
 
+    It loads the functions by which sidecars and meters count, so that they need no right to load
+    scripts. Run it before they are updated.
+
     If keys were imported, it makes the index by which sidecars know the digests of all imported
     keys, unless that is complete. Run it after an update of everything that writes keys.
 
@@ -93,6 +98,9 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
     if done.indexed is not None:
         document["imported_keys_indexed"] = done.indexed
         text += f"\nindex of imported keys: made, with {done.indexed} entries"
+    if done.not_loaded:
+        document["functions_not_loaded"] = done.not_loaded
+        text += f"\nfunctions: not loaded, so sidecars load scripts: {done.not_loaded}"
     invocation.answer(document, text)
 
 
@@ -127,7 +135,8 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         change = await store.sequence()
         storestate.remember(found, change) if lost is None else storestate.write(found, change)
         indexed = await store.index_imports()
-    return Done(newest.file, made, initialised, indexed)
+        not_loaded = await store.load_functions()
+    return Done(newest.file, made, initialised, indexed, not_loaded)
 
 
 async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:

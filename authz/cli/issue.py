@@ -11,6 +11,7 @@ from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.keyspec import key_spec
 from authz.cli.options import (
+    budget_option,
     limit_option,
     new_credits_option,
     note_option,
@@ -64,6 +65,7 @@ from authz.flows.lifecycle import Changed
 @outage_grace_option
 @plan_option
 @limit_option
+@budget_option
 @new_credits_option
 @on_outage_option
 @out_option
@@ -86,6 +88,7 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
       authz keys issue --client batch --env test --expires-in 7d --cidr 10.0.0.0/8
       authz keys issue --client payments --outage-grace 0
       authz keys issue --client acme-web --limit 10/s --limit 1000000/month@15
+      authz keys issue --client acme-web --limit 1000000/month,of=tokens --budget 12.50/month
       authz keys issue --client trial --credits 10000 --expires-in never
       authz keys issue --client acme-web --out acme-web.key
       authz keys issue --client acme-web --json | jq -r .key

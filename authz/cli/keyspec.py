@@ -1,12 +1,13 @@
 """The specification of a new key, parsed from the options of a command."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from authz.cli.options import metadata, optional_id, plan, scopes
 from authz.cli.times import NEVER, moment_ms
 from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.limits.amounts import Of
 from authz.core.limits.credits import credits_limit
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.new_keys import KeySpec
@@ -29,7 +30,9 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
         project_id=optional_id("--project", asked["project"]),
         tenant_id=optional_id("--tenant", asked["tenant"]),
         plan=plan("--plan", asked["plan"], plans) if asked["plan"] is not None else "",
-        limits=parse_limits("--limit", [*asked["limit"], *_credits(asked["credits"])]),
+        limits=parse_limits(
+            "--limit", [*asked["limit"], *_budgets(asked), *_credits(asked["credits"])]
+        ),
         on_outage=asked["on_outage"] and OnOutage(asked["on_outage"]),
         scopes=scopes("--scope", asked["scopes"]),
         not_before=_not_before(asked["not_before"]),
@@ -41,6 +44,11 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
         metadata=metadata("--metadata", asked["metadata"]),
         outage_grace=_outage_grace(asked["outage_grace"]),
     )
+
+
+def _budgets(asked: Mapping[str, Any]) -> list[str]:
+    """Return the texts of the limits that `--budget` gives."""
+    return [f"{text},of={Of.USD}" for text in asked["budget"]]
 
 
 def _credits(text: str | None) -> list[str]:

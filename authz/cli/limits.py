@@ -13,12 +13,14 @@ from authz.cli.outcome import make_change, report_change
 from authz.cli.times import optional
 from authz.cli.waiting import wait_options
 from authz.core.edits import ResetLimits
+from authz.core.limits.amounts import Of, dollars, units_of
 from authz.core.records import KeyRecord
 from authz.core.times import rfc3339
 from authz.flows.limits.limit_report import LimitUse, LimitView
 from authz.wiring.session import BulkSession
 
 HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "LEASED", "RESETS AT")
+BUDGET_HEADINGS: Final = ("BUDGET", "OF", "TOTAL", "SPENT", "RESERVED", "REMAINING")
 LEASE_HEADINGS: Final = ("LEASED BY", "FROM", "REQUESTS", "COST", "UNTIL")
 
 
@@ -34,6 +36,9 @@ def limits(invocation: Invocation, kid: str) -> None:
 
     \b
     LEASED     taken in advance by sidecars; part of USED before the requests arrive
+    SPENT      of a budget: what ended requests really used
+    RESERVED   of a budget: taken for requests under way, in leases, and for
+               requests whose usage never came
     RESETS AT  full window: there is room again; other window: all units are free
                again; calendar period: its end; credits: never, see
                `authz keys update --credits`
@@ -84,6 +89,8 @@ def _row(use: LimitUse) -> dict[str, Any]:
         "used": use.used,
         "remaining": use.remaining,
         "leased": use.leased,
+        "spent": use.spent,
+        "reserved": use.reserved,
         "resets_at": optional(use.resets_at),
     }
 
@@ -101,7 +108,7 @@ def _leases(view: LimitView | None) -> dict[str, Any]:
             "owner": one.owner.value,
             "owner_id": one.owner_id,
             "requests": one.lease.requests,
-            "cost": one.lease.cost,
+            "cost": units_of(one.lease.cost),
             "until": rfc3339(one.lease.until),
         }
         for one in view.leases
@@ -123,7 +130,18 @@ def _text(
         )
         for row, use in zip(rows, view.uses, strict=True)
     ]
-    return f"{columns([HEADINGS, *cells])}\n{_leases_text(leases)}"
+    parts = [columns([HEADINGS, *cells])]
+    budgets = [use for use in view.uses if use.limit.is_budget]
+    if budgets:
+        parts.append(f"\n{columns([BUDGET_HEADINGS, *map(_budget_cells, budgets)])}\n")
+    return "\n".join([*parts, _leases_text(leases)])
+
+
+def _budget_cells(use: LimitUse) -> tuple[str, ...]:
+    """Return the cells of a budget: of money in dollars."""
+    write = dollars if use.limit.of is Of.USD else str
+    numbers = (use.limit.limit, use.spent or 0, use.reserved or 0, use.remaining)
+    return (use.name, use.limit.of.value, *map(write, numbers))
 
 
 def _leases_text(leases: dict[str, Any]) -> str:

@@ -49,19 +49,9 @@ MAX_LINES: Final = 20
 STDERR: Final = 2
 
 COMMANDS: Final = (
-    *("init", "serve", "admin", "meter", "keys", "apply", "diff", "audit", "sidecars", "usage"),
-    *(
-        "scan",
-        "events",
-        "config",
-        "doctor",
-        "backup",
-        "restore",
-        "reseal",
-        "envoy",
-        "dev",
-        "completion",
-    ),
+    *("init", "serve", "admin", "meter", "keys", "tokens", "apply", "diff", "audit", "sidecars"),
+    *("usage", "scan", "events", "config", "doctor", "backup", "restore", "reseal", "envoy"),
+    *("dev", "completion"),
 )
 
 # Failures to use the store that can hide others.

@@ -53,6 +53,12 @@ outage_grace_option = click.option(
     help="How long the key works during a store outage; 0: not at all.",
 )
 plan_option = click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
+budget_option = click.option(
+    "--budget",
+    multiple=True,
+    metavar="BUDGET",
+    help="A budget of dollars: 12.50/month, 100/once. Repeatable.",
+)
 limit_option = click.option(
     "--limit",
     metavar="LIMIT",

@@ -154,8 +154,8 @@ def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailab
 async def _identify(report: Report, settings: Settings, *, revoke: bool) -> None:
     places = {one.hit.sighting.reveal(): one for one in report.found}
     async with leak_session(settings) as session:
-        for text, place in places.items():
-            identity = await session.identification.identify(text)
+        found = await session.identification.identify(list(places))
+        for (text, place), identity in zip(places.items(), found, strict=True):
             report.identities[text] = identity
             if revoke and identity.standing is Standing.LIVE:
                 await _revoke(report, session, identity.kid, place)

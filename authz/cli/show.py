@@ -69,6 +69,7 @@ def limit_document(limit: Limit) -> dict[str, Any]:
         "per": str(limit.per),
         "zone": limit.per.zone if isinstance(limit.per, Calendar) else None,
         "burst": limit.burst,
+        "of": limit.of.value,
         "cost_of": limit.cost_of.value,
         "enforce": limit.enforce,
     }

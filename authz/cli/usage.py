@@ -61,6 +61,7 @@ def usage(context: click.Context, /, *, as_csv: bool, **asked: Any) -> None:
       authz usage --month
       authz usage --key 7Hk2mQ9xT4bVzR1c --since 24h --by hour
       authz usage --client acme-web --by route --json
+      authz usage --by model
       authz usage top --by units
     """
     if context.invoked_subcommand is not None:

@@ -6,13 +6,15 @@ from typing import Any, Final
 
 from authz.cli.columns import columns
 from authz.core.csv_cell import csv_cell
+from authz.core.limits.amounts import dollars
 from authz.core.times import rfc3339
 from authz.core.usage.completeness import Completeness
-from authz.core.usage.counts import Counts
-from authz.core.usage.question import By, Report
+from authz.core.usage.counts import Counts, Field
+from authz.core.usage.question import NAMED, By, Report
 
 # The columns of a table, which fits into 80 characters. JSON and CSV have every number.
 NUMBERS: Final = ("REQUESTS", "OK", "ERRORS", "DENIED", "ABORTED", "UNITS", "BYTES OUT")
+TOKENS: Final = ("REQUESTS", "INPUT", "OUTPUT", "CACHED", "REASONING", "USD")  # by model
 TOP_NUMBERS: Final = ("REQUESTS", "ERRORS", "DENIED", "UNITS", "BYTES OUT")  # beside kid and client
 DATES: Final = {
     By.MONTH: 7,
@@ -68,10 +70,11 @@ def rows_as_csv(report: Report) -> str:
 
 def text(report: Report) -> str:
     """Return the report as a table, and the completeness in its last line."""
-    lines: list[tuple[str, ...]] = [(report.by.value.upper(), *NUMBERS)]
+    names, row = (TOKENS, token_cells) if report.by is By.MODEL else (NUMBERS, cells)
+    lines: list[tuple[str, ...]] = [(report.by.value.upper(), *names)]
     for group, counts in report.groups.items():
-        lines.append((_short(report.by, group), *cells(counts)))
-    lines.append(("total", *cells(report.total)))
+        lines.append((_short(report.by, group), *row(counts)))
+    lines.append(("total", *row(report.total)))
     parts = [columns(lines) if report.groups else "no requests"]
     if report.denials:
         reasons = ", ".join(f"{name} {number}" for name, number in report.denials.items())
@@ -93,6 +96,13 @@ def cells(counts: Counts) -> tuple[str, ...]:
     return (*ended, found["units"], found["bytes_out"])
 
 
+def token_cells(counts: Counts) -> tuple[str, ...]:
+    """Return the cells of the columns TOKENS."""
+    kinds = (Field.INPUT_TOKENS, Field.OUTPUT_TOKENS, Field.CACHED_TOKENS, Field.REASONING_TOKENS)
+    numbers = (counts.requests, *(counts[kind] for kind in kinds))
+    return (*map(str, numbers), dollars(counts[Field.MICRO_USD]))
+
+
 def top_cells(counts: Counts) -> tuple[str, ...]:
     """Return the cells of the columns TOP_NUMBERS."""
     found = dict(zip(NUMBERS, cells(counts), strict=True))
@@ -105,7 +115,7 @@ def completeness_line(found: Completeness) -> str:
 
 
 def _member(report: Report) -> str:
-    return report.by.value if report.by in {By.ROUTE, By.STATUS} else "start"
+    return report.by.value if report.by in NAMED else "start"
 
 
 def _whole(group: int | str) -> str:

@@ -1,5 +1,6 @@
 """Serve an HttpHandler with Starlette: plain requests in, plain responses out."""
 
+import asyncio
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
@@ -17,16 +18,22 @@ class HttpApi:
     """An ASGI application that hands every request to `handler`.
 
     max_body: in bytes. The handler gets at most one byte more, so that it can refuse the request.
+    seconds: for a request to arrive; None: as long as its connection may take.
     """
 
-    def __init__(self, handler: HttpHandler, max_body: int) -> None:
+    def __init__(self, handler: HttpHandler, max_body: int, seconds: float | None = None) -> None:
         self._handler = handler
         self._max_body = max_body
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            request = await _request(Request(scope, receive), self._max_body)
+            async with asyncio.timeout(self._seconds):
+                request = await _request(Request(scope, receive), self._max_body)
         except ClientDisconnect:
+            return
+        except TimeoutError:
+            await Response(status_code=HTTPStatus.REQUEST_TIMEOUT)(scope, receive, send)
             return
         except ValueError:
             await Response(status_code=HTTPStatus.BAD_REQUEST)(scope, receive, send)

@@ -21,6 +21,7 @@ class Action(StrEnum):
     RESET_LIMITS = "reset_limits"
     DELETE = "delete"
     ERASE_USAGE = "erase_usage"  # no change of a record: core/trail/erasures.py
+    LEAK = "leak"  # somebody reported the key; no change of a record either
 
 
 @dataclass(frozen=True, slots=True)

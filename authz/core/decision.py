@@ -31,7 +31,10 @@ class Reason(StrEnum):
     DISABLED = "disabled"
     NOT_YET_VALID = "not_yet_valid"
     EXPIRED = "expired"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105  a reason, not a secret
+    WRONG_AUDIENCE = "wrong_audience"
     ROUTE_NOT_ALLOWED = "route_not_allowed"
+    MODEL_NOT_PRICED = "model_not_priced"
     WRONG_ENVIRONMENT = "wrong_environment"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
     HOST_NOT_ALLOWED = "host_not_allowed"

@@ -13,6 +13,8 @@ class Event(StrEnum):
     ALIAS_MISS = "alias_miss"
     ALIAS_EXCLUDED = "alias_excluded"
     ALIAS_LOOKUP_LIMITED = "alias_lookup_limited"
+    TOKEN_SIGNATURE = "token_signature"  # noqa: S105  an event, not a secret
+    TOKEN_LIMITED = "token_limited"  # noqa: S105  an event, not a secret
     STALE_ALLOWED = "stale_allowed"
     LOOKUP_TIMEOUT = "lookup_timeout"
     RECORD_UNREADABLE = "record_unreadable"

@@ -165,11 +165,15 @@ def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 
 
 def scope(record: KeyRecord, request: Request, _now: int) -> Reason | None:
-    """Return INSUFFICIENT_SCOPE if the key lacks a scope of the route, else None; see `is_held`."""
+    """Return INSUFFICIENT_SCOPE if the key lacks a scope of the route, else None; see `is_held`.
+
+    A token of the key must hold the scope, too.
+    """
     required = request.route.scopes
     held = record.scopes
     if required <= held or all(is_held(wanted, held) for wanted in required):
-        return None
+        token = request.token
+        return None if token is None or token.covers(required) else Reason.INSUFFICIENT_SCOPE
     return Reason.INSUFFICIENT_SCOPE
 
 

@@ -7,6 +7,8 @@ from typing import Final, Protocol
 
 from authz.core.decision import Deny
 from authz.core.keys.credentials import Imported, Presented
+from authz.core.limits.amounts import Cost
+from authz.core.tokens.presented import AcceptedToken, PresentedToken
 
 IN_QUERY: Final = "?"  # the carrier of a key in the query; no header has this name
 
@@ -65,21 +67,24 @@ class Route:
     scopes: frozenset[str] = frozenset()
     optional: bool = False  # no credential is an anonymous allow; a bad one is still denied
     env: str | None = None  # the environment a key must be of; None: either
-    cost: int = 1  # what a request takes from limits; 0: nothing
+    cost: Cost = 1  # what a request takes from limits; 0: nothing
     enforce: bool = True  # False: a refusal is reported, and the request is allowed
     label: str = ""  # of the matched rule, for usage records; never text of a client
     model: str = ""  # of an LLM, if the rule depends on it; text of a client, in MODEL's form
+    priced_as: str = ""  # for usage records: the name of the model in the price table, or `other`
+    terms: str = ""  # of the settlement, for usage records; empty: the cost is final
 
 
 @dataclass(slots=True, eq=False)
 class Request:
     """One request as the proxy described it.
 
-    `credential` is the key, the refusal that reading it already led to, or None when there is none.
-    `carrier` is the header that held it, in lower case, IN_QUERY, or empty.
+    `credential` is the key or token, the refusal that reading it already led to, or None when there
+    is none. `carrier` is the header that held it, in lower case, IN_QUERY, or empty. `token` is set
+    when the credential is a token and the gate has accepted it.
     """
 
-    credential: Presented | Imported | Deny | None
+    credential: Presented | Imported | PresentedToken | Deny | None
     carrier: str
     route: Route
     method: str
@@ -87,6 +92,7 @@ class Request:
     path: str = field(repr=False)  # with the query, as it will be forwarded: may hold the key
     client_address: str
     headers: Headers = field(repr=False)
+    token: AcceptedToken | None = None
 
     def header(self, name: str, default: str) -> str:
         """Return a header as text, or `default` if it is absent. Names are in lower case."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from authz.core import fields
+from authz.core.budgets.spending import Spending
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown
@@ -19,7 +20,8 @@ class Facts:
 
     In the scopes of a rule `{name}` stands for a variable of its template, or for `{model}` of a
     request. label: names the rule in usage records. It requires nothing, so rules that differ only
-    in it are equal. model: that a request asks for; empty if it is unknown or no matter.
+    in it are equal. model: that a request asks for; empty if it is unknown or no matter. spending:
+    what a request takes from budgets.
     """
 
     scopes: frozenset[str] | None = None
@@ -29,6 +31,7 @@ class Facts:
     enforce: bool | None = None
     label: str = field(default="", compare=False)
     model: str = ""
+    spending: Spending | None = None
 
 
 NO_FACTS: Final = Facts()

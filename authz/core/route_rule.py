@@ -63,6 +63,8 @@ class Rule:
         template = Template.parse(field, path, ignore_case=ignore_case)
         covered = frozenset(methods) | ({"HEAD"} if "GET" in methods else frozenset())
         used = {name for scope in facts.scopes or () for name in VARIABLE.findall(scope)}
+        if facts.spending is not None and facts.spending.model_variable:
+            used.add(MODEL)
         in_body = {MODEL} - template.variables
         template.require_each_once(field, (used - in_body) | ({cost_variable} - {""}))
         fields.scopes(field, [VARIABLE.sub("x", scope) for scope in facts.scopes or ()])

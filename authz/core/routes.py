@@ -181,8 +181,8 @@ class RouteTable:
 
         unmatched: in some reading no rule matches the path. Then NO_FACTS is joined, too; or, if
         `deny_unmatched` is set, return AMBIGUOUS_PATH, or ROUTE_NOT_ALLOWED if `asked` is empty.
-        AMBIGUOUS_PATH also if two rules name different environments. The label is that of the
-        first.
+        AMBIGUOUS_PATH also if two rules name different environments, or spend from budgets in
+        different ways. The label is that of the first.
         """
         if unmatched:
             if self._deny_unmatched:
@@ -192,8 +192,10 @@ class RouteTable:
         if not any(other != first for other in others):
             return first
         environments = {each.env or self._env for each in asked} - {None}
-        if len(environments) > 1:
+        spent = {(each.spending, each.model) for each in asked if each.spending is not None}
+        if len(environments) > 1 or len(spent) > 1:
             return _ambiguous(asked)
+        spending, model = next(iter(spent), (None, ""))
         models = {each.model for each in asked}
         costs = [1 if each.cost is None else each.cost for each in asked]
         return Facts(
@@ -203,7 +205,8 @@ class RouteTable:
             cost=max(costs),
             enforce=strictest([each.enforce for each in asked]),
             label=first.label,
-            model=first.model if len(models) == 1 else "",
+            model=model or (first.model if len(models) == 1 else ""),
+            spending=spending,
         )
 
 

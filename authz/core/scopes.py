@@ -10,3 +10,8 @@ def is_held(wanted: str, held: frozenset[str]) -> bool:
         if f"{wanted}:*" in held:
             return True
     return False
+
+
+def are_held(wanted: frozenset[str], held: frozenset[str]) -> bool:
+    """Return whether `held` covers each of these scopes."""
+    return wanted <= held or all(is_held(scope, held) for scope in wanted)

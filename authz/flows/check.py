@@ -5,7 +5,7 @@ records, and no request has to time out first.
 """
 
 from collections.abc import Awaitable
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from authz.core.decision import (
     Allow,
@@ -19,15 +19,19 @@ from authz.core.decision import (
 from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.keys.credentials import Imported, Presented
+from authz.core.limits.amounts import Cost
 from authz.core.limits.key_limits import LimitResult
 from authz.core.policy import Proof, judge, judge_within
 from authz.core.ports import Clock, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.core.store_clock import StoreClock
+from authz.core.tokens.presented import PresentedToken
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
+from authz.flows.lookups import Lookup, NativeKeys, TokenKeys
+from authz.flows.tokens.gate import TokenGate
 
 ANONYMOUS: Final = Allow(None)
 MISSING: Final = Deny(Reason.MISSING_CREDENTIAL)
@@ -36,47 +40,7 @@ FORGED: Final = Deny(Reason.FORGED)
 UNKNOWN: Final = Deny(Reason.UNKNOWN_KEY)
 UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
 
-_Key_contra = TypeVar("_Key_contra", contravariant=True)
 _Key = TypeVar("_Key")
-
-
-class Lookup(Protocol[_Key_contra]):
-    """A way from a credential to the proof of its secret and the record of its key."""
-
-    def peek_stale(self, credential: _Key_contra) -> tuple[Proof, KeyRecord] | None:
-        """Return the proof and the cached record to use during an outage.
-
-        None if the record is not cached, or its grace has ended. A revoked record is returned
-        even after its grace, so that the key is still denied.
-        """
-        ...
-
-    async def find(self, credential: _Key_contra, address: str) -> tuple[Proof, KeyRecord] | None:
-        """Return proof and record, or None if there is no such key.
-
-        address: the client's. Raises Unavailable if the result is not known.
-        """
-        ...
-
-
-class NativeKeys:
-    """A Lookup of keys in our own format. The text of a key names its kid, and is the proof."""
-
-    def __init__(self, cache: KeyCache) -> None:
-        self._cache = cache
-
-    def peek_stale(self, credential: Presented) -> tuple[Proof, KeyRecord] | None:
-        """Return the credential and the record of `KeyCache.peek_stale`, or None without one."""
-        record = self._cache.peek_stale(credential.kid)
-        return None if record is None else (credential, record)
-
-    async def find(self, credential: Presented, address: str) -> tuple[Proof, KeyRecord] | None:
-        """Return credential and record, or None if there is no such key. `address` is not used.
-
-        Raises Unavailable as `KeyCache.find` does.
-        """
-        record = await self._cache.find(credential.kid)
-        return None if record is None else (credential, record)
 
 
 class Checker:
@@ -84,7 +48,7 @@ class Checker:
 
     imported: the lookup of imported keys; without it there are none. limiter: takes from the limits
     of keys; without it keys have no limits. store_clock: the store's clock; without it decisions go
-    by our clock alone.
+    by our clock alone. tokens: accepts tokens; without it there are none.
     """
 
     def __init__(
@@ -97,6 +61,7 @@ class Checker:
         *,
         limiter: Limiter | None = None,
         store_clock: StoreClock | None = None,
+        tokens: TokenGate | None = None,
     ) -> None:
         self._cache = cache
         self._peek = cache.peek
@@ -108,6 +73,8 @@ class Checker:
         self._probe = probe
         self._decided, self._reported = probe.decided, probe.reported
         self._imported = imported
+        self._accept = tokens.accept if tokens else None
+        self._token_keys = TokenKeys(cache)
         self.hits = 0  # checks that found their record in the cache; only grows
         self._spend = limiter.spend if limiter else _take_nothing
 
@@ -122,6 +89,8 @@ class Checker:
         if not isinstance(presented, Presented):
             if isinstance(presented, Imported):
                 return self._check_imported(presented, request)
+            if isinstance(presented, PresentedToken):
+                return self._check_token(presented, request)
             return self._conclude(presented or self._without_key(request), request)
         record = self._peek(presented.kid)
         if record is not None:
@@ -153,6 +122,22 @@ class Checker:
         if keys.is_excluded(imported):  # in a flood of foreign texts nearly every request ends here
             return self._conclude(UNKNOWN, request)
         return self._look_up(keys, imported, request, may_ask=exist is True)
+
+    def _check_token(
+        self, presented: PresentedToken, request: Request
+    ) -> Decision | Awaitable[Decision]:
+        """Decide on a token by the record of its parent key. MALFORMED if none is accepted here."""
+        if self._accept is None:
+            return self._conclude(MALFORMED, request)
+        token = self._accept(presented, request.client_address)
+        if isinstance(token, Deny):
+            return self._conclude(token, request)
+        request.token = token
+        record = self._peek(token.kid)
+        if record is not None:
+            self.hits += 1
+            return self._charge(self._judge(token.proof(record), record, request), request)
+        return self._look_up(self._token_keys, token, request)
 
     def _without_key(self, request: Request) -> Decision:
         return ANONYMOUS if request.route.optional else MISSING
@@ -271,5 +256,5 @@ class Checker:
         return decision
 
 
-def _take_nothing(_key: KeyRecord, _cost: int) -> None:
+def _take_nothing(_key: KeyRecord, _cost: Cost) -> None:
     """Stand in for a limiter: return None, because no key has limits."""

@@ -1,15 +1,15 @@
 """Identification: finds the key that a text belongs to, and whether the text still works."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from authz.core.admin_ports import ImportStore, KeyStore
+from authz.core.admin_ports import ImportStore, RecordReader
 from authz.core.errors import Unreadable
 from authz.core.keys.credentials import matches
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Status
-from authz.flows.verify import resolve
 
 
 class Standing(StrEnum):
@@ -35,52 +35,74 @@ class Identity:
 UNKNOWN = Identity(Standing.UNKNOWN)
 
 
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """The kid that a text leads to. is_proven: the text itself proves that it is a secret of it."""
+
+    kid: str
+    digests: Sequence[bytes]
+    is_proven: bool
+
+
 class Identification:
     """Identifies texts. imports: finds imported keys; None if no keys were ever imported."""
 
     def __init__(
-        self, keyring: Keyring, keys: KeyStore, imports: ImportStore | None, clock: Clock
+        self, keyring: Keyring, records: RecordReader, imports: ImportStore | None, clock: Clock
     ) -> None:
         self._keyring = keyring
-        self._keys = keys
+        self._records = records
         self._imports = imports
         self._clock = clock
 
-    async def identify(self, text: str) -> Identity:
-        """Return the key of a text. Reads the store and changes nothing.
+    async def identify(self, texts: Sequence[str]) -> list[Identity]:
+        """Return the key of each text, in order. Reads the store and changes nothing.
 
         A text in our format counts only if its tag is right, an imported key only if its record has
         the secret. Raises Unavailable if the store is unreachable.
         """
-        if presented := self._keyring.parse(text):
-            if presented.flaw() is not None:
-                return UNKNOWN
-            return await self._standing(presented.kid, [presented.digest()], is_proven=True)
-        imported = self._keyring.parse_imported(text)
-        if imported is None or self._imports is None:
-            return UNKNOWN
-        alias = await resolve(self._imports, imported)
-        if alias is None:
-            return UNKNOWN
-        return await self._standing(alias.kid, list(imported.all_digests()), is_proven=False)
-
-    async def _standing(self, kid: str, digests: list[bytes], *, is_proven: bool) -> Identity:
-        """Return the standing of the secret with one of the digests.
-
-        is_proven: whether the text itself proves that it is a secret of this kid.
-        """
-        try:
-            record = await self._keys.find(kid)
-        except Unreadable:
-            return Identity(Standing.LIVE, kid) if is_proven else UNKNOWN
-        if record is None:
-            return Identity(Standing.ENDED, kid) if is_proven else UNKNOWN
-        secrets = [one for one in record.secrets if any(matches(d, one.digest) for d in digests)]
-        if not secrets and not is_proven:
-            return UNKNOWN
+        claims = await self._claims(texts)
+        kids = list(dict.fromkeys(claim.kid for claim in claims if claim is not None))
+        records = dict(zip(kids, await self._records.read(kids), strict=True))
         now = self._clock.wall_ms()
-        is_over = record.expires_at is not None and record.expires_at <= now
-        works = any(one.is_live(now) for one in secrets)
-        if record.status is Status.REVOKED or is_over or not works:
-            return Identity(Standing.ENDED, kid, record)
-        return Identity(Standing.LIVE, kid, record)
+        return [
+            UNKNOWN if claim is None else _identity(claim, records[claim.kid], now)
+            for claim in claims
+        ]
+
+    async def _claims(self, texts: Sequence[str]) -> list[_Claim | None]:
+        claims: list[_Claim | None] = []
+        imported: dict[int, list[bytes]] = {}
+        for at, text in enumerate(texts):
+            presented = self._keyring.parse(text)
+            if presented is not None:
+                is_ours = presented.flaw() is None
+                claims.append(
+                    _Claim(presented.kid, [presented.digest()], is_proven=True) if is_ours else None
+                )
+                continue
+            claims.append(None)
+            if found := self._keyring.parse_imported(text):
+                imported[at] = list(found.all_digests())
+        if self._imports is not None and imported:
+            kids = await self._imports.resolve_all(list(imported.values()))
+            for (at, digests), kid in zip(imported.items(), kids, strict=True):
+                if isinstance(kid, str):
+                    claims[at] = _Claim(kid, digests, is_proven=False)
+        return claims
+
+
+def _identity(claim: _Claim, record: KeyRecord | Unreadable | None, now: int) -> Identity:
+    """Return the identity of a claim. now: ms since the epoch."""
+    if not isinstance(record, KeyRecord):
+        if not claim.is_proven:
+            return UNKNOWN
+        return Identity(Standing.ENDED if record is None else Standing.LIVE, claim.kid)
+    secrets = [one for one in record.secrets if any(matches(d, one.digest) for d in claim.digests)]
+    if not secrets and not claim.is_proven:
+        return UNKNOWN
+    is_over = record.expires_at is not None and record.expires_at <= now
+    works = any(one.is_live(now) for one in secrets)
+    if record.status is Status.REVOKED or is_over or not works:
+        return Identity(Standing.ENDED, claim.kid, record)
+    return Identity(Standing.LIVE, claim.kid, record)

@@ -12,7 +12,9 @@ from authz.core.limits.limit import OnOutage
 from authz.core.ports import Clock, PepperProof
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.core.tokens.presented import AcceptedToken, PresentedToken
 from authz.flows.limits.limit_report import LimitReport, LimitReports
+from authz.flows.tokens.gate import TokenGate
 
 # In the order of a Check. The checks before those of the policy need no record.
 CHECKS: Final = ("request", "shape", "checksum", "tag", "known", *policy.NAMES, "limits")
@@ -100,7 +102,8 @@ class Question:
 class Verifier:
     """Decides as a Checker does, but by the store instead of a cache. Takes from no limit.
 
-    imports: finds imported keys; None if no keys were ever imported.
+    imports: finds imported keys; None if no keys were ever imported. tokens: accepts tokens; None
+    if the settings name no issuer.
     """
 
     def __init__(
@@ -110,7 +113,10 @@ class Verifier:
         clock: Clock,
         limit_reports: LimitReports,
         imports: ImportStore | None = None,
+        *,
+        tokens: TokenGate | None = None,
     ) -> None:
+        self._tokens = tokens
         self._store = store
         self._peppers = peppers
         self._clock = clock
@@ -134,6 +140,8 @@ class Verifier:
             return _refused("shape" if reason in _OF_THE_KEY else "request", reason)
         if isinstance(presented, Imported):
             return await self._verify_imported(presented, request)
+        if isinstance(presented, PresentedToken):
+            return await self._verify_token(presented, request)
         flaw = presented.flaw()
         if flaw == "checksum":
             return _refused(flaw, Reason.MALFORMED)
@@ -170,7 +178,18 @@ class Verifier:
             return _refused("known", Reason.UNKNOWN_KEY)
         return await self._judge(alias, request)
 
-    async def _judge(self, presented: Presented | Alias, request: Request) -> Verdict:
+    async def _verify_token(self, presented: PresentedToken, request: Request) -> Verdict:
+        if self._tokens is None:
+            return _refused("shape", Reason.MALFORMED)
+        token = self._tokens.accept(presented, request.client_address)
+        if isinstance(token, Deny):
+            return _refused("shape" if token.reason is Reason.MALFORMED else "tag", token.reason)
+        request.token = token
+        return await self._judge(token, request)
+
+    async def _judge(
+        self, presented: Presented | Alias | AcceptedToken, request: Request
+    ) -> Verdict:
         try:
             record = await self._store.find(presented.kid)
         except Unreadable as cause:
@@ -178,8 +197,9 @@ class Verifier:
         if record is None:
             return _refused("known", Reason.UNKNOWN_KEY)
         now = self._clock.wall_ms()
-        results = _passed("known") | dict(policy.examine(record, presented, request, now))
-        refusal = policy.judge(record, presented, request, now)
+        proof = presented.proof(record) if isinstance(presented, AcceptedToken) else presented
+        results = _passed("known") | dict(policy.examine(record, proof, request, now))
+        refusal = policy.judge(record, proof, request, now)
         limited, fault, report = await self._limits(record, request)
         reason = limited.reason if isinstance(limited, Deny) else None
         return Verdict(refusal or limited, results | {"limits": reason}, record, fault, report)

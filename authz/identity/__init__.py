@@ -1,1 +1,1 @@
-"""Identity providers: signing keys and bearer tokens (OpenID Connect); knows joserfc."""
+"""Signing keys and tokens: of identity providers (OpenID Connect, joserfc), and our own (ES256)."""

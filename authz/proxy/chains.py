@@ -17,7 +17,8 @@ class Expected:
     may hold one, or empty. client_address: `peer`, or the header with the client's address.
     deadline: check.deadline in seconds. delay: shutdown.delay in seconds. has_rules,
     has_methods, has_hosts: whether there are `routes`, and some for certain methods or hosts only.
-    reads_model: some route takes the model from the body of a request.
+    reads_model: some route takes the model from the body of a request. has_budgets: some route
+    takes from budgets, which the tokens of answers correct.
     """
 
     header_prefix: str
@@ -30,6 +31,7 @@ class Expected:
     has_rules: bool = False
     has_hosts: bool = False
     reads_model: bool = False
+    has_budgets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ IDENTITY: Final = (
     "scopes",
     "env",
     "plan",
+    "token-id",
     "stale",
 )
 WOULD_DENY: Final = "would-deny"  # set or removed with every allow, but no identity

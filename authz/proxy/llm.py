@@ -45,6 +45,9 @@ def llm(chain: Chain, expected: Expected) -> Iterator[Problem]:
     if not found:
         if expected.reads_model:
             yield FAIL, "no filter reads the model of a body, and routes ask for it", advice
+        elif expected.has_budgets:
+            found_none = "no filter reads the tokens of answers: budgets keep every estimate"
+            yield WARN, found_none, advice
         else:
             yield Level.OK, "no filter for LLMs: tokens are not counted", advice
         return

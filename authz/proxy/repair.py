@@ -261,7 +261,7 @@ def _llm(chain: Chain, expected: Expected) -> None:
     """Add the filter for LLMs if routes need it, and bring it up to date. Routes turn it on."""
     listed = cast("Node", chain.manager)["http_filters"]
     known = [step for step in listed if step.get("name") == NAME]
-    if not known and not expected.reads_model:
+    if not known and not (expected.reads_model or expected.has_budgets):
         return
     step = known[0] if known else llm_filter()
     if at(step, "typed_config", "default_source_code", "inline_string") != SOURCE:

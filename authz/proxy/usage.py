@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from authz.core.finding import Level
-from authz.core.usage.entry import LINE, METADATA
+from authz.core.usage.line import GATE_FIELDS_3, LINE, METADATA, TOKENS
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.cluster import http2
 from authz.proxy.document import Message, at, is_on, items, kind_of, seconds, within
@@ -20,12 +20,16 @@ OPEN_TELEMETRY: Final = "open_telemetry.v3.OpenTelemetryAccessLogConfig"
 FILES: Final = (".FileAccessLog", ".StdoutAccessLog", ".StderrAccessLog")
 CLUSTER: Final = "authz_usage"
 CHARGE_ID: Final = f"%DYNAMIC_METADATA({METADATA}:charge_id)%"
-# The line of the version before: the meter counts it, without client, project and units.
+# The lines of earlier versions, which the meter counts. It settles no budget by them.
+_ENVOY_PART: Final = LINE[LINE.index("%ACCESS_LOG_TYPE%") :].replace(f"{TOKENS} ", "")
+LINE_3: Final = " ".join(
+    ["3", *(f"%DYNAMIC_METADATA({METADATA}:{name})%" for name in GATE_FIELDS_3), _ENVOY_PART]
+)
 LINE_2: Final = " ".join(
     [
         "2",
         *(f"%DYNAMIC_METADATA({METADATA}:{name})%" for name in ("charge_id", "key_id", "reason")),
-        LINE[LINE.index("%ACCESS_LOG_TYPE%") :],
+        _ENVOY_PART,
     ]
 )
 
@@ -78,7 +82,9 @@ def usage_loggers(manager: Message) -> Iterator[Message]:
         if is_open_telemetry(log):
             if named or _OURS.search(cluster_name(config)) or CHARGE_ID in text_of(log):
                 yield log
-        elif kind_of(config).endswith(FILES) and text_of(log).startswith(f"3 {CHARGE_ID}"):
+        elif kind_of(config).endswith(FILES) and text_of(log).startswith(
+            (f"4 {CHARGE_ID}", f"3 {CHARGE_ID}")
+        ):
             yield log
 
 
@@ -128,7 +134,7 @@ def _selection(log: Message) -> Iterator[Problem]:
 
 
 def _line(log: Message) -> Iterator[Problem]:
-    known = {LINE, LINE_2} if is_open_telemetry(log) else {f"{LINE}\n"}
+    known = {LINE, LINE_3, LINE_2} if is_open_telemetry(log) else {f"{LINE}\n", f"{LINE_3}\n"}
     if text_of(log) not in known:
         advice = "copy the text of the usage logger in envoy.yaml, in one line"
         yield WARN, "the meter cannot read the lines of the usage logger", advice

@@ -7,7 +7,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from authz.core.usage.entry import LINE, METADATA
+from authz.core.usage.line import LINE, METADATA
 from authz.proxy.chains import Chain
 from authz.proxy.document import Message, items, under
 from authz.proxy.retries import HTTP_OPTIONS

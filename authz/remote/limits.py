@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from authz.core.errors import UnknownPlan
 from authz.core.limits.charge import Lease
+from authz.core.limits.credits import CREDITS
 from authz.core.limits.key_limits import Owner
+from authz.core.limits.periods import ONCE
 from authz.core.records import KeyRecord
 from authz.flows.limits.credit_report import Credits
 from authz.flows.limits.limit_report import HeldLease, LimitUse, LimitView
@@ -55,7 +57,8 @@ class RemoteCredits:
         except UnknownPlan:
             return None
         for row in found.limits:
-            if row.owner == Owner.KEY and row.limit.period == "once":
+            is_credits = row.limit.limit_name == CREDITS and row.limit.period == ONCE.text
+            if row.owner == Owner.KEY and is_credits:
                 return Credits(row.limit.amount, row.used)
         return None
 
@@ -79,6 +82,7 @@ def _use(row: limits_pb2.LimitUse, kid: str) -> LimitUse:
         remaining=row.remaining,
         leased=row.leased,
         resets_at=optional_ms(row, "reset_time"),
+        spent=row.spent if row.HasField("spent") else None,
     )
 
 

@@ -7,7 +7,7 @@ from authz.core.errors import NotFound, Unreadable
 from authz.core.selector import Selector
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts, Field, Level
-from authz.core.usage.question import By, Report, Span, TopBy
+from authz.core.usage.question import NAMED, By, Report, Span, TopBy
 from authz.flows.by import By as Authorship
 from authz.flows.command_ports import TopKey
 from authz.remote.calls import Calls
@@ -99,13 +99,15 @@ def _word(kind: Any, name: str) -> Any:
 
 def _group(row: usage_pb2.UsageRow, by: By) -> int | str:
     group = row.WhichOneof("group")
-    if group != {By.ROUTE: "route", By.STATUS: "status"}.get(by, "start_time"):
+    if group != (by.value if by in NAMED else "start_time"):
         raise Unreadable("the admin API sent other groups than were asked for")
     match group:
         case "start_time":
             return ms_of(row.start_time)
         case "status":
             return row.status
+        case "model":
+            return row.model
     return row.route
 
 
@@ -130,6 +132,13 @@ def counts_of(message: usage_pb2.UsageCounts) -> Counts:
         Field.SLOW_100_MS: message.over_100_ms,
         Field.SLOW_1_S: message.over_1_s,
         Field.SLOW_10_S: message.over_10_s,
+        Field.INPUT_TOKENS: message.input_tokens,
+        Field.OUTPUT_TOKENS: message.output_tokens,
+        Field.CACHED_TOKENS: message.cached_tokens,
+        Field.CACHE_WRITE_TOKENS: message.cache_write_tokens,
+        Field.REASONING_TOKENS: message.reasoning_tokens,
+        Field.MICRO_USD: message.micro_usd,
+        Field.ESTIMATED: message.estimated,
     }
     units = message.units - (message.requests - message.denied)
     return Counts(tuple(numbers.get(field, max(0, units)) for field in Field))

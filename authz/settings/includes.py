@@ -1,4 +1,4 @@
-"""Included files: plans, pools and routes that stand in files of their own, or beside keys."""
+"""Included files: plans, pools, prices and routes in files of their own, or beside keys."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,10 @@ from authz.settings.sources import Location, Source, dotted, origin
 
 KEYS: Final = ("authz", "scope", "as_of", "keys")  # members of a file of keys
 INCLUDE: Final = ("include",)
-SECTIONS: Final = ("plans", "pools", "routes", "routes_default", "routes_case", "routes_suffix")
+SECTIONS: Final = (
+    *("plans", "pools", "prices"),
+    *("routes", "routes_default", "routes_case", "routes_suffix"),
+)
 _NAMED: Final = {"plans": 1, "pools": 2}  # levels of names, which may come from several files
 
 

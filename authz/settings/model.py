@@ -20,11 +20,14 @@ from authz.core.listen_address import Address
 from authz.settings import includes, sections, sources
 from authz.settings.admin import Admin
 from authz.settings.events import Events
+from authz.settings.leaks import Leaks
+from authz.settings.prices import Prices
 from authz.settings.routes import MAX_RULES, RouteRule, unusable_rules
 from authz.settings.sections import Section
 from authz.settings.sources import Source
 from authz.settings.store import Redis
 from authz.settings.telemetry import Log, Telemetry
+from authz.settings.tokens import Tokens
 from authz.settings.values import (
     Carrier,
     File,
@@ -200,10 +203,13 @@ class Settings(Section):
     plans: dict[Id, LimitSet] = {}
     pools: Pools = Pools.model_construct()
     limits: Limiting = Limiting.model_construct()
+    prices: Prices = Prices.model_construct()
     meter: Meter = Meter.model_construct()
     log: Log = Log.model_construct()
     admin: Admin = Admin.model_construct()
+    tokens: Tokens = Tokens.model_construct()
     events: Events = Events.model_construct()
+    leaks: Leaks = Leaks.model_construct()
     telemetry: Telemetry = Telemetry.model_construct()
     include: Annotated[tuple[File, ...], Field(max_length=64), AfterValidator(distinct)] = ()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
@@ -257,7 +263,7 @@ def included(
 
 
 def parse_included(field: str, content: bytes, path: Path) -> Settings:
-    """Return settings with the plans, pools and routes in `content`, and defaults for the rest.
+    """Return settings with what `content` has of includes.SECTIONS, and defaults for the rest.
 
     Members about keys are skipped. Raises BadSettings with all mistakes, or BadInput about `field`
     if it is not YAML. path: for messages.

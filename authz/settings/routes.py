@@ -1,20 +1,67 @@
 """The rules in `routes`: one rule, and the rules that cannot work."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import model_validator
+from pydantic import Field, PlainValidator, TypeAdapter, model_validator
 
 from authz.core.errors import BadInput
+from authz.core.fields import shown
+from authz.core.limits.limit import MAX_COST
 from authz.settings.sections import Section
 from authz.settings.sources import Source, origin
 from authz.settings.values import Cost, HostPattern, Id, Method, Scopes, Template
 
 if TYPE_CHECKING:  # most commands need no routes
+    from authz.core.budgets.spending import Spending
     from authz.core.route_rule import Rule
 
 MAX_RULES: Final = 1000
 MAX_LABEL: Final = 128  # characters of a path that names its rule
+
+
+class BudgetCost(Section):
+    """The cost of a route whose real use is known after the response.
+
+    estimate: tokens, or micro-dollars with `settle: usd`. units: for limits of requests.
+    """
+
+    estimate: int
+    settle: str = "total_tokens"
+    model: str = ""
+    units: int = Field(1, ge=0, le=MAX_COST)
+
+    def spending(self) -> "Spending":
+        """Return the spending of the route. Raises BadInput for a bad value."""
+        from authz.core.budgets.spending import (  # noqa: PLC0415
+            Spending,
+            is_model,
+            parse_estimate,
+            parse_settle,
+        )
+        from authz.core.budgets.terms import NOTHING  # noqa: PLC0415
+
+        weights, is_variable = parse_settle("settle", self.settle), self.model == "{model}"
+        if self.model and not is_variable and not is_model(self.model):
+            raise BadInput("model", f"{shown(self.model)}: {{model}}, or the name of a model")
+        return Spending(
+            estimate=parse_estimate("estimate", self.estimate),
+            units=self.units,
+            weights=weights or NOTHING,
+            in_usd=weights is None,
+            model="" if is_variable else self.model,
+            model_variable=is_variable,
+        )
+
+
+def _route_cost(value: Any) -> Any:
+    """Return the cost of a route: a section if it is a mapping, else a number or a variable."""
+    if isinstance(value, Mapping):
+        return BudgetCost.model_validate(value)
+    return TypeAdapter(Cost).validate_python(value)
+
+
+RouteCost = Annotated[BudgetCost | int | str, PlainValidator(_route_cost)]
 
 
 class RouteRule(Section):
@@ -27,7 +74,7 @@ class RouteRule(Section):
     scopes: Scopes | None = None
     auth: Literal["required", "optional"] | None = None
     env: Literal["live", "test"] | None = None
-    cost: Cost | None = None
+    cost: RouteCost | None = None
     enforce: bool | None = None
 
     @model_validator(mode="after")
@@ -54,6 +101,7 @@ class RouteRule(Section):
             cost=cost if isinstance(cost, int) else None,
             enforce=self.enforce,
             label=self.name or self.path[:MAX_LABEL],
+            spending=cost.spending() if isinstance(cost, BudgetCost) else None,
         )
         return Rule.parse(
             "routes",

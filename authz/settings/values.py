@@ -177,6 +177,9 @@ Method = Annotated[str, _shape(NAMED_METHOD.pattern, "a method in upper case, su
 Scopes = Annotated[str, _read_by(_scopes)]
 Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(distinct)]
 ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
+Audience = Annotated[
+    str, _shape("[!#-\\[\\]-~]{0,256}", "a name or URL without blanks, such as api")
+]
 HttpUrl = Annotated[
     str,
     _shape(
@@ -199,6 +202,10 @@ PoolId = Annotated[str, _read_by(_pool_id)]
 LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]
 Cost = Annotated[int | str, _read_by(_route_cost)]  # of a route
+ModelName = Annotated[
+    str, _shape("[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", "a model, such as gpt-4o")
+]
+PriceLabel = Annotated[str, _shape("[a-z0-9][a-z0-9._-]{0,31}", "a version, such as 2026-11")]
 Networks = Annotated[tuple[fields.Network, ...], BeforeValidator(_networks)]
 SinkName = Annotated[str, _shape("[a-z0-9][a-z0-9-]{0,31}", "1 to 32 of a-z 0-9 -, such as siem")]
 EventPattern = Annotated[

@@ -70,7 +70,10 @@ class Backup:
         found = await checked(self._client.hgetall(self._names.meta))
         meta.verify(found, fingerprints)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
-        self._write(header | {"meta": found})
+        # A signing key that was removed since must not come back with a restore.
+        signing = schema.META_SIGNING
+        kept = {name: one for name, one in found.items() if not name.startswith(signing)}
+        self._write(header | {"meta": kept})
         self._found.seq = await last_change(self._client)
         after: Position | None = None
         while places := await self._index.kids(None, after, PAGE):

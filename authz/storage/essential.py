@@ -1,11 +1,11 @@
 """Writes that must succeed on a store that is over its `maxmemory`.
 
 Over `maxmemory` a store with the policy noeviction refuses SET and ZADD. A script that begins with
-`#!lua flags=allow-oom` is exempt. After the first refusal on a link, a sidecar sends these writes
-through such a script. Its user needs `+evalsha` on the names: see deploy/redis/users.acl.
+`#!lua flags=allow-oom` is exempt, and so is a function with that flag. After the first refusal on a
+link, a sidecar sends these writes through the function, or through the script in a store without
+it. Its user needs `+fcall` on the names: see deploy/redis/users.acl.
 """
 
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -14,10 +14,13 @@ import hiredis
 from redis import exceptions
 
 from authz.storage.link import Link
+from authz.storage.linked_script import StoreFunction
 
 ALLOW_OOM: Final = "#!lua flags=allow-oom\n"
-RUN: Final = f"{ALLOW_OOM}return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))"
-RUN_SHA: Final = hashlib.sha1(RUN.encode(), usedforsecurity=False).hexdigest()
+WRITE: Final = StoreFunction(
+    "write", "return redis.call(ARGV[1], KEYS[1], unpack(ARGV, 2))", "allow-oom"
+)
+RUN: Final = WRITE.text
 
 OnReply = Callable[[Any], None]
 
@@ -40,6 +43,7 @@ class EssentialWrites:
 
     def __init__(self) -> None:
         self._full: Link | None = None  # the link whose store was found full
+        self._by_hash = False  # that store has no function
 
     def send(self, link: Link, on_reply: OnReply, *command: str) -> None:
         """Send one write and return at once.
@@ -49,7 +53,7 @@ class EssentialWrites:
         lack of memory is sent again by script.
         """
         if link is self._full:
-            self._run(link, on_reply, command, retry=True)
+            self._run(link, on_reply, command)
         else:
             link.send(partial(self._on_reply, link, on_reply, command), *command)
 
@@ -57,22 +61,35 @@ class EssentialWrites:
         self, link: Link, on_reply: OnReply, command: tuple[str, ...], reply: Any
     ) -> None:
         if isinstance(reply, hiredis.ReplyError) and is_full(reply):
-            self._full = link
-            self._run(link, on_reply, command, retry=True)
+            self._full, self._by_hash = link, False
+            self._run(link, on_reply, command)
         else:
             on_reply(reply)
 
-    def _run(self, link: Link, on_reply: OnReply, command: tuple[str, ...], *, retry: bool) -> None:
+    def _run(self, link: Link, on_reply: OnReply, command: tuple[str, ...]) -> None:
         name, key, *arguments = command
-        if retry:
+        if self._by_hash:
             on_reply = partial(self._on_script_reply, link, on_reply, command)
-        link.send(on_reply, "EVALSHA", RUN_SHA, "1", key, name, *arguments)
+            link.send(on_reply, "EVALSHA", WRITE.sha, "1", key, name, *arguments)
+        else:
+            on_reply = partial(self._on_function_reply, link, on_reply, command)
+            link.send(on_reply, "FCALL", WRITE.name, "1", key, name, *arguments)
+
+    def _on_function_reply(
+        self, link: Link, on_reply: OnReply, command: tuple[str, ...], reply: Any
+    ) -> None:
+        if WRITE.is_missing(reply):
+            self._by_hash = True
+            self._run(link, on_reply, command)
+        else:
+            on_reply(reply)
 
     def _on_script_reply(
         self, link: Link, on_reply: OnReply, command: tuple[str, ...], reply: Any
     ) -> None:
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            link.send(lambda _sha: None, "SCRIPT", "LOAD", RUN)
-            self._run(link, on_reply, command, retry=False)
+            link.send(lambda _sha: None, "SCRIPT", "LOAD", WRITE.text)
+            name, key, *arguments = command
+            link.send(on_reply, "EVALSHA", WRITE.sha, "1", key, name, *arguments)
         else:
             on_reply(reply)

@@ -164,6 +164,15 @@ class StoredKeys:
         indexing = Indexing(self._client)
         return await indexing.run() if await indexing.is_needed() else None
 
+    async def load_functions(self) -> str:
+        """Load the functions that the store lacks. Return why it refused one, or "".
+
+        Raises Unavailable.
+        """
+        from authz.storage import functions  # noqa: PLC0415  few commands load them
+
+        return await functions.load(self._client)
+
     async def find(self, kid: str) -> KeyRecord | None:
         """Return the record, or None if the key does not exist.
 

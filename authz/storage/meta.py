@@ -99,8 +99,16 @@ def has_imports(meta: Mapping[str, str]) -> bool:
     return schema.META_IMPORTS in meta
 
 
+def signing_entries(meta: Mapping[str, str]) -> dict[str, str]:
+    """Return the entries of signing keys in the fields of authz:meta, by key id."""
+    prefix = schema.META_SIGNING
+    return {
+        name.removeprefix(prefix): value for name, value in meta.items() if name.startswith(prefix)
+    }
+
+
 class LatestMeta:
-    """The latest content of authz:meta. It is a PepperProof.
+    """The latest content of authz:meta. It is a PepperProof and an EntrySource.
 
     ours: fingerprints of our peppers, by version. is_current: returns whether the content still
     holds, which is while the store is trusted. prefixes: of the keys that are read.
@@ -119,6 +127,7 @@ class LatestMeta:
         self._theirs: Mapping[str, str] | None = None
         self._imports: bool | None = None
         self._is_sealed = False
+        self.signing: Mapping[str, str] = {}
 
     @property
     def is_sealed(self) -> bool:
@@ -128,14 +137,23 @@ class LatestMeta:
         """
         return self._is_sealed
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the content still holds."""
+        return self._is_current()
+
     def update(self, meta: Mapping[str, str]) -> None:
         """Take new content. Raises as `verify`; then peppers and imports count as unknown.
+        The entries of signing keys stay: cached records may be served stale.
 
         Logs a warning when the problem with unlisted prefixes or with seals changes.
         """
         self._theirs = self._imports = None
         self._theirs = verify(meta, self._ours)
         self._imports = has_imports(meta)
+        signing = signing_entries(meta)
+        if signing != self.signing:  # another object tells readers of a change
+            self.signing = signing
         has_mark = schema.META_SEALED in meta
         warning = unlisted_prefixes(meta, self._prefixes)
         if self._is_sealed and not has_mark:

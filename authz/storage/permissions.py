@@ -8,12 +8,15 @@ BEATING      a sidecar behind Sentinel also sends these in each heartbeat
 INDEXING     a sidecar reads the index of imported keys with these
 REGISTERING  a sidecar writes its registry entry with these
 CHANGING     a change to a key needs these
+
+Instead of FCALL also EVALSHA and SCRIPT LOAD are enough: see `by_hash`.
 """
 
 from typing import Final, NamedTuple
 
 from authz.storage import schema
-from authz.storage.essential import RUN_SHA
+from authz.storage.essential import WRITE
+from authz.storage.limits.spend_script import SPEND_FUNCTION
 
 _KID: Final = "0" * 16
 
@@ -29,6 +32,13 @@ class Permissions(NamedTuple):
     registering: Commands
     indexing: Commands
     changing: Commands
+
+
+def by_hash(command: tuple[str, ...]) -> Commands:
+    """Return the commands by which a sidecar does the same without functions; none for others."""
+    if command[0] != "FCALL":
+        return ()
+    return (("SCRIPT", "LOAD", ""), ("EVALSHA", "0" * 40, *command[2:]))
 
 
 def permissions(names: schema.Names) -> Permissions:
@@ -51,9 +61,8 @@ def permissions(names: schema.Names) -> Permissions:
             ("XRANGE", names.log, "-", "+"),
         ),
         counting=(
-            ("SCRIPT", "LOAD", ""),
             ("TIME",),
-            ("EVALSHA", "0" * 40, "1", names.limit(_KID)),
+            ("FCALL", SPEND_FUNCTION.name, "1", names.limit(_KID)),
             ("HMGET", names.limit(_KID), "any"),
             ("HGET", names.limit(_KID), "any"),
             ("HSET", names.limit(_KID), "any", "1"),
@@ -70,10 +79,10 @@ def permissions(names: schema.Names) -> Permissions:
             ("ZADD", names.issued, "1", "any"),
             ("ZREMRANGEBYSCORE", names.issued, "-inf", "0"),
             # On a full store, see essential.py.
-            ("EVALSHA", RUN_SHA, "1", names.sidecar("any")),
-            ("EVALSHA", RUN_SHA, "1", names.sidecars),
-            ("EVALSHA", RUN_SHA, "1", names.issued),
-            ("EVALSHA", RUN_SHA, "1", names.heartbeat),
+            ("FCALL", WRITE.name, "1", names.sidecar("any")),
+            ("FCALL", WRITE.name, "1", names.sidecars),
+            ("FCALL", WRITE.name, "1", names.issued),
+            ("FCALL", WRITE.name, "1", names.heartbeat),
         ),
         indexing=(("GETRANGE", names.imported, "0", "1"),),
         changing=(

@@ -3,6 +3,8 @@
     authz:meta                      hash    schema, pepper:<version> -> fingerprint,
                                             imports: 1 if keys may have been imported
                                             sealed: 1 if records without a seal are refused
+                                            signing:<key id> -> the public half of a key that signs
+                                            tokens; see core/tokens/signing_keys.py
     authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
                                             which is of its text or of its SHA-256
@@ -23,6 +25,8 @@
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:applied               hash    kid -> fields of the key as a file last declared them
+    authz:{p}:signing               hash    key id -> sealed private half of a key that
+                                            signs tokens
     authz:{p}:gone:<number>         set     tombstones of deleted keys; see tombstones.py
     authz:{p}:sidecars              zset    instance by the time of its last entry
     authz:{p}:sidecar:<instance>    string  the registry entry of a sidecar, with a time to live
@@ -37,6 +41,9 @@
     authz:{p}:events:sink:<name>    hash    cursor, failing, since, tries: see notifications.py
     authz:{p}:events:dead:<name>    hash    event -> JSON of its type, kid, time and problem
     authz:{p}:events:again:<name>   hash    event -> 1: to be delivered again
+    authz:{p}:events:report:<hash>  string  a report of leaked keys that was carried out, with a
+                                            time to live of 7 days
+    authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
@@ -82,6 +89,7 @@ META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 META_SEALED: Final = "sealed"
+META_SIGNING: Final = "signing:"  # public halves of keys that sign tokens
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
 
 
@@ -108,6 +116,8 @@ class Names:
         self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
         self.usage = f"{tag}:use:"
+        self.signing = f"{tag}:signing"
+        self.leaked = f"{tag}:events:leaked"
         self.leader = f"{tag}:events:lead"
 
     def key(self, kid: str) -> str:
@@ -144,6 +154,10 @@ class Names:
     def sink(self, name: str) -> str:
         """Name of the hash with the progress of one sink of events."""
         return f"{self._tag}:events:sink:{name}"
+
+    def report(self, digest: str) -> str:
+        """Name of the string that remembers a report. digest: 64 hexadecimal digits."""
+        return f"{self._tag}:events:report:{digest}"
 
     def dead(self, sink: str) -> str:
         """Name of the hash with the dead letters of one sink."""

@@ -130,6 +130,15 @@ ALIAS_INDEX: Final = Metric(
     "Entries of the index of imported keys while it shows which texts are none, otherwise 0.",
 )
 
+TOKEN_SIGNATURES: Final = Metric(
+    "authz.token.signatures",
+    Kind.COUNTER,
+    "{token}",
+    "New tokens whose signature had to be verified. verified: it was verified, right or wrong; "
+    "limited: over tokens.signatures_per_second, so the answer was unavailable.",
+    each(result=("verified", "limited")),
+)
+
 SNAPSHOT_WRITES: Final = Metric(
     "authz.snapshot.writes",
     Kind.COUNTER,

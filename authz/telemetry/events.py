@@ -26,6 +26,7 @@ from authz.telemetry.catalogue import (
     SEQUENCE_RESETS,
     SNAPSHOT_WRITES,
     STALE_ANSWERS,
+    TOKEN_SIGNATURES,
     TRANSPORT,
     TRANSPORT_EVENTS,
 )
@@ -39,6 +40,8 @@ COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
     Event.ALIAS_MISS: (ALIAS_LOOKUPS, {"result": "miss"}),
     Event.ALIAS_EXCLUDED: (ALIAS_LOOKUPS, {"result": "excluded"}),
     Event.ALIAS_LOOKUP_LIMITED: (ALIAS_LOOKUPS, {"result": "limited"}),
+    Event.TOKEN_SIGNATURE: (TOKEN_SIGNATURES, {"result": "verified"}),
+    Event.TOKEN_LIMITED: (TOKEN_SIGNATURES, {"result": "limited"}),
     Event.STALE_ALLOWED: (STALE_ANSWERS, {}),
     Event.LOOKUP_TIMEOUT: (LOOKUP_FAILURES, {"reason": "timeout"}),
     Event.RECORD_UNREADABLE: (LOOKUP_FAILURES, {"reason": "unreadable"}),

@@ -67,6 +67,15 @@ FAULTY_COUNTERS: Final = Metric(
     "data of the key in the store cannot be read.",
     each(fault=("full", "garbled")),
 )
+DOUBTFUL_USE: Final = Metric(
+    "authz.meter.doubtful_use",
+    Kind.COUNTER,
+    "{request}",
+    "Requests of routes with budgets whose use is not what the response reported. estimated: it "
+    "reported none or an unfinished one, and the estimate stays; implausible: it reported more "
+    "than 10,000,000 tokens of one kind, which count as so many.",
+    each(result=("estimated", "implausible")),
+)
 READY: Final = Metric(
     "authz.meter.ready",
     Kind.GAUGE,
@@ -76,7 +85,7 @@ READY: Final = Metric(
 
 METER_METRICS: Final = (
     *(ENTRIES, REFUSED_ENTRIES, BATCHES, COMMIT_DURATION, COMMIT_FAILURES, LAG, WAITING),
-    *(FAULTY_COUNTERS, READY),
+    *(FAULTY_COUNTERS, DOUBTFUL_USE, READY),
 )
 COUNTED: Final[Mapping[MeterEvent, tuple[Metric, Labels]]] = {
     MeterEvent.ENTRY_COUNTED: (ENTRIES, {"result": "counted"}),
@@ -89,4 +98,6 @@ COUNTED: Final[Mapping[MeterEvent, tuple[Metric, Labels]]] = {
     MeterEvent.COMMIT_FAILED: (COMMIT_FAILURES, {}),
     MeterEvent.COUNTER_FULL: (FAULTY_COUNTERS, {"fault": "full"}),
     MeterEvent.KEY_GARBLED: (FAULTY_COUNTERS, {"fault": "garbled"}),
+    MeterEvent.USE_ESTIMATED: (DOUBTFUL_USE, {"result": "estimated"}),
+    MeterEvent.USE_IMPLAUSIBLE: (DOUBTFUL_USE, {"result": "implausible"}),
 }

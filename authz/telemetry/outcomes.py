@@ -21,6 +21,8 @@ AUTHENTICATION: Final = (
     Reason.DISABLED,
     Reason.NOT_YET_VALID,
     Reason.EXPIRED,
+    Reason.TOKEN_EXPIRED,
+    Reason.WRONG_AUDIENCE,
 )
 
 

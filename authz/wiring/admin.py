@@ -11,6 +11,7 @@ from typing import Final
 
 from authz import __version__
 from authz.console.http_api import HttpApi
+from authz.console.leak_reports import leak_routes
 from authz.console.login.site import Routes
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
@@ -73,7 +74,10 @@ from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.console import console
 from authz.wiring.extraction import extractor
+from authz.wiring.leak_reports import leak_endpoints
 from authz.wiring.notifications import regular_delivery
+from authz.wiring.token_gate import Uncounted, token_gate
+from authz.wiring.tokens import token_endpoint
 from authz.wiring.usage_readers import last_use, usage_reading
 
 DRAIN_SECONDS: Final = 5.0
@@ -160,6 +164,9 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             settings, client, ring, clock, instance=instance, is_ours=readiness
         )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
+        endpoints = leak_endpoints(
+            settings, client, keys, ring=ring, notes=StoredRows(client), clock=clock
+        )
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(
             console(
@@ -171,7 +178,20 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 clock=clock,
             )
         )
-        http = _http(settings, rest, pages)
+        tokens = await stack.enter_async_context(
+            token_endpoint(
+                settings,
+                client,
+                keys,
+                ring=ring,
+                meta=watch.meta,
+                clock=clock,
+                instance=instance,
+            )
+        )
+        http = _http(
+            settings, rest, [*leak_routes(endpoints), *pages, *(tokens.routes() if tokens else ())]
+        )
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
@@ -199,9 +219,11 @@ def admin_flows(
     selection = Selection(index, clock, partial(last_use, client, "filter"))
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
+    tokens = token_gate(settings, ring, watch.meta, clock, Uncounted())
+
     async def verifier() -> Verifier:
         known = imports if await keys.has_imports() else None
-        return Verifier(keys, watch.meta, clock, reports, known)
+        return Verifier(keys, watch.meta, clock, reports, known, tokens=tokens)
 
     def importer(actor: str, note: str, source: str, request_id: str) -> Importer:
         return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)

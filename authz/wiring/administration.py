@@ -40,7 +40,13 @@ def keyring(settings: Settings) -> Keyring:
     """
     peppers = [read_pepper(settings, at) for at in range(len(settings.keys.peppers))]
     keys = settings.keys
-    return Keyring(keys.prefix, peppers, keys.older_prefixes, keys.imported_prefixes)
+    return Keyring(
+        keys.prefix,
+        peppers,
+        keys.older_prefixes,
+        keys.imported_prefixes,
+        issuer=settings.tokens.issuer,
+    )
 
 
 def exposed_peppers(settings: Settings) -> list[str]:

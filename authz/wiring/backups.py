@@ -2,10 +2,11 @@
 
 import secrets
 from collections.abc import Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 from typing import BinaryIO
 
+from authz.core.errors import Unavailable
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys
 from authz.process.clock import SystemClock
@@ -52,6 +53,8 @@ async def restore(
         note = partial(_restored, ring.trail_keys, actor)
         lines = read(file, ring.backup_keys)
         seq = await Restore(client, note).run(verified, lines, highest, gone)
+        with suppress(Unavailable):  # the keys are back; `authz doctor` names what is missing
+            await StoredKeys(client).load_functions()  # a new server has none
         return Restored(verified.contents, seq, highest, verified.bad_seals)
 
 

@@ -30,6 +30,7 @@ from authz.wiring.extraction import extractor, responder
 from authz.wiring.listeners import check_server
 from authz.wiring.live_settings import LiveSettings
 from authz.wiring.telemetry import Telemetry
+from authz.wiring.token_gate import token_gate
 
 if TYPE_CHECKING:
     from authz.rpc.grpcio import GrpcServer
@@ -83,7 +84,10 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     # Decisions, and the listener for Envoy.
     checker = Checker(
-        cache, feed.meta, clock, counters, imported, limiter=limiter, store_clock=store_clock
+        *(cache, feed.meta, clock, counters, imported),
+        limiter=limiter,
+        store_clock=store_clock,
+        tokens=token_gate(settings, ring, feed.meta, clock, counters),
     )
     ids = ChargeIds()
     handler = check_handler(settings, ring, checker, counters, telemetry.observer, ids=ids)

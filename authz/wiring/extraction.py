@@ -2,7 +2,9 @@
 
 from authz.core.keys.keyring import Keyring
 from authz.core.routes import RouteTable
+from authz.process.clock import SystemClock
 from authz.rpc.check.extract import Extractor
+from authz.rpc.check.pricing import Pricing
 from authz.rpc.check.respond import Responder
 from authz.rpc.check.response_parts import ChargeIds
 from authz.settings.model import Settings
@@ -38,6 +40,7 @@ def extractor(settings: Settings, ring: Keyring) -> Extractor:
         env=settings.check.env,
         enforce=settings.check.enforce,
         rules=route_table(settings),
+        pricing=Pricing(settings.prices.book(), SystemClock().wall_ms),
     )
 
 

@@ -10,6 +10,7 @@ from authz.flows.lifecycle import Lifecycle
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.imports import StoredImports
+from authz.storage.listing import StoredIndex
 from authz.wiring.administration import keyring, limit_counters, our_store
 
 
@@ -31,6 +32,6 @@ async def leak_session(settings: Settings) -> AsyncIterator[LeakSession]:
     async with our_store(settings, ring) as (client, keys):
         imports = StoredImports(client) if await keys.has_imports() else None
         yield LeakSession(
-            Identification(ring, keys, imports, clock),
+            Identification(ring, StoredIndex(client), imports, clock),
             Lifecycle(keys, ring, clock, partial(limit_counters, client)),
         )

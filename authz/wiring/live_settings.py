@@ -23,7 +23,7 @@ from authz.settings.sections import Section
 log = logging.getLogger("authz.settings")
 
 RELOADABLE: Final = (
-    *("include", "limits", "log", "plans", "pools"),
+    *("include", "limits", "log", "plans", "pools", "prices"),
     *("routes", "routes_case", "routes_default", "routes_suffix"),
 )
 ENFORCE: Final = "check.enforce"  # of its section, this alone

@@ -14,8 +14,10 @@ from authz.settings.model import Settings
 from authz.storage.imports import StoredImports
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.meta import KnownPeppers
+from authz.storage.signing_keys import StoredSigningKeys
 from authz.wiring.administration import keyring, limit_policy, our_store
 from authz.wiring.extraction import extractor, responder
+from authz.wiring.token_gate import ReadEntries, Uncounted, token_gate
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         imports = StoredImports(client) if await keys.has_imports() else None
         reports = LimitReports(StoredCounters(client), limit_policy(settings), clock)
-        verifier = Verifier(keys, peppers, clock, reports, imports)
+        tokens = None
+        if settings.tokens.issuer:
+            entries = ReadEntries(await StoredSigningKeys(client).entries())
+            tokens = token_gate(settings, ring, entries, clock, Uncounted())
+        verifier = Verifier(keys, peppers, clock, reports, imports, tokens=tokens)
         write = responder(settings, reading).write
         yield AdminSession(verifier, reading.read, write, imports, keys)

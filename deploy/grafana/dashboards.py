@@ -226,7 +226,12 @@ DEBUG = (
         "s",
         {"p50": quantile(0.5, LOOKUP), "p99": quantile(0.99, LOOKUP)},
     ),
-    Panel("Imported keys", "cps", {"{{result}}": rate("authz_alias_lookups_total", by="result")}),
+    Panel(
+        "Imported keys and new tokens",
+        "cps",
+        {"{{result}}": rate("authz_alias_lookups_total", by="result")}
+        | {"token {{result}}": rate("authz_token_signatures_total", by="result")},
+    ),
     Panel(
         "Time of a check",
         "s",

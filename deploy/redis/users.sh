@@ -4,6 +4,9 @@
 #   sh deploy/redis/users.sh secrets > secrets/users.acl
 #   sh deploy/redis/users.sh secrets staging > secrets/users.acl      with redis.namespace: staging
 #
+#   SCRIPTS=1 sh deploy/redis/users.sh secrets > secrets/users.acl    while sidecars or meters of a version before
+#                                                                     functions run: see docs/upgrade.md
+#
 # secrets/sidecar is the password of authz-sidecar, and so on; secrets/meter is needed only with a meter.
 # If secrets/sidecar.old exists, the store
 # accepts that password, too, until the new one has arrived everywhere.
@@ -20,6 +23,9 @@ echo "user operator on$passwords ~* &* +@all"
 while read -r word user rules; do
   test "$user" != authz-meter || test -e "$1/meter" || continue # who counts no usage needs no meter
   passwords=$(digests "$1/${user#authz-}")
+  case "${SCRIPTS:-}$user" in
+    1authz-sidecar | 1authz-meter) rules=$(printf "%s" "$rules" | sed "s/-@all/-@all +script|load/; s/+fcall/+fcall +evalsha/g") ;;
+  esac
   test -z "${2:-}" || rules=$(printf '%s' "$rules" | sed "s/\([~&]\)authz:/\1$2:authz:/g")
   echo "$word $user$passwords $rules"
 done <"$(dirname "$0")/users.acl"

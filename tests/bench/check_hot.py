@@ -17,14 +17,16 @@ from typing import Any
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
+from authz.core.keys.keyring import Keyring
 from authz.core.limits.charge import SpendReply
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.policy import judge
-from authz.core.ports import CheckObserver, Probe
+from authz.core.ports import CheckObserver, Clock, Probe
 from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 from authz.flows.limits.limiter import Limiter
+from authz.flows.tokens.gate import TokenGate
 from authz.process.clock import SystemClock
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler, NullObserver
@@ -36,6 +38,7 @@ from tests.support.caches import filled
 from tests.support.fakes import MemoryAliasSource, MemoryDigests, issue_record, make_keyring
 from tests.support.rpc.door import OurPeppers
 from tests.support.rpc.messages import PEER, check_request
+from tests.support.tokens import ISSUER
 
 LIMITS = {"map": 8.0, "raw": 15.0}
 DAY_SECONDS = 86_400
@@ -84,10 +87,16 @@ class Hot:
     """The door as the sidecar composes it, its cache filled with one key."""
 
     def __init__(
-        self, probe: Probe | None = None, observer: CheckObserver | None = None, **fields: Any
+        self,
+        probe: Probe | None = None,
+        observer: CheckObserver | None = None,
+        *,
+        gate: Callable[[Keyring, Clock], TokenGate] | None = None,
+        **fields: Any,
     ) -> None:
-        """fields: of the key's record, besides those below."""
-        clock, self.probe, ring = SystemClock(), probe or Counters(), make_keyring()
+        """gate: makes the acceptance of tokens. fields: of the key's record, beside those below."""
+        ring = make_keyring(issuer=ISSUER if gate else "")
+        clock, self.probe, self.ring = SystemClock(), probe or Counters(), ring
         now = clock.wall_ms()
         store_clock = StoreClock(lease=DAY_SECONDS)  # the one heartbeat is enough for a run
         store_clock.measured(now, clock.monotonic(), clock.monotonic())
@@ -128,6 +137,7 @@ class Hot:
             imported,
             limiter=self.limiter,
             store_clock=store_clock,
+            tokens=gate(ring, clock) if gate else None,
         )
         self.responder = Responder(
             header_prefix="x-auth-",
@@ -137,16 +147,17 @@ class Hot:
         self.door = CheckHandler(
             self.extractor, self.checker, self.responder, self.probe, observer or NullObserver()
         )
-        self.requests = {
-            form: check_request(
-                client_headers(self.key),
-                raw_headers=form == "raw",
-                method="POST",
-                path="/v1/models/gemini-pro:generateContent?alt=json",
-                extensions={"scopes": "models:generate"},
-            ).SerializeToString()
-            for form in LIMITS
-        }
+        self.requests = {form: self.request(self.key, form) for form in LIMITS}
+
+    def request(self, credential: str, form: str = "map") -> bytes:
+        """The serialised request with this key or token."""
+        return check_request(
+            client_headers(credential),
+            raw_headers=form == "raw",
+            method="POST",
+            path="/v1/models/gemini-pro:generateContent?alt=json",
+            extensions={"scopes": "models:generate"},
+        ).SerializeToString()
 
     def steps(self, form: str) -> dict[str, Callable[[], Any]]:
         """The whole decision, and each step alone."""

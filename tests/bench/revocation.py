@@ -54,7 +54,7 @@ async def measure(url: str, settings: model.Settings, revocations: int, rate: fl
         "revocations": revocations,
         "load_per_second": round(sum(statuses.values()) / seconds),
         "load_statuses": statuses,
-        "last_allow_ms": _spread([lag * 1000 for lag in lags]),
+        "last_allow_ms": spread([lag * 1000 for lag in lags]),
         "machine": f"{platform.machine()}, {platform.python_version()}",
     }
 
@@ -110,10 +110,11 @@ async def _watch(
             denied.set()
 
 
-def _spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float]) -> dict[str, float]:
+    """Return percentiles and the largest of some values."""
     cuts = statistics.quantiles(values, n=100)
-    spread = {"p50": cuts[49], "p90": cuts[89], "p99": cuts[98], "max": max(values)}
-    return {name: round(value, 2) for name, value in spread.items()}
+    found = {"p50": cuts[49], "p90": cuts[89], "p99": cuts[98], "max": max(values)}
+    return {name: round(value, 2) for name, value in found.items()}
 
 
 def main() -> None:
@@ -127,16 +128,14 @@ def main() -> None:
         settings = model.load(Path(stack.config))
         found = uvloop.run(measure(stack.envoy, settings, given.revocations, given.rate))
     if given.record:
-        spread = found["last_allow_ms"]
-        record({f"revocation.{part}": spread[part] for part in ("p50", "p99")})
+        record({f"revocation.{part}": found["last_allow_ms"][part] for part in ("p50", "p99")})
     if given.json:
         print(json.dumps(found))
         return
-    spread = found["last_allow_ms"]
     print(f"{found['revocations']} revocations under {found['load_per_second']} requests/s")
     print(f"answers to the load: {found['load_statuses']}")
     print("last allow after the command returned, ms: ", end="")
-    print(", ".join(f"{name} {value}" for name, value in spread.items()))
+    print(", ".join(f"{name} {value}" for name, value in found["last_allow_ms"].items()))
     print(f"machine: {found['machine']}, everything on it")
 
 

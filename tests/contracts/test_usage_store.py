@@ -17,7 +17,7 @@ from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
 from tests.support.memory_usage import MemoryUsage
 from tests.support.real import RealClock, eventually
-from tests.support.usage import KID, PROCESS, committed, line
+from tests.support.usage import KID, PROCESS, committed, line, of_model
 
 HOUR = 3_600_000
 KEPT = {
@@ -157,6 +157,36 @@ async def test_totals(usage):
             (slot, "models", "200/8"): 1,
             (slot, "", "401"): 1,
         }
+
+
+async def test_models(usage):
+    """Tokens and their cost are counted by day and model, for each key and over all requests."""
+
+    def entry(model, tokens, **fields):
+        return of_model(model, tokens, started=usage.now, milliseconds="0", **fields)
+
+    await usage.add(
+        entry("gpt-4.1", "complete:10:5:0:0:0"),
+        entry("gpt-4.1", "complete:3:1:0:0:0", kid=OTHER),
+        entry("claude-n", "complete:7:0:0:0:0"),
+        usage.entry(),
+    )
+    await usage.add(entry("gpt-4.1", "complete:2:0:0:0:0"))
+    day = Level.DAY.slot(usage.minute)
+
+    async def found(kid, days=range(day, day + 1)):
+        counts = await usage.reader.models(kid, days)
+        return {
+            name: (each.requests, each[Field.INPUT_TOKENS], each[Field.MICRO_USD])
+            for name, each in counts.items()
+        }
+
+    assert await found(KID) == {(day, "gpt-4.1"): (2, 12, 22), (day, "claude-n"): (1, 7, 7)}
+    assert await found(OTHER) == {(day, "gpt-4.1"): (1, 3, 5)}
+    assert await found("") == {(day, "gpt-4.1"): (3, 15, 27), (day, "claude-n"): (1, 7, 7)}
+    assert await found(KID, range(day - 9, day)) == await found("T" * 16) == {}
+    assert (await usage.row(Level.DAY)).requests == 4
+    assert set(await usage.reader.days(KID, range(day, day + 1))) == {day}
 
 
 async def test_denials_and_networks(usage):

@@ -71,7 +71,7 @@ ACTS = st.one_of(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=1000)
 @given(acts=st.lists(ACTS, max_size=14))
 async def test_no_update_is_lost(acts):
     """Two people with files of their own, and commands: nobody undoes a change that they never saw.

@@ -78,6 +78,17 @@ def test_a_fault_that_hides_the_model_is_a_failure_if_routes_need_it(fault):
     assert [level for level, _ in other] == ([] if fault is missing else [Level.WARN])
 
 
+def test_budgets_without_a_filter_are_a_warning():
+    """Every estimate stays taken then. The repair adds the filter."""
+    config, expected = Config(), replace(DEFAULTS, has_budgets=True)
+    ((level, text),) = found(config, expected)
+    assert (level, "budgets keep every estimate" in text) == (Level.WARN, True)
+    repair([config.whole], expected)
+    ((level, text),) = found(config, expected)
+    assert "no route turns" in text
+    assert found(right(), expected) == []
+
+
 def off(config: Config) -> None:
     """no route turns the filter for LLMs on"""
     del config.routes[-1]["typed_per_filter_config"][NAME]

@@ -12,7 +12,7 @@ import yaml
 
 from authz.core.finding import Finding, Level
 from authz.core.listen_address import Address
-from authz.core.usage.entry import LINE
+from authz.core.usage.line import LINE
 from authz.proxy.document import read
 from authz.proxy.repair import repair
 from authz.proxy.rules import examine

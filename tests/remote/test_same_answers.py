@@ -114,6 +114,8 @@ SCRIPTS = {
         usage --key {1} --json
         usage --client a --by hour --csv
         usage --by status
+        usage --by model
+        usage --client a --by model --json
         usage --client a --by status
         usage --key 7Hk2mQ9xT4bVzR1c
         usage top

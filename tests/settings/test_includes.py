@@ -1,4 +1,4 @@
-"""Included files: plans, pools and routes beside keys, joined with the settings file."""
+"""Included files: plans, pools, prices and routes beside keys, joined with the settings file."""
 
 import os
 import signal
@@ -27,6 +27,8 @@ pools:
 routes:
   - path: /b
 routes_default: deny
+prices:
+  versions: [{version: v1, models: {small: {input: 1, output: 2}}}]
 """
 MAIN = """\
 include: [git/keys.yaml]
@@ -76,7 +78,7 @@ def within(seconds: int, call: Callable[[], object]) -> None:
 
 
 def test_one_file_holds_keys_and_their_plans(tmp_path: Path) -> None:
-    """Plans, pools and routes of both files are in force. Members of keys do not count."""
+    """Plans, pools, prices and routes of both files are in force. Members of keys do not count."""
     file = given(tmp_path, MAIN, keys=KEYS)
     settings = load(file, {}, {})
     assert set(settings.plans) == {"free", "gold"}
@@ -84,8 +86,19 @@ def test_one_file_holds_keys_and_their_plans(tmp_path: Path) -> None:
     assert set(settings.pools.projects) == {"p"}
     assert paths(settings) == ["/a", "/b"]
     assert settings.routes_default == "deny"
+    assert [each.version for each in settings.prices.versions] == ["v1"]
     assert settings.include == (tmp_path / "git" / "keys.yaml",)
     assert included(file, {}, {}) == list(settings.include)
+
+
+def test_prices_stand_in_one_file(tmp_path: Path) -> None:
+    """Prices in two files are a mistake that names both places, and so is a wrong price."""
+    prices = "prices: {versions: [{version: a, models: {m: {input: 1, output: %s}}}]}"
+    both = given(tmp_path, f"include: [git/p.yaml]\n{prices % 1}", p=prices % 2)
+    assert "stands in two files" in all_mistakes(both)["prices"]
+    wrong = given(tmp_path, "include: [git/p.yaml]", p=prices % -2)
+    (problem,) = all_mistakes(wrong).values()
+    assert "p.yaml, line 1" in problem
 
 
 def test_routes_keep_the_order_of_files_and_of_entries(tmp_path: Path) -> None:
@@ -151,8 +164,8 @@ def test_a_rule_that_another_file_hides(tmp_path: Path) -> None:
     ("content", "expected"),
     [
         ("include: [more.yaml]", "include: an included file includes no other"),
-        ("redis: {url: 'redis://10.0.0.1'}", "redis: only plans, pools, routes"),
-        ("colour: red", "colour: only plans, pools, routes"),
+        ("redis: {url: 'redis://10.0.0.1'}", "redis: only plans, pools, prices, routes"),
+        ("colour: red", "colour: only plans, pools, prices, routes"),
         ("plans: {gold: [1/s", "include.0: {}/git/a.yaml, line "),
         ("plans: {gold: [1/s]}\nplans: {}", "line 2: 'plans' stands here twice"),
         ("keys: []\nplans: {a: &a [1/s], b: *a}", "line 2: aliases are not read here"),

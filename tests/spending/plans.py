@@ -2,9 +2,9 @@
 
 from hypothesis import strategies as st
 
-from authz.core.limits.charge import LEASABLE
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, Owner
 from authz.core.limits.limit import OnOutage, parse_limit
+from authz.core.limits.limit_counters import LEASABLE
 
 AMOUNTS = st.integers(1, 40) | st.integers(300, 1500)  # too small for leases, and not
 

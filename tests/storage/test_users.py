@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import struct
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
+from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.records import RevocationReason, Status
 from authz.core.sidecars import Issued
 from authz.core.trail.verification import Verification
+from authz.core.usage.commit import Budget, Settlement
 from authz.core.usage.counts import Level
 from authz.core.usage.ports import Counted, Known
 from authz.core.usage.tally import Clocks
@@ -22,18 +25,21 @@ from authz.flows.trail.sealing import Sealer
 from authz.flows.trail.verifying import verify
 from authz.flows.usage.erasure import UsageErasure
 from authz.process.clock import SystemClock
-from authz.storage import encoding, schema
+from authz.storage import encoding, functions, schema
 from authz.storage.deletions import StoredDeletions
+from authz.storage.essential import WRITE, EssentialWrites
 from authz.storage.imports import StoredImports
 from authz.storage.issued import StoredIssued
 from authz.storage.keys import StoredKeys
 from authz.storage.limits.spend_link import SpendLink
+from authz.storage.limits.spend_script import SPEND_FUNCTION
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
 from authz.storage.listing import StoredIndex
 from authz.storage.registration import Identity, Registration
 from authz.storage.registry import StoredSidecars
 from authz.storage.schema import DEFAULT
+from authz.storage.signing_keys import StoredSigningKeys
 from authz.storage.trail import StoredRows
 from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
@@ -58,6 +64,7 @@ REVOKE = ("HSET", stored.key(KID), "status", "active")
 
 FORBIDDEN = {
     SIDECAR: [
+        ("FUNCTION", "LOAD", "x"),
         REVOKE,
         ("DEL", stored.key(KID)),
         ("DEL", stored.SIDECARS),
@@ -70,6 +77,8 @@ FORBIDDEN = {
         ("HGETALL", "other"),
         ("MGET", stored.alias(b"n" * 32), "other"),
         ("HGETALL", stored.AUDIT),
+        ("HGETALL", DEFAULT.signing),
+        ("HSET", stored.META, "signing:k", "1"),
         ("XRANGE", stored.AUDIT, "-", "+"),
         ("GET", stored.sidecar("another")),
         ("XADD", stored.LOG, "*", "a", "b"),
@@ -79,6 +88,10 @@ FORBIDDEN = {
         ("PSUBSCRIBE", "*"),
         ("EVAL", "return 1", "0"),
         ("EVALSHA", "0" * 40, "1", stored.key(KID)),
+        ("EVALSHA", "0" * 40, "1", stored.limit(KID)),
+        ("SCRIPT", "LOAD", "return 1"),
+        ("FCALL", SPEND_FUNCTION.name, "1", stored.key(KID)),
+        ("FCALL", WRITE.name, "1", stored.key(KID), "DEL"),
         ("HSET", stored.limit(KID).replace("limit", "key"), "a", "b"),
         ("DEL", stored.limit(KID)),
     ],
@@ -92,13 +105,15 @@ FORBIDDEN = {
         ("XDEL", stored.LOG, "1-0"),
         ("SET", stored.sidecar("one"), "{}"),
         ("ZADD", stored.SIDECARS, "1", "one"),
-        ("HSET", stored.limit(KID), "a", "b"),
+        ("DEL", DEFAULT.signing),
         ("HSET", "other", "a", "b"),
         ("HGETALL", "other"),
         ("PUBLISH", "other", "text"),
         ("EVAL", "return 1", "0"),
     ],
     CONSOLE: [
+        ("FUNCTION", "LOAD", "x"),
+        ("SCRIPT", "LOAD", "return 1"),
         REVOKE,
         ("SET", stored.SEQ, "1"),
         ("HGETALL", "other"),
@@ -110,10 +125,14 @@ FORBIDDEN = {
         ("WAIT", "1", "1"),
     ],
     METER: [
+        ("FUNCTION", "LOAD", "x"),
         REVOKE,
         ("HGETALL", schema.DEFAULT.key(KID)),
+        ("HGETALL", schema.DEFAULT.signing),
         ("HGET", schema.DEFAULT.key(KID), "status"),
-        ("HSET", schema.DEFAULT.limit(KID), "a", "b"),
+        ("DEL", schema.DEFAULT.limit(KID)),
+        ("HDEL", schema.DEFAULT.limit(KID), "a"),
+        ("HGETALL", schema.DEFAULT.limit(KID)),
         ("HGETALL", f"{schema.DEFAULT.usage}{KID}"),
         ("DEL", f"{schema.DEFAULT.usage}{KID}"),
         ("SET", f"{schema.DEFAULT.usage}{KID}", "x"),
@@ -127,6 +146,9 @@ FORBIDDEN = {
         ("SUBSCRIBE", schema.DEFAULT.changes),
         ("EVAL", "return 1", "0"),
         ("EVALSHA", "0" * 40, "1", schema.DEFAULT.key(KID)),
+        ("EVALSHA", "0" * 40, "1", f"{schema.DEFAULT.usage}x"),
+        ("SCRIPT", "LOAD", "return 1"),
+        ("FCALL", WRITE.name, "1", schema.DEFAULT.key(KID), "DEL"),
     ],
 }
 FORBIDDEN_TO_ALL = [
@@ -147,7 +169,12 @@ FORBIDDEN_TO_ALL = [
     ("MIGRATE", "h", "1", "k", "0", "1"),
     ("RESTORE", "k", "0", "x"),
     ("DUMP", stored.key(KID)),
-    ("FUNCTION", "LOAD", "x"),
+    ("FUNCTION", "DELETE", SPEND_FUNCTION.name),
+    ("FUNCTION", "FLUSH"),
+    ("FUNCTION", "RESTORE", "x"),
+    ("FUNCTION", "KILL"),
+    ("SCRIPT", "FLUSH"),
+    ("SCRIPT", "KILL"),
     ("SORT", stored.KEYS),
 ]
 
@@ -176,6 +203,13 @@ async def administrator(valkey):
     endpoint = valkey.login(ADMIN, ADMIN)
     async with administration(endpoint) as admin:
         yield replace(admin, store=admin.store)
+
+
+async def functions_loaded(valkey):
+    """Load the functions as `authz init` does."""
+    async with valkey.login(ADMIN, ADMIN).client() as client:
+        assert await functions.load(client) == ""
+        assert await functions.missing(client) == []
 
 
 @contextlib.asynccontextmanager
@@ -271,6 +305,7 @@ async def test_limits(guarded_valkey):
     valkey = guarded_valkey
     asked = charge_for(make_terms("9000/h", "99000/month"), 1, int(time.time() * 1000))
     receipts: list[SpendReply] = []
+    await functions_loaded(valkey)
     link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), instance="one", deadline=30)
     run = asyncio.create_task(link.run())
     await eventually(lambda: link.is_open)
@@ -290,11 +325,38 @@ async def test_limits(guarded_valkey):
     assert valkey.admin.acl_log() == []
 
 
+async def test_tokens(guarded_valkey):
+    """The admin rotates signing keys and takes exchanges from limits; sidecars see the entries."""
+    valkey = guarded_valkey
+    async with valkey.login(ADMIN, ADMIN).client() as client:
+        keys = StoredSigningKeys(client)
+        await keys.add("k1", "entry", "sealed")
+        assert await keys.entries() == {"k1": "entry"}
+        assert await keys.private_half("k1") == "sealed"
+        async with valkey.login(SIDECAR, SIDECAR).client() as sidecar:
+            assert await StoredSigningKeys(sidecar).entries() == {"k1": "entry"}
+        assert await keys.remove("k1")
+        assert not await keys.remove("k1")
+        assert await keys.private_half("k1") is None
+    asked = charge_for(make_terms("9/h"), 1, int(time.time() * 1000))
+    receipts: list[SpendReply] = []
+    link = SpendLink(valkey.login(ADMIN, ADMIN), SystemClock(), instance="one", deadline=30)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: link.is_open)
+    link.spend(asked, SpendRequest(1, lease=0), receipts.append)
+    await eventually(lambda: receipts)
+    assert receipts[0].granted == 1
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert valkey.admin.acl_log() == []
+
+
 async def test_usage(guarded_valkey):
     """The meter counts usage; the admin reads it."""
     valkey = guarded_valkey
     async with administrator(valkey), valkey.login(ADMIN, ADMIN).client() as client:
         clock = SystemClock()
+        await functions_loaded(valkey)
         link = UsageLink(valkey.login(METER, METER), clock, dict.fromkeys(Level, 86_400))
         run = asyncio.create_task(link.run())
         await eventually(lambda: not link.reason)
@@ -305,7 +367,12 @@ async def test_usage(guarded_valkey):
             line(started=now, kid="-", secret="-", reason="forged", flags="UAEX"),
         ]
         commit = committed(*entries, clocks=Clocks.near(now, 3_600_000, 60_000))
+        budget = Budget(LimitGroup(Owner.KEY, KID, ()), now, "tokens-month month tokens UTC")
+        commit.settlements[budget] = Settlement(3, 10)
+        taken = struct.pack(">B6s6s", 2, now.to_bytes(6), (100).to_bytes(6))
+        valkey.admin.hset(schema.DEFAULT.limit(KID), budget.counter, taken)
         assert await link.commit(commit, [b"one"], now) == Counted()
+        assert valkey.admin.hstrlen(schema.DEFAULT.limit(KID), f"{budget.counter} settled") == 19
         assert isinstance(await link.commit(commit, [b"one"], now), Known)
         usage = StoredUsage(client)
         hour = now // 3_600_000
@@ -427,6 +494,63 @@ async def test_what_they_must_not_do(guarded_valkey, user):
             with pytest.raises(Unavailable, match="NOPERM"):
                 await link.call(*command)
     assert guarded_valkey.admin.dbsize() == 0
+
+
+@pytest.mark.parametrize("user", ALL)
+async def test_every_other_command_is_refused(guarded_valkey, user):
+    """Of all commands of the server a user may run those of its line and no others."""
+    ask = guarded_valkey.admin.execute_command
+    [line] = [line for line in USERS.read_text().splitlines() if f" {user} " in line]
+    granted = {word.strip("()")[1:] for word in line.split() if word.lstrip("(").startswith("+")}
+    refused = 0
+    for name, arity in commands(ask("COMMAND")):
+        if name in granted | {"quit", "reset"}:  # these two need no login
+            continue
+        words = name.split("|")
+        said = ask("ACL", "DRYRUN", user, *words, *["1"] * (abs(arity) - len(words)))
+        assert "has no permissions" in said, (name, said)
+        refused += 1
+    assert refused >= 200
+
+
+def commands(listed):
+    """Yield the name and arity of each command and subcommand."""
+    for command in listed.values() if isinstance(listed, dict) else listed:
+        subcommands = command.get("subcommands") if isinstance(command, dict) else command[9]
+        name = command["name"] if isinstance(command, dict) else command[0]
+        if not subcommands:
+            yield name, command["arity"] if isinstance(command, dict) else command[1]
+        for each in subcommands or ():
+            yield each[0], each[1]
+
+
+async def test_without_functions_a_sidecar_counts_nothing(guarded_valkey):
+    """Without functions a sidecar names the remedy; after `authz init` it counts."""
+    valkey = guarded_valkey
+    valkey.admin.execute_command("FUNCTION", "FLUSH")
+    link = SpendLink(valkey.login(SIDECAR, SIDECAR), SystemClock(), instance="one", deadline=30)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: "authz init" in link.reason)
+    await functions_loaded(valkey)
+    await eventually(lambda: link.is_open)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+
+
+async def test_a_sidecar_writes_to_a_full_store_by_a_function(guarded_valkey):
+    """On a full store the sidecar's essential writes go through a function."""
+    valkey = guarded_valkey
+    await functions_loaded(valkey)
+    replies = []
+    valkey.admin.config_set("maxmemory", "1")
+    try:
+        async with linked(valkey, SIDECAR) as link:
+            EssentialWrites().send(link, replies.append, "SET", stored.HEARTBEAT, "1")
+            await eventually(lambda: replies)
+    finally:
+        valkey.admin.config_set("maxmemory", "0")
+    assert replies == ["OK"]
+    assert valkey.admin.acl_log() == []
 
 
 @pytest.mark.parametrize("user", [SIDECAR, CONSOLE])

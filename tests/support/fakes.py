@@ -353,9 +353,10 @@ def make_pepper(version: str = "1", secret: bytes | None = None) -> Pepper:
     return Pepper.expand(version, secret or version.encode() * 32)
 
 
-def make_keyring(prefix: str = "ak", *versions: str) -> Keyring:
+def make_keyring(prefix: str = "ak", *versions: str, issuer: str = "") -> Keyring:
     """A keyring of `versions`, newest last; of version 1 alone when none is given."""
-    return Keyring(prefix, [make_pepper(version) for version in versions or ("1",)])
+    peppers = [make_pepper(version) for version in versions or ("1",)]
+    return Keyring(prefix, peppers, issuer=issuer)
 
 
 def make_record(**overrides) -> KeyRecord:

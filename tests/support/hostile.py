@@ -21,7 +21,17 @@ from authz.rpc.h2.frames import PREFACE
 from tests.support.fakes import make_keyring
 
 FOREIGN = "sk-proj-T3BlbkFJ0123456789abcdefGHIJ"  # as keys of another format look
-IDENTITY = ("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan", "stale")
+IDENTITY = (
+    "key-id",
+    "client-id",
+    "project-id",
+    "tenant-id",
+    "scopes",
+    "env",
+    "plan",
+    "token-id",
+    "stale",
+)
 CONCURRENT = 16
 METHODS = [*["GET", "POST", "HEAD", "DELETE", "PUT", "PATCH"] * 3, "get", "PoST", "QUERY"]
 PATHS = [

@@ -45,6 +45,10 @@ class MemoryCounters:
         )
         return SpendReply(0, self.now * 1000, left, waits)
 
+    async def spent(self, _charge):
+        """Nothing was settled: no meter writes here."""
+        return []
+
     async def leases(self, accounts, now):
         """Implement LimitCounters.leases."""
         held = [self.held.get(account.id, ()) for account in accounts]

@@ -17,6 +17,7 @@ class MemoryUsage:
         self.clock = clock
         self.digests = {}
         self.rows = {}
+        self.models_of = {}
         self.denials = {}
         self.networks = {}
         self.erased = set()
@@ -49,6 +50,8 @@ class MemoryUsage:
         full = 0
         for (minute, route, code), row in commit.totals.items():
             full += self._add("", minute, (route, code), row)
+        for case, row in commit.models.items():
+            full += added(self.models_of.setdefault(case, []), row)
         for (minute, reason), number in commit.denials.items():
             self._count(self.denials, ("", minute // 1440, reason), number)
         for kid, usage in commit.keys.items():
@@ -93,6 +96,14 @@ class MemoryUsage:
             if denials or networks:
                 found[day] = DayFacts(denials, networks)
         return found
+
+    async def models(self, kid, days):
+        """Implement DayReader.models."""
+        return {
+            (day, model): Counts(tuple(row))
+            for (whose, day, model), row in self.models_of.items()
+            if whose == kid and day in days
+        }
 
     async def processes(self):
         """Return the processes whose entries came."""

@@ -67,10 +67,12 @@ def running(
     alter: Callable[[dict[str, Any]], None] = lambda _manager: None,
     *,
     llm: bool = False,
+    with_admin: bool = False,
 ) -> Iterator[tuple[Stack, ChildProcesses]]:
     """Run an installation on free ports, with longer timeouts in Envoy and sidecar.
 
     alter: changes the settings of Envoy's HTTP connection manager. llm: that of `authz dev --llm`.
+    with_admin: run the admin API, too.
     """
     shipped = devstack.envoy_config
 
@@ -93,7 +95,7 @@ def running(
             for name in PATIENT.keys() - os.environ.keys():
                 patch.setenv(name, PATIENT[name])
             ports = Ports(*(free_port() for _ in range(10)))
-            started = opened.enter_context(devstack.running(ports, llm=llm))
+            started = opened.enter_context(devstack.running(ports, llm=llm, with_admin=with_admin))
         yield started
 
 

@@ -36,15 +36,31 @@ def line(
     started=NOW - 12,
     agent="curl/8.5.0",
     route_name="all",
+    model="-",
+    settle="-",
+    reserved="-",
+    tokens="-",
 ) -> bytes:
-    """Return one entry of version 3 or 2. Each has a charge id of its own."""
+    """Return one entry of version 2, 3 or 4. Each has a charge id of its own."""
     charge_id = charge_id or f"{PROCESS}{next(_count):012x}"
     gate = f"{kid} {secret} {reason} {route} {owners} {charged}"
     if version == "2":
         gate = f"{kid} {reason}"
     result = f"{kind} {code} {grpc} {flags} {milliseconds} {received} {sent} {address} {started}"
+    if version == "4":
+        gate = f"{gate} {model} {settle} {reserved}"
+        result = f"{result} {tokens}"
     rest = f"1 via_upstream GET {route_name} {agent}"
     return f"{version} {charge_id} {gate} {result} {rest}".encode()
+
+
+def of_model(model: str, tokens: str, **fields) -> bytes:
+    """Return one entry of a request that asked for a model. tokens: as the filter writes them.
+
+    A token of input costs 1 micro-dollar, one of output 2.
+    """
+    terms = "1,1,0,0,0;v1,1000000,2000000,500000,1000000,2000000,0"
+    return line(**{"version": "4", "model": model, "settle": terms, "tokens": tokens} | fields)
 
 
 def tallied(*lines: bytes) -> Tally:

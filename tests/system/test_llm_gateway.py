@@ -1,6 +1,8 @@
 """`authz dev --llm` with the unchanged SDKs of OpenAI and Anthropic, and with Gemini."""
 
+import asyncio
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,9 +15,13 @@ import pytest
 
 from authz.cli.devstack import EMBEDDING_MODEL, LLM_MODELS
 from authz.core.limits.limit import parse_limits
+from authz.core.usage.counts import Counts, Level
+from authz.storage.endpoint import Endpoint
+from authz.storage.usage.stored_usage import StoredUsage
 from tests.support.system import Installation, running, until
 
 CHAT, REASONING, CLAUDE, GEMINI = LLM_MODELS
+ESTIMATE = 50  # of each route in llm.yaml
 WORDS = "one two three four five six seven eight nine"
 ASKED = [{"role": "user", "content": WORDS}]
 FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -199,3 +205,57 @@ def test_a_client_over_its_limit_waits_as_it_is_told(gateway, api):
     assert int(refused.response.headers["retry-after"]) >= 1
     assert refused.body["error" if api == "anthropic" else "code"]
     assert ask(9).status_code == 200
+
+
+def usage_of(gateway: Gateway, kid: str) -> dict[str, int]:
+    """Return the usage of a key today, by the names of `authz usage --json`."""
+
+    async def read() -> Counts:
+        day = time.time_ns() // 86_400_000_000_000
+        async with Endpoint.parse(gateway.stack.redis).client() as client:
+            days = range(day - 1, day + 1)
+            found = await StoredUsage(client).counts(kid, Level.DAY, days)
+            return sum(found.values(), Counts())
+
+    return asyncio.run(read()).by_name()
+
+
+def test_the_meter_counts_what_the_backend_reported(gateway):
+    """The sums over all APIs, whole and as streams, are those of the answers, to the token."""
+    issued = gateway.issue(scopes=frozenset({"models:*"}))
+    kid, key = issued.record.kid, issued.key_text or ""
+    chat, claude = gateway.openai(key).chat.completions, gateway.anthropic(key).messages
+    whole = chat.create(model=REASONING, messages=ASKED).usage
+    options = {"include_usage": True}
+    *_, last = chat.create(model=CHAT, messages=ASKED, stream=True, stream_options=options)
+    made = gateway.openai(key).embeddings.create(model=EMBEDDING_MODEL, input=["a b"]).usage
+    with claude.stream(model=CLAUDE, max_tokens=20, messages=ASKED) as events:
+        told = events.get_final_message().usage
+    inputs = whole.prompt_tokens + last.usage.prompt_tokens + made.prompt_tokens
+    inputs += told.input_tokens + told.cache_read_input_tokens
+    outputs = whole.completion_tokens + last.usage.completion_tokens + told.output_tokens
+
+    found = until(lambda: usage_of(gateway, kid), lambda seen: seen["ok"] == 4)
+    assert (found["input_tokens"], found["output_tokens"]) == (inputs, outputs)
+    assert (found["cached_tokens"], found["reasoning_tokens"]) == (12, 5)
+    assert (found["estimated"], found["aborted"]) == (0, 0)
+    assert found["micro_usd"] > 0
+
+
+def test_a_budget_of_tokens_ends(gateway):
+    """Answers are settled against the budget. When it has no room, the SDK raises its error."""
+    limits = parse_limits("--limit", ["100/calendar-day,of=tokens"])
+    issued = gateway.issue(scopes=frozenset({"models:*"}), limits=limits)
+    kid, key = issued.record.kid, issued.key_text or ""
+    chat = gateway.openai(key, max_retries=0).chat.completions
+    spent = 0
+    while spent + ESTIMATE <= 100:
+        spent += chat.create(model=CHAT, messages=ASKED).usage.total_tokens
+        number = spent // 20
+        until(lambda: usage_of(gateway, kid), lambda seen, at=number: seen["ok"] == at)
+
+    with pytest.raises(openai.RateLimitError) as refused:
+        chat.create(model=CHAT, messages=ASKED)
+    assert refused.value.code == "quota_exceeded"
+    assert spent == 60
+    assert usage_of(gateway, kid)["input_tokens"] + usage_of(gateway, kid)["output_tokens"] == spent

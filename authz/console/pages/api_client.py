@@ -5,7 +5,7 @@ refuses stale versions, as for any other client.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -89,7 +89,7 @@ class AdminApi:
             body = b"".join([part async for part in body])
         return Answer(response.status, json.loads(body) if body else {})
 
-    async def lines(self, call: Call) -> "Answer | AsyncIterator[Mapping[str, Any]]":
+    async def lines(self, call: Call) -> "Answer | AsyncGenerator[Mapping[str, Any], None]":
         """Return the messages of a call that streams, or the answer of a call that was refused.
 
         A failure in the middle is a last message with the member `error`.
@@ -119,8 +119,12 @@ class AdminApi:
         )
 
 
-async def _messages(response: HttpResponse) -> AsyncIterator[Mapping[str, Any]]:
+async def _messages(response: HttpResponse) -> AsyncGenerator[Mapping[str, Any], None]:
     if isinstance(response.body, bytes):
         return
-    async for line in response.body:
-        yield json.loads(line)
+    try:
+        async for line in response.body:
+            yield json.loads(line)
+    finally:
+        if isinstance(response.body, AsyncGenerator):
+            await response.body.aclose()

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from authz.console.pages.api_client import Answer
 from authz.console.pages.commands import does
 from authz.console.pages.fleet import fleet_values
+from authz.console.pages.live import live_route
 from authz.console.pages.usage_chart import OUTCOMES, SPANS, chart_name, chart_of, usage_call
 from authz.console.pages.visit import Console, Visit
 from authz.core.access import visible
@@ -21,8 +22,11 @@ NEWEST: Final = 6
 
 
 def routes(console: Console) -> list[Route]:
-    """Return the route of the page."""
-    return [Route("/", console.endpoint(_overview))]
+    """Return the routes of the page and of its events."""
+    return [
+        Route("/", console.endpoint(_overview)),
+        live_route(console, "/events/latest", _latest_part),
+    ]
 
 
 async def _overview(visit: Visit) -> Response:
@@ -30,13 +34,13 @@ async def _overview(visit: Visit) -> Response:
     since = visit.now - min(SPANS[span].length, timedelta(days=30))
     top_query = [("limit", str(TOP)), ("sinceTime", f"{since:%Y-%m-%dT%H:%M:%SZ}")]
     call = usage_call(span)
-    usage, top, newest, sidecars, audit = await asyncio.gather(
+    usage, top, latest, sidecars = await asyncio.gather(
         visit.api.call(call),
         visit.api.get("/v1/usage/topKeys", top_query),
-        visit.api.get("/v1/keys", [("pageSize", str(NEWEST)), ("orderBy", "create_time desc")]),
+        _latest(visit),
         _if_allowed(visit, Action.READ_FLEET, "/v1/sidecars"),
-        _if_allowed(visit, Action.READ_AUDIT, "/v1/auditEntries", ("pageSize", str(NEWEST))),
     )
+    newest = latest["newest"]
     if not newest.is_ok and newest.status not in (503, 504):
         return visit.failure(newest)
     return visit.page(
@@ -47,12 +51,23 @@ async def _overview(visit: Visit) -> Response:
         base="/",
         top=top,
         top_keys=_keys(top),
-        newest=newest,
-        newest_keys=_keys(newest),
+        **latest,
         **fleet_values(sidecars),
-        audit=audit,
         does=does(["usage"], call),
     )
+
+
+async def _latest(visit: Visit) -> dict[str, Any]:
+    """Return the values of the part with the newest keys and the latest changes."""
+    newest, audit = await asyncio.gather(
+        visit.api.get("/v1/keys", [("pageSize", str(NEWEST)), ("orderBy", "create_time desc")]),
+        _if_allowed(visit, Action.READ_AUDIT, "/v1/auditEntries", ("pageSize", str(NEWEST))),
+    )
+    return {"newest": newest, "newest_keys": _keys(newest), "audit": audit}
+
+
+async def _latest_part(visit: Visit) -> str:
+    return visit.renderer.part("latest.html", visit, **await _latest(visit))
 
 
 async def _if_allowed(

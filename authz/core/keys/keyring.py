@@ -9,7 +9,7 @@ from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import shown
 from authz.core.keys import base62
 from authz.core.keys.credentials import Imported, ImportedHash, Minted, Presented
-from authz.core.keys.pepper import Pepper
+from authz.core.keys.pepper import Mac, Pepper, hmac_sha256
 from authz.core.keys.text import (
     CHECKSUM_LENGTH,
     ENVIRONMENTS,
@@ -27,6 +27,9 @@ from authz.core.keys.text import (
     percent_decoded,
 )
 from authz.core.seals import AppliedSeals, EntrySeals, RecordSeals
+from authz.core.tokens.presented import PresentedToken
+from authz.core.tokens.signing_keys import SigningKeyEntries
+from authz.core.tokens.text import token_start
 from authz.core.trail.rows import TrailKeys
 
 if TYPE_CHECKING:  # for repeatable requests alone
@@ -40,8 +43,8 @@ class Keyring:
     """The prefix and the peppers of one installation. The last pepper is the newest; it mints.
 
     older_prefixes: keys with one of these are also ours. New keys have `prefix`. imported_prefixes:
-    the declared beginnings of imported keys. The constructor raises BadInput for a wrong prefix, no
-    pepper, or two peppers of the same version.
+    the declared beginnings of imported keys. issuer: of our tokens; empty if there are none. The
+    constructor raises BadInput for a wrong prefix, no pepper, or two peppers of the same version.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Keyring:
         peppers: Sequence[Pepper],
         older_prefixes: Sequence[str] = (),
         imported_prefixes: Sequence[str] = (),
+        issuer: str = "",
     ) -> None:
         self.prefixes = (prefix, *older_prefixes)
         if not all(map(PREFIX_PATTERN.fullmatch, self.prefixes)):
@@ -66,8 +70,10 @@ class Keyring:
         self._declared = tuple(imported_prefixes)
         for one in self._declared:
             _check_declared(one, self._starts)
-        self._claimed = (*self._starts, *self._declared)
-        self._reserved = tuple(f"{start}{env}_" for start in self._starts for env in ENVIRONMENTS)
+        self._token_starts = (token_start(issuer),) if issuer else ()
+        self._claimed = (*self._starts, *self._declared, *self._token_starts)
+        own = (f"{start}{env}_" for start in self._starts for env in ENVIRONMENTS)
+        self._reserved = (*own, *self._token_starts)
         self._shown = re.compile("|".join(self._reserved), re.ASCII)
         self._encoded = sorted(set().union(*map(in_base64, self._reserved)))
         self._shape = re.compile(
@@ -127,10 +133,26 @@ class Keyring:
         """The seals of applied fields. The newest pepper seals."""
         return AppliedSeals({version: one.applied_key for version, one in self._peppers.items()})
 
+    @property
+    def token_tags(self) -> dict[str, Mac]:
+        """The MACs of the tags in tokens, by pepper version. The newest pepper is the last one."""
+        return {version: hmac_sha256(one.token_key) for version, one in self._peppers.items()}
+
+    @property
+    def signing_entries(self) -> SigningKeyEntries:
+        """The writer and reader of entries of signing keys."""
+        return SigningKeyEntries({v: one.signing_entry_key for v, one in self._peppers.items()})
+
+    @property
+    def signing_seal_keys(self) -> dict[str, bytes]:
+        """The keys, of 32 bytes, that seal private halves of signing keys, by pepper version."""
+        return {version: one.signing_seal_key for version, one in self._peppers.items()}
+
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not.
 
-        True also for the prefix of imported keys that the settings declare.
+        True also for the prefix of imported keys that the settings declare, and for the beginning
+        of our tokens.
         """
         return text.startswith(self._claimed)
 
@@ -146,7 +168,8 @@ class Keyring:
     def shows_key(self, text: str) -> bool:
         """Return whether `PREFIX_ENV_` of one of our keys stands anywhere in `text`.
 
-        The rest of the key is not looked at.
+        The rest of the key is not looked at. True also for the beginning of one of our tokens, here
+        and in `shows_escaped` and `shows_encoded`.
         """
         return self._shown.search(text) is not None
 
@@ -182,6 +205,10 @@ class Keyring:
             return None
         env, kid, version = match.groups()
         return Presented(text.encode(), env, kid, version, self._peppers.get(version))
+
+    def parse_token(self, text: str) -> PresentedToken | None:
+        """Return the token if `text` begins as our tokens do, else None. It proves nothing."""
+        return PresentedToken(text) if text.startswith(self._token_starts) else None
 
     def parse_imported(self, text: str) -> Imported | None:
         """Parse a key of another system; None if it begins like one of ours or has a wrong shape.

@@ -62,6 +62,9 @@ class Pepper:
     record_key: bytes = field(repr=False)
     entry_key: bytes = field(repr=False)
     applied_key: bytes = field(repr=False)
+    token_key: bytes = field(repr=False)
+    signing_entry_key: bytes = field(repr=False)
+    signing_seal_key: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
     digest_of_hash: Mac = field(init=False, repr=False, compare=False)
@@ -99,4 +102,7 @@ class Pepper:
             record_key=hkdf_sha256(secret, b"authz key record"),
             entry_key=hkdf_sha256(secret, b"authz sidecar entry"),
             applied_key=hkdf_sha256(secret, b"authz applied fields"),
+            token_key=hkdf_sha256(secret, b"authz token tag"),
+            signing_entry_key=hkdf_sha256(secret, b"authz signing key entry"),
+            signing_seal_key=hkdf_sha256(secret, b"authz signing key seal"),
         )

@@ -7,8 +7,10 @@ them may pass. A LimitResult is that reply in the terms of limits, for one reque
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from authz.core.limits.amounts import Cost
 from authz.core.limits.counters import (
     BUCKETS,
+    BudgetCounter,
     BurstCounter,
     Counter,
     PeriodCounter,
@@ -16,16 +18,14 @@ from authz.core.limits.counters import (
 )
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult
 from authz.core.limits.limit import Limit
-from authz.core.limits.periods import Calendar, Once, Sliding
+from authz.core.limits.limit_counters import LEASED_SHARE, LEAST_LEASE, counters_of
+from authz.core.limits.periods import Once, Sliding
+from authz.core.limits.reserved import Taken, reserved_text
 
-LEASED_SHARE: Final = 100  # a lease takes at most 1/100 of a limit
-LEAST_LEASE: Final = 3  # requests; a smaller lease would not save a call to the store
 LONGEST_LEASE: Final = 1.0  # seconds
 RECHECK_CREDITS: Final = 60.0  # seconds; a lease of another sidecar may have come back
+RECHECK_BUDGET: Final = 1.0  # seconds; a settlement may have returned a part of an estimate
 DRIFT: Final = 0.001  # the store's clock may run faster than ours by this part
-
-# The smallest limit that can be leased: 1/100 of it is the smallest lease.
-LEASABLE: Final = LEASED_SHARE * LEAST_LEASE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,11 +37,12 @@ class Charge:
     limits are rates, `begins` is 0 and `ends` is None. windows: the length of each limit's window
     or current period, in seconds, 0 of credits; empty if all limits are rates. max_lease: the most
     requests in one lease; 0 if every request has to ask the store. lease_seconds: the life of a
-    lease, below LONGEST_LEASE (1 s).
+    lease, below LONGEST_LEASE (1 s). reserved: what a request takes from budgets, as
+    `reserved_text` writes it; empty without budgets. Every limit takes at least 1.
     """
 
     key_limits: KeyLimits
-    cost: int
+    cost: Cost
     groups: tuple[tuple[LimitGroup, tuple[Counter, ...]], ...]
     begins: int
     ends: int | None
@@ -50,11 +51,23 @@ class Charge:
     windows: tuple[int, ...] = ()
     counters: tuple[Counter, ...] = field(init=False)
     has_no_burst: bool = field(init=False)  # then there is one counter for each limit
+    reserved: str = field(init=False)
 
     def __post_init__(self) -> None:
         counters = tuple(counter for _, of_group in self.groups for counter in of_group)
         object.__setattr__(self, "counters", counters)
         object.__setattr__(self, "has_no_burst", len(counters) == len(self.key_limits.limits))
+        object.__setattr__(self, "reserved", reserved_text(self.taken))
+
+    @property
+    def taken(self) -> list[Taken]:
+        """The units that a request takes from each budget."""
+        return [
+            Taken(group.owner, counter.charge, counter.ends_ms, counter.field)
+            for group, counters in self.groups
+            for counter in counters
+            if isinstance(counter, BudgetCounter)
+        ]
 
 
 class SpendRequest(NamedTuple):
@@ -82,7 +95,7 @@ class Lease(NamedTuple):
 
     holder: str
     requests: int
-    cost: int
+    cost: Cost
     until: int
 
 
@@ -102,13 +115,14 @@ class SpendReply(NamedTuple):
     waits_us: tuple[int, ...]
 
 
-def charge_for(key_limits: KeyLimits, cost: int, now: int) -> Charge:
-    """Return the charge for a request of `cost` (at least 1) at `now`, in ms since the epoch.
+def charge_for(key_limits: KeyLimits, cost: Cost, now: int) -> Charge:
+    """Return the charge for a request of `cost` at `now`, in ms since the epoch.
 
-    Calendar limits are counted in the periods that contain `now`.
+    The request must take from each limit; see KeyLimits.taken_by. Calendar limits are counted in
+    the periods that contain `now`.
     """
     groups = tuple(
-        (group, tuple(c for limit in group.limits for c in _counters(limit, cost, now)))
+        (group, tuple(c for limit in group.limits for c in counters_of(limit, cost, now)))
         for group in key_limits.groups
     )
     counters = [counter for _, of_group in groups for counter in of_group]
@@ -153,8 +167,13 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
     if charge.has_no_burst and not any(reply.waits_us):  # the usual case, kept cheap
         now_us = reply.now_us + elapsed_us
         resets_ms = [counter.resets_in_ms(now_us) for counter in charge.counters]
-        left_of = reply.left, tuple(resets_ms)
-        return LimitResult(charge.key_limits, *left_of, windows=charge.windows)
+        return LimitResult(
+            charge.key_limits,
+            reply.left,
+            tuple(resets_ms),
+            windows=charge.windows,
+            reserved=charge.reserved if reply.granted > 0 else "",
+        )
     remaining: list[int] = []
     resets: list[int] = []
     violated: list[int] = []
@@ -179,14 +198,24 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
         tuple(violated),
         None if never else max((resets[index] for index in enforced), default=0),
         charge.windows,
+        _reserved_without(charge, violated) if reply.granted > 0 else "",
     )
+
+
+def _reserved_without(charge: Charge, violated: list[int]) -> str:
+    """Return `charge.reserved` without the budgets that only report and had no room."""
+    without = {id(charge.key_limits.limits[index]) for index in violated}
+    limits = [limit for limit in charge.key_limits.limits if limit.is_budget]
+    pairs = zip(limits, charge.taken, strict=True)
+    return reserved_text([taken for limit, taken in pairs if id(limit) not in without])
 
 
 def seconds_until_room(charge: Charge, reply: SpendReply) -> float:
     """Return the seconds from the reply until a refused request may pass; infinity if never.
 
     The longest wait of the enforced counters counts. The charge must have at least one of them. The
-    wait of credits that are used up is taken as RECHECK_CREDITS (60 s).
+    wait of credits that are used up is taken as RECHECK_CREDITS (60 s), and that of a budget as
+    RECHECK_BUDGET (1 s) at most.
     """
     return max(
         _seconds_of(counter, wait)
@@ -212,35 +241,12 @@ def credits_part(charge: Charge) -> Charge | None:
 
 
 def _seconds_of(counter: Counter, wait: int) -> float:
+    if isinstance(counter, BudgetCounter) and wait and counter.charge <= counter.limit:
+        return min(wait / 1e6, RECHECK_BUDGET) if wait > 0 else RECHECK_BUDGET
     if wait >= 0:
         return wait / 1e6
     is_used_up = isinstance(counter, PeriodCounter) and counter.charge <= counter.limit
     return RECHECK_CREDITS if is_used_up else float("inf")
-
-
-def credits_field(limit: Limit) -> str:
-    """Return the `field` of the counter of credits, such as `credits once unit`.
-
-    It is the same after a refill.
-    """
-    return f"{limit.name} {limit.per} {limit.cost_of}"
-
-
-def _counters(limit: Limit, cost: int, now: int) -> tuple[Counter, ...]:
-    units, per = limit.charge(cost), limit.per
-    name = f"{limit.name} {per} {limit.cost_of}"
-    common = (limit.enforce, limit.limit, units)
-    if isinstance(per, Once):
-        return (PeriodCounter(credits_field(limit), *common, *per.bounds(now)),)
-    if isinstance(per, Calendar):
-        return (PeriodCounter(f"{name} {per.zone}", *common, *per.bounds(now)),)
-    if limit.is_token_bucket and limit.burst is not None:
-        return (BurstCounter(f"{name} burst", *common, per.length_ms, limit.burst),)
-    older_buckets = BUCKETS + (limit.limit >= LEASABLE)
-    window = WindowCounter(name, *common, per.length_ms, older_buckets)
-    if limit.burst is None:
-        return (window,)
-    return window, BurstCounter(f"{name} burst", *common, per.length_ms, limit.burst)
 
 
 def _seconds(limit: Limit, now: int) -> int:

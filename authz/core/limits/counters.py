@@ -1,10 +1,10 @@
 """Counters: how one limit is counted. One type for each way of counting.
 
 A limit has one counter: a sliding window, a calendar period, or a token bucket if its burst is
-above the limit. Credits are a period that ends at NEVER_ENDS_MS. A limit with a smaller burst has
-two, because it is also enforced as a window. Two places count by these numbers:
-storage/lua/spend.lua, which all sidecars share, and memory_counters.py, which a sidecar uses during
-a store outage.
+above the limit. Credits are a period that ends at NEVER_ENDS_MS. A budget is counted as a period. A
+limit with a smaller burst has two, because it is also enforced as a window. Two places count by
+these numbers: storage/lua/spend.lua, which all sidecars share, and memory_counters.py, which a
+sidecar uses during a store outage.
 
 How a sliding window is counted, with 200/min as the example:
 
@@ -87,6 +87,12 @@ class PeriodCounter(NamedTuple):
         now_us: microseconds since the epoch.
         """
         return self.ends_ms - now_us // 1000
+
+
+class BudgetCounter(PeriodCounter):
+    """A period of tokens or micro-dollars: what a request took may be corrected afterwards."""
+
+    __slots__ = ()
 
 
 class BurstCounter(NamedTuple):

@@ -6,11 +6,12 @@ every group that applies, and passes only if each of them has room.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from authz.core.errors import UnknownPlan
+from authz.core.limits.amounts import Cost
 from authz.core.limits.limit import Limit, OnOutage
 from authz.core.records import KeyRecord
 
@@ -88,6 +89,20 @@ class KeyLimits:
         limits = tuple(limit for group in self.groups for limit in group.limits)
         object.__setattr__(self, "limits", limits)
 
+    def taken_by(self, cost: Cost) -> "KeyLimits | None":
+        """Return the limits that a request of `cost` takes from, or None if there are none.
+
+        A request without tokens takes nothing from a budget of tokens, for example.
+        """
+        if all(limit.charge(cost) for limit in self.limits):
+            return self
+        groups = tuple(
+            replace(group, limits=kept)
+            for group in self.groups
+            if (kept := tuple(limit for limit in group.limits if limit.charge(cost)))
+        )
+        return KeyLimits(groups, self.on_outage) if groups else None
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LimitResult:
@@ -102,6 +117,7 @@ class LimitResult:
     passes: enforced credits are used up, or it takes more than an enforced limit or burst ever has.
     windows: the length of each limit's window or current period, in seconds, 0 of credits; empty if
     all limits are rates.
+    reserved: what the request took from budgets, for its usage record; empty if it is nothing.
     """
 
     key_limits: KeyLimits
@@ -110,6 +126,7 @@ class LimitResult:
     violated: tuple[int, ...] = ()
     retry_after_ms: int | None = 0
     windows: tuple[int, ...] = ()
+    reserved: str = ""
 
     @property
     def allowed(self) -> bool:

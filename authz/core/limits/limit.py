@@ -9,21 +9,25 @@
     nightly=500/calendar-day,zone=Europe/Berlin
     10/s,burst=3,cost_of=request,enforce=false
     50/s,burst=100                          a token bucket: 100 at once, refilled with 50 a second
+    1000000/month,of=tokens                 a budget of tokens
+    12.50/month,of=usd                      a budget of money, in dollars
 
 The text is `[NAME=]LIMIT/PERIOD[,OPTION=VALUE]...`. A limit without a name is called by its period
 (`second`, `month`; `credits` for `once`), so a key's `20/s` takes the place of the `10/s` of its
-plan.
+plan. A budget has its unit in front (`tokens-month`, `usd-credits`).
 
     burst     at most this many units at once; the rest is spread evenly over the window. Above
               the limit it is a token bucket: a window may hold the burst and the limit
     cost_of   unit (default): a request takes its cost; request: it takes 1. A request of cost 0
               takes nothing in both cases
+    of        requests (default); tokens or usd: a budget, of which a request takes the estimate of
+              its route, until its log entry says the real use. For the calendar and `once` alone
     enforce   false: count and report a refusal, but let the request pass
     zone      time zone of the calendar; default UTC
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -31,6 +35,7 @@ from typing import Final
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.limits import periods
+from authz.core.limits.amounts import Amounts, Cost, Of, dollars, micro_dollars
 from authz.core.limits.periods import Calendar, Once, Period, Sliding
 
 MAX_LIMIT: Final = 1_000_000_000  # in a sliding window
@@ -40,7 +45,7 @@ MAX_COST: Final = 1_000_000
 
 _NAME = re.compile(r"[a-z][a-z0-9._-]{0,31}", re.ASCII)
 _NUMBER = re.compile(r"[1-9][0-9]{0,12}", re.ASCII)
-_OPTIONS: Final = ("burst", "cost_of", "enforce", "zone")
+_OPTIONS: Final = ("burst", "cost_of", "enforce", "of", "zone")
 
 
 class CostOf(StrEnum):
@@ -64,6 +69,7 @@ class Limit:
 
     burst: 1 to MAX_LIMIT, for sliding windows only. None: the whole limit may be used at once.
     Above `limit` it is the size of a token bucket, which refills at the rate of the limit.
+    of: what is counted. A limit of USD is in micro-dollars.
     """
 
     name: str
@@ -72,14 +78,17 @@ class Limit:
     burst: int | None = None
     cost_of: CostOf = CostOf.UNIT
     enforce: bool = True
+    of: Of = Of.REQUESTS
 
     def __str__(self) -> str:
         """Return the text of this limit, which `parse_limit` parses to an equal one."""
-        text = f"{self.limit}/{self.per}"
-        if self.name != self.per.name:
+        text = f"{dollars(self.limit) if self.of is Of.USD else self.limit}/{self.per}"
+        if self.name != _usual_name(self.of, self.per):
             text = f"{self.name}={text}"
         if self.burst is not None:
             text += f",burst={self.burst}"
+        if self.of is not Of.REQUESTS:
+            text += f",of={self.of}"
         if self.cost_of is not CostOf.UNIT:
             text += f",cost_of={self.cost_of}"
         if not self.enforce:
@@ -111,9 +120,19 @@ class Limit:
         """True for credits: units that are used never come back by themselves."""
         return isinstance(self.per, Once)
 
-    def charge(self, cost: int) -> int:
-        """Return the units that a request of `cost` takes: `cost`, or 0 or 1 if CostOf.REQUEST."""
-        return cost if self.cost_of is CostOf.UNIT else min(cost, 1)
+    @property
+    def is_budget(self) -> bool:
+        """True if the real use is known only after the response: a limit of tokens or of money."""
+        return self.of is not Of.REQUESTS
+
+    def charge(self, cost: Cost) -> int:
+        """Return what a request takes: its units, or 0 or 1 if CostOf.REQUEST; of a budget its
+        estimate, 0 without one.
+        """
+        amounts = cost if isinstance(cost, Amounts) else Amounts(cost)
+        if self.is_budget:
+            return amounts.of(self.of)
+        return amounts.units if self.cost_of is CostOf.UNIT else min(amounts.units, 1)
 
 
 def parse_limit(field: str, text: str) -> Limit:
@@ -124,20 +143,26 @@ def parse_limit(field: str, text: str) -> Limit:
     amount_of, slash, rest = text.partition("/")
     per_text, *given = rest.split(",")
     name, equals, amount = amount_of.rpartition("=")
-    if not (slash and per_text and (name or not equals) and _is_whole(amount)):
+    is_number = _is_whole(amount.replace(".", "", 1) if f"of={Of.USD}" in given else amount)
+    if not (slash and per_text and (name or not equals) and is_number):
         raise BadInput(
             field, f"{shown(text)} is not a limit, such as 10/s, 5000/h or 1000000/month@15"
         )
     options = _options(field, given)
     per = periods.parse(field, per_text, options.get("zone", ""))
-    limit = _amount(field, text, amount, MAX_LIMIT if isinstance(per, Sliding) else MAX_QUOTA)
+    of = _of(field, options, per)
+    if of is Of.USD:
+        limit = micro_dollars(field, amount)
+    else:
+        limit = _amount(field, text, amount, MAX_LIMIT if isinstance(per, Sliding) else MAX_QUOTA)
     return Limit(
-        name=parse_limit_name(field, name) if name else per.name,
+        name=parse_limit_name(field, name) if name else _usual_name(of, per),
         limit=limit,
         per=per,
         burst=_burst(field, options["burst"], per) if "burst" in options else None,
         cost_of=_cost_of(field, options.get("cost_of", CostOf.UNIT)),
         enforce=_enforce(field, options.get("enforce", "true")),
+        of=of,
     )
 
 
@@ -187,6 +212,23 @@ def _is_whole(text: str) -> bool:
     The range is checked later, with a message of its own.
     """
     return text.isascii() and text.removeprefix("-").isdecimal()
+
+
+def _usual_name(of: Of, per: Period) -> str:
+    return per.name if of is Of.REQUESTS else f"{of}-{per.name}"
+
+
+def _of(field: str, options: Mapping[str, str], per: Period) -> Of:
+    text = options.get("of", Of.REQUESTS)
+    try:
+        of = Of(text)
+    except ValueError:
+        raise BadInput(field, f"of={shown(text)}: one of {', '.join(Of)}") from None
+    if of is not Of.REQUESTS and isinstance(per, Sliding):
+        raise BadInput(field, f"of={of} goes with calendar-day, week, month, year or once")
+    if of is not Of.REQUESTS and "cost_of" in options:
+        raise BadInput(field, "cost_of goes with requests; a budget takes what its route says")
+    return of
 
 
 def _amount(field: str, whole: str, text: str, most: int) -> int:

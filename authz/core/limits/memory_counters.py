@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from authz.core.limits.charge import Charge, SpendReply
-from authz.core.limits.counters import BurstCounter, Counter, PeriodCounter, WindowCounter
+from authz.core.limits.counters import (
+    BudgetCounter,
+    BurstCounter,
+    Counter,
+    PeriodCounter,
+    WindowCounter,
+)
 
 _Name = tuple[str, str, str]  # owner of the limit group, id of the group, field of the counter
 _C_contra = TypeVar("_C_contra", bound=Counter, contravariant=True)
@@ -109,6 +115,7 @@ class _Burst:
 _COUNT_OF: dict[type[Counter], type[_Count[Any]]] = {
     WindowCounter: _Window,
     PeriodCounter: _Period,
+    BudgetCounter: _Period,
     BurstCounter: _Burst,
 }
 

@@ -67,6 +67,18 @@ class LimitCounters(Protocol):
         ...
 
 
+class SettledBudgets(Protocol):
+    """Reads what was settled of budgets. Reads are current."""
+
+    async def spent(self, charge: Charge) -> Sequence[int]:
+        """Return the units of each budget of the charge that ended requests really used.
+
+        In the order of `charge.taken`; 0 if nothing was settled in the current period. Raises
+        Unreadable if a number is garbled, Unavailable if the store fails.
+        """
+        ...
+
+
 class CreditCounters(Protocol):
     """Reads the used credits of many keys. Reads are current."""
 

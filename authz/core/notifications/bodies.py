@@ -4,7 +4,7 @@ import base64
 import binascii
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from authz.core.errors import BadInput
@@ -13,6 +13,10 @@ from authz.core.times import rfc3339
 
 MIN_SECRET: Final = 24  # bytes, by Standard Webhooks
 MAX_SECRET: Final = 64
+MAX_AGE: Final = 300  # seconds between the time of a delivery and ours
+MAX_ID: Final = 256  # characters
+MAX_SIGNATURES: Final = 2000  # characters
+WEBHOOK_HEADERS: Final = ("webhook-id", "webhook-timestamp", "webhook-signature")
 _PREFIX: Final = "whsec_"
 _ALERT_MS: Final = 3_600_000
 _MAX_TEXT: Final = 300
@@ -52,6 +56,28 @@ def webhook_headers(
         "webhook-timestamp": str(seconds),
         "webhook-signature": " ".join(f"v1,{base64.b64encode(one).decode()}" for one in digests),
     }
+
+
+def is_signed(headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes], now: int) -> bool:
+    """Return whether the headers of a delivery are right for one of the secrets.
+
+    headers: the three of `webhook_headers`, by name. now: seconds since the epoch. False if the
+    timestamp is more than MAX_AGE (300 s) away from it.
+    """
+    event_id, timestamp, given = (headers.get(name, "") for name in WEBHOOK_HEADERS)
+    if not (0 < len(event_id) <= MAX_ID and event_id.isascii() and len(given) <= MAX_SIGNATURES):
+        return False
+    if not (timestamp.isascii() and timestamp.isdecimal() and len(timestamp) < len(str(2**63))):
+        return False
+    seconds = int(timestamp)
+    if abs(seconds - now) > MAX_AGE:
+        return False
+    right = webhook_headers(event_id, body, secrets, seconds)["webhook-signature"].split(" ")
+    return any(
+        hmac.compare_digest(one.encode(), other.encode())
+        for one in right
+        for other in given.split(" ")
+    )
 
 
 def summary(event: Notification) -> str:

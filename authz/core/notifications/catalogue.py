@@ -85,8 +85,21 @@ TYPES: Final[Mapping[Action, EventType]] = {
     Action.ERASE_USAGE: EventType(
         "authz.key.usage_erased", "The facts about the callers of a key were erased."
     ),
+    Action.LEAK: EventType(
+        "authz.key.leaked",
+        "Somebody reported a key as leaked.",
+        {
+            "done": _text("`revoked`, `disabled`, `noted`, or `held`: a person has to decide."),
+            "where": _text("The place of the leak, such as a URL."),
+            "found_in": _text("The kind of place, as the scanner names it."),
+        },
+        {
+            "done": "revoked",
+            "where": "https://github.com/acme/app/blob/3f0c2ab/.env",
+            "found_in": "commit",
+        },
+    ),
 }
-TEST_TYPE: Final = "authz.test"  # made by a command, to try a receiver
 
 
 def example(kind: EventType) -> dict[str, Any]:

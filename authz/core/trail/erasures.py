@@ -1,7 +1,7 @@
-"""Erasures of usage in the audit trail.
+"""Rows of the audit trail that are about a key, and no change of its record.
 
-An erasure is no change of a record, so its row has no kid and makes no version: an older version
-of authz skips it. The key stands in the detail.
+Such a row has no kid and makes no version: an older version of authz skips it. The key stands in
+the detail.
 """
 
 import json
@@ -12,14 +12,15 @@ from authz.core.keys.text import KID_PATTERN
 from authz.core.trail.rows import Row
 
 KEY: Final = "key"  # in the detail
+NOTES: Final = frozenset({Action.ERASE_USAGE.value, Action.LEAK.value})
 
 
 def subject(row: Row) -> str:
     """Return the kid of the key that a row is about; empty if it is about none, or is garbled.
 
-    An erasure is about the key whose usage was erased.
+    A note, such as an erasure of usage, is about the key in its detail.
     """
-    if row.kid or row.fields.get("action") != Action.ERASE_USAGE.value:
+    if row.kid or row.fields.get("action") not in NOTES:
         return row.kid
     try:
         found = json.loads(row.fields.get("detail", ""))[KEY]

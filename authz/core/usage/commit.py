@@ -1,6 +1,9 @@
 """A commit: the sums of some batches, as plain values for the store."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from authz.core.limits.key_limits import LimitGroup
 
 Row = list[int]
 """Numbers by the position of their Field; zeros at the end may be missing."""
@@ -37,6 +40,27 @@ class KeyUsage:
     networks: dict[int, set[str]] = field(default_factory=dict)
 
 
+class Budget(NamedTuple):
+    """A budget in one of its periods. group: without its limits. ends_ms: since the epoch."""
+
+    group: LimitGroup
+    ends_ms: int
+    counter: str
+
+
+class Settlement(NamedTuple):
+    """The sums of some requests: what they really used, and what had been taken for them."""
+
+    used: int
+    taken: int
+
+    def __add__(self, other: object) -> "Settlement":
+        """Return the sums of both. Raises TypeError if `other` is not a Settlement."""
+        if not isinstance(other, Settlement):
+            return NotImplemented
+        return Settlement(self.used + other.used, self.taken + other.taken)
+
+
 @dataclass(slots=True)
 class Commit:
     """The sums of some batches. Minutes are counted since the epoch.
@@ -48,7 +72,9 @@ class Commit:
     `seen`, `highest` and `entries` have them. entries: all ended requests of the batches. repeated:
     by process, entries of batches that were counted before, and are left out here. until_ms: the
     time of the store from which on nothing may be added, because its oldest minute is closed then;
-    0: none.
+    0: none. models: counts by kid ("" for all requests), day and model of the price table.
+    settlements: by budget; `used` minus `taken` is added to its counter. estimated,
+    implausible: as in TokenUse.
     """
 
     keys: dict[str, KeyUsage] = field(default_factory=dict)
@@ -60,3 +86,7 @@ class Commit:
     misdated: int = 0
     entries: int = 0
     until_ms: int = 0
+    settlements: dict[Budget, Settlement] = field(default_factory=dict)
+    models: dict[tuple[str, int, str], Row] = field(default_factory=dict)
+    estimated: int = 0
+    implausible: int = 0

@@ -27,7 +27,8 @@ class Field(IntEnum):
 
     A stored row ends with its last number that is not 0. So those that are rarely used stand last.
     units: what limits paid beyond one unit for each request that was not refused. slow_*: how many
-    requests took longer.
+    requests took longer. *_tokens, micro_usd: as responses reported them. estimated: requests whose
+    budgets kept the estimate.
     """
 
     OK = 0
@@ -42,6 +43,13 @@ class Field(IntEnum):
     SLOW_1_S = 9
     SLOW_10_S = 10
     UNITS = 11
+    INPUT_TOKENS = 12
+    OUTPUT_TOKENS = 13
+    CACHED_TOKENS = 14
+    CACHE_WRITE_TOKENS = 15
+    REASONING_TOKENS = 16
+    MICRO_USD = 17
+    ESTIMATED = 18
 
 
 FIELDS: Final = len(Field)
@@ -135,6 +143,13 @@ class Counts:
             "over_100_ms": self[Field.SLOW_100_MS],
             "over_1_s": self[Field.SLOW_1_S],
             "over_10_s": self[Field.SLOW_10_S],
+            "input_tokens": self[Field.INPUT_TOKENS],
+            "output_tokens": self[Field.OUTPUT_TOKENS],
+            "cached_tokens": self[Field.CACHED_TOKENS],
+            "cache_write_tokens": self[Field.CACHE_WRITE_TOKENS],
+            "reasoning_tokens": self[Field.REASONING_TOKENS],
+            "micro_usd": self[Field.MICRO_USD],
+            "estimated": self[Field.ESTIMATED],
         }
 
 

@@ -2,19 +2,22 @@
 
 Fields stand between single blanks; `-` stands for no value.
 
-    3 charge_id key_id secret reason route client project tenant plan env charged
-      ACCESS_LOG_TYPE RESPONSE_CODE GRPC_STATUS FLAGS DURATION_ms BYTES_RECEIVED BYTES_SENT ADDRESS
-      START_ms ATTEMPTS DETAILS METHOD ROUTE_NAME USER_AGENT
+    4 charge_id key_id secret reason route client project tenant plan env charged model settle
+      reserved ACCESS_LOG_TYPE RESPONSE_CODE GRPC_STATUS FLAGS DURATION_ms BYTES_RECEIVED BYTES_SENT
+      ADDRESS START_ms tokens ATTEMPTS DETAILS METHOD ROUTE_NAME USER_AGENT
 
-Version 2 has `2 charge_id key_id reason` before ACCESS_LOG_TYPE. LINE is the text for Envoy.
+Version 3 has neither `model` to `reserved` nor `tokens`. Version 2 has
+`2 charge_id key_id reason` before ACCESS_LOG_TYPE. LINE of line.py is the text for Envoy.
 
 Rules:
-1. The fields up to `charged` come from the gate's dynamic metadata. A client cannot write them.
+1. The fields up to `reserved` come from the gate's dynamic metadata. A client cannot write them.
    They are checked all the same, as strictly as the fields of a record.
-2. A client writes the user agent, and may influence the method. They stand after every field that
+2. `tokens` comes from a filter that reads the response of a backend. It counts only if the gate has
+   written terms of a settlement; see core/budgets/settlement.py.
+3. A client writes the user agent, and may influence the method. They stand after every field that
    counts, so blanks in them shift nothing. A route name of Envoy with a blank shifts only the user
    agent.
-3. An entry with a field that is not valid is refused as a whole, with its cause. It is never
+4. An entry with a field that is not valid is refused as a whole, with its cause. It is never
    attributed to a key.
 """
 
@@ -24,30 +27,13 @@ from enum import StrEnum
 from typing import Final
 
 from authz.core import fields
+from authz.core.budgets.spending import is_model
+from authz.core.budgets.terms import Terms, parse_terms
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
-from authz.core.usage.outcome import Outcome, outcome
-
-METADATA: Final = "envoy.filters.http.ext_authz"
-GATE_FIELDS: Final = (
-    *("charge_id", "key_id", "secret_id", "reason", "route", "client_id", "project_id"),
-    *("tenant_id", "plan", "env", "charged"),
-)
-"""The members of the gate's dynamic metadata, in the order of a line."""
-ENVOY_FIELDS: Final = (
-    *("ACCESS_LOG_TYPE", "RESPONSE_CODE", "GRPC_STATUS_NUMBER", "RESPONSE_FLAGS", "DURATION"),
-    *("BYTES_RECEIVED", "BYTES_SENT", "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT"),
-    *("START_TIME(%s%3f)", "UPSTREAM_REQUEST_ATTEMPT_COUNT", "RESPONSE_CODE_DETAILS"),
-    *("REQ(:METHOD)", "ROUTE_NAME", "REQ(USER-AGENT):80"),
-)
-LINE: Final = " ".join(
-    (
-        "3",
-        *(f"%DYNAMIC_METADATA({METADATA}:{name})%" for name in GATE_FIELDS),
-        *(f"%{name}%" for name in ENVOY_FIELDS),
-    )
-)
-"""The text for Envoy's `body.string_value`."""
+from authz.core.limits.reserved import Taken, parse_reserved
+from authz.core.usage.line import GATE_FIELDS, GATE_FIELDS_3
+from authz.core.usage.outcome import Outcome, outcome, used_nothing
 
 ENDED: Final = b"DownstreamEnd"
 END: Final = b" %b " % ENDED
@@ -66,9 +52,14 @@ PROCESS_START, PROCESS_END, COUNT_END = 2, 18, 30
 PROCESS: Final = slice(PROCESS_START, PROCESS_END)
 COUNT: Final = slice(PROCESS_END, COUNT_END)
 SPLIT_WORDS: Final = 9  # from RESPONSE_CODE to START_TIME, and the rest
-AGENT: Final = 4  # blanks in the rest before the user agent
-VERSION_2, VERSION_3 = b"23"
-TYPE_AT: Final = {VERSION_2: 4, VERSION_3: 1 + len(GATE_FIELDS)}  # words before ACCESS_LOG_TYPE
+VERSION_2, VERSION_3, VERSION_4 = b"234"
+# Blanks in the rest before the user agent.
+AGENT: Final = {VERSION_2: 4, VERSION_3: 4, VERSION_4: 5}
+TYPE_AT: Final = {  # words before ACCESS_LOG_TYPE
+    VERSION_2: 4,
+    VERSION_3: 1 + len(GATE_FIELDS_3),
+    VERSION_4: 1 + len(GATE_FIELDS),
+}
 NO_VALUE: Final = "-"
 UNKNOWN: Final = "- - - - -"  # the owners of a line that does not name them
 LARGEST: Final = 2**53 - 1  # the largest integer that a number in Lua or JSON has exactly
@@ -88,7 +79,7 @@ OWNERS: Final = (
 _LABEL: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
 _SECRET: Final = re.compile(r"[0-9A-Za-z._-]{1,64}", re.ASCII)
 _UNITS: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
-START: Final = re.compile(rb"[23] [0-9a-f]{28} ", re.ASCII)
+START: Final = re.compile(rb"[234] [0-9a-f]{28} ", re.ASCII)
 """The version and the charge id of a line."""
 _NUMBER: Final = re.compile(rb"[0-9]{1,16}", re.ASCII)
 _CODE: Final = re.compile(rb"[0-9]{1,3}", re.ASCII)
@@ -98,7 +89,7 @@ _FLAGS: Final = re.compile(rb"-|[A-Z]{2,8}(?:,[A-Z]{2,8}){0,15}", re.ASCII)
 class Cause(StrEnum):
     """Causes for which an entry is refused or counted apart."""
 
-    VERSION = "version"  # neither version 2 nor 3
+    VERSION = "version"  # neither version 2, 3 nor 4
     CHARGE_ID = "charge_id"  # it has none, or not 28 digits
     IDENTITY = "identity"  # a field of the gate is not valid
     TYPE = "type"  # of another type than those of downstream requests
@@ -112,6 +103,8 @@ class Identity:
 
     about: client, project, tenant, plan and environment of the key, with single blanks between,
     `-` for none. charged: the units that its limits paid. version: the first byte of the line.
+    model: of the price table, or empty. terms: of the settlement, None if there is nothing to
+    settle. taken: from which budgets, and how much.
     Instances are equal only if they are one object; an EntryReader gives one for equal fields.
     """
 
@@ -122,14 +115,21 @@ class Identity:
     route: str
     about: str
     charged: int
+    model: str = ""
+    terms: Terms | None = None
+    taken: tuple[Taken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Status:
-    """The result of a request: its outcome, and the code for totals such as `200` or `200/8`."""
+    """The result of a request: its outcome, and the code for totals such as `200` or `200/8`.
+
+    used_nothing: it cost the backend nothing, if the response does not report a use.
+    """
 
     code: str
     outcome: Outcome
+    used_nothing: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ class Entry:
     """One entry, read. Times are milliseconds since the epoch.
 
     process, count: the charge id: its first 16 digits as text, and the others as a number.
-    rest: from ATTEMPTS to the user agent. is_end: False while the request runs.
+    rest: from the word after START_ms to the user agent. is_end: False while the request runs.
     """
 
     process: str
@@ -161,13 +161,13 @@ class EntryReader:
 
     def __init__(self) -> None:
         # Plain dicts, which the hot path of the tally reads fastest. A full one begins anew.
-        self.identities: dict[int, dict[bytes, Identity]] = {VERSION_2: {}, VERSION_3: {}}
+        self.identities: dict[int, dict[bytes, Identity]] = {each: {} for each in TYPE_AT}
         self.statuses: dict[tuple[bytes, bytes, bytes], Status] = {}
 
     def read(self, line: bytes) -> Entry | Cause:
         """Return the entry of a line without its end, or the cause of its refusal, never CLOCK."""
         if not START.match(line):
-            return Cause.CHARGE_ID if line[:2] in {b"2 ", b"3 "} else Cause.VERSION
+            return Cause.CHARGE_ID if line[:2] in {b"2 ", b"3 ", b"4 "} else Cause.VERSION
         type_at = TYPE_AT[line[0]]
         head = line.split(b" ", type_at + 1)
         if len(head) != type_at + 2:
@@ -179,7 +179,7 @@ class EntryReader:
         if identity is None:
             return Cause.IDENTITY
         words = tail.split(b" ", SPLIT_WORDS - 1)
-        if len(words) != SPLIT_WORDS or words[-1].count(b" ") < AGENT:
+        if len(words) != SPLIT_WORDS or words[-1].count(b" ") < AGENT[line[0]]:
             return Cause.FIELDS
         code, grpc, flags, *numbers, address, start, rest = words
         status = self.status((code, grpc, flags))
@@ -206,7 +206,7 @@ class EntryReader:
     def identity(self, version: int, text: bytes) -> Identity | None:
         """Return the fields of the gate, or None if one is not valid. Remember valid ones.
 
-        version: VERSION_2 or VERSION_3. text: the fields after the charge id, each after a blank.
+        version: VERSION_2 to VERSION_4. text: the fields after the charge id, each after a blank.
         """
         known = self.identities[version]
         if text not in known:
@@ -242,6 +242,8 @@ def parse_identity(version: int, text: bytes) -> Identity | None:
             # This version does not say what was charged. It is one unit, unless a route says else.
             charged = "1" if kid and reason in ALLOWED else ""
             words = [kid, "", reason, "", *[""] * len(OWNERS), charged]
+        if version != VERSION_4:
+            words += ["", "", ""]  # nothing to settle
         return _identity(version, words)
     except (ValueError, BadInput):  # UnicodeDecodeError is a ValueError; so is a wrong count
         return None
@@ -249,7 +251,7 @@ def parse_identity(version: int, text: bytes) -> Identity | None:
 
 def _identity(version: int, words: list[str]) -> Identity:
     """Return the fields, "" for none. Raises ValueError or BadInput if one is not valid."""
-    kid, secret, reason, route, *owners, charged = words
+    kid, secret, reason, route, *owners, charged, model, settle, reserved = words
     if kid:
         fields.kid("key_id", kid)
     for (name, check), value in zip(OWNERS, owners, strict=True):
@@ -260,6 +262,7 @@ def _identity(version: int, words: list[str]) -> Identity:
         and (not secret or _SECRET.fullmatch(secret))
         and (not route or _LABEL.fullmatch(route))
         and (not charged or _UNITS.fullmatch(charged))
+        and (not model or is_model(model))
     )
     if not is_sound:
         raise ValueError("a field is not in order")
@@ -271,6 +274,9 @@ def _identity(version: int, words: list[str]) -> Identity:
         route=route,
         about=" ".join(word or NO_VALUE for word in owners),
         charged=int(charged or 0),
+        model=model,
+        terms=parse_terms(settle) if settle else None,
+        taken=parse_reserved(reserved),
     )
 
 
@@ -283,4 +289,5 @@ def parse_status(code: bytes, grpc: bytes, flags: bytes) -> Status | None:
     words = frozenset() if flags == b"-" else frozenset(flags.decode("ascii").split(","))
     number = None if grpc == b"-" else int(grpc)
     name = str(int(code)) if number is None else f"{int(code)}/{number}"
-    return Status(name, outcome(int(code), number, words))
+    found = outcome(int(code), number, words)
+    return Status(name, found, used_nothing(int(code), found, words))

@@ -16,3 +16,5 @@ class MeterEvent(StrEnum):
     COMMIT_FAILED = "commit_failed"
     COUNTER_FULL = "counter_full"
     KEY_GARBLED = "key_garbled"
+    USE_ESTIMATED = "use_estimated"
+    USE_IMPLAUSIBLE = "use_implausible"

@@ -31,6 +31,8 @@ UPSTREAM_FLAGS: Final = frozenset(
 # FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNAUTHENTICATED
 GRPC_CLIENT_ERRORS: Final = frozenset({1, 3, 5, 6, 7, 8, 9, 10, 11, 16})
 SWITCHING_PROTOCOLS: Final = 101
+# The backend may have worked all the same: it was too slow, or the client did not wait.
+WORKED_FLAGS: Final = ABORTED_FLAGS | {"UT", "DT", "SI", "UMSDR"}
 
 
 def outcome(code: int, grpc: int | None, flags: frozenset[str]) -> Outcome:
@@ -53,3 +55,16 @@ def outcome(code: int, grpc: int | None, flags: frozenset[str]) -> Outcome:
     if grpc:
         return Outcome.CLIENT_ERROR if grpc in GRPC_CLIENT_ERRORS else Outcome.SERVER_ERROR
     return Outcome.OK
+
+
+def used_nothing(code: int, result: Outcome, flags: frozenset[str]) -> bool:
+    """Return whether a response that reports no tokens cost nothing.
+
+    True for an error of the backend or of the proxy: the request was refused, or never reached the
+    backend. False if the backend may have worked on it: the response had begun, the client left, or
+    it took too long.
+    """
+    if flags & WORKED_FLAGS or code == 0:
+        return False
+    is_grpc_error = result in {Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR} and not flags
+    return code >= 400 or is_grpc_error  # noqa: PLR2004  HTTP

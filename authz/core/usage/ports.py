@@ -149,6 +149,10 @@ class DayReader(Protocol):
         """
         ...
 
+    async def models(self, kid: str, days: range) -> Mapping[tuple[int, str], Counts]:
+        """Return the counts by day since the epoch and model. kid: "" for all requests."""
+        ...
+
 
 class UsageIndex(Protocol):
     """Reads the usage of many keys at once. All raise Unavailable, and Unreadable for bad data."""

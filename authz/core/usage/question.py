@@ -29,9 +29,14 @@ class By(StrEnum):
     MONTH = "month"
     ROUTE = "route"
     STATUS = "status"
+    MODEL = "model"
 
+
+NAMED: Final = frozenset({By.ROUTE, By.STATUS, By.MODEL})
+"""The groups that are names. The others are times."""
 
 _LEVELS: Final = {
+    By.MODEL: Level.DAY,
     By.MINUTE: Level.MINUTE,
     By.HOUR: Level.HOUR,
     By.DAY: Level.DAY,
@@ -76,13 +81,14 @@ def default_ms(by: By) -> int:
 def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
     """Return the slots that hold `since` up to, not including, `until` (ms since the epoch).
 
-    By route or status they are hours, or days for all requests over more than 7 days. of_keys:
+    By route or status they are hours, or days for all requests over more than 7 days; by model they
+    are days. of_keys:
     whether the question is about keys, and not about all requests. Raises BadInput about `by` for
     the status of keys, about `since` if it is not before `until` or gives more than 2000 slots.
     """
     if of_keys and by is By.STATUS:
         problem = "status is counted over all requests; for a key, use "
-        raise BadInput("by", f"{problem}minute, hour, day, month or route")
+        raise BadInput("by", f"{problem}minute, hour, day, month, route or model")
     if until <= since:
         raise BadInput("since", "is not before the end of the span (until)")
     level = _LEVELS.get(by)
@@ -102,7 +108,7 @@ def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
 class Report:
     """The answer to a question.
 
-    groups: by the start of a slot in ms since the epoch, or by route or status, in order. keys: how
+    groups: by the start of a slot in ms since the epoch, or by one of NAMED, in order. keys: how
     many keys were looked at; None if it is about all requests. denials: counts by reason; None if
     several keys were asked for. completeness: of all usage; None if the reader may not see every
     key.

@@ -6,6 +6,7 @@ Rules:
 2. If it is not near, Envoy's clock is off. Then the entry counts as seen and as misdated, and is
    attributed to no key.
 3. Only an entry of the end counts. One of a request that runs shows that its key is in use.
+4. An entry that counts also settles its budgets. The estimate of a misdated one stays.
 """
 
 from collections import defaultdict
@@ -42,6 +43,7 @@ from authz.core.usage.entry import (
     Status,
 )
 from authz.core.usage.outcome import Outcome
+from authz.core.usage.token_use import TokenUse, add_settlements
 
 FAST_MS: Final = SLOW_MS[0][0]
 LAST_WORD: Final = 8  # of those that are split; the rest is one
@@ -51,7 +53,7 @@ FUTURE_MS: Final = 300_000  # or after it: clocks differ
 MAX_CALLERS: Final = 20_000  # addresses and user agents whose network and family are remembered
 
 # A row: the sums of the requests of one identity, status and minute, and the latest of them.
-_N, _IN, _OUT, _MS, _SLOW, _LATEST, _ADDRESS, _REST, _ADDRESSES = range(9)
+_N, _IN, _OUT, _MS, _SLOW, _LATEST, _ADDRESS, _REST, _ADDRESSES, _USE = range(10)
 _Row = list[Any]
 
 _network = lru_cache(MAX_CALLERS)(network)
@@ -134,13 +136,14 @@ class Tally:
             row[_N] += 1
             row[_IN] += bytes_in
             row[_OUT] += bytes_out
-            if milliseconds:
-                row[_MS] += milliseconds
-                if milliseconds > FAST_MS:
-                    row[_SLOW].append(milliseconds)
+            row[_MS] += milliseconds
+            if milliseconds > FAST_MS:
+                row[_SLOW].append(milliseconds)
             if ended > row[_LATEST]:
                 row[_LATEST], row[_ADDRESS], row[_REST] = ended, address, rest
             row[_ADDRESSES].add(address)
+            if identity.terms is not None:
+                row[_USE].add(rest, failed=status.used_nothing)
             if count:  # 0: an answer that is not counted
                 block = source.blocks[count // BLOCK]
                 block[0] += 1
@@ -148,7 +151,8 @@ class Tally:
                     block[1] = count
 
     def _new_row(self, identity: Identity, status: Status, minute: int) -> _Row:
-        row: _Row = [0, 0, 0, 0, [], 0, b"", b"", set()]
+        use = None if identity.terms is None else TokenUse(identity.terms, identity.taken)
+        row: _Row = [0, 0, 0, 0, [], 0, b"", b"", set(), use]
         self._rows[identity, status, minute] = row
         return row
 
@@ -196,7 +200,7 @@ class Tally:
         for identity, entry in self._running.items():
             minute = entry.ended_at // MINUTE_MS
             if identity.kid and clocks.earliest <= minute <= clocks.latest:
-                sight = _sight(entry.ended_at, entry.address, entry.rest)
+                sight = _sight(identity, entry.ended_at, entry.address, entry.rest)
                 _add_sight(_key_usage(commit, identity, minute), identity, sight, 0)
         for name, source in self._sources.items():
             process = name[PROCESS_START:].decode("ascii")
@@ -222,7 +226,14 @@ def _add_row(commit: Commit, identity: Identity, status: Status, minute: int, ro
     if is_denied:
         case = (minute, identity.reason)
         usage.denials[case] = usage.denials.get(case, 0) + row[_N]
-    _add_sight(usage, identity, _sight(row[_LATEST], row[_ADDRESS], row[_REST]), row[_N])
+    sight = _sight(identity, row[_LATEST], row[_ADDRESS], row[_REST])
+    _add_sight(usage, identity, sight, row[_N])
+    if row[_USE] is not None:
+        add_settlements(commit, identity, row[_USE])
+    if identity.model:
+        for kid in ("", identity.kid):
+            case_of_model = (kid, minute // MINUTES_PER_DAY, identity.model)
+            added(commit.models.setdefault(case_of_model, []), numbers)
     found = usage.networks.setdefault(minute // MINUTES_PER_DAY, set())
     found.update(filter(None, map(_network, row[_ADDRESSES])))
 
@@ -231,7 +242,7 @@ def _numbers(identity: Identity, status: Status, row: _Row) -> list[int]:
     """Return the counts of a row by the positions of Field; zeros at the end may be missing."""
     number, usual = row[_N], 0 if status.outcome is Outcome.DENIED else 1
     units = number * (identity.charged - usual) if identity.kid else 0
-    if status.outcome is Outcome.OK and not (units or row[_SLOW]):  # nearly every row
+    if status.outcome is Outcome.OK and not (units or row[_SLOW] or row[_USE]):  # nearly every row
         return [number, row[_IN], row[_OUT], row[_MS]]
     numbers = [0] * FIELDS
     numbers[OUTCOMES[status.outcome]] = number
@@ -240,6 +251,9 @@ def _numbers(identity: Identity, status: Status, row: _Row) -> list[int]:
     for limit, field in SLOW_MS:
         numbers[field] = sum(each > limit for each in row[_SLOW])
     numbers[Field.UNITS] = units
+    if (use := row[_USE]) is not None:
+        numbers[Field.INPUT_TOKENS : Field.REASONING_TOKENS + 1] = use.tokens
+        numbers[Field.MICRO_USD], numbers[Field.ESTIMATED] = use.micro_dollars, use.estimated
     return trimmed(numbers)
 
 
@@ -252,8 +266,9 @@ def _key_usage(commit: Commit, identity: Identity, minute: int) -> KeyUsage:
     return usage
 
 
-def _sight(ended_at: int, address: bytes, rest: bytes) -> Sight:
-    agent = rest.split(b" ", AGENT)[AGENT]
+def _sight(identity: Identity, ended_at: int, address: bytes, rest: bytes) -> Sight:
+    blanks = AGENT[identity.version]
+    agent = rest.split(b" ", blanks)[blanks]
     return Sight(ended_at // 1000, _network(address), _agent_family(agent))
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from typing import Final, NamedTuple
 
+from authz.core.limits.amounts import Cost
 from authz.core.limits.charge import Charge, SpendReply, charge_for
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.records import KeyRecord
@@ -16,7 +17,7 @@ Waiter = asyncio.Future[LimitResult]
 class KeyLimitState:
     """The state of the limits of one key in this process.
 
-    key_limits: None if the key has no limits.
+    key_limits: those that a request of this cost takes from, None if there are none.
     lease: requests that the store granted in advance. left: how many of them have not come.
     until: the end of the lease, by the monotonic clock. granted_at: when the store granted it, in
     microseconds of the store's clock. lease_result: the result that each of them gets.
@@ -52,7 +53,7 @@ class KeyLimitState:
         "waiting",
     )
 
-    def __init__(self, record: KeyRecord, key_limits: KeyLimits | None, cost: int) -> None:
+    def __init__(self, record: KeyRecord, key_limits: KeyLimits | None, cost: Cost) -> None:
         self.record = record
         self.key_limits = key_limits
         self.cost = cost

@@ -8,6 +8,7 @@ from itertools import islice
 
 from authz.core.errors import Unavailable, UnknownPlan
 from authz.core.events import Event
+from authz.core.limits.amounts import Cost
 from authz.core.limits.charge import Charge, SpendReply, SpendRequest, credits_part
 from authz.core.limits.key_limits import KeyLimits, LimitPolicy
 from authz.core.limits.ports import SpendStore
@@ -16,7 +17,7 @@ from authz.core.records import KeyRecord
 from authz.flows.limits.key_limit_state import KeyLimitState
 from authz.flows.limits.outage_limits import OutageLimits
 
-Name = str | tuple[str, int]
+Name = str | tuple[str, Cost]
 """The kid for requests that cost 1, else the kid and the cost."""
 
 
@@ -46,7 +47,7 @@ class KeyLimitStates:
         self.find = self._states.get
         self.has_pools = bool(policy.projects or policy.tenants)
 
-    def open(self, record: KeyRecord, cost: int) -> KeyLimitState:
+    def open(self, record: KeyRecord, cost: Cost) -> KeyLimitState:
         """Return the state for `cost` of a record that `find` does not have, a new one if need be.
 
         A state of another version of the record is dropped as `strand` does. At `max_keys` the
@@ -57,7 +58,7 @@ class KeyLimitStates:
         if known is not None and known.record.version == record.version:
             known.record = record  # the same version, loaded again
             return known
-        key_limits = self._policy.of(record)
+        key_limits = _taken(self._policy, record, cost)
         if known is not None:
             self.strand(known)
         elif len(self._states) >= self._max_keys:
@@ -125,7 +126,7 @@ class KeyLimitStates:
             return None
         if state.record.version != record.version:
             self.strand(state)
-        elif _are_same(state.key_limits, self._policy, record):
+        elif _are_same(state, self._policy, record):
             self._states[name] = state
             return state
         else:
@@ -154,9 +155,15 @@ def _ignore(_reply: SpendReply | Unavailable) -> None:
     """Ignore a reply that nobody waits for."""
 
 
-def _are_same(limits: KeyLimits | None, policy: LimitPolicy, record: KeyRecord) -> bool:
+def _taken(policy: LimitPolicy, record: KeyRecord, cost: Cost) -> KeyLimits | None:
+    """Return the limits that a request takes from, or None. Raises UnknownPlan."""
+    found = policy.of(record)
+    return found.taken_by(cost) if found else None
+
+
+def _are_same(state: KeyLimitState, policy: LimitPolicy, record: KeyRecord) -> bool:
     try:
-        now = policy.of(record)
+        limits, now = state.key_limits, _taken(policy, record, state.cost)
     except UnknownPlan:
         return False
     if limits is None or now is None:

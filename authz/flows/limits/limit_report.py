@@ -1,13 +1,15 @@
 """LimitReports: the use of a key's limits, read without taking anything from them."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from authz.core.errors import Unavailable
+from authz.core.limits.amounts import ONE_OF_EACH, Cost
 from authz.core.limits.charge import Charge, Lease, SpendReply, charge_for, limit_result
 from authz.core.limits.counters import BurstCounter
 from authz.core.limits.key_limits import LimitPolicy, LimitResult, Owner
 from authz.core.limits.limit import Limit
-from authz.core.limits.ports import LimitCounters
+from authz.core.limits.ports import LimitCounters, SettledBudgets
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 
@@ -16,7 +18,8 @@ from authz.core.records import KeyRecord
 class LimitUse:
     """The use of one limit. owner: of the limit, with the id of the key, project or tenant.
 
-    resets_at: ms since the epoch; None for a window without use, and for credits.
+    resets_at: ms since the epoch; None for a window without use, and for credits. spent: of a
+    budget, what ended requests really used, else None.
     """
 
     limit: Limit
@@ -27,6 +30,15 @@ class LimitUse:
     remaining: int
     leased: int
     resets_at: int | None
+    spent: int | None = None
+
+    @property
+    def reserved(self) -> int | None:
+        """Units of a budget taken for requests whose use is not known, else None.
+
+        They are under way, in leases, or their usage never came.
+        """
+        return None if self.spent is None else max(0, self.used - self.spent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +68,14 @@ class LimitView:
 class LimitReport:
     """The counters' reply for one request that was not made.
 
-    leases: the leases of each limit group, in the order of `charge.key_limits.groups`.
+    leases: the leases of each limit group, in the order of `charge.key_limits.groups`. spent: the
+    real use of each budget, in the order of `charge.taken`.
     """
 
     charge: Charge
     reply: SpendReply
     leases: tuple[tuple[Lease, ...], ...]
+    spent: tuple[int, ...] = ()
 
     @property
     def now(self) -> int:
@@ -90,6 +104,7 @@ class LimitReport:
             *(result.remaining, self.leased(), result.resets_ms),
             strict=True,
         )
+        spent = iter(self.spent)
         size = self.charge.max_lease
         return LimitView(
             tuple(
@@ -102,6 +117,7 @@ class LimitReport:
                     remaining=remaining,
                     leased=leased,
                     resets_at=self.now + resets_ms if _resets(limit, used) else None,
+                    spent=next(spent, 0) if limit.is_budget else None,
                 )
                 for group, name, limit, used, remaining, leased, resets_ms in rows
             ),
@@ -127,10 +143,14 @@ def _resets(limit: Limit, used: int) -> bool:
     return not limit.never_resets and bool(used or limit.is_quota)
 
 
+class Counters(LimitCounters, SettledBudgets, Protocol):
+    """The counters of limits, and the settled use of budgets."""
+
+
 class LimitReports:
     """Reads the counters of keys."""
 
-    def __init__(self, counters: LimitCounters, policy: LimitPolicy, clock: Clock) -> None:
+    def __init__(self, counters: Counters, policy: LimitPolicy, clock: Clock) -> None:
         self._counters = counters
         self._policy = policy
         self._clock = clock
@@ -141,15 +161,16 @@ class LimitReports:
         report = await self.of(record)
         return report.view() if report else None
 
-    async def of(self, record: KeyRecord, cost: int = 1) -> LimitReport | None:
+    async def of(self, record: KeyRecord, cost: Cost = ONE_OF_EACH) -> LimitReport | None:
         """Return the report for a request of `cost`, or None if it takes nothing from any limit.
 
         None if `cost` is 0 or neither the key nor its pools have limits. Counts nothing. Raises
         UnknownPlan if the settings lack the key's plan, Unreadable if the counters are garbled,
         Unavailable if the store fails or its clock fits no calendar period in two tries.
         """
-        key_limits = self._policy.of(record)
-        if key_limits is None or not cost:
+        found = self._policy.of(record)
+        key_limits = found.taken_by(cost) if found else None
+        if key_limits is None:
             return None
         now = self._clock.wall_ms()
         for _ in range(2):  # the second time with the day and month of the store's clock
@@ -158,5 +179,6 @@ class LimitReports:
             now = reply.now_us // 1000
             if reply.granted >= 0:
                 leases = await self._counters.leases(key_limits.groups, now)
-                return LimitReport(charge, reply, tuple(map(tuple, leases)))
+                spent = await self._counters.spent(charge)
+                return LimitReport(charge, reply, tuple(map(tuple, leases)), tuple(spent))
         raise Unavailable("the store's clock is in no period")

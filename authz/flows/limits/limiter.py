@@ -11,7 +11,8 @@ Rules:
    reply is. Later requests need a lease that is still valid.
 5. After a refusal the store is not asked again before the request could pass. A change of the key
    ends the refusal and the lease. Of credits that are used up the store is asked once a minute: a
-   lease of another sidecar may have come back.
+   lease of another sidecar may have come back. Of a budget once a second: a settlement may have
+   returned a part of an estimate.
 6. No call is repeated. If a reply is lost, the sidecar admits nothing on it, although the store may
    have counted all of it.
 7. Without the store each key follows its `on_outage`; see outage_limits.py.
@@ -24,6 +25,7 @@ from functools import partial
 
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.events import Event
+from authz.core.limits.amounts import Cost
 from authz.core.limits.charge import (
     SpendReply,
     SpendRequest,
@@ -67,12 +69,12 @@ class Limiter:
         self._find = self._states.find
         self._ahead_ms = 0  # how far the store's clock was found ahead of ours
 
-    def spend(self, record: KeyRecord, cost: int) -> LimitResult | Awaitable[LimitResult] | None:
+    def spend(self, record: KeyRecord, cost: Cost) -> LimitResult | Awaitable[LimitResult] | None:
         """Return the result of a request that costs `cost`, or an awaitable if the store is asked.
 
-        None: `cost` is 0, or neither the key nor its pools have limits. Raises UnknownPlan if the
-        settings lack the key's plan. Raises Unavailable, as the awaitable does, if the limits
-        cannot be counted and the key's `on_outage` is `deny`.
+        None: `cost` is 0, or neither the key nor its pools have limits that it takes from. Raises
+        UnknownPlan if the settings lack the key's plan. Raises Unavailable, as the awaitable does,
+        if the limits cannot be counted and the key's `on_outage` is `deny`.
         """
         if not (
             record.limits

@@ -250,6 +250,8 @@ class Meter:
         self._probe.count(MeterEvent.BATCH_COUNTED, len(chunk.batches))
         self._probe.count(MeterEvent.ENTRY_COUNTED, commit.entries - commit.misdated)
         self._probe.refused(Cause.CLOCK, commit.misdated)
+        self._probe.count(MeterEvent.USE_ESTIMATED, commit.estimated)
+        self._probe.count(MeterEvent.USE_IMPLAUSIBLE, commit.implausible)
 
     def _drop_old(self, chunk: Chunk) -> None:
         now = self._store.now_ms() or 0

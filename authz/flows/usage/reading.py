@@ -53,19 +53,25 @@ class UsageReading:
 
     async def all_requests(self, span: Span, by: By) -> Report:
         """Return the usage of all requests, with and without a key."""
-        found = await self._reader.totals(span.level, span.slots)
-        groups = _summed(
-            (_group(span.level, by, slot, route, code), counts)
-            for (slot, route, code), counts in found.items()
-        )
+        if by is By.MODEL:
+            groups = _by_model(await self._days.models("", span.slots))
+        else:
+            found = await self._reader.totals(span.level, span.slots)
+            groups = _summed(
+                (_group(span.level, by, slot, route, code), counts)
+                for (slot, route, code), counts in found.items()
+            )
         return await self._report(
             span, by, groups, keys=None, denials=await self._denials("", span)
         )
 
     async def of_key(self, kid: str, span: Span, by: By) -> Report:
         """Return the usage of one key, also of one that was deleted."""
-        found = await self._reader.counts(kid, span.level, span.slots)
-        groups = _summed(_rows(found, span.level, by))
+        if by is By.MODEL:
+            groups = _by_model(await self._days.models(kid, span.slots))
+        else:
+            found = await self._reader.counts(kid, span.level, span.slots)
+            groups = _summed(_rows(found, span.level, by))
         return await self._report(span, by, groups, keys=1, denials=await self._denials(kid, span))
 
     async def of_keys(self, kids: AsyncIterable[str], span: Span, by: By) -> Report:
@@ -74,6 +80,13 @@ class UsageReading:
         chunk, number = list[str](), 0
 
         async def add() -> None:
+            if by is By.MODEL:
+                for kid in chunk:
+                    for model, counts in _by_model(
+                        await self._days.models(kid, span.slots)
+                    ).items():
+                        groups[model] = groups.get(model, Counts()) + counts
+                return
             for found in await self._index.many(chunk, span.level, span.slots):
                 for group, counts in _rows(found, span.level, by):
                     groups[group] = groups.get(group, Counts()) + counts
@@ -204,6 +217,10 @@ class UsageReading:
             denials=denials,
             completeness=await self.completeness(),
         )
+
+
+def _by_model(found: Mapping[tuple[int, str], Counts]) -> dict[int | str, Counts]:
+    return _summed((model, counts) for (_, model), counts in found.items())
 
 
 def _group(level: Level, by: By, slot: int, route: str, code: str = "") -> int | str:

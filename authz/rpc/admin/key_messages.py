@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from authz.core.audit import AuditEntry
 from authz.core.changes import Unchanged
+from authz.core.limits.amounts import units_of
 from authz.core.limits.key_limits import Owner
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Calendar
@@ -76,6 +77,7 @@ def limit_message(limit: Limit) -> key_pb2.Limit:
         time_zone=limit.per.zone if isinstance(limit.per, Calendar) else "",
         burst=limit.burst,
         enforced=limit.enforce,
+        counts=limit.of.value,
     )
 
 
@@ -95,7 +97,9 @@ def limits_message(
     message.allowed = report.result().allowed
     message.on_outage = _number(_ON_OUTAGE, "ON_OUTAGE", report.charge.key_limits.on_outage)
     for use in view.uses:
-        row = message.limits.add(used=use.used, remaining=use.remaining, leased=use.leased)
+        row = message.limits.add(
+            used=use.used, remaining=use.remaining, leased=use.leased, spent=use.spent
+        )
         row.limit.CopyFrom(limit_message(use.limit))
         row.limit.limit_name = use.name
         row.owner = _owner(use.owner, use.owner_id)
@@ -108,7 +112,7 @@ def limits_message(
             instance=held.lease.holder,
             owner=_owner(held.owner, held.owner_id),
             requests=held.lease.requests,
-            cost=held.lease.cost,
+            cost=units_of(held.lease.cost),
             expire_time=timestamp(held.lease.until),
         )
     return message

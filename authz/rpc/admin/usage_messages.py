@@ -64,6 +64,8 @@ def report_message(
             row.start_time.CopyFrom(timestamp(group))
         elif report.by is By.ROUTE:
             row.route = group
+        elif report.by is By.MODEL:
+            row.model = group
         else:
             row.status = group
     if with_completeness and report.completeness is not None:

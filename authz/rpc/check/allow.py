@@ -6,11 +6,27 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz.core.decision import Decision
 from authz.core.records import KeyRecord
+from authz.core.tokens.presented import AcceptedToken
+from authz.core.tokens.rights import effective
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.response_parts import decision_metadata, header_option
 from authz.rpc.check.strip import Strip
+from authz.rpc.check.wire import OK, OK_HEADERS, OK_REMOVED, field, header
 
 STALE, WOULD_DENY = "stale", "would-deny"
+SCOPES, TOKEN_ID = "scopes", "token-id"
+
+
+def token_part(header_prefix: str, key: KeyRecord, token: AcceptedToken) -> bytes:
+    """Return the serialised headers of one token: its id, and the scopes that key and token hold.
+
+    Without such a scope the header is removed from the request.
+    """
+    name, scopes = header_prefix + SCOPES, effective(key.scopes, token.scopes)
+    shown = field(OK, field(OK_HEADERS, header(header_prefix + TOKEN_ID, token.id)))
+    if not scopes:
+        return shown + field(OK, field(OK_REMOVED, name.encode()))
+    return shown + field(OK, field(OK_HEADERS, header(name, " ".join(sorted(scopes)))))
 
 
 class AllowWriter:
@@ -30,6 +46,7 @@ class AllowWriter:
         reason: str,
         strip: Strip,
         *,
+        with_token: bool = False,
         would_deny: str = "",
         limits: RateLimitHeaders | None = None,
     ) -> bytes:
@@ -37,8 +54,9 @@ class AllowWriter:
 
         It sets the identity headers, `stale` and `would-deny`; those without a value are removed
         from the request. reason: for the metadata. strip: its `headers` are removed as well; its
-        `query` has no effect here. would_deny: the code of a refusal that is only reported, or
-        empty. limits: adds the headers and metadata that are the same in every response.
+        `query` has no effect here. with_token: leaves out the headers that `token_part` writes.
+        would_deny: the code of a refusal that is only reported, or empty. limits: adds the headers
+        and metadata that are the same in every response.
         """
         key = decision.key
         response = CheckResponse()
@@ -46,6 +64,8 @@ class AllowWriter:
         ok = response.ok_response
         headers = _identity(key)
         headers |= {STALE: "true" if decision.stale else "", WOULD_DENY: would_deny}
+        if with_token:
+            del headers[SCOPES], headers[TOKEN_ID]
         for name, value in headers.items():
             if value:
                 ok.headers.append(header_option(self._header_prefix + name, value))
@@ -68,7 +88,8 @@ def _identity(key: KeyRecord | None) -> dict[str, str]:
         "client-id": key.client_id if key else "",
         "project-id": key.project_id if key else "",
         "tenant-id": key.tenant_id if key else "",
-        "scopes": " ".join(sorted(key.scopes)) if key else "",
+        SCOPES: " ".join(sorted(key.scopes)) if key else "",
         "env": key.env if key else "",
         "plan": key.plan if key else "",
+        TOKEN_ID: "",
     }

@@ -23,9 +23,10 @@ from authz.core.keys.credentials import Imported, Presented
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.text import any_spelling
 from authz.core.request import IN_QUERY, Headers, header_text, text_of
+from authz.core.tokens.presented import PresentedToken
 from authz.rpc.check.strip import Strip
 
-Credential = Presented | Imported | Deny | None
+Credential = Presented | Imported | PresentedToken | Deny | None
 
 AMBIGUOUS: Final = Deny(Reason.AMBIGUOUS_CREDENTIAL)
 MALFORMED: Final = Deny(Reason.MALFORMED)
@@ -52,6 +53,7 @@ class CredentialReader:
     def __init__(self, keyring: Keyring, carriers: Iterable[str], query: str) -> None:
         self._parse = keyring.parse
         self._parse_imported = keyring.parse_imported
+        self._parse_token = keyring.parse_token
         self._declares = keyring.declares
         self._shows_key = keyring.shows_key
         self._shows_escaped = keyring.shows_escaped
@@ -71,9 +73,9 @@ class CredentialReader:
     def find(self, headers: Headers, path: str, *, optional: bool) -> tuple[Credential, str]:
         """Return the credential, and its carrier: a header, IN_QUERY, or empty.
 
-        A credential is one of our keys that parses, an imported key, a Deny, or None without any.
-        The carrier is empty for a Deny and for None. optional: the route needs no key, so a token
-        that is not ours counts as None.
+        A credential is one of our keys that parses, a text that begins as our tokens do, an
+        imported key, a Deny, or None without any. The carrier is empty for a Deny and for None.
+        optional: the route needs no key, so a token that is not ours counts as None.
         """
         found: str | Deny = ""
         carrier, is_bare = "", True
@@ -98,7 +100,7 @@ class CredentialReader:
         if presented is not None:
             return presented, carrier
         foreign = self._foreign(found, carrier, is_bare=is_bare)
-        return foreign, carrier if isinstance(foreign, Imported) else ""
+        return foreign, "" if isinstance(foreign, Deny) else carrier
 
     def find_all(self, headers: Headers, path: str) -> Strip | None:
         """Return the carriers to remove from a request that is refused.
@@ -117,14 +119,19 @@ class CredentialReader:
                 return None
         return Strip(tuple(held), query=in_query)
 
-    def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> Imported | Deny:
-        """Return the imported key in a text that is not one of our keys, or a refusal.
+    def _foreign(
+        self, found: str, carrier: str, *, is_bare: bool
+    ) -> Imported | PresentedToken | Deny:
+        """Return the token or imported key in a text that is not one of our keys, or a refusal.
 
         AMBIGUOUS with a comma. MALFORMED if the text is no imported key, or if the carrier has a
         scheme and the text has no declared prefix.
         """
         if "," in found:
             return AMBIGUOUS
+        token = self._parse_token(found)
+        if token is not None:
+            return token
         if not is_bare and not self._declares(found):
             return MALFORMED
         # In a query some characters of a key are written as %2B and the like.

@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 from google.protobuf.message import DecodeError
 
 from authz.core import fields
+from authz.core.budgets.spending import Spending
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
@@ -28,6 +29,7 @@ from authz.core.request import NO_HEADERS, Headers, Request, Route, header_text
 from authz.core.route_facts import FACT_NAMES, FACTS, NO_FACTS, Facts, Refusal, facts
 from authz.core.routes import RouteTable
 from authz.rpc.check.credential import CredentialReader
+from authz.rpc.check.pricing import NO_PRICES, Pricing, priced_route
 from authz.rpc.check.raw_headers import RawHeaders
 from authz.rpc.check.required import BAD_ROUTE, model_of, required
 from authz.rpc.check.strip import Strip, carrier_strip
@@ -41,6 +43,7 @@ MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
 MAX_TARGETS: Final = 1024  # pairs of method and host that are remembered as well-formed
 
 _NOTHING: Final = ("",) * len(FACT_NAMES)
+_COST: Final = FACT_NAMES.index("cost")
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
@@ -59,7 +62,7 @@ class Extractor:
 
     carriers, query: see CredentialReader. address_header: the header with the client's address, or
     empty for the peer. env, enforce: defaults of a route that names none. rules: of our own
-    settings; what context_extensions say wins over them, fact by fact.
+    settings; what context_extensions say wins over them, fact by fact. pricing: of models.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Extractor:
         env: str | None = None,
         enforce: bool = True,
         rules: RouteTable | None = None,
+        pricing: Pricing = NO_PRICES,
     ) -> None:
         self._reader = CredentialReader(keyring, carriers, query)
         self._credential = self._reader.find
@@ -79,6 +83,7 @@ class Extractor:
         self._env = env
         self._enforce = enforce
         self._rules = rules
+        self._pricing = pricing
         self._reads_model = rules is not None and rules.reads_model
         self._default_route = Route(env=env, enforce=enforce)
         self._routes: dict[tuple[object, ...], Route | None] = {}
@@ -204,10 +209,31 @@ class Extractor:
             if not is_opened:  # by scopes or auth
                 return rule
             rule = NO_FACTS
+        if rule.spending is not None:
+            return self._spending_route(values, rule, rule.spending)
         case = values if rule is NO_FACTS else (*values, rule, rule.label)
         route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
             route = self._routes[case] = self._learn(values, rule)
+        return route or BAD_ROUTE
+
+    def _spending_route(
+        self, values: tuple[str, ...], rule: Facts, spending: Spending
+    ) -> Route | Refusal:
+        """Return the route of a rule that spends from budgets, at the prices in force.
+
+        The refusal is MODEL_NOT_PRICED for a model without a price, or BAD_REQUEST as for others.
+        """
+        case = (*values, rule, rule.label, self._pricing.version)
+        route = self._routes.get(case, _UNKNOWN)
+        if route is _UNKNOWN:
+            priced = self._pricing.of(spending, rule.model)
+            if priced is None:
+                return Refusal(Reason.MODEL_NOT_PRICED, rule)
+            route = self._learn(values, rule)
+            if route is not None:
+                route = priced_route(route, priced, keeps_units=bool(values[_COST]))
+            self._routes[case] = route
         return route or BAD_ROUTE
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:

@@ -3,8 +3,9 @@
 RateLimit-Policy and RateLimit are those of draft-ietf-httpapi-ratelimit-headers-10, lists of
 structured fields (RFC 9651): `"minute";q=300;w=60` and `"minute";r=299;t=60`. Credits have neither
 `w` nor `t`, which the draft leaves optional: they have no window, and never reset. Only the
-metadata names a limit that is not enforced, for the operator:
+metadata names a limit that is not enforced, for the operator. A budget has its quota unit `qu`:
 
+    reserved    what the request took from budgets, for its usage record
     limits      each limit, in the shape of an override of Envoy's rate limit filter
     remaining   the units left of each limit
     violated    the names of the limits that refused the request, with blanks between
@@ -16,6 +17,7 @@ from itertools import chain
 from struct import Struct
 from typing import Any, Final
 
+from authz.core.limits.amounts import Of
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Sliding
@@ -30,6 +32,7 @@ LONGEST: Final = {
     "month": 31 * DAY_SECONDS,
     "year": 366 * DAY_SECONDS,
 }
+UNITS: Final = {Of.TOKENS: "tokens", Of.USD: "micro-usd"}  # quota units of RateLimit-Policy
 
 _TO_CALLER = 6  # of ok_response
 _NUMBER: Final = b"\x11"  # the tag of its number_value, a double
@@ -80,7 +83,10 @@ class RateLimitHeaders:
         if self._legacy:
             headers |= self._legacy_headers(result)
         options = b"".join(field(_TO_CALLER, header(*pair)) for pair in headers.items())
-        return field(OK, options) + self._remaining(result) + self._named(result)
+        found = field(OK, options) + self._remaining(result) + self._named(result)
+        if result.reserved:
+            found += metadata("reserved", field(STRING, result.reserved.encode()))
+        return found
 
     def of_refused(self, result: LimitResult) -> tuple[dict[str, str], bytes]:
         """Return the headers of a denial, and the metadata bytes to append to the CheckResponse.
@@ -160,22 +166,23 @@ def _policy(name: str, limit: Limit, seconds: int) -> str:
     month and a year have their longest length.
     """
     per = limit.per
+    unit = f';qu="{UNITS[limit.of]}"' if limit.is_budget else ""
     if limit.never_resets:
-        return f'"{name}";q={limit.limit}'
+        return f'"{name}";q={limit.limit}{unit}'
     if not seconds:
         seconds = per.length_ms // 1000 if isinstance(per, Sliding) else LONGEST[per.name]
     if limit.is_token_bucket:  # as much as can be left, and the time in which it refills
         seconds = -(-seconds * limit.capacity // limit.limit)
-    return f'"{name}";q={limit.capacity};w={seconds}'
+    return f'"{name}";q={limit.capacity};w={seconds}{unit}'
 
 
 def _override(limit: Limit) -> dict[str, str | int]:
     """Return an envoy.config.route.v3.RateLimit.Override, capped at MAX_OVERRIDE requests.
 
-    Empty for a weekly limit and for credits: Envoy has no unit for them.
+    Empty for a weekly limit and for credits: Envoy has no unit for them. Empty for budgets, too.
     """
     unit = limit.per.name.upper().removeprefix("CALENDAR-")
-    if unit == "WEEK" or limit.never_resets:
+    if unit == "WEEK" or limit.never_resets or limit.is_budget:
         return {}
     return {"requests_per_unit": min(limit.limit, MAX_OVERRIDE), "unit": unit}
 

@@ -83,8 +83,17 @@ TABLE: Final[dict[Reason, Row]] = {
         401, "api_key_not_yet_valid", "API key not yet valid", "This API key is not valid yet."
     ),
     Reason.EXPIRED: Row(401, "api_key_expired", "API key expired", "This API key has expired."),
+    Reason.TOKEN_EXPIRED: Row(
+        401, "token_expired", "Token expired", "This token has expired; exchange the key again."
+    ),
+    Reason.WRONG_AUDIENCE: Row(
+        401, "wrong_audience", "Wrong audience", "This token is for another audience."
+    ),
     Reason.ROUTE_NOT_ALLOWED: Row(
         403, "route_not_allowed", "Route not allowed", "No API key opens this route."
+    ),
+    Reason.MODEL_NOT_PRICED: Row(
+        403, "model_not_allowed", "Model not allowed", "This model is not offered here."
     ),
     Reason.WRONG_ENVIRONMENT: Row(
         403,

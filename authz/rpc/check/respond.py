@@ -21,8 +21,9 @@ from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit
 from authz.core.limits.key_limits import KeyLimits
 from authz.core.records import KeyRecord
 from authz.core.request import IN_QUERY, Request
+from authz.core.tokens.presented import AcceptedToken
 from authz.flows.packed_records import MAX_IN_USE
-from authz.rpc.check.allow import AllowWriter
+from authz.rpc.check.allow import AllowWriter, token_part
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.reason_table import TABLE
 from authz.rpc.check.refuse import Refuser
@@ -34,6 +35,8 @@ from authz.rpc.check.wire import OK, OK_HEADERS, field, header
 # An allow with the record it was made from. Versions do not tell records apart: a store that was
 # restored gives a version out again.
 _Allowed = tuple[KeyRecord | None, bytes, SecretParts | None]
+# The kid or empty, the carrier, and whether the caller presented no token.
+_Name = tuple[str, str, bool]
 _Limited = tuple[KeyRecord, KeyLimits, bytes, RateLimitHeaders, SecretParts | None]
 
 
@@ -59,6 +62,7 @@ class Responder:
         max_templates: int = MAX_IN_USE,
         ids: ChargeIds | None = None,
     ) -> None:
+        self._header_prefix = header_prefix
         self._write_allow = AllowWriter(header_prefix, removed_headers).write
         self._query = query
         self._find_keys = find_keys
@@ -69,12 +73,13 @@ class Responder:
         self._known_route = self._routes.known
         self._refuse = Refuser(ids, max_templates, legacy_headers=legacy_headers).write
         self.refuse_uncounted = Refuser(ids.uncounted(), 1, legacy_headers=legacy_headers).write
-        self._allows: BoundedDict[tuple[str, str], _Allowed] = BoundedDict(max_templates)
-        self._stale_allows: BoundedDict[tuple[str, str], _Allowed] = BoundedDict(max_templates)
-        self._charged: BoundedDict[tuple[str, str, bool], _Limited] = BoundedDict(max_templates)
-        self._reported: BoundedDict[tuple[str, str, bool, Strip], _Allowed] = BoundedDict(
+        self._allows: BoundedDict[_Name, _Allowed] = BoundedDict(max_templates)
+        self._stale_allows: BoundedDict[_Name, _Allowed] = BoundedDict(max_templates)
+        self._charged: BoundedDict[tuple[_Name, bool], _Limited] = BoundedDict(max_templates)
+        self._reported: BoundedDict[tuple[str, _Name, bool, Strip], _Allowed] = BoundedDict(
             max_templates
         )
+        self._tokens: BoundedDict[str, tuple[KeyRecord, bytes]] = BoundedDict(max_templates)
 
     def write(self, decision: Decision, request: Request) -> bytes:
         """Return a serialised CheckResponse with a new charge id.
@@ -92,18 +97,29 @@ class Responder:
             return self._allow_charged(decision, request)
         else:
             entries = self._stale_allows
-        key, carrier = decision.key, request.carrier
-        name = (key.kid if key else "", carrier)
+        key, carrier, token = decision.key, request.carrier, request.token
+        name = (key.kid if key else "", carrier, token is None)
         entry = entries.get(name)
         if entry is None or entry[0] is not key:
-            reason = "ok" if key else "anonymous"
-            constant = self._write_allow(decision, reason, carrier_strip(carrier)) + self._charge
+            reason, strip = "ok" if key else "anonymous", carrier_strip(carrier)
+            constant = self._write_allow(decision, reason, strip, with_token=token is not None)
+            constant += self._charge
             entry = (key, constant, SecretParts.of(key))
             entries.put(name, entry)
         usage = self._known_route(id(request.route))
         if usage is None or key is None or entry[2] is not None or carrier is IN_QUERY:
             usage = self._usage(key, entry[2], request)
+        if token is not None and key is not None:
+            usage += self._token(key, token)
         return b"%b%012x%b" % (entry[1], self._count(), usage)
+
+    def _token(self, key: KeyRecord, token: AcceptedToken) -> bytes:
+        """Return the serialised headers of a token. Remembers them."""
+        known = self._tokens.get(token.id)
+        if known is None or known[0] is not key:
+            known = (key, token_part(self._header_prefix, key, token))
+            self._tokens.put(token.id, known)
+        return known[1]
 
     def _usage(self, key: KeyRecord | None, secrets: SecretParts | None, request: Request) -> bytes:
         """Return the serialised metadata of the route and, with `secrets`, of the secret used.
@@ -127,7 +143,8 @@ class Responder:
 
     def _allow_charged(self, decision: Charged, request: Request) -> bytes:
         key, result, carrier = decision.key, decision.limit_result, request.carrier
-        name = (key.kid, carrier, decision.stale)
+        token = request.token
+        name = ((key.kid, carrier, token is None), decision.stale)
         entry = self._charged.get(name)
         if (
             entry is None
@@ -139,10 +156,15 @@ class Responder:
                 result.key_limits, result.windows, legacy=self._legacy_headers
             )
             strip = carrier_strip(carrier)
-            constant = self._write_allow(decision, "ok", strip, limits=limits) + self._charge
+            constant = self._write_allow(
+                decision, "ok", strip, with_token=token is not None, limits=limits
+            )
+            constant += self._charge
             entry = (key, result.key_limits, constant, limits, SecretParts.of(key))
             self._charged.put(name, entry)
         usage = self._usage(key, entry[4], request)
+        if token is not None:
+            usage += self._token(key, token)
         limited = entry[3].of_allowed(result)
         return b"%b%012x%b%b" % (entry[2], self._count(), usage, limited)
 
@@ -157,23 +179,39 @@ class Responder:
         path = self._path(request) if strip.query else b""
         if isinstance(decision, OverLimit):
             usage = self._routes.label(request.route) + secret_part(decision.key, request) + path
-            return self._report_over_limit(decision, strip) + usage
+            return self._report_over_limit(decision, strip, request.token) + usage
         key, reason = decision.key, decision.reason
-        name = (reason, key.kid if key else "", decision.stale, strip)
+        token = request.token if key else None  # without a proven key its token says nothing
+        name = (reason, (key.kid if key else "", "", token is None), decision.stale, strip)
         entry = self._reported.get(name)
         if entry is None or entry[0] is not key:
             code = TABLE[reason].code
-            constant = self._write_allow(decision, reason, strip, would_deny=code) + self._charge
+            constant = self._write_allow(
+                decision, reason, strip, with_token=token is not None, would_deny=code
+            )
+            constant += self._charge
             entry = (key, constant, SecretParts.of(key))
             self._reported.put(name, entry)
         usage = self._routes.label(request.route) + path
         if entry[2]:
             usage += entry[2].find(request)
+        if token is not None and key is not None:
+            usage += self._token(key, token)
         return b"%b%012x%b" % (entry[1], self._count(), usage)
 
-    def _report_over_limit(self, decision: OverLimit, strip: Strip) -> bytes:
+    def _report_over_limit(
+        self, decision: OverLimit, strip: Strip, token: AcceptedToken | None
+    ) -> bytes:
         reason, result = decision.reason, decision.limit_result
         limits = RateLimitHeaders(result.key_limits, result.windows, legacy=self._legacy_headers)
         code = TABLE[reason].code
-        constant = self._write_allow(decision, reason, strip, would_deny=code, limits=limits)
-        return constant + self._charge + b"%012x" % self._count() + limits.of_allowed(result)
+        constant = self._write_allow(
+            decision,
+            reason,
+            strip,
+            with_token=token is not None,
+            would_deny=code,
+            limits=limits,
+        )
+        response = constant + self._charge + b"%012x" % self._count() + limits.of_allowed(result)
+        return response + self._token(decision.key, token) if token else response

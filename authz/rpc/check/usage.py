@@ -7,6 +7,7 @@ and none is text of a client.
 from typing import Final
 
 from authz.core.keys.credentials import Imported, Presented
+from authz.core.limits.amounts import units_of
 from authz.core.records import KeyRecord
 from authz.core.request import Request, Route
 from authz.rpc.check.wire import STRING, field, metadata
@@ -26,7 +27,7 @@ def only_secret(key: KeyRecord) -> str:
 class SecretParts:
     """The serialised metadata `secret_id` of each secret of a key that has a digest."""
 
-    __slots__ = ("_parts",)
+    __slots__ = ("_by_id", "_parts")
 
     def __init__(self, key: KeyRecord) -> None:
         self._parts = {
@@ -34,6 +35,7 @@ class SecretParts:
             for secret in key.secrets
             if secret.digest
         }
+        self._by_id = {secret.id: secret.digest for secret in key.secrets if secret.digest}
 
     @classmethod
     def of(cls, key: KeyRecord | None) -> "SecretParts | None":
@@ -52,6 +54,8 @@ class SecretParts:
             for _, digest in credential.digests():
                 if digest in self._parts:
                     return self._parts[digest]
+        if request.token is not None:
+            return self._parts.get(self._by_id.get(request.token.secret_id, b""), b"")
         return b""
 
 
@@ -83,14 +87,20 @@ class RouteParts:
     def charged(self, route: Route) -> bytes:
         """Return the serialised metadata `route` and `charged` for an allow to a key.
 
-        `route` is left out without a label. Remembers the result of up to MAX_ROUTES (1024) routes.
+        `route` is left out without a label. A route whose real use is known after the response also
+        has `model` and `settle`, the terms of the settlement. Remembers the result of up to
+        MAX_ROUTES (1024) routes.
         """
         part = self.known(id(route))
         if part is None:
             if len(self._kept) >= MAX_ROUTES:
                 self._charged.clear()
                 self._kept.clear()
-            part = self.label(route) + metadata("charged", field(STRING, b"%d" % route.cost))
+            part = self.label(route) + _text("charged", str(units_of(route.cost)))
+            if route.terms:
+                part += _text("settle", route.terms)
+            if route.priced_as:
+                part += _text("model", route.priced_as)
             self._charged[id(route)] = part
             self._kept.append(route)
         return part
@@ -100,4 +110,8 @@ class RouteParts:
         """Return the serialised metadata `route` alone. Empty if the route has no label."""
         if not route.label:
             return b""
-        return metadata("route", field(STRING, route.label.encode()))
+        return _text("route", route.label)
+
+
+def _text(name: str, value: str) -> bytes:
+    return metadata(name, field(STRING, value.encode()))

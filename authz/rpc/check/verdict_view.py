@@ -7,6 +7,7 @@ from typing import Final
 from authz.core import fields
 from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Imported
+from authz.core.limits.amounts import Amounts, Cost, dollars, units_of
 from authz.core.limits.key_limits import LimitResult
 from authz.core.records import KeyRecord
 from authz.core.request import Request
@@ -42,6 +43,8 @@ def _row(check: str, verdict: Verdict, request: Request) -> CheckRow:
     reason = verdict.results[check]
     if check in _OF_OURS and isinstance(request.credential, Imported):
         why = NOT_IMPORTED
+    elif check in _OF_OURS and request.token is not None:
+        why = f"token {request.token.id}"
     elif verdict.record is not None:
         why = _FACTS[check](verdict.record, request) if check in _FACTS else _limits(verdict)
     elif reason is None:
@@ -62,7 +65,7 @@ _WHY: Final[dict[str, dict[Reason, str]]] = {
     },
     "checksum": {Reason.MALFORMED: "mistyped or cut off"},
     "tag": {
-        Reason.FORGED: "not made with a pepper of this store",
+        Reason.FORGED: "not made with a pepper or a signing key of this store",
         Reason.UNAVAILABLE: "made with a pepper that keys.peppers does not hold",
     },
     "known": {Reason.UNKNOWN_KEY: "no key has this kid, or was imported with this text"},
@@ -97,6 +100,14 @@ def _violated(verdict: Verdict) -> list[str]:
     ]
 
 
+def _cost(cost: Cost) -> str:
+    """Return in words what the request takes: `cost 1`, and the estimates for budgets."""
+    words = f"cost {units_of(cost)}"
+    if isinstance(cost, Amounts):
+        words += f", estimated {cost.tokens} tokens and {dollars(cost.usd)} usd"
+    return words
+
+
 def _limits(verdict: Verdict) -> str:
     """Return in words the cost, the use and leases of each limit, and when the request would pass.
 
@@ -107,7 +118,7 @@ def _limits(verdict: Verdict) -> str:
     if report is None:
         return verdict.fault or "none, or nothing to take from them"
     charge, spent, full = report.charge, report.result(), _violated(verdict)
-    parts = [f"cost {charge.cost}"]
+    parts = [_cost(charge.cost)]
     rows = zip(
         charge.key_limits.names,
         charge.key_limits.limits,

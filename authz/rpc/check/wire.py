@@ -3,7 +3,8 @@
 from typing import Final
 
 _METADATA: Final = 4  # of CheckResponse: dynamic_metadata, a google.protobuf.Struct
-OK, OK_HEADERS = 3, 2  # of CheckResponse, and of its ok_response
+# Of CheckResponse, and of its ok_response: headers and headers_to_remove.
+OK, OK_HEADERS, OK_REMOVED = 3, 2, 5
 STRING, STRUCT = 3, 5  # of google.protobuf.Value
 
 

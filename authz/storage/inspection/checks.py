@@ -31,6 +31,7 @@ CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     data.records,
     data.seals,
     data.imports,
+    data.functions,
     data.sidecars,
     data.limits,
 )

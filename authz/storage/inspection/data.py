@@ -9,6 +9,7 @@ from authz.core.finding import Finding, fail, ok, warn
 from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
 from authz.storage import meta, schema
+from authz.storage.functions import missing
 from authz.storage.indexing import Indexing
 from authz.storage.inspection.store import Store
 from authz.storage.limits.stored_counters import StoredCounters
@@ -104,6 +105,22 @@ async def seals(store: Store) -> Finding:
         problem = "records without a seal are accepted: a writer of the store can bring keys back"
         return warn("seals", problem, "`authz reseal`, once everything that writes keys is updated")
     return ok("seals", f"required; all of a sample of {len(kids)} are right")
+
+
+async def functions(store: Store) -> Finding:
+    """Check that the store has the functions of this version; warning if not, or not for our user.
+
+    Raises Unavailable if the store cannot be used.
+    """
+    try:
+        lacking = await missing(store.client)
+    except Unavailable as cause:
+        problem = f"sidecars load scripts: {cause}"
+        return warn("functions", problem, "load the users of deploy/redis/users.acl")
+    if lacking:
+        problem = f"the store lacks {', '.join(lacking)}, so sidecars load scripts"
+        return warn("functions", problem, "`authz init` loads them")
+    return ok("functions", "all of this version are loaded")
 
 
 async def imports(store: Store) -> Finding:

@@ -5,7 +5,7 @@ from typing import Any
 
 from authz.core.finding import Finding, Level, ok
 from authz.storage.inspection.store import Store
-from authz.storage.permissions import permissions
+from authz.storage.permissions import by_hash, permissions
 from authz.storage.replies import checked
 
 
@@ -58,7 +58,9 @@ async def _permitted(
     user = await checked(ask("ACL", "WHOAMI"))
     for command in commands:
         reply = await checked(ask("ACL", "DRYRUN", user, *command))
-        if reply != "OK":
+        others = by_hash(command) if reply != "OK" else ()
+        replies = [await checked(ask("ACL", "DRYRUN", user, *other)) for other in others]
+        if reply != "OK" and set(replies) != {"OK"}:
             problem = f"user {user} may not {' '.join(command[:2])}"
             return Finding(level, check, problem, f"grant it: ACL SETUSER {user} ...")
     return ok(check, f"user {user} may run all commands")

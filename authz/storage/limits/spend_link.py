@@ -1,8 +1,8 @@
 """SpendLink: counts limits in the store, on a separate link.
 
 Rules:
-1. A request is never sent twice, unless the store reported that it did not run it: NOSCRIPT, or a
-   calendar period that is over.
+1. A request is never sent twice, unless the store reported that it did not run it: it lost the
+   function or script, or a calendar period is over.
 2. Each request gets an answer within two deadlines. If the store is later, the link is dropped,
    because later replies on it would be late too.
 3. The parser's callback delivers each reply.
@@ -12,21 +12,25 @@ Rules:
 """
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
-import hiredis
-
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.limits.charge import Charge, SpendReply, SpendRequest
 from authz.core.ports import Clock
 from authz.storage.endpoint import Endpoint
-from authz.storage.limits.spend_script import SPEND, arguments, holder_name, spend_reply
+from authz.storage.limits.spend_script import (
+    SPEND,
+    SPEND_FUNCTION,
+    arguments,
+    holder_name,
+    spend_reply,
+)
 from authz.storage.link import Link, LinkLost, refusal
+from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
 
 log = logging.getLogger("authz.store")
@@ -40,7 +44,7 @@ Words = tuple[str | bytes, ...]
 
 
 class SpendLink:
-    """A SpendStore. Each request is one EVALSHA; `run` keeps the link open.
+    """A SpendStore. Each request is one call of a script; `run` keeps the link open.
 
     instance: this sidecar, named as the holder of granted leases. deadline: seconds; a reply later
     than about two of them ends the link. script: text of the script, with the interface of
@@ -59,8 +63,9 @@ class SpendLink:
         self._endpoint = endpoint
         self._holder = holder_name(instance)
         self._deadline = deadline
-        self._script = script
-        self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        self._script = LinkedScript(
+            SPEND_FUNCTION if script == SPEND else StoreFunction("spend", script)
+        )
         self._primary = PrimaryLink(
             endpoint, clock, name=CONNECTION_NAME, subject="limits are", prepare=self._prepare
         )
@@ -113,19 +118,18 @@ class SpendLink:
 
     async def _prepare(self, link: Link) -> None:
         self._sent = self._answered = 0
-        await link.call("SCRIPT", "LOAD", self._script)
+        await self._script.prepare(link)
 
     def _send(self, link: Link, on_reply: Callable[[Any], None], words: Words) -> None:
         self._sent += 1
         if self._watch is None:
             self._check_later(link, 0, 0)
-        link.send(on_reply, "EVALSHA", self._sha, *words)
+        link.send(on_reply, *self._script.call, *words)
 
     def _on_reply(
         self, link: Link, charge: Charge, words: Words, deliver: Deliver, reply: Any
     ) -> None:
-        if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOSCRIPT"):
-            link.send(lambda _sha: None, "SCRIPT", "LOAD", self._script)
+        if self._script.load_again(link, reply):
             self._sent -= 1
             self._send(link, partial(self._on_answer, link, charge, deliver), words)
         else:

@@ -6,16 +6,20 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final
 
+from authz.core.limits.amounts import Amounts, Cost, units_of
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
-from authz.core.limits.counters import BurstCounter, PeriodCounter, WindowCounter
+from authz.core.limits.counters import BudgetCounter, BurstCounter, PeriodCounter, WindowCounter
 from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.storage import schema
+from authz.storage.linked_script import StoreFunction
 from authz.storage.scripts import script
 
 SPEND: Final = script("spend")
+SPEND_FUNCTION: Final = StoreFunction("spend", SPEND)
 KINDS: Final = {
     WindowCounter: 1,
     PeriodCounter: 2,
+    BudgetCounter: 2,
     BurstCounter: 3,
 }  # first byte of each counter
 MAX_HOLDER: Final = 100  # bytes of a holder's name
@@ -24,6 +28,7 @@ _COUNTER: Final = Struct(">BBQIQQ")
 _LEASE: Final = Struct(">7s5sHIB")  # granted at (us), requests, life (ms), cost, length of name
 _HOLDER: Final = Struct(">HIB")
 _UNPRINTABLE: Final = re.compile(rb"[^!-~]")
+_AMOUNTS: Final = re.compile(r"(.*);([0-9]{1,10});([0-9]{1,10})", re.ASCII)  # tokens, usd
 
 
 def arguments(
@@ -32,9 +37,9 @@ def arguments(
     holder: bytes = b"",
     names: schema.Names = schema.DEFAULT,
 ) -> tuple[str | bytes, ...]:
-    """Return the arguments of EVALSHA after the script's hash. holder: see `holder_name`.
+    """Return the arguments after the script's hash or the function's name.
 
-    The holder is left out unless `ask` wants a lease or returns units.
+    holder: see `holder_name`. The holder is left out unless `ask` wants a lease or returns units.
     """
     wanted, lease, back, granted_at = ask
     has_lease = lease > 0 or back > 0
@@ -75,8 +80,15 @@ def leases(stored: bytes, now: int) -> list[Lease]:
         name = stored[at - length : at]
         until = int.from_bytes(granted_at) // 1000 + life
         if now < until <= now + life and len(name) == length and not _UNPRINTABLE.search(name):
-            found.append(Lease(name.decode("ascii"), int.from_bytes(requests), cost, until))
+            holder, amounts = _unpacked(name.decode("ascii"), cost)
+            found.append(Lease(holder, int.from_bytes(requests), amounts, until))
     return found
+
+
+def _unpacked(name: str, units: int) -> tuple[str, Cost]:
+    """Return the holder's name and the cost of each request from the name in a stored lease."""
+    match = _AMOUNTS.fullmatch(name)
+    return (match[1], Amounts(units, int(match[2]), int(match[3]))) if match else (name, units)
 
 
 @lru_cache(maxsize=10_000)
@@ -104,7 +116,11 @@ def _encoded(
 
 @lru_cache(maxsize=10_000)
 def _holder(charge: Charge, name: bytes) -> bytes:
-    return _HOLDER.pack(math.ceil(charge.lease_seconds * 1000), charge.cost, len(name)) + name
+    cost = charge.cost
+    if isinstance(cost, Amounts):  # only shown to people, so earlier versions show it as a name
+        name += b";%d;%d" % (cost.tokens, cost.usd)
+    life = math.ceil(charge.lease_seconds * 1000)
+    return _HOLDER.pack(life, units_of(cost), len(name)) + name
 
 
 def hash_of(group: LimitGroup, names: schema.Names = schema.DEFAULT) -> str:

@@ -7,8 +7,10 @@ import redis.asyncio
 from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest, credits_field
+from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
+from authz.core.limits.counters import BudgetCounter
 from authz.core.limits.key_limits import LimitGroup
+from authz.core.limits.limit_counters import credits_field
 from authz.core.limits.periods import NEVER_ENDS_MS
 from authz.storage import schema
 from authz.storage.limits.spend_script import SPEND, arguments, hash_of, leases, spend_reply
@@ -16,10 +18,11 @@ from authz.storage.link import refusal
 from authz.storage.replies import checked
 
 # As lua/spend.lua writes them: first byte and length of a counter, and length of an older bucket.
-COUNTERS: Final = {(1, 19), (2, 13), (3, 16)}
+COUNTERS: Final = {(1, 19), (2, 13), (3, 16), (4, 19)}  # (4, 19): what was settled of a period
 OLDER: Final = 7
 PIPELINE: Final = 1000  # commands in one round trip
 _CREDITS: Final = bytes([2]) + NEVER_ENDS_MS.to_bytes(6)  # kind and end of the period
+_SETTLED: Final = bytes([4]) + _CREDITS[1:]
 
 
 class StoredCounters:
@@ -51,6 +54,23 @@ class StoredCounters:
             pipeline.hget(hash_of(group, self._names), schema.LEASES)
         found = await _reply(pipeline.execute())
         return [leases(_bytes(stored or ""), now) for stored in found]
+
+    async def spent(self, charge: Charge) -> list[int]:
+        """Implement SettledBudgets.spent. Takes one round trip, none without budgets."""
+        budgets = [
+            (hash_of(group, self._names), counter)
+            for group, counters in charge.groups
+            for counter in counters
+            if isinstance(counter, BudgetCounter)
+        ]
+        if not budgets:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for name, counter in budgets:
+            pipeline.hget(name, f"{counter.field} settled")
+        found = await _reply(pipeline.execute())
+        pairs = zip(budgets, found, strict=True)
+        return [_spent(name, counter, reply) for (name, counter), reply in pairs]
 
     async def reset(self, kid: str) -> None:
         """Delete the usage counters and leases of a key, not those of its project or tenant.
@@ -109,6 +129,17 @@ class StoredCredits:
         return found
 
 
+def _spent(name: str, counter: BudgetCounter, reply: str | None) -> int:
+    """Return the used units, 0 of another period. Raises Unreadable for a garbled value."""
+    if reply is None:
+        return 0
+    value = _bytes(reply)
+    if not (_is_counter(value) and value[0] == _SETTLED[0]):
+        raise Unreadable(f"GARBLED {name} {counter.field} settled")
+    is_current = int.from_bytes(value[1:7]) == counter.ends_ms
+    return int.from_bytes(value[7:13]) if is_current else 0
+
+
 def _used(name: str, field: str, reply: str | None) -> int:
     """Return the units of a counter of credits, 0 for None. Raises Unreadable for another value."""
     if reply is None:
@@ -152,7 +183,7 @@ def _is_counter(value: bytes) -> bool:
 
 
 def _is_credits(value: bytes) -> bool:
-    return _is_counter(value) and value[:7] == _CREDITS
+    return _is_counter(value) and value[:7] in {_CREDITS, _SETTLED}
 
 
 def _bytes(text: str) -> bytes:

@@ -64,8 +64,9 @@ if #digests > 0 then
   call('EXPIRE', newest, 10800)
 end
 local full, garbled = 0, 0
-local WINDOW = {m = 120, h = 192, d = 128}
-local SECONDS = {m = 60, h = 3600, d = 86400}
+local WINDOW = {m = 120, h = 192, d = 128, M = 128}  -- M: days by model
+local SECONDS = {m = 60, h = 3600, d = 86400, M = 86400}
+kept.M = kept.d
 
 -- Add a row to one that is stored as `text` (false: none), and return the text of the sum.
 local function sum(text, row)
@@ -307,6 +308,46 @@ local function each(list, act)
   end
 end
 
+-- Correct a budget by what its requests really used: `used` minus `taken`, never below 0. A period
+-- that is over, and a counter that was reset, stay as they are. The counter is one of spend.lua.
+-- settlement: name of the hash, field, end of the period in ms, used, taken
+local PERIOD, PERIOD_STATE = 2, '>BI6I6'      -- kind, end of the period, units
+local SETTLED, SETTLED_STATE = 4, '>BI6I6I6'  -- kind, end of the period, sums of used and taken
+local MOST_UNITS = 2^47
+local function settle(settlement)
+  local name, field, ends, used, taken = unpack(settlement)
+  local found = call('HMGET', name, field, field .. ' settled')
+  if not found[1] then
+    return
+  end
+  local kind, stored_end, total = struct.unpack(PERIOD_STATE, found[1])
+  if kind ~= PERIOD or #found[1] ~= 13 then
+    error('not a period')
+  end
+  if stored_end ~= ends then
+    return
+  end
+  local all_used, all_taken = 0, 0
+  if found[2] then
+    local _, settled_end, before, given = struct.unpack(SETTLED_STATE, found[2])
+    if settled_end == ends then
+      all_used, all_taken = before, given
+    end
+  end
+  total = math.max(0, math.min(total + used - taken, MOST_UNITS))
+  all_used, all_taken = math.min(all_used + used, MOST_UNITS), math.min(all_taken + taken, MOST_UNITS)
+  call('HSET', name, field, struct.pack(PERIOD_STATE, PERIOD, ends, total),
+    field .. ' settled', struct.pack(SETTLED_STATE, SETTLED, ends, all_used, all_taken))
+end
+
+each(commit.settlements or {}, settle)  -- earlier meters have none
+-- counts: kid (empty for all requests), day, model, row
+local function add_model(counts)
+  local kid, day, model, row = unpack(counts)
+  add(base .. (kid == '' and 'all' or kid) .. ':', 'M', day, day .. '.' .. model, row)
+end
+
+each(commit.models or {}, add_model)  -- earlier meters have none
 each(commit.keys, add_key)
 each(commit.totals, add_total)
 each(commit.denials, function(denial)

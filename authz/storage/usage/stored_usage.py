@@ -16,6 +16,7 @@ from authz.storage.link import refusal
 from authz.storage.usage import rows
 
 ALL: Final = "all"
+MODELS: Final = "M"  # in the names of hashes with days by model
 ROUTES: Final = 10_000  # a field of hours is: hour in its window * ROUTES + number of the route
 
 
@@ -104,6 +105,17 @@ class StoredUsage:
             day: DayFacts(denials.get(day, {}), networks.get(day, 0))
             for day in sorted({*denials, *networks})
         }
+
+    async def models(self, kid: str, days: range) -> Mapping[tuple[int, str], Counts]:
+        """Implement DayReader.models: return the counts by day and model."""
+        found = {}
+        for window in windows_of(Level.DAY, days):
+            fields = await self._hash(f"{kid or ALL}:{MODELS}:{window}")
+            for field, text in fields.items():
+                day, _, model = field.partition(".")
+                if rows.number(field, day) in days:
+                    found[int(day), model] = rows.counts(field, text)
+        return found
 
     async def processes(self) -> list[ProcessSeen]:
         """Return the processes of the gate whose entries came, the latest first."""

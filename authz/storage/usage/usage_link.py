@@ -9,7 +9,6 @@ Rules:
 """
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Final
@@ -24,8 +23,17 @@ from authz.core.usage.counts import Level
 from authz.core.usage.ports import Closed, CommitReply, Counted, Known, TooOld
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link, refusal
+from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
-from authz.storage.usage.usage_script import CLOSED, COMMIT, COUNTED, FOREIGN, KNOWN, arguments
+from authz.storage.usage.usage_script import (
+    CLOSED,
+    COMMIT,
+    COMMIT_FUNCTION,
+    COUNTED,
+    FOREIGN,
+    KNOWN,
+    arguments,
+)
 
 CONNECTION_NAME: Final = "authz-meter"
 DEADLINE: Final = 5.0  # seconds for a reply
@@ -53,8 +61,9 @@ class UsageLink:
         self._clock = clock
         self._kept = dict(kept)
         self._deadline = deadline
-        self._script = script
-        self._sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
+        self._script = LinkedScript(
+            COMMIT_FUNCTION if script == COMMIT else StoreFunction("commit_usage", script)
+        )
         self._primary = PrimaryLink(
             endpoint,
             clock,
@@ -115,14 +124,14 @@ class UsageLink:
         await self._primary.run()
 
     async def _answer(self, link: Link, words: tuple[str | bytes, ...]) -> list[Any]:
-        """Return the reply of the script. Load the script if the store does not have it.
+        """Return the reply of the script. Load the script if the store lost it.
 
         Raises Unavailable. After the deadline the link is dropped.
         """
         loop = asyncio.get_running_loop()
         for _ in range(2):
             answer: asyncio.Future[Any] = loop.create_future()
-            link.send(partial(_resolve, answer), "EVALSHA", self._sha, *words)
+            link.send(partial(_resolve, answer), *self._script.call, *words)
             late = loop.call_later(
                 self._deadline, link.abort, f"it has not answered for {self._deadline:g} s"
             )
@@ -132,9 +141,8 @@ class UsageLink:
                 late.cancel()
             if isinstance(reply, list):
                 return reply
-            if not str(reply).startswith("NOSCRIPT"):
+            if not self._script.load_again(link, reply):
                 break
-            await link.call("SCRIPT", "LOAD", self._script)
         if isinstance(reply, hiredis.ReplyError):
             problem = refusal(reply).partition(" script: ")[0]  # cut off the position in the script
             link.abort(f"it does not count usage: {problem}")  # behind Sentinel: another store
@@ -144,7 +152,7 @@ class UsageLink:
     async def _prepare(self, link: Link) -> None:
         if not await link.call("EXISTS", self._endpoint.names.meta):
             raise Unavailable(NO_META)
-        await link.call("SCRIPT", "LOAD", self._script)
+        await self._script.prepare(link)
         seconds, microseconds = await link.call("TIME")
         self._keep_time(int(seconds) * 1000 + int(microseconds) // 1000)
 

@@ -7,9 +7,12 @@ from typing import Any, Final
 from authz.core.usage.commit import Commit, KeyUsage
 from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, Level, month_of
 from authz.storage import schema
+from authz.storage.limits.spend_script import hash_of
+from authz.storage.linked_script import StoreFunction
 from authz.storage.scripts import script
 
 COMMIT: Final = script("commit_usage")
+COMMIT_FUNCTION: Final = StoreFunction("commit_usage", COMMIT)
 COUNTED, KNOWN, LATE, FOREIGN, CLOSED = range(5)
 
 
@@ -20,19 +23,19 @@ def arguments(
     kept: Mapping[Level, int],
     arrived_ms: int,
 ) -> tuple[str | bytes, ...]:
-    """Return the arguments of EVALSHA after the script's hash.
+    """Return the arguments after the script's hash or the function's name.
 
     kept: seconds for which rows are kept, by level. arrived_ms: the arrival of the oldest batch, in
     ms since the epoch by the store's clock.
     """
     retention = json.dumps({level.value: seconds for level, seconds in kept.items()})
     return (
-        *("1", names.usage, names.meta, str(arrived_ms), retention, encoded(commit)),
+        *("1", names.usage, names.meta, str(arrived_ms), retention, encoded(commit, names)),
         *digests,
     )
 
 
-def encoded(commit: Commit) -> str:
+def encoded(commit: Commit, names: schema.Names) -> str:
     """Return the commit as JSON: lists in the order that the script unpacks.
 
     A route is its position in `routes`, from 1 on; 0: none.
@@ -62,6 +65,13 @@ def encoded(commit: Commit) -> str:
             "misdated": commit.misdated,
             "repeated": sum(commit.repeated.values()),
         },
+        "models": [
+            [kid, day, model, _bounded(row)] for (kid, day, model), row in commit.models.items()
+        ],
+        "settlements": [
+            [hash_of(budget.group, names), budget.counter, budget.ends_ms, used, taken]
+            for budget, (used, taken) in commit.settlements.items()
+        ],
     }
     return json.dumps(content, separators=(",", ":"))
 

@@ -22,6 +22,8 @@ routes:
 - {path: '/a',   scopes: "a"}
 -   path: /b   # open
 routes_default:   deny
+prices:   # in micro-dollars
+  versions: [ {version: v1, models: {small: {input: 1,  output: 2}}} ]
 """
 KEYS = """\
 keys:

@@ -92,6 +92,28 @@ def test_owners_routes_and_status(runner, count):
     assert "denied without a key, by reason: missing_credential 1\n" in month
 
 
+def test_tokens_and_money_by_model(runner, count):
+    """The table has tokens by kind, and dollars; JSON and CSV have every number."""
+    kid, _ = runner.issue()
+    terms = "1,1,0,0,0;v1,1000000,2000000,500000,1000000,2000000,0"
+    asked = {"version": "4", "settle": terms}
+    count(
+        (kid, 0, asked | {"model": "gpt-4.1", "tokens": "complete:1200000:10:2:0:3"}),
+        (kid, 0, asked | {"model": "haiku", "tokens": "complete:5:0:0:0:0"}),
+        (kid, 0, {}),
+    )
+    table = runner.run("usage", "--key", kid, "--by", "model").out
+    assert re.search(r"^MODEL +REQUESTS +INPUT +OUTPUT +CACHED +REASONING +USD$", table, re.M)
+    assert re.search(r"^gpt-4\.1 +1 +1200000 +10 +2 +3 +1\.200019$", table, re.M)
+    assert re.search(r"^total +2 +1200005 +10 +2 +3 +1\.200024$", table, re.M)
+    rows = runner.run("usage", "--client", "acme-web", "--by", "model", "--json").document["rows"]
+    assert [(row["model"], row["input_tokens"]) for row in rows] == [
+        ("gpt-4.1", 1_200_000),
+        ("haiku", 5),
+    ]
+    assert runner.run("usage", "--by", "model", "--csv").out.startswith("model,requests,")
+
+
 def test_top(runner, count):
     """The keys with the most requests come first; a deleted key has no client."""
     first, _ = runner.issue()

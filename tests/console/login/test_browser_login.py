@@ -65,7 +65,7 @@ async def test_a_link_logs_in_once(browser, console):
         referers = []
         shown.page.on("request", lambda one: referers.append(one.headers.get("referer", "")))
         await shown.page.goto(link)
-        await shown.page.wait_for_url(f"{console.url}/keys")
+        await shown.page.wait_for_url(f"{console.url}/")
         await shown.page.go_back()
         await shown.page.wait_for_load_state()
         assert token not in shown.page.url

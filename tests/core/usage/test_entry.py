@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.usage.callers import agent_family, network
-from authz.core.usage.entry import GATE_FIELDS, LINE, Cause, EntryReader
+from authz.core.usage.entry import Cause, EntryReader
+from authz.core.usage.line import GATE_FIELDS, LINE
 from tests.support.usage import KID, NOW, PROCESS, line
 
 
@@ -48,7 +49,7 @@ def test_a_request_without_a_key():
     [
         (b"", Cause.VERSION),
         (b"hello", Cause.VERSION),
-        (line().replace(b"3 ", b"4 ", 1), Cause.VERSION),
+        (line().replace(b"3 ", b"5 ", 1), Cause.VERSION),
         (line(charge_id="-"), Cause.CHARGE_ID),
         (line(charge_id="0" * 27), Cause.CHARGE_ID),
         (line(charge_id="0" * 29), Cause.CHARGE_ID),
@@ -122,7 +123,7 @@ def test_the_line_has_the_fields_of_the_gate():
     """The text for Envoy takes every field of the gate from its metadata, once."""
     found = re.findall(r"%DYNAMIC_METADATA\(envoy\.filters\.http\.ext_authz:([a-z_]+)\)%", LINE)
     assert tuple(found) == GATE_FIELDS
-    assert len(LINE.split(" ")) == 1 + len(GATE_FIELDS) + 14
+    assert len(LINE.split(" ")) == 1 + len(GATE_FIELDS) + 15
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from authz.core.usage.question import DAY_MS, HOUR_MS, By, TopBy, span
 from authz.core.usage.tally import Clocks
 from authz.flows.usage.reading import UsageReading
 from tests.support.memory_usage import MemoryUsage, MemoryUsageIndex
-from tests.support.usage import KID, NOW, PROCESS, committed, line
+from tests.support.usage import KID, NOW, PROCESS, committed, line, of_model
 
 OTHER, THIRD = "Q" * 16, "T" * 16
 START = NOW // DAY_MS * DAY_MS
@@ -72,6 +72,31 @@ async def test_one_key_by_route(reading):
         "models": 2,
         "search": 1,
     }
+
+
+async def test_models_of_one_key_of_several_and_of_all():
+    """Groups are models; requests without one are left out, also of the total."""
+    memory = MemoryUsage(FixedClock())
+    entries = [
+        line(),
+        of_model("a", "complete:10:5:0:0:0"),
+        of_model("a", "complete:1:1:0:0:0", started=NOW - DAY_MS - 12),
+        of_model("b", "complete:2:0:0:0:0", kid=OTHER),
+    ]
+    near = Clocks.near(NOW, 2 * DAY_MS, DAY_MS)
+    await memory.commit(committed(*entries, clocks=near), [b"one"], NOW)
+    index = MemoryUsageIndex(memory)
+    reading = UsageReading(memory, memory, index, index, FixedClock())
+
+    def inputs(report):
+        return {name: counts[Field.INPUT_TOKENS] for name, counts in report.groups.items()}
+
+    asked = _span(By.MODEL)
+    assert inputs(await reading.of_key(KID, asked, By.MODEL)) == {"a": 11}
+    assert inputs(await reading.of_keys(_each(KID, OTHER), asked, By.MODEL)) == {"a": 11, "b": 2}
+    report = await reading.all_requests(asked, By.MODEL)
+    assert inputs(report) == {"a": 11, "b": 2}
+    assert (report.total.requests, report.total[Field.MICRO_USD]) == (3, 20 + 3 + 2)
 
 
 async def test_denials_have_reasons(reading):

@@ -1,11 +1,14 @@
 """Kill -9 of `authz admin` during a create: `python -m tests.rpc.admin.kills --trials N`.
 
 Each trial sends a CreateKey with a request id, kills the process at a random point of it, starts it
-again, and repeats the request. There must be one key, and every response must be the same.
+again, and repeats the request. There must be one key, and every response must be the same. The
+processes are forked from one that has imported the modules, so a start takes little time.
 """
 
 import argparse
 import asyncio
+import multiprocessing
+import os
 import random
 import signal
 import subprocess
@@ -26,17 +29,69 @@ from authz.core.roles import Role
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 from authz.settings import model
 from authz.wiring import administration
+from authz.wiring.serving_admin import serve_admin
 from tests.support.real import Valkey, free_port
 from tests.support.rpc.admin import Stubs
 
+FORKS: Final = multiprocessing.get_context("forkserver")
 PATIENCE: Final = 60.0  # seconds for a start
+TOLD: Final = 50  # trials between two lines about the progress
 DURATION: Final = 0.008  # seconds; a create takes less
 
 
-class AdminServing:
-    """`authz admin` as a process; `start` may be called again once it has ended."""
+class Forked:
+    """A process of `authz admin`, forked from one that has its modules; as far as a Popen is used.
 
-    def __init__(self, directory: Path, redis_url: str, **admin: Any) -> None:
+    file: its settings. log: the file for its output.
+    """
+
+    def __init__(self, file: Path, log: Path) -> None:
+        self._process = FORKS.Process(target=_serve, args=(file, log), daemon=True)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid or 0
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, or None while it runs."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """Return the exit code, or None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end and return the exit code. Raises TimeoutError if it does not end."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise TimeoutError
+        return self._process.exitcode
+
+
+def _serve(file: Path, log: Path) -> None:
+    with log.open("ab") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    serve_admin(lambda: model.load(file, environ={}))
+
+
+class AdminServing:
+    """`authz admin` as a process; `start` may be called again once it has ended.
+
+    forks: forked, in place of a new interpreter.
+    """
+
+    def __init__(
+        self, directory: Path, redis_url: str, *, forks: bool = False, **admin: Any
+    ) -> None:
+        self._forks = forks
         pepper = directory / "pepper"
         pepper.write_text("p" * 64)
         self.address = f"127.0.0.1:{free_port()}"
@@ -50,7 +105,7 @@ class AdminServing:
         }
         self.file.write_text(yaml.safe_dump(settings))
         self.settings = model.load(self.file, environ={})
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     async def issue(self, *roles: Role) -> str:
         """Initialise the store and return the text of a new key with these roles."""
@@ -65,9 +120,7 @@ class AdminServing:
 
     def start(self) -> Self:
         """Start the process and wait until it is ready."""
-        command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "admin"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.process = Forked(self.file, self.log) if self._forks else self._started()
         deadline = time.monotonic() + PATIENCE
         while not self._is_ready():
             if self.process.poll() is not None or time.monotonic() > deadline:
@@ -75,6 +128,11 @@ class AdminServing:
                 raise AssertionError(f"exit code {code}: {self.log.read_text()[-2000:]}")
             time.sleep(0.02)
         return self
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "admin"]
+        with self.log.open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log)
 
     def end(self, number: signal.Signals) -> int:
         """Send a signal and return the exit code. Does nothing if it has ended."""
@@ -136,13 +194,15 @@ async def trial(serving: AdminServing, key: str, number: int, delay: float) -> l
 
 async def run(directory: Path, redis_url: str, trials: int, seed: int) -> list[str]:
     """Make some trials and return all problems."""
-    rng, serving = random.Random(seed), AdminServing(directory, redis_url)
+    rng, serving = random.Random(seed), AdminServing(directory, redis_url, forks=True)
     key = await serving.issue(Role.ADMIN)
     await asyncio.to_thread(serving.start)
     problems = []
     try:
         for number in range(trials):
             problems += await trial(serving, key, number, rng.uniform(0, DURATION))
+            if not (number + 1) % TOLD:
+                print(f"{number + 1} trials, {len(problems)} problems", flush=True)
     finally:
         serving.close()
     return problems
@@ -150,6 +210,7 @@ async def run(directory: Path, redis_url: str, trials: int, seed: int) -> list[s
 
 def main() -> None:
     """Run against an own store, and print the problems."""
+    FORKS.set_forkserver_preload(["authz.wiring.serving_admin", "tests.support.rpc.admin"])
     parser = argparse.ArgumentParser()
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)

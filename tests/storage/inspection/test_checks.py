@@ -7,6 +7,7 @@ from tests.support.storage.inspection import report
 async def test_a_store_to_try(valkey, admin):
     """A real Valkey without disk and replica has exactly these four warnings."""
     await admin.issue()
+    assert await admin.store.load_functions() == ""
     found = await report(valkey.endpoint)
     assert {check for check, f in found.items() if f.level is not Level.OK} == {
         "access",

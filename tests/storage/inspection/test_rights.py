@@ -48,16 +48,24 @@ async def test_the_heartbeat_behind_sentinel_writes(valkey, admin):
 @pytest.mark.parametrize("command", sorted({words[0] for words in COUNTING} - {"TIME"}))
 async def test_a_command_that_counting_needs(valkey, admin, command):
     """A missing command that limits need is a warning."""
-    found = await report(user(valkey, *EVERYTHING, f"-{command}"))
+    found = await report(user(valkey, *EVERYTHING, f"-{command}", "-evalsha"))
     assert found["counting"].level is Level.WARN
     assert f"may not {command}" in found["counting"].found
     assert found["serving"].level is Level.OK
 
 
+async def test_without_functions(valkey, admin):
+    """A user of an earlier version may load scripts instead, and a warning tells of it."""
+    found = await report(user(valkey, *EVERYTHING, "-fcall"))
+    assert found["counting"].level is found["registering"].level is Level.OK
+    assert found["functions"].level is Level.WARN
+    assert "sidecars load scripts" in found["functions"].found
+
+
 @pytest.mark.parametrize("command", sorted({words[0] for words in REGISTERING}))
 async def test_a_command_that_registering_needs(valkey, admin, command):
     """A missing command that the registry needs is a warning."""
-    found = await report(user(valkey, *EVERYTHING, f"-{command}"))
+    found = await report(user(valkey, *EVERYTHING, f"-{command}", "-evalsha"))
     assert found["registering"].level is Level.WARN
     assert f"may not {command}" in found["registering"].found
     assert found["serving"].level is Level.OK
@@ -95,7 +103,7 @@ async def test_a_store_that_says_little(valkey, admin):
         "+acl|whoami",
     ]
     found = await report(user(valkey, "~authz:*", "&*", "-@all", *rules))
-    unknown = {"version", "access", "eviction", "memory", "persistence", "replication"}
+    unknown = {"functions", "version", "access", "eviction", "memory", "persistence", "replication"}
     unknown |= {"serving", "counting", "registering", "indexing", "changing", "sidecars"}
     warned = {"seals", *unknown}  # this store is of before seals
     assert {check for check, f in found.items() if f.level is not Level.OK} == warned

@@ -6,6 +6,7 @@ import logging
 
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
+from authz.storage import functions
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.spend_script import SPEND, arguments
 from tests.spending.plans import make_terms
@@ -87,6 +88,20 @@ async def test_a_script_that_was_forgotten_is_loaded_and_run_once(valkey):
         answers = await asyncio.gather(*(ask(link) for _ in range(5)))
     assert sum(answer.granted for answer in answers) == 5
     assert used(valkey) == 5
+
+
+async def test_a_function_that_was_lost(own_valkey):
+    """A link that counts by a function counts by the script once the store lost the function."""
+    async with own_valkey.endpoint.client() as client:
+        assert await functions.load(client) == ""
+    async with spending(own_valkey.endpoint) as link:
+        assert (await ask(link)).granted == 1
+        assert own_valkey.admin.info("commandstats")["cmdstat_fcall"]["calls"] == 2
+        assert "cmdstat_evalsha" not in own_valkey.admin.info("commandstats")
+        own_valkey.admin.function_flush()
+        answers = await asyncio.gather(*(ask(link) for _ in range(5)))
+    assert sum(answer.granted for answer in answers) == 5
+    assert used(own_valkey) == 6
 
 
 async def test_nothing_is_asked_of_a_store_that_is_not_there(own_valkey):

@@ -9,6 +9,7 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.usage.counts import Level
 from authz.core.usage.ports import Counted, Known
 from authz.core.usage.tally import Clocks
+from authz.storage import functions
 from authz.storage.usage import rows
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
@@ -105,6 +106,19 @@ async def test_a_store_that_lost_the_script(valkey):
         valkey.admin.script_flush()
         commit, now = usage(KID)
         assert await link.commit(commit, [b"one"], now) == Counted()
+
+
+async def test_by_a_function(own_valkey):
+    """With functions the meter counts by one, and by the script once the store lost it."""
+    async with own_valkey.endpoint.client() as client:
+        await functions.load(client)
+    async with linked(own_valkey) as link:
+        commit, now = usage(KID)
+        assert await link.commit(commit, [b"one"], now) == Counted()
+        assert "cmdstat_evalsha" not in own_valkey.admin.info("commandstats")
+        own_valkey.admin.function_flush()
+        assert await link.commit(commit, [b"two"], now) == Counted()
+    assert await requests(own_valkey, KID) == 2
 
 
 async def test_every_name_has_an_end(valkey):

@@ -39,7 +39,8 @@ class CommandRunner:
             patch.delenv(name)
         patch.setenv("AUTHZ_REDIS__URL", valkey.url)
         patch.setenv("AUTHZ_ACTOR", "tests")
-        assert self.run("init").code == 0
+        done = self.run("init")
+        assert done.code == 0, done.err
 
     def run(self, *arguments: str, stdin: str | bytes = "") -> Outcome:
         """Run a command in this process, without a terminal."""

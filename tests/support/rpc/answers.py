@@ -9,7 +9,7 @@ from authz.rpc.check.respond import Responder
 from tests.support.fakes import make_request
 
 IDENTITY = (
-    *("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan"),
+    *("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan", "token-id"),
     *("stale", "would-deny"),
 )
 

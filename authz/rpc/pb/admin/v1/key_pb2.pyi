@@ -132,7 +132,7 @@ class KeySecret(_message.Message):
     def __init__(self, secret_id: _Optional[str] = ..., pepper: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., retire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Limit(_message.Message):
-    __slots__ = ("spec", "limit_name", "amount", "period", "time_zone", "burst", "enforced")
+    __slots__ = ("spec", "limit_name", "amount", "period", "time_zone", "burst", "enforced", "counts")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     LIMIT_NAME_FIELD_NUMBER: _ClassVar[int]
     AMOUNT_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +140,7 @@ class Limit(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _ClassVar[int]
     BURST_FIELD_NUMBER: _ClassVar[int]
     ENFORCED_FIELD_NUMBER: _ClassVar[int]
+    COUNTS_FIELD_NUMBER: _ClassVar[int]
     spec: str
     limit_name: str
     amount: int
@@ -147,7 +148,8 @@ class Limit(_message.Message):
     time_zone: str
     burst: int
     enforced: bool
-    def __init__(self, spec: _Optional[str] = ..., limit_name: _Optional[str] = ..., amount: _Optional[int] = ..., period: _Optional[str] = ..., time_zone: _Optional[str] = ..., burst: _Optional[int] = ..., enforced: _Optional[bool] = ...) -> None: ...
+    counts: str
+    def __init__(self, spec: _Optional[str] = ..., limit_name: _Optional[str] = ..., amount: _Optional[int] = ..., period: _Optional[str] = ..., time_zone: _Optional[str] = ..., burst: _Optional[int] = ..., enforced: _Optional[bool] = ..., counts: _Optional[str] = ...) -> None: ...
 
 class ChangeOutcome(_message.Message):
     __slots__ = ("changed", "detail", "replicas", "confirmation")

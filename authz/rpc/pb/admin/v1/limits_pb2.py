@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61uthz/admin/v1/limits.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x03\n\tKeyLimits\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61llowed\x18\x03 \x01(\x08\x12(\n\x06limits\x18\x04 \x03(\x0b\x32\x18.authz.admin.v1.LimitUse\x12/\n\ton_outage\x18\x05 \x01(\x0e\x32\x1c.authz.admin.v1.Key.OnOutage\x12\x16\n\x0elease_requests\x18\x06 \x01(\x03\x12-\n\nlease_time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x06leases\x18\x08 \x03(\x0b\x32\x1f.authz.admin.v1.KeyLimits.Lease\x1ay\n\x05Lease\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x10\n\x08requests\x18\x03 \x01(\x03\x12\x0c\n\x04\x63ost\x18\x04 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa0\x01\n\x08LimitUse\x12$\n\x05limit\x18\x01 \x01(\x0b\x32\x15.authz.admin.v1.Limit\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x11\n\tremaining\x18\x04 \x01(\x03\x12\x0e\n\x06leased\x18\x05 \x01(\x03\x12.\n\nreset_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x13GetKeyLimitsRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"A\n\x14GetKeyLimitsResponse\x12)\n\x06limits\x18\x01 \x01(\x0b\x32\x19.authz.admin.v1.KeyLimits\"~\n\x15ResetKeyLimitsRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x0c\n\x04note\x18\x03 \x01(\t\x12,\n\twait_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"j\n\x16ResetKeyLimitsResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome2\x92\x02\n\x06Limits\x12{\n\x0cGetKeyLimits\x12#.authz.admin.v1.GetKeyLimitsRequest\x1a$.authz.admin.v1.GetKeyLimitsResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/{name=keys/*/limits}\x12\x8a\x01\n\x0eResetKeyLimits\x12%.authz.admin.v1.ResetKeyLimitsRequest\x1a&.authz.admin.v1.ResetKeyLimitsResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/v1/{name=keys/*/limits}:reset:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61uthz/admin/v1/limits.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x03\n\tKeyLimits\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\tread_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61llowed\x18\x03 \x01(\x08\x12(\n\x06limits\x18\x04 \x03(\x0b\x32\x18.authz.admin.v1.LimitUse\x12/\n\ton_outage\x18\x05 \x01(\x0e\x32\x1c.authz.admin.v1.Key.OnOutage\x12\x16\n\x0elease_requests\x18\x06 \x01(\x03\x12-\n\nlease_time\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x06leases\x18\x08 \x03(\x0b\x32\x1f.authz.admin.v1.KeyLimits.Lease\x1ay\n\x05Lease\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x10\n\x08requests\x18\x03 \x01(\x03\x12\x0c\n\x04\x63ost\x18\x04 \x01(\x03\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x01\n\x08LimitUse\x12$\n\x05limit\x18\x01 \x01(\x0b\x32\x15.authz.admin.v1.Limit\x12\r\n\x05owner\x18\x02 \x01(\t\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x11\n\tremaining\x18\x04 \x01(\x03\x12\x0e\n\x06leased\x18\x05 \x01(\x03\x12.\n\nreset_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\x05spent\x18\x07 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_spent\")\n\x13GetKeyLimitsRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"A\n\x14GetKeyLimitsResponse\x12)\n\x06limits\x18\x01 \x01(\x0b\x32\x19.authz.admin.v1.KeyLimits\"~\n\x15ResetKeyLimitsRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x0c\n\x04note\x18\x03 \x01(\t\x12,\n\twait_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"j\n\x16ResetKeyLimitsResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome2\x92\x02\n\x06Limits\x12{\n\x0cGetKeyLimits\x12#.authz.admin.v1.GetKeyLimitsRequest\x1a$.authz.admin.v1.GetKeyLimitsResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/{name=keys/*/limits}\x12\x8a\x01\n\x0eResetKeyLimits\x12%.authz.admin.v1.ResetKeyLimitsRequest\x1a&.authz.admin.v1.ResetKeyLimitsResponse\")\x82\xd3\xe4\x93\x02#\"\x1e/v1/{name=keys/*/limits}:reset:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,15 +49,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEYLIMITS_LEASE']._serialized_start=504
   _globals['_KEYLIMITS_LEASE']._serialized_end=625
   _globals['_LIMITUSE']._serialized_start=628
-  _globals['_LIMITUSE']._serialized_end=788
-  _globals['_GETKEYLIMITSREQUEST']._serialized_start=790
-  _globals['_GETKEYLIMITSREQUEST']._serialized_end=831
-  _globals['_GETKEYLIMITSRESPONSE']._serialized_start=833
-  _globals['_GETKEYLIMITSRESPONSE']._serialized_end=898
-  _globals['_RESETKEYLIMITSREQUEST']._serialized_start=900
-  _globals['_RESETKEYLIMITSREQUEST']._serialized_end=1026
-  _globals['_RESETKEYLIMITSRESPONSE']._serialized_start=1028
-  _globals['_RESETKEYLIMITSRESPONSE']._serialized_end=1134
-  _globals['_LIMITS']._serialized_start=1137
-  _globals['_LIMITS']._serialized_end=1411
+  _globals['_LIMITUSE']._serialized_end=818
+  _globals['_GETKEYLIMITSREQUEST']._serialized_start=820
+  _globals['_GETKEYLIMITSREQUEST']._serialized_end=861
+  _globals['_GETKEYLIMITSRESPONSE']._serialized_start=863
+  _globals['_GETKEYLIMITSRESPONSE']._serialized_end=928
+  _globals['_RESETKEYLIMITSREQUEST']._serialized_start=930
+  _globals['_RESETKEYLIMITSREQUEST']._serialized_end=1056
+  _globals['_RESETKEYLIMITSRESPONSE']._serialized_start=1058
+  _globals['_RESETKEYLIMITSRESPONSE']._serialized_end=1164
+  _globals['_LIMITS']._serialized_start=1167
+  _globals['_LIMITS']._serialized_end=1441
 # @@protoc_insertion_point(module_scope)

@@ -47,20 +47,22 @@ class KeyLimits(_message.Message):
     def __init__(self, name: _Optional[str] = ..., read_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., allowed: _Optional[bool] = ..., limits: _Optional[_Iterable[_Union[LimitUse, _Mapping]]] = ..., on_outage: _Optional[_Union[_key_pb2.Key.OnOutage, str]] = ..., lease_requests: _Optional[int] = ..., lease_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., leases: _Optional[_Iterable[_Union[KeyLimits.Lease, _Mapping]]] = ...) -> None: ...
 
 class LimitUse(_message.Message):
-    __slots__ = ("limit", "owner", "used", "remaining", "leased", "reset_time")
+    __slots__ = ("limit", "owner", "used", "remaining", "leased", "reset_time", "spent")
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     USED_FIELD_NUMBER: _ClassVar[int]
     REMAINING_FIELD_NUMBER: _ClassVar[int]
     LEASED_FIELD_NUMBER: _ClassVar[int]
     RESET_TIME_FIELD_NUMBER: _ClassVar[int]
+    SPENT_FIELD_NUMBER: _ClassVar[int]
     limit: _key_pb2.Limit
     owner: str
     used: int
     remaining: int
     leased: int
     reset_time: _timestamp_pb2.Timestamp
-    def __init__(self, limit: _Optional[_Union[_key_pb2.Limit, _Mapping]] = ..., owner: _Optional[str] = ..., used: _Optional[int] = ..., remaining: _Optional[int] = ..., leased: _Optional[int] = ..., reset_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    spent: int
+    def __init__(self, limit: _Optional[_Union[_key_pb2.Limit, _Mapping]] = ..., owner: _Optional[str] = ..., used: _Optional[int] = ..., remaining: _Optional[int] = ..., leased: _Optional[int] = ..., reset_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., spent: _Optional[int] = ...) -> None: ...
 
 class GetKeyLimitsRequest(_message.Message):
     __slots__ = ("name",)

@@ -27,7 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/usage.proto\x12\x0e\x61uthz.admin.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfb\x01\n\x0bUsageCounts\x12\x10\n\x08requests\x18\x01 \x01(\x03\x12\n\n\x02ok\x18\x02 \x01(\x03\x12\x14\n\x0c\x63lient_error\x18\x03 \x01(\x03\x12\x14\n\x0cserver_error\x18\x04 \x01(\x03\x12\x0e\n\x06\x64\x65nied\x18\x05 \x01(\x03\x12\x0f\n\x07\x61\x62orted\x18\x06 \x01(\x03\x12\r\n\x05units\x18\x07 \x01(\x03\x12\x10\n\x08\x62ytes_in\x18\x08 \x01(\x03\x12\x11\n\tbytes_out\x18\t \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\n \x01(\x03\x12\x13\n\x0bover_100_ms\x18\x0b \x01(\x03\x12\x10\n\x08over_1_s\x18\x0c \x01(\x03\x12\x11\n\tover_10_s\x18\r \x01(\x03\"\x95\x01\n\x08UsageRow\x12\x30\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x0f\n\x05route\x18\x02 \x01(\tH\x00\x12\x10\n\x06status\x18\x03 \x01(\tH\x00\x12+\n\x06\x63ounts\x18\x04 \x01(\x0b\x32\x1b.authz.admin.v1.UsageCountsB\x07\n\x05group\"\xa0\x03\n\x0bUsageReport\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04rows\x18\x03 \x03(\x0b\x32\x18.authz.admin.v1.UsageRow\x12*\n\x05total\x18\x04 \x01(\x0b\x32\x1b.authz.admin.v1.UsageCounts\x12\x16\n\tkey_count\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12I\n\x10\x64\x65nied_by_reason\x18\x06 \x03(\x0b\x32/.authz.admin.v1.UsageReport.DeniedByReasonEntry\x12\x37\n\x0c\x63ompleteness\x18\x07 \x01(\x0b\x32!.authz.admin.v1.UsageCompleteness\x1a\x35\n\x13\x44\x65niedByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x0c\n\n_key_count\"T\n\x11UsageCompleteness\x12\x0e\n\x06issued\x18\x01 \x01(\x03\x12\x0c\n\x04seen\x18\x02 \x01(\x03\x12\x0f\n\x07missing\x18\x03 \x01(\x03\x12\x10\n\x08repeated\x18\x04 \x01(\x03\"[\n\x06KeyUse\x12,\n\x08use_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x12\n\nuser_agent\x18\x03 \x01(\t\"X\n\tSecretUse\x12\x11\n\tsecret_id\x18\x01 \x01(\t\x12&\n\x06latest\x18\x02 \x01(\x0b\x32\x16.authz.admin.v1.KeyUse\x12\x10\n\x08requests\x18\x03 \x01(\x03\"\xa0\x01\n\tLatestUse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06latest\x18\x02 \x01(\x0b\x32\x16.authz.admin.v1.KeyUse\x12*\n\x07secrets\x18\x03 \x03(\x0b\x32\x19.authz.admin.v1.SecretUse\x12\x31\n\x0clast_30_days\x18\x04 \x01(\x0b\x32\x1b.authz.admin.v1.UsageCounts\"\xe4\x01\n\x10ListUsageRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08group_by\x18\x05 \x01(\x0e\x32\x1a.authz.admin.v1.UsageGroup\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"Y\n\x11ListUsageResponse\x12+\n\x06report\x18\x01 \x01(\x0b\x32\x1b.authz.admin.v1.UsageReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"~\n\x12ListTopKeysRequest\x12)\n\x05order\x18\x01 \x01(\x0e\x32\x1a.authz.admin.v1.UsageOrder\x12.\n\nsince_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05limit\x18\x03 \x01(\x05\"\xea\x01\n\x13ListTopKeysResponse\x12\x38\n\x04keys\x18\x01 \x03(\x0b\x32*.authz.admin.v1.ListTopKeysResponse.TopKey\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tkey_count\x18\x03 \x01(\x05\x1aV\n\x06TopKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12+\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x1b.authz.admin.v1.UsageCounts\")\n\x13GetLatestUseRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"E\n\x14GetLatestUseResponse\x12-\n\nlatest_use\x18\x01 \x01(\x0b\x32\x19.authz.admin.v1.LatestUse\"L\n\x11\x45raseUsageRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x0c\n\x04note\x18\x03 \x01(\t\"$\n\x12\x45raseUsageResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05*\xb2\x01\n\nUsageGroup\x12\x1b\n\x17USAGE_GROUP_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_GROUP_HOUR\x10\x01\x12\x13\n\x0fUSAGE_GROUP_DAY\x10\x02\x12\x15\n\x11USAGE_GROUP_MONTH\x10\x03\x12\x15\n\x11USAGE_GROUP_ROUTE\x10\x04\x12\x16\n\x12USAGE_GROUP_STATUS\x10\x05\x12\x16\n\x12USAGE_GROUP_MINUTE\x10\x06*r\n\nUsageOrder\x12\x1b\n\x17USAGE_ORDER_UNSPECIFIED\x10\x00\x12\x18\n\x14USAGE_ORDER_REQUESTS\x10\x01\x12\x15\n\x11USAGE_ORDER_UNITS\x10\x02\x12\x16\n\x12USAGE_ORDER_DENIED\x10\x03\x32\xde\x03\n\x05Usage\x12\x63\n\tListUsage\x12 .authz.admin.v1.ListUsageRequest\x1a!.authz.admin.v1.ListUsageResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usage\x12q\n\x0bListTopKeys\x12\".authz.admin.v1.ListTopKeysRequest\x1a#.authz.admin.v1.ListTopKeysResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/usage/topKeys\x12~\n\x0cGetLatestUse\x12#.authz.admin.v1.GetLatestUseRequest\x1a$.authz.admin.v1.GetLatestUseResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/{name=keys/*/latestUse}\x12}\n\nEraseUsage\x12!.authz.admin.v1.EraseUsageRequest\x1a\".authz.admin.v1.EraseUsageResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/{name=keys/*/usage}:erase:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/usage.proto\x12\x0e\x61uthz.admin.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9b\x03\n\x0bUsageCounts\x12\x10\n\x08requests\x18\x01 \x01(\x03\x12\n\n\x02ok\x18\x02 \x01(\x03\x12\x14\n\x0c\x63lient_error\x18\x03 \x01(\x03\x12\x14\n\x0cserver_error\x18\x04 \x01(\x03\x12\x0e\n\x06\x64\x65nied\x18\x05 \x01(\x03\x12\x0f\n\x07\x61\x62orted\x18\x06 \x01(\x03\x12\r\n\x05units\x18\x07 \x01(\x03\x12\x10\n\x08\x62ytes_in\x18\x08 \x01(\x03\x12\x11\n\tbytes_out\x18\t \x01(\x03\x12\x13\n\x0b\x64uration_ms\x18\n \x01(\x03\x12\x13\n\x0bover_100_ms\x18\x0b \x01(\x03\x12\x10\n\x08over_1_s\x18\x0c \x01(\x03\x12\x11\n\tover_10_s\x18\r \x01(\x03\x12\x14\n\x0cinput_tokens\x18\x0e \x01(\x03\x12\x15\n\routput_tokens\x18\x0f \x01(\x03\x12\x15\n\rcached_tokens\x18\x10 \x01(\x03\x12\x1a\n\x12\x63\x61\x63he_write_tokens\x18\x11 \x01(\x03\x12\x18\n\x10reasoning_tokens\x18\x12 \x01(\x03\x12\x11\n\tmicro_usd\x18\x13 \x01(\x03\x12\x11\n\testimated\x18\x14 \x01(\x03\"\xa6\x01\n\x08UsageRow\x12\x30\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x0f\n\x05route\x18\x02 \x01(\tH\x00\x12\x10\n\x06status\x18\x03 \x01(\tH\x00\x12\x0f\n\x05model\x18\x05 \x01(\tH\x00\x12+\n\x06\x63ounts\x18\x04 \x01(\x0b\x32\x1b.authz.admin.v1.UsageCountsB\x07\n\x05group\"\xa0\x03\n\x0bUsageReport\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x04rows\x18\x03 \x03(\x0b\x32\x18.authz.admin.v1.UsageRow\x12*\n\x05total\x18\x04 \x01(\x0b\x32\x1b.authz.admin.v1.UsageCounts\x12\x16\n\tkey_count\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12I\n\x10\x64\x65nied_by_reason\x18\x06 \x03(\x0b\x32/.authz.admin.v1.UsageReport.DeniedByReasonEntry\x12\x37\n\x0c\x63ompleteness\x18\x07 \x01(\x0b\x32!.authz.admin.v1.UsageCompleteness\x1a\x35\n\x13\x44\x65niedByReasonEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x0c\n\n_key_count\"T\n\x11UsageCompleteness\x12\x0e\n\x06issued\x18\x01 \x01(\x03\x12\x0c\n\x04seen\x18\x02 \x01(\x03\x12\x0f\n\x07missing\x18\x03 \x01(\x03\x12\x10\n\x08repeated\x18\x04 \x01(\x03\"[\n\x06KeyUse\x12,\n\x08use_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x12\n\nuser_agent\x18\x03 \x01(\t\"X\n\tSecretUse\x12\x11\n\tsecret_id\x18\x01 \x01(\t\x12&\n\x06latest\x18\x02 \x01(\x0b\x32\x16.authz.admin.v1.KeyUse\x12\x10\n\x08requests\x18\x03 \x01(\x03\"\xa0\x01\n\tLatestUse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06latest\x18\x02 \x01(\x0b\x32\x16.authz.admin.v1.KeyUse\x12*\n\x07secrets\x18\x03 \x03(\x0b\x32\x19.authz.admin.v1.SecretUse\x12\x31\n\x0clast_30_days\x18\x04 \x01(\x0b\x32\x1b.authz.admin.v1.UsageCounts\"\xe4\x01\n\x10ListUsageRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0e\n\x06\x66ilter\x18\x02 \x01(\t\x12.\n\nsince_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08group_by\x18\x05 \x01(\x0e\x32\x1a.authz.admin.v1.UsageGroup\x12\x11\n\tpage_size\x18\x06 \x01(\x05\x12\x12\n\npage_token\x18\x07 \x01(\t\"Y\n\x11ListUsageResponse\x12+\n\x06report\x18\x01 \x01(\x0b\x32\x1b.authz.admin.v1.UsageReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"~\n\x12ListTopKeysRequest\x12)\n\x05order\x18\x01 \x01(\x0e\x32\x1a.authz.admin.v1.UsageOrder\x12.\n\nsince_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05limit\x18\x03 \x01(\x05\"\xea\x01\n\x13ListTopKeysResponse\x12\x38\n\x04keys\x18\x01 \x03(\x0b\x32*.authz.admin.v1.ListTopKeysResponse.TopKey\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tkey_count\x18\x03 \x01(\x05\x1aV\n\x06TopKey\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tclient_id\x18\x02 \x01(\t\x12+\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x1b.authz.admin.v1.UsageCounts\")\n\x13GetLatestUseRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"E\n\x14GetLatestUseResponse\x12-\n\nlatest_use\x18\x01 \x01(\x0b\x32\x19.authz.admin.v1.LatestUse\"L\n\x11\x45raseUsageRequest\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x0c\n\x04note\x18\x03 \x01(\t\"$\n\x12\x45raseUsageResponse\x12\x0e\n\x06\x65rased\x18\x01 \x01(\x05*\xc9\x01\n\nUsageGroup\x12\x1b\n\x17USAGE_GROUP_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_GROUP_HOUR\x10\x01\x12\x13\n\x0fUSAGE_GROUP_DAY\x10\x02\x12\x15\n\x11USAGE_GROUP_MONTH\x10\x03\x12\x15\n\x11USAGE_GROUP_ROUTE\x10\x04\x12\x16\n\x12USAGE_GROUP_STATUS\x10\x05\x12\x16\n\x12USAGE_GROUP_MINUTE\x10\x06\x12\x15\n\x11USAGE_GROUP_MODEL\x10\x07*r\n\nUsageOrder\x12\x1b\n\x17USAGE_ORDER_UNSPECIFIED\x10\x00\x12\x18\n\x14USAGE_ORDER_REQUESTS\x10\x01\x12\x15\n\x11USAGE_ORDER_UNITS\x10\x02\x12\x16\n\x12USAGE_ORDER_DENIED\x10\x03\x32\xde\x03\n\x05Usage\x12\x63\n\tListUsage\x12 .authz.admin.v1.ListUsageRequest\x1a!.authz.admin.v1.ListUsageResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usage\x12q\n\x0bListTopKeys\x12\".authz.admin.v1.ListTopKeysRequest\x1a#.authz.admin.v1.ListTopKeysResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/usage/topKeys\x12~\n\x0cGetLatestUse\x12#.authz.admin.v1.GetLatestUseRequest\x1a$.authz.admin.v1.GetLatestUseResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/{name=keys/*/latestUse}\x12}\n\nEraseUsage\x12!.authz.admin.v1.EraseUsageRequest\x1a\".authz.admin.v1.EraseUsageResponse\"(\x82\xd3\xe4\x93\x02\"\"\x1d/v1/{name=keys/*/usage}:erase:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,44 +48,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGE'].methods_by_name['GetLatestUse']._serialized_options = b'\202\323\344\223\002\035\022\033/v1/{name=keys/*/latestUse}'
   _globals['_USAGE'].methods_by_name['EraseUsage']._loaded_options = None
   _globals['_USAGE'].methods_by_name['EraseUsage']._serialized_options = b'\202\323\344\223\002\"\"\035/v1/{name=keys/*/usage}:erase:\001*'
-  _globals['_USAGEGROUP']._serialized_start=2317
-  _globals['_USAGEGROUP']._serialized_end=2495
-  _globals['_USAGEORDER']._serialized_start=2497
-  _globals['_USAGEORDER']._serialized_end=2611
+  _globals['_USAGEGROUP']._serialized_start=2494
+  _globals['_USAGEGROUP']._serialized_end=2695
+  _globals['_USAGEORDER']._serialized_start=2697
+  _globals['_USAGEORDER']._serialized_end=2811
   _globals['_USAGECOUNTS']._serialized_start=143
-  _globals['_USAGECOUNTS']._serialized_end=394
-  _globals['_USAGEROW']._serialized_start=397
-  _globals['_USAGEROW']._serialized_end=546
-  _globals['_USAGEREPORT']._serialized_start=549
-  _globals['_USAGEREPORT']._serialized_end=965
-  _globals['_USAGEREPORT_DENIEDBYREASONENTRY']._serialized_start=898
-  _globals['_USAGEREPORT_DENIEDBYREASONENTRY']._serialized_end=951
-  _globals['_USAGECOMPLETENESS']._serialized_start=967
-  _globals['_USAGECOMPLETENESS']._serialized_end=1051
-  _globals['_KEYUSE']._serialized_start=1053
-  _globals['_KEYUSE']._serialized_end=1144
-  _globals['_SECRETUSE']._serialized_start=1146
-  _globals['_SECRETUSE']._serialized_end=1234
-  _globals['_LATESTUSE']._serialized_start=1237
-  _globals['_LATESTUSE']._serialized_end=1397
-  _globals['_LISTUSAGEREQUEST']._serialized_start=1400
-  _globals['_LISTUSAGEREQUEST']._serialized_end=1628
-  _globals['_LISTUSAGERESPONSE']._serialized_start=1630
-  _globals['_LISTUSAGERESPONSE']._serialized_end=1719
-  _globals['_LISTTOPKEYSREQUEST']._serialized_start=1721
-  _globals['_LISTTOPKEYSREQUEST']._serialized_end=1847
-  _globals['_LISTTOPKEYSRESPONSE']._serialized_start=1850
-  _globals['_LISTTOPKEYSRESPONSE']._serialized_end=2084
-  _globals['_LISTTOPKEYSRESPONSE_TOPKEY']._serialized_start=1998
-  _globals['_LISTTOPKEYSRESPONSE_TOPKEY']._serialized_end=2084
-  _globals['_GETLATESTUSEREQUEST']._serialized_start=2086
-  _globals['_GETLATESTUSEREQUEST']._serialized_end=2127
-  _globals['_GETLATESTUSERESPONSE']._serialized_start=2129
-  _globals['_GETLATESTUSERESPONSE']._serialized_end=2198
-  _globals['_ERASEUSAGEREQUEST']._serialized_start=2200
-  _globals['_ERASEUSAGEREQUEST']._serialized_end=2276
-  _globals['_ERASEUSAGERESPONSE']._serialized_start=2278
-  _globals['_ERASEUSAGERESPONSE']._serialized_end=2314
-  _globals['_USAGE']._serialized_start=2614
-  _globals['_USAGE']._serialized_end=3092
+  _globals['_USAGECOUNTS']._serialized_end=554
+  _globals['_USAGEROW']._serialized_start=557
+  _globals['_USAGEROW']._serialized_end=723
+  _globals['_USAGEREPORT']._serialized_start=726
+  _globals['_USAGEREPORT']._serialized_end=1142
+  _globals['_USAGEREPORT_DENIEDBYREASONENTRY']._serialized_start=1075
+  _globals['_USAGEREPORT_DENIEDBYREASONENTRY']._serialized_end=1128
+  _globals['_USAGECOMPLETENESS']._serialized_start=1144
+  _globals['_USAGECOMPLETENESS']._serialized_end=1228
+  _globals['_KEYUSE']._serialized_start=1230
+  _globals['_KEYUSE']._serialized_end=1321
+  _globals['_SECRETUSE']._serialized_start=1323
+  _globals['_SECRETUSE']._serialized_end=1411
+  _globals['_LATESTUSE']._serialized_start=1414
+  _globals['_LATESTUSE']._serialized_end=1574
+  _globals['_LISTUSAGEREQUEST']._serialized_start=1577
+  _globals['_LISTUSAGEREQUEST']._serialized_end=1805
+  _globals['_LISTUSAGERESPONSE']._serialized_start=1807
+  _globals['_LISTUSAGERESPONSE']._serialized_end=1896
+  _globals['_LISTTOPKEYSREQUEST']._serialized_start=1898
+  _globals['_LISTTOPKEYSREQUEST']._serialized_end=2024
+  _globals['_LISTTOPKEYSRESPONSE']._serialized_start=2027
+  _globals['_LISTTOPKEYSRESPONSE']._serialized_end=2261
+  _globals['_LISTTOPKEYSRESPONSE_TOPKEY']._serialized_start=2175
+  _globals['_LISTTOPKEYSRESPONSE_TOPKEY']._serialized_end=2261
+  _globals['_GETLATESTUSEREQUEST']._serialized_start=2263
+  _globals['_GETLATESTUSEREQUEST']._serialized_end=2304
+  _globals['_GETLATESTUSERESPONSE']._serialized_start=2306
+  _globals['_GETLATESTUSERESPONSE']._serialized_end=2375
+  _globals['_ERASEUSAGEREQUEST']._serialized_start=2377
+  _globals['_ERASEUSAGEREQUEST']._serialized_end=2453
+  _globals['_ERASEUSAGERESPONSE']._serialized_start=2455
+  _globals['_ERASEUSAGERESPONSE']._serialized_end=2491
+  _globals['_USAGE']._serialized_start=2814
+  _globals['_USAGE']._serialized_end=3292
 # @@protoc_insertion_point(module_scope)

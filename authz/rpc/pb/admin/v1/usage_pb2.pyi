@@ -21,6 +21,7 @@ class UsageGroup(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     USAGE_GROUP_ROUTE: _ClassVar[UsageGroup]
     USAGE_GROUP_STATUS: _ClassVar[UsageGroup]
     USAGE_GROUP_MINUTE: _ClassVar[UsageGroup]
+    USAGE_GROUP_MODEL: _ClassVar[UsageGroup]
 
 class UsageOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -35,13 +36,14 @@ USAGE_GROUP_MONTH: UsageGroup
 USAGE_GROUP_ROUTE: UsageGroup
 USAGE_GROUP_STATUS: UsageGroup
 USAGE_GROUP_MINUTE: UsageGroup
+USAGE_GROUP_MODEL: UsageGroup
 USAGE_ORDER_UNSPECIFIED: UsageOrder
 USAGE_ORDER_REQUESTS: UsageOrder
 USAGE_ORDER_UNITS: UsageOrder
 USAGE_ORDER_DENIED: UsageOrder
 
 class UsageCounts(_message.Message):
-    __slots__ = ("requests", "ok", "client_error", "server_error", "denied", "aborted", "units", "bytes_in", "bytes_out", "duration_ms", "over_100_ms", "over_1_s", "over_10_s")
+    __slots__ = ("requests", "ok", "client_error", "server_error", "denied", "aborted", "units", "bytes_in", "bytes_out", "duration_ms", "over_100_ms", "over_1_s", "over_10_s", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "micro_usd", "estimated")
     REQUESTS_FIELD_NUMBER: _ClassVar[int]
     OK_FIELD_NUMBER: _ClassVar[int]
     CLIENT_ERROR_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +57,13 @@ class UsageCounts(_message.Message):
     OVER_100_MS_FIELD_NUMBER: _ClassVar[int]
     OVER_1_S_FIELD_NUMBER: _ClassVar[int]
     OVER_10_S_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHED_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    CACHE_WRITE_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    REASONING_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    MICRO_USD_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FIELD_NUMBER: _ClassVar[int]
     requests: int
     ok: int
     client_error: int
@@ -68,19 +77,28 @@ class UsageCounts(_message.Message):
     over_100_ms: int
     over_1_s: int
     over_10_s: int
-    def __init__(self, requests: _Optional[int] = ..., ok: _Optional[int] = ..., client_error: _Optional[int] = ..., server_error: _Optional[int] = ..., denied: _Optional[int] = ..., aborted: _Optional[int] = ..., units: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., duration_ms: _Optional[int] = ..., over_100_ms: _Optional[int] = ..., over_1_s: _Optional[int] = ..., over_10_s: _Optional[int] = ...) -> None: ...
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    micro_usd: int
+    estimated: int
+    def __init__(self, requests: _Optional[int] = ..., ok: _Optional[int] = ..., client_error: _Optional[int] = ..., server_error: _Optional[int] = ..., denied: _Optional[int] = ..., aborted: _Optional[int] = ..., units: _Optional[int] = ..., bytes_in: _Optional[int] = ..., bytes_out: _Optional[int] = ..., duration_ms: _Optional[int] = ..., over_100_ms: _Optional[int] = ..., over_1_s: _Optional[int] = ..., over_10_s: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., cached_tokens: _Optional[int] = ..., cache_write_tokens: _Optional[int] = ..., reasoning_tokens: _Optional[int] = ..., micro_usd: _Optional[int] = ..., estimated: _Optional[int] = ...) -> None: ...
 
 class UsageRow(_message.Message):
-    __slots__ = ("start_time", "route", "status", "counts")
+    __slots__ = ("start_time", "route", "status", "model", "counts")
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     COUNTS_FIELD_NUMBER: _ClassVar[int]
     start_time: _timestamp_pb2.Timestamp
     route: str
     status: str
+    model: str
     counts: UsageCounts
-    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., route: _Optional[str] = ..., status: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., route: _Optional[str] = ..., status: _Optional[str] = ..., model: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
 
 class UsageReport(_message.Message):
     __slots__ = ("start_time", "end_time", "rows", "total", "key_count", "denied_by_reason", "completeness")

@@ -1,0 +1,96 @@
+"""Settlement: what a request really used of its budgets, from the log entry of its end.
+
+Rules:
+1. A final usage counts as it is.
+2. A usage that could still grow counts, or the estimate if that is more.
+3. Without a usage, an error answer used nothing: the estimate is returned. So is that of a
+   request that never reached the backend.
+4. Without a usage, everything else keeps its estimate: an answer that hides its tokens, a client
+   that left, a backend that was too slow. Returning it would let lost reports overspend a budget.
+5. More than MAX_TOKENS of one kind count as MAX_TOKENS, and the request is reported.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from authz.core.budgets.prices import MAX_TOKENS, Tokens
+from authz.core.budgets.terms import Terms
+from authz.core.limits.reserved import Taken
+
+_REPORT: Final = re.compile(rb"(complete|partial)((?::[0-9]{1,13}){5})", re.ASCII)
+
+
+class Report(NamedTuple):
+    """The tokens that a response reported. is_final: they cannot grow any more."""
+
+    tokens: Tokens
+    is_final: bool
+    is_plausible: bool
+
+
+class Basis(StrEnum):
+    """On what the settlement of a request is based."""
+
+    REPORTED = "reported"
+    ESTIMATED = "estimated"  # the estimate stays, at least
+    RETURNED = "returned"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The real use of one request. tokens: as the response reported them, none without a report.
+
+    micro_dollars: its cost, 0 without a price. units: for budgets of tokens.
+    """
+
+    basis: Basis
+    tokens: Tokens
+    units: int
+    micro_dollars: int
+    is_plausible: bool = True
+
+    def used(self, taken: Taken) -> int:
+        """Return what the request used of a budget, of which it had taken `taken.units`."""
+        if self.basis is Basis.RETURNED:
+            return 0
+        used = self.micro_dollars if is_money(taken.counter) else self.units
+        return max(used, taken.units) if self.basis is Basis.ESTIMATED else used
+
+
+def is_money(counter: str) -> bool:
+    """Return whether the counter of a budget is one of micro-dollars."""
+    return counter.split(" ")[2] == "usd"
+
+
+def parse_report(word: bytes) -> Report | None:
+    """Return the report in `STATUS:INPUT:OUTPUT:CACHED:CACHE_WRITE:REASONING`.
+
+    None if there is none, or the word is not valid. Only `complete` is final, and `partial` is not.
+    """
+    match = _REPORT.fullmatch(word)
+    if match is None:
+        return None
+    numbers = list(map(int, match[2][1:].split(b":")))
+    is_plausible = max(numbers) <= MAX_TOKENS
+    return Report(Tokens.of_report(numbers), match[1] == b"complete", is_plausible)
+
+
+def settle(terms: Terms, report: Report | None, *, failed: bool) -> Settled:
+    """Return the settlement of one request.
+
+    report: None if the response reported no tokens. failed: the answer was an error, or none came
+    because the request did not reach the backend.
+    """
+    if report is None:
+        basis = Basis.RETURNED if failed else Basis.ESTIMATED
+        return Settled(basis, Tokens(), 0, 0)
+    price = terms.price
+    return Settled(
+        Basis.REPORTED if report.is_final else Basis.ESTIMATED,
+        report.tokens,
+        terms.weights.count(report.tokens),
+        price.cost(report.tokens) if price else 0,
+        report.is_plausible,
+    )

@@ -1,0 +1,103 @@
+"""Reports of leaked keys, as values: their entries, the policy, and the result of each entry."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any, Final
+
+from authz.core.keys.text import without_secrets
+
+MAX_ENTRIES: Final = 1000
+MAX_TOKEN: Final = 512  # characters
+MAX_WHERE: Final = 500
+HOUR_MS: Final = 3_600_000
+
+
+class Response(StrEnum):
+    """The treatment of a leaked key that still works."""
+
+    REVOKE = "revoke"
+    DISABLE = "disable"
+    NOTIFY = "notify"
+
+
+class Done(StrEnum):
+    """The outcome for a leaked key."""
+
+    REVOKED = "revoked"
+    DISABLED = "disabled"
+    NOTED = "noted"  # by the policy, or because the key does not work any more
+    HELD = "held"  # too many keys in an hour: a person decides
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """One entry of a report. where: a URL or another place, without secrets; may be empty."""
+
+    token: str = field(repr=False)
+    kind: str
+    where: str
+    source: str
+
+    @property
+    def token_hash(self) -> str:
+        """The SHA-256 of the token, in hexadecimal digits."""
+        return sha256(self.token.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of an entry. is_key: whether it was a key of this installation, working or not."""
+
+    leak: Leak
+    is_key: bool
+    done: Done | None = None
+
+
+def parsed(body: bytes) -> list[Leak]:
+    """Return the entries of a report, a JSON array.
+
+    An entry is an object with `token` and perhaps `type`, `url` and `source`. Raises ValueError for
+    another form, more than MAX_ENTRIES (1,000) entries, or a token of more than MAX_TOKEN (512)
+    characters.
+    """
+    try:
+        entries: Any = json.loads(body)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_ENTRIES:
+        raise ValueError(f"not an array of 1 to {MAX_ENTRIES} entries")
+    return [_leak(entry) for entry in entries]
+
+
+def labels(findings: list[Finding]) -> bytes:
+    """Return the answer to a report, as GitHub wants it: a label for the hash of each token."""
+    rows = [
+        {
+            "token_hash": one.leak.token_hash,
+            "token_type": one.leak.kind,
+            "label": "true_positive" if one.is_key else "false_positive",
+        }
+        for one in findings
+    ]
+    return json.dumps(rows).encode()
+
+
+def _leak(entry: Any) -> Leak:
+    if not isinstance(entry, Mapping):
+        raise ValueError("an entry is not an object")  # noqa: TRY004  as for every other form
+    token = entry.get("token")
+    if not isinstance(token, str) or not 1 <= len(token) <= MAX_TOKEN:
+        raise ValueError(f"an entry has no token of 1 to {MAX_TOKEN} characters")
+    return Leak(token, _line(entry, "type"), _line(entry, "url"), _line(entry, "source"))
+
+
+def _line(entry: Mapping[str, Any], name: str) -> str:
+    text = entry.get(name)
+    if not isinstance(text, str):
+        return ""
+    token = entry["token"]
+    text = without_secrets(text.replace(token, "...")[:MAX_WHERE])
+    return "".join(one if one.isprintable() else "?" for one in text)

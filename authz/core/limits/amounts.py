@@ -1,0 +1,72 @@
+"""Amounts: how much one request takes from limits, in each of the things that limits count."""
+
+import re
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from authz.core.errors import BadInput
+from authz.core.fields import shown
+
+MICRO: Final = 1_000_000  # micro-dollars of a dollar
+MAX_DOLLARS: Final = 1_000_000  # of a budget
+MAX_TAKEN: Final = 2**32 - 1  # by one request from one limit, as lua/spend.lua packs it
+
+_DOLLARS: Final = re.compile(r"(0|[1-9][0-9]{0,6})(?:\.([0-9]{1,6}))?", re.ASCII)
+
+
+class Of(StrEnum):
+    """The things that limits count: requests by their cost, tokens, or money in micro-dollars."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    USD = "usd"
+
+
+class Amounts(NamedTuple):
+    """The amounts of one request: cost units, tokens, and micro-dollars (`usd`)."""
+
+    units: int
+    tokens: int = 0
+    usd: int = 0
+
+    def of(self, counted: Of) -> int:
+        """Return the amount of one of the things that limits count."""
+        if counted is Of.REQUESTS:
+            return self.units
+        return self.tokens if counted is Of.TOKENS else self.usd
+
+
+Cost = int | Amounts
+"""The cost of one request. A number is its cost in units, with no tokens and no money."""
+
+ONE_OF_EACH: Final = Amounts(1, 1, 1)
+"""The smallest request that takes from every limit."""
+
+
+def units_of(cost: Cost) -> int:
+    """Return the cost in units, which usage records call `charged`."""
+    return cost.units if isinstance(cost, Amounts) else cost
+
+
+def micro_dollars(field: str, text: str) -> int:
+    """Parse dollars such as `12.50` into micro-dollars.
+
+    Raises BadInput unless they are 0.000001 to MAX_DOLLARS (1,000,000), with at most six digits
+    after the point. `field` names the setting in the message.
+    """
+    match = _DOLLARS.fullmatch(text)
+    micro = int(match[1]) * MICRO + int((match[2] or "").ljust(6, "0")) if match else 0
+    if not 0 < micro <= MAX_DOLLARS * MICRO:
+        raise BadInput(
+            field, f"{shown(text)}: a budget is 0.000001 to {MAX_DOLLARS} dollars, such as 12.50"
+        )
+    return micro
+
+
+def dollars(micro: int) -> str:
+    """Return micro-dollars as dollars with at least two digits after the point.
+
+    `micro_dollars` parses it to the same number.
+    """
+    whole, rest = divmod(micro, MICRO)
+    return f"{whole}.{f'{rest:06}'.rstrip('0').ljust(2, '0')}"

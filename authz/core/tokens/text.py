@@ -1,0 +1,227 @@
+"""The text of a token: a JWT (RFC 7519) with the signature ES256, in exactly one form.
+
+    base64url(header) . base64url(claims) . base64url(signature)
+
+    header   {"alg":"ES256","kid":MARK RANDOM,"typ":"at+jwt"}      RFC 9068; no other member
+    claims   iss sub client_id aud scope iat nbf exp sid jti       in this order, no other member
+    jti      pepper version (1), random (15), tag (11)             base62
+
+Rules:
+1. Each signing key has one header text. A header is compared with it and never parsed, so no
+   `alg`, `jwk`, `jku`, `x5u` or `crit` of a caller is ever read (RFC 8725 section 2).
+2. The key id begins with a mark of the issuer. So our tokens are known by their first 40
+   characters, and the tokens of other issuers stay others'.
+3. The tag is 64 bits of HMAC-SHA-256 under the pepper over the header and all claims before it. So
+   a forged token costs no signature. Only the signature proves the token to others.
+4. base64url is canonical: no padding, no other character, no unused bit (RFC 4648 section 3.5).
+"""
+
+import binascii
+import hmac
+import json
+import re
+import secrets
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+from authz.core.keys import base62
+from authz.core.keys.pepper import Mac
+from authz.core.keys.text import TAG_BYTES, TAG_LENGTH
+
+MAX_TOKEN: Final = 4096  # characters
+MAX_LIFETIME: Final = 900  # seconds
+LEEWAY: Final = 30  # seconds by which the clock of a gate may be behind that of the issuer
+MARK_LENGTH: Final = 8
+KEY_ID_LENGTH: Final = 16
+RANDOM_LENGTH: Final = 15
+JTI_LENGTH: Final = 1 + RANDOM_LENGTH + TAG_LENGTH
+SIGNATURE_BYTES: Final = 64
+
+_HEADER_START: Final = '{"alg":"ES256","kid":"'
+_HEADER_END: Final = '","typ":"at+jwt"}'
+_HEADER_LENGTH: Final = 74  # characters of base64url
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+_JTI: Final = re.compile(rb'"jti":"([0-9A-Za-z])[0-9A-Za-z]{15}([0-9A-Za-z]{11})"\}', re.ASCII)
+_JTI_BYTES: Final = JTI_LENGTH + len('"jti":""}')
+_TAG_AND_END: Final = TAG_LENGTH + len('"}')
+_TEXTS: Final = ("iss", "sub", "client_id", "aud", "scope", "sid", "jti")
+_TIMES: Final = ("iat", "nbf", "exp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """The claims of a token. Times are seconds since the epoch. `kid`: of the parent key (`sub`).
+
+    secret_id: of the secret that was exchanged (`sid`). scopes: those of `scope`. token_id: `jti`.
+    """
+
+    issuer: str
+    kid: str
+    client_id: str
+    audience: str
+    scopes: frozenset[str]
+    issued_at: int
+    not_before: int
+    expires_at: int
+    secret_id: str
+    token_id: str
+
+
+class TokenParts(NamedTuple):
+    """A token, split and decoded. Nothing in it is proven. header: its text, still encoded."""
+
+    header: str
+    claims: bytes
+    signed: bytes
+    signature: bytes
+
+
+def issuer_mark(issuer: str) -> str:
+    """Return the 8 base62 digits with which the ids of an issuer's signing keys begin."""
+    space = 62**MARK_LENGTH
+    return base62.encode(int.from_bytes(sha256(issuer.encode()).digest()) % space, MARK_LENGTH)
+
+
+def token_start(issuer: str) -> str:
+    """Return the first 40 characters of each token of this issuer."""
+    return encoded((_HEADER_START + issuer_mark(issuer)).encode())
+
+
+def new_key_id(issuer: str) -> str:
+    """Return a random id of a signing key: the mark of the issuer and 8 random digits."""
+    space = 62 ** (KEY_ID_LENGTH - MARK_LENGTH)
+    return issuer_mark(issuer) + base62.encode(
+        secrets.randbelow(space), KEY_ID_LENGTH - MARK_LENGTH
+    )
+
+
+def header_text(key_id: str) -> str:
+    """Return the header of each token that this key signs, in base64url."""
+    return encoded(f"{_HEADER_START}{key_id}{_HEADER_END}".encode())
+
+
+def split(text: str) -> TokenParts | None:
+    """Return the parts of a token; None if its shape, its size or its base64url is wrong.
+
+    The header has the length of ours; its content is not looked at.
+    """
+    if len(text) > MAX_TOKEN or text.count(".") != 2:  # noqa: PLR2004  three parts
+        return None
+    header, claims, signature = text.split(".")
+    if len(header) != _HEADER_LENGTH:
+        return None
+    raw_claims, raw_signature = decoded(claims), decoded(signature)
+    if raw_claims is None or raw_signature is None or len(raw_signature) != SIGNATURE_BYTES:
+        return None
+    return TokenParts(header, raw_claims, text[: -len(signature) - 1].encode(), raw_signature)
+
+
+def is_ours(parts: TokenParts, tags: Mapping[str, Mac]) -> bool | None:
+    """Return whether the tag in the claims is right; None if the pepper of the tag is missing.
+
+    tags: the tag's MAC by pepper version. False if no `jti` of our form ends the claims.
+    """
+    found = _JTI.fullmatch(parts.claims, max(0, len(parts.claims) - _JTI_BYTES))
+    if found is None:
+        return False
+    mac = tags.get(found[1].decode())
+    if mac is None:
+        return None
+    right = _tag(mac, parts.header, parts.claims[:-_TAG_AND_END])
+    return hmac.compare_digest(right.encode(), found[2])
+
+
+def parse_claims(raw: bytes) -> Claims | None:
+    """Return the claims in JSON; None if a member is missing, unknown, twice or of a wrong type."""
+    try:
+        found = _DECODER.decode(raw.decode())
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or len(found) != len(_TEXTS) + len(_TIMES):
+        return None
+    texts = {type(found.get(name)) for name in _TEXTS}
+    if texts != {str} or {type(found.get(name)) for name in _TIMES} != {int}:
+        return None
+    return Claims(
+        issuer=found["iss"],
+        kid=found["sub"],
+        client_id=found["client_id"],
+        audience=found["aud"],
+        scopes=frozenset(found["scope"].split()),
+        issued_at=found["iat"],
+        not_before=found["nbf"],
+        expires_at=found["exp"],
+        secret_id=found["sid"],
+        token_id=found["jti"],
+    )
+
+
+def new_token_id(pepper_version: str) -> str:
+    """Return a random `jti` without its tag: 16 base62 digits."""
+    return pepper_version + base62.encode(secrets.randbelow(62**RANDOM_LENGTH), RANDOM_LENGTH)
+
+
+def unsigned(claims: Claims, key_id: str, mac: Mac) -> tuple[str, str]:
+    """Return the text to sign, header and claims, and the complete `jti`.
+
+    claims: their token_id has no tag yet, see `new_token_id`. mac: of that pepper.
+    """
+    members = {
+        "iss": claims.issuer,
+        "sub": claims.kid,
+        "client_id": claims.client_id,
+        "aud": claims.audience,
+        "scope": " ".join(sorted(claims.scopes)),
+        "iat": claims.issued_at,
+        "nbf": claims.not_before,
+        "exp": claims.expires_at,
+        "sid": claims.secret_id,
+        "jti": claims.token_id,
+    }
+    header = header_text(key_id)
+    before = json.dumps(members, separators=(",", ":")).removesuffix('"}')
+    tag = _tag(mac, header, before.encode())
+    whole = f'{before}{tag}"}}'
+    return f"{header}.{encoded(whole.encode())}", claims.token_id + tag
+
+
+def joined(signed: str, signature: bytes) -> str:
+    """Return the token of a signed text and its signature."""
+    return f"{signed}.{encoded(signature)}"
+
+
+def _tag(mac: Mac, header: str, before: bytes) -> str:
+    right = mac(header.encode() + b"." + before)[:TAG_BYTES]
+    return base62.encode(int.from_bytes(right), TAG_LENGTH)
+
+
+def encoded(raw: bytes) -> str:
+    """Return bytes in base64url without padding (RFC 7515 section 2)."""
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def decoded(text: str) -> bytes | None:
+    """Return the bytes of canonical base64url without padding, or None."""
+    try:
+        padded = text.encode("ascii").translate(_URL_SAFE) + b"=" * (-len(text) % 4)
+        raw = binascii.a2b_base64(padded)
+    except ValueError:  # also binascii.Error, and text outside ASCII
+        return None
+    return raw if encoded(raw) == text and raw else None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a member stands twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and Infinity are not JSON (RFC 8259 section 6)
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_no_constant)

@@ -1,0 +1,65 @@
+"""TokenUse: sums of tokens, money and settlements of requests with the same terms."""
+
+from authz.core.budgets.settlement import Basis, parse_report, settle
+from authz.core.budgets.terms import Terms
+from authz.core.limits.key_limits import LimitGroup, Owner
+from authz.core.limits.reserved import Taken
+from authz.core.usage.commit import Budget, Commit, Settlement
+from authz.core.usage.entry import NO_VALUE, Identity
+
+
+class TokenUse:
+    """The sums of some requests of one identity: same terms, same reservation.
+
+    tokens: in the order of Tokens. micro_dollars: their cost.
+    estimated: how many requests kept their estimate, or more. implausible: how many reported more
+    than one request can have. requests: how many there are. used: the sum of what each of them used
+    of each budget, in the order of `taken`.
+    """
+
+    __slots__ = (
+        *("_taken", "_terms", "estimated", "implausible", "micro_dollars", "requests"),
+        *("tokens", "used"),
+    )
+
+    def __init__(self, terms: Terms, taken: tuple[Taken, ...]) -> None:
+        self._terms = terms
+        self._taken = taken
+        self.tokens = [0, 0, 0, 0, 0]
+        self.micro_dollars = self.estimated = self.implausible = self.requests = 0
+        self.used = [0] * len(taken)
+
+    def add(self, rest: bytes, *, failed: bool) -> None:
+        """Add one request. rest: its line from the word `tokens` on; failed: see `settle`."""
+        report = parse_report(rest.partition(b" ")[0])
+        settled = settle(self._terms, report, failed=failed)
+        self.requests += 1
+        self.estimated += settled.basis is Basis.ESTIMATED
+        self.implausible += not settled.is_plausible
+        self.micro_dollars += settled.micro_dollars
+        for at, number in enumerate(settled.tokens):
+            self.tokens[at] += number
+        for at, taken in enumerate(self._taken):
+            self.used[at] += settled.used(taken)
+
+
+def add_settlements(commit: Commit, identity: Identity, use: TokenUse) -> None:
+    """Add what the requests of an identity used of their budgets, in place of their estimates."""
+    commit.estimated += use.estimated
+    commit.implausible += use.implausible
+    for taken, used in zip(identity.taken, use.used, strict=True):
+        group = _owner(identity, taken.owner)
+        if group.id:
+            budget = Budget(group, taken.ends_ms, taken.counter)
+            known = commit.settlements.get(budget, Settlement(0, 0))
+            more = Settlement(used, use.requests * taken.units)
+            commit.settlements[budget] = known + more
+
+
+def _owner(identity: Identity, owner: Owner) -> LimitGroup:
+    """Return the group of a budget, without its limits; its id is empty if the line has none."""
+    _, project, tenant, *_ = (
+        "" if word == NO_VALUE else word for word in identity.about.split(" ")
+    )
+    ids = {Owner.KEY: identity.kid, Owner.PROJECT: project, Owner.TENANT: tenant}
+    return LimitGroup(owner, ids[owner], (), tenant if owner is Owner.PROJECT else "")

@@ -1,0 +1,174 @@
+"""LeakReports: acts on reports of leaked keys, by a policy for each environment."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from authz.core import changes
+from authz.core.admin_ports import BatchStore
+from authz.core.audit import Action, AuditEvent
+from authz.core.changes import Author, KeyChange, Outcome, Refused
+from authz.core.errors import Fault
+from authz.core.leaks import HOUR_MS, Done, Finding, Leak, Response
+from authz.core.ports import Clock
+from authz.core.records import RevocationReason, Status
+from authz.core.trail.erasures import KEY
+from authz.core.trail.ports import TrailNotes
+from authz.flows.identification import Identification, Identity, Standing
+from authz.flows.lifecycle import Lifecycle
+
+REPORT_KEPT_MS: Final = 7 * 86_400_000
+MAX_NOTE: Final = 250  # characters
+
+log = logging.getLogger("authz.leaks")
+
+
+class LeakMemory(Protocol):
+    """Remembers reports, and the keys that were ended by them. Methods raise Unavailable."""
+
+    async def is_known(self, report: str, ms: int) -> bool:
+        """Return whether a report with this id was carried out in the last `ms`."""
+        ...
+
+    async def remember(self, report: str, ms: int) -> None:
+        """Remember a report for `ms`."""
+        ...
+
+    async def may_end(
+        self, kids: Sequence[str], now: int, since: int, limit: int
+    ) -> frozenset[str]:
+        """Return the keys that may be ended now, the first ones, and remember them.
+
+        At most `limit` keys since a time. Times are in ms since the epoch. Two processes that ask
+        at the same time may each get the whole rest.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LeakPolicy:
+    """The treatment by environment, and how many keys may be ended in an hour without a person."""
+
+    responses: Mapping[str, Response]
+    per_hour: int
+
+
+class LeakReports:
+    """Carries out reports. Every step may be repeated: a key that does not work is left alone."""
+
+    def __init__(
+        self,
+        identification: Identification,
+        lifecycle: Lifecycle,
+        *,
+        batches: BatchStore,
+        notes: TrailNotes,
+        memory: LeakMemory,
+        policy: LeakPolicy,
+        clock: Clock,
+    ) -> None:
+        self._identification = identification
+        self._lifecycle = lifecycle
+        self._batches = batches
+        self._notes = notes
+        self._memory = memory
+        self._policy = policy
+        self._clock = clock
+        self._ending = asyncio.Lock()
+
+    async def is_known(self, report: str) -> bool:
+        """Return whether a report with this id was carried out in the last 7 days.
+
+        Raises Unavailable.
+        """
+        return await self._memory.is_known(report, REPORT_KEPT_MS)
+
+    async def carry_out(self, report: str, origin: str, leaks: Sequence[Leak]) -> list[Finding]:
+        """Act on each entry and return the findings in order. Then the report is remembered.
+
+        The audit trail gets a row for each key, with the place. Raises Unavailable if the store
+        fails; then some keys may have been ended, and the report may be sent again.
+        """
+        identities = await self._identification.identify([leak.token for leak in leaks])
+        wanted = [one.kid for one in identities if self._ends(one)]
+        async with self._ending:
+            now = self._clock.wall_ms()
+            since, limit = now - HOUR_MS, self._policy.per_hour
+            kids = list(dict.fromkeys(wanted))
+            may_end = await self._memory.may_end(kids, now, since, limit) if kids else frozenset()
+        pairs = list(zip(leaks, identities, strict=True))
+        # All keys end before the trail is told of the first one.
+        done = await self._end_all(
+            {one.kid: (leak, one) for leak, one in pairs if one.kid in may_end}, origin
+        )
+        found = [await self._note(*pair, origin, done) for pair in pairs]
+        await self._memory.remember(report, REPORT_KEPT_MS)
+        return found
+
+    def _response(self, identity: Identity) -> Response:
+        record = identity.record
+        return self._policy.responses[record.env] if record else Response.REVOKE
+
+    def _ends(self, identity: Identity) -> bool:
+        """Return whether the policy ends this key, which still works."""
+        response, record = self._response(identity), identity.record
+        is_disabled = record is not None and record.status is Status.DISABLED
+        return identity.standing is Standing.LIVE and not (
+            response is Response.NOTIFY or (response is Response.DISABLE and is_disabled)
+        )
+
+    async def _end_all(
+        self, found: Mapping[str, tuple[Leak, Identity]], origin: str
+    ) -> dict[str, Done]:
+        """End these keys, most of them in one batch, and return by kid how."""
+        done: dict[str, Done] = {}
+        planned: dict[str, KeyChange] = {}
+        for kid, (leak, identity) in found.items():
+            outcome = self._plan(identity, self._author(leak, origin))
+            if isinstance(outcome, KeyChange):
+                planned[kid] = outcome
+        results = await self._batches.apply_all(list(planned.values())) if planned else []
+        for kid, result in zip(planned, results, strict=True):
+            if not isinstance(result, Fault):
+                done[kid] = self._word(found[kid][1])
+        for kid, (leak, identity) in found.items():
+            if kid not in done:  # its record cannot be read, or was changed meanwhile
+                done[kid] = await self._end(identity, self._author(leak, origin))
+        return done
+
+    def _plan(self, identity: Identity, author: Author) -> Outcome | None:
+        record, now = identity.record, self._clock.wall_ms()
+        if record is None:
+            return None
+        if self._response(identity) is Response.DISABLE:
+            return changes.disable(record, author, now)
+        return changes.revoke(record, RevocationReason.KEY_COMPROMISE, author, now)
+
+    async def _end(self, identity: Identity, author: Author) -> Done:
+        if self._response(identity) is Response.DISABLE:
+            result = await self._lifecycle.disable(identity.kid, author)
+            return Done.NOTED if isinstance(result, Refused) else Done.DISABLED
+        await self._lifecycle.revoke(identity.kid, RevocationReason.KEY_COMPROMISE, author)
+        return Done.REVOKED
+
+    def _word(self, identity: Identity) -> Done:
+        return Done.DISABLED if self._response(identity) is Response.DISABLE else Done.REVOKED
+
+    def _author(self, leak: Leak, origin: str) -> Author:
+        note = f"leaked: {leak.where}"[:MAX_NOTE] if leak.where else "leaked"
+        return self._lifecycle.author(f"leaks/{origin}", note)
+
+    async def _note(
+        self, leak: Leak, identity: Identity, origin: str, ended: Mapping[str, Done]
+    ) -> Finding:
+        if identity.standing is Standing.UNKNOWN:
+            return Finding(leak, is_key=False)
+        done = ended.get(identity.kid, Done.HELD) if self._ends(identity) else Done.NOTED
+        author = self._lifecycle.author(f"leaks/{origin}")
+        detail = {KEY: identity.kid, "done": done, "where": leak.where, "found_in": leak.source}
+        event = AuditEvent(Action.LEAK, author.actor, "", self._clock.wall_ms(), detail)
+        await self._notes.append(event, author.change_id)
+        log.warning("key %s was reported by %s: %s", identity.kid, origin, done.value)
+        return Finding(leak, is_key=True, done=done)

@@ -1,0 +1,151 @@
+"""TokenGate: accepts tokens of our own issuer, in front of the check of their parent key.
+
+Rules:
+1. A new token costs one signature, and it comes last: shape, signing key, tag and claims are
+   checked before it. So text that we did not make costs none.
+2. Signatures are limited in rate and shared fairly by client address. Beyond the rate a new token
+   is UNAVAILABLE; accepted ones go on.
+3. An accepted token is recognised by its digest until it expires. No text of a token is kept.
+4. A token counts only while its signing key does. The entries of the keys come with each heartbeat,
+   so a removed key ends its tokens within the trust lease.
+5. Nothing here waits, and nothing here allows: the record of the parent key is judged on each
+   request.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from authz.core.bounded import BoundedDict
+from authz.core.decision import Deny, Reason
+from authz.core.errors import Unreadable
+from authz.core.events import Event
+from authz.core.fair_budget import FairBudget
+from authz.core.keys.pepper import Mac
+from authz.core.ports import Clock, Probe
+from authz.core.tokens import text
+from authz.core.tokens.presented import AcceptedToken, PresentedToken
+from authz.core.tokens.rights import Expected, judge
+from authz.core.tokens.signing_keys import SigningKeyEntries, ends
+from authz.core.tokens.text import TokenParts
+from authz.flows.tokens.ports import EntrySource, MakeVerify, Verify
+
+MALFORMED: Final = Deny(Reason.MALFORMED)
+FORGED: Final = Deny(Reason.FORGED)
+EXPIRED: Final = Deny(Reason.TOKEN_EXPIRED)
+UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
+
+
+class TokenGate:
+    """Accepts tokens. source: the entries of signing keys, which `entries` reads.
+
+    tags: MACs of the tag by pepper version. rate: signatures a second. max_entries: bound on
+    accepted tokens that are remembered.
+    """
+
+    def __init__(
+        self,
+        source: EntrySource,
+        entries: SigningKeyEntries,
+        make_verify: MakeVerify,
+        *,
+        tags: Mapping[str, Mac],
+        expected: Expected,
+        clock: Clock,
+        probe: Probe,
+        rate: int,
+        max_entries: int,
+    ) -> None:
+        self._source = source
+        self._entries = entries
+        self._make_verify = make_verify
+        self._tags = tags
+        self._expected = expected
+        self._clock = clock
+        self._probe = probe
+        self._budget = FairBudget(rate)
+        self._accepted: BoundedDict[bytes, AcceptedToken] = BoundedDict(max_entries)
+        self._seen: Mapping[str, str] = {}
+        self._verifies: dict[str, tuple[str, Verify]] = {}  # by header: key id, verification
+        self._until: dict[str, int | None] = {}  # by key id, in ms; None: no end
+
+    def accept(self, presented: PresentedToken, address: str) -> AcceptedToken | Deny:
+        """Return the accepted token, or the refusal. Never waits.
+
+        address: the client's, whose share of the signatures a new token takes.
+        """
+        if self._source.signing is not self._seen:
+            self._read_keys()
+        digest, now = presented.digest(), self._clock.wall_ms()
+        known = self._accepted.get(digest)
+        if known is None:
+            return self._examine(presented, digest, address, now)
+        if not self._counts(known.key_id, now):
+            return self._unknown_key()
+        return known if now < known.expires_at else EXPIRED
+
+    def _examine(
+        self, presented: PresentedToken, digest: bytes, address: str, now: int
+    ) -> AcceptedToken | Deny:
+        parts = text.split(presented.reveal())
+        if parts is None:
+            return MALFORMED
+        key_id, verify = self._verifies.get(parts.header, ("", None))
+        if verify is None or not self._counts(key_id, now):
+            return self._unknown_key()
+        refusal = self._refuse_tag(parts)
+        if refusal is not None:
+            return refusal
+        claims = text.parse_claims(parts.claims)
+        if claims is None:
+            return MALFORMED
+        reason = judge(claims, self._expected, now)
+        if reason is not None:
+            return Deny(reason)
+        if not self._budget.take(address, self._clock.monotonic()):
+            self._probe.count(Event.TOKEN_LIMITED)
+            return UNAVAILABLE
+        self._probe.count(Event.TOKEN_SIGNATURE)
+        if not verify(parts.signed, parts.signature):
+            return FORGED
+        accepted = AcceptedToken(
+            claims.token_id,
+            claims.kid,
+            claims.secret_id,
+            claims.scopes,
+            claims.expires_at * 1000,
+            key_id,
+        )
+        self._accepted.put(digest, accepted)
+        return accepted
+
+    def _refuse_tag(self, parts: TokenParts) -> Deny | None:
+        """Return None for a right tag, UNAVAILABLE if we lack its pepper, else FORGED."""
+        found = text.is_ours(parts, self._tags)
+        if found is None:
+            return UNAVAILABLE
+        return None if found else FORGED
+
+    def _unknown_key(self) -> Deny:
+        """Return the refusal of a token whose signing key we do not have.
+
+        UNAVAILABLE while the link to the store is not trusted: the key may be there by now.
+        """
+        return FORGED if self._source.is_current else UNAVAILABLE
+
+    def _counts(self, key_id: str, now: int) -> bool:
+        until = self._until.get(key_id, 0)
+        return until is None or now < until
+
+    def _read_keys(self) -> None:
+        """Take over the entries of the source. An entry that cannot be read counts for nothing."""
+        self._seen = self._source.signing
+        keys = self._entries.read_all(self._seen)
+        until = ends(keys)
+        self._verifies, self._until = {}, {}
+        for key in keys:
+            try:
+                verify = self._make_verify(key.x, key.y)
+            except Unreadable:
+                continue
+            self._verifies[text.header_text(key.key_id)] = key.key_id, verify
+            self._until[key.key_id] = until.get(key.key_id)

@@ -1,0 +1,29 @@
+"""The `leaks` section: the treatment of keys that somebody reports as leaked."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from authz.settings.sections import Section
+from authz.settings.values import File
+
+if TYPE_CHECKING:
+    from authz.core.leaks import Response
+
+Word = Literal["revoke", "disable", "notify"]
+
+
+class Leaks(Section):
+    """Reports of leaked keys to `authz admin`."""
+
+    github: bool = False
+    secret_file: File | None = None
+    live: Word = "revoke"
+    test: Word = "revoke"
+    max_per_hour: int = Field(100, ge=0, le=1_000_000)
+
+    def responses(self) -> "dict[str, Response]":
+        """Return the treatment by environment."""
+        from authz.core.leaks import Response  # noqa: PLC0415
+
+        return {"live": Response(self.live), "test": Response(self.test)}

@@ -1,0 +1,89 @@
+"""Composition root of reports of leaked keys: the endpoints of `authz admin`."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from authz.console.leak_reports import GITHUB, SIGNED, LeakEndpoint, Proof
+from authz.core.errors import BadInput, Unavailable
+from authz.core.http_exchange import HttpRequest
+from authz.core.keys.keyring import Keyring
+from authz.core.notifications.bodies import WEBHOOK_HEADERS, is_signed
+from authz.core.ports import Clock
+from authz.core.trail.ports import TrailNotes
+from authz.flows.identification import Identification
+from authz.flows.leak_reports import LeakPolicy, LeakReports
+from authz.flows.lifecycle import Lifecycle
+from authz.identity.github_keys import KEYS_URL, GithubKeys
+from authz.identity.signing_keys import located
+from authz.process.notification_receivers import read_secrets
+from authz.process.web_client import WebClient
+from authz.settings.model import Settings
+from authz.storage.batches import StoredBatches
+from authz.storage.endpoint import Client
+from authz.storage.imports import StoredImports
+from authz.storage.keys import StoredKeys
+from authz.storage.leak_memory import StoredLeakMemory
+from authz.storage.listing import StoredIndex
+
+
+def leak_endpoints(
+    settings: Settings,
+    client: Client,
+    keys: StoredKeys,
+    *,
+    ring: Keyring,
+    notes: TrailNotes,
+    clock: Clock,
+    github_keys: str = KEYS_URL,
+) -> dict[str, LeakEndpoint]:
+    """Return the endpoints for reports by their paths; empty if the settings have none.
+
+    github_keys: the URL of GitHub's keys. Raises BadInput if leaks.secret_file cannot be used.
+    """
+    section = settings.leaks
+    reports = LeakReports(
+        Identification(ring, StoredIndex(client), StoredImports(client), clock),
+        Lifecycle(keys, ring, clock),
+        batches=StoredBatches(client),
+        notes=notes,
+        memory=StoredLeakMemory(client),
+        policy=LeakPolicy(section.responses(), section.max_per_hour),
+        clock=clock,
+    )
+    found = {}
+    if section.github:
+        signed = _by_github(GithubKeys(located(WebClient(), github_keys), clock))
+        found[GITHUB] = LeakEndpoint("github", signed, reports, clock)
+    if section.secret_file is not None:
+        try:
+            read_secrets(section.secret_file)
+        except BadInput as cause:
+            raise BadInput("leaks.secret_file", cause.problem) from None
+        found[SIGNED] = LeakEndpoint(
+            "report", _by_secret(section.secret_file, clock), reports, clock
+        )
+    return found
+
+
+def _by_github(keys: GithubKeys) -> Proof:
+    async def proof(request: HttpRequest) -> str:
+        key_id = request.header("github-public-key-identifier")
+        signature = request.header("github-public-key-signature")
+        if not key_id or not await keys.has_signed(key_id, signature, request.body):
+            return ""
+        return f"github {sha256(request.body).hexdigest()}"
+
+    return proof
+
+
+def _by_secret(file: Path, clock: Clock) -> Proof:
+    async def proof(request: HttpRequest) -> str:
+        try:
+            secrets = read_secrets(file)
+        except BadInput as cause:
+            raise Unavailable(str(cause)) from None
+        headers = {name: request.header(name) for name in WEBHOOK_HEADERS}
+        is_right = is_signed(headers, request.body, secrets, clock.wall_ms() // 1000)
+        return f"report {headers['webhook-id']}" if is_right else ""
+
+    return proof

@@ -1,0 +1,177 @@
+"""Composition root of short-lived tokens: the endpoint and the commands."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from authz.console.token_endpoint import TokenEndpoint
+from authz.core.admin_ports import KeyStore
+from authz.core.errors import BadInput
+from authz.core.keys.keyring import Keyring
+from authz.core.limits.key_limits import LimitPolicy
+from authz.core.ports import Clock, PepperProof
+from authz.core.tokens.signing_keys import SigningKey, verifying
+from authz.core.tokens.text import new_key_id
+from authz.flows.limits.limiter import Limiter
+from authz.flows.tokens.exchange import Exchange, Spend
+from authz.flows.tokens.gate import TokenGate
+from authz.flows.tokens.issuing import IssuingRules, TokenIssuer
+from authz.flows.tokens.key_rotation import KeyRotation
+from authz.flows.tokens.ports import Entries
+from authz.identity.es256 import PrivateKey
+from authz.identity.private_keys import PrivateKeys
+from authz.process.clock import SystemClock
+from authz.settings.model import Settings
+from authz.storage.endpoint import Client
+from authz.storage.limits.spend_link import SpendLink
+from authz.storage.meta import KnownPeppers, LatestMeta
+from authz.storage.signing_keys import StoredSigningKeys
+from authz.wiring.administration import endpoint, keyring, limit_policy, our_store
+from authz.wiring.token_gate import ReadEntries, Uncounted, token_gate
+
+MAX_KEYS: Final = 1_000  # whose limits are remembered between two exchanges
+SPEND_DEADLINE: Final = 1.0  # seconds
+
+log = logging.getLogger("authz.tokens")
+
+
+@asynccontextmanager
+async def token_endpoint(
+    settings: Settings,
+    client: Client,
+    keys: KeyStore,
+    *,
+    ring: Keyring,
+    meta: LatestMeta,
+    clock: Clock,
+    instance: str,
+) -> AsyncIterator[TokenEndpoint | None]:
+    """Yield the token endpoint; None if the settings name no issuer. Its link to limits ends then.
+
+    meta: the latest content of authz:meta. instance: of this process.
+    """
+    if not settings.tokens.issuer:
+        yield None
+        return
+    link = SpendLink(endpoint(settings), clock, instance=instance, deadline=SPEND_DEADLINE)
+    policy: LimitPolicy = limit_policy(settings)
+    limiter = Limiter(link, policy, clock, Uncounted(), max_keys=MAX_KEYS, leases=False)
+    exchange = _exchange(
+        settings,
+        client,
+        keys,
+        ring=ring,
+        peppers=meta,
+        entries=meta,
+        clock=clock,
+        spend=limiter.spend,
+    )
+    entries = ring.signing_entries
+
+    def published() -> Sequence[SigningKey] | None:
+        found = entries.read_all(meta.signing)
+        return verifying(found, clock.wall_ms()) if found or meta.is_current else None
+
+    work = asyncio.create_task(link.run(), name="token-limits")
+    try:
+        yield TokenEndpoint(exchange, settings.tokens.issuer, published, _once_each())
+    finally:
+        await link.drain()
+        work.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSession:
+    """The objects of commands about tokens."""
+
+    rotation: KeyRotation
+    exchange: Exchange
+    gate: TokenGate
+    keys: KeyStore
+
+
+@asynccontextmanager
+async def token_session(settings: Settings) -> AsyncIterator[TokenSession]:
+    """Yield a TokenSession, and close its client at the end. Its exchange takes from no limit.
+
+    Raises BadInput without an issuer in the settings, and the errors of `our_store`.
+    """
+    if not settings.tokens.issuer:
+        raise BadInput("tokens.issuer", "is not set; there are no tokens without an issuer")
+    ring, clock = keyring(settings), SystemClock()
+    async with our_store(settings, ring) as (client, keys):
+        store = StoredSigningKeys(client)
+        read = ReadEntries(await store.entries())
+        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
+        exchange = _exchange(
+            settings,
+            client,
+            keys,
+            ring=ring,
+            peppers=peppers,
+            entries=read,
+            clock=clock,
+            spend=lambda _record, _cost: None,
+        )
+        gate = token_gate(settings, ring, read, clock, Uncounted())
+        assert gate is not None  # noqa: S101  there is an issuer
+        yield TokenSession(key_rotation(settings, ring, store), exchange, gate, keys)
+
+
+def key_rotation(settings: Settings, ring: Keyring, store: StoredSigningKeys) -> KeyRotation:
+    """Return the rotation of signing keys for the issuer of the settings."""
+    entries, private_keys = ring.signing_entries, PrivateKeys(ring.signing_seal_keys)
+
+    def make(created_at: int, signs_from: int) -> tuple[SigningKey, str]:
+        private = PrivateKey.generate()
+        public = SigningKey(
+            new_key_id(settings.tokens.issuer),
+            private.x,
+            private.y,
+            created_at,
+            signs_from,
+            entries.newest,
+        )
+        return public, private_keys.seal(private, public)
+
+    return KeyRotation(store, store, entries, make, SystemClock())
+
+
+def _exchange(
+    settings: Settings,
+    client: Client,
+    keys: KeyStore,
+    *,
+    ring: Keyring,
+    peppers: PepperProof,
+    entries: Entries,
+    clock: Clock,
+    spend: Spend,
+) -> Exchange:
+    tokens = settings.tokens
+    issuer = TokenIssuer(
+        entries,
+        StoredSigningKeys(client),
+        ring.signing_entries,
+        PrivateKeys(ring.signing_seal_keys).open,
+        tags=ring.token_tags,
+        rules=IssuingRules(tokens.issuer, tokens.accepted_audiences(), int(tokens.lifetime)),
+        clock=clock,
+    )
+    return Exchange(keys, ring, peppers, clock, issuer=issuer, spend=spend)
+
+
+def _once_each() -> Callable[[str], None]:
+    """Return a function that logs a text unless it was the last one, so no caller can flood it."""
+    last = ""
+
+    def note(why: str) -> None:
+        nonlocal last
+        if why != last:
+            last = why
+            log.warning("an exchange was answered with 503: %s", why)
+
+    return note

@@ -1,0 +1,230 @@
+"""Reports of leaked keys over HTTP, on a real store: signatures, policy, repeats and bounds."""
+
+import asyncio
+import json
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from authz.console.http_api import HttpApi
+from authz.console.leak_reports import CHECKS_PER_SECOND, GITHUB, MAX_BODY, SIGNED
+from authz.core.http_exchange import HttpRequest
+from authz.core.new_keys import KeySpec
+from authz.core.notifications.bodies import signing_secret, webhook_headers
+from authz.core.records import Status
+from authz.flows.lifecycle import Lifecycle
+from authz.settings.model import load
+from authz.storage.keys import StoredKeys
+from authz.storage.trail import StoredRows
+from authz.wiring import leak_reports
+from tests.identity.test_github_keys import Server, key_list, signature
+from tests.support.fakes import FakeClock, make_keyring
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+RING = make_keyring()
+
+
+class Rig:
+    """Endpoints on a real store, with GitHub's keys in memory."""
+
+    def __init__(self, client, directory, monkeypatch, **leaks):
+        self.clock = FakeClock()
+        self.keys = StoredKeys(client)
+        self.rows = StoredRows(client)
+        self.lifecycle = Lifecycle(self.keys, RING, self.clock)
+        (directory / "secret").write_text(SECRET)
+        flags = {"leaks": {"github": True, "secret_file": str(directory / "secret")} | leaks}
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.github = Server(key_list(a=self.key))
+        monkeypatch.setattr(leak_reports, "located", lambda _client, _url: self.github.fetch)
+        self.endpoints = leak_reports.leak_endpoints(
+            load(None, flags, {}), client, self.keys, ring=RING, notes=self.rows, clock=self.clock
+        )
+
+    async def issue(self, env="live"):
+        """Issue a key, and return its kid and its text."""
+        spec = KeySpec(client_id="acme-web", env=env, life_ms=None)
+        changed = await self.lifecycle.issue(spec, self.lifecycle.author("tests"))
+        return changed.record.kid, changed.key_text
+
+    async def status(self, kid):
+        """Return the status of a key."""
+        return (await self.keys.find(kid)).status
+
+    async def by_github(self, *entries, **headers):
+        """Send a report as GitHub does. Return the status and the document of the answer."""
+        body = json.dumps(list(entries)).encode()
+        given = {
+            "github-public-key-identifier": "a",
+            "github-public-key-signature": signature(self.key, body),
+        } | {name.replace("_", "-"): text for name, text in headers.items()}
+        return await self.post(GITHUB, body, given)
+
+    async def signed(self, *entries, report="1", age=0):
+        """Send a report that is signed by the secret."""
+        body = json.dumps(list(entries)).encode()
+        seconds = self.clock.wall_ms() // 1000 - age
+        headers = webhook_headers(report, body, [signing_secret(SECRET)], seconds)
+        return await self.post(SIGNED, body, headers)
+
+    async def post(self, path, body, headers):
+        """Send a request."""
+        request = HttpRequest("POST", path, (), tuple(headers.items()), body)
+        answer = await self.endpoints[path].respond(request)
+        return answer.status, json.loads(answer.body)
+
+    async def trail(self):
+        """Return action and detail of each row."""
+        rows = await self.rows.after("", 1000)
+        return [
+            (r.fields["action"], r.fields["actor"], json.loads(r.fields["detail"])) for r in rows
+        ]
+
+
+@pytest.fixture
+async def rig(valkey, tmp_path, monkeypatch):
+    """Endpoints with the default policy."""
+    async with valkey.endpoint.client() as client:
+        yield Rig(client, tmp_path, monkeypatch)
+
+
+async def test_github_reports_a_key(rig):
+    """The key is revoked, the answer has a label, and the trail has the URL."""
+    kid, text = await rig.issue()
+    url = "https://github.com/acme/app/blob/1/.env"
+    entry = {"token": text, "type": "authz_key", "url": url, "source": "commit"}
+    status, answer = await rig.by_github(entry, {"token": "no key", "type": "authz_key"})
+    assert (status, await rig.status(kid)) == (200, Status.REVOKED)
+    assert [one["label"] for one in answer] == ["true_positive", "false_positive"]
+    (_, revoke, leak) = await rig.trail()
+    assert revoke == ("revoke", "leaks/github", {"reason": "key_compromise"})
+    detail = {"key": kid, "done": "revoked", "where": url, "found_in": "commit"}
+    assert leak == ("leak", "leaks/github", detail)
+
+
+async def test_a_signed_report(rig):
+    """A report with the signature of Standard Webhooks is carried out."""
+    kid, text = await rig.issue()
+    status, _ = await rig.signed({"token": text, "url": "https://pastebin.example.com/1"})
+    assert (status, await rig.status(kid)) == (200, Status.REVOKED)
+
+
+async def test_unsigned_reports_are_refused(rig):
+    """A report without a right signature changes nothing and tells nothing."""
+    kid, text = await rig.issue()
+    entry = {"token": text}
+    body = json.dumps([entry]).encode()
+    for status, answer in (
+        await rig.by_github(entry, github_public_key_signature=""),
+        await rig.by_github(entry, github_public_key_identifier=""),
+        await rig.by_github(entry, github_public_key_identifier="b"),
+        await rig.by_github(entry, github_public_key_signature=signature(rig.key, b"[]")),
+        await rig.post(GITHUB, body, {}),
+        await rig.post(SIGNED, body, {}),
+        await rig.post(SIGNED, body, webhook_headers("1", body, [b"x" * 32], 1)),
+        await rig.signed(entry, age=301),
+        await rig.signed(entry, age=-301),
+        await rig.signed(entry, report=""),
+    ):
+        assert (status, answer["status"]) == (401, 401)
+    assert await rig.status(kid) is Status.ACTIVE
+
+
+async def test_replayed_reports_are_refused(rig):
+    """A report is carried out once, also if a person has enabled the key since."""
+    _, text = await rig.issue()
+    assert (await rig.by_github({"token": text}))[0] == 200
+    assert (await rig.by_github({"token": text}))[0] == 409
+    assert (await rig.signed({"token": text}))[0] == 200
+    assert (await rig.signed({"token": text}))[0] == 409
+    assert (await rig.signed({"token": text}, report="2"))[0] == 200
+    assert [action for action, *_ in await rig.trail()].count("revoke") == 1
+
+
+async def test_huge_and_garbled_reports_are_refused(rig):
+    """Size comes before the signature, the form after it."""
+    assert (await rig.post(GITHUB, b"x" * (MAX_BODY + 1), {}))[0] == 413
+    assert (await rig.by_github())[0] == 400
+    assert (await rig.by_github(1))[0] == 400
+    answer = await rig.endpoints[GITHUB].respond(HttpRequest("GET", GITHUB))
+    assert answer.status == 405
+
+
+async def test_a_flood_is_refused(rig):
+    """Beyond 50 a second no signature is checked."""
+    found = [(await rig.post(GITHUB, b"[]", {}))[0] for _ in range(CHECKS_PER_SECOND + 5)]
+    assert found.count(429) == 5
+    assert rig.github.fetches <= 1
+
+
+async def test_a_slow_report_is_refused(rig):
+    """A body that does not arrive in time is answered 408."""
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(30)
+
+    async def send(message):
+        sent.append(message)
+
+    app = HttpApi(rig.endpoints[GITHUB].respond, MAX_BODY, seconds=0.05)
+    scope = {"type": "http", "method": "POST", "headers": [], "query_string": b"", "raw_path": b"/"}
+    await app(scope | {"path": "/", "client": None}, receive, send)
+    assert sent[0]["status"] == 408
+
+
+async def test_the_policy_of_an_environment(valkey, tmp_path, monkeypatch):
+    """Keys of an environment are revoked, disabled, or left as they are."""
+    async with valkey.endpoint.client() as client:
+        rig = Rig(client, tmp_path, monkeypatch, live="disable", test="notify")
+        (live, one), (test, other) = await rig.issue("live"), await rig.issue("test")
+        status, answer = await rig.by_github({"token": one}, {"token": other})
+        assert (status, {row["label"] for row in answer}) == (200, {"true_positive"})
+        assert await rig.status(live) is Status.DISABLED
+        assert await rig.status(test) is Status.ACTIVE
+        leaks = [detail for action, _, detail in await rig.trail() if action == "leak"]
+        assert {(one["key"], one["done"]) for one in leaks} == {(live, "disabled"), (test, "noted")}
+
+
+async def test_the_circuit_breaker(valkey, tmp_path, monkeypatch):
+    """Beyond the bound of an hour keys keep working, and the trail says that they are held."""
+    async with valkey.endpoint.client() as client:
+        rig = Rig(client, tmp_path, monkeypatch, max_per_hour=3)
+        made = [await rig.issue() for _ in range(5)]
+        await rig.by_github(*({"token": text} for _, text in made))
+        statuses = [await rig.status(kid) for kid, _ in made]
+        assert statuses.count(Status.REVOKED) == 3
+        held = [detail["key"] for _, _, detail in await rig.trail() if detail.get("done") == "held"]
+        assert set(held) == {kid for kid, _ in made if await rig.status(kid) is Status.ACTIVE}
+        rig.clock.advance(3601)
+        await rig.signed(*({"token": text} for _, text in made))
+        assert {await rig.status(kid) for kid, _ in made} == {Status.REVOKED}
+
+
+async def test_a_rotated_secret_ends_nothing(rig):
+    """A secret that does not work any more is a true positive, and the key works on."""
+    kid, text = await rig.issue()
+    await rig.lifecycle.rotate(kid, 0, rig.lifecycle.author("tests"))
+    status, answer = await rig.by_github({"token": text})
+    assert (status, answer[0]["label"]) == (200, "true_positive")
+    assert await rig.status(kid) is Status.ACTIVE
+
+
+async def test_github_cannot_be_reached(rig):
+    """Without GitHub's keys the report is to come again."""
+    kid, text = await rig.issue()
+    rig.github.answer = None
+    assert (await rig.by_github({"token": text}))[0] == 503
+    assert await rig.status(kid) is Status.ACTIVE
+
+
+async def test_a_store_that_fails(rig, valkey):
+    """A report that cannot be carried out is answered 503, and works when it comes again."""
+    kid, text = await rig.issue()
+    valkey.admin.acl_setuser("default", commands=["-evalsha"])
+    try:
+        assert (await rig.by_github({"token": text}))[0] == 503
+    finally:
+        valkey.admin.acl_setuser("default", commands=["+evalsha"])
+    assert (await rig.by_github({"token": text}))[0] == 200
+    assert await rig.status(kid) is Status.REVOKED

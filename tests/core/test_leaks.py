@@ -1,0 +1,78 @@
+"""Reports of leaked keys as values."""
+
+import hashlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.leaks import MAX_ENTRIES, Finding, labels, parsed
+from tests.support.fakes import make_keyring
+
+KEY = make_keyring().mint("live").text
+
+
+def test_entries():
+    """Members are read; missing ones and those of another type are empty."""
+    first, second = parsed(
+        json.dumps(
+            [
+                {"token": KEY, "type": "t", "url": "https://a/b", "source": "commit"},
+                {"token": "x", "url": 1, "other": []},
+            ]
+        ).encode()
+    )
+    assert (first.token, first.kind, first.where, first.source) == (
+        KEY,
+        "t",
+        "https://a/b",
+        "commit",
+    )
+    assert (second.token, second.kind, second.where, second.source) == ("x", "", "", "")
+
+
+def test_a_place_holds_no_key_and_no_control_character():
+    """A URL that repeats the token, or holds another key, is masked."""
+    other = make_keyring().mint("test").text
+    url = f"https://a/{KEY}?{other}\n\x1b"
+    (leak,) = parsed(json.dumps([{"token": KEY, "url": url}]).encode())
+    assert KEY[30:] not in leak.where
+    assert other[30:] not in leak.where
+    assert leak.where.isprintable()
+    assert KEY not in repr(leak)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"{}", b"[]", b"[1]", b"[{}]", b'[{"token": 1}]', b'[{"token": ""}]', b"\xff"),
+        json.dumps([{"token": "x" * 513}]).encode(),
+        json.dumps([{"token": "x"}] * (MAX_ENTRIES + 1)).encode(),
+        b"[" * 100_000,
+    ],
+)
+def test_other_forms_are_refused(body):
+    """A body that is no list of tokens is refused as a whole."""
+    with pytest.raises(ValueError):  # noqa: PT011  of json, too
+        parsed(body)
+
+
+@given(st.binary(max_size=100))
+def test_any_bytes_are_read_or_refused(body):
+    """No body raises another error."""
+    try:
+        parsed(body)
+    except ValueError:
+        return
+
+
+def test_labels():
+    """The answer has the hash of each token, and no token."""
+    (leak,) = parsed(json.dumps([{"token": KEY, "type": "authz_key"}]).encode())
+    answer = labels([Finding(leak, is_key=True), Finding(leak, is_key=False)])
+    right = hashlib.sha256(KEY.encode()).hexdigest()
+    assert json.loads(answer) == [
+        {"token_hash": right, "token_type": "authz_key", "label": "true_positive"},
+        {"token_hash": right, "token_type": "authz_key", "label": "false_positive"},
+    ]

@@ -1,0 +1,99 @@
+"""The text of tokens: other JOSE libraries read it, and no other text is accepted."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from authz.core.tokens import text
+from tests.core.tokens.attacks import run
+from tests.support.fakes import KID, make_keyring
+from tests.support.tokens import (
+    AUDIENCE,
+    ISSUER,
+    KEY_ID,
+    SECONDS,
+    claims,
+    issue,
+    signing_key,
+)
+
+RING = make_keyring(issuer=ISSUER)
+
+
+def test_none_of_the_attacks_is_accepted():
+    """Of 5,000 bad tokens none is accepted."""
+    tried, accepted = run(5000, seed=1)
+
+    assert accepted == []
+    assert sum(tried.values()) == 5000
+    assert len(tried) >= 8
+
+
+def test_another_library_verifies_our_token_by_the_key_set_alone():
+    """joserfc accepts the token with the published key, and reads the same claims (RFC 9068)."""
+    key = ECKey.import_key(signing_key().as_jwk())
+    found = jwt.decode(issue(RING, claims()), key, algorithms=["ES256"])
+
+    assert found.header == {"alg": "ES256", "kid": KEY_ID, "typ": "at+jwt"}
+    jti = found.claims.pop("jti")
+    assert len(jti) == text.JTI_LENGTH
+    assert found.claims == {
+        "iss": ISSUER,
+        "sub": KID,
+        "client_id": "acme-web",
+        "aud": AUDIENCE,
+        "scope": "a:read",
+        "iat": SECONDS,
+        "nbf": SECONDS,
+        "exp": SECONDS + 300,
+        "sid": "1",
+    }
+
+
+@given(
+    scopes=st.frozensets(st.from_regex(r"[a-z]{1,8}:[a-z*]{1,4}", fullmatch=True), max_size=20),
+    client=st.text(max_size=40),
+    seconds=st.integers(0, 1 << 40),
+)
+def test_claims_survive_the_way_there_and_back(scopes, client, seconds):
+    """The parsed claims are those that were written, with the tag added to the id."""
+    wanted = claims(scopes=scopes, client_id=client, issued_at=seconds)
+    parts = text.split(issue(RING, wanted))
+    found = text.parse_claims(parts.claims)
+
+    assert text.is_ours(parts, RING.token_tags)
+    assert found.token_id.startswith(wanted.token_id)
+    assert {**_members(found), "token_id": ""} == {**_members(wanted), "token_id": ""}
+
+
+def _members(found):
+    return {name: getattr(found, name) for name in found.__slots__}
+
+
+@given(st.binary(max_size=300))
+def test_base64url_is_canonical(raw):
+    """A text has one reading, and its bytes have no other text."""
+    assert text.decoded(text.encoded(raw)) == (raw or None)
+
+
+@pytest.mark.parametrize("bad", ["", "A", "A=", "AB==", "AA", "QR", "a b", "a+b/", "é", "AAA\n"])
+def test_other_base64_is_refused(bad):
+    """Padding, the other alphabet, unused bits and blanks make no bytes, but `AA` is one."""
+    assert text.decoded(bad) == (b"\0" if bad == "AA" else None)
+
+
+def test_the_beginning_names_the_issuer():
+    """All tokens of an issuer begin alike, whatever key signs them, and those of others do not."""
+    start = text.token_start(ISSUER)
+
+    assert len(start) == 40
+    for _ in range(20):
+        key_id = text.new_key_id(ISSUER)
+        assert len(key_id) == text.KEY_ID_LENGTH
+        assert text.header_text(key_id).startswith(start)
+        assert json.loads(text.decoded(text.header_text(key_id)))["kid"] == key_id
+    assert not text.header_text(text.new_key_id("https://other.example")).startswith(start)

@@ -1,0 +1,132 @@
+"""Random histories of budgets: the store's scripts against a plain model.
+
+`python -m tests.spending.budget_histories 10000` plays so many.
+"""
+
+import random
+import sys
+
+from authz.core.limits.amounts import Amounts
+from authz.core.limits.charge import SpendRequest, charge_for
+from authz.core.limits.key_limits import KeyLimits, LimitGroup, Owner
+from authz.core.limits.limit import OnOutage, parse_limit
+from authz.core.usage.commit import Budget, Settlement
+from tests.spending.plans import BEGIN
+from tests.spending.settling import BudgetModel, TimedMeter
+from tests.spending.store import TimedStore
+
+TEXTS = (
+    *("{n}/month,of=tokens", "{n}/calendar-day,of=tokens", "{n}/once,of=tokens"),
+    *("{usd}/month,of=usd", "{usd}/week,of=usd", "try={n}/month,of=tokens,enforce=false"),
+    "{n}/month",
+)
+OWNERS = ((Owner.KEY, "k" * 16, ""), (Owner.PROJECT, "search", "acme"), (Owner.TENANT, "acme", ""))
+HOUR = 3_600_000_000
+STEPS = (0, 1, 2_000_000, HOUR, 26 * HOUR, 33 * 24 * HOUR)
+
+
+class History:
+    """One history: requests, settlements in any order and number, time, and a last look."""
+
+    def __init__(self, client, seed):
+        self.chance = random.Random(seed)
+        client.flushdb()
+        self.store, self.meter, self.model = TimedStore(client), TimedMeter(client), BudgetModel()
+        self.now = BEGIN
+        self.under_way = []  # (charge, ended: what to settle, digest)
+        self.sent = []
+        self.number = 0
+        self.current = {}
+        groups = [self._group(*each) for each in OWNERS[: self.chance.randint(1, 3)]]
+        self.key_limits = KeyLimits(tuple(groups), OnOutage.LOCAL)
+
+    def _group(self, owner, name, tenant):
+        texts = self.chance.sample(TEXTS, self.chance.randint(1, 3))
+        amount = self.chance.choice((900, 5_000, 400_000))
+        limits = tuple(
+            parse_limit("limits", text.format(n=amount, usd=f"0.{amount:06}")) for text in texts
+        )
+        return LimitGroup(owner, name, limits, tenant)
+
+    def play(self, steps):
+        """Make some random steps; each asserts that store and model agree."""
+        acts = (self.ask, self.ask, self.ask, self.settle, self.settle, self.repeat, self.wait)
+        for _ in range(steps):
+            self.chance.choice(acts)()
+
+    def spend(self, cost, wanted):
+        limits = self.key_limits.taken_by(cost)
+        if limits is None:
+            return None, None
+        charge = charge_for(limits, cost, self.now // 1000)
+        request = SpendRequest(wanted)
+        reply = self.store.spend(charge, request, self.now)
+        assert reply == self.model.spend(charge, request, self.now)
+        if reply.granted:
+            self.current |= {
+                place[:3]: counter.ends_ms for place, counter in self.model.places(charge)
+            }
+        return charge, reply
+
+    def ask(self):
+        cost = Amounts(1, *self.chance.choice(((800, 1200), (100, 0), (0, 250), (4096, 6144))))
+        charge, reply = self.spend(cost, self.chance.choice((1, 1, 1, 5)))
+        for _ in range(reply.granted if reply else 0):
+            self.number += 1
+            used = min(4096 * 3, int(self.chance.lognormvariate(6.4, 0.9)))
+            settlements = {}
+            owners = {group.owner: group for group, _ in charge.groups}
+            for taken in charge.taken:
+                group = LimitGroup(
+                    taken.owner, owners[taken.owner].id, (), owners[taken.owner].tenant_id
+                )
+                budget = Budget(group, taken.ends_ms, taken.counter)
+                settlements[budget] = Settlement(self.chance.choice((0, used)), taken.units)
+            self.under_way.append((settlements, b"%d" % self.number))
+
+    def settle(self):
+        """One that is under way ends, or its log is lost."""
+        if self.under_way:
+            found = self.under_way.pop(self.chance.randrange(len(self.under_way)))
+            if self.chance.random() > 0.1:
+                self.sent.append((self.now, *found))
+                self._settle(*found)
+
+    def repeat(self):
+        """Envoy sends a batch again, although it was counted, within two hours."""
+        self.sent = [each for each in self.sent if self.now - each[0] <= 2 * HOUR]
+        if self.sent:
+            _, *found = self.chance.choice(self.sent)
+            self._settle(*found)
+
+    def _settle(self, settlements, digest):
+        is_counted = self.meter.settle(settlements, digest, self.now)
+        assert is_counted == self.model.settle(settlements, digest, self.current)
+
+    def wait(self):
+        self.now += self.chance.choice(STEPS)
+        self.store.set_clock(self.now)
+
+
+def play(client, histories, steps=24):
+    """Play so many histories, each with a seed of its own."""
+    for seed in range(histories):
+        try:
+            History(client, seed).play(steps)
+        except AssertionError:
+            print(f"the history of seed {seed} differs")
+            raise
+
+
+def main():
+    """Play as many histories as the command line says."""
+    from tests.support.real import Valkey
+
+    histories = int(sys.argv[1])
+    with Valkey() as valkey:
+        play(valkey.admin, histories)
+    print(f"{histories} histories: store and model agree")
+
+
+if __name__ == "__main__":
+    main()
