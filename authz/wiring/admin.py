@@ -11,7 +11,6 @@ from typing import Final
 
 from authz import __version__
 from authz.console.http_api import HttpApi
-from authz.console.leak_reports import leak_routes
 from authz.console.login.site import Routes
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
@@ -74,8 +73,8 @@ from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.console import console
 from authz.wiring.extraction import extractor
-from authz.wiring.leak_reports import leak_endpoints
-from authz.wiring.notifications import regular_delivery
+from authz.wiring.leak_reports import leak_pages
+from authz.wiring.notifications import Work, event_works
 from authz.wiring.token_gate import Uncounted, token_gate
 from authz.wiring.tokens import token_endpoint
 from authz.wiring.usage_readers import last_use, usage_reading
@@ -160,13 +159,8 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         sealing = RegularSealing(
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
-        delivery = regular_delivery(
-            settings, client, ring, clock, instance=instance, is_ours=readiness
-        )
+        works = event_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
-        endpoints = leak_endpoints(
-            settings, client, keys, ring=ring, notes=StoredRows(client), clock=clock
-        )
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(
             console(
@@ -189,17 +183,17 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 instance=instance,
             )
         )
-        http = _http(
-            settings, rest, [*leak_routes(endpoints), *pages, *(tokens.routes() if tokens else ())]
-        )
+        leaks = leak_pages(settings, client, ring, clock)
+        http = _http(settings, rest, [*leaks, *pages, *(tokens.routes() if tokens else ())])
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
         await watch.look()
         await server.start()
         await http.start()
-        for work in (watch.run(), server.show(readiness), sealing.run(), delivery.run()):
-            stack.callback(asyncio.create_task(work).cancel)
+        own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
+        for work in (*own, *works):
+            stack.callback(asyncio.create_task(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 
 

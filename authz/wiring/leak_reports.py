@@ -3,7 +3,8 @@
 from hashlib import sha256
 from pathlib import Path
 
-from authz.console.leak_reports import GITHUB, SIGNED, LeakEndpoint, Proof
+from authz.console.leak_reports import GITHUB, SIGNED, LeakEndpoint, Proof, leak_routes
+from authz.console.login.site import Routes
 from authz.core.errors import BadInput, Unavailable
 from authz.core.http_exchange import HttpRequest
 from authz.core.keys.keyring import Keyring
@@ -24,6 +25,7 @@ from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from authz.storage.leak_memory import StoredLeakMemory
 from authz.storage.listing import StoredIndex
+from authz.storage.trail import StoredRows
 
 
 def leak_endpoints(
@@ -87,3 +89,9 @@ def _by_secret(file: Path, clock: Clock) -> Proof:
         return f"report {headers['webhook-id']}" if is_right else ""
 
     return proof
+
+
+def leak_pages(settings: Settings, client: Client, ring: Keyring, clock: Clock) -> Routes:
+    """Return the routes of the endpoints. Raises BadInput as `leak_endpoints`."""
+    rows, keys = StoredRows(client), StoredKeys(client)
+    return leak_routes(leak_endpoints(settings, client, keys, ring=ring, notes=rows, clock=clock))

@@ -1,18 +1,25 @@
 """Composition root of events: their receivers, and their delivery."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from authz.core.keys.keyring import Keyring
 from authz.core.notifications import bodies
 from authz.core.notifications.ports import Receiver
 from authz.core.ports import Clock
 from authz.core.public_addresses import may_be_reached
+from authz.core.records import KeyRecord
+from authz.core.rotation import RotationPolicies
+from authz.core.selector import Selector
 from authz.flows.notifications.delivery import Delivery, Places
 from authz.flows.notifications.derivation import Derivation
+from authz.flows.notifications.expiry_watch import ExpiryWatch, watch_expiries
 from authz.flows.notifications.regular_delivery import RegularDelivery
+from authz.flows.notifications.reminder_watch import ReminderWatch, watch_rotations
+from authz.flows.selection import Cost, Selection
 from authz.process.notification_receivers import Log, Messages, Webhook, read_secrets
 from authz.process.web_client import WebClient
 from authz.settings.events import Sink
@@ -23,10 +30,12 @@ from authz.storage.notifications import StoredLetters, StoredNotifications, Stor
 from authz.storage.trail import StoredRows, entry_of
 from authz.wiring.administration import endpoint, keyring, our_store
 
-ALERTS_PATH = "/api/v2/alerts"
+ALERTS_PATH: Final = "/api/v2/alerts"
+
+Work = Callable[[], Coroutine[None, None, None]]
 
 
-def regular_delivery(
+def event_works(
     settings: Settings,
     client: Client,
     ring: Keyring,
@@ -34,10 +43,10 @@ def regular_delivery(
     *,
     instance: str,
     is_ours: Callable[[], bool],
-) -> RegularDelivery:
-    """Return the delivery to all sinks of the settings.
+) -> list[Work]:
+    """Return the endless works of events: to deliver them, and to note expiries.
 
-    Raises BadInput if the secret file of a webhook cannot be used.
+    Empty without sinks. Raises BadInput if the secret file of a webhook cannot be used.
     """
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
     places = Places(
@@ -51,7 +60,25 @@ def regular_delivery(
         Delivery(name, sink.wants, receiver(settings, sink, clock), places, clock)
         for name, sink in settings.events.sinks.items()
     ]
-    return RegularDelivery(deliveries, StoredNotifications(client), instance, is_ours)
+    if not deliveries:
+        return []
+    delivery = RegularDelivery(deliveries, StoredNotifications(client), instance, is_ours)
+    watch = ExpiryWatch(rows, ring.trail_keys, clock, instance)
+    works: list[Work] = [delivery.run, partial(watch_expiries, watch, is_ours)]
+    policies = settings.rotation.policies()
+    if policies != RotationPolicies():
+        records = partial(_records, Selection(StoredIndex(client), clock))
+        reminders = ReminderWatch(
+            *(rows, ring.trail_keys, records, policies), clock=clock, writer=instance
+        )
+        works.append(partial(watch_rotations, reminders, is_ours))
+    return works
+
+
+async def _records(selection: Selection) -> AsyncIterator[KeyRecord]:
+    async for entry in selection.each(Selector(), Cost()):
+        if isinstance(entry.record, KeyRecord):
+            yield entry.record
 
 
 def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:

@@ -1,4 +1,4 @@
-"""The subjects: the sidecar's data path, and two mutants with plausible mistakes."""
+"""The subjects: the sidecar's data path, and mutants with plausible mistakes."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,7 @@ from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.errors import Unavailable
 from authz.core.keys.credentials import Presented
 from authz.core.records import KeyRecord, Status
+from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
 from authz.storage import encoding
@@ -45,14 +46,33 @@ class Subject(Protocol):
         """Decide about one key."""
 
 
+class MovedClock(RealClock):
+    """The real time, with a wall clock that a fault moves. offset: milliseconds."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+
+    def wall_ms(self) -> int:
+        """Implement Clock.wall_ms."""
+        return super().wall_ms() + self.offset
+
+
 class Leased:
     """The product's data path."""
 
+    has_two_clocks = True
+
     def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float) -> None:
-        clock, probe = RealClock(), RecordingProbe()
+        self.clock = clock = MovedClock()
+        probe, store_clock = RecordingProbe(), StoreClock(bounds.lease)
         fingerprints = make_keyring().fingerprints
         self.feed = ChangeFeed(
-            endpoint, clock, probe, lease=bounds.lease, fingerprints=fingerprints
+            endpoint,
+            clock,
+            probe,
+            lease=bounds.lease,
+            fingerprints=fingerprints,
+            store_clock=store_clock,
         )
         self.cache = KeyCache(
             LinkedKeys(self.feed, probe),
@@ -65,7 +85,8 @@ class Leased:
             deadline=DEADLINE,
             grace=grace,
         )
-        self._checker = Checker(self.cache, self.feed.meta, clock, probe)
+        seen = store_clock if self.has_two_clocks else None
+        self._checker = Checker(self.cache, self.feed.meta, clock, probe, store_clock=seen)
         identity = Identity(
             instance=f"chaos-{os.getpid()}",
             version="chaos",
@@ -86,6 +107,16 @@ class Leased:
         """Implement Subject.answer."""
         decision = self._checker.check(make_request(credential=presented))
         return _outcome(decision if isinstance(decision, Allow | Deny) else await decision)
+
+
+class OneClock(Leased):
+    """The mutant that decides by its own clock alone."""
+
+    has_two_clocks = False
+
+    async def run(self) -> None:
+        """Implement Subject.run. It does not register: only the sidecars under test confirm."""
+        await self.feed.run(self.cache)
 
 
 def _outcome(decision: Decision) -> Outcome:
@@ -184,5 +215,5 @@ class PubSub:
         return await self._dict.look_up(presented.kid)
 
 
-SUBJECTS = {"leased": Leased, "get-then-set": GetThenSet, "pub-sub": PubSub}
-MUTANTS = ("get-then-set", "pub-sub")
+MUTANTS = {"get-then-set": GetThenSet, "pub-sub": PubSub, "one clock": OneClock}
+SUBJECTS = {"leased": Leased} | MUTANTS

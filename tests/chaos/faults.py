@@ -9,15 +9,22 @@ from dataclasses import dataclass, field
 
 import redis
 
+from authz.core.new_keys import KeySpec
+from authz.core.records import RevocationReason
+from authz.flows.lifecycle import Lifecycle
+from authz.storage.endpoint import Endpoint
 from authz.storage.feed import CONNECTION_NAME
+from authz.storage.keys import StoredKeys
 from tests.chaos.history import State, now
 from tests.chaos.world import SidecarProcess, World
 from tests.support.failover import Replicated
+from tests.support.fakes import make_keyring
 from tests.support.gate import HOLD, LOSE, PASS, closed_to_all_but, open_to_all
-from tests.support.real import Valkey
+from tests.support.real import RealClock, Valkey
 from tests.support.storage import stored
 
 BURST = 40_000
+DAY_MS = 86_400_000
 DUMMY = "0" * 16
 NOISE = ("", " ", "x", "1", "0 0 revoked", f"-1 {DUMMY} revoked", f"{'9' * 16} {DUMMY} active", "é")
 # A bulk update, told as apply_change.lua tells of it.
@@ -61,6 +68,9 @@ class Faults:
             "noise on the channel": self.make_noise,
             "sequence garbled": self.garble_sequence,
             "scripts flushed": self.flush_scripts,
+            "store full": self.fill_store,
+            "neighbour in the store": self.have_neighbour,
+            "clock jumped": self.jump_clock,
         }
         self._bag: list[str] = []
 
@@ -176,6 +186,42 @@ class Faults:
     async def flush_scripts(self) -> None:
         """Remove all scripts from the store."""
         self._valkey.admin.script_flush()
+
+    # around the data
+
+    async def fill_store(self) -> None:
+        """Set maxmemory below the memory in use for a while. Nothing is excused."""
+        admin = self._valkey.admin
+        admin.config_set("maxmemory-policy", "noeviction")
+        admin.config_set("maxmemory", int(admin.info("memory")["used_memory"] / 1.05))
+        await asyncio.sleep(self._dice.uniform(0.5, 2.0))
+        admin.config_set("maxmemory", 0)
+
+    async def have_neighbour(self) -> None:
+        """Change keys of another namespace and of another database. Nothing is excused."""
+        port = self._valkey.port
+        for where, namespace in ((f"{port}/0", "neighbour"), (f"{port}/3", "")):
+            endpoint = Endpoint.parse(f"redis://127.0.0.1:{where}", namespace=namespace)
+            async with endpoint.client() as client:
+                store = StoredKeys(client)
+                await store.initialise(make_keyring("ak", "2").fingerprints)
+                lifecycle = Lifecycle(store, make_keyring("ak", "2"), RealClock())
+                spec = KeySpec(client_id="neighbour", env="live", life_ms=None)
+                for _ in range(self._dice.randrange(5, 50)):
+                    issued = await lifecycle.issue(spec, lifecycle.author("neighbour"))
+                    by = lifecycle.author("neighbour")
+                    await lifecycle.revoke(issued.record.kid, RevocationReason.UNSPECIFIED, by)
+
+    async def jump_clock(self) -> None:
+        """Move a sidecar's wall clock by up to ten years, in both directions, and back."""
+        victims = self._victim()
+        offsets = [sign * self._dice.choice((DAY_MS, 3650 * DAY_MS)) for sign in (1, -1)]
+        self._dice.shuffle(offsets)
+        async with self._world.outage(*victims):
+            for offset in (*offsets, 0):
+                for victim in victims:
+                    victim.tell({"offset": offset})
+                await asyncio.sleep(self._dice.uniform(0.3, 1.5))
 
     # restarts
 

@@ -17,7 +17,7 @@ from authz.core.keys.credentials import Presented
 from authz.core.listen_address import Address
 from authz.storage.endpoint import Endpoint
 from authz.storage.sentinel import Sentinel
-from tests.chaos.caches import MUTANTS, SUBJECTS, Subject
+from tests.chaos.caches import MUTANTS, SUBJECTS, Leased, Subject
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Answers, now
 from tests.support.fakes import make_keyring
@@ -96,7 +96,7 @@ async def _play(subject: Subject, load: Load, again: float | None) -> list[async
     """
     tasks = [asyncio.create_task(subject.run()), asyncio.create_task(load.work())]
     print("ready", flush=True)
-    commands = asyncio.create_task(_obey(load))
+    commands = asyncio.create_task(_obey(load, subject))
     await asyncio.wait([*tasks, commands], return_when=asyncio.FIRST_COMPLETED)
     failed = [task for task in tasks if task.done()]
     while left := [task for task in tasks if not task.done()]:
@@ -106,7 +106,7 @@ async def _play(subject: Subject, load: Load, again: float | None) -> list[async
     return failed
 
 
-async def _obey(load: Load) -> None:
+async def _obey(load: Load, subject: Subject) -> None:
     reader = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -116,6 +116,8 @@ async def _obey(load: Load) -> None:
                 load.add(text)
             case {"hot": key}:
                 load.heat(key)
+            case {"offset": offset} if isinstance(subject, Leased):
+                subject.clock.offset = offset
             case {"busy": seconds}:
                 time.sleep(seconds)  # the loop is busy with something else
 

@@ -30,6 +30,7 @@ from tests.support.gate import Gate, Rule
 from tests.support.real import RealClock
 from tests.support.stalls import BEARABLE, TICK
 
+LIFE_MS = 3_600_000  # of some keys: longer than a run, and nothing beside a clock that jumps
 GRACE = 2.0  # of keys that have none of their own
 WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
 PATIENCE = 4.0  # seconds
@@ -205,7 +206,10 @@ class World(contextlib.AsyncExitStack):
         """Issue a key that every sidecar then requests."""
         grace = self.dice.choice((0.0, GRACE))
         spec = KeySpec(
-            client_id="chaos", env="live", life_ms=None, outage_grace=None if grace else 0
+            client_id="chaos",
+            env="live",
+            life_ms=self.dice.choice((None, LIFE_MS)),
+            outage_grace=None if grace else 0,
         )
         asked, confirmed, issued = await self._timed(
             lambda: self.lifecycle.issue(spec, self.lifecycle.author("chaos"))

@@ -51,6 +51,14 @@ def test_it_holds_the_lock_and_nothing_else(stage):
     )
 
 
+def test_its_sbom_lists_what_is_installed(stage):
+    """The SBOM is a CycloneDX document of exactly the installed distributions."""
+    sbom = json.loads((stage.directory / "opt/authz/sbom.cdx.json").read_text())
+    assert sbom["bomFormat"] == "CycloneDX"
+    listed = {one["name"]: one["version"] for one in sbom["components"]}
+    assert listed == installed(stage)
+
+
 def test_it_does_not_run_as_root(stage):
     """The user is a number other than 0, so that Kubernetes can verify runAsNonRoot."""
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", stage.user)

@@ -270,13 +270,10 @@ def test_envoy_gateway_logs_usage_as_envoy_yaml():
     """The sink and the patches together make the logger and the cluster of envoy.yaml."""
     _, setting = one("gateway", "EnvoyProxy", "authz")["spec"]["telemetry"]["accessLog"]["settings"]
     ours = usage_logger()["typed_config"]
-    assert (setting["type"], setting["format"]) == (
-        "Route",
-        {"type": "Text", "text": ours["body"]["string_value"]},
-    )
-    assert setting["matches"] == [
-        "has(metadata.filter_metadata['envoy.filters.http.ext_authz'].charge_id)"
-    ]
+    text = {"type": "Text", "text": ours["body"]["string_value"]}
+    assert (setting["type"], setting["format"]) == ("Route", text)
+    counted = "has(metadata.filter_metadata['envoy.filters.http.ext_authz'].charge_id)"
+    assert setting["matches"] == [counted]
     (sink,) = setting["sinks"]
     room = sink["openTelemetry"]["backendSettings"]["circuitBreaker"]
     assert room == {

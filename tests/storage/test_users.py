@@ -380,7 +380,8 @@ async def test_usage(guarded_valkey):
         assert [counts.requests for counts in found.values()] == [2]
         assert [process.seen for process in await usage.processes()] == [3]
         index = StoredUsageIndex(client)
-        assert await index.latest([USED]) == [now // 1000]
+        [latest] = await index.latest([USED])
+        assert abs(latest - now // 1000) <= 60
         assert [kids async for kids in index.used_since(0)] == [[USED]]
         assert await index.issued() == {}
         async with valkey.login(CONSOLE, CONSOLE).client() as reader:  # exports for billing

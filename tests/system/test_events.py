@@ -34,6 +34,14 @@ async def changes(serving, count):
     return made
 
 
+async def short(serving):
+    """Issue a key that expires at once. Return the types of its events."""
+    async with administration.administration(serving.settings) as lifecycle:
+        spec = KeySpec(client_id="acme-web", env="live", life_ms=100)
+        kid = (await lifecycle.issue(spec, lifecycle.author("tests"))).record.kid
+    return {kid: ["authz.key.created", "authz.key.expired"]}
+
+
 def delivered(server):  # noqa: F811
     """Return by kid the types of its events, each id at its first arrival."""
     found, seen = {}, {}
@@ -70,7 +78,7 @@ async def test_no_event_is_lost(tmp_path, server):  # noqa: F811
         try:
             while not valkey.admin.exists(schema.DEFAULT.sink("siem")):
                 await asyncio.sleep(0.1)
-            wanted = await changes(serving, 3)
+            wanted = await changes(serving, 3) | await short(serving)
             await until(server, wanted)
             server.status = 503
             wanted |= await changes(serving, 3)

@@ -100,6 +100,19 @@ TYPES: Final[Mapping[Action, EventType]] = {
         },
     ),
 }
+EXPIRED: Final = EventType(
+    "authz.key.expired",
+    "A key has expired. The event comes within a minute.",
+    _EXPIRES_AT,
+    {"expires_at": 1772000000000},
+)
+DUE: Final = EventType(
+    "authz.key.due",
+    "A key needs a new secret, by its rotation policy: now, or at `due_at`.",
+    {**_SECRET, "due_at": _TIME},
+    {"secret": "1", "due_at": 1772000000000},
+)
+ALL: Final = (*TYPES.values(), EXPIRED, DUE)
 
 
 def example(kind: EventType) -> dict[str, Any]:
@@ -130,7 +143,7 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Events of authz",
-        "oneOf": [_schema_of(kind) for kind in TYPES.values()],
+        "oneOf": [_schema_of(kind) for kind in ALL],
     }
 
 

@@ -1,19 +1,22 @@
 """Expiries of keys, from the entries of the trail.
 
 A key expires without anybody's action, so no entry says it. It follows from the entries: the last
-issue, import, update or rotation before that time set it, and no revocation came first.
+issue, import, update or rotation before that time set it, and no revocation came first. For events
+a process adds a row that notes it, some time later.
 """
 
 import heapq
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from authz.core.audit import Action
+from authz.core.keys.text import KID_PATTERN
 from authz.core.trail.rows import Row
 
 _ENDS = frozenset({Action.REVOKE.value, Action.DELETE.value})
+NOTED: Final = "expired"  # the action of a row that notes an expiry
 _FIELD = '"expires_at"'
 
 
@@ -78,3 +81,32 @@ def _expires_at(detail: str) -> tuple[int | None] | None:
 
 def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdecimal() and len(text) < 16 else 0  # noqa: PLR2004
+
+
+def noted(row: Row) -> Expiry | None:
+    """Return the expiry that a row notes, or None if it is another row. The mark is not checked."""
+    if row.kid or row.fields.get("action") != NOTED:
+        return None
+    try:
+        found: Any = json.loads(row.fields.get("detail", ""))
+        kid, ends = found["key"], found["expires_at"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if not isinstance(kid, str) or not KID_PATTERN.fullmatch(kid) or not isinstance(ends, int):
+        return None
+    return Expiry(kid, ends)
+
+
+def note(expiry: Expiry, change_id: str, writer: str, now: int) -> dict[str, str]:
+    """Return the fields of a row that notes an expiry, without a mark. now: ms since the epoch.
+
+    The row is about the trail, so an older version skips it, and lists show the expiry itself.
+    """
+    return {
+        "kid": "",
+        "change_id": change_id,
+        "action": NOTED,
+        "actor": writer,
+        "at": str(now),
+        "detail": json.dumps({"key": expiry.kid, "expires_at": expiry.at}),
+    }

@@ -7,9 +7,18 @@ from typing import Final
 from authz.core.admin_ports import RecordReader
 from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
-from authz.core.notifications.notification import Notification, event_id, notification, row_of
+from authz.core.notifications.notification import (
+    Notification,
+    event_id,
+    expiry_notification,
+    notification,
+    reminder_notification,
+    row_of,
+)
 from authz.core.records import KeyRecord
+from authz.core.trail import reminders
 from authz.core.trail.erasures import subject
+from authz.core.trail.expiries import noted
 from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import Proof, Row, TrailKeys, position
 
@@ -40,7 +49,7 @@ class Derivation:
 
     async def events(self, rows: Sequence[Row]) -> list[Notification | None]:
         """Return for each row, in order, its event, or None if it makes none."""
-        kids = list(dict.fromkeys(kid for row in rows if (kid := subject(row))))
+        kids = list(dict.fromkeys(kid for row in rows if (kid := _about(row))))
         found = await self._records.read(kids) if kids else []
         records = {one.kid: one for one in found if isinstance(one, KeyRecord)}
         return [self._event(row, records) for row in rows]
@@ -69,13 +78,22 @@ class Derivation:
         return found[:limit]
 
     def _event(self, row: Row, records: dict[str, KeyRecord]) -> Notification | None:
-        kid = subject(row)
+        kid = _about(row)
         if not kid:
             return None
         if self._keys.check(row.fields) in {Proof.WRONG, Proof.ABSENT}:
             log.warning("row %s of the audit trail has no right mark and makes no event", row.id)
             return None
+        record = records.get(kid)
+        if (expiry := noted(row)) is not None:
+            return expiry_notification(row, expiry, record)
+        if (reminder := reminders.noted(row)) is not None:
+            return reminder_notification(row, reminder, record)
         entry = self._decode(row)
-        if not isinstance(entry, AuditEntry):
-            return None
-        return notification(row, kid, entry, records.get(kid))
+        return notification(row, kid, entry, record) if isinstance(entry, AuditEntry) else None
+
+
+def _about(row: Row) -> str:
+    """Return the kid of the key that a row is about, also of a note about one; else empty."""
+    found = noted(row) or reminders.noted(row)
+    return found.kid if found else subject(row)

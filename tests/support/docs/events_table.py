@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from authz.core.notifications.catalogue import TYPES, example, schema
+from authz.core.notifications.catalogue import ALL, example, schema
 from tests.support.docs import ROOT
 
 SCHEMA: Final[Path] = ROOT / "docs" / "reference" / "events.schema.json"
@@ -14,14 +14,14 @@ def events() -> str:
     """Return a row for each type of event."""
     rows = [
         f"| `{kind.name}` | {kind.meaning} | {', '.join(f'`{name}`' for name in kind.details)} |"
-        for kind in TYPES.values()
+        for kind in ALL
     ]
     return "\n".join(["| type | meaning | `data.details` |", "| --- | --- | --- |", *rows])
 
 
 def event_example(name: str) -> str:
     """Return an example of one type of event."""
-    kind = next(kind for kind in TYPES.values() if kind.name == name)
+    kind = next(kind for kind in ALL if kind.name == name)
     return f"```json\n{json.dumps(example(kind), indent=2)}\n```"
 
 

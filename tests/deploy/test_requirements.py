@@ -1,0 +1,48 @@
+"""deploy/requirements.txt: the packages of the image, each with the hashes of its files."""
+
+import re
+from importlib.metadata import distribution
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ENTRY = re.compile(r"^([\w.-]+)==(\S+) ((?:\\\n +--hash=sha256:[0-9a-f]{64} ?)+)$", re.MULTILINE)
+
+
+def entries(name):
+    """Return the versions in a file, by name. Each entry has at least one hash."""
+    text = re.sub(r"^#.*\n", "", (DEPLOY / name).read_text(), flags=re.MULTILINE)
+    assert not ENTRY.sub("", text).strip()
+    return {canonicalize_name(found[1]): found[2] for found in ENTRY.finditer(text)}
+
+
+def needs(name, seen):
+    """Add a distribution's requirements on this system to `seen`, and theirs."""
+    for text in distribution(name).requires or ():
+        one = Requirement(text)
+        needed = canonicalize_name(one.name)
+        if needed not in seen and (one.marker is None or one.marker.evaluate({"extra": ""})):
+            seen.add(needed)
+            needs(needed, seen)
+    return seen
+
+
+def test_versions_are_the_tested_ones():
+    """Every package of the image has the version of constraints.txt."""
+    pinned = re.findall(r"^([\w.-]+)==(\S+)", (DEPLOY / "constraints.txt").read_text(), re.M)
+    tested = {canonicalize_name(name): version for name, version in pinned}
+    assert entries("requirements.txt").items() <= tested.items()
+
+
+def test_nothing_is_missing():
+    """The file has everything that our package needs; pip would refuse the image otherwise."""
+    assert needs("envoy-authz", set()) <= entries("requirements.txt").keys()
+
+
+@pytest.mark.parametrize("tool", ["hatchling", "cyclonedx-bom"])
+def test_the_build_is_pinned(tool):
+    """The build backend and the generator of the SBOM have versions and hashes, too."""
+    assert tool in entries("build-requirements.txt")
