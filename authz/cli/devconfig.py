@@ -179,7 +179,8 @@ def with_llm(text: str, expected: Expected) -> str:
     """
     config = yaml.safe_load(text)
     (chain,) = config["static_resources"]["listeners"][0]["filter_chains"]
-    (host,) = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    hosts = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    (host,) = (one for one in hosts if one["name"] == "api")
     *others, last = host["routes"]
     llm = {"match": {"prefix": "/v1"}, "route": last["route"], **PER_ROUTE}
     host["routes"] = [*others, llm, last]

@@ -10,6 +10,7 @@ from authz.cli.loading import load_command
 MODULES: Final = {
     "delete": "delete:delete",
     "disable": "turning:disable",
+    "due": "due:due",
     "enable": "turning:enable",
     "export": "export:export",
     "history": "history:history",

@@ -3,11 +3,10 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from authz.cli.options import metadata, optional_id, plan, scopes
+from authz.cli.options import budget_text, metadata, optional_id, plan, scopes
 from authz.cli.times import NEVER, moment_ms
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.limits.amounts import Of
 from authz.core.limits.credits import credits_limit
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.new_keys import KeySpec
@@ -48,7 +47,7 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
 
 def _budgets(asked: Mapping[str, Any]) -> list[str]:
     """Return the texts of the limits that `--budget` gives."""
-    return [f"{text},of={Of.USD}" for text in asked["budget"]]
+    return list(map(budget_text, asked["budget"]))
 
 
 def _credits(text: str | None) -> list[str]:

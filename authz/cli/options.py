@@ -12,6 +12,7 @@ import click
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.pasted import named_kid
+from authz.core.limits.amounts import Of
 from authz.core.limits.limit import OnOutage
 
 MAX_PATH: Final = 4095  # characters, as Linux takes
@@ -53,11 +54,23 @@ outage_grace_option = click.option(
     help="How long the key works during a store outage; 0: not at all.",
 )
 plan_option = click.option("--plan", metavar="NAME", help="Limits of this plan of the settings.")
+
+
+def budget_text(text: str) -> str:
+    """Return the limit that `--budget` means: of dollars, unless the text says of what."""
+    return text if ",of=" in text else f"{text},of={Of.USD}"
+
+
 budget_option = click.option(
     "--budget",
     multiple=True,
     metavar="BUDGET",
     help="A budget of dollars: 12.50/month, 100/once. Repeatable.",
+)
+budget_change_option = click.option(
+    "--budget",
+    metavar="CHANGE",
+    help="A budget of dollars: 25/month sets it, +10/month tops it up.",
 )
 limit_option = click.option(
     "--limit",

@@ -9,6 +9,8 @@ import click
 from authz.cli.administration import known_plans
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import (
+    budget_change_option,
+    budget_text,
     credits_option,
     limit_option,
     metadata,
@@ -32,6 +34,7 @@ from authz.core.limits.credits import (
     CREDITS,
     KEEP_CREDITS,
     CreditsChange,
+    parse_budget_change,
     parse_credits_change,
 )
 from authz.core.limits.limit import parse_limits, parse_on_outage
@@ -126,6 +129,7 @@ EMPTY: Final[dict[str, object]] = {
 @plan_option
 @limit_option
 @credits_option
+@budget_change_option
 @on_outage_option
 @where_options
 @bulk_options
@@ -152,7 +156,8 @@ def update(
     any. The scope models:* grants every scope below models, * grants every scope.
 
     --credits +5000 refills a key: the used units stay counted, and the total grows. Two refills at
-    once both count. --limit and --clear limit leave the credits as they are.
+    once both count. --limit and --clear limit leave the credits as they are. --budget sets a budget
+    of the key or tops it up; other limits stay.
 
     Without KID, all keys that fit the conditions are changed, after a confirmation. --where,
     --env, --status and the times are conditions. --client is one only if there is no --where.
@@ -165,6 +170,7 @@ def update(
       authz keys update 7Hk2mQ9xT4bVzR1c --clear cidr --expires-in 30d
       authz keys update 7Hk2mQ9xT4bVzR1c --plan standard --limit 20/s
       authz keys update 7Hk2mQ9xT4bVzR1c --credits +5000 --note "invoice 4711"
+      authz keys update 7Hk2mQ9xT4bVzR1c --budget +10.00/month --note "asked for more"
       authz keys update 7Hk2mQ9xT4bVzR1c --client acme-batch --note "the team moved"
       authz keys update --client acme-web --plan pro --dry-run
       authz keys update --where plan=free --where 'name=shop-*' --plan pro --yes
@@ -174,9 +180,9 @@ def update(
         selector = replace(selector, client_id=fields.identifier("--client", asked["client"]))
         asked["client"] = None
     required(selector, kid)
-    credits_text = asked.pop("credits")
+    more_units = asked.pop("credits"), asked.pop("budget")
     updates = _updates(**asked)
-    credits_change = _credits_change(credits_text, updates)
+    credits_change = _credits_change(*more_units, updates)
     if updates.get("plan"):
         plan("--plan", updates["plan"], known_plans(invocation, updates["plan"]))
     more, less = (scopes(f"--{name}-scope", asked[f"{name}_scope"]) for name in ("add", "remove"))
@@ -205,11 +211,16 @@ def update(
     return DONE
 
 
-def _credits_change(text: str | None, updates: Updates) -> CreditsChange | None:
-    """Return the change of the credits. Without --credits: KEEP_CREDITS for new limits, else None.
+def _credits_change(text: str | None, budget: str | None, updates: Updates) -> CreditsChange | None:
+    """Return the change of the credits or of a budget. KEEP_CREDITS for new limits without one.
 
-    Raises BadInput for a text that is no change, and if --limit gives credits as well.
+    None without any of these. Raises BadInput for a text that is no change, for both, and if
+    --limit gives a limit of the same name.
     """
+    if budget is not None:
+        if text is not None or "limits" in updates:
+            raise BadInput("--budget", "goes neither with --credits nor with --limit")
+        return parse_budget_change("--budget", budget_text(budget))
     if text is None:
         return KEEP_CREDITS if "limits" in updates else None
     if any(limit.name == CREDITS for limit in updates.get("limits", ())):

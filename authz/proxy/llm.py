@@ -22,7 +22,7 @@ PER_ROUTE: Final = {
     "request_body_buffer_limit": MOST_BYTES,
     "typed_per_filter_config": {NAME: ENABLED},
 }
-"""The fields of a route of an LLM."""
+"""The fields of a route of an LLM. Envoy 1.36 ignores the limit, and takes the listener's."""
 
 Node = dict[str, Any]
 

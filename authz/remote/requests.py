@@ -7,7 +7,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from authz.core.edits import Disable, Edit, Enable, ResetLimits, Retire, Revoke, Rotate, Update
 from authz.core.filter import MAX_COMPARISONS, MAX_FILTER
-from authz.core.limits.credits import CreditsChange, How
+from authz.core.limits.credits import CreditsChange
 from authz.core.limits.limit import Limit, OnOutage
 from authz.core.new_keys import KeySpec
 from authz.core.selector import Selector
@@ -52,10 +52,7 @@ def updated(fields: Updates) -> tuple[Key, FieldMask]:
 
 def credits_text(change: CreditsChange | None) -> str:
     """Return a change of credits as requests have it; empty for none."""
-    if change is None:
-        return ""
-    words = {How.KEEP: "keep", How.REMOVE: "none", How.SET: f"{change.units}"}
-    return words.get(change.how, f"+{change.units}")
+    return "" if change is None else str(change)
 
 
 def one_change(kid: str, edit: Edit, etag: str) -> Any:

@@ -22,6 +22,7 @@ from authz.settings.admin import Admin
 from authz.settings.events import Events
 from authz.settings.leaks import Leaks
 from authz.settings.prices import Prices
+from authz.settings.rotation import Rotation
 from authz.settings.routes import MAX_RULES, RouteRule, unusable_rules
 from authz.settings.sections import Section
 from authz.settings.sources import Source
@@ -210,6 +211,7 @@ class Settings(Section):
     tokens: Tokens = Tokens.model_construct()
     events: Events = Events.model_construct()
     leaks: Leaks = Leaks.model_construct()
+    rotation: Rotation = Rotation.model_construct()
     telemetry: Telemetry = Telemetry.model_construct()
     include: Annotated[tuple[File, ...], Field(max_length=64), AfterValidator(distinct)] = ()
     routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
@@ -221,10 +223,7 @@ class Settings(Section):
 
     @property
     def given(self) -> Mapping[str, int]:
-        """In how many sources each top-level setting was given, by its name.
-
-        A null does not count. A setting that no source gives is absent.
-        """
+        """In how many sources each top-level setting was given, by its name; without nulls."""
         return self._given
 
     def note_given(self, trees: Iterable[Mapping[str, Any]]) -> None:

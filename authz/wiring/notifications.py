@@ -11,10 +11,15 @@ from authz.core.notifications import bodies
 from authz.core.notifications.ports import Receiver
 from authz.core.ports import Clock
 from authz.core.public_addresses import may_be_reached
+from authz.core.records import KeyRecord
+from authz.core.rotation import RotationPolicies
+from authz.core.selector import Selector
 from authz.flows.notifications.delivery import Delivery, Places
 from authz.flows.notifications.derivation import Derivation
 from authz.flows.notifications.expiry_watch import ExpiryWatch, watch_expiries
 from authz.flows.notifications.regular_delivery import RegularDelivery
+from authz.flows.notifications.reminder_watch import ReminderWatch, watch_rotations
+from authz.flows.selection import Cost, Selection
 from authz.process.notification_receivers import Log, Messages, Webhook, read_secrets
 from authz.process.web_client import WebClient
 from authz.settings.events import Sink
@@ -59,7 +64,21 @@ def event_works(
         return []
     delivery = RegularDelivery(deliveries, StoredNotifications(client), instance, is_ours)
     watch = ExpiryWatch(rows, ring.trail_keys, clock, instance)
-    return [delivery.run, partial(watch_expiries, watch, is_ours)]
+    works: list[Work] = [delivery.run, partial(watch_expiries, watch, is_ours)]
+    policies = settings.rotation.policies()
+    if policies != RotationPolicies():
+        records = partial(_records, Selection(StoredIndex(client), clock))
+        reminders = ReminderWatch(
+            *(rows, ring.trail_keys, records, policies), clock=clock, writer=instance
+        )
+        works.append(partial(watch_rotations, reminders, is_ours))
+    return works
+
+
+async def _records(selection: Selection) -> AsyncIterator[KeyRecord]:
+    async for entry in selection.each(Selector(), Cost()):
+        if isinstance(entry.record, KeyRecord):
+            yield entry.record
 
 
 def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:

@@ -72,7 +72,7 @@ async def measure(rounds: int, number: int) -> dict[str, float]:
         whole = envoys.without_authz(ports.envoy_admin, ports.envoy, behind)
         manager = envoys.manager_of(whole)
         manager["http_filters"].insert(0, llm_filter())
-        (host,) = manager["route_config"]["virtual_hosts"]
+        (host,) = (h for h in manager["route_config"]["virtual_hosts"] if h["name"] == "api")
         route = host["routes"][-1]["route"]
         host["routes"].insert(0, {"match": {"prefix": "/llm"}, "route": route, **PER_ROUTE})
         with tempfile.TemporaryDirectory(prefix="authz-") as directory:

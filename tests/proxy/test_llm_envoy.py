@@ -199,6 +199,8 @@ async def test_garbage_passes_unchanged(site):
 
 async def test_a_request_is_held_up_to_a_bound(site):
     """A body up to the bound arrives whole, and its model is known. A larger one is refused."""
+    if envoy_versions.version() < (1, 37):
+        pytest.skip("this Envoy ignores request_body_buffer_limit")
     most = b'{"model":"big","x":"%b"}' % (b"a" * (MOST_BYTES - 24))
     await site.ask("most", most)
     assert (await site.line("most"))[2:] == ["big", "200"]

@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 import yaml
 
+from authz.cli import devconfig
+from authz.cli.devstack import Ports, envoy_config
+from authz.cli.doctor import expected_of
 from authz.core.finding import Level
 from authz.core.listen_address import Address
 from authz.proxy.llm import NAME, PER_ROUTE, SOURCE, llm_filter
 from authz.proxy.repair import repair
 from authz.proxy.rules import examine
 from authz.proxy.snippet import snippet
+from authz.settings import model
 from tests.support.proxy.envoys import validate
 from tests.support.proxy.faults import Config
 from tests.support.proxy.report import DEFAULTS, problems
@@ -155,3 +159,19 @@ def test_the_snippet_has_the_filter_and_the_fields_of_a_route(tmp_path: Path):
     file = tmp_path / "envoy.yaml"
     file.write_text(yaml.safe_dump(config.whole))
     assert validate(file).returncode == 0
+
+
+def test_the_gateway_of_authz_dev_is_right(tmp_path: Path):
+    """`authz dev --llm` runs envoy.yaml with one more route, and the doctor finds nothing."""
+    ports = Ports()
+    listeners = {name: {} for name in ("check", "meter", "admin")}
+    sections = devconfig.llm_sections()
+    file = devconfig.write_settings(tmp_path, listeners, 6379, sections, gateway=1)
+    # The sidecar of authz dev ends at once: no other one takes over.
+    expected = replace(expected_of(model.load(file, environ={})), delay=DEFAULTS.delay)
+    assert (expected.reads_model, expected.has_budgets) == (True, True)
+    check = Address.parse("", "127.0.0.1:9191")
+    text = devconfig.with_llm(envoy_config(ports, check), expected)
+    assert problems([yaml.safe_load(text)], expected) == []
+    (tmp_path / "envoy.yaml").write_text(text)
+    assert validate(tmp_path / "envoy.yaml").returncode == 0

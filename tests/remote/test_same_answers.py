@@ -47,6 +47,10 @@ SCRIPTS = {
         keys update {1} --credits 20
         keys update {1} --credits none --json
         keys update {1} --credits +5
+        keys update {1} --budget 25/month
+        keys update {1} --budget +10/month --json
+        keys limits {1} --json
+        keys update {1} --clear limit
         keys update {1} --add-scope a:b --add-scope c:d --remove-scope e:f
         keys update {1} --remove-scope a:b --metadata a=1 --metadata b=2 --host api.example.com
         keys update {1} --expires-at never --outage-grace 30s --origin https://a.example.com

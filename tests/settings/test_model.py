@@ -110,6 +110,9 @@ GARBAGE = {
     "events.source": ("two\nlines", None),
     "events.allowed_networks": ("10.0.0.1/8", None),
     "events.sinks": ("siem", None),
+    "rotation.plans": ("90d", None),
+    "rotation.default.rotate_every": ("1h", "1d"),
+    "rotation.default.remind": ("14d", None),
     "leaks.github": ("perhaps", "true"),
     "leaks.secret_file": ("", "/etc/authz/pepper-1"),
     "leaks.live": ("rotate", "disable"),
@@ -156,6 +159,7 @@ GARBAGE = {
 NEEDED = {
     *("check.tls.cert", "check.tls.key", "admin.tls.cert", "admin.tls.key"),
     "admin.console.login.client_id",
+    *("rotation.default.rotate_every", "rotation.default.remind"),  # no section without them
     *("admin.oidc.issuer", "admin.oidc.audience", "meter.tls.cert", "meter.tls.key"),
 }
 

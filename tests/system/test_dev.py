@@ -1,8 +1,10 @@
 """`authz dev` as a user starts it: it shows what runs, and leaves nothing behind."""
 
 import asyncio
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -144,6 +146,22 @@ def test_the_demonstration_exits_zero(mark: str, tmp_path: Path) -> None:
     lines = shown.splitlines()
     assert [line for line in lines[:-1] if not line.startswith("ok ")] == []
     assert (lines[-1], len(lines), code) == ("everything held", 9, 0)
+    assert gone(mark, tmp_path)
+
+
+def test_the_llm_gateway_says_what_to_try(mark: str, tmp_path: Path) -> None:
+    """The text has requests and lines for the SDKs, with the key and the models that it may use."""
+    with start(mark, tmp_path, "--llm") as dev:
+        assert dev.stdout is not None
+        lines = list(itertools.takewhile(lambda line: "Ctrl-C" not in line, dev.stdout))
+        dev.send_signal(signal.SIGTERM)
+        assert dev.wait(PATIENCE) == 0
+
+    text = "".join(lines)
+    keys = set(re.findall(r"ak_live_[0-9A-Za-z_]+", text))
+    assert len(keys) == 1
+    for known in ("openai.OpenAI(base_url=", "anthropic.Anthropic(base_url=", "gemini-flash"):
+        assert known in text
     assert gone(mark, tmp_path)
 
 

@@ -16,7 +16,7 @@ from authz.cli.devstack import Ports
 from authz.core.route_facts import Facts
 from authz.core.route_rule import Rule
 from authz.core.routes import RouteTable
-from authz.core.usage.entry import Entry, EntryReader
+from authz.core.usage.entry import AGENT, VERSION_4, Entry, EntryReader
 from authz.core.usage.outcome import Outcome
 from tests.support import envoy_versions
 from tests.support.proxy import envoys
@@ -145,7 +145,7 @@ def read(collector: Collector) -> dict[str, Entry]:
     for line in collector.lines:
         entry = reader.read(line)
         assert isinstance(entry, Entry), (entry, line)
-        agent = entry.rest.split(b" ", 4)[4].decode()
+        agent = entry.rest.split(b" ", AGENT[VERSION_4])[-1].decode()
         name = agent.partition("grpc-")[0].strip() if "grpc-" in agent else agent
         assert name not in found
         found[name] = entry

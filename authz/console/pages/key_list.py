@@ -1,5 +1,6 @@
 """The list of keys: search, filters and order in the URL, pages, and CSV."""
 
+import asyncio
 import re
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,8 +19,16 @@ from authz.console.pages.visit import Console, Visit
 from authz.core.keys.pasted import named_kid
 
 PAGE_SIZE: Final = 50
+FIRST_SECONDS: Final = 0.03  # for a search; a longer one follows when the page is there
 _KID: Final = re.compile(r"[0-9A-Za-z]{16}", re.ASCII)
 _ANY_PREFIX: Final = "[a-z][a-z0-9]{1,11}"
+
+
+_VALUES: Final[dict[str, Any]] = {
+    "states": STATES,
+    "environments": ENVIRONMENTS,
+    "bulk_actions": ACTIONS,
+}
 
 
 def routes(console: Console) -> list[Route]:
@@ -48,8 +57,11 @@ async def _list(visit: Visit) -> Response:
     named = named_kid(chosen.get("q"), _ANY_PREFIX)
     if named:  # somebody searched for the text of a key: take it out of the URL
         return visit.redirect(f"/keys?q={named}")
-    token = visit.query("page")
-    rows = await _rows(visit, chosen, token)
+    token, is_patient = visit.query("page"), visit.is_fragment or bool(visit.query("wait"))
+    work = asyncio.create_task(_rows(visit, chosen, token))
+    if chosen.conditions and not is_patient and not await _is_done(work):
+        return visit.page("keys.html", **_VALUES, chosen=chosen, token=token, is_searching=True)
+    rows = await work
     if not rows.answer.is_ok and not rows.answer.fields:
         return visit.failure(rows.answer, "/keys")
     following = rows.get("nextPageToken") or ""
@@ -59,16 +71,29 @@ async def _list(visit: Visit) -> Response:
         "key_rows.html" if visit.is_fragment else "keys.html",
         keys=rows.get("keys"),
         unreadable=rows.get("unreadable"),
+        **_VALUES,
+        is_searching=False,
         chosen=chosen,
         refused=rows.answer.fields.get("filter", ""),
         problem=rows.problem,
         following=following,
         is_first=not token,
-        states=STATES,
-        environments=ENVIRONMENTS,
-        bulk_actions=ACTIONS,
         does=does(["keys", "list", *chosen.options()], rows.call),
     )
+
+
+async def _is_done(work: "asyncio.Task[_Rows]") -> bool:
+    """Return whether a search ends within FIRST_SECONDS (0.03 s). If not, cancel it.
+
+    redis-py swallows a cancellation in the middle of a pipeline, so it may take several.
+    """
+    done, _ = await asyncio.wait({work}, timeout=FIRST_SECONDS)
+    if done:
+        return True
+    while not work.done():
+        work.cancel()
+        await asyncio.wait({work}, timeout=FIRST_SECONDS)
+    return False
 
 
 async def _rows(visit: Visit, chosen: KeyFilter, token: str) -> _Rows:

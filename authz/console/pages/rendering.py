@@ -29,16 +29,23 @@ NAVIGATION: Final = (
 
 
 class Absent(Undefined):
-    """A member that an object of the API does not have is empty: the API leaves out empty ones.
+    """A member that an object of the API does not have is empty, and 0 as a number.
 
-    A variable that does not exist is a fault of a template.
+    The API leaves out members that are empty or 0. A variable that does not exist is a fault of a
+    template.
     """
 
     def __new__(cls, hint: str | None = None, obj: Any = missing, *more: Any, **named: Any) -> Any:
         """Return an undefined value that is strict for a variable."""
-        return (
-            StrictUndefined(hint, obj, *more, **named) if obj is missing else super().__new__(cls)
-        )
+        if obj is missing:
+            return StrictUndefined(hint, obj, *more, **named)
+        return super().__new__(cls)
+
+    def __int__(self) -> int:  # type: ignore[override]  # that of Undefined raises
+        return 0
+
+    def __float__(self) -> float:  # type: ignore[override]
+        return 0.0
 
 
 class Renderer:
@@ -47,14 +54,14 @@ class Renderer:
     def __init__(self, static: StaticFiles, version: str) -> None:
         self.static = static
         self._version = version
-        self._templates = Environment(
+        self.environment = Environment(
             loader=PackageLoader("authz.console.pages"),
             autoescape=True,
             undefined=Absent,
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters |= {
+        self.environment.filters |= {
             "time": formats.time_text,
             "day": formats.day_text,
             "moment": formats.moment,
@@ -82,7 +89,7 @@ class Renderer:
     def part(self, template: str, visit: "Visit | None", **values: Any) -> str:
         """Return a page, or a part of one, as text."""
         now = visit.now if visit else datetime.now(UTC)
-        return self._templates.get_template(template).render(
+        return self.environment.get_template(template).render(
             visit=visit,
             static=self.static.url,
             version=self._version,

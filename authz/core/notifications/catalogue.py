@@ -106,7 +106,13 @@ EXPIRED: Final = EventType(
     _EXPIRES_AT,
     {"expires_at": 1772000000000},
 )
-ALL: Final = (*TYPES.values(), EXPIRED)
+DUE: Final = EventType(
+    "authz.key.due",
+    "A key needs a new secret, by its rotation policy: now, or at `due_at`.",
+    {**_SECRET, "due_at": _TIME},
+    {"secret": "1", "due_at": 1772000000000},
+)
+ALL: Final = (*TYPES.values(), EXPIRED, DUE)
 
 
 def example(kind: EventType) -> dict[str, Any]:

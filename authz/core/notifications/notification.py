@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from authz.core.audit import Action, AuditEntry
-from authz.core.notifications.catalogue import EXPIRED, SPEC_VERSION, TYPES
+from authz.core.notifications.catalogue import DUE, EXPIRED, SPEC_VERSION, TYPES, EventType
 from authz.core.records import KeyRecord
+from authz.core.rotation import Reminder
 from authz.core.times import rfc3339
 from authz.core.trail.expiries import Expiry
 from authz.core.trail.rows import Row, position, row_hash
@@ -87,16 +88,34 @@ def notification(
 
 def expiry_notification(row: Row, expiry: Expiry, record: KeyRecord | None) -> Notification:
     """Return the event of a row that notes an expiry. record: as of `notification`."""
-    about = {
-        **_owner(expiry.kid, record),
+    details = {"expires_at": expiry.at}
+    return _noted(EXPIRED, row, (expiry.kid, expiry.at), details, record)
+
+
+def reminder_notification(row: Row, reminder: Reminder, record: KeyRecord | None) -> Notification:
+    """Return the event of a row that notes a reminder. record: as of `notification`."""
+    details = {"secret": reminder.secret, "due_at": reminder.due_at}
+    at = row.fields.get("at", "")
+    when = int(at) if at.isascii() and at.isdecimal() else 0
+    return _noted(DUE, row, (reminder.kid, when), details, record)
+
+
+def _noted(
+    kind: EventType,
+    row: Row,
+    about: tuple[str, int],
+    details: Mapping[str, Any],
+    record: KeyRecord | None,
+) -> Notification:
+    """Return an event about a key at a time: `about`, the time in ms since the epoch."""
+    kid, at = about
+    members = {
+        **_owner(kid, record),
         "version": position(row.id)[0],
         "actor": row.fields.get("actor", ""),
     }
-    data = {name: value for name, value in about.items() if value != ""}
-    details = {"expires_at": expiry.at}
-    return Notification(
-        event_id(row), EXPIRED.name, expiry.kid, expiry.at, {**data, "details": details}
-    )
+    data = {name: value for name, value in members.items() if value != ""}
+    return Notification(event_id(row), kind.name, kid, at, {**data, "details": dict(details)})
 
 
 def _owner(kid: str, record: KeyRecord | None) -> dict[str, Any]:

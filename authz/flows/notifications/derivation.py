@@ -12,9 +12,11 @@ from authz.core.notifications.notification import (
     event_id,
     expiry_notification,
     notification,
+    reminder_notification,
     row_of,
 )
 from authz.core.records import KeyRecord
+from authz.core.trail import reminders
 from authz.core.trail.erasures import subject
 from authz.core.trail.expiries import noted
 from authz.core.trail.ports import TrailStore
@@ -85,11 +87,13 @@ class Derivation:
         record = records.get(kid)
         if (expiry := noted(row)) is not None:
             return expiry_notification(row, expiry, record)
+        if (reminder := reminders.noted(row)) is not None:
+            return reminder_notification(row, reminder, record)
         entry = self._decode(row)
         return notification(row, kid, entry, record) if isinstance(entry, AuditEntry) else None
 
 
 def _about(row: Row) -> str:
-    """Return the kid of the key that a row is about, also of a noted expiry; else empty."""
-    expiry = noted(row)
-    return expiry.kid if expiry else subject(row)
+    """Return the kid of the key that a row is about, also of a note about one; else empty."""
+    found = noted(row) or reminders.noted(row)
+    return found.kid if found else subject(row)

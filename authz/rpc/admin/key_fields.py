@@ -14,7 +14,6 @@ from authz.core.edits import Update
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_OUTAGE_GRACE_MS, shown
 from authz.core.limits.credits import (
-    CREDITS,
     KEEP_CREDITS,
     CreditsChange,
     parse_credits_change,
@@ -145,9 +144,12 @@ def planned_update(request: UpdateRequest, plans: Collection[str], now: int) -> 
 def _credits_change(text: str, found: Updates) -> CreditsChange | None:
     if not text:
         return None
-    if any(limit.name == CREDITS for limit in found.get("limits", ())):
-        raise BadInput("credits", "key.limits has a limit of the name credits as well")
-    return KEEP_CREDITS if text == KEEP_CREDITS.how else parse_credits_change("credits", text)
+    if text == KEEP_CREDITS.how:
+        return KEEP_CREDITS
+    change = parse_credits_change("credits", text)
+    if any(limit.name == change.name for limit in found.get("limits", ())):
+        raise BadInput("credits", f"key.limits has a limit of the name {change.name} as well")
+    return change
 
 
 def refuse_other_env(key: Key, env: str) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from authz.console.pages import key_list
 from authz.console.pages.key_filter import KeyFilter
 from authz.core.filter import parse_filter
 from authz.core.roles import Role
@@ -119,3 +120,19 @@ async def test_csv(site: Site) -> None:
     site.sessions.session = session_of(Role.VIEWER)
     assert (await get(site, "/keys.csv")).status == 403
     assert "keys.csv" not in (await get(site, "/keys")).text
+
+
+async def test_a_long_search_comes_after_the_page(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page does not wait for a long search. The rows come when a script or a click asks."""
+    await site.rig.issue(client_id="acme", name="the shop")
+    monkeypatch.setattr(key_list, "FIRST_SECONDS", 0.0)
+    page = await get(site, "/keys?q=shop")
+    assert "Searching" in page.text
+    assert "the shop" not in page.text
+    (link,) = re.findall(r'<noscript><p><a class="button" href="([^"]*)"', page.text)
+    (source,) = re.findall(r'<div id="rows"[^>]* hx-get="([^"]*)"', page.text)
+    assert "the shop" in (await get(site, unescape(link))).text
+    assert "the shop" in (await get(site, unescape(source), {"hx-request": "true"})).text
+    assert "the shop" in (await get(site, "/keys")).text

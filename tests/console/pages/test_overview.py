@@ -1,7 +1,13 @@
 """The overview."""
 
+import pytest
+from jinja2 import UndefinedError
+
+from authz.console.pages.rendering import Renderer
+from authz.console.pages.static_files import StaticFiles
 from authz.core.roles import Role
 from tests.support.console.serving import Site, get, session_of
+from tests.support.console.usage import use
 
 
 async def test_an_empty_installation(site: Site) -> None:
@@ -42,3 +48,15 @@ async def test_the_store_is_down(site: Site) -> None:
     page = await get(site, "/")
     assert (page.status, "The store does not answer" in page.text) == (200, True)
     assert "Usage is missing here" in page.text
+
+
+async def test_members_that_the_api_leaves_out(site: Site) -> None:
+    """A member that is 0 or empty is not in the answer of the API, and is 0 or empty on a page."""
+    render = Renderer(StaticFiles(), "1").environment.from_string
+    assert render("{{ a.b|int }} {{ a.b or 'no' }} {{ a.b|number }}").render(a={}) == "0 no 0"
+    with pytest.raises(UndefinedError):
+        render("{{ b }}").render(a={})
+    kid, _ = await site.rig.issue(client_id="a")
+    await use(site.rig, kid, 1)
+    for path in ("/", "/usage", f"/keys/{kid}"):
+        assert (await get(site, path)).status == 200
