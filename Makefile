@@ -46,7 +46,7 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, start-up, memory, admin API
+bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, start-up, memory, admin API, console
 	@$(BIN)/python -m tests.bench.check_hot
 	@$(BIN)/python -m tests.bench.connection_hot
 	@$(BIN)/python -m tests.bench.transport
@@ -64,8 +64,10 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.telemetry
 	@$(BIN)/python -m tests.bench.flood
 	@$(BIN)/python -m tests.bench.limits
+	@$(BIN)/python -m tests.bench.budgets
 	@$(BIN)/python -m tests.bench.admin_api
 	@$(BIN)/python -m tests.bench.usage
+	@$(BIN)/python -m tests.bench.console
 	@$(BIN)/python -m tests.bench.tokens
 	@$(BIN)/python -m tests.bench.scan
 	@$(BIN)/python -m tests.bench.leak
@@ -117,6 +119,9 @@ requirements: ## Write the packages of the image with their hashes (deploy/requi
 
 examples: $(READY) ## Run the examples of docs/admin-api.md, also that in Go (needs go, grpcurl, curl and jq)
 	@$(BIN)/pytest -q -rs tests/rpc/admin/test_example.py tests/rpc/admin/go_example.py
+
+screenshots: $(READY) ## Take the screenshots of docs/console.md anew (needs Chromium)
+	@$(BIN)/python -m tests.support.console.screenshots
 
 proto: $(READY) ## Generate the modules of our messages anew
 	@$(BIN)/python proto/generate.py

@@ -106,7 +106,7 @@ def response(one: Reply, status: str = "completed") -> Event:
     message = {"id": "msg_standin", "type": "message", "role": "assistant", "status": "completed"}
     usage = {
         "input_tokens": one.input,
-        "input_tokens_details": {"cached_tokens": one.cached},
+        "input_tokens_details": {"cached_tokens": one.cached, "cache_write_tokens": 0},
         "output_tokens": one.output,
         "output_tokens_details": {"reasoning_tokens": one.thoughts},
         "total_tokens": one.input + one.output,
@@ -173,7 +173,7 @@ def message(one: Reply) -> Event:
         "content": [{"type": "text", "text": one.text}],
         "stop_reason": "end_turn",
         "stop_sequence": None,
-        "usage": _message_usage(one) | {"output_tokens": one.output},
+        "usage": _message_input(one) | _message_output(one),
     }
 
 
@@ -182,7 +182,7 @@ def message_events(one: Reply) -> Iterator[Event]:
     begun = message(one) | {"content": [], "stop_reason": None}
     yield {
         "type": "message_start",
-        "message": begun | {"usage": _message_usage(one) | {"output_tokens": 1}},
+        "message": begun | {"usage": _message_input(one) | {"output_tokens": 1}},
     }
     block = {"type": "text", "text": ""}
     yield {"type": "content_block_start", "index": 0, "content_block": block}
@@ -191,11 +191,16 @@ def message_events(one: Reply) -> Iterator[Event]:
         yield {"type": "content_block_delta", "index": 0, "delta": delta}
     yield {"type": "content_block_stop", "index": 0}
     ended = {"stop_reason": "end_turn", "stop_sequence": None}
-    yield {"type": "message_delta", "delta": ended, "usage": {"output_tokens": one.output}}
+    yield {"type": "message_delta", "delta": ended, "usage": _message_output(one)}
     yield {"type": "message_stop"}
 
 
-def _message_usage(one: Reply) -> Event:
+def _message_output(one: Reply) -> Event:
+    details = {"thinking_tokens": one.thoughts}
+    return {"output_tokens": one.output, "output_tokens_details": details}
+
+
+def _message_input(one: Reply) -> Event:
     return {
         "input_tokens": one.input - one.cached,
         "cache_creation_input_tokens": 0,

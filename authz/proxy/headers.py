@@ -19,10 +19,10 @@ IDENTITY: Final = (
     "scopes",
     "env",
     "plan",
-    "token-id",
     "stale",
 )
-WOULD_DENY: Final = "would-deny"  # set or removed with every allow, but no identity
+# Set or removed with every allow, but no identity.
+BESIDE_IDENTITY: Final = ("token-id", "would-deny")
 _LOGGED: Final = re.compile(r"%req(?:uest_header)?\(([^)]*)\)")
 _LOGGED_PATH: Final = re.compile(r"%path\((?:wq)?[:)]")
 _WITH_QUERY: Final = frozenset({":path", "x-envoy-original-path"})
@@ -56,7 +56,7 @@ def mutations(chain: Chain, expected: Expected) -> Iterator[Problem]:
 def changed(expected: Expected) -> list[str]:
     """Return the headers that authz sets or removes; `:path` to take a key out of a query."""
     path = [":path"] if expected.query else []
-    identity = [expected.header_prefix + name for name in (*IDENTITY, WOULD_DENY)]
+    identity = [expected.header_prefix + name for name in (*IDENTITY, *BESIDE_IDENTITY)]
     return [*identity, *expected.carriers, *path]
 
 

@@ -31,7 +31,8 @@ local COUNTS = {
   cache_read_input_tokens = "cache_read", cache_creation_input_tokens = "cache_write",
 }
 local DETAILS = {
-  cached_tokens = "cached", cache_write_tokens = "written", reasoning_tokens = "reasoning",
+  cached_tokens = "cached", cache_write_tokens = "written",
+  reasoning_tokens = "reasoning", thinking_tokens = "reasoning",
 }
 local USAGE = { usage = true, usageMetadata = true }
 local NESTED = { message = true, response = true }  -- of events of Anthropic and OpenAI

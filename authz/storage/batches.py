@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, Final
@@ -27,6 +27,7 @@ from authz.storage.link import refusal
 from authz.storage.marks import marks_of
 from authz.storage.replies import checked, describe_full, last_change
 from authz.storage.seals import seals_of
+from authz.storage.streamed import streamed
 
 # For how many numbers each record is sealed, at each try. The second try has one seal again: at the
 # first, the number of the last change may be an older one, and a refused change takes no number.
@@ -63,6 +64,8 @@ _SCRIPTS: Final = {False: APPLY_CHANGES, True: ALLOW_OOM + APPLY_CHANGES}  # by 
 
 class StoredBatches:
     """A BatchStore over redis-py. A batch takes one round trip, besides loading the scripts.
+
+    The store works on the first changes of a batch while the later ones are made.
 
     It takes another one if others change keys at the same moment, if the store refuses a change,
     and if the batch has a key twice.
@@ -156,23 +159,9 @@ class StoredBatches:
         last: number of the last change of the store. count: for how many numbers a record is
         sealed. Raises OutcomeUnknown if the connection fails or times out.
         """
-        pipe = self._client.pipeline(transaction=False)
         groups = list(_groups(changes))
-        first = last
-        for group in groups:
-            all_keys: list[str] = []
-            all_args: list[str] = []
-            for change in group:
-                first += 1
-                seals = self._seals
-                numbers = None if seals is None else Numbers(seals.records, first, count)
-                keys, args = script_input(change, self._names, self._marks, numbers)
-                all_keys += keys
-                all_args.append(_ENCODER.encode([len(keys), *map(str, args)]))
-            script = self._scripts[group[0].narrows]
-            pipe.evalsha(script, len(all_keys), *all_keys, *all_args)
         try:
-            grouped = await pipe.execute(raise_on_error=False)
+            grouped = await streamed(self._client, self._calls(groups, last, count))
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             self._scripts.clear()  # the next call first finds out whether there is a store
             raise OutcomeUnknown(f"the store did not confirm the changes: {cause}") from None
@@ -186,6 +175,24 @@ class StoredBatches:
             Unavailable(full) if is_full(reply) else _outcome(change, reply)
             for change, reply in zip(changes, replies, strict=True)
         ]
+
+    def _calls(
+        self, groups: Iterable[Sequence[KeyChange]], last: int, count: int
+    ) -> Iterator[list[str | int]]:
+        """Yield the call of a script for each group. The changes follow the number `last`."""
+        first = last
+        for group in groups:
+            all_keys: list[str] = []
+            all_args: list[str] = []
+            for change in group:
+                first += 1
+                seals = self._seals
+                numbers = None if seals is None else Numbers(seals.records, first, count)
+                keys, args = script_input(change, self._names, self._marks, numbers)
+                all_keys += keys
+                all_args.append(_ENCODER.encode([len(keys), *map(str, args)]))
+            script = self._scripts[group[0].narrows]
+            yield ["EVALSHA", script, len(all_keys), *all_keys, *all_args]
 
 
 def _partly(cause: Unavailable) -> OutcomeUnknown:

@@ -24,7 +24,7 @@ ANSWERS = {
     "openai-responses.json": ("complete:328:52:128:0:32", "gpt-4.1-2025-04-14"),
     "openai-responses.sse": ("complete:328:52:128:0:32", "gpt-4.1-2025-04-14"),
     "openai-embeddings.json": ("complete:8:0:0:0:0", "text-embedding-3-small"),
-    "anthropic-message.json": ("complete:2098:503:1800:248:0", "claude-sonnet-4-20250514"),
+    "anthropic-message.json": ("complete:2098:503:1800:248:120", "claude-sonnet-4-20250514"),
     "anthropic-message.sse": ("complete:35:15:10:0:0", "claude-opus-4-20250514"),
     "gemini.json": ("complete:10:1983:2:0:863", "gemini-2.5-flash"),
     "gemini.sse": ("complete:10:1983:2:0:863", "gemini-2.5-flash"),

@@ -12,7 +12,7 @@ import yaml
 from authz.cli import binaries
 from authz.cli.child_processes import ChildProcesses
 from authz.proxy.document import read
-from authz.proxy.headers import IDENTITY, WOULD_DENY
+from authz.proxy.headers import BESIDE_IDENTITY, IDENTITY
 from authz.proxy.rules import examine
 from authz.rpc.check import allow
 from tests.support.proxy.envoys import validate, without_authz
@@ -89,8 +89,8 @@ def answers_only(config: Config) -> None:
     other["address"]["socket_address"]["port_value"] = 10001
     manager = other["filter_chains"][0]["filters"][0]["typed_config"]
     del manager["http_filters"][0]
-    (host,) = manager["route_config"]["virtual_hosts"]
-    host["routes"] = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
+    for host in manager["route_config"]["virtual_hosts"]:
+        host["routes"] = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
     resources["listeners"].append(other)
 
 
@@ -126,7 +126,7 @@ def test_nothing_is_found(change, tmp_path: Path):
 
 def test_the_identity_headers_are_all_that_authz_sets():
     """The doctor looks for exactly the headers that an allowed Check sets or removes."""
-    assert {*IDENTITY, WOULD_DENY} == {*allow._identity(None), allow.STALE, allow.WOULD_DENY}
+    assert {*IDENTITY, *BESIDE_IDENTITY} == {*allow._identity(None), allow.STALE, allow.WOULD_DENY}
 
 
 def test_json_with_tabs(tmp_path: Path):

@@ -111,7 +111,7 @@ def test_it_says_in_one_line_what_runs_and_ends_cleanly(
 
     assert set(stack) == {
         *("envoy", "check", "ops", "redis", "backend", "key", "kid", "config", "pids"),
-        *("admin", "meter", "rest", "tokens"),
+        *("admin", "meter", "rest", "console", "login", "login_kid", "tokens"),
     }
     assert set(stack["pids"]) == {"store", "sidecar", "meter", "envoy", "backend", "admin"}
     assert stack["admin"].startswith("127.0.0.1:")

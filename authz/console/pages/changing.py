@@ -79,7 +79,7 @@ def routes(console: Console) -> list[Route]:
     return [
         Route(
             f"/keys/{{kid}}/{change.verb}",
-            console.endpoint(_handler(change)),
+            console.endpoint(_handler(change), change.verb),
             methods=["GET", "POST"],
         )
         for change in CHANGES

@@ -16,7 +16,7 @@ from authz.console.pages.visit import Console, Visit
 
 def routes(console: Console) -> list[Route]:
     """Return the route of the form."""
-    return [Route("/keys/{kid}/edit", console.endpoint(_edit), methods=["GET", "POST"])]
+    return [Route("/keys/{kid}/edit", console.endpoint(_edit, "narrow"), methods=["GET", "POST"])]
 
 
 async def _edit(visit: Visit) -> Response:

@@ -30,8 +30,8 @@ NOTE: Final = "note"
 def routes(console: Console) -> list[Route]:
     """Return the routes of both forms."""
     return [
-        Route("/keys/new", console.endpoint(_issue), methods=["GET", "POST"]),
-        Route("/keys/{kid}/rotate", console.endpoint(_rotate), methods=["GET", "POST"]),
+        Route("/keys/new", console.endpoint(_issue, "create"), methods=["GET", "POST"]),
+        Route("/keys/{kid}/rotate", console.endpoint(_rotate, "rotate"), methods=["GET", "POST"]),
     ]
 
 

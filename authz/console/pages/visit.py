@@ -125,16 +125,23 @@ class Console:
         self._handler = handler
         self._sessions = sessions
 
-    def endpoint(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def endpoint(
+        self, handler: Handler, needs: str = ""
+    ) -> Callable[[Request], Awaitable[Response]]:
         """Return an endpoint that calls `handler` for visitors with a session.
 
-        A POST has to come from a form of the same session, else it is refused with 403.
+        needs: the action that the page is for. A visitor who may take it on no key at all sees no
+        form that would fail, but 403. A POST has to come from a form of the same session, else it
+        is refused with 403.
         """
 
         async def respond(request: Request) -> Response:
             visit = await self.visit(request)
             if isinstance(visit, Response):
                 return visit
+            if needs and not visit.may_on_some(needs):
+                text = f"Your roles do not allow the action {needs.replace('_', ' ')}."
+                return self.renderer.error(visit, 403, "You may not do this", text)
             if request.method == "POST":
                 refusal = await self._read_form(visit)
                 if refusal is not None:

@@ -1,0 +1,37 @@
+"""Send commands as they are made, and read the replies in the end."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import redis.asyncio
+from redis import exceptions
+
+
+async def streamed(client: redis.asyncio.Redis, commands: Iterable[Sequence[Any]]) -> list[Any]:
+    """Return the replies to these commands, in order. A reply that is an error is returned, too.
+
+    All go over one connection, each as soon as it is made: the server works on a command while the
+    next one is made. Raises the errors of redis-py if the connection fails. Then each command may
+    or may not have been carried out.
+    """
+    pool: Any = client.connection_pool
+    connection = await pool.get_connection()
+    try:
+        sent = 0
+        for command in commands:
+            packed = connection.pack_command(*command)
+            await connection.send_packed_command(packed, check_health=not sent)
+            sent += 1
+        return [await _reply(connection) for _ in range(sent)]
+    except BaseException:
+        await connection.disconnect(nowait=True)  # a reply that nobody reads may still come
+        raise
+    finally:
+        await pool.release(connection)
+
+
+async def _reply(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except exceptions.ResponseError as error:
+        return error

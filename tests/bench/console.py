@@ -1,0 +1,113 @@
+"""The console: the server's time for each page, and the bytes that a browser loads.
+
+    python -m tests.bench.console [--keys N] [--rounds N]
+
+`authz admin` runs alone with a Valkey of its own, with N keys in it, and a session of an
+administrator. Its processor time for one page is measured apart, because the machine may be busy.
+"""
+
+import argparse
+import asyncio
+import gzip
+import http.client
+import re
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlencode
+
+from authz.core.roles import Role
+from authz.storage import schema
+from authz.wiring import administration
+from tests.bench.admin_api import processor_seconds
+from tests.bench.figures import machine
+from tests.bench.listing import fill
+from tests.rpc.admin.kills import AdminServing
+from tests.support.real import Valkey
+
+PAGES: Final = (
+    *("/", "/keys", "/keys?client=client-7", "/keys?q=9", "/keys/new", "/usage", "/audit"),
+    *("/owners", "/sidecars", "/settings", "/incident"),
+)
+FILE: Final = re.compile(r'(?:src|href)="(/static/[^"]+)"')
+
+
+class Visitor:
+    """An administrator with a session."""
+
+    def __init__(self, host: str, key: str) -> None:
+        self.connection = http.client.HTTPConnection(host, timeout=60)
+        form = urlencode({"key": key, "next": "/"}).encode()
+        headers = {"sec-fetch-site": "same-origin"}
+        self.connection.request("POST", "/login/key", form, headers)
+        response = self.connection.getresponse()
+        response.read()
+        cookie = response.headers.get("set-cookie", "")
+        assert cookie, response.status
+        self.headers = {"cookie": cookie.partition(";")[0], "accept-encoding": "gzip"}
+
+    def load(self, path: str) -> tuple[float, bytes]:
+        """Return the milliseconds until the whole page was read, and its bytes."""
+        began = time.perf_counter()
+        self.connection.request("GET", path, headers=self.headers)
+        response = self.connection.getresponse()
+        body = response.read()
+        assert response.status == 200, (path, response.status)
+        return (time.perf_counter() - began) * 1000, body
+
+
+def weight(visitor: Visitor, page: bytes) -> tuple[int, int]:
+    """Return the bytes of a page with all its files, as they are sent, and those of scripts."""
+    files = {path: len(visitor.load(path)[1]) for path in FILE.findall(page.decode())}
+    scripts = sum(size for path, size in files.items() if path.endswith(".js"))
+    return len(page) + sum(files.values()), scripts
+
+
+def measure(serving: AdminServing, visitor: Visitor, rounds: int) -> None:
+    """Print a line for each page."""
+    assert serving.process is not None
+    pid = serving.process.pid
+    for path in PAGES:
+        visitor.load(path)  # templates are compiled at their first use
+        before = processor_seconds(pid)
+        loaded = [visitor.load(path) for _ in range(rounds)]
+        used = (processor_seconds(pid) - before) / rounds * 1000
+        times = sorted(took for took, _ in loaded)
+        total, scripts = weight(visitor, loaded[-1][1])
+        p95 = times[int(len(times) * 0.95)]
+        print(
+            f"{path:24} p50 {statistics.median(times):6.1f} ms  p95 {p95:6.1f} ms"
+            f"  processor {used:5.1f} ms  {total / 1000:5.1f} kB, scripts {scripts / 1000:4.1f} kB"
+            f"  ({len(gzip.compress(loaded[-1][1])) / 1000:.1f} kB of HTML if it were compressed)"
+        )
+
+
+def main() -> None:
+    """Fill a store, start the process and measure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=60)
+    given = parser.parse_args()
+    with Valkey() as valkey, tempfile.TemporaryDirectory() as directory:
+        serving = AdminServing(Path(directory), valkey.url, calls_per_second=100_000)
+
+        async def prepared() -> str:
+            key = await serving.issue(Role.ADMIN)
+            async with administration.endpoint(serving.settings).client() as client:
+                await fill(client, given.keys)
+                await client.hdel(schema.names_of(client).meta, "sealed")  # these have no seals
+            return key
+
+        key = asyncio.run(prepared())
+        serving.start()
+        try:
+            print(f"{machine()}, {given.keys} keys")
+            measure(serving, Visitor(serving.http, key), given.rounds)
+        finally:
+            serving.close()
+
+
+if __name__ == "__main__":
+    main()
