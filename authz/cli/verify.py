@@ -35,6 +35,7 @@ ALLOWED, DENIED = 0, 1
 _AUTHORITY: Final = re.compile(r"[!-+\--~]{1,260}", re.ASCII)  # printable, without a comma
 _HEADER: Final = re.compile(r"([A-Za-z0-9!#$%&'*+.^_|~-]{1,64}): ?([\t -~]{0,8192})", re.ASCII)
 _CARRIER: Final = re.compile(r"([a-z][a-z0-9-]{0,63})(?:: ?([a-z][a-z0-9-]{0,31})|:)?", re.ASCII)
+_MODEL: Final = re.compile(r"[!-~]{1,128}", re.ASCII)
 _PATH: Final = re.compile(r"/[!-~]{0,8191}", re.ASCII)
 
 
@@ -82,10 +83,6 @@ def _carrier(_context: click.Context, _parameter: click.Parameter, text: str | N
         good = "`header`, `header: Scheme`, `basic:username` or `query`"
         raise BadInput("--carrier", f"{fields.shown(text)}: {good}")
     return f"{match[1]}:{match[2] or ''}"
-
-
-def _model(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    return fields.line("--model", value)
 
 
 def _cost(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str:
@@ -136,7 +133,7 @@ def _cost(_context: click.Context, _parameter: click.Parameter, value: str | Non
     "--model",
     metavar="MODEL",
     default="",
-    callback=_model,
+    callback=_shaped(_MODEL, "not a model, such as gpt-4o"),
     help="Model that the body asks for, for routes that take it from there.",
 )
 @click.option(
@@ -178,7 +175,6 @@ def verify(
       authz keys verify --host api.example.com --path /v1/models --ip 203.0.113.7 < key.txt
       authz keys verify --carrier 'authorization: Bearer' --header 'origin: https://a.com' < key.txt
       authz keys verify --scope models:generate --cost 5 < key.txt
-      authz keys verify --method POST --path /v1/messages --model claude-haiku < key.txt
       authz keys verify --env live --json < key.txt | jq -r .reason
     """
     required = scopes("--scope", scope)

@@ -44,7 +44,7 @@ class Leak:
     @property
     def token_hash(self) -> str:
         """The SHA-256 of the token, in hexadecimal digits."""
-        return sha256(self.token.encode()).hexdigest()
+        return sha256(self.token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -85,16 +85,22 @@ class GithubKeys:
 
 
 def parsed(text: bytes) -> dict[str, ec.EllipticCurvePublicKey]:
-    """Return the P-256 keys of a list by their ids. Raises Unavailable if it is no such list."""
+    """Return the P-256 keys of a list by their ids. Raises Unavailable if it has none."""
     try:
         entries: Any = json.loads(text)["public_keys"]
         found = {str(one["key_identifier"]): _public(one["key"]) for one in entries[:MAX_KEYS]}
     except (ValueError, KeyError, TypeError, RecursionError):
         raise Unavailable("the list of keys cannot be read") from None
-    return {key_id: key for key_id, key in found.items() if key is not None}
+    keys = {key_id: key for key_id, key in found.items() if key is not None}
+    if not keys:
+        raise Unavailable("the list has no P-256 key")
+    return keys
 
 
 def _public(pem: str) -> ec.EllipticCurvePublicKey | None:
-    key = load_pem_public_key(pem.encode())
+    try:
+        key = load_pem_public_key(pem.encode())
+    except (ValueError, UnsupportedAlgorithm):
+        return None
     is_p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
     return key if is_p256 and isinstance(key, ec.EllipticCurvePublicKey) else None

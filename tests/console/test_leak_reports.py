@@ -150,6 +150,12 @@ async def test_huge_and_garbled_reports_are_refused(rig):
     assert answer.status == 405
 
 
+async def test_tokens_of_any_characters(rig):
+    """A token that is no text of ours is a false positive, also half of a surrogate pair."""
+    status, answer = await rig.by_github(*({"token": text} for text in ("\ud800", "é", "\x00")))
+    assert (status, {one["label"] for one in answer}) == (200, {"false_positive"})
+
+
 async def test_a_flood_is_refused(rig):
     """Beyond 50 a second no signature is checked."""
     found = [(await rig.post(GITHUB, b"[]", {}))[0] for _ in range(CHECKS_PER_SECOND + 5)]

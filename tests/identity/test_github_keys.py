@@ -123,6 +123,11 @@ def test_only_p256_keys_count(key):
         "p384": ec.generate_private_key(ec.SECP384R1()),
     }
     assert list(parsed(key_list(a=key, **others))) == ["a"]
-    for text in (b"", b"{}", b"[]", b'{"public_keys": [1]}', b"[" * 100_000):
+    garbled = {"key_identifier": "g", "key": "no key", "is_current": True}
+    mixed = json.loads(key_list(a=key))
+    mixed["public_keys"].append(garbled)
+    assert list(parsed(json.dumps(mixed).encode())) == ["a"]
+    none = json.dumps({"public_keys": [garbled]}).encode()
+    for text in (b"", b"{}", b"[]", b'{"public_keys": [1]}', b"[" * 100_000, none):
         with pytest.raises(Unavailable):
             parsed(text)
