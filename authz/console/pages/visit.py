@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from authz.console.pages.api_client import AdminApi, Answer, Origin
 from authz.console.pages.forms import Form, FormError, read_form, text_of
@@ -62,6 +63,12 @@ class Visit:
     def text(self, name: str) -> str:
         """Return a field of the form, without blanks around it. Empty without one."""
         return text_of(self.form, name)
+
+    @property
+    def route(self) -> str:
+        """The path of the page as the console defines it, such as `/keys/{kid}`."""
+        route: Route = self.request.scope["route"]
+        return route.path
 
     @property
     def is_fragment(self) -> bool:
@@ -165,7 +172,7 @@ class Console:
         try:
             return await handler(visit)
         except Exception:
-            log.exception("%s %s failed", visit.request.method, visit.request.scope["route"].path)
+            log.exception("a page failed: %s", visit.route)
             return self.renderer.error(visit, 500, *_FAULT)
 
     def _api(self, request: Request, session: Session) -> AdminApi:
