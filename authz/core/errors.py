@@ -33,6 +33,10 @@ class UnknownPlan(Unavailable):
     """The settings lack the plan of a key, so its limits are unknown."""
 
 
+class UnknownPrice(Unavailable):
+    """The settings have no prices in force, so the use of a budget of money is unknown."""
+
+
 class Foreign(Unavailable):
     """The store belongs to another installation: it has other peppers or another schema."""
 

@@ -133,7 +133,8 @@ class ConsoleSessions:
     async def end(self, session: ConsoleSession, *, everywhere: bool = False) -> None:
         """End this session, or all sessions of its actor that began until now.
 
-        This session ends also if the clock of the process that began it is ahead of ours. Raises Unavailable if the store does not confirm it: a copy of the cookie may still work.
+        This session ends also if the clock of the process that began it is ahead of ours. Raises
+        Unavailable if the store does not confirm it: a copy of the cookie may still work.
         """
         this, all_of_actor = session.end_names
         name = all_of_actor if everywhere else this

@@ -6,7 +6,7 @@ from typing import Final
 from authz.core import policy
 from authz.core.admin_ports import ImportStore, KeyStore
 from authz.core.decision import Allow, Decision, Deny, Reason, decide_by_limits
-from authz.core.errors import UnknownPlan, Unreadable
+from authz.core.errors import UnknownPlan, UnknownPrice, Unreadable
 from authz.core.keys.credentials import Alias, Imported, Presented, matches
 from authz.core.limits.limit import OnOutage
 from authz.core.ports import Clock, PepperProof
@@ -215,7 +215,7 @@ class Verifier:
         """
         try:
             report = await self._limit_reports.of(record, request.route.cost)
-        except UnknownPlan as cause:
+        except (UnknownPlan, UnknownPrice) as cause:
             return Deny(Reason.UNAVAILABLE, record), str(cause), None
         except Unreadable as cause:
             is_denied = self._limit_reports.on_outage_of(record) is OnOutage.DENY

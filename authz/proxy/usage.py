@@ -134,8 +134,12 @@ def _selection(log: Message) -> Iterator[Problem]:
 
 
 def _line(log: Message) -> Iterator[Problem]:
-    known = {LINE, LINE_3, LINE_2} if is_open_telemetry(log) else {f"{LINE}\n", f"{LINE_3}\n"}
-    if text_of(log) not in known:
+    end = "" if is_open_telemetry(log) else "\n"
+    earlier = {LINE_3 + end} if end else {LINE_3, LINE_2}
+    if text_of(log) in earlier:
+        advice = "copy the text of the usage logger in envoy.yaml, after the meters are updated"
+        yield Level.OK, "the usage line is an earlier one: it settles no budget", advice
+    elif text_of(log) != LINE + end:
         advice = "copy the text of the usage logger in envoy.yaml, in one line"
         yield WARN, "the meter cannot read the lines of the usage logger", advice
 

@@ -28,7 +28,7 @@ from tests.rpc.admin.kills import AdminServing
 from tests.support.real import Valkey
 
 PAGES: Final = (
-    *("/", "/keys", "/keys?client=client-7", "/keys?q=9", "/keys/new", "/usage", "/audit"),
+    *("/", "/keys", "/keys?client=client-7", "/keys?q=bench", "/keys/new", "/usage", "/audit"),
     *("/owners", "/sidecars", "/settings", "/incident"),
 )
 FILE: Final = re.compile(r'(?:src|href)="(/static/[^"]+)"')

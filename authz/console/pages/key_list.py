@@ -31,6 +31,9 @@ _VALUES: Final[dict[str, Any]] = {
 }
 
 
+_STOPPING: Final[set["asyncio.Task[None]"]] = set()  # a loop holds its tasks weakly
+
+
 def routes(console: Console) -> list[Route]:
     """Return the routes of the list."""
     return [
@@ -83,17 +86,20 @@ async def _list(visit: Visit) -> Response:
 
 
 async def _is_done(work: "asyncio.Task[_Rows]") -> bool:
-    """Return whether a search ends within FIRST_SECONDS (0.03 s). If not, cancel it.
-
-    redis-py swallows a cancellation in the middle of a pipeline, so it may take several.
-    """
+    """Return whether a search ends within FIRST_SECONDS (0.03 s). If not, it is cancelled."""
     done, _ = await asyncio.wait({work}, timeout=FIRST_SECONDS)
-    if done:
-        return True
+    if not done:
+        stopping = asyncio.create_task(_stop(work))
+        _STOPPING.add(stopping)
+        stopping.add_done_callback(_STOPPING.discard)
+    return bool(done)
+
+
+async def _stop(work: "asyncio.Task[_Rows]") -> None:
+    """Cancel a search until it ends: redis-py swallows a cancellation within a pipeline."""
     while not work.done():
         work.cancel()
         await asyncio.wait({work}, timeout=FIRST_SECONDS)
-    return False
 
 
 async def _rows(visit: Visit, chosen: KeyFilter, token: str) -> _Rows:

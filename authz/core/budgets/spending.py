@@ -41,11 +41,11 @@ class Spending:
     def priced(self, model: str, prices: PriceVersion | None) -> "Priced | None":
         """Return what a request takes, and the terms of its settlement, at these prices.
 
-        None if the prices have none for this model. Without prices budgets of money take nothing,
-        unless the estimate is in micro-dollars.
+        None if the prices have none for this model. Without prices the money is not known, unless
+        the estimate is in micro-dollars.
         """
         if prices is None:
-            usd = self.estimate if self.in_usd else 0
+            usd = self.estimate if self.in_usd else None
             return Priced(self._amounts(usd), model="", terms=str(Terms(self.weights)))
         found = prices.of(model)
         if found is None:
@@ -57,9 +57,9 @@ class Spending:
     def _estimated(self, price: Price) -> int:
         return self.estimate if self.in_usd else price.at_most(self.estimate)
 
-    def _amounts(self, usd: int) -> Amounts:
+    def _amounts(self, usd: int | None) -> Amounts:
         tokens = 0 if self.in_usd else self.estimate
-        return Amounts(self.units, tokens, min(usd, MAX_TAKEN))
+        return Amounts(self.units, tokens, None if usd is None else min(usd, MAX_TAKEN))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import re
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, UnknownPrice
 from authz.core.fields import shown
 
 MICRO: Final = 1_000_000  # micro-dollars of a dollar
@@ -23,17 +23,24 @@ class Of(StrEnum):
 
 
 class Amounts(NamedTuple):
-    """The amounts of one request: cost units, tokens, and micro-dollars (`usd`)."""
+    """The amounts of one request: cost units, tokens, and micro-dollars (`usd`).
+
+    usd: None if no prices are in force, so that a budget of money cannot be judged.
+    """
 
     units: int
     tokens: int = 0
-    usd: int = 0
+    usd: int | None = 0
 
     def of(self, counted: Of) -> int:
-        """Return the amount of one of the things that limits count."""
+        """Return the amount of one of the things that limits count. Raises UnknownPrice."""
         if counted is Of.REQUESTS:
             return self.units
-        return self.tokens if counted is Of.TOKENS else self.usd
+        if counted is Of.TOKENS:
+            return self.tokens
+        if self.usd is None:
+            raise UnknownPrice("the settings have no prices in force, and the key has a budget")
+        return self.usd
 
 
 Cost = int | Amounts

@@ -92,7 +92,8 @@ class KeyLimits:
     def taken_by(self, cost: Cost) -> "KeyLimits | None":
         """Return the limits that a request of `cost` takes from, or None if there are none.
 
-        A request without tokens takes nothing from a budget of tokens, for example.
+        A request without tokens takes nothing from a budget of tokens, for example. Raises
+        UnknownPrice if there is a budget of money, and no price is known.
         """
         if all(limit.charge(cost) for limit in self.limits):
             return self

@@ -6,7 +6,7 @@ unless the key was changed.
 
 from itertools import islice
 
-from authz.core.errors import Unavailable, UnknownPlan
+from authz.core.errors import Unavailable, UnknownPlan, UnknownPrice
 from authz.core.events import Event
 from authz.core.limits.amounts import Cost
 from authz.core.limits.charge import Charge, SpendReply, SpendRequest, credits_part
@@ -51,7 +51,8 @@ class KeyLimitStates:
         """Return the state for `cost` of a record that `find` does not have, a new one if need be.
 
         A state of another version of the record is dropped as `strand` does. At `max_keys` the
-        oldest state makes room. Raises UnknownPlan if the settings lack the key's plan.
+        oldest state makes room. Raises UnknownPlan if the settings lack the key's plan, and
+        UnknownPrice if they lack prices for a budget of money.
         """
         name = record.kid if cost == 1 else (record.kid, cost)
         known = self._states.get(name) or self._reopen(name, record)
@@ -156,7 +157,7 @@ def _ignore(_reply: SpendReply | Unavailable) -> None:
 
 
 def _taken(policy: LimitPolicy, record: KeyRecord, cost: Cost) -> KeyLimits | None:
-    """Return the limits that a request takes from, or None. Raises UnknownPlan."""
+    """Return the limits that a request takes from, or None. Raises UnknownPlan, UnknownPrice."""
     found = policy.of(record)
     return found.taken_by(cost) if found else None
 
@@ -164,7 +165,7 @@ def _taken(policy: LimitPolicy, record: KeyRecord, cost: Cost) -> KeyLimits | No
 def _are_same(state: KeyLimitState, policy: LimitPolicy, record: KeyRecord) -> bool:
     try:
         limits, now = state.key_limits, _taken(policy, record, state.cost)
-    except UnknownPlan:
+    except (UnknownPlan, UnknownPrice):
         return False
     if limits is None or now is None:
         return limits is now

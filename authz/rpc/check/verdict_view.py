@@ -104,7 +104,7 @@ def _cost(cost: Cost) -> str:
     """Return in words what the request takes: `cost 1`, and the estimates for budgets."""
     words = f"cost {units_of(cost)}"
     if isinstance(cost, Amounts):
-        words += f", estimated {cost.tokens} tokens and {dollars(cost.usd)} usd"
+        words += f", estimated {cost.tokens} tokens and {dollars(cost.usd or 0)} usd"
     return words
 
 

@@ -118,7 +118,7 @@ def _encoded(
 def _holder(charge: Charge, name: bytes) -> bytes:
     cost = charge.cost
     if isinstance(cost, Amounts):  # only shown to people, so earlier versions show it as a name
-        name += b";%d;%d" % (cost.tokens, cost.usd)
+        name += b";%d;%d" % (cost.tokens, cost.usd or 0)
     life = math.ceil(charge.lease_seconds * 1000)
     return _HOLDER.pack(life, units_of(cost), len(name)) + name
 

@@ -13,10 +13,10 @@ PRICES = PriceVersion("v1", 0, {"mini": PRICE}, None)
 
 
 def test_without_prices():
-    """Tokens are reserved, and no money."""
+    """Tokens are reserved, and the money is not known."""
     priced = Spending(800).priced("mini", None)
     assert priced is not None
-    assert (priced.amounts, priced.model) == (Amounts(1, 800, 0), "")
+    assert (priced.amounts, priced.model) == (Amounts(1, 800, None), "")
     assert priced.terms == "1,1,0,0,0;-"
 
 

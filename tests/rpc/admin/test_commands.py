@@ -37,6 +37,8 @@ LOCAL = {
     "usage export",  # keeps its cursor on the machine
     "usage reconcile",  # reads a log of the machine; the API has what it compares with
     *("audit ship", "audit seal"),  # the process of the API seals; a copy is taken from the store
+    "scan",  # reads files of the machine
+    *("keys due", "events", "tokens"),  # of settings that the server has, and without a method yet
 }
 
 

@@ -6,6 +6,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from authz.core.budgets.prices import Price, PriceBook, PriceVersion
 from authz.core.budgets.spending import Spending
 from authz.core.decision import Allow, Charged, Deny, Reason
+from authz.core.errors import UnknownPrice
 from authz.core.limits.amounts import Amounts
 from authz.core.limits.charge import SpendReply, charge_for, limit_result
 from authz.core.limits.key_limits import LimitPolicy
@@ -66,7 +67,7 @@ def test_the_cost_of_the_proxy_is_that_of_requests():
     facts = Facts(spending=Spending(800))
     rules = RouteTable([Rule.parse("routes", "/v1/chat", "", (), facts)])
     request = read(settings={"rules": rules}, path="/v1/chat", extensions={"cost": "7"})
-    assert request.route.cost == Amounts(7, 800, 0)
+    assert request.route.cost == Amounts(7, 800, None)
 
 
 @pytest.mark.parametrize("granted", [0, 1])
@@ -116,3 +117,17 @@ def test_the_headers_of_budgets():
     assert headers["ratelimit-policy"].endswith(
         ';qu="tokens", "usd-credits";q=1000000;qu="micro-usd"'
     )
+
+
+def test_a_budget_of_money_without_prices():
+    """The limits of such a key are not known. A budget of tokens needs no price."""
+    cost = Amounts(1, 800, None)
+    money, tokens = (
+        LimitPolicy().of(make_record(limits=parse_limits("limits", [text])))
+        for text in ("5/month,of=usd", "5000/month,of=tokens")
+    )
+    assert money is not None
+    assert tokens is not None
+    assert tokens.taken_by(cost) is tokens
+    with pytest.raises(UnknownPrice):
+        money.taken_by(cost)

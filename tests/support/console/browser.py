@@ -92,9 +92,12 @@ class Tab:
         return wide
 
     async def show(self, scheme: Scheme, width: int) -> None:
-        """Change the color scheme and the width of the window."""
+        """Change the color scheme and the width of the window, and wait until both are shown."""
         await self.page.emulate_media(color_scheme=scheme)
         await self.page.set_viewport_size({"width": width, "height": HEIGHT})
+        await self.page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
 
 
 @asynccontextmanager
