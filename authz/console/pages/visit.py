@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from authz.console.pages.api_client import AdminApi, Answer, Origin
 from authz.console.pages.forms import Form, FormError, read_form, text_of
@@ -67,6 +68,12 @@ class Visit:
     def is_form(self) -> bool:
         """True for a POST, whose token was checked. No other request may change anything."""
         return self.request.method == "POST"
+
+    @property
+    def route(self) -> str:
+        """The path of the page as the console defines it, such as `/keys/{kid}`."""
+        route: Route = self.request.scope["route"]
+        return route.path
 
     @property
     def is_fragment(self) -> bool:
@@ -170,7 +177,7 @@ class Console:
         try:
             return await handler(visit)
         except Exception:
-            log.exception("%s %s failed", visit.request.method, visit.request.scope["route"].path)
+            log.exception("a page failed: %s", visit.route)
             return self.renderer.error(visit, 500, *_FAULT)
 
     def _api(self, request: Request, session: Session) -> AdminApi:
