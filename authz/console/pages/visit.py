@@ -65,6 +65,11 @@ class Visit:
         return text_of(self.form, name)
 
     @property
+    def is_form(self) -> bool:
+        """True for a POST, whose token was checked. No other request may change anything."""
+        return self.request.method == "POST"
+
+    @property
     def route(self) -> str:
         """The path of the page as the console defines it, such as `/keys/{kid}`."""
         route: Route = self.request.scope["route"]
@@ -149,7 +154,7 @@ class Console:
             if needs and not visit.may_on_some(needs):
                 text = f"Your roles do not allow the action {needs.replace('_', ' ')}."
                 return self.renderer.error(visit, 403, "You may not do this", text)
-            if request.method == "POST":
+            if visit.is_form:
                 refusal = await self._read_form(visit)
                 if refusal is not None:
                     return refusal
