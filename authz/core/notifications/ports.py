@@ -53,7 +53,7 @@ class Receiver(Protocol):
     async def send(self, event: Notification) -> Answer:
         """Send an event and return the response, also an error.
 
-        Raises Unavailable without one.
+        Raises Unavailable if there is no response.
         """
         ...
 
@@ -62,7 +62,7 @@ class DeliveryProgress(Protocol):
     """Remembers how far each sink has come, in the store. Methods raise Unavailable."""
 
     async def load(self, sink: str) -> Progress | None:
-        """Return the progress, or None if none was saved, or one that cannot be read."""
+        """Return the progress. None if none was saved, or if it cannot be read."""
         ...
 
     async def save(self, sink: str, progress: Progress) -> None:
@@ -70,7 +70,7 @@ class DeliveryProgress(Protocol):
         ...
 
     async def leads(self, instance: str, ms: int) -> bool:
-        """Return whether this process delivers, which no other does for `ms`."""
+        """Take or renew the lease of the delivery for `ms`. Return whether this process has it."""
         ...
 
 
