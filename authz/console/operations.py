@@ -69,6 +69,7 @@ class OperationsServer:
             log_level="warning",
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # every local client could name any address
             lifespan="off",
             ws="none",
             http=cast("type[asyncio.Protocol]", self._connections.protocol),

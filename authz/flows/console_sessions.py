@@ -133,12 +133,14 @@ class ConsoleSessions:
     async def end(self, session: ConsoleSession, *, everywhere: bool = False) -> None:
         """End this session, or all sessions of its actor that began until now.
 
-        Raises Unavailable if the store does not confirm it: a copy of the cookie may still work.
+        This session ends also if the clock of the process that began it is ahead of ours. Raises
+        Unavailable if the store does not confirm it: a copy of the cookie may still work.
         """
         this, all_of_actor = session.end_names
         name = all_of_actor if everywhere else this
         longest = max(self._times.whole, self._times.claims)
-        await self._ends.end(name, self._clock.wall_ms(), longest)
+        until = max(self._clock.wall_ms(), session.began_at)
+        await self._ends.end(name, until, longest)
 
     async def _caller(self, session: ConsoleSession, address: str) -> Caller | Refusal:
         if not session.kid:

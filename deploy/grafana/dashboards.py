@@ -233,6 +233,11 @@ DEBUG = (
         | {"token {{result}}": rate("authz_token_signatures_total", by="result")},
     ),
     Panel(
+        "Index of imported keys",
+        "short",
+        {"{{instance}}": f"sum by (instance) (authz_alias_index{where()})"},
+    ),
+    Panel(
         "Time of a check",
         "s",
         {
@@ -391,6 +396,11 @@ USAGE = (
         "Additions that the store could not make",
         "cps",
         {"{{fault}}": rate("authz_meter_faulty_counters_total", by="fault")},
+    ),
+    Panel(
+        "Budgets: use that was not reported as it should be",
+        "cps",
+        {"{{result}}": rate("authz_meter_doubtful_use_total", by="result")},
     ),
 )
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from authz.console import http_connections
 from authz.console.http_connections import MAX_CONNECTIONS
@@ -74,6 +77,23 @@ def test_the_server_runs_on_uvloop(address):
             return (await fetch(server.address, "/healthz"))[0]
 
     assert uvloop.run(main()) == 200
+
+
+async def test_a_client_cannot_choose_its_address():
+    """Headers of proxies change nothing: addresses restrict keys, and the audit trail has them."""
+
+    async def peer(request: Request) -> PlainTextResponse:
+        assert request.client is not None
+        return PlainTextResponse(f"{request.client.host} {request.url.scheme}")
+
+    server = OperationsServer(LOOPBACK, "1.2.3", routes=[Route("/peer", peer)])
+    await server.start()
+    try:
+        forged = "*/*\r\nX-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https"
+        found = await fetch(server.address, "/peer", accept=forged)
+    finally:
+        await server.stop()
+    assert found == (200, "127.0.0.1 http")
 
 
 async def test_readiness_is_asked_each_time_and_gives_reasons(address):

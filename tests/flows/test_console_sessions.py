@@ -190,6 +190,15 @@ async def test_logout(rig, everywhere):
     assert isinstance(await rig.sessions.resume(later.sealed, PEER), OpenSession)
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+async def test_logout_at_a_process_whose_clock_is_behind(rig, everywhere):
+    """A session that began in the future of this process ends, too."""
+    opened = await rig.open()
+    rig.clock.advance(-5)
+    await rig.sessions.end(opened.session, everywhere=everywhere)
+    assert why(await rig.sessions.resume(opened.sealed, PEER)) == "session: it was ended"
+
+
 async def test_a_renewed_cookie_is_ended_too(rig):
     """A logout with an old cookie also ends the cookies that followed from it."""
     first = await rig.open()

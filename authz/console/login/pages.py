@@ -134,7 +134,8 @@ class LoginPages:
             or len(query) < len(parameters)
             or len(parameters) > MAX_PARAMETERS
         ):
-            log.info("login refused from %s: no such attempt", _peer(request))
+            peer = _peer(request)
+            log.info("login refused from %s: no such attempt", peer or "unix")
             return self._page(request, "/", HTTPStatus.UNAUTHORIZED, "attempt")
         who = await self.issuer.complete(attempt, query)
         opened = who if isinstance(who, Refusal) else self.sessions.open_by_claims(who)

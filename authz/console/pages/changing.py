@@ -92,7 +92,7 @@ def _handler(change: Change) -> Handler:
         if not found.is_ok:
             return visit.failure(found, "/keys")
         key = found.data["key"]
-        if visit.request.method == "GET":
+        if not visit.is_form:
             return _question(visit, change, key, key["etag"])
         call = change_call(change.verb, visit.kid, _details(visit))
         answer = await visit.api.call(call)

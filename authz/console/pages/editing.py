@@ -24,7 +24,7 @@ async def _edit(visit: Visit) -> Response:
     if not found.is_ok:
         return visit.failure(found, "/keys")
     key = found.data["key"]
-    if visit.request.method == "GET":
+    if not visit.is_form:
         return await _page(visit, key, KeyForm.of_key(key))
     form = KeyForm.sent(visit.form)
     names = form.changed(key)

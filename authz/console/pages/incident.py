@@ -66,7 +66,7 @@ async def _incident(visit: Visit) -> Response:
         return visit.failure(found, "/incident")
     if found and len(found) == 1 and found[0].key and found[0].is_proven:
         return visit.redirect(f"/incident/{found[0].kid}?proven=1")
-    return visit.page("incident.html", found=found, was_sent=visit.request.method == "POST")
+    return visit.page("incident.html", found=found, was_sent=visit.is_form)
 
 
 async def _find(visit: Visit, text: str) -> list[Found] | Answer:
@@ -105,7 +105,7 @@ async def _one(visit: Visit) -> Response:
     name = f"keys/{visit.kid}"
     confirmation: Mapping[str, Any] = {}
     fault, call = "", change_call("revoke", visit.kid, {"reason": _COMPROMISE})
-    if visit.request.method == "POST":
+    if visit.is_form:
         call = change_call("revoke", visit.kid, {"reason": _COMPROMISE, "note": visit.text("note")})
         answer = await visit.api.call(call)
         fault, confirmation = answer.detail, confirmation_of(answer) if answer.is_ok else {}

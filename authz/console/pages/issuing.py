@@ -37,7 +37,7 @@ def routes(console: Console) -> list[Route]:
 
 async def _issue(visit: Visit) -> Response:
     installation = await visit.api.get("/v1/installation")
-    if visit.request.method == "GET":
+    if not visit.is_form:
         names = ("client", "tenant", "project", "plan")
         form = KeyForm({name: visit.query(name) for name in names} | {"expires": "90d"})
         return _issue_page(visit, installation, form, secrets.token_hex(16))
@@ -108,7 +108,7 @@ async def _rotate(visit: Visit) -> Response:
     found = await visit.api.get(f"/v1/keys/{visit.kid}")
     if not found.is_ok:
         return visit.failure(found, "/keys")
-    if visit.request.method == "GET":
+    if not visit.is_form:
         return _rotate_page(visit, found.data["key"], secrets.token_hex(16))
     call = _rotate_call(visit, visit.text("overlap") or WEEK, visit.text("request_id"))
     answer = await visit.api.call(call)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from authz.console.pages.api_client import AdminApi, Answer, Origin
 from authz.console.pages.forms import Form, FormError, read_form, text_of
@@ -62,6 +63,17 @@ class Visit:
     def text(self, name: str) -> str:
         """Return a field of the form, without blanks around it. Empty without one."""
         return text_of(self.form, name)
+
+    @property
+    def is_form(self) -> bool:
+        """True for a POST, whose token was checked. No other request may change anything."""
+        return self.request.method == "POST"
+
+    @property
+    def route(self) -> str:
+        """The path of the page as the console defines it, such as `/keys/{kid}`."""
+        route: Route = self.request.scope["route"]
+        return route.path
 
     @property
     def is_fragment(self) -> bool:
@@ -142,7 +154,7 @@ class Console:
             if needs and not visit.may_on_some(needs):
                 text = f"Your roles do not allow the action {needs.replace('_', ' ')}."
                 return self.renderer.error(visit, 403, "You may not do this", text)
-            if request.method == "POST":
+            if visit.is_form:
                 refusal = await self._read_form(visit)
                 if refusal is not None:
                     return refusal
@@ -165,7 +177,7 @@ class Console:
         try:
             return await handler(visit)
         except Exception:
-            log.exception("%s %s failed", visit.request.method, visit.request.scope["route"].path)
+            log.exception("a page failed: %s", visit.route)
             return self.renderer.error(visit, 500, *_FAULT)
 
     def _api(self, request: Request, session: Session) -> AdminApi:

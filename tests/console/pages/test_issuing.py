@@ -154,3 +154,13 @@ async def test_roles(site: Site) -> None:
         assert page.status in {403, 409}, path
         assert "ak_live" not in page.text
     assert "active" in (await get(site, f"/keys/{kid}")).text
+
+
+async def test_an_issuer_is_offered_no_more_rights(site: Site) -> None:
+    """Whoever may only take rights away is offered no other limits."""
+    kid, _ = await site.rig.issue(client_id="a")
+    change = f"/keys/{kid}/edit#f-limits"
+    assert change in (await get(site, f"/keys/{kid}")).text
+    for role in (Role.ISSUER, Role.VIEWER, Role.AUDITOR):
+        site.sessions.session = session_of(role)
+        assert change not in (await get(site, f"/keys/{kid}")).text
