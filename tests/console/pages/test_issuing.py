@@ -157,7 +157,7 @@ async def test_roles(site: Site) -> None:
 
 
 async def test_an_issuer_is_offered_no_more_rights(site: Site) -> None:
-    """Whoever may only take rights away is offered no other limits."""
+    """A visitor who may only take rights away is offered no other limits."""
     kid, _ = await site.rig.issue(client_id="a")
     change = f"/keys/{kid}/edit#f-limits"
     assert change in (await get(site, f"/keys/{kid}")).text
