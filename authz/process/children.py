@@ -166,7 +166,7 @@ class _Child:
             try:
                 await self.spawn()
             except OSError as cause:
-                log.error("process %d cannot be started: %s", self.number, cause.strerror)
+                log.warning("process %d cannot be started: %s", self.number, cause.strerror)
 
     async def restart(self) -> None:
         """End the child, and return when `keep_running` has started the next one."""
