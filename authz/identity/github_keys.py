@@ -89,7 +89,7 @@ def parsed(text: bytes) -> dict[str, ec.EllipticCurvePublicKey]:
     try:
         entries: Any = json.loads(text)["public_keys"]
         found = {str(one["key_identifier"]): _public(one["key"]) for one in entries[:MAX_KEYS]}
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Unavailable("the list of keys cannot be read") from None
     keys = {key_id: key for key_id, key in found.items() if key is not None}
     if not keys:

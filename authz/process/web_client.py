@@ -10,6 +10,7 @@ import http.client
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,9 +72,12 @@ class WebClient:
         """
         host = _host(url)
         connection: http.client.HTTPConnection | None = None
+        given_up = threading.Event()
         try:
             connection = self._connection(url)
-            asked = asyncio.to_thread(self._ask, connection, method, url, body, headers or {})
+            asked = asyncio.to_thread(
+                self._ask, connection, given_up, method, url, body=body, headers=headers or {}
+            )
             return await asyncio.wait_for(asked, self._seconds)
         except TimeoutError:
             raise Unavailable(f"{host}: no response within {self._seconds:g} s") from None
@@ -82,6 +86,7 @@ class WebClient:
         except (OSError, ValueError) as cause:
             raise Unavailable(f"{host}: {type(cause).__name__}: {str(cause)[:200]}") from None
         finally:
+            given_up.set()
             if connection is not None:
                 _abort(connection)  # a thread that still waits ends
 
@@ -90,37 +95,46 @@ class WebClient:
         host = parts.hostname or ""
         if parts.scheme == "http":
             return http.client.HTTPConnection(host, parts.port, timeout=self._seconds)
-        trusted = ssl.create_default_context(cafile=self._ca)
-        return http.client.HTTPSConnection(host, parts.port, timeout=self._seconds, context=trusted)
+        return http.client.HTTPSConnection(host, parts.port, timeout=self._seconds)
 
     def _ask(
         self,
         connection: http.client.HTTPConnection,
+        given_up: threading.Event,
         method: str,
         url: str,
+        *,
         body: bytes | None,
         headers: Mapping[str, str],
     ) -> WebResponse:
-        if self._permits is not None:
-            connection.sock = self._permitted(connection, urlsplit(url).scheme == "https")
+        """Send a request in a thread. Nothing is sent once the caller has given up."""
+        with_tls = urlsplit(url).scheme == "https"
+        connection.sock = self._connected(connection.host, connection.port, given_up, with_tls)
+        if given_up.is_set():
+            _abort(connection)
+            raise TimeoutError
         return _ask(connection, method, url, body, headers)
 
-    def _permitted(self, connection: http.client.HTTPConnection, with_tls: bool) -> socket.socket:
+    def _connected(
+        self, host: str, port: int, given_up: threading.Event, with_tls: bool
+    ) -> socket.socket:
         """Return a connected socket to a permitted address of the host.
 
-        Raises OSError if it has none, or none answers.
+        Raises OSError if it has none, none answers, or the caller has given up.
         """
-        host, port = connection.host, connection.port
         failure: OSError = PermissionError("an internal address, which is not permitted")
         for family, kind, number, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
         ):
-            if not (self._permits and self._permits(str(address[0]))):
+            if given_up.is_set():
+                raise TimeoutError
+            if self._permits is not None and not self._permits(str(address[0])):
                 continue
             plain = socket.socket(family, kind, number)
             try:
                 plain.settimeout(self._seconds)
                 plain.connect(address)
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if not with_tls:
                     return plain
                 trusted = ssl.create_default_context(cafile=self._ca)

@@ -209,7 +209,8 @@ local ASKED = {
     if scan.depth ~= 1 then return end
     -- Parsers differ in which of two equal names counts, and some ignore the case.
     local is_odd = name:lower() == "model" and (name ~= "model" or scan.has_model)
-    if is_odd or find(name, "\\", 1, true) then scan.broken = true end
+    -- Some drop bytes that they cannot read. A name is empty here if it is too long.
+    if is_odd or name == "" or find(name, "[\\%c\128-\255]") then scan.broken = true end
     scan.has_model = scan.has_model or name == "model"
   end,
   text = function(scan, value)
@@ -218,6 +219,14 @@ local ASKED = {
   number = function() end,
   closed = function(scan, depth) scan.is_closed = depth == 1 end,
 }
+
+-- Whether every backend reads JSON in UTF-8. A form can lie in a text of JSON. In other encodings
+-- quotes and escapes stand elsewhere. Two headers of a name come with a comma between.
+local function is_plain_json(kind)
+  local media, rest = kind:lower():gsub("%s", ""):match("^([%w%.+%-]+/[%w%.+%-]+)(.*)$")
+  if not media or not find(media, "[/+]json$") then return false end
+  return rest == "" or rest == ";charset=utf-8" or rest == ';charset="utf-8"'
+end
 
 local function asked_model(body)
   if not find(body, "^%s*{") then return nil end
@@ -297,7 +306,7 @@ function envoy_on_request(handle)
   local headers = handle:headers()
   headers:remove("accept-encoding")
   local kind, coding = headers:get("content-type") or "", headers:get("content-encoding")
-  if coding or not find(kind:lower(), "json", 1, true) then return end
+  if coding or not is_plain_json(kind) then return end
   local body = handle:body()
   if not body then return end
   local model = asked_model(body:getBytes(0, body:length()))

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import redis.asyncio
 
+from authz.core.errors import Unavailable
 from authz.core.notifications.ports import DeadLetter, Progress
 from authz.core.trail.rows import position
 from authz.storage import schema
@@ -23,14 +24,17 @@ class StoredNotifications:
 
     async def load(self, sink: str) -> Progress | None:
         """Implement DeliveryProgress.load."""
-        found = await checked(self._client.hgetall(self._names.sink(sink)))
+        name = self._names.sink(sink)
+        found = await checked(self._client.hgetall(name))
+        if not found:
+            return None
         try:
             if found["cursor"]:
                 position(found["cursor"])
             since, tries = int(found["since"]), int(found["tries"])
             return Progress(found["cursor"], found["failing"], since, tries)
         except (KeyError, ValueError):
-            return None
+            raise Unavailable(f"{name} cannot be read; without it the sink begins anew") from None
 
     async def save(self, sink: str, progress: Progress) -> None:
         """Implement DeliveryProgress.save."""

@@ -51,7 +51,8 @@ async def token_endpoint(
 ) -> AsyncIterator[TokenEndpoint | None]:
     """Yield the token endpoint; None if the settings name no issuer.
 
-    Its link for limits ends with the block. meta: the latest content of authz:meta. instance: of this process.
+    Its link for limits ends with the block. meta: the latest content of authz:meta. instance: of
+    this process.
     """
     if not settings.tokens.issuer:
         yield None

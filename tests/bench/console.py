@@ -28,8 +28,9 @@ from tests.rpc.admin.kills import AdminServing
 from tests.support.real import Valkey
 
 PAGES: Final = (
-    *("/", "/keys", "/keys?client=client-7", "/keys?q=bench", "/keys/new", "/usage", "/audit"),
-    *("/owners", "/sidecars", "/settings", "/incident"),
+    *("/", "/keys", "/keys?sort=oldest", "/keys?client=acme-web", "/keys?q=fits-nothing"),
+    *("/keys/KID", "/keys/KID/history", "/keys/KID/edit", "/keys/new", "/owners", "/usage"),
+    *("/audit", "/sidecars", "/settings", "/incident"),
 )
 FILE: Final = re.compile(r'(?:src|href)="(/static/[^"]+)"')
 
@@ -65,11 +66,12 @@ def weight(visitor: Visitor, page: bytes) -> tuple[int, int]:
     return len(page) + sum(files.values()), scripts
 
 
-def measure(serving: AdminServing, visitor: Visitor, rounds: int) -> None:
-    """Print a line for each page."""
+def measure(serving: AdminServing, visitor: Visitor, kid: str, rounds: int) -> None:
+    """Print a line for each page. A search that nothing fits shows its page before its rows."""
     assert serving.process is not None
     pid = serving.process.pid
-    for path in PAGES:
+    for page in PAGES:
+        path = page.replace("KID", kid)
         visitor.load(path)  # templates are compiled at their first use
         before = processor_seconds(pid)
         loaded = [visitor.load(path) for _ in range(rounds)]
@@ -104,7 +106,7 @@ def main() -> None:
         serving.start()
         try:
             print(f"{machine()}, {given.keys} keys")
-            measure(serving, Visitor(serving.http, key), given.rounds)
+            measure(serving, Visitor(serving.http, key), key.split("_")[2], given.rounds)
         finally:
             serving.close()
 

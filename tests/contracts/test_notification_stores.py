@@ -2,6 +2,7 @@
 
 import pytest
 
+from authz.core.errors import Unavailable
 from authz.core.notifications.ports import DeadLetter, Progress
 from authz.storage import schema
 from authz.storage.notifications import (
@@ -68,14 +69,22 @@ async def test_replays(store):
     assert await store.asked("b") == []
 
 
+@pytest.mark.parametrize("field", ["cursor", "since", "tries"])
+async def test_garbled_progress_is_no_new_beginning(valkey, field):
+    """A sink whose progress cannot be read waits for a person, so that no event is left out."""
+    right = {"cursor": "4711-0", "failing": "", "since": "0", "tries": "0"}
+    async with valkey.endpoint.client() as client:
+        valkey.admin.hset(schema.DEFAULT.sink("a"), mapping=right | {field: "x"})
+        with pytest.raises(Unavailable, match="events:sink:a cannot be read"):
+            await Stored(client).load("a")
+
+
 async def test_garbled_entries_are_left_out(valkey):
-    """Progress and letters that cannot be read count as absent. Letters have a bound."""
+    """Letters that cannot be read count as absent. Letters have a bound."""
     names = schema.DEFAULT
     async with valkey.endpoint.client() as client:
         store = Stored(client)
-        valkey.admin.hset(names.sink("a"), mapping={"cursor": "x", "failing": "", "since": "0"})
         valkey.admin.hset(names.dead("a"), mapping={"1": "[", "2": '["t", "k", "x", "p"]'})
-        assert await store.load("a") is None
         assert not await store.all("a")
         mapping = {str(n): "[]" for n in range(MAX_LETTERS)}
         valkey.admin.hset(names.dead("a"), mapping=mapping)

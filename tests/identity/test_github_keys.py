@@ -128,6 +128,7 @@ def test_only_p256_keys_count(key):
     mixed["public_keys"].append(garbled)
     assert list(parsed(json.dumps(mixed).encode())) == ["a"]
     none = json.dumps({"public_keys": [garbled]}).encode()
-    for text in (b"", b"{}", b"[]", b'{"public_keys": [1]}', b"[" * 100_000, none):
+    number = json.dumps({"public_keys": [garbled | {"key": 1}]}).encode()
+    for text in (number, b"", b"{}", b"[]", b'{"public_keys": [1]}', b"[" * 100_000, none):
         with pytest.raises(Unavailable):
             parsed(text)

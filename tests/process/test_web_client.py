@@ -1,8 +1,11 @@
 """Requests to other servers: bounds on time, and the addresses that are allowed."""
 
+import asyncio
 import socket
 import ssl
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -50,14 +53,33 @@ async def test_a_server_that_does_not_answer_is_given_up():
             await WebClient(seconds=0.1).send("GET", f"http://127.0.0.1:{port}/")
 
 
+@pytest.mark.parametrize("permits", [None, lambda _: True])
+async def test_a_request_that_was_given_up_is_not_sent(monkeypatch, permits):
+    """If the name is resolved too late, no connection follows, and the thread ends."""
+    resolve, resolved = socket.getaddrinfo, threading.Event()
+
+    def slow(*given: Any, **named: Any) -> Any:
+        resolved.wait(10)
+        return resolve(*given, **named)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setblocking(False)
+        port = server.getsockname()[1]
+        monkeypatch.setattr(socket, "getaddrinfo", slow)
+        with pytest.raises(Unavailable, match="no response within"):
+            await WebClient(seconds=0.1, permits=permits).send("POST", f"http://127.0.0.1:{port}/")
+        resolved.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
 async def test_a_certificate_of_a_stranger_is_refused(tmp_path: Path):
     """TLS needs a certificate of the configured authority."""
     stranger, ours = trustme.CA(), tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(ours))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     stranger.issue_cert("127.0.0.1").configure_cert(context)
-    import asyncio
-
     server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0, ssl=context)
     async with server:
         port = server.sockets[0].getsockname()[1]

@@ -220,6 +220,9 @@ def test_the_model_of_a_request_is_read(body, model):
         '{"MODEL":"a"}',
         '{"model":"a","mod\\u0065l":"b"}',
         '{"mod\\u0065l":"a"}',
+        b'{"model":"a","mod\xffel":"b"}',
+        b'{"model":"a","model\0":"b"}',
+        b'{"model":"a","' + b"\xff" * 129 + b'model":"b"}',
         '{"model":"gpt\\u002d4"}',
         '{"model":"a b"}',
         '{"model":"-a"}',
@@ -256,6 +259,33 @@ def test_only_a_plain_json_body_is_read():
     assert asked(body, "text/plain") is None
     assert asked(body, "multipart/form-data; boundary=x") is None
     assert asked(body, content_encoding="gzip") is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_read"),
+    [
+        ("application/json", True),
+        ("application/json ; charset=utf-8", True),
+        ('application/json;charset="UTF-8"', True),
+        ("application/vnd.api+json", True),
+        ("text/json", True),
+        ("multipart/form-data; boundary=json", False),
+        ("multipart/form-data; boundary=x/json", False),
+        ("application/x-www-form-urlencoded; a=json", False),
+        ("application/jsonx", False),
+        ("application/json; charset=utf-7", False),
+        ("application/json; charset=shift_jis", False),
+        ("application/json; charset=utf-8; charset=utf-7", False),
+        ("application/json,multipart/form-data; boundary=x", False),
+        ("application/json; charset=utf-8,multipart/form-data; boundary=x", False),
+        ("json", False),
+        ("", False),
+    ],
+)
+def test_a_type_that_a_backend_may_read_differently_has_no_model(kind, is_read):
+    """A form can lie in a text of JSON, and in other encodings quotes stand elsewhere."""
+    body = '{"model":"a","x":"\r\n--json\r\nContent-Disposition: form-data; name=model\r\n\r\nb"}'
+    assert asked(body, kind) == ("a" if is_read else None)
 
 
 TEXTS = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 MAX_FORM: Final = 256 * 1024  # bytes
 MAX_FIELDS: Final = 500
@@ -26,14 +26,18 @@ class FormError(Exception):
 async def read_form(request: Request) -> Form:
     """Return the URL-encoded form in the body of a request.
 
-    Raises FormError over MAX_FORM (256 KiB) or MAX_FIELDS (500), or if it is not text.
+    Raises FormError over MAX_FORM (256 KiB) or MAX_FIELDS (500), if a part is missing, or if it
+    is not text.
     """
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM:
-            advice = f"A form may have {MAX_FORM // 1024} KiB. Send less text."
-            raise FormError(413, "This form is too large", advice)
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_FORM:
+                advice = f"A form may have {MAX_FORM // 1024} KiB. Send less text."
+                raise FormError(413, "This form is too large", advice)
+    except ClientDisconnect:
+        raise FormError(400, "This form is not complete", "Send it again.") from None
     try:
         pairs = parse_qsl(
             body.decode("ascii"),

@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 from authz.console.pages.formats import word
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+from authz.core.csv_cell import csv_cell
 
 COLUMNS: Final = (
     *("kid", "status", "environment", "client", "name", "tenant", "project", "plan", "scopes"),
@@ -19,13 +18,8 @@ COLUMNS: Final = (
 def line(cells: Iterable[str]) -> bytes:
     """Return one line of CSV (RFC 4180). A cell that could be a formula gets `'` before it."""
     buffer = io.StringIO()
-    csv.writer(buffer).writerow([plain(cell) for cell in cells])
+    csv.writer(buffer).writerow([csv_cell(cell) for cell in cells])
     return buffer.getvalue().encode()
-
-
-def plain(cell: str) -> str:
-    """Return a text that no spreadsheet takes for a formula (OWASP, CSV injection)."""
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
 
 
 async def keys_as_csv(messages: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[bytes]:

@@ -62,7 +62,10 @@ class DeliveryProgress(Protocol):
     """Remembers how far each sink has come, in the store. Methods raise Unavailable."""
 
     async def load(self, sink: str) -> Progress | None:
-        """Return the progress. None if none was saved, or if it cannot be read."""
+        """Return the progress, or None if none was saved.
+
+        MUST raise Unavailable for one that cannot be read: a new beginning would lose events.
+        """
         ...
 
     async def save(self, sink: str, progress: Progress) -> None:

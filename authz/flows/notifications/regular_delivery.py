@@ -39,7 +39,7 @@ class RegularDelivery:
         self._leads = False
 
     async def run(self) -> None:
-        """Deliver until cancelled. Unavailable is logged, not raised."""
+        """Deliver until cancelled. A failure is logged, and the delivery to that sink repeated."""
         if not self._deliveries:
             return
         async with asyncio.TaskGroup() as tasks:
@@ -65,5 +65,8 @@ class RegularDelivery:
                     pause = await delivery.deliver()
                 except Unavailable as cause:
                     log.warning("%s: events wait: %s", delivery.sink, cause)
+                    pause = STORE_PAUSE
+                except Exception:
+                    log.exception("%s: events wait because of a fault", delivery.sink)
                     pause = STORE_PAUSE
             await self._sleep(pause)

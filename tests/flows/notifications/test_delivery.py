@@ -205,3 +205,33 @@ async def test_one_process_delivers():
         with pytest.raises(ExceptionGroup):
             await running.run()
         assert len(rig.delivered) == (instance == "first")
+
+
+async def test_a_fault_of_one_sink_stops_no_other(caplog):
+    """The fault is in the log, and the delivery to its sink is tried again."""
+    broken, whole = DeliveryRig(), DeliveryRig()
+    for rig in (broken, whole):
+        await rig.delivery.deliver()
+        rig.writer.write(KID)
+
+    def fail(_event: object) -> Answer:
+        raise RuntimeError("a fault")
+
+    broken.answer, rounds = fail, 0
+
+    async def sleep(_: float) -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds > 20:
+            raise EnoughError
+        await asyncio.sleep(0)
+
+    running = RegularDelivery(
+        [broken.delivery, whole.delivery], whole.stored, "one", lambda: True, sleep
+    )
+    with pytest.raises(ExceptionGroup) as caught:
+        await running.run()
+    assert caught.group_contains(EnoughError)
+    assert len(whole.delivered) == 1
+    assert len(broken.tried) > 1
+    assert "sink: events wait because of a fault" in caplog.text
