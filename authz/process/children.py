@@ -145,7 +145,8 @@ class _Child:
         """Start the child again whenever it ends, until cancelled.
 
         The pause doubles up to LONGEST_PAUSE (10 s) while the child ends within LASTING_SECONDS
-        (10 s). A child that was asked to end starts again at once.
+        (10 s). A child that was asked to end starts again at once. A start that the system refuses
+        is repeated like one that ends at once.
         """
         pause = FIRST_PAUSE
         while True:
@@ -162,7 +163,10 @@ class _Child:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             self._is_asked_to_end = False
-            await self.spawn()
+            try:
+                await self.spawn()
+            except OSError as cause:
+                log.warning("process %d cannot be started: %s", self.number, cause.strerror)
 
     async def restart(self) -> None:
         """End the child, and return when `keep_running` has started the next one."""

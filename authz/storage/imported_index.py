@@ -6,7 +6,8 @@ Rules:
 2. It proves that a digest is absent only while it is complete. Each heartbeat compares the number
    of entries and their checksum with the store's, and the change up to which the store's index is
    complete with the number of the last change. The proof ends if they differ, if an import is
-   announced without the next entry, and with the link.
+   announced without the next entry, and with the link. It begins again only with a state of the
+   store's index that has this import.
 3. Missing entries are read in pages on the same link. A copy that contradicts the store is dropped
    and read again, at most once in RETRY_SECONDS.
 4. An index with more than `max_entries` entries is not held.
@@ -15,6 +16,7 @@ Rules:
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -42,6 +44,7 @@ class ImportedIndex:
         self._is_complete = False
         self._reading: Link | None = None
         self._is_refused = False  # on this link
+        self._announced = 0  # change of the last import without the next entry, on this link
         self._wait_until = 0.0
         self._problem = ""
 
@@ -66,6 +69,7 @@ class ImportedIndex:
     def begin_link(self) -> None:
         """Prove nothing until a heartbeat has compared the copy with the store."""
         self._is_complete, self._reading, self._is_refused = False, None, False
+        self._announced = 0
 
     def send(self, link: Link, seq: int) -> None:
         """Ask for the state of the store's index, after the store has named its last change."""
@@ -76,11 +80,11 @@ class ImportedIndex:
     def note(self, notice: str) -> None:
         """Add the entry of an import. An announcement without the next entry ends the proof."""
         found = notices.imported_entry(notice)
-        if found is None:
-            self._is_complete = False
-        elif found.number > self._held.count + 1:
-            self._is_complete = False  # the next heartbeat has it read
-        elif found.number == self._held.count + 1 and not self._is_too_large(found.number):
+        if found is None or found.number != self._held.count + 1:
+            self._is_complete = False  # a later heartbeat has the entries read
+            with suppress(ValueError):
+                self._announced = notices.decode_notice(notice).seq
+        elif not self._is_too_large(found.number):
             self._held.add(found.entry)
 
     def _on_state(self, link: Link, seq: int, reply: Any) -> None:
@@ -90,7 +94,7 @@ class ImportedIndex:
             self._is_refused = True
             self._doubt(f"it cannot be read: {cause}")
             return
-        if state is None or state.seq < seq:
+        if state is None or state.seq < max(seq, self._announced):
             self._doubt("imports may be missing from it; run `authz init`" if state else "")
         elif self._is_too_large(state.entries):
             self._doubt(f"it has more than keys.imported_index ({self._max_entries}) entries")

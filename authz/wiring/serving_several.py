@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import signal
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
@@ -116,12 +117,16 @@ async def _serve(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(children.stop)
         await stack.enter_async_context(operations(settings, readiness, Counters(), page))
-        await children.start()
-        replacing = _listen_for_hangup(read_settings, children)
-        reason = await ending.requested()
+        starting = asyncio.create_task(children.start())
+        replacing = _listen_for_hangup(read_settings, children, starting, ending)
+        requested = asyncio.create_task(ending.requested())
+        await asyncio.wait([starting, requested], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+        reason = await requested
         readiness.leaving = f"stopping: {reason}"
         log.info("%s", readiness.leaving)
-        for task in replacing:
+        for task in [starting, *replacing]:
             task.cancel()
         number = signal.SIGINT if reason == signal.SIGINT.name else signal.SIGTERM
         stopping = asyncio.create_task(children.stop(number))
@@ -134,15 +139,21 @@ async def _serve(
 
 
 def _listen_for_hangup(
-    read_settings: Callable[[], Settings], children: Children
+    read_settings: Callable[[], Settings],
+    children: Children,
+    starting: asyncio.Task[None],
+    ending: Ending,
 ) -> set[asyncio.Task[None]]:
-    """Replace the processes at each SIGHUP, if the settings can be read.
+    """Replace the processes at each SIGHUP, if the settings can be read, once all have started.
 
-    Return the running replacements, which change.
+    If the terminal of this process was closed, request the end instead. Return the running
+    replacements, which change.
     """
     running: set[asyncio.Task[None]] = set()
+    has_terminal = sys.stderr.isatty()
 
     async def replace() -> None:
+        await asyncio.wait([starting])
         try:
             read_settings()
         except BadInput as cause:
@@ -151,6 +162,9 @@ def _listen_for_hangup(
         await children.replace()
 
     def hang_up() -> None:
+        if has_terminal and not sys.stderr.isatty():
+            ending.request(signal.SIGHUP.name)
+            return
         task = asyncio.create_task(replace())
         running.add(task)
         task.add_done_callback(running.discard)

@@ -114,6 +114,25 @@ async def test_the_pause_doubles_while_a_child_ends_soon(tmp_path, caplog, monke
     assert pauses == ["0.02", "0.04", "0.08"]
 
 
+async def test_a_start_that_the_system_refuses_is_repeated(tmp_path, caplog, monkeypatch):
+    """For example if it has no memory or no process left: the child is not given up."""
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.02)
+    async with running(tmp_path) as family:
+        start, refusals = asyncio.create_subprocess_exec, [OSError(11, "no process left")] * 2
+
+        async def refusing(*arguments, **options):
+            if refusals:
+                raise refusals.pop()
+            return await start(*arguments, **options)
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", refusing)
+        pid = family.pid(0)
+        family.files[0].unlink()
+        os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: family.pid(0) not in {0, pid})
+    assert caplog.text.count("process 0 cannot be started: no process left") == 2
+
+
 async def test_a_child_that_ends_at_its_start_fails_the_start(tmp_path):
     """The fault has its exit status, and `stop` ends the others."""
     family = Family(tmp_path, [CHILD, "import sys; sys.exit(3)"])

@@ -3,10 +3,11 @@
 import pytest
 
 from authz.core.keys.digest_index import entry_of
-from authz.storage import imported_index
+from authz.storage import imported_index, schema
+from authz.storage.imported_index import ImportedIndex
 from authz.storage.index_state import decode_state, encoded_index
 from authz.storage.indexing import Indexing
-from tests.support.fakes import KID, make_keyring
+from tests.support.fakes import KID, FakeClock, make_keyring
 from tests.support.real import eventually
 from tests.support.storage import stored
 from tests.support.storage.changing import NEWEST, imported, issued
@@ -288,6 +289,52 @@ async def test_without_the_right(valkey, admin, imports):
         assert await sidecar.alias([NEWEST]) is None
     [refused] = valkey.admin.acl_log()
     assert (refused["count"], refused["object"]) == (1, "getrange")
+
+
+class Asked:
+    """A link whose replies a test gives."""
+
+    def __init__(self):
+        self.waiting = []
+
+    def send(self, on_reply, *command):
+        """Keep the callback."""
+        self.waiting.append(on_reply)
+
+    def answer(self, text):
+        """Give the oldest command this reply."""
+        self.waiting.pop(0)(text)
+
+
+def copy_of(entries):
+    """Return a copy that is complete at change 10 with these entries, and its link."""
+    index, link = ImportedIndex(FakeClock(), schema.DEFAULT, 1000), Asked()
+    index.begin_link()
+    index.send(link, 10)
+    text = encoded_index(10, entries)
+    for reply in (text[:46], text[46:], text[:46]) if entries else (text,):
+        link.answer(reply)
+    assert index.excludes([STRANGER])
+    return index, link
+
+
+def test_an_old_import_while_a_heartbeat_asks():
+    """The notice of an import comes before the state that was read without its entry."""
+    index, link = copy_of([])
+    index.send(link, 10)
+    index.note(f"11 {KID} active 1 x imported")
+    link.answer(encoded_index(10, []))
+    assert not index.excludes([STRANGER])
+    index.send(link, 11)
+    link.answer(encoded_index(11, [])[:46])  # `authz init` has made the index again
+    assert index.excludes([STRANGER])
+
+
+def test_an_import_into_an_index_that_was_made_again_with_fewer_entries():
+    """An entry with a number that the copy has already is not in the copy."""
+    index, _ = copy_of([entry_of(key(1)), entry_of(key(1)), entry_of(key(2))])
+    index.note(f"11 {KID} active 1 x 3:{entry_of(STRANGER)} imported")
+    assert not index.excludes([STRANGER])
 
 
 def test_entries_of_real_digests():
