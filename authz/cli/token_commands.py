@@ -70,7 +70,7 @@ def issue(
 @common
 @click.pass_obj
 def inspect(invocation: Invocation) -> None:
-    """Show the claims of a token, and whether a gate accepts it now.
+    """Show the claims of a token, and whether a sidecar accepts it now.
 
     The token is read from stdin. Exits with 1 if it is not accepted. The state of its key is shown,
     too; routes, addresses and limits are not judged.

@@ -81,7 +81,7 @@ def rotate(invocation: Invocation, at_once: bool) -> None:
 def remove(invocation: Invocation, key_id: str) -> None:
     """Remove a signing key, because somebody else may have it.
 
-    Its tokens stop working at the gate within the trust lease. Others who verify them by the key
+    Sidecars refuse its tokens within the trust lease. Others who verify them by the key
     set alone accept them until they expire. Make another key first with `rotate --now`.
 
     \b

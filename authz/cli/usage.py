@@ -36,7 +36,7 @@ from authz.wiring.session import UsageSession
     type=click.Choice([by.value for by in By]),
     default=By.DAY.value,
     show_default=True,
-    help="Group by a span of time, or by route or status.",
+    help="Group by a span of time, or by route, status or model.",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV (RFC 4180).")
 @common

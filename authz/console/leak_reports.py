@@ -53,7 +53,7 @@ class LeakEndpoint:
         self._checks = TokenBucket(CHECKS_PER_SECOND)
 
     async def respond(self, request: HttpRequest) -> HttpResponse:
-        """Return the labels of the report, or a refusal. Raises no Exception."""
+        """Return the labels of the report, or a refusal: 503 if the store or the proof fails."""
         try:
             return await self._respond(request)
         except Fault as cause:

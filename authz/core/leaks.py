@@ -11,7 +11,7 @@ from authz.core.keys.text import without_secrets
 
 MAX_ENTRIES: Final = 1000
 MAX_TOKEN: Final = 512  # characters
-MAX_WHERE: Final = 500
+MAX_WHERE: Final = 500  # characters
 HOUR_MS: Final = 3_600_000
 
 
@@ -49,7 +49,10 @@ class Leak:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of an entry. is_key: whether it was a key of this installation, working or not."""
+    """The result of an entry. is_key: whether it was a key of this installation, working or not.
+
+    done: None if it was no key.
+    """
 
     leak: Leak
     is_key: bool

@@ -39,10 +39,11 @@ class LeakMemory(Protocol):
     async def may_end(
         self, kids: Sequence[str], now: int, since: int, limit: int
     ) -> frozenset[str]:
-        """Return the keys that may be ended now, the first ones, and remember them.
+        """Return the keys that may be ended now, and remember them.
 
-        At most `limit` keys since a time. Times are in ms since the epoch. Two processes that ask
-        at the same time may each get the whole rest.
+        At most `limit` different keys are remembered from `since` on; of more, the first ones in
+        order are returned. Times are in ms since the epoch. Two processes that ask at the same time
+        may each get the whole rest.
         """
         ...
 

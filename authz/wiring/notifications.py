@@ -44,7 +44,7 @@ def event_works(
     instance: str,
     is_ours: Callable[[], bool],
 ) -> list[Work]:
-    """Return the endless works of events: to deliver them, and to note expiries.
+    """Return the endless works of events: to deliver them, and to note expiries and reminders.
 
     Empty without sinks. Raises BadInput if the secret file of a webhook cannot be used.
     """

@@ -49,9 +49,10 @@ async def token_endpoint(
     clock: Clock,
     instance: str,
 ) -> AsyncIterator[TokenEndpoint | None]:
-    """Yield the token endpoint; None if the settings name no issuer. Its link to limits ends then.
+    """Yield the token endpoint; None if the settings name no issuer.
 
-    meta: the latest content of authz:meta. instance: of this process.
+    Its link for limits ends with the block. meta: the latest content of authz:meta. instance: of
+    this process.
     """
     if not settings.tokens.issuer:
         yield None

@@ -1,4 +1,4 @@
-"""Renderer: makes pages from templates. Every value is escaped, and a missing one is a fault."""
+"""Renderer: makes pages from templates. Every value is escaped. An unknown variable is a fault."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -89,9 +89,10 @@ class PriceVersion:
     default: Price | None
 
     def of(self, model: str) -> tuple[str, Price] | None:
-        """Return the name of a model for usage records, OTHER if it has none here, and its price.
+        """Return the name of a model for usage records, and its price.
 
-        None if it has no price. model: "" if it is not known.
+        The name is OTHER if the price is the default. None if there is no price. model: "" if it is
+        not known.
         """
         price = self.models.get(model)
         if price is not None:

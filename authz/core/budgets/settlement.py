@@ -23,7 +23,10 @@ _REPORT: Final = re.compile(rb"(complete|partial)((?::[0-9]{1,13}){5})", re.ASCI
 
 
 class Report(NamedTuple):
-    """The tokens that a response reported. is_final: they cannot grow any more."""
+    """The tokens that a response reported. is_final: they cannot grow any more.
+
+    is_plausible: no kind had more than MAX_TOKENS (10,000,000); `tokens` has at most so many.
+    """
 
     tokens: Tokens
     is_final: bool
@@ -35,14 +38,14 @@ class Basis(StrEnum):
 
     REPORTED = "reported"
     ESTIMATED = "estimated"  # the estimate stays, at least
-    RETURNED = "returned"
+    RETURNED = "returned"  # the request used nothing
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
     """The real use of one request. tokens: as the response reported them, none without a report.
 
-    micro_dollars: its cost, 0 without a price. units: for budgets of tokens.
+    units: the weighted tokens, for budgets of tokens. micro_dollars: the cost, 0 without a price.
     """
 
     basis: Basis
@@ -52,7 +55,7 @@ class Settled:
     is_plausible: bool = True
 
     def used(self, taken: Taken) -> int:
-        """Return what the request used of a budget, of which it had taken `taken.units`."""
+        """Return what the request used of a budget, from which the Check took `taken.units`."""
         if self.basis is Basis.RETURNED:
             return 0
         used = self.micro_dollars if is_money(taken.counter) else self.units

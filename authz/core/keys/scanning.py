@@ -26,7 +26,7 @@ _HIDDEN: Final = "..."
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A text that is a key. start, end: offsets in the searched bytes.
+    """A text that is a key, or may be one. start, end: offsets in the searched bytes.
 
     env, kid: empty if the text only may be an imported key. shown: the text without its secret.
     """

@@ -53,7 +53,7 @@ class Receiver(Protocol):
     async def send(self, event: Notification) -> Answer:
         """Send an event and return the response, also an error.
 
-        Raises Unavailable without one.
+        Raises Unavailable if there is no response.
         """
         ...
 
@@ -73,7 +73,7 @@ class DeliveryProgress(Protocol):
         ...
 
     async def leads(self, instance: str, ms: int) -> bool:
-        """Return whether this process delivers, which no other does for `ms`."""
+        """Take or renew the lease of the delivery for `ms`. Return whether this process has it."""
         ...
 
 

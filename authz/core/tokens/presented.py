@@ -1,4 +1,4 @@
-"""Tokens as callers present them, and as the gate has accepted them."""
+"""Tokens as callers present them, and as the sidecar has accepted them."""
 
 from dataclasses import dataclass
 from hashlib import blake2b

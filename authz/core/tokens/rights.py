@@ -11,7 +11,7 @@ from authz.core.tokens.text import LEEWAY, MAX_LIFETIME, Claims
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """The issuer of our tokens, and the audiences that this gate stands for."""
+    """The issuer of our tokens, and the audiences that we accept."""
 
     issuer: str
     audiences: Sequence[str]

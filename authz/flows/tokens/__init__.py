@@ -1,1 +1,1 @@
-"""Short-lived tokens: the exchange of a key for a token, and the acceptance of tokens by a gate."""
+"""Short-lived tokens: the exchange of a key for a token, and their acceptance by a sidecar."""

@@ -31,7 +31,7 @@ def _section(path: tuple[str, ...], command: click.Command) -> str:
     options = [
         option
         for option in command.params
-        if isinstance(option, click.Option) and not SHARED & set(option.opts)
+        if isinstance(option, click.Option) and not option.hidden and not SHARED & set(option.opts)
     ]
     if options and not isinstance(command, click.Group):
         parts.append(_table(options))

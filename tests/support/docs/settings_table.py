@@ -3,7 +3,7 @@
 The meaning of each setting is in docs/reference/settings.yaml.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, get_args, get_origin
 
 import yaml
@@ -64,7 +64,8 @@ def _written(value: Any, field: FieldInfo | None = None) -> str:
     if field is not None and values._mode in (getattr(part, "func", 0) for part in field.metadata):
         return f'"0{value:o}"'
     if isinstance(value, tuple):
-        return ", ".join(_written(item) for item in value)
+        write = duration if field is not None and _has_durations(field) else _written
+        return ", ".join(map(write, value))
     if isinstance(value, Section):
         return ", ".join(f"{name}: {part}" for name, part in value)
     if isinstance(value, str) and value.endswith(":"):  # a carrier without a scheme
@@ -101,9 +102,19 @@ def _bound(field: FieldInfo, name: str) -> Any:
     return next((getattr(part, name) for part in field.metadata if hasattr(part, name)), None)
 
 
+def _has_durations(field: FieldInfo) -> bool:
+    """Return whether a setting is a tuple of durations."""
+    return any(_bounds(getattr(kind, "__metadata__", ())) for kind in get_args(field.annotation))
+
+
 def _duration_bounds(field: FieldInfo) -> tuple[str, str] | None:
-    """Return what values.seconds was given, read from its closure; None for other settings."""
-    for part in field.metadata:
+    """Return what values.seconds was given; None for other settings."""
+    return _bounds(field.metadata)
+
+
+def _bounds(metadata: Iterable[Any]) -> tuple[str, str] | None:
+    """Return what values.seconds was given, read from its closure; None without it."""
+    for part in metadata:
         reader = _closure(getattr(part, "func", None)).get("parse")
         cells = _closure(reader)
         if {"least", "most"} <= set(cells):
