@@ -183,7 +183,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 instance=instance,
             )
         )
-        leaks = leak_pages(settings, client, ring, clock)
+        leaks = leak_pages(settings, client, ring, watch.meta, clock)
         http = _http(settings, rest, [*leaks, *pages, *(tokens.routes() if tokens else ())])
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
