@@ -131,6 +131,8 @@ class Report:
                 return []
             case Standing.UNKNOWN:
                 return ["not a key of this installation"]
+            case Standing.UNPROVED:
+                return ["its pepper is missing here, so it may be a key that works"]
             case Standing.ENDED:
                 return [*_client(row), "no longer works"]
             case _:

@@ -5,14 +5,19 @@ OWASP, Server-Side Request Forgery Prevention.
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from authz.core.fields import Network
 
-_NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+# Their last 32 bits are an IPv4 address: NAT64 (RFC 6052, RFC 8215), IPv4-compatible, and
+# IPv4-translated (RFC 2765).
+_LAST_IPV4: Final = tuple(
+    map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"))
+)
 _IPV4: Final = 0xFFFFFFFF
-_COMPATIBLE: Final = IPv6Network("::/96")
+# In IANA's registries of special addresses, and not yet in Python's.
+_SPECIAL: Final = tuple(map(ip_network, ("192.0.0.0/24", "3fff::/20", "5f00::/16")))
 
 
 def may_be_reached(address: str, allowed: Iterable[Network] = ()) -> bool:
@@ -31,13 +36,14 @@ def may_be_reached(address: str, allowed: Iterable[Network] = ()) -> bool:
 
 def _is_public(address: IPv4Address | IPv6Address) -> bool:
     is_site_local = isinstance(address, IPv6Address) and address.is_site_local
-    return address.is_global and not address.is_multicast and not is_site_local
+    is_special = is_site_local or any(address in network for network in _SPECIAL)
+    return address.is_global and not address.is_multicast and not is_special
 
 
 def _embedded(address: IPv4Address | IPv6Address) -> list[IPv4Address]:
     if isinstance(address, IPv4Address):
         return []
     found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if any(address in network for network in (*_NAT64, _COMPATIBLE)):
+    if any(address in network for network in _LAST_IPV4):
         found.append(IPv4Address(int(address) & _IPV4))
     return [one for one in found if one is not None]

@@ -6,9 +6,9 @@ from enum import StrEnum
 
 from authz.core.admin_ports import ImportStore, RecordReader
 from authz.core.errors import Unreadable
-from authz.core.keys.credentials import matches
+from authz.core.keys.credentials import Presented, matches
 from authz.core.keys.keyring import Keyring
-from authz.core.ports import Clock
+from authz.core.ports import Clock, PepperProof
 from authz.core.records import KeyRecord, Status
 
 
@@ -18,6 +18,7 @@ class Standing(StrEnum):
     LIVE = "live"  # a disabled key counts, too: it may be enabled
     ENDED = "ended"  # the secret was rotated away, or the key is revoked, expired or deleted
     UNKNOWN = "unknown"  # it is no key of this installation
+    UNPROVED = "unproved"  # it looks like one, and the pepper that would tell is missing here
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Identity:
 
 
 UNKNOWN = Identity(Standing.UNKNOWN)
+UNPROVED = Identity(Standing.UNPROVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,15 @@ class Identification:
     """Identifies texts. imports: finds imported keys; None if no keys were ever imported."""
 
     def __init__(
-        self, keyring: Keyring, records: RecordReader, imports: ImportStore | None, clock: Clock
+        self,
+        keyring: Keyring,
+        records: RecordReader,
+        imports: ImportStore | None,
+        clock: Clock,
+        *,
+        peppers: PepperProof,
     ) -> None:
+        self._peppers = peppers
         self._keyring = keyring
         self._records = records
         self._imports = imports
@@ -59,29 +68,27 @@ class Identification:
         """Return the key of each text, in order. Reads the store and changes nothing.
 
         A text in our format counts only if its tag is right, an imported key only if its record has
-        the secret. Raises Unavailable if the store is unreachable.
+        the secret. UNPROVED if the tag is wrong and the pepper is not known to be the store's.
+        Raises Unavailable if the store is unreachable.
         """
         claims = await self._claims(texts)
-        kids = list(dict.fromkeys(claim.kid for claim in claims if claim is not None))
+        kids = list(dict.fromkeys(claim.kid for claim in claims if isinstance(claim, _Claim)))
         records = dict(zip(kids, await self._records.read(kids), strict=True))
         now = self._clock.wall_ms()
         return [
-            UNKNOWN if claim is None else _identity(claim, records[claim.kid], now)
+            _identity(claim, records[claim.kid], now) if isinstance(claim, _Claim) else claim
             for claim in claims
         ]
 
-    async def _claims(self, texts: Sequence[str]) -> list[_Claim | None]:
-        claims: list[_Claim | None] = []
+    async def _claims(self, texts: Sequence[str]) -> list[_Claim | Identity]:
+        claims: list[_Claim | Identity] = []
         imported: dict[int, list[bytes]] = {}
         for at, text in enumerate(texts):
             presented = self._keyring.parse(text)
             if presented is not None:
-                is_ours = presented.flaw() is None
-                claims.append(
-                    _Claim(presented.kid, [presented.digest()], is_proven=True) if is_ours else None
-                )
+                claims.append(self._claim(presented))
                 continue
-            claims.append(None)
+            claims.append(UNKNOWN)
             if found := self._keyring.parse_imported(text):
                 imported[at] = list(found.all_digests())
         if self._imports is not None and imported:
@@ -90,6 +97,13 @@ class Identification:
                 if isinstance(kid, str):
                     claims[at] = _Claim(kid, digests, is_proven=False)
         return claims
+
+    def _claim(self, presented: Presented) -> _Claim | Identity:
+        flaw = presented.flaw()
+        if flaw is None:
+            return _Claim(presented.kid, [presented.digest()], is_proven=True)
+        is_forged = flaw != "tag" or self._peppers.refutes(presented.pepper_version)
+        return UNKNOWN if is_forged else UNPROVED
 
 
 def _identity(claim: _Claim, record: KeyRecord | Unreadable | None, now: int) -> Identity:

@@ -10,7 +10,7 @@ from authz.core import changes
 from authz.core.admin_ports import BatchStore
 from authz.core.audit import Action, AuditEvent
 from authz.core.changes import Author, KeyChange, Outcome, Refused
-from authz.core.errors import Fault
+from authz.core.errors import Fault, Unavailable
 from authz.core.leaks import HOUR_MS, Done, Finding, Leak, Response
 from authz.core.ports import Clock
 from authz.core.records import RevocationReason, Status
@@ -90,7 +90,8 @@ class LeakReports:
         """Act on each entry and return the findings in order. Then the report is remembered.
 
         The audit trail gets a row for each key, with the place. Raises Unavailable if the store
-        fails; then some keys may have been ended, and the report may be sent again.
+        fails, or if a pepper is missing that would tell whether an entry is a key. Then some keys
+        may have been ended, and the report may be sent again.
         """
         identities = await self._identification.identify([leak.token for leak in leaks])
         wanted = [one.kid for one in identities if self._ends(one)]
@@ -105,6 +106,8 @@ class LeakReports:
             {one.kid: (leak, one) for leak, one in pairs if one.kid in may_end}, origin
         )
         found = [await self._note(*pair, origin, done) for pair in pairs]
+        if any(one.standing is Standing.UNPROVED for one in identities):
+            raise Unavailable("a pepper of the store is missing here, so a report is not complete")
         await self._memory.remember(report, REPORT_KEPT_MS)
         return found
 
@@ -164,7 +167,7 @@ class LeakReports:
     async def _note(
         self, leak: Leak, identity: Identity, origin: str, ended: Mapping[str, Done]
     ) -> Finding:
-        if identity.standing is Standing.UNKNOWN:
+        if identity.standing in {Standing.UNKNOWN, Standing.UNPROVED}:
             return Finding(leak, is_key=False)
         done = ended.get(identity.kid, Done.HELD) if self._ends(identity) else Done.NOTED
         author = self._lifecycle.author(f"leaks/{origin}")

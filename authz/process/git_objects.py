@@ -117,6 +117,8 @@ class GitObjects:
         # Git sets GIT_DIR and others for its hooks; they would name another repository.
         kept = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
         set_here = {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+        # Git before 2.39.4 fetches missing objects all the same, by a program of the repository.
+        set_here["GIT_ALLOW_PROTOCOL"] = "none"
         try:
             return subprocess.Popen(  # noqa: S603  git, with options of ours
                 (*self._git, *words),

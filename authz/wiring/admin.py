@@ -1,6 +1,5 @@
 """Composition root of the admin API. It builds the components, starts them and stops them."""
 
-import asyncio
 import secrets
 import socket
 from collections.abc import AsyncIterator
@@ -31,6 +30,7 @@ from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.verify import Verifier
+from authz.process.background import started
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
 from authz.process.listener import TlsFiles
@@ -183,7 +183,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 instance=instance,
             )
         )
-        leaks = leak_pages(settings, client, ring, clock)
+        leaks = leak_pages(settings, client, ring, watch.meta, clock)
         http = _http(settings, rest, [*leaks, *pages, *(tokens.routes() if tokens else ())])
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
@@ -193,7 +193,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await http.start()
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
         for work in (*own, *works):
-            stack.callback(asyncio.create_task(work()).cancel)
+            stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 
 

@@ -9,7 +9,7 @@ from authz.core.errors import BadInput, Unavailable
 from authz.core.http_exchange import HttpRequest
 from authz.core.keys.keyring import Keyring
 from authz.core.notifications.bodies import WEBHOOK_HEADERS, is_signed
-from authz.core.ports import Clock
+from authz.core.ports import Clock, PepperProof
 from authz.core.trail.ports import TrailNotes
 from authz.flows.identification import Identification
 from authz.flows.leak_reports import LeakPolicy, LeakReports
@@ -34,6 +34,7 @@ def leak_endpoints(
     keys: StoredKeys,
     *,
     ring: Keyring,
+    peppers: PepperProof,
     notes: TrailNotes,
     clock: Clock,
     github_keys: str = KEYS_URL,
@@ -44,7 +45,7 @@ def leak_endpoints(
     """
     section = settings.leaks
     reports = LeakReports(
-        Identification(ring, StoredIndex(client), StoredImports(client), clock),
+        Identification(ring, StoredIndex(client), StoredImports(client), clock, peppers=peppers),
         Lifecycle(keys, ring, clock),
         batches=StoredBatches(client),
         notes=notes,
@@ -91,7 +92,12 @@ def _by_secret(file: Path, clock: Clock) -> Proof:
     return proof
 
 
-def leak_pages(settings: Settings, client: Client, ring: Keyring, clock: Clock) -> Routes:
+def leak_pages(
+    settings: Settings, client: Client, ring: Keyring, peppers: PepperProof, clock: Clock
+) -> Routes:
     """Return the routes of the endpoints. Raises BadInput as `leak_endpoints`."""
     rows, keys = StoredRows(client), StoredKeys(client)
-    return leak_routes(leak_endpoints(settings, client, keys, ring=ring, notes=rows, clock=clock))
+    found = leak_endpoints(
+        settings, client, keys, ring=ring, peppers=peppers, notes=rows, clock=clock
+    )
+    return leak_routes(found)

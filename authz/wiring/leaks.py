@@ -11,6 +11,7 @@ from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.imports import StoredImports
 from authz.storage.listing import StoredIndex
+from authz.storage.meta import KnownPeppers
 from authz.wiring.administration import keyring, limit_counters, our_store
 
 
@@ -31,7 +32,8 @@ async def leak_session(settings: Settings) -> AsyncIterator[LeakSession]:
     ring, clock = keyring(settings), SystemClock()
     async with our_store(settings, ring) as (client, keys):
         imports = StoredImports(client) if await keys.has_imports() else None
+        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         yield LeakSession(
-            Identification(ring, StoredIndex(client), imports, clock),
+            Identification(ring, StoredIndex(client), imports, clock, peppers=peppers),
             Lifecycle(keys, ring, clock, partial(limit_counters, client)),
         )

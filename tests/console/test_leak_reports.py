@@ -15,6 +15,7 @@ from authz.core.records import Status
 from authz.flows.lifecycle import Lifecycle
 from authz.settings.model import load
 from authz.storage.keys import StoredKeys
+from authz.storage.meta import KnownPeppers
 from authz.storage.trail import StoredRows
 from authz.wiring import leak_reports
 from tests.identity.test_github_keys import Server, key_list, signature
@@ -27,7 +28,7 @@ RING = make_keyring()
 class Rig:
     """Endpoints on a real store, with GitHub's keys in memory."""
 
-    def __init__(self, client, directory, monkeypatch, **leaks):
+    def __init__(self, client, directory, monkeypatch, theirs=None, **leaks):
         self.clock = FakeClock()
         self.keys = StoredKeys(client)
         self.rows = StoredRows(client)
@@ -38,7 +39,13 @@ class Rig:
         self.github = Server(key_list(a=self.key))
         monkeypatch.setattr(leak_reports, "located", lambda _client, _url: self.github.fetch)
         self.endpoints = leak_reports.leak_endpoints(
-            load(None, flags, {}), client, self.keys, ring=RING, notes=self.rows, clock=self.clock
+            load(None, flags, {}),
+            client,
+            self.keys,
+            ring=RING,
+            peppers=KnownPeppers(theirs or RING.fingerprints, RING.fingerprints),
+            notes=self.rows,
+            clock=self.clock,
         )
 
     async def issue(self, env="live"):
@@ -224,13 +231,28 @@ async def test_github_cannot_be_reached(rig):
     assert await rig.status(kid) is Status.ACTIVE
 
 
+async def test_a_key_whose_pepper_is_missing(valkey, tmp_path, monkeypatch):
+    """It is no false positive: the sender repeats the report. The other keys have ended."""
+    both = make_keyring("ak", "1", "2")
+    async with valkey.endpoint.client() as client:
+        rig = Rig(client, tmp_path, monkeypatch, both.fingerprints)
+        kid, text = await rig.issue()
+        newer = both.mint("live").text
+        for _ in range(2):
+            status, _ = await rig.by_github({"token": newer}, {"token": text})
+            assert (status, await rig.status(kid)) == (503, Status.REVOKED)
+        stranger = make_keyring("ak", "3").mint("live").text
+        status, (found,) = await rig.by_github({"token": stranger})
+        assert (status, found["label"]) == (200, "false_positive")
+
+
 async def test_a_store_that_fails(rig, valkey):
     """A report that cannot be carried out is answered 503, and works when it comes again."""
     kid, text = await rig.issue()
-    valkey.admin.acl_setuser("default", commands=["-evalsha"])
+    valkey.admin.execute_command("ACL", "SETUSER", "default", "-evalsha")
     try:
         assert (await rig.by_github({"token": text}))[0] == 503
     finally:
-        valkey.admin.acl_setuser("default", commands=["+evalsha"])
+        valkey.admin.execute_command("ACL", "SETUSER", "default", "+evalsha")
     assert (await rig.by_github({"token": text}))[0] == 200
     assert await rig.status(kid) is Status.REVOKED

@@ -1,6 +1,8 @@
 """Keys in all objects of a git repository."""
 
+import contextlib
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -189,3 +191,26 @@ def test_a_shallow_clone_is_told(repository, tmp_path):
     clone = tmp_path / "clone"
     repository.git("clone", "-q", "--depth", "1", f"file://{repository.folder}", str(clone))
     assert GitObjects(clone, search).is_shallow()
+
+
+def test_a_repository_runs_no_program(repository, tmp_path_factory, monkeypatch):
+    """Missing objects are not fetched, also by a git that knows no GIT_NO_LAZY_FETCH."""
+    folder = tmp_path_factory.mktemp("old-git")
+    ran, old = folder / "ran", folder / "git"
+    old.write_text(f'#!/bin/sh\nunset GIT_NO_LAZY_FETCH\nexec {shutil.which("git")} "$@"\n')
+    old.chmod(0o755)
+    (key,) = keys(1)
+    repository.commit(f"d/{key}", b"x")
+    repository.commit(f"d/{key}", b"y")
+    repository.git("config", "uploadpack.allowFilter", "true")
+    source = f"file://{repository.folder}"
+    repository.git(
+        "clone", "-q", "--no-checkout", "--filter=blob:none", source, str(folder / "part")
+    )
+    part = Repository(folder / "part")
+    part.git("config", "remote.origin.url", "ssh://evil.example/x")
+    part.git("config", "core.sshCommand", f"touch {ran}; false")
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    with contextlib.suppress(Unavailable):
+        part.found()
+    assert not ran.exists()

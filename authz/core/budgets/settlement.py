@@ -7,7 +7,8 @@ Rules:
    request that never reached the backend.
 4. Without a usage, everything else keeps its estimate: an answer that hides its tokens, a client
    that left, a backend that was too slow. Returning it would let lost reports overspend a budget.
-5. More than MAX_TOKENS of one kind count as MAX_TOKENS, and the request is reported.
+5. Without a price, a budget of money keeps the estimate.
+6. More than MAX_TOKENS of one kind count as MAX_TOKENS, and the request is reported.
 """
 
 import re
@@ -51,7 +52,7 @@ class Settled:
     basis: Basis
     tokens: Tokens
     units: int
-    micro_dollars: int
+    micro_dollars: int | None
     is_plausible: bool = True
 
     def used(self, taken: Taken) -> int:
@@ -59,6 +60,8 @@ class Settled:
         if self.basis is Basis.RETURNED:
             return 0
         used = self.micro_dollars if is_money(taken.counter) else self.units
+        if used is None:
+            return taken.units
         return max(used, taken.units) if self.basis is Basis.ESTIMATED else used
 
 
@@ -94,6 +97,6 @@ def settle(terms: Terms, report: Report | None, *, failed: bool) -> Settled:
         Basis.REPORTED if report.is_final else Basis.ESTIMATED,
         report.tokens,
         terms.weights.count(report.tokens),
-        price.cost(report.tokens) if price else 0,
+        price.cost(report.tokens) if price else None,
         report.is_plausible,
     )

@@ -36,7 +36,7 @@ class TokenUse:
         self.requests += 1
         self.estimated += settled.basis is Basis.ESTIMATED
         self.implausible += not settled.is_plausible
-        self.micro_dollars += settled.micro_dollars
+        self.micro_dollars += settled.micro_dollars or 0
         for at, number in enumerate(settled.tokens):
             self.tokens[at] += number
         for at, taken in enumerate(self._taken):

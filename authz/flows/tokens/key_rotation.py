@@ -80,10 +80,11 @@ class KeyRotation:
         return [*found, *(KeyState(key_id, None, UNREADABLE) for key_id in rest)]
 
     async def rotate(self, *, at_once: bool = False) -> SigningKey:
-        """Make a key that signs after all others, and return it. Remove those that have expired.
+        """Make a key and return it. Remove those that have expired.
 
         It signs AHEAD_MS (15 min) from now on. If no key signs, or `at_once`, it signs AT_ONCE_MS
-        (2 s) from now on. Raises Unavailable.
+        (2 s) from now on. A key that was published to sign later still follows it. Raises
+        Unavailable.
         """
         states, now = await self.list(), self._clock.wall_ms()
         is_first = not any(one.state == SIGNS for one in states)

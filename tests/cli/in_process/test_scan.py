@@ -1,6 +1,7 @@
 """`authz scan`."""
 
 import json
+import os
 import subprocess
 
 import pytest
@@ -9,6 +10,7 @@ from authz.cli.main import MISUSED, UNAVAILABLE
 from authz.cli.scan import FOUND, NOT_SEARCHED
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
+from authz.storage import schema
 
 
 def repository(folder, **files):
@@ -131,6 +133,15 @@ def test_a_key_of_another_installation(runner):
     done = runner.run("scan", "--revoke", "a")
     assert done.code == FOUND
     assert "(not a key of this installation)" in done.out
+
+
+def test_a_key_whose_pepper_is_missing(runner):
+    """It is not taken for a key of another installation."""
+    both = Keyring("ak", [Pepper.expand(one, os.urandom(32)) for one in "12"])
+    runner.valkey.admin.hset(schema.DEFAULT.meta, "pepper:2", both.fingerprints["2"])
+    done = runner.run("scan", "-", stdin=both.mint("live").text)
+    assert done.code == FOUND
+    assert "its pepper is missing here, so it may be a key that works" in done.out
 
 
 def test_imported_keys(runner):

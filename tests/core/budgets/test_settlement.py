@@ -62,10 +62,14 @@ def test_any_bytes(word):
 
 
 @given(numbers=st.lists(st.integers(0, MAX_TOKENS), min_size=5, max_size=5))
-def test_without_a_price_money_is_the_estimate_or_nothing(numbers):
-    """A budget of money without a price is settled with 0, which the gate never reserves."""
+def test_without_a_price_the_estimate_of_money_stays(numbers):
+    """A route with an estimate in money takes it also while no prices are in force."""
     word = b"complete:" + b":".join(b"%d" % number for number in numbers)
-    assert settle(Terms(TOTAL), parse_report(word), failed=False).micro_dollars == 0
+    settled = settle(Terms(TOTAL), parse_report(word), failed=False)
+    assert settled.micro_dollars is None
+    assert settled.used(MONEY) == MONEY.units
+    assert settled.used(TOKENS) == settled.units
+    assert settle(Terms(TOTAL), None, failed=True).used(MONEY) == 0
 
 
 terms = st.builds(
