@@ -83,7 +83,7 @@ def test_a_fault_that_hides_the_model_is_a_failure_if_routes_need_it(fault):
 
 
 def test_budgets_without_a_filter_are_a_warning():
-    """Every estimate stays taken then. The repair adds the filter."""
+    """Every estimate stays reserved then. The repair adds the filter."""
     config, expected = Config(), replace(DEFAULTS, has_budgets=True)
     ((level, text),) = found(config, expected)
     assert (level, "budgets keep every estimate" in text) == (Level.WARN, True)

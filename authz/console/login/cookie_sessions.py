@@ -44,7 +44,7 @@ class CookieSessions:
                     None,
                     HTTPStatus.SERVICE_UNAVAILABLE,
                     "The store does not answer",
-                    "Whether you may see this page cannot be told now. Try again in a few seconds.",
+                    "Your session cannot be checked now. Try again in a few seconds.",
                 )
             return _to_login(request)
         session = found.session

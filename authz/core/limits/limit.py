@@ -126,8 +126,10 @@ class Limit:
         return self.of is not Of.REQUESTS
 
     def charge(self, cost: Cost) -> int:
-        """Return what a request takes: its units, or 0 or 1 if CostOf.REQUEST; of a budget its
-        estimate, 0 without one.
+        """Return how much a request of `cost` takes from this limit.
+
+        Units; 0 or 1 for CostOf.REQUEST; for a budget the estimate, 0 without one. Raises
+        UnknownPrice for a budget of money if no prices are in force.
         """
         amounts = cost if isinstance(cost, Amounts) else Amounts(cost)
         if self.is_budget:

@@ -290,4 +290,4 @@ def parse_status(code: bytes, grpc: bytes, flags: bytes) -> Status | None:
     number = None if grpc == b"-" else int(grpc)
     name = str(int(code)) if number is None else f"{int(code)}/{number}"
     found = outcome(int(code), number, words)
-    return Status(name, found, used_nothing(int(code), found, words))
+    return Status(name, found, used_nothing(int(code), number, found, words))

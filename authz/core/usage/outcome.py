@@ -33,6 +33,8 @@ GRPC_CLIENT_ERRORS: Final = frozenset({1, 3, 5, 6, 7, 8, 9, 10, 11, 16})
 SWITCHING_PROTOCOLS: Final = 101
 # The backend may have worked all the same: it was too slow, or the client did not wait.
 WORKED_FLAGS: Final = ABORTED_FLAGS | {"UT", "DT", "SI", "UMSDR"}
+WORKED_CODES: Final = frozenset({0, 408, 499, 504})
+WORKED_GRPC: Final = frozenset({1, 4})  # CANCELLED, DEADLINE_EXCEEDED
 
 
 def outcome(code: int, grpc: int | None, flags: frozenset[str]) -> Outcome:
@@ -57,14 +59,14 @@ def outcome(code: int, grpc: int | None, flags: frozenset[str]) -> Outcome:
     return Outcome.OK
 
 
-def used_nothing(code: int, result: Outcome, flags: frozenset[str]) -> bool:
+def used_nothing(code: int, grpc: int | None, result: Outcome, flags: frozenset[str]) -> bool:
     """Return whether a response that reports no tokens cost nothing.
 
     True for an error of the backend or of the proxy: the request was refused, or never reached the
     backend. False if the backend may have worked on it: the response had begun, the client left, or
-    it took too long.
+    it took too long. A client can cause that: it asks for a long answer, or names a short deadline.
     """
-    if flags & WORKED_FLAGS or code == 0:
+    if flags & WORKED_FLAGS or code in WORKED_CODES or grpc in WORKED_GRPC:
         return False
     is_grpc_error = result in {Outcome.CLIENT_ERROR, Outcome.SERVER_ERROR} and not flags
     return code >= 400 or is_grpc_error  # noqa: PLR2004  HTTP

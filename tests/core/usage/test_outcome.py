@@ -45,3 +45,32 @@ def test_outcomes(code, grpc, flags, expected):
 def test_a_status_that_is_not_in_order(words):
     """There is no outcome of words that Envoy does not write."""
     assert parse_status(*words) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "grpc", "flags", "expected"),
+    [
+        ("200", "-", "-", False),
+        ("400", "-", "-", True),
+        ("429", "-", "-", True),
+        ("500", "-", "-", True),
+        ("503", "-", "UC", True),
+        ("200", "3", "-", True),
+        ("200", "13", "-", True),
+        ("200", "0", "-", False),
+        ("0", "-", "DC", False),
+        ("504", "-", "UT", False),
+        ("408", "-", "-", False),
+        ("499", "-", "-", False),
+        ("504", "-", "-", False),
+        ("200", "1", "-", False),
+        ("200", "4", "-", False),
+    ],
+)
+def test_an_answer_that_cost_nothing(code, grpc, flags, expected):
+    """An error cost nothing, but not one that says that the time was over or the client had left.
+
+    The client can choose that: it asks for a long answer, or names a short deadline.
+    """
+    status = parse_status(*(word.encode() for word in (code, grpc, flags)))
+    assert status.used_nothing is expected
