@@ -232,7 +232,7 @@ async def test_github_cannot_be_reached(rig):
 
 
 async def test_a_key_whose_pepper_is_missing(valkey, tmp_path, monkeypatch):
-    """It is no false positive: the sender repeats the report. The other keys have ended."""
+    """A key whose pepper is missing is no false positive. The sender repeats the report."""
     both = make_keyring("ak", "1", "2")
     async with valkey.endpoint.client() as client:
         rig = Rig(client, tmp_path, monkeypatch, both.fingerprints)

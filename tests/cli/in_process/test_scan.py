@@ -136,7 +136,7 @@ def test_a_key_of_another_installation(runner):
 
 
 def test_a_key_whose_pepper_is_missing(runner):
-    """It is not taken for a key of another installation."""
+    """A key whose pepper is missing here is not taken for one of another installation."""
     both = Keyring("ak", [Pepper.expand(one, os.urandom(32)) for one in "12"])
     runner.valkey.admin.hset(schema.DEFAULT.meta, "pepper:2", both.fingerprints["2"])
     done = runner.run("scan", "-", stdin=both.mint("live").text)
