@@ -4,6 +4,7 @@ The authorization code flow (OpenID Connect Core 1.0 section 3.1) with PKCE S256
 nonce and the issuer of the response (RFC 9207). The client is confidential or public.
 """
 
+import asyncio
 import hmac
 import json
 import logging
@@ -24,6 +25,7 @@ from authz.identity.provider import Provider
 from authz.process.web_client import WebClient
 
 METADATA_SECONDS: Final = 600.0  # for which the provider's metadata are used again
+PAUSE_SECONDS: Final = 5.0  # after a fetch of them that failed
 MAX_CODE: Final = 2048  # characters
 MAX_LABEL: Final = 100  # characters
 LABELS: Final = ("email", "preferred_username", "name")
@@ -50,6 +52,8 @@ class CodeLogin:
         self._tokens = tokens
         self._clock = clock
         self._metadata: tuple[float, Metadata] | None = None
+        self._fetching = asyncio.Lock()
+        self._failed = float("-inf")
 
     async def address(self, attempt: LoginAttempt) -> str:
         """Return the provider's address to send the browser to. Raises Unavailable."""
@@ -150,10 +154,20 @@ class CodeLogin:
         return token if isinstance(token, str) else None
 
     async def _current_metadata(self) -> Metadata:
-        now = self._clock.monotonic()
-        if self._metadata is None or now - self._metadata[0] >= METADATA_SECONDS:
-            self._metadata = now, await fetch_metadata(self._web, self._client.issuer)
-        return self._metadata[1]
+        """Return the metadata. One fetch runs at a time, and none soon after a failure."""
+        async with self._fetching:
+            now = self._clock.monotonic()
+            if self._metadata is not None and now - self._metadata[0] < METADATA_SECONDS:
+                return self._metadata[1]
+            if now - self._failed < PAUSE_SECONDS:
+                raise Unavailable("the provider did not answer a moment ago")
+            try:
+                found = await fetch_metadata(self._web, self._client.issuer)
+            except Unavailable:
+                self._failed = self._clock.monotonic()
+                raise
+            self._metadata = now, found
+            return found
 
 
 def _basic(client_id: str, secret: str) -> str:

@@ -1,5 +1,6 @@
 """Login at an identity provider: the code flow with PKCE, and each response that is refused."""
 
+import asyncio
 import base64
 import json
 from dataclasses import replace
@@ -13,10 +14,11 @@ from authz.core.console_session import ProvedSubject
 from authz.core.errors import Unavailable
 from authz.core.login_attempt import LoginAttempt
 from authz.core.roles import Role
-from authz.identity.code_login import CodeLogin, LoginClient
+from authz.identity.code_login import PAUSE_SECONDS, CodeLogin, LoginClient
 from authz.identity.provider import ClaimRules, Provider
 from authz.identity.signing_keys import SigningKeys
 from authz.process.web_client import WebClient
+from tests.support.fakes import FakeClock
 from tests.support.identity.issuer import Issuer, challenge_of, serving
 from tests.support.real import RealClock
 
@@ -33,14 +35,14 @@ def issuer():
         yield running
 
 
-def login_at(issuer, secret=SECRET):
+def login_at(issuer, secret=SECRET, clock=CLOCK):
     """Return the login of a client that is registered at the issuer."""
     rules = ClaimRules("sub", "groups", GRANTED)
     tokens = Provider(
         SigningKeys(issuer.fetch, CLOCK, 3600.0), Expected(issuer.url, "console"), rules, CLOCK
     )
     client = LoginClient(issuer.url, "console", secret, ("openid", "email"))
-    return CodeLogin(WebClient(), client, tokens, CLOCK)
+    return CodeLogin(WebClient(), client, tokens, clock)
 
 
 def attempt():
@@ -205,6 +207,20 @@ async def test_a_provider_that_is_down(issuer):
     issuer.down = True
     with pytest.raises(Unavailable):
         await login_at(issuer).address(began)
+
+
+async def test_visitors_while_the_provider_is_down(issuer):
+    """Many visitors cause one request, and the next one comes after a pause."""
+    clock = FakeClock()
+    login, issuer.down = login_at(issuer, clock=clock), True
+    for hits in (1, 2):
+        visits = [login.address(attempt()) for _ in range(8)]
+        found = await asyncio.gather(*visits, return_exceptions=True)
+        assert [type(one) for one in found] == [Unavailable] * 8
+        assert len(issuer.hits) == hits
+        clock.advance(PAUSE_SECONDS)
+    issuer.down = False
+    assert await login.address(attempt())
 
 
 async def test_metadata_that_cannot_be_used(issuer):

@@ -53,7 +53,11 @@ class IssuerLogin(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoginPages:
-    """The login. issuer: None: keys log in instead. failures: of keys and links, by address."""
+    """The login. issuer: None: keys log in instead.
+
+    failures: by address. Above them a refusal is 429 and no line of the log. A right key, link or
+    response logs in all the same: nobody can lock out the visitors behind one proxy.
+    """
 
     sessions: ConsoleSessions
     visits: CookieSessions
@@ -87,22 +91,14 @@ class LoginPages:
         form = await self._own_form(request)
         if isinstance(form, Response):
             return form
-        address, wanted = _peer(request), next_path(text_of(form, "next"))
-        wait = self.failures.wait(address, self.clock.monotonic())
-        if wait:
-            return self._wait(request, wait)
-        opened = await self.sessions.open_by_key(text_of(form, "key"), address)
-        return self._answer(request, opened, wanted)
+        opened = await self.sessions.open_by_key(text_of(form, "key"), _peer(request))
+        return self._answer(request, opened, next_path(text_of(form, "next")))
 
     async def _by_link(self, request: Request) -> Response:
         form = await self._own_form(request)
         if isinstance(form, Response):
             return form
-        address = _peer(request)
-        wait = self.failures.wait(address, self.clock.monotonic())
-        if wait:
-            return self._wait(request, wait)
-        opened = await self.sessions.open_by_link(text_of(form, "token"), address)
+        opened = await self.sessions.open_by_link(text_of(form, "token"), _peer(request))
         return self._answer(request, opened, "/")
 
     async def _begin(self, request: Request) -> Response:
@@ -161,9 +157,13 @@ class LoginPages:
         """Return the answer to a login: the session's cookie and the way on, or the refusal."""
         address = _peer(request)
         if isinstance(opened, Refusal):
-            log.info("login refused from %s: %s", address or "unix", opened.why)
             if opened.kind is RefusalKind.UNAVAILABLE:
+                log.info("login refused from %s: %s", address or "unix", opened.why)
                 return self._page(request, wanted, HTTPStatus.SERVICE_UNAVAILABLE, "store")
+            wait = self.failures.wait(address, self.clock.monotonic())
+            if wait:
+                return self._wait(request, wait)
+            log.info("login refused from %s: %s", address or "unix", opened.why)
             self.failures.fail(address, self.clock.monotonic())
             return self._page(request, wanted, HTTPStatus.UNAUTHORIZED, "refused")
         log.info("login of %s from %s", opened.caller.actor, address or "unix")

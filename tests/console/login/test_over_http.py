@@ -1,4 +1,4 @@
-"""Logout without a browser: also while the store does not answer."""
+"""Login and logout without a browser: after many refusals, and while the store is away."""
 
 import asyncio
 import http.client
@@ -52,3 +52,16 @@ async def test_logout_while_the_store_is_away(tmp_path):
             assert status == 503
             assert "This browser is logged out" in page
             assert "Max-Age=0" in cookie
+
+
+async def test_nobody_locks_out_others_of_one_address(valkey: Valkey, tmp_path):
+    """After many refusals of one address, wrong keys are answered 429, and a right key logs in."""
+    async with console_on(valkey, tmp_path) as console:
+        _, text = await console.key(Role.VIEWER)
+        wrong = [
+            (await _exchange(console, "POST", "/login/key", {"key": f"no key {n}"}, OWN))[0]
+            for n in range(14)
+        ]
+        assert (wrong[0], wrong[-1]) == (401, 429)
+        status, cookie, _ = await _exchange(console, "POST", "/login/key", {"key": text}, OWN)
+        assert (status, bool(cookie)) == (200, True)
