@@ -1,4 +1,4 @@
-"""FailureBudgets: how many failures each client may make, so that guessing is slow."""
+"""FailureBudgets: how many failures of each client are reported, so that no client floods a log."""
 
 import ipaddress
 from typing import Final
@@ -10,7 +10,7 @@ _IPV6_BITS: Final = 64  # of an IPv6 network that one client has
 
 
 class FailureBudgets:
-    """`most` failures at once for each client; one is forgotten every `seconds`.
+    """Counts failures: at most `most` at once for each client. One is forgotten every `seconds`.
 
     A client is an IPv4 address or an IPv6 /64 network. Time is an argument, in seconds.
     """
@@ -22,7 +22,7 @@ class FailureBudgets:
         """Client -> when all of its failures are forgotten."""
 
     def wait(self, address: str, now: float) -> float:
-        """Return for how many seconds the client has to wait; 0 if it may try."""
+        """Return the seconds until one more failure fits into the budget; 0 if it fits now."""
         ahead = self._free.get(_client(address), now) - now
         return max(0.0, ahead - (self._most - 1) * self._seconds)
 
