@@ -21,7 +21,7 @@ echo "user default off"
 passwords=$(digests "$1/operator")
 echo "user operator on$passwords ~* &* +@all"
 while read -r word user rules; do
-  test "$user" != authz-meter || test -e "$1/meter" || continue # who counts no usage needs no meter
+  test "$user" != authz-meter || test -e "$1/meter" || continue # without usage there is no meter
   passwords=$(digests "$1/${user#authz-}")
   case "${SCRIPTS:-}$user" in
     1authz-sidecar | 1authz-meter) rules=$(printf "%s" "$rules" | sed "s/-@all/-@all +script|load/; s/+fcall/+fcall +evalsha/g") ;;

@@ -105,8 +105,10 @@ class CreditsChange:
     def _wanted(self, known: Limit | None) -> Limit | None:
         if self.how is How.REMOVE:
             return None
+        if self.budget is not None and (known is None or self.how is How.SET):
+            return self.budget
         if known is None:
-            return self.budget or Limit(name=CREDITS, limit=self.units, per=ONCE)
+            return Limit(name=CREDITS, limit=self.units, per=ONCE)
         return replace(known, limit=self.units + (known.limit if self.how is How.ADD else 0))
 
 

@@ -75,6 +75,9 @@ def test_set_and_top_up(runner):
     assert change("--budget", "+0.5/month", "--note", "more")[0] == ["5/s", "25.50/month,of=usd"]
     tokens = change("--budget", "9000/once,of=tokens")[0]
     assert tokens == ["5/s", "25.50/month,of=usd", "9000/once,of=tokens"]
+    only_reports = change("--budget", "10/month,enforce=false")
+    assert only_reports[0][1] == "10.00/month,of=usd,enforce=false"
+    assert change("--budget", "+1/month")[0][1] == "11.00/month,of=usd,enforce=false"
     assert change("--budget", "10/month")[0][1] == "10.00/month,of=usd"
     assert "is another" in change("--budget", "usd-month=1/week")[1].error
     history = runner.run("keys", "history", kid, "--json").document["changes"]
