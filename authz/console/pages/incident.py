@@ -4,9 +4,11 @@ The text goes to VerifyKey and nowhere else. No page, URL or report has it.
 """
 
 import asyncio
+import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -65,8 +67,15 @@ async def _incident(visit: Visit) -> Response:
     if isinstance(found, Answer):
         return visit.failure(found, "/incident")
     if found and len(found) == 1 and found[0].key and found[0].is_proven:
-        return visit.redirect(f"/incident/{found[0].kid}?proven=1")
-    return visit.page("incident.html", found=found, was_sent=visit.is_form)
+        kid = found[0].kid
+        return visit.redirect(f"/incident/{kid}?proven={_mark(visit, kid)}")
+    mark = partial(_mark, visit)
+    return visit.page("incident.html", found=found, was_sent=visit.is_form, mark=mark)
+
+
+def _mark(visit: Visit, kid: str) -> str:
+    """Return the parameter of links to a proven key: a link of anybody else proves nothing."""
+    return hmac.digest(visit.session.csrf_token.encode(), f"proven {kid}".encode(), "sha256").hex()
 
 
 async def _find(visit: Visit, text: str) -> list[Found] | Answer:
@@ -118,7 +127,9 @@ async def _one(visit: Visit) -> Response:
         200,
         key=record,
         kid=visit.kid,
-        is_proven=bool(visit.query("proven")),
+        is_proven=hmac.compare_digest(
+            visit.query("proven").encode(), _mark(visit, visit.kid).encode()
+        ),
         use=use,
         latest=use.data.get("latestUse", {}) if use.is_ok else {},
         chart=chart_of("30d", usage),

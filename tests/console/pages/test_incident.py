@@ -33,6 +33,18 @@ async def test_a_whole_key(site: Site, line: str) -> None:
     assert text[:40] not in page.text
 
 
+async def test_a_link_proves_nothing(site: Site) -> None:
+    """A link that somebody made, or found for another key, does not say that a key has leaked."""
+    kid, _ = await site.rig.issue(client_id="acme")
+    _, other = await site.rig.issue(client_id="globex")
+    location = (await post(site, "/incident", {"text": other})).headers["location"]
+    mark = location.partition("?proven=")[2]
+    assert mark
+    for given in ("1", mark):
+        page = await get(site, f"/incident/{kid}?proven={given}")
+        assert "has a secret of this key that is right" not in page.text
+
+
 async def test_revoke_and_report(site: Site) -> None:
     """The key is revoked as compromised with the confirmation of the fleet, and reported."""
     kid, _ = await site.rig.issue(client_id="acme", name="Check|out *now*")
