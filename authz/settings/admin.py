@@ -5,13 +5,12 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from authz.core.errors import BadInput
 from authz.core.listen_address import Address
-from authz.core.web_address import check_url
 from authz.settings.sections import Section
 from authz.settings.values import (
     CertificateUri,
     ClaimName,
+    FetchableUrl,
     File,
     HttpUrl,
     Id,
@@ -19,6 +18,7 @@ from authz.settings.values import (
     Listen,
     Mode,
     distinct,
+    fetchable,
     seconds,
 )
 
@@ -44,22 +44,15 @@ class Grant(Section):
         return Binding(Role(self.role), frozenset(self.tenants), frozenset(self.projects))
 
 
-def _fetchable(url: str) -> str:
-    try:
-        return check_url("", url)
-    except BadInput as cause:
-        raise ValueError(cause.problem) from None
-
-
 class Oidc(Section):
     """Bearer tokens of one OpenID Connect issuer. roles: grants by values of `roles_claim`."""
 
-    issuer: Annotated[HttpUrl, AfterValidator(_fetchable)]
+    issuer: FetchableUrl
     audience: Line = Field(min_length=1)
     subject_claim: ClaimName = "sub"
     roles_claim: ClaimName = "groups"
     roles: dict[Line, Grant] = {}
-    jwks_url: Annotated[HttpUrl, AfterValidator(_fetchable)] | None = None
+    jwks_url: FetchableUrl | None = None
     ca: File | None = None
     clock_skew: Annotated[float, seconds("0", f"{MAX_SKEW}s")] = 60.0
     keys_grace: Annotated[float, seconds("1m", "1d")] = 3600.0
@@ -91,7 +84,7 @@ class ConsoleLogin(Section):
 
 
 def _origin(url: str) -> str:
-    parts = urlsplit(_fetchable(url))
+    parts = urlsplit(fetchable(url))
     if parts.path not in {"", "/"} or parts.query or url != url.lower():
         raise ValueError("scheme, host and port in lower case, such as https://keys.example.com")
     return f"{parts.scheme}://{parts.netloc}"

@@ -2,26 +2,25 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from authz.core.errors import BadInput
-from authz.core.web_address import check_url
 from authz.settings.sections import Section
-from authz.settings.values import EventPattern, File, HttpUrl, Line, Networks, Several, SinkName
-
-
-def _reachable(url: str) -> str:
-    try:
-        return check_url("", url)
-    except BadInput as cause:
-        raise ValueError(cause.problem) from None
+from authz.settings.values import (
+    EventPattern,
+    FetchableUrl,
+    File,
+    Line,
+    Networks,
+    Several,
+    SinkName,
+)
 
 
 class Sink(Section):
     """One receiver of events. types: of events; `*` at the end stands for any rest."""
 
     kind: Literal["webhook", "slack", "alertmanager", "log"]
-    url: Annotated[HttpUrl, AfterValidator(_reachable)] | None = None
+    url: FetchableUrl | None = None
     secret_file: File | None = None
     ca: File | None = None
     types: Several[EventPattern] = ("*",)

@@ -17,6 +17,7 @@ from authz.core.keys.text import IMPORTED_PREFIX_PATTERN, PREFIX_PATTERN
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
 from authz.core.listen_address import Address
 from authz.core.methods import NAMED_METHOD
+from authz.core.web_address import check_url
 
 MAX_PATH: Final = 4096
 
@@ -187,6 +188,17 @@ HttpUrl = Annotated[
         "an http:// or https:// URL, such as http://127.0.0.1:4318",
     ),
 ]
+
+
+def fetchable(url: str) -> str:
+    """Return the URL of another server. Raises ValueError unless it is https or on loopback."""
+    try:
+        return check_url("", url)
+    except BadInput as cause:
+        raise ValueError(cause.problem) from None
+
+
+FetchableUrl = Annotated[HttpUrl, AfterValidator(fetchable)]
 Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
 ClaimName = Annotated[
     str, _shape("[A-Za-z0-9_:/.@-]{1,128}", "the name of a claim, such as groups")
