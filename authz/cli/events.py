@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -24,7 +25,29 @@ from authz.wiring.notifications import EventSession, event_session
 MAX_LISTED: Final = 10_000
 _T = TypeVar("_T")
 
-_sink_option = click.option("--sink", metavar="NAME", help="Only this sink of events.sinks.")
+_KIND: Final = re.compile(r"[a-z0-9_.]{1,64}\*?|\*", re.ASCII)
+_SINK: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
+
+
+def _kind(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not _KIND.fullmatch(value):
+        raise BadInput("--type", f"{fields.shown(value)}: a type of events, such as authz.key.*")
+    return value
+
+
+def _kid(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else fields.kid("--kid", value)
+
+
+def _sink(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _SINK.fullmatch(value):
+        raise BadInput("--sink", f"{fields.shown(value)}: a name of events.sinks, such as siem")
+    return value
+
+
+_sink_option = click.option(
+    "--sink", metavar="NAME", callback=_sink, help="Only this sink of events.sinks."
+)
 
 
 def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
@@ -49,12 +72,19 @@ def events() -> None:
 
 
 @events.command("list")
-@click.option("--type", "kind", metavar="TYPE", default="*", help="Such as `authz.key.*`.")
-@click.option("--kid", metavar="KID", default="", help="Only events of this key.")
+@click.option(
+    "--type",
+    "kind",
+    metavar="TYPE",
+    default="*",
+    callback=_kind,
+    help="Such as `authz.key.*`.",
+)
+@click.option("--kid", metavar="KID", callback=_kid, help="Only events of this key.")
 @click.option("--limit", metavar="N", default="50", callback=_limit, help="At most N events.")
 @common
 @click.pass_obj
-def list_(invocation: Invocation, kind: str, kid: str, limit: int) -> None:
+def list_(invocation: Invocation, kind: str, kid: str | None, limit: int) -> None:
     """List events, the newest first, as sinks get them.
 
     \b
@@ -67,7 +97,7 @@ def list_(invocation: Invocation, kind: str, kid: str, limit: int) -> None:
 
     async def work(session: EventSession) -> list[dict[str, Any]]:
         found = await session.derivation.newest(
-            limit, lambda one: wanted.wants(one.type) and kid in {"", one.kid}
+            limit, lambda one: wanted.wants(one.type) and kid in {None, one.kid}
         )
         return [one.cloud_event(settings.events.source) for one in found]
 

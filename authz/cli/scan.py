@@ -11,8 +11,10 @@ import click
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common, write_stdout, write_warning
+from authz.cli.options import MAX_PATH
 from authz.cli.scan_report import Report
 from authz.cli.terminal import escaped
+from authz.core import fields
 from authz.core.errors import BadInput, Unavailable
 from authz.core.keys.scanner_rules import TOOLS, rules_for
 from authz.core.keys.scanning import KeyScanner
@@ -31,8 +33,17 @@ STDIN: Final = "-"
 MAX_NOTE: Final = 200  # characters of a place in the audit trail
 
 
+def _paths(
+    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    for value in values:
+        if not (0 < len(value) <= MAX_PATH and value.isprintable()):
+            raise BadInput("PATH", f"{fields.shown(value)} is not a path, such as src")
+    return values
+
+
 @click.command()
-@click.argument("paths", metavar="PATH...", nargs=-1)
+@click.argument("paths", metavar="PATH...", nargs=-1, callback=_paths)
 @click.option("--git", is_flag=True, help="Also search every object of the git repository there.")
 @click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0.")
 @click.option("--revoke", is_flag=True, help="Revoke each key that was found and still works.")

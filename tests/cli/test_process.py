@@ -224,7 +224,9 @@ def test_serve_takes_its_addresses_from_flags(
 ) -> None:
     """--listen and --ops win over all other sources."""
     served = []
-    monkeypatch.setattr("authz.wiring.serving.serve", lambda read, _file: served.append(read()))
+    monkeypatch.setattr(
+        "authz.wiring.serving.serve", lambda read, _file, has_parent: served.append(read())
+    )
     monkeypatch.setenv("AUTHZ_CHECK__LISTEN", "127.0.0.1:7")
     monkeypatch.setenv("AUTHZ_OPS__LISTEN", "127.0.0.1:8")
     assert run("serve").code == 0

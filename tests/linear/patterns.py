@@ -41,6 +41,13 @@ LOCALS: Mapping[str, Mapping[str, Any]] = {
         ),
     },
     "core/keys/pasted.py": {"shape": "ak_(?:live|test)_[0-9A-Za-z]{16}", "prefix": "ak"},
+    "core/keys/scanning.py": {
+        "prefix": "ak",
+        "imported_prefixes": ("sk-", "cust_"),
+        "declared": "sk-|cust_",
+        "one": "ak",
+        "pattern": r"(?<![0-9A-Za-z_-])sk-[0-9A-Za-z_-]{5,253}",
+    },
     "storage/endpoint.py": {"start": "(rediss?|unix)://"},
 }
 # Patterns that are somebody's argument: where they come from is looked at instead.

@@ -3,6 +3,7 @@
 import copy
 from typing import Any
 
+from authz.proxy.llm import llm_filter
 from tests.support.proxy.faults import FAULTS, PER_ROUTE, Config, Fault
 from tests.support.proxy.retry_faults import RETRIES
 from tests.support.proxy.usage_faults import USAGE
@@ -374,4 +375,14 @@ SUBTLE = [
     ),
 ]
 
-ALL = [*FAULTS, *SUBTLE, *RETRIES, *USAGE]
+LLM = [
+    Fault(
+        "a filter for LLMs that stands after authz",
+        lambda c: c.manager["http_filters"].insert(1, llm_filter() | {"disabled": False}),
+        "warn",
+        "llm",
+        "stands after ext_authz",
+    ),
+]
+
+ALL = [*FAULTS, *SUBTLE, *RETRIES, *USAGE, *LLM]
