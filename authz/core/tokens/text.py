@@ -69,6 +69,21 @@ class Claims:
     secret_id: str
     token_id: str
 
+    def members(self) -> dict[str, Any]:
+        """Return the claims by their names in a token, in its order."""
+        return {
+            "iss": self.issuer,
+            "sub": self.kid,
+            "client_id": self.client_id,
+            "aud": self.audience,
+            "scope": " ".join(sorted(self.scopes)),
+            "iat": self.issued_at,
+            "nbf": self.not_before,
+            "exp": self.expires_at,
+            "sid": self.secret_id,
+            "jti": self.token_id,
+        }
+
 
 class TokenParts(NamedTuple):
     """A token, split and decoded. Nothing in it is proven. header: its text, still encoded."""
@@ -169,20 +184,8 @@ def unsigned(claims: Claims, key_id: str, mac: Mac) -> tuple[str, str]:
 
     claims: their token_id has no tag yet, see `new_token_id`. mac: of that pepper.
     """
-    members = {
-        "iss": claims.issuer,
-        "sub": claims.kid,
-        "client_id": claims.client_id,
-        "aud": claims.audience,
-        "scope": " ".join(sorted(claims.scopes)),
-        "iat": claims.issued_at,
-        "nbf": claims.not_before,
-        "exp": claims.expires_at,
-        "sid": claims.secret_id,
-        "jti": claims.token_id,
-    }
     header = header_text(key_id)
-    before = json.dumps(members, separators=(",", ":")).removesuffix('"}')
+    before = json.dumps(claims.members(), separators=(",", ":")).removesuffix('"}')
     tag = _tag(mac, header, before.encode())
     whole = f'{before}{tag}"}}'
     return f"{header}.{encoded(whole.encode())}", claims.token_id + tag
