@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple
 from authz.core.keys import base62
 from authz.core.keys.pepper import Mac
 from authz.core.keys.text import TAG_BYTES, TAG_LENGTH
+from authz.core.strict_json import STRICT_JSON
 
 MAX_TOKEN: Final = 4096  # characters
 MAX_LIFETIME: Final = 900  # seconds
@@ -152,7 +153,7 @@ def is_ours(parts: TokenParts, tags: Mapping[str, Mac]) -> bool | None:
 def parse_claims(raw: bytes) -> Claims | None:
     """Return the claims in JSON; None if a member is missing, unknown, twice or of a wrong type."""
     try:
-        found = _DECODER.decode(raw.decode())
+        found = STRICT_JSON.decode(raw.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or len(found) != len(_TEXTS) + len(_TIMES):
@@ -214,17 +215,3 @@ def decoded(text: str) -> bytes | None:
     except ValueError:  # also binascii.Error, and text outside ASCII
         return None
     return raw if encoded(raw) == text and raw else None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a member stands twice")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are not JSON (RFC 8259 section 6)
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_no_constant)
