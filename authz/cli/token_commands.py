@@ -140,20 +140,7 @@ def _claims(token: str) -> dict[str, Any] | None:
     """Return the claims of a text in the form of our tokens, proven or not; else None."""
     parts = token_text.split(token)
     claims = parts and token_text.parse_claims(parts.claims)
-    if not claims:
-        return None
-    return {
-        "iss": claims.issuer,
-        "sub": claims.kid,
-        "client_id": claims.client_id,
-        "aud": claims.audience,
-        "scope": " ".join(sorted(claims.scopes)),
-        "iat": claims.issued_at,
-        "nbf": claims.not_before,
-        "exp": claims.expires_at,
-        "sid": claims.secret_id,
-        "jti": claims.token_id,
-    }
+    return claims.members() if claims else None
 
 
 def _key(token: AcceptedToken, record: KeyRecord | None) -> dict[str, Any]:

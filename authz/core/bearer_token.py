@@ -5,7 +5,6 @@ bytes, an encrypted or nested token, a symmetric algorithm or `none`, a member t
 and a header that needs an extension (`crit`, RFC 7515 section 4.1.11).
 """
 
-import json
 import math
 import re
 from base64 import urlsafe_b64decode
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from authz.core.access import Binding, Refusal, RefusalKind
+from authz.core.strict_json import STRICT_JSON
 
 MAX_TOKEN: Final = 8192  # bytes
 MAX_HEADER: Final = 2048  # bytes, decoded
@@ -133,21 +133,10 @@ def _object(part: str, limit: int) -> dict[str, Any] | None:
         raw = urlsafe_b64decode(part + "=" * (-len(part) % 4))
         if len(raw) > limit:
             return None
-        found = json.loads(raw.decode(), object_pairs_hook=_distinct, parse_constant=_no_constant)
+        found = STRICT_JSON.decode(raw.decode())
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a member stands twice")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are not JSON (RFC 8259 section 6)
 
 
 def _is_for(given: object, audience: str) -> bool:

@@ -1,11 +1,11 @@
 """One rule of the routes: who it is for, and the facts that it gives for a path."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core import fields
+from authz.core.budgets.spending import is_model
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown
@@ -19,7 +19,6 @@ from authz.core.templates import VARIABLE, Template
 UNNAMEABLE: Final = "?"
 
 MODEL: Final = "model"  # the variable that the body of a request gives if the path has none
-_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class Rule:
             return Refusal(Reason.AMBIGUOUS_PATH, self.facts)
         if self.uses_model:
             model = values.setdefault(MODEL, model)
-            model = model if _MODEL.fullmatch(model) else ""
+            model = model if is_model(model) else ""
         scopes, cost = self.facts.scopes, self.facts.cost
         if scopes is not None:
             scopes = frozenset(_filled(scope, values) for scope in scopes)

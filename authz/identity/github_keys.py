@@ -102,5 +102,6 @@ def _public(pem: str) -> ec.EllipticCurvePublicKey | None:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         return None
-    is_p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-    return key if is_p256 and isinstance(key, ec.EllipticCurvePublicKey) else None
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    return None

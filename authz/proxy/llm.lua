@@ -8,9 +8,10 @@
 --
 --     STATUS:INPUT:OUTPUT:CACHED:CACHE_WRITE:REASONING
 --
--- `complete`: the answer ended, or its usage is the last one. `partial`: neither, so far. `none`: it
--- ended without usage. `encoded`: it is compressed. INPUT contains CACHED and CACHE_WRITE, and OUTPUT
--- contains REASONING, whatever the vendor calls them. Answers other than 2xx get no word.
+-- `complete`: the answer ended, or its usage is the last one. `partial`: the answer was aborted, or is
+-- not complete yet. `none`: it ended without usage. `encoded`: it is compressed. INPUT contains CACHED
+-- and CACHE_WRITE, and OUTPUT contains REASONING, whatever the vendor calls them. Answers other than
+-- 2xx get no word.
 --
 -- JSON is scanned once, from byte to byte. Nothing is kept of it but one text of at most LONGEST
 -- bytes, and the names of DEEPEST levels. Usage counts only where the vendors put it. So neither the

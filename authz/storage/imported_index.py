@@ -84,7 +84,7 @@ class ImportedIndex:
             self._is_complete = False  # a later heartbeat has the entries read
             with suppress(ValueError):
                 self._announced = notices.decode_notice(notice).seq
-        elif not self._is_too_large(found.number):
+        elif not self._drop_too_large(found.number):
             self._held.add(found.entry)
 
     def _on_state(self, link: Link, seq: int, reply: Any) -> None:
@@ -96,7 +96,7 @@ class ImportedIndex:
             return
         if state is None or state.seq < max(seq, self._announced):
             self._doubt("imports may be missing from it; run `authz init`" if state else "")
-        elif self._is_too_large(state.entries):
+        elif self._drop_too_large(state.entries):
             self._doubt(f"it has more than keys.imported_index ({self._max_entries}) entries")
         elif self._reading is None:
             self._compare(link, state)
@@ -130,14 +130,15 @@ class ImportedIndex:
         except (Unavailable, ValueError) as cause:
             self._doubt(f"it cannot be read: {cause}")
             return
-        if self._is_too_large(self._held.count):
+        if self._drop_too_large(self._held.count):
             self._doubt(f"it has more than keys.imported_index ({self._max_entries}) entries")
         elif len(page) == PAGE * ENTRY_DIGITS:
             self._read(link, seq)
         else:
             self.send(link, seq)
 
-    def _is_too_large(self, count: int) -> bool:
+    def _drop_too_large(self, count: int) -> bool:
+        """Return whether so many entries are too many. Then the copy is dropped."""
         if count <= self._max_entries:
             return False
         if self._held.count:

@@ -144,9 +144,9 @@ class LatestMeta:
 
     def update(self, meta: Mapping[str, str]) -> None:
         """Take new content. Raises as `verify`; then peppers and imports count as unknown.
-        The entries of signing keys stay: cached records may be served stale.
 
-        Logs a warning when the problem with unlisted prefixes or with seals changes.
+        The entries of signing keys then stay: cached records may be served stale. Logs a warning
+        when the problem with unlisted prefixes or with seals changes.
         """
         self._theirs = self._imports = None
         self._theirs = verify(meta, self._ours)

@@ -8,7 +8,6 @@ so its time counts, too. The processor time of the server for one call is measur
 
 import argparse
 import asyncio
-import os
 import statistics
 import tempfile
 import time
@@ -24,18 +23,13 @@ from authz.storage import schema
 from authz.wiring import administration
 from tests.bench.figures import machine
 from tests.bench.listing import fill
+from tests.bench.processor_time import processor_seconds
 from tests.rpc.admin.kills import AdminServing
 from tests.support.real import Valkey
 from tests.support.rpc.admin import Stubs
 
 CLIENTS: Final = 16  # at the same time
 ROUNDS: Final = 300
-
-
-def processor_seconds(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def median_ms(work: Callable[[], Awaitable[object]], rounds: int) -> float:

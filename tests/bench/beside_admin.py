@@ -31,10 +31,10 @@ from authz.core.listen_address import Address
 from authz.core.roles import Role
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 from tests.bench import load
-from tests.bench.admin_api import processor_seconds
 from tests.bench.check_hot import client_headers
 from tests.bench.figures import machine
 from tests.bench.measured import GRPC, LOAD_CORE, PEER, SERVER_CORE, issue, sidecar
+from tests.bench.processor_time import processor_seconds
 from tests.rpc.admin.kills import AdminServing
 from tests.support.real import Valkey
 from tests.support.rpc.admin import Stubs

@@ -21,9 +21,9 @@ from urllib.parse import urlencode
 from authz.core.roles import Role
 from authz.storage import schema
 from authz.wiring import administration
-from tests.bench.admin_api import processor_seconds
 from tests.bench.figures import machine
 from tests.bench.listing import fill
+from tests.bench.processor_time import processor_seconds
 from tests.rpc.admin.kills import AdminServing
 from tests.support.real import Valkey
 

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.bench.child_time import child_seconds
 from tests.bench.figures import machine
 from tests.bench.import_keys import AUTHZ, timed, write
+from tests.bench.processor_time import child_seconds
 from tests.support.real import Valkey
 
 LIMIT = 60.0  # seconds for 100,000 keys

@@ -18,9 +18,9 @@ from typing import Any
 
 from authz.settings import model
 from tests.bench import measured
-from tests.bench.child_time import child_seconds
 from tests.bench.figures import machine
 from tests.bench.import_keys import AUTHZ, write
+from tests.bench.processor_time import child_seconds
 from tests.support.real import Valkey
 
 MOST_SECONDS = 2.0

@@ -25,7 +25,7 @@ from authz.core.keys.pepper import Pepper
 from authz.core.keys.scanning import KeyScanner
 from authz.process.git_objects import GitObjects
 from authz.process.searched_bytes import BlockSearch
-from tests.bench.child_time import child_seconds
+from tests.bench.processor_time import child_seconds
 from tests.support.docs import ROOT
 
 RING: Final = Keyring("ak", [Pepper.expand("1", b"p" * 32)])

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench.child_time import child_seconds
 from tests.bench.figures import machine, offer_record, record
+from tests.bench.processor_time import child_seconds
 from tests.support.real import Valkey
 
 ROUNDS: Final = 21

@@ -29,6 +29,7 @@ from tests.bench import load, measured
 from tests.bench.figures import machine, offer_record, record
 from tests.bench.flood import Keys
 from tests.bench.import_keys import AUTHZ
+from tests.bench.processor_time import processor_seconds
 from tests.support.real import Valkey, eventually, free_port
 
 MOST_MEGABYTES = 20.0  # of an index of a million digests
@@ -102,12 +103,6 @@ def run(count: int, rate: float, seconds: float, *, has_index: bool) -> dict[str
         "timeouts": found["authz_key_lookup_failures_total", "timeout"],
         "links_lost": found["authz_link_losses_total", ""],
     }
-
-
-def processor_seconds(pid: int) -> float:
-    """Return the processor time of a process so far."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def pages() -> Iterator[str]:

@@ -7,7 +7,6 @@ that the store takes for one key of a commit, and the bytes that it keeps for a 
 import argparse
 import asyncio
 import gc
-import os
 import random
 import statistics
 import tempfile
@@ -26,6 +25,7 @@ from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest
 from authz.rpc.usage.logs import PATH
 from authz.storage.usage.usage_link import UsageLink
 from tests.bench.figures import number, offer_record, record
+from tests.bench.processor_time import processor_seconds
 from tests.support.metering import MeterProcess, batch
 from tests.support.real import RealClock, Valkey, eventually
 from tests.support.storage import stored
@@ -83,12 +83,6 @@ def in_process(seconds: float, keys: int = 1000) -> float:
         assert not tally.refused
         assert tally.commit(clocks).entries == 30_000
     return best
-
-
-def processor_seconds(pid: int) -> float:
-    """Return the processor time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def send(address: Address, messages: list[bytes]) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 from authz.core.usage.counts import Level
 from authz.storage.schema import DEFAULT
 from authz.storage.usage.stored_usage import ROUTES
-from tests.bench.child_time import child_seconds
 from tests.bench.figures import number, offer_record, record
+from tests.bench.processor_time import child_seconds
 from tests.support.real import Valkey
 
 AUTHZ = (sys.executable, "-m", "authz.cli.main")

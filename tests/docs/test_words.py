@@ -1,8 +1,10 @@
 """Texts follow CONTRIBUTING.md: no clause as a subject, and docstrings that stand alone."""
 
 import ast
+import inspect
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,11 +25,24 @@ def test_no_sentence_begins_with_a_clause(page: Path) -> None:
 
 
 def docstrings(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield each docstring of a file, with the name of its function, class or module."""
+    """Yield each docstring of a file, with the name of its function, class, module or constant."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, kinds) and (text := ast.get_docstring(node)):
             yield getattr(node, "name", file.stem), text
+        if isinstance(node, ast.Module | ast.ClassDef):
+            yield from _of_constants(node)
+
+
+def _of_constants(node: ast.Module | ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """Yield each text that stands below an assignment, with the names that it assigns."""
+    for before, after in pairwise(node.body):
+        match before, after:
+            case (
+                ast.Assign() | ast.AnnAssign(),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                yield ast.unparse(before).partition(" = ")[0], inspect.cleandoc(text)
 
 
 def files(folder: str) -> list[Path]:

@@ -19,8 +19,10 @@ async def count_entries(endpoint: Endpoint, entries: Sequence[bytes], now: int) 
     """Count these lines of a usage logger. now: ms since the epoch."""
     link = UsageLink(endpoint, SystemClock(), KEPT)
     run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    commit = committed(*entries, clocks=Clocks.near(now, 200 * DAY, DAY))
-    await link.commit(commit, [entries[0]], now)
-    run.cancel()
-    await asyncio.gather(run, return_exceptions=True)
+    try:
+        await eventually(lambda: not link.reason)
+        commit = committed(*entries, clocks=Clocks.near(now, 200 * DAY, DAY))
+        await link.commit(commit, [entries[0]], now)
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)

@@ -47,7 +47,7 @@ async def scrape(address: Address) -> int:
 async def test_idle_connections_and_scrapes_harm_nobody(tmp_path: Path, valkey: Valkey, port: str):
     """With few file descriptors the sidecar still answers each Check, probe and scrape."""
     if resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2 * IDLE:
-        pytest.skip("needs a hard limit on open files above 3,000")
+        pytest.skip("needs a hard limit on open files of 3,000 or more")
     health = Address("127.0.0.1", free_port())
     sidecar = Serving(tmp_path, valkey, {"ops": {"health_listen": str(health)}})
     (issued,) = await prepared(sidecar.file)

@@ -16,7 +16,7 @@ STEPS: Final = (
     "Look for other keys of the same holder: authz scan --git PATH.",
     "Tell the holder, and those whose data was read, as your rules require.",
 )
-"""What is left to do, in order."""
+"""The steps of an operator after a leak, in order."""
 
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&@:=-])")
 

@@ -29,7 +29,7 @@ from authz.core.keys.text import (
 from authz.core.seals import AppliedSeals, EntrySeals, RecordSeals
 from authz.core.tokens.presented import PresentedToken
 from authz.core.tokens.signing_keys import SigningKeyEntries
-from authz.core.tokens.text import token_start
+from authz.core.tokens.text import MAX_TOKEN, token_start
 from authz.core.trail.rows import TrailKeys
 
 if TYPE_CHECKING:  # for repeatable requests alone
@@ -207,8 +207,12 @@ class Keyring:
         return Presented(text.encode(), env, kid, version, self._peppers.get(version))
 
     def parse_token(self, text: str) -> PresentedToken | None:
-        """Return the token if `text` begins as our tokens do, else None. It proves nothing."""
-        return PresentedToken(text) if text.startswith(self._token_starts) else None
+        """Return the token if `text` begins as our tokens do, else None. It proves nothing.
+
+        None also for more than MAX_TOKEN (4096) characters. So nothing hashes a longer text.
+        """
+        is_token = len(text) <= MAX_TOKEN and text.startswith(self._token_starts)
+        return PresentedToken(text) if is_token else None
 
     def parse_imported(self, text: str) -> Imported | None:
         """Parse a key of another system; None if it begins like one of ours or has a wrong shape.

@@ -30,6 +30,7 @@ from typing import Any, Final, NamedTuple
 from authz.core.keys import base62
 from authz.core.keys.pepper import Mac
 from authz.core.keys.text import TAG_BYTES, TAG_LENGTH
+from authz.core.strict_json import STRICT_JSON
 
 MAX_TOKEN: Final = 4096  # characters
 MAX_LIFETIME: Final = 900  # seconds
@@ -68,6 +69,21 @@ class Claims:
     expires_at: int
     secret_id: str
     token_id: str
+
+    def members(self) -> dict[str, Any]:
+        """Return the claims by their names in a token, in its order."""
+        return {
+            "iss": self.issuer,
+            "sub": self.kid,
+            "client_id": self.client_id,
+            "aud": self.audience,
+            "scope": " ".join(sorted(self.scopes)),
+            "iat": self.issued_at,
+            "nbf": self.not_before,
+            "exp": self.expires_at,
+            "sid": self.secret_id,
+            "jti": self.token_id,
+        }
 
 
 class TokenParts(NamedTuple):
@@ -137,7 +153,7 @@ def is_ours(parts: TokenParts, tags: Mapping[str, Mac]) -> bool | None:
 def parse_claims(raw: bytes) -> Claims | None:
     """Return the claims in JSON; None if a member is missing, unknown, twice or of a wrong type."""
     try:
-        found = _DECODER.decode(raw.decode())
+        found = STRICT_JSON.decode(raw.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or len(found) != len(_TEXTS) + len(_TIMES):
@@ -169,20 +185,8 @@ def unsigned(claims: Claims, key_id: str, mac: Mac) -> tuple[str, str]:
 
     claims: their token_id has no tag yet, see `new_token_id`. mac: of that pepper.
     """
-    members = {
-        "iss": claims.issuer,
-        "sub": claims.kid,
-        "client_id": claims.client_id,
-        "aud": claims.audience,
-        "scope": " ".join(sorted(claims.scopes)),
-        "iat": claims.issued_at,
-        "nbf": claims.not_before,
-        "exp": claims.expires_at,
-        "sid": claims.secret_id,
-        "jti": claims.token_id,
-    }
     header = header_text(key_id)
-    before = json.dumps(members, separators=(",", ":")).removesuffix('"}')
+    before = json.dumps(claims.members(), separators=(",", ":")).removesuffix('"}')
     tag = _tag(mac, header, before.encode())
     whole = f'{before}{tag}"}}'
     return f"{header}.{encoded(whole.encode())}", claims.token_id + tag
@@ -211,17 +215,3 @@ def decoded(text: str) -> bytes | None:
     except ValueError:  # also binascii.Error, and text outside ASCII
         return None
     return raw if encoded(raw) == text and raw else None
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a member stands twice")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and Infinity are not JSON (RFC 8259 section 6)
-
-
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_distinct, parse_constant=_no_constant)

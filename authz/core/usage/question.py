@@ -82,9 +82,9 @@ def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
     """Return the slots that hold `since` up to, not including, `until` (ms since the epoch).
 
     By route or status they are hours, or days for all requests over more than 7 days; by model they
-    are days. of_keys:
-    whether the question is about keys, and not about all requests. Raises BadInput about `by` for
-    the status of keys, about `since` if it is not before `until` or gives more than 2000 slots.
+    are days. of_keys: whether the question is about keys, and not about all requests. Raises
+    BadInput about `by` for the status of keys, about `since` if it is not before `until` or gives
+    more than 2000 slots.
     """
     if of_keys and by is By.STATUS:
         problem = "status is counted over all requests; for a key, use "

@@ -111,7 +111,8 @@ class Responder:
             usage = self._usage(key, entry[2], request)
         if token is not None and key is not None:
             usage += self._token(key, token)
-        return b"%b%012x%b" % (entry[1], self._count(), usage)
+        # Formatted apart: CPython formats more than 512 bytes, as most allows have, more slowly.
+        return entry[1] + b"%012x%b" % (self._count(), usage)
 
     def _token(self, key: KeyRecord, token: AcceptedToken) -> bytes:
         """Return the serialised headers of a token. Remembers them."""
@@ -166,7 +167,7 @@ class Responder:
         if token is not None:
             usage += self._token(key, token)
         limited = entry[3].of_allowed(result)
-        return b"%b%012x%b%b" % (entry[2], self._count(), usage, limited)
+        return entry[2] + b"%012x%b%b" % (self._count(), usage, limited)
 
     def _report(self, decision: Deny, request: Request) -> bytes:
         """Return an allow that reports the refusal and strips the keys that `find_keys` names.
@@ -197,7 +198,7 @@ class Responder:
             usage += entry[2].find(request)
         if token is not None and key is not None:
             usage += self._token(key, token)
-        return b"%b%012x%b" % (entry[1], self._count(), usage)
+        return entry[1] + b"%012x%b" % (self._count(), usage)
 
     def _report_over_limit(
         self, decision: OverLimit, strip: Strip, token: AcceptedToken | None

@@ -35,7 +35,9 @@ class SecretParts:
             for secret in key.secrets
             if secret.digest
         }
-        self._by_id = {secret.id: secret.digest for secret in key.secrets if secret.digest}
+        self._by_id = {
+            secret.id: self._parts[secret.digest] for secret in key.secrets if secret.digest
+        }
 
     @classmethod
     def of(cls, key: KeyRecord | None) -> "SecretParts | None":
@@ -55,7 +57,7 @@ class SecretParts:
                 if digest in self._parts:
                     return self._parts[digest]
         if request.token is not None:
-            return self._parts.get(self._by_id.get(request.token.secret_id, b""), b"")
+            return self._by_id.get(request.token.secret_id, b"")
         return b""
 
 

@@ -24,7 +24,6 @@ from authz.core.ports import Clock
 from authz.storage.endpoint import Endpoint
 from authz.storage.limits.spend_script import (
     SPEND,
-    SPEND_FUNCTION,
     arguments,
     holder_name,
     spend_reply,
@@ -63,9 +62,7 @@ class SpendLink:
         self._endpoint = endpoint
         self._holder = holder_name(instance)
         self._deadline = deadline
-        self._script = LinkedScript(
-            SPEND_FUNCTION if script == SPEND else StoreFunction("spend", script)
-        )
+        self._script = LinkedScript(StoreFunction("spend", script))
         self._primary = PrimaryLink(
             endpoint, clock, name=CONNECTION_NAME, subject="limits are", prepare=self._prepare
         )

@@ -97,8 +97,8 @@ end
 local writes, seq, at, entry = {}, version, nil, nil
 if repeated then
   local id = string.format('%.0f-0', seq)
-  local entry = redis.call('XRANGE', log_key, id, id)[1]
-  at = entry and entry[2][6]
+  local logged = redis.call('XRANGE', log_key, id, id)[1]
+  at = logged and logged[2][6]
 else
   seq = next_seq(version, seq_key, log_key, audit_key)
   local seal = seal_of(seq)

@@ -28,7 +28,6 @@ from authz.storage.primary_link import PrimaryLink
 from authz.storage.usage.usage_script import (
     CLOSED,
     COMMIT,
-    COMMIT_FUNCTION,
     COUNTED,
     FOREIGN,
     KNOWN,
@@ -61,9 +60,7 @@ class UsageLink:
         self._clock = clock
         self._kept = dict(kept)
         self._deadline = deadline
-        self._script = LinkedScript(
-            COMMIT_FUNCTION if script == COMMIT else StoreFunction("commit_usage", script)
-        )
+        self._script = LinkedScript(StoreFunction("commit_usage", script))
         self._primary = PrimaryLink(
             endpoint,
             clock,

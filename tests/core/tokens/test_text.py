@@ -97,3 +97,12 @@ def test_the_beginning_names_the_issuer():
         assert text.header_text(key_id).startswith(start)
         assert json.loads(text.decoded(text.header_text(key_id)))["kid"] == key_id
     assert not text.header_text(text.new_key_id("https://other.example")).startswith(start)
+
+
+def test_a_longer_text_than_any_token_is_none():
+    """A text of 4,096 characters that begins as our tokens do is taken for one, a longer is not."""
+    ring = make_keyring(issuer=ISSUER)
+    longest = text.token_start(ISSUER).ljust(4096, "A")
+
+    assert ring.parse_token(longest) is not None
+    assert ring.parse_token(longest + "A") is None

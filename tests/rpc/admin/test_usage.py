@@ -10,24 +10,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from authz.client import AdminClient
 from authz.core.roles import Role
-from authz.core.usage.counts import Level
-from authz.core.usage.tally import Clocks
-from authz.process.clock import SystemClock
 from authz.rpc.pb.admin.v1 import audit_entry_pb2, audit_pb2, keys_pb2, me_pb2, usage_pb2
 from authz.storage.schema import DEFAULT
-from authz.storage.usage.usage_link import UsageLink
 from authz.wiring import administration
-from tests.support.real import eventually
 from tests.support.rpc.admin import AdminRig, Stubs, fields_of, reason_of
 from tests.support.rpc.rest import RestClient
-from tests.support.usage import committed, line
+from tests.support.usage import line
+from tests.support.usage_counting import DAY, count_entries
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CODE = grpc.StatusCode
 Audited = audit_entry_pb2.AuditEntry
-KEPT = dict.fromkeys(Level, 400 * 86_400)
-DAY = 86_400_000
 DENIED = {"code": "403", "reason": "revoked", "flags": "UAEX", "charged": "-"}
 GONE = "Z" * 16  # was used, and has no record
 
@@ -39,13 +33,7 @@ async def count(rig: AdminRig, *entries: tuple[str, int, dict[str, str]]) -> Non
         line(kid=kid, started=now - ago * DAY, milliseconds="0", **other)
         for kid, ago, other in entries
     ]
-    link = UsageLink(administration.endpoint(rig.settings), SystemClock(), KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    commit = committed(*lines, clocks=Clocks.near(now, 200 * DAY, DAY))
-    await link.commit(commit, [lines[0]], now)
-    run.cancel()
-    await asyncio.gather(run, return_exceptions=True)
+    await count_entries(administration.endpoint(rig.settings), lines, now)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

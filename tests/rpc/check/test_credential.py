@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from authz.core.decision import Reason
 from authz.core.keys.credentials import Presented
 from authz.core.request import IN_QUERY, Request
-from tests.support.fakes import KID
+from authz.core.tokens.text import MAX_TOKEN, token_start
+from authz.rpc.check.extract import Extractor
+from tests.support.fakes import KID, make_keyring
 from tests.support.rpc.messages import check_request
-from tests.support.rpc.reading import FORMS, JWT, KEY, OTHER, credential, extractor, read
+from tests.support.rpc.reading import CARRIERS, FORMS, JWT, KEY, OTHER, credential, extractor, read
+from tests.support.tokens import ISSUER
 
 NONE, AMBIGUOUS, MALFORMED = None, Reason.AMBIGUOUS_CREDENTIAL, Reason.MALFORMED
 MISPLACED, UNRECOGNIZED = Reason.MISPLACED_CREDENTIAL, Reason.UNRECOGNIZED_CREDENTIAL
@@ -301,3 +304,19 @@ def test_the_name_of_a_query_parameter_is_no_pattern():
     """A dot in the name is a dot."""
     request = read(path=f"/?apixkey={FOREIGN}", settings={"query": "api.key"})
     assert credential(request) is None
+
+
+@FORMS
+@pytest.mark.parametrize("optional", [False, True])
+@pytest.mark.parametrize("carrier", [X, A])
+def test_a_text_beyond_the_longest_token_is_malformed(carrier, optional, raw_headers):
+    """A text that begins as our tokens do is malformed if it is longer than any of them."""
+    reader = Extractor(make_keyring(issuer=ISSUER), carriers=CARRIERS)
+    text = token_start(ISSUER).ljust(MAX_TOKEN + 1, "A")
+    message = check_request(
+        [(carrier, text if carrier == X else f"Bearer {text}")],
+        raw_headers=raw_headers,
+        extensions={"auth": "optional"} if optional else {},
+    )
+
+    assert credential(reader.read(message.SerializeToString())) == MALFORMED

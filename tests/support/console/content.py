@@ -1,6 +1,5 @@
 """Content for a console: keys of several owners, changes, usage of some days, and sidecars."""
 
-import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -9,17 +8,12 @@ from typing import Final
 
 from authz.core.limits.limit import parse_limits
 from authz.core.records import RevocationReason
-from authz.core.usage.counts import Level
-from authz.core.usage.tally import Clocks
-from authz.process.clock import SystemClock
-from authz.storage.usage.usage_link import UsageLink
 from authz.wiring.administration import administration, endpoint, keyring
-from tests.support.real import eventually
 from tests.support.rpc.admin import DAY, AdminRig
 from tests.support.storage.sidecar import Registered
-from tests.support.usage import committed, line
+from tests.support.usage import line
+from tests.support.usage_counting import count_entries
 
-KEPT: Final = dict.fromkeys(Level, 400 * 86_400)
 OWNERS: Final = (
     ("acme", "search", "north"),
     ("acme", "billing", "north"),
@@ -74,15 +68,7 @@ async def count(rig: AdminRig, kids: Sequence[str], *, days: int, requests: int)
         )
         for _ in range(requests)
     ]
-    link = UsageLink(endpoint(rig.settings), SystemClock(), KEPT)
-    run = asyncio.create_task(link.run())
-    try:
-        await eventually(lambda: not link.reason)
-        commit = committed(*lines, clocks=Clocks.near(now, 200 * DAY, DAY))
-        await link.commit(commit, [lines[0]], now)
-    finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+    await count_entries(endpoint(rig.settings), lines, now)
 
 
 @asynccontextmanager
