@@ -1,15 +1,15 @@
 """Settings and store access for commands. Slow to import, so main.py does not import it."""
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable, Collection, Coroutine
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from authz.cli.invocation import Invocation
 from authz.cli.over_api import admin_target, is_over_api, refuse_over_api
-from authz.core.errors import BadInput, NotFound, OutcomeUnknown, Unavailable
+from authz.cli.session_loop import within
+from authz.core.errors import BadInput, NotFound
 from authz.settings.model import Settings, included, load
 
 if TYPE_CHECKING:  # a command imports only what it uses
@@ -83,7 +83,7 @@ def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
 
-        return _within(remote.bulk_session(admin_target(invocation)), work)
+        return within(remote.bulk_session(admin_target(invocation)), work)
     from authz.wiring import many_keys  # noqa: PLC0415
 
     return _run(invocation, many_keys.bulk_session, work)
@@ -98,7 +98,7 @@ def with_files(invocation: Invocation, work: Callable[["FileSession"], Awaitable
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
 
-        return _within(remote.file_session(admin_target(invocation)), work)
+        return within(remote.file_session(admin_target(invocation)), work)
     from authz.wiring import key_files  # noqa: PLC0415
 
     return _run(invocation, key_files.file_session, work)
@@ -113,7 +113,7 @@ def with_usage(invocation: Invocation, work: Callable[["UsageSession"], Awaitabl
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
 
-        return _within(remote.usage_session(admin_target(invocation)), work)
+        return within(remote.usage_session(admin_target(invocation)), work)
     from authz.wiring import usage  # noqa: PLC0415
 
     return _run(invocation, usage.usage_session, work)
@@ -139,7 +139,7 @@ def with_exporter(invocation: Invocation, work: Callable[["KeyExporter"], Awaita
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
 
-        return _within(remote.exporter(admin_target(invocation)), work)
+        return within(remote.exporter(admin_target(invocation)), work)
     from authz.wiring import key_files  # noqa: PLC0415
 
     return _run(invocation, key_files.key_exporter, work)
@@ -154,7 +154,7 @@ def with_trail(invocation: Invocation, work: Callable[["TrailReader"], Awaitable
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
 
-        return _within(remote.audit(admin_target(invocation)), work)
+        return within(remote.audit(admin_target(invocation)), work)
     from authz.wiring import audit  # noqa: PLC0415
 
     return _run(invocation, audit.trail_reader, work)
@@ -166,7 +166,7 @@ def verify_trail_over_api(
     """Return the admin API's verification of the audit trail, as RemoteAudit.verify does."""
     from authz.wiring import remote  # noqa: PLC0415
 
-    return _within(
+    return within(
         remote.audit(admin_target(invocation)),
         lambda audit: audit.verify(trimmed_before, unmarked_until, max_unsealed),
     )
@@ -181,7 +181,7 @@ def with_sidecars(invocation: Invocation, work: Callable[["SidecarFinder"], Awai
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
 
-        return _within(remote.sidecars(admin_target(invocation)), work)
+        return within(remote.sidecars(admin_target(invocation)), work)
     from authz.wiring import administration  # noqa: PLC0415
 
     return _run(invocation, administration.sidecar_registry, work)
@@ -196,7 +196,7 @@ def verify_over_api(invocation: Invocation, key: str, **parts: Any) -> "VerdictV
     from authz.wiring import remote  # noqa: PLC0415
 
     question = Question(key=key, **parts)
-    return _within(
+    return within(
         remote.verifier(admin_target(invocation)), lambda verifier: verifier.verify(question)
     )
 
@@ -208,7 +208,7 @@ def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitabl
     """
     from authz.wiring import usage  # noqa: PLC0415
 
-    return _within(usage.billing_session(settings), work)
+    return within(usage.billing_session(settings), work)
 
 
 def with_editor(invocation: Invocation, work: Callable[["KeyEditor"], Awaitable[_T]]) -> _T:
@@ -220,7 +220,7 @@ def with_editor(invocation: Invocation, work: Callable[["KeyEditor"], Awaitable[
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
 
-        return _within(remote.editor(admin_target(invocation)), work)
+        return within(remote.editor(admin_target(invocation)), work)
     from authz.wiring import administration  # noqa: PLC0415
 
     return _run(invocation, administration.editor, work)
@@ -259,7 +259,7 @@ def all_plans(invocation: Invocation) -> Collection[str]:
     async def names(found: Collection[str]) -> Collection[str]:
         return found
 
-    return _within(remote.plans(admin_target(invocation)), names)
+    return within(remote.plans(admin_target(invocation)), names)
 
 
 def _run(
@@ -267,35 +267,4 @@ def _run(
     begin: Callable[[Settings], AbstractAsyncContextManager[_Session]],
     work: Callable[[_Session], Awaitable[_T]],
 ) -> _T:
-    return _within(begin(load_settings(invocation)), work)
-
-
-def _within(
-    begun: AbstractAsyncContextManager[_Session], work: Callable[[_Session], Awaitable[_T]]
-) -> _T:
-    async def run() -> _T:
-        async with begun as session:
-            return await work(session)
-
-    return asyncio.run(_interruptible(run()))
-
-
-async def _interruptible(work: Coroutine[None, None, _T]) -> _T:
-    try:
-        return await work
-    except OutcomeUnknown:  # reported even after Ctrl-C
-        raise
-    except Unavailable:
-        raise_if_interrupted()  # else Ctrl-C looks like a store that does not answer
-        raise
-
-
-def raise_if_interrupted() -> None:
-    """Raise CancelledError if Ctrl-C was pressed during the current task; else do nothing.
-
-    redis-py works with timeouts and mistakes a cancellation at their end for a timeout. The task
-    still knows that it was cancelled.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+    return within(begin(load_settings(invocation)), work)

@@ -9,11 +9,12 @@ from typing import Any
 import click
 
 from authz.cli.actor import actor
-from authz.cli.administration import raise_if_interrupted, with_bulk
+from authz.cli.administration import with_bulk
 from authz.cli.change_text import change_text, changes_of, is_end
 from authz.cli.color import RED, YELLOW, painted
 from authz.cli.invocation import Invocation, write_error, write_stderr
 from authz.cli.selecting import described
+from authz.cli.session_loop import raise_if_interrupted
 from authz.cli.task import DONE, FAILED, Consent, Task
 from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited

@@ -1,16 +1,15 @@
 """`authz events`: list events, and find and repeat deliveries that failed."""
 
-import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
 from authz.cli.administration import load_settings
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stdout
+from authz.cli.session_loop import within
 from authz.cli.terminal import escaped
 from authz.core import fields
 from authz.core.errors import BadInput
@@ -23,7 +22,6 @@ from authz.settings.model import Settings
 from authz.wiring.notifications import EventSession, event_session
 
 MAX_LISTED: Final = 10_000
-_T = TypeVar("_T")
 
 _KIND: Final = re.compile(r"[a-z0-9_.]{1,64}\*?|\*", re.ASCII)
 _SINK: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}", re.ASCII)
@@ -101,7 +99,7 @@ def list_(invocation: Invocation, kind: str, kid: str | None, limit: int) -> Non
         )
         return [one.cloud_event(settings.events.source) for one in found]
 
-    found = _with_events(settings, work)
+    found = within(event_session(settings), work)
     rows = [
         (one["time"], one["type"], one["data"]["kid"], one["id"], escaped(one["data"]["actor"]))
         for one in found
@@ -130,7 +128,7 @@ def dead(invocation: Invocation, sink: str | None) -> None:
     async def work(session: EventSession) -> list[dict[str, Any]]:
         return [await _state(session, name) for name in _sinks(settings, sink)]
 
-    found = _with_events(settings, work)
+    found = within(event_session(settings), work)
     lines = []
     for one in found:
         lines.append(f"{one['sink']}: {_state_text(one)}")
@@ -177,7 +175,7 @@ def replay(invocation: Invocation, ids: tuple[str, ...], sink: str | None, *, ev
             count += len(wanted)
         return count
 
-    count = _with_events(settings, work)
+    count = within(event_session(settings), work)
     invocation.answer({"events": count}, f"{count} events will be delivered again")
 
 
@@ -240,11 +238,3 @@ def _state_text(state: dict[str, Any]) -> str:
     if not state["failing"]:
         return f"delivers, {given_up}"
     return f"tries {state['failing']} again since {state['since']}, {given_up}"
-
-
-def _with_events(settings: Settings, work: Callable[[EventSession], Awaitable[_T]]) -> _T:
-    async def run() -> _T:
-        async with event_session(settings) as session:
-            return await work(session)
-
-    return asyncio.run(run())

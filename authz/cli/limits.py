@@ -36,7 +36,8 @@ def limits(invocation: Invocation, kid: str) -> None:
 
     \b
     LEASED     taken in advance by sidecars; part of USED before the requests arrive
-    SPENT      of a budget: what ended requests really used
+    SPENT      of a budget: the use of ended requests, or their estimate if the
+               response did not say
     RESERVED   of a budget: taken for requests under way, in leases, and for
                requests whose usage never came
     RESETS AT  full window: there is room again; other window: all units are free

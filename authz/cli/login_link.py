@@ -1,13 +1,11 @@
 """`authz admin login-link`: a link that opens the console once."""
 
-import asyncio
-
 import click
 
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import kid_argument
-from authz.cli.over_api import refuse_over_api
+from authz.cli.session_loop import within
 from authz.core.login_link import LINK_MS
 from authz.wiring.administration import administration
 from authz.wiring.login_links import link_to_console
@@ -28,12 +26,7 @@ def login_link(invocation: Invocation, kid: str) -> None:
     Examples:
       authz admin login-link 7Hk2mQ9xT4bVzR1c
     """
-    refuse_over_api(invocation)
     settings = load_settings(invocation)
-
-    async def make() -> str:
-        async with administration(settings) as lifecycle:
-            return link_to_console(settings, await lifecycle.show(kid))
-
-    link = asyncio.run(make())
+    record = within(administration(settings), lambda lifecycle: lifecycle.show(kid))
+    link = link_to_console(settings, record)
     invocation.answer({"login": link, "expires_in": f"{LINK_MS // 1000}s"}, link)

@@ -1,6 +1,5 @@
 """`authz scan`: find keys in files, folders and the history of git."""
 
-import asyncio
 import json
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common, write_stdout, write_warning
 from authz.cli.options import MAX_PATH
 from authz.cli.scan_report import Report
+from authz.cli.session_loop import within
 from authz.cli.terminal import escaped
 from authz.core import fields
 from authz.core.errors import BadInput, Unavailable
@@ -148,7 +148,7 @@ def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailab
     if not report.found or not (revoke or any(e.file.is_file() for e in settings.keys.peppers)):
         return None
     try:
-        asyncio.run(_identify(report, settings, revoke=revoke))
+        within(leak_session(settings), lambda session: _identify(report, session, revoke=revoke))
     except Unavailable as cause:
         write_warning(f"the store was not asked for the keys: {cause}")
         return cause
@@ -162,14 +162,13 @@ def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailab
     return None
 
 
-async def _identify(report: Report, settings: Settings, *, revoke: bool) -> None:
+async def _identify(report: Report, session: LeakSession, *, revoke: bool) -> None:
     places = {one.hit.sighting.reveal(): one for one in report.found}
-    async with leak_session(settings) as session:
-        found = await session.identification.identify(list(places))
-        for (text, place), identity in zip(places.items(), found, strict=True):
-            report.identities[text] = identity
-            if revoke and identity.standing is Standing.LIVE:
-                await _revoke(report, session, identity.kid, place)
+    found = await session.identification.identify(list(places))
+    for (text, place), identity in zip(places.items(), found, strict=True):
+        report.identities[text] = identity
+        if revoke and identity.standing is Standing.LIVE:
+            await _revoke(report, session, identity.kid, place)
 
 
 async def _revoke(report: Report, session: LeakSession, kid: str, place: Found) -> None:

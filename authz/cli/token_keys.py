@@ -1,6 +1,5 @@
 """`authz tokens keys`: the keys that sign tokens."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ from authz.cli import color
 from authz.cli.administration import load_settings
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
+from authz.cli.session_loop import within
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.times import rfc3339
@@ -100,12 +100,7 @@ def with_tokens(invocation: Invocation, work: Callable[[TokenSession], Awaitable
     Raises BadInput for invalid settings or without tokens.issuer, Unavailable if the store is
     unreachable or not ours, and the errors of `work`.
     """
-
-    async def run() -> _T:
-        async with token_session(load_settings(invocation)) as session:
-            return await work(session)
-
-    return asyncio.run(run())
+    return within(token_session(load_settings(invocation)), work)
 
 
 def _document(one: KeyState) -> dict[str, Any]:

@@ -46,8 +46,8 @@ class StoredNotifications:
         }
         await checked(self._client.hset(self._names.sink(sink), mapping=fields))
 
-    async def leads(self, instance: str, ms: int) -> bool:
-        """Implement DeliveryProgress.leads: by a string with a time to live."""
+    async def take_lease(self, instance: str, ms: int) -> bool:
+        """Implement DeliveryProgress.take_lease: by a string with a time to live."""
         name = self._names.leader
         holder = await checked(self._client.set(name, instance, px=ms, nx=True, get=True))
         if holder == instance:

@@ -11,7 +11,8 @@ import asyncio
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -80,29 +81,39 @@ async def measure(serving: AdminServing, key: str, seconds: float) -> None:
         print(f"CreateKey: {made / took:.0f} a second, {used / made * 1000:.2f} ms of it")
 
 
-def main() -> None:
-    """Fill a store, start the process and measure."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--keys", type=int, default=1_000_000)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    given = parser.parse_args()
+@contextmanager
+def serving_keys(count: int) -> Iterator[tuple[AdminServing, str]]:
+    """Run an admin API over a new store with so many keys, until the block ends.
+
+    Yield it and the key of an administrator.
+    """
     with Valkey() as valkey, tempfile.TemporaryDirectory() as directory:
         serving = AdminServing(Path(directory), valkey.url, calls_per_second=100_000)
 
         async def prepared() -> str:
             key = await serving.issue(Role.ADMIN)
             async with administration.endpoint(serving.settings).client() as client:
-                await fill(client, given.keys)
+                await fill(client, count)
                 await client.hdel(schema.names_of(client).meta, "sealed")  # these have no seals
             return key
 
         key = asyncio.run(prepared())
         serving.start()
         try:
-            print(f"{machine()}, {given.keys} keys")
-            asyncio.run(measure(serving, key, given.seconds))
+            yield serving, key
         finally:
             serving.close()
+
+
+def main() -> None:
+    """Fill a store, start the process and measure."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    given = parser.parse_args()
+    with serving_keys(given.keys) as (serving, key):
+        print(f"{machine()}, {given.keys} keys")
+        asyncio.run(measure(serving, key, given.seconds))
 
 
 if __name__ == "__main__":

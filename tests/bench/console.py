@@ -7,25 +7,18 @@ administrator. Its processor time for one page is measured apart, because the ma
 """
 
 import argparse
-import asyncio
 import gzip
 import http.client
 import re
 import statistics
-import tempfile
 import time
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
-from authz.core.roles import Role
-from authz.storage import schema
-from authz.wiring import administration
+from tests.bench.admin_api import serving_keys
 from tests.bench.figures import machine
-from tests.bench.listing import fill
 from tests.bench.processor_time import processor_seconds
 from tests.rpc.admin.kills import AdminServing
-from tests.support.real import Valkey
 
 PAGES: Final = (
     *("/", "/keys", "/keys?sort=oldest", "/keys?client=acme-web", "/keys?q=fits-nothing"),
@@ -92,23 +85,9 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=60)
     given = parser.parse_args()
-    with Valkey() as valkey, tempfile.TemporaryDirectory() as directory:
-        serving = AdminServing(Path(directory), valkey.url, calls_per_second=100_000)
-
-        async def prepared() -> str:
-            key = await serving.issue(Role.ADMIN)
-            async with administration.endpoint(serving.settings).client() as client:
-                await fill(client, given.keys)
-                await client.hdel(schema.names_of(client).meta, "sealed")  # these have no seals
-            return key
-
-        key = asyncio.run(prepared())
-        serving.start()
-        try:
-            print(f"{machine()}, {given.keys} keys")
-            measure(serving, Visitor(serving.http, key), key.split("_")[2], given.rounds)
-        finally:
-            serving.close()
+    with serving_keys(given.keys) as (serving, key):
+        print(f"{machine()}, {given.keys} keys")
+        measure(serving, Visitor(serving.http, key), key.split("_")[2], given.rounds)
 
 
 if __name__ == "__main__":

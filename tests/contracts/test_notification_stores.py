@@ -42,9 +42,9 @@ async def test_progress(store, progress):
 
 async def test_one_leads(store):
     """The first process leads, also at later calls; another one does not."""
-    assert await store.leads("first", 60_000)
-    assert not await store.leads("second", 60_000)
-    assert await store.leads("first", 60_000)
+    assert await store.take_lease("first", 60_000)
+    assert not await store.take_lease("second", 60_000)
+    assert await store.take_lease("first", 60_000)
 
 
 async def test_dead_letters(store):
@@ -95,7 +95,7 @@ async def test_the_lease_ends(valkey):
     """The lease has a time to live, which the leader renews."""
     async with valkey.endpoint.client() as client:
         store = Stored(client)
-        await store.leads("first", 60_000)
+        await store.take_lease("first", 60_000)
         assert 0 < await client.pttl(schema.DEFAULT.leader) <= 60_000
         valkey.admin.delete(schema.DEFAULT.leader)
-        assert await store.leads("second", 60_000)
+        assert await store.take_lease("second", 60_000)

@@ -33,8 +33,8 @@ class MemoryNotifications:
         """Implement DeliveryProgress.save."""
         self.progress[sink] = progress
 
-    async def leads(self, instance: str, ms: int) -> bool:
-        """Implement DeliveryProgress.leads; the lease has no end."""
+    async def take_lease(self, instance: str, ms: int) -> bool:
+        """Implement DeliveryProgress.take_lease; the lease has no end."""
         self.leader = self.leader or instance
         return self.leader == instance
 

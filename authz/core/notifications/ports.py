@@ -72,7 +72,7 @@ class DeliveryProgress(Protocol):
         """Store the progress."""
         ...
 
-    async def leads(self, instance: str, ms: int) -> bool:
+    async def take_lease(self, instance: str, ms: int) -> bool:
         """Take or renew the lease of the delivery for `ms`. Return whether this process has it."""
         ...
 

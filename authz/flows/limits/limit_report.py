@@ -19,7 +19,7 @@ class LimitUse:
     """The use of one limit. owner: of the limit, with the id of the key, project or tenant.
 
     resets_at: ms since the epoch; None for a window without use, and for credits. spent: of a
-    budget, what ended requests really used, else None.
+    budget, the use of ended requests or their estimate, else None.
     """
 
     limit: Limit

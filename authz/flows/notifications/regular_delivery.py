@@ -50,7 +50,7 @@ class RegularDelivery:
     async def _lead(self) -> None:
         while True:
             try:
-                self._leads = self._is_ours() and await self._progress.leads(
+                self._leads = self._is_ours() and await self._progress.take_lease(
                     self._instance, LEASE_MS
                 )
             except Unavailable:

@@ -1,0 +1,47 @@
+"""Run the work of a command within a session, on a new event loop that Ctrl-C ends."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
+
+from authz.core.errors import OutcomeUnknown, Unavailable
+
+_T = TypeVar("_T")
+_Session = TypeVar("_Session")
+
+
+def within(
+    begun: AbstractAsyncContextManager[_Session], work: Callable[[_Session], Awaitable[_T]]
+) -> _T:
+    """Run `work` with the session of a context manager on a new event loop. Return its result.
+
+    Raises the errors of both. Ctrl-C ends them, also if they report it as Unavailable.
+    """
+
+    async def run() -> _T:
+        async with begun as session:
+            return await work(session)
+
+    return asyncio.run(_interruptible(run()))
+
+
+async def _interruptible(work: Coroutine[None, None, _T]) -> _T:
+    try:
+        return await work
+    except OutcomeUnknown:  # reported even after Ctrl-C
+        raise
+    except Unavailable:
+        raise_if_interrupted()  # else Ctrl-C looks like a store that does not answer
+        raise
+
+
+def raise_if_interrupted() -> None:
+    """Raise CancelledError if Ctrl-C was pressed during the current task; else do nothing.
+
+    redis-py works with timeouts and mistakes a cancellation at their end for a timeout. The task
+    still knows that it was cancelled.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
