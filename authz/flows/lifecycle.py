@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -115,10 +116,8 @@ class Lifecycle:
             record = await self._store.find(minted.kid)
         if record is None:
             change = self._issued(spec, minted, author)
-            try:
+            with suppress(Conflict):  # another try wrote the key, and it was changed since
                 replicas = (await until_confirmed(partial(self._apply, change))).replicas
-            except Conflict:  # another try wrote the key, and it was changed since
-                replicas = None
             record = await self.show(minted.kid)  # another try may have been faster
         return Changed(record, minted.text, replicas)
 
@@ -229,7 +228,6 @@ class Lifecycle:
         """Revoke a key, also one with a bad seal. This is final.
 
         Returns Unchanged if it is revoked already; a record with a bad seal does not count as such.
-
         Raises NotFound, Unavailable as the class says.
         """
         flow = Lifecycle(RevocableKeys(self._store), self._keyring, self._clock)

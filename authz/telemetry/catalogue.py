@@ -1,8 +1,8 @@
 """Every metric of the sidecar: its name, unit, kind and meaning, and each of its series.
 
 Rules:
-1. This file and outcomes.py list every value of every label. No label comes from a request, so an
-   attack adds no series.
+1. This file, limit_catalogue.py and outcomes.py list every value of every label. No label comes
+   from a request, so an attack adds no series.
 2. Every series is exported from the start, with 0, so that a rate includes the first event.
 3. Names and units follow OpenTelemetry's conventions for metrics
    (https://opentelemetry.io/docs/specs/semconv/general/naming/): dots between words, a plural for
@@ -17,6 +17,7 @@ from typing import Final
 
 from authz.core.decision import Reason
 from authz.core.events import Event
+from authz.telemetry.limit_catalogue import LIMIT_METRICS
 from authz.telemetry.metric import Kind, Metric, each
 from authz.telemetry.outcomes import ALLOWED, AUTHENTICATION, refused
 from authz.telemetry.process_catalogue import PROCESS_METRICS
@@ -233,54 +234,6 @@ LINK_LOSSES: Final = Metric(
 )
 READY: Final = Metric("authz.ready", Kind.GAUGE, "{sidecar}", "1 while the sidecar is ready.")
 
-# Limits
-
-LIMIT_DECISIONS: Final = Metric(
-    "authz.limits.decisions",
-    Kind.COUNTER,
-    "{decision}",
-    "Checks of keys with limits, by decision and source. denied_locally: by an earlier refusal of "
-    "the store; outage: without the store.",
-    (
-        *each(decision=("allowed",), source=("store", "lease", "outage")),
-        *each(decision=("denied",), source=("store", "denied_locally", "outage")),
-    ),
-)
-LIMIT_SHADOW_DENIALS: Final = Metric(
-    "authz.limits.shadow_denials",
-    Kind.COUNTER,
-    "{check}",
-    "Allowed Checks that a limit with enforce=false would have denied. They also count as allowed "
-    "in authz.limits.decisions.",
-)
-LIMIT_LINK: Final = Metric(
-    "authz.limits.link.up",
-    Kind.GAUGE,
-    "{link}",
-    "1 while the store counts limits for this sidecar, over a separate link.",
-)
-LIMIT_STORE_CALLS: Final = Metric(
-    "authz.limits.store_calls", Kind.COUNTER, "{call}", "Calls of the store that take from limits."
-)
-LIMIT_LEASES: Final = Metric(
-    "authz.limits.leases",
-    Kind.COUNTER,
-    "{lease}",
-    "Leases: units of a limit that were debited in advance.",
-)
-LIMIT_STRANDED: Final = Metric(
-    "authz.limits.stranded",
-    Kind.COUNTER,
-    "{request}",
-    "Requests that were debited in advance, did not arrive and could not be returned.",
-)
-LIMIT_GARBLED: Final = Metric(
-    "authz.limits.garbled",
-    Kind.COUNTER,
-    "{answer}",
-    "Limit counters in the store that could not be parsed.",
-)
-
 # The transport
 
 _H2: Final = "h2_"
@@ -305,5 +258,6 @@ LOG_SUPPRESSED: Final = Metric(
 
 METRICS: Final = (
     *(metric for metric in tuple(globals().values()) if isinstance(metric, Metric)),
+    *LIMIT_METRICS,
     *PROCESS_METRICS,
 )

@@ -14,12 +14,6 @@ from authz.telemetry.catalogue import (
     CHANGES_APPLIED,
     CHANGES_GARBLED,
     CHECK_FAULTS,
-    LIMIT_DECISIONS,
-    LIMIT_GARBLED,
-    LIMIT_LEASES,
-    LIMIT_SHADOW_DENIALS,
-    LIMIT_STORE_CALLS,
-    LIMIT_STRANDED,
     LINK_CONNECTS,
     LINK_LOSSES,
     LOOKUP_FAILURES,
@@ -29,6 +23,14 @@ from authz.telemetry.catalogue import (
     TOKEN_SIGNATURES,
     TRANSPORT,
     TRANSPORT_EVENTS,
+)
+from authz.telemetry.limit_catalogue import (
+    LIMIT_DECISIONS,
+    LIMIT_GARBLED,
+    LIMIT_LEASES,
+    LIMIT_SHADOW_DENIALS,
+    LIMIT_STORE_CALLS,
+    LIMIT_STRANDED,
 )
 from authz.telemetry.metric import Labels, Metric
 

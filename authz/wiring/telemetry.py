@@ -20,6 +20,7 @@ from authz.telemetry.catalogue import LOG_SUPPRESSED, METRICS
 from authz.telemetry.counters import Counters
 from authz.telemetry.denials import Denials
 from authz.telemetry.events import COUNTED
+from authz.telemetry.limit_catalogue import LIMIT_LINK
 from authz.telemetry.logs import log_throttle
 from authz.telemetry.metric import Labels, Metric
 from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings
@@ -206,6 +207,6 @@ def _store(parts: Parts, clock: Clock) -> Readings:
         catalogue.CLOCK_OFFSET: one(lambda: feed.clock_offset or 0.0),
         catalogue.GRACE: one(lambda: parts.cache.grace_left),
         catalogue.LINK: one(lambda: int(feed.link is not None and feed.link.is_open)),
-        catalogue.LIMIT_LINK: one(lambda: int(not parts.limits.reason)),
+        LIMIT_LINK: one(lambda: int(not parts.limits.reason)),
         catalogue.READY: one(lambda: int(parts.is_ready())),
     }

@@ -204,10 +204,9 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
 
 def _reserved_without(charge: Charge, violated: list[int]) -> str:
     """Return `charge.reserved` without the budgets that only report and had no room."""
-    without = {id(charge.key_limits.limits[index]) for index in violated}
-    limits = [limit for limit in charge.key_limits.limits if limit.is_budget]
-    pairs = zip(limits, charge.taken, strict=True)
-    return reserved_text([taken for limit, taken in pairs if id(limit) not in without])
+    budgets = [at for at, limit in enumerate(charge.key_limits.limits) if limit.is_budget]
+    pairs = zip(budgets, charge.taken, strict=True)
+    return reserved_text([taken for at, taken in pairs if at not in violated])
 
 
 def seconds_until_room(charge: Charge, reply: SpendReply) -> float:

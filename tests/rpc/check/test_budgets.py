@@ -9,15 +9,15 @@ from authz.core.decision import Allow, Charged, Deny, Reason
 from authz.core.errors import UnknownPrice
 from authz.core.limits.amounts import Amounts
 from authz.core.limits.charge import SpendReply, charge_for, limit_result
-from authz.core.limits.key_limits import LimitPolicy
-from authz.core.limits.limit import parse_limits
+from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitPolicy, Owner
+from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.limits.reserved import parse_reserved
 from authz.core.request import Route
 from authz.core.route_facts import Facts
 from authz.core.route_rule import Rule
 from authz.core.routes import RouteTable
 from authz.rpc.check.pricing import Pricing
-from tests.support.fakes import NOW, make_record, make_request
+from tests.support.fakes import KID, NOW, make_record, make_request
 from tests.support.rpc.answers import responder
 from tests.support.rpc.reading import read
 
@@ -90,6 +90,15 @@ def test_the_metadata_of_a_request(granted):
     (taken,) = parse_reserved(found["reserved"])  # nothing of the budget that only reports
     assert (taken.units, taken.ends_ms) == (800, charge.ends)
     assert taken.counter == "tokens-month month tokens UTC"
+
+
+def test_equal_budgets_of_key_and_tenant_are_told_apart():
+    """The key takes from its own budget if only that of its tenant reports that it is full."""
+    same = parse_limits("limits", ("5000/month,of=tokens,enforce=false",))
+    groups = (LimitGroup(Owner.KEY, KID, same), LimitGroup(Owner.TENANT, "acme", same))
+    charge = charge_for(KeyLimits(groups, OnOutage.DENY), Amounts(1, 800), NOW)
+    result = limit_result(charge, SpendReply(1, NOW * 1000, (4200, 0), (0, 5_000_000)))
+    assert [taken.owner for taken in parse_reserved(result.reserved)] == [Owner.KEY]
 
 
 def test_a_key_without_limits_is_counted_all_the_same():
