@@ -63,13 +63,13 @@ def use(installation, token, path="/", **headers):
 
 
 def changed(installation, token):
-    """Return the refusal of a token, as soon as there is one. On a busy machine a 503 may come first."""
+    """Return the refusal of a token, once there is one: on a busy machine a 503 may come first."""
     return until(lambda: str(use(installation, token)), lambda seen: seen.startswith("401"))
 
 
-def is_not_ok(status):
-    """Return whether a status is not 200."""
-    return status != 200
+def status_of(look, wanted):
+    """Return the status that `look` returns, as soon as it is `wanted`."""
+    return until(look, lambda seen: seen == wanted)
 
 
 def run(installation, *arguments, given=""):
@@ -281,8 +281,9 @@ def test_a_removed_signing_key_ends_its_tokens(installation):
     assert run(installation, "tokens", "keys", "remove", old)[0] == 0
     assert run(installation, "tokens", "keys", "remove", old)[0] == 1
     assert changed(installation, token) == "401 invalid_api_key"
-    until(lambda: exchange(installation, issued.key_text)[0], lambda seen: seen == 200)
-    assert use(installation, token_of(installation, issued.key_text)).status == 200
+    status_of(lambda: exchange(installation, issued.key_text)[0], 200)
+    newer = token_of(installation, issued.key_text)
+    assert status_of(lambda: use(installation, newer).status, 200) == 200
     _, listed = run(installation, "tokens", "keys", "list")
     assert [(key["id"], key["state"]) for key in listed["keys"]] == [(new["id"], "signs")]
 
@@ -294,6 +295,6 @@ def test_without_a_signing_key_there_are_no_tokens_and_keys_work(installation):
     for key in listed["keys"]:
         run(installation, "tokens", "keys", "remove", key["id"])
 
-    assert until(lambda: exchange(installation, issued.key_text)[0], is_not_ok) == 503
+    assert status_of(lambda: exchange(installation, issued.key_text)[0], 503) == 503
     with closing(installation.client()) as client:
         assert ask(client, issued.key_text).status == 200
