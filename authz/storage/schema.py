@@ -63,6 +63,15 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             <day>n -> distinct networks if more
                                             than one, estimated
     <kid>:net:<day>                 HLL     networks of the day, for three days
+    <kid>:seen                      hash    n<network> and a<family of user agents> -> MessagePack
+                                            array of the first and the last hour in which it was
+                                            seen, and bits of the last eight; n, a -> an hour with
+                                            so many callers that no more are kept
+    <kid>:habits                    string  the state that the next hour of the key is compared
+                                            with: core/usage/anomalies/habits.py
+    odd:<day>                       hash    <kid>:<hour> -> the reasons why the hour is unusual
+    judged                          hash    the latest hour of which all keys were judged, and sums
+    judging                         string  the process that judges, with a time to live
     all:m|h|d:<window>, all:y       hash    <slot>.<route>.<code> -> row, over all requests;
                                             all:d also <day>!<reason>: refusals without a key
     routes                          hash    name of a route -> its number in fields, from 1 on

@@ -28,7 +28,7 @@ class KeyUsage:
     about: as in an Identity, from the newest entry that has it. about_minute: minute of that entry.
     rows: counts by minute and route ("" without a label). denials: counts by minute and reason.
     latest: the latest use. secrets: by secret id, its latest use and the number of requests.
-    networks: by day.
+    networks, agents: by hour; of user agents the family, of the latest request of each minute.
     """
 
     about: str = ""
@@ -38,6 +38,7 @@ class KeyUsage:
     latest: Sight | None = None
     secrets: dict[str, tuple[Sight, int]] = field(default_factory=dict)
     networks: dict[int, set[str]] = field(default_factory=dict)
+    agents: dict[int, set[str]] = field(default_factory=dict)
 
 
 class Budget(NamedTuple):

@@ -8,7 +8,8 @@
 -- ARGV  1 the name of authz:meta, which is only looked for: a user of the store may not write it
 --       2 the time of arrival of the oldest batch, in ms by the store's clock. Batches that waited
 --         for longer than an hour are not counted: their digests may be forgotten soon
---       3 seconds for which rows are kept, by level, as JSON: {m, h, d, y}
+--       3 seconds for which rows are kept, by level, as JSON: {m, h, d, y}; and s, for which a
+--         caller is remembered, 0 or missing: not at all
 --       4 the commit as JSON; see usage_script.py
 --       5 and more: the digests
 -- Returns {now in ms, result, ...}: 0 and the number of counters that stay at their largest value
@@ -127,14 +128,74 @@ if #commit.routes > 0 then
   end
 end
 
+-- Remember in which hours a caller was seen; core/usage/anomalies/sightings.py says how.
+-- kind: n for networks, a for families of user agents
+local MEMORY, MOST, SIGHTINGS = 8, 16, 40
+local function was_seen(row, hour)
+  local back = row[2] - hour
+  return back >= 0 and back < MEMORY and bit.band(bit.rshift(row[3], back), 1) == 1
+end
+
+-- Make room for a new caller. Return whether there is some: not if the hour has MOST already.
+local function has_room(hash, kind, hour)
+  if tonumber(call('HGET', hash, kind) or -1) == hour then
+    return false
+  end
+  local stored, number, seen, oldest, last = call('HGETALL', hash), 0, 0, nil, nil
+  for at = 1, #stored, 2 do
+    local field = stored[at]
+    if #field > 1 and string.sub(field, 1, 1) == kind then
+      local row = unpack_row(stored[at + 1])
+      number = number + 1
+      seen = seen + (was_seen(row, hour) and 1 or 0)
+      if not oldest or row[2] < last or row[2] == last and field < oldest then
+        oldest, last = field, row[2]
+      end
+    end
+  end
+  if seen >= MOST then
+    call('HSET', hash, kind, hour)
+    return false
+  end
+  if number >= SIGHTINGS then
+    call('HDEL', hash, oldest)
+  end
+  return true
+end
+
+local function see(hash, kind, hour, names)
+  for _, name in ipairs(names) do
+    local field = kind .. name
+    local text = call('HGET', hash, field)
+    if not text then
+      if has_room(hash, kind, hour) then
+        call('HSET', hash, field, pack_row({hour, hour, 1}))
+        call('EXPIRE', hash, kept.s)
+      end
+    else
+      local first, last, recent = unpack(unpack_row(text))
+      local back = last - hour
+      if back < 0 then
+        local moved = back > -MEMORY and bit.band(bit.lshift(recent, -back), 255) or 0
+        call('HSET', hash, field, pack_row({first, hour, bit.bor(moved, 1)}))
+        call('EXPIRE', hash, kept.s)
+      elseif back < MEMORY and not was_seen({first, last, recent}, hour) then
+        recent = bit.bor(recent, bit.lshift(1, back))
+        call('HSET', hash, field, pack_row({math.min(first, hour), last, recent}))
+      end
+    end
+  end
+end
+
 local function is_newer(text, at)
   return not text or unpack_row(text)[1] <= at
 end
 
 -- usage: kid, about, about_minute, time of the latest use, {at, network, agent} if no secret has
--- it, secrets, rows, denials, networks
+-- it, secrets, rows, denials, networks by day, {hour, networks, families of user agents}...
 local function add_key(usage)
-  local kid, about, about_minute, used_at, latest, secrets, rows, denials, networks = unpack(usage)
+  local kid, about, about_minute, used_at, latest, secrets, rows, denials, networks, callers =
+    unpack(usage)
   local name = base .. kid
   local fields, months = {'about', 'last'}, {}
   for at, secret in ipairs(secrets) do
@@ -227,6 +288,11 @@ local function add_key(usage)
         call('EXPIREAT', hash, ends)
       end
     end
+  end
+  local is_watched = callers and (kept.s or 0) > 0  -- earlier meters say neither
+  for _, found in ipairs(is_watched and not is_gone and callers or {}) do
+    see(name .. 'seen', 'n', found[1], found[2])
+    see(name .. 'seen', 'a', found[1], found[3])
   end
 end
 
