@@ -13,6 +13,7 @@ from authz.settings.sources import Source, origin
 from authz.settings.values import Cost, HostPattern, Id, Method, Scopes, Template
 
 if TYPE_CHECKING:  # most commands need no routes
+    from authz.core.budgets.learned import Statistic
     from authz.core.budgets.spending import Spending
     from authz.core.route_rule import Rule
 
@@ -23,20 +24,27 @@ MAX_LABEL: Final = 128  # characters of a path that names its rule
 class BudgetCost(Section):
     """The cost of a route whose real use is known after the response.
 
-    estimate: tokens, or micro-dollars with `settle: usd`. units: for limits of requests.
+    estimate: tokens, or micro-dollars with `settle: usd`; learned, learned_p95: that of earlier
+    requests, from `at_least` to `at_most`. units: for limits of requests.
     """
 
-    estimate: int
+    estimate: int | Literal["learned", "learned_p95"]
+    at_least: int | None = None
+    at_most: int | None = None
     settle: str = "total_tokens"
     model: str = ""
     units: int = Field(1, ge=0, le=MAX_COST)
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the estimate is that of earlier requests."""
+        return isinstance(self.estimate, str)
 
     def spending(self) -> "Spending":
         """Return the spending of the route. Raises BadInput for a bad value."""
         from authz.core.budgets.spending import (  # noqa: PLC0415
             Spending,
             is_model,
-            parse_estimate,
             parse_settle,
         )
         from authz.core.budgets.terms import NOTHING  # noqa: PLC0415
@@ -44,14 +52,31 @@ class BudgetCost(Section):
         weights, is_variable = parse_settle("settle", self.settle), self.model == "{model}"
         if self.model and not is_variable and not is_model(self.model):
             raise BadInput("model", f"{shown(self.model)}: {{model}}, or the name of a model")
+        statistic, least, most = self._estimate()
         return Spending(
-            estimate=parse_estimate("estimate", self.estimate),
+            estimate=most,
+            least=least,
+            learned=statistic,
             units=self.units,
             weights=weights or NOTHING,
             in_usd=weights is None,
             model="" if is_variable else self.model,
             model_variable=is_variable,
         )
+
+    def _estimate(self) -> "tuple[Statistic | None, int, int]":
+        """Return the statistic, None for a fixed estimate, and the bounds."""
+        from authz.core.budgets.learned import Statistic  # noqa: PLC0415
+        from authz.core.budgets.spending import (  # noqa: PLC0415
+            parse_estimate,
+            parse_learned_bounds,
+        )
+
+        if isinstance(self.estimate, str):
+            return Statistic(self.estimate), *parse_learned_bounds(self.at_least, self.at_most)
+        if not (self.at_least is self.at_most is None):
+            raise BadInput("at_most", "at_least and at_most go with `estimate: learned`")
+        return None, 1, parse_estimate("estimate", self.estimate)
 
 
 def _route_cost(value: Any) -> Any:
