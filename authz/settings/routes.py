@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field, PlainValidator, TypeAdapter, model_validator
-
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.limits.limit import MAX_COST
+from authz.settings.parsers import Between, Read
 from authz.settings.sections import Section
 from authz.settings.sources import Source, origin
-from authz.settings.values import Cost, HostPattern, Id, Method, Scopes, Template
+from authz.settings.values import COST, HostPattern, Id, Method, Scopes, Template
 
 if TYPE_CHECKING:  # most commands need no routes
     from authz.core.budgets.learned import Statistic
@@ -33,7 +32,7 @@ class BudgetCost(Section):
     at_most: int | None = None
     settle: str = "total_tokens"
     model: str = ""
-    units: int = Field(1, ge=0, le=MAX_COST)
+    units: Annotated[int, Between(0, MAX_COST)] = 1
 
     @property
     def is_learned(self) -> bool:
@@ -82,11 +81,11 @@ class BudgetCost(Section):
 def _route_cost(value: Any) -> Any:
     """Return the cost of a route: a section if it is a mapping, else a number or a variable."""
     if isinstance(value, Mapping):
-        return BudgetCost.model_validate(value)
-    return TypeAdapter(Cost).validate_python(value)
+        return BudgetCost.parse(value)
+    return COST.parse(value)
 
 
-RouteCost = Annotated[BudgetCost | int | str, PlainValidator(_route_cost)]
+RouteCost = Annotated[BudgetCost | int | str, Read(_route_cost)]
 
 
 class RouteRule(Section):
@@ -102,13 +101,12 @@ class RouteRule(Section):
     cost: RouteCost | None = None
     enforce: bool | None = None
 
-    @model_validator(mode="after")
-    def _agrees(self) -> "RouteRule":
+    def check_together(self) -> None:
+        """Raise ValueError for a bad value, or for a variable that the path lacks."""
         try:
             self.rule()
         except BadInput as cause:
             raise ValueError(cause.problem) from None
-        return self
 
     def rule(self, *, ignore_case: bool = False) -> "Rule":
         """Return the rule. Raises BadInput for a bad value or a variable that the path lacks.

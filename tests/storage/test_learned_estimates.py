@@ -86,7 +86,7 @@ def test_places_are_bounded(valkey):
 
 
 async def test_a_sidecar_reads_them(valkey, caplog):
-    """The sidecar takes the readable ones, keeps them while the store refuses, and logs that once."""
+    """The sidecar takes readable ones, keeps them while the store refuses, and logs that once."""
     valkey.admin.hset(DEFAULT.meta, "schema", "1")
     async with Sidecar(valkey.endpoint) as sidecar:
         estimates, turns = Estimates(is_wanted=True), asyncio.Semaphore(0)
