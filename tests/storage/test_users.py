@@ -94,6 +94,8 @@ FORBIDDEN = {
         ("FCALL", WRITE.name, "1", stored.key(KID), "DEL"),
         ("HSET", stored.limit(KID).replace("limit", "key"), "a", "b"),
         ("DEL", stored.limit(KID)),
+        ("HSET", DEFAULT.estimates, "chat mini", ""),
+        ("HGETALL", f"{DEFAULT.usage}{KID}"),
     ],
     ADMIN: [
         ("DEL", stored.AUDIT),

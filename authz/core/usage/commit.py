@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from authz.core.budgets.learned import Learning
 from authz.core.limits.key_limits import LimitGroup
 
 KEPT_DENIALS: Final = 20  # of each key, the latest ones
@@ -94,7 +95,7 @@ class Commit:
     time of the store from which on nothing may be added, because its oldest minute is closed then;
     0: none. models: counts by kid ("" for all requests), day and model of the price table.
     settlements: by budget; `used` minus `taken` is added to its counter. estimated,
-    implausible: as in TokenUse.
+    implausible: as in TokenUse. learned: real use by label of a route and model.
     """
 
     keys: dict[str, KeyUsage] = field(default_factory=dict)
@@ -110,3 +111,4 @@ class Commit:
     models: dict[tuple[str, int, str], Row] = field(default_factory=dict)
     estimated: int = 0
     implausible: int = 0
+    learned: dict[tuple[str, str], Learning] = field(default_factory=dict)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from authz.core.budgets.learned import Distribution
 from authz.core.usage.commit import KEPT_DENIALS, Commit, KeyUsage
 from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, Level, month_of
 from authz.storage import schema
@@ -72,8 +73,16 @@ def encoded(commit: Commit, names: schema.Names) -> str:
             [hash_of(budget.group, names), budget.counter, budget.ends_ms, used, taken]
             for budget, (used, taken) in commit.settlements.items()
         ],
+        "learned": [
+            [f"{route} {model}", _distribution(of.units), _distribution(of.usd)]
+            for (route, model), of in commit.learned.items()
+        ],
     }
     return json.dumps(content, separators=(",", ":"))
+
+
+def _distribution(found: Distribution) -> list[Any]:
+    return [min(found.total, LARGEST), sorted(found.steps.items())]
 
 
 def _routes(commit: Commit) -> set[str]:
