@@ -39,7 +39,12 @@ async def test_cost_by_model(site):
     await use(site.rig, kid, 0)
     assert "Output tokens" not in (await get(site, "/usage?by=model")).text
     terms = "1,1,0,0,0;v1,1000000,2000000,500000,1000000,2000000,0"
-    asked = {"version": "4", "model": "m-large", "settle": terms, "tokens": "complete:300:400:0:0:0"}
+    asked = {
+        "version": "4",
+        "model": "m-large",
+        "settle": terms,
+        "tokens": "complete:300:400:0:0:0",
+    }
     await use(site.rig, kid, 0, **asked)
     page = await get(site, f"/usage?by=model&key={kid}")
     assert "m-large" in page.text
