@@ -21,6 +21,7 @@ from authz.flows.limits.limit_report import LimitReports
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.trail.verifying import TrailHeads
+from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 from authz.flows.verify import Verifier
@@ -46,6 +47,7 @@ class AdminFlows:
     limit_reports: LimitReports
     importer: Callable[[str, str, str, str], Importer]
     usage: UsageReading
+    anomalies: AnomalyReports
     erasure: UsageErasure
     index: KeyIndex
     registry: SidecarRegistry

@@ -44,6 +44,7 @@
     authz:{p}:events:report:<hash>  string  a report of leaked keys that was carried out, with a
                                             time to live of 7 days
     authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
+    authz:{p}:events:ruled          hash    the same of a rule about anomalies
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
@@ -63,10 +64,11 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             <day>n -> distinct networks if more
                                             than one, estimated
     <kid>:net:<day>                 HLL     networks of the day, for three days
-    <kid>:seen                      hash    n<network> and a<family of user agents> -> MessagePack
-                                            array of the first and the last hour in which it was
-                                            seen, and bits of the last eight; n, a -> an hour with
-                                            so many callers that no more are kept
+    <kid>:seen                      hash    n (networks), a (families of user agents) -> MessagePack
+                                            array: an hour with so many callers that no more are
+                                            kept; then of each caller its name, the first and the
+                                            last hour in which it was seen, and bits of the last
+                                            eight hours
     <kid>:habits                    string  the state that the next hour of the key is compared
                                             with: core/usage/anomalies/habits.py
     odd:<day>                       hash    <kid>:<hour> -> the reasons why the hour is unusual
@@ -132,6 +134,7 @@ class Names:
         self.estimates = f"{tag}:use:estimates"
         self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
+        self.ruled = f"{tag}:events:ruled"
         self.leader = f"{tag}:events:lead"
 
     def key(self, kid: str) -> str:

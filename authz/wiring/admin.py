@@ -71,13 +71,14 @@ from authz.storage.usage.erasing import StoredEraser
 from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring, limit_policy
+from authz.wiring.anomalies import anomaly_works
 from authz.wiring.console import console
 from authz.wiring.extraction import extractor
 from authz.wiring.leak_reports import leak_pages
 from authz.wiring.notifications import Work, event_works
 from authz.wiring.token_gate import Uncounted, token_gate
 from authz.wiring.tokens import token_endpoint
-from authz.wiring.usage_readers import last_use, usage_reading
+from authz.wiring.usage_readers import anomaly_reports, last_use, usage_reading
 
 DRAIN_SECONDS: Final = 5.0
 HTTP_LISTEN: Final = "admin.http_listen"
@@ -160,7 +161,8 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
         works = event_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
-        page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
+        odd = anomaly_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
+        page = stack.enter_context(telemetry.exporting(instance, readiness, sealing, odd))
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(
             console(
@@ -192,7 +194,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await server.start()
         await http.start()
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
-        for work in (*own, *works):
+        for work in (*own, *works, *odd.works):
             stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 
@@ -234,6 +236,7 @@ def admin_flows(
         limit_reports=reports,
         importer=importer,
         usage=usage_reading(client),
+        anomalies=anomaly_reports(client, selection, clock),
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),

@@ -124,6 +124,8 @@ SCRIPTS = {
         usage --key 7Hk2mQ9xT4bVzR1c
         usage top
         usage top --by denied --since 1h --json
+        usage anomalies
+        usage anomalies --since 3d --limit 7 --json
         usage erase --key {1} --note 'asked for'
     """,
     "apply": """

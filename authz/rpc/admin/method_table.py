@@ -53,6 +53,7 @@ NEEDED: Final[Mapping[str, Action | None]] = {
     "Limits.ResetKeyLimits": Action.RESET_LIMITS,
     "Usage.ListUsage": Action.READ_USAGE,
     "Usage.ListTopKeys": Action.READ_USAGE,
+    "Usage.ListAnomalies": Action.READ_USAGE,
     "Usage.GetLatestUse": Action.READ_USAGE,
     "Usage.EraseUsage": Action.ERASE_USAGE,
     "Audit.ListAuditEntries": Action.READ_AUDIT,

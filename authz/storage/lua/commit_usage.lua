@@ -128,63 +128,73 @@ if #commit.routes > 0 then
   end
 end
 
--- Remember in which hours a caller was seen; core/usage/anomalies/sightings.py says how.
--- kind: n for networks, a for families of user agents
-local MEMORY, MOST, SIGHTINGS = 8, 16, 40
-local function was_seen(row, hour)
-  local back = row[2] - hour
-  return back >= 0 and back < MEMORY and bit.band(bit.rshift(row[3], back), 1) == 1
+-- Remember in which hours callers were seen; core/usage/anomalies/sightings.py says how. A field has
+-- {an hour with so many callers that no more are kept, name, first, last, recent, name, ...}
+-- kind: the field, n for networks, a for families of user agents
+local MEMORY, MOST, SIGHTINGS, PARTS = 8, 16, 40, 4
+local function was_seen(last, recent, hour)
+  local back = last - hour
+  return back >= 0 and back < MEMORY and bit.band(bit.rshift(recent, back), 1) == 1
 end
 
--- Make room for a new caller. Return whether there is some: not if the hour has MOST already.
-local function has_room(hash, kind, hour)
-  if tonumber(call('HGET', hash, kind) or -1) == hour then
+-- Return whether a caller that is not in the row may be added, and make room for it.
+local function has_room(row, hour)
+  if row[1] == hour then
     return false
   end
-  local stored, number, seen, oldest, last = call('HGETALL', hash), 0, 0, nil, nil
-  for at = 1, #stored, 2 do
-    local field = stored[at]
-    if #field > 1 and string.sub(field, 1, 1) == kind then
-      local row = unpack_row(stored[at + 1])
-      number = number + 1
-      seen = seen + (was_seen(row, hour) and 1 or 0)
-      if not oldest or row[2] < last or row[2] == last and field < oldest then
-        oldest, last = field, row[2]
-      end
+  local seen, oldest = 0, nil
+  for at = 2, #row, PARTS do
+    local name, last = row[at], row[at + 2]
+    seen = seen + (was_seen(last, row[at + 3], hour) and 1 or 0)
+    if not oldest or last < row[oldest + 2] or last == row[oldest + 2] and name < row[oldest] then
+      oldest = at
     end
   end
   if seen >= MOST then
-    call('HSET', hash, kind, hour)
+    row[1] = hour
     return false
   end
-  if number >= SIGHTINGS then
-    call('HDEL', hash, oldest)
+  if #row > SIGHTINGS * PARTS then
+    for _ = 1, PARTS do
+      table.remove(row, oldest)
+    end
   end
   return true
 end
 
 local function see(hash, kind, hour, names)
+  if #names == 0 then
+    return
+  end
+  local text = call('HGET', hash, kind)
+  local row = text and unpack_row(text) or {-1}
   for _, name in ipairs(names) do
-    local field = kind .. name
-    local text = call('HGET', hash, field)
-    if not text then
-      if has_room(hash, kind, hour) then
-        call('HSET', hash, field, pack_row({hour, hour, 1}))
-        call('EXPIRE', hash, kept.s)
+    local place
+    for at = 2, #row, PARTS do
+      if row[at] == name then
+        place = at
+      end
+    end
+    if not place then
+      if has_room(row, hour) then
+        for _, part in ipairs({name, hour, hour, 1}) do
+          row[#row + 1] = part
+        end
       end
     else
-      local first, last, recent = unpack(unpack_row(text))
+      local first, last, recent = unpack(row, place + 1, place + 3)
       local back = last - hour
       if back < 0 then
         local moved = back > -MEMORY and bit.band(bit.lshift(recent, -back), 255) or 0
-        call('HSET', hash, field, pack_row({first, hour, bit.bor(moved, 1)}))
-        call('EXPIRE', hash, kept.s)
-      elseif back < MEMORY and not was_seen({first, last, recent}, hour) then
-        recent = bit.bor(recent, bit.lshift(1, back))
-        call('HSET', hash, field, pack_row({math.min(first, hour), last, recent}))
+        last, recent = hour, bit.bor(moved, 1)
+      elseif back < MEMORY then
+        first, recent = math.min(first, hour), bit.bor(recent, bit.lshift(1, back))
       end
+      row[place + 1], row[place + 2], row[place + 3] = first, last, recent
     end
   end
+  call('HSET', hash, kind, pack_row(row))
+  call('EXPIRE', hash, kept.s)
 end
 
 local function is_newer(text, at)

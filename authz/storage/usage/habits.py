@@ -23,7 +23,7 @@ KEPT: Final = 35 * 86_400  # seconds
 MAX_A_DAY: Final = 20_000  # anomalies that are kept
 FEW_ROUTES: Final = 64  # up to which the fields of an hour are asked for by name
 HOURS: Final = 24
-_FACTS: Final = 3  # numbers of a sighting
+_PARTS: Final = 4  # of a caller
 
 
 class StoredHabits:
@@ -59,7 +59,7 @@ class StoredHabits:
             commands += [
                 ("GET", f"{name}:habits"),
                 ("HMGET", counts, *fields) if is_few else ("HGETALL", counts),
-                ("HGETALL", f"{name}:seen"),
+                ("HMGET", f"{name}:seen", "n", "a"),
             ]
         replies = iter(await pipelined(self._client, commands))
         found: list[KeyHour | None] = []
@@ -123,7 +123,7 @@ class StoredHabits:
         return found
 
 
-def _hour(texts: Sequence[str | None], seen: Mapping[str, str], hour: int) -> Hour:
+def _hour(texts: Sequence[str | None], seen: Sequence[str | None], hour: int) -> Hour:
     """Return the numbers and the callers of an hour. Raises Unreadable."""
     requests = denied = errors = 0
     for text in texts:
@@ -134,7 +134,7 @@ def _hour(texts: Sequence[str | None], seen: Mapping[str, str], hour: int) -> Ho
             errors += counts[Field.CLIENT_ERROR] + counts[Field.SERVER_ERROR]
     if not requests:
         return Hour()
-    networks, agents = _sightings(seen, "n"), _sightings(seen, "a")
+    networks, agents = map(_sightings, seen)
     return Hour(
         *(requests, denied, errors),
         callers(networks, hour, Feature.NETWORKS),
@@ -142,15 +142,18 @@ def _hour(texts: Sequence[str | None], seen: Mapping[str, str], hour: int) -> Ho
     )
 
 
-def _sightings(seen: Mapping[str, str], mark: str) -> Sightings:
-    found = {}
-    for field, text in seen.items():
-        if field[0] == mark and len(field) > 1:
-            numbers = rows.array(field, text)
-            if len(numbers) != _FACTS or not all(isinstance(one, int) for one in numbers):
-                raise Unreadable(f"{field}: not the hours of a caller")
-            found[field[1:]] = Seen(*numbers)  # type: ignore[arg-type]
-    return Sightings(found)
+def _sightings(text: str | None) -> Sightings:
+    """Return the callers of a field of commit_usage.lua. Raises Unreadable."""
+    if text is None:
+        return Sightings()
+    full, *parts = rows.array("callers", text) or [0]
+    names, numbers = parts[::_PARTS], [parts[at::_PARTS] for at in range(1, _PARTS)]
+    is_right = all(isinstance(one, str) for one in names)
+    is_right = is_right and all(isinstance(one, int) for column in numbers for one in column)
+    if not (is_right and isinstance(full, int)) or len(parts) % _PARTS:
+        raise Unreadable("callers: not the hours of callers")
+    seen = map(Seen, *numbers)
+    return Sightings(dict(zip(names, seen, strict=True)))  # type: ignore[arg-type]
 
 
 def _anomaly(field: str, text: str) -> Anomaly | None:

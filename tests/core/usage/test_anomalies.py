@@ -202,8 +202,10 @@ def test_reasons_as_text(reasons):
 
 @pytest.mark.parametrize(
     "text",
-    [*("", "[]", "{}", "null", "[" * 10_000, '[["rate"]]', '[["rate",1,2,-3]]', '[["x",1,2,3]]')]
-    + ['[["rate",1,2,NaN]]', '[["rate",1,2,1e999]]', '[["rate","x",2,3]]', '[["rate",1,2,3,4]]'],
+    [
+        *("", "[]", "{}", "null", "[" * 10_000, '[["rate"]]', '[["rate",1,2,-3]]', '[["x",1,2,3]]'),
+        *('[["rate",1,2,NaN]]', '[["rate",1,2,1e999]]', '[["rate","x",2,3]]', '[["rate",1,2,3,4]]'),
+    ],
 )
 def test_reasons_that_are_damaged(text):
     """Other text is refused with ValueError."""

@@ -59,7 +59,7 @@ def test_networks_and_agents():
         json.dumps({"kid": KID, "hour": "2026-11-29T14:30:00Z"}),
         json.dumps({"kid": KID, "hour": "2026-13-29T14:00:00Z"}),
         json.dumps({"kid": KID, "hour": 7}),
-        '{"kid": "%s", "kid": "%s"}' % (KID, KID),
+        f'{{"kid": "{KID}", "kid": "{KID}"}}',
     ],
 )
 def test_other_lines(line):

@@ -23,6 +23,7 @@ METHODS = {
     "keys reset-limits": ["Limits.ResetKeyLimits"],
     "usage": ["Usage.ListUsage"],
     "usage top": ["Usage.ListTopKeys"],
+    "usage anomalies": ["Usage.ListAnomalies"],
     "usage erase": ["Usage.EraseUsage"],
     "sidecars": ["Fleet.ListSidecars"],
     "audit list": ["Audit.ListAuditEntries"],

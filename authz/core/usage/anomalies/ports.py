@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from authz.core.usage.anomalies.features import Feature, Gap
 from authz.core.usage.anomalies.judging import Hour
-from authz.core.usage.anomalies.ranking import Anomaly
+from authz.core.usage.anomalies.ranking import Anomaly, Ranked
 
 
 class KeyHour(NamedTuple):
@@ -33,6 +33,20 @@ class Round:
     anomalies: int = 0
     unreadable: int = 0
     gaps: dict[tuple[Feature, Gap], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualKeys:
+    """The keys whose hours are unusual, in the order of their risk.
+
+    keys: each with its client; None if the key was deleted or cannot be read. count: of all, also
+    beyond the limit. judged: the latest round; None before the first one, and for a reader that may
+    not see every key.
+    """
+
+    keys: Sequence[tuple[Ranked, str | None]]
+    count: int
+    judged: Round | None
 
 
 class AnomalyReader(Protocol):
