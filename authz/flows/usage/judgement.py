@@ -61,10 +61,10 @@ class Judgement:
 
     async def _judge(self, hour: int) -> bool:
         done = Round(hour)
-        judged: set[str] = set()
+        seen: set[str] = set()
         async for page in self._index.used_since(hour * 3600 - WATCHED):
-            kids = [kid for kid in dict.fromkeys(page) if kid not in judged]
-            judged.update(kids)
+            kids = [kid for kid in dict.fromkeys(page) if kid not in seen]
+            seen.update(kids)
             for start in range(0, len(kids), CHUNK):
                 await self._judge_some(kids[start : start + CHUNK], done)
             if not await self._store.take_lease(self._instance, LEASE_MS):
@@ -81,7 +81,7 @@ class Judgement:
             if one is None:
                 done.unreadable += 1
                 continue
-            data = _judged(one, done, found)
+            data = judged(one, done, found)
             if data is not None:
                 saved[one.kid] = data
         if saved:
@@ -94,7 +94,7 @@ class Judgement:
         await asyncio.sleep(0)  # calls of the admin API come between two chunks
 
 
-def _judged(one: KeyHour, done: Round, found: list[Anomaly]) -> bytes | None:
+def judged(one: KeyHour, done: Round, found: list[Anomaly]) -> bytes | None:
     """Judge one key. Return its new habits; None if it has this hour already, or no hour yet."""
     try:
         habits = fresh(done.hour) if one.habits is None else unpack(one.habits)

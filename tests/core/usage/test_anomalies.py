@@ -141,7 +141,9 @@ def test_any_numbers(hours):
     assert unpack(pack(habits)) == habits
 
 
-@pytest.mark.parametrize("data", [b"", b"x", bytes(SIZE * 4), pack(fresh(1))[:-1], b"\xff" * 232])
+@pytest.mark.parametrize(
+    "data", [b"", b"x", bytes(SIZE * 4), pack(fresh(1))[:-1], b"\xff" * (SIZE * 4)]
+)
 def test_habits_that_are_damaged(data):
     """Other bytes are refused."""
     with pytest.raises(Unreadable):

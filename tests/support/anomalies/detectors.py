@@ -7,7 +7,7 @@ from authz.core.usage.anomalies.habits import AGE, DAY, NETWORKS, fresh, move_on
 from authz.core.usage.anomalies.judging import callers
 from authz.core.usage.anomalies.rate import judge_rate
 from authz.core.usage.anomalies.sightings import Sightings
-from authz.core.usage.anomalies.spread import judge_spread
+from authz.core.usage.anomalies.spread import BY_NETWORK, judge_spread
 from tests.support.anomalies import leaks
 
 
@@ -43,7 +43,7 @@ def spread(key: leaks.Key) -> list[int]:
         sightings.see(hour, map(leaks.network, networks))
         move_on(habits, hour)
         now = callers(sightings, hour, Feature.NETWORKS)
-        judged = judge_spread(habits, Feature.NETWORKS, now.number, has_new=now.has_new)
+        judged = judge_spread(habits, BY_NETWORK, now.number, has_new=now.has_new)
         if isinstance(judged, Reason):
             found.append(hour)
     return found

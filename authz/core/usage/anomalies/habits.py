@@ -19,12 +19,12 @@ RING_DAYS: Final = 8  # the days of a week, and the one that is not over
 # Positions. AGE: hours that were judged. SINCE: the hour from which on no hour was left out.
 FORMAT, HOUR, AGE, SINCE = 0, 1, 2, 3
 LEVEL, VARIANCE, ABOVE, BELOW = 4, 5, 6, 7  # of the rate; see rate.py
-DENIED, ERRORS = 8, 10  # share, and variance; see shares.py
+DENIED, ERRORS = 8, 10  # angle of the share, and variance; see shares.py
 DAY: Final = 12  # the profile of the day
 WEEK: Final = DAY + DAY_HOURS  # the profile of the week
-NETWORKS: Final = WEEK + WEEK_DAYS  # the most at a time, by day; see spread.py
-AGENTS: Final = NETWORKS + RING_DAYS
-SIZE: Final = AGENTS + RING_DAYS
+NETWORKS: Final = WEEK + WEEK_DAYS  # the most at a time, by day, and the most of them all
+AGENTS: Final = NETWORKS + RING_DAYS + 1
+SIZE: Final = AGENTS + RING_DAYS + 1
 
 Habits = array  # of floats
 
@@ -68,11 +68,13 @@ def move_on(habits: "array[float]", hour: int) -> None:
 
     After more than a day of them, the history of callers begins again.
     """
-    last = int(habits[HOUR])
+    last, habits[HOUR] = int(habits[HOUR]), hour
+    day, before = hour // DAY_HOURS, last // DAY_HOURS
+    if day == before:
+        return
     if hour - last > DAY_HOURS:
         habits[SINCE] = hour
-    if hour // DAY_HOURS != last // DAY_HOURS:
-        first = max(last // DAY_HOURS + 1, hour // DAY_HOURS - RING_DAYS + 1)
-        for day in range(first, hour // DAY_HOURS + 1):
-            habits[NETWORKS + day % RING_DAYS] = habits[AGENTS + day % RING_DAYS] = 0.0
-    habits[HOUR] = hour
+    for each in range(max(before + 1, day - RING_DAYS + 1), day + 1):
+        habits[NETWORKS + each % RING_DAYS] = habits[AGENTS + each % RING_DAYS] = 0.0
+    for ring in (NETWORKS, AGENTS):
+        habits[ring + RING_DAYS] = max(habits[ring : ring + RING_DAYS])

@@ -7,11 +7,11 @@ from typing import Final, NamedTuple
 
 from authz.core.public_addresses import may_be_reached
 from authz.core.usage.anomalies.features import Feature, Gap, Reason
-from authz.core.usage.anomalies.habits import AGE, move_on
+from authz.core.usage.anomalies.habits import AGE, DENIED, ERRORS, move_on
 from authz.core.usage.anomalies.rate import LEARNING, judge_rate
 from authz.core.usage.anomalies.shares import judge_share
 from authz.core.usage.anomalies.sightings import Sightings
-from authz.core.usage.anomalies.spread import judge_spread
+from authz.core.usage.anomalies.spread import BY_AGENT, BY_NETWORK, judge_spread
 
 Gaps = Mapping[Feature, Gap]
 """The features that are not judged, and why."""
@@ -64,22 +64,29 @@ def judge(habits: "array[float]", number: int, hour: Hour) -> tuple[list[Reason]
     number: of the hour, since the epoch. It MUST be after the last one that was judged.
     """
     move_on(habits, number)
+    requests, denied, errors, networks, agents = hour
     gaps: dict[Feature, Gap] = {}
-    found: list[Reason | None] = [judge_rate(habits, number, hour.requests)]
+    found: list[Reason] = []
+    if reason := judge_rate(habits, number, requests):
+        found.append(reason)
     if habits[AGE] < LEARNING:
         gaps[Feature.RATE] = Gap.HISTORY
-    if hour.requests:
-        for feature, whose in ((Feature.NETWORKS, hour.networks), (Feature.AGENTS, hour.agents)):
-            judged = whose.gap or judge_spread(habits, feature, whose.number, has_new=whose.has_new)
+    if requests:
+        for kind, (count, has_new, gap) in ((BY_NETWORK, networks), (BY_AGENT, agents)):
+            judged = gap or judge_spread(habits, kind, count, has_new=has_new)
+            if judged is None:
+                continue
             if isinstance(judged, Gap):
-                gaps[feature] = judged
+                gaps[kind.feature] = judged
             else:
                 found.append(judged)
-        found.append(judge_share(habits, Feature.DENIED, hour.denied, hour.requests))
-        passed = hour.requests - hour.denied
-        found.append(judge_share(habits, Feature.ERRORS, hour.errors, passed))
+        passed = requests - denied
+        if reason := judge_share(habits, Feature.DENIED, DENIED, denied, requests):
+            found.append(reason)
+        if reason := judge_share(habits, Feature.ERRORS, ERRORS, errors, passed):
+            found.append(reason)
     habits[AGE] += 1.0
-    return [reason for reason in found if reason is not None], gaps
+    return found, gaps
 
 
 @lru_cache(_MAX_NETWORKS)

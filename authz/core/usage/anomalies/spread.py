@@ -6,33 +6,42 @@ many are usual, one more says nothing.
 """
 
 from array import array
-from typing import Final
+from typing import Final, NamedTuple
 
 from authz.core.usage.anomalies.features import Feature, Gap, Reason
 from authz.core.usage.anomalies.habits import AGENTS, DAY_HOURS, HOUR, NETWORKS, RING_DAYS, SINCE
 
 WEEK_HOURS: Final = 168
-MOST: Final = {Feature.NETWORKS: 10, Feature.AGENTS: 5}  # that may be usual
-_RINGS: Final = {Feature.NETWORKS: NETWORKS, Feature.AGENTS: AGENTS}
+
+
+class Kind(NamedTuple):
+    """A kind of callers. ring: its position in habits. most: how many may be usual."""
+
+    feature: Feature
+    ring: int
+    most: int
+
+
+BY_NETWORK: Final = Kind(Feature.NETWORKS, NETWORKS, 10)
+BY_AGENT: Final = Kind(Feature.AGENTS, AGENTS, 5)
 
 
 def judge_spread(
-    habits: "array[float]", feature: Feature, number: int, *, has_new: bool
+    habits: "array[float]", kind: Kind, number: int, *, has_new: bool
 ) -> Reason | Gap | None:
     """Compare the callers of the current hour, remember their number, and return the judgement.
 
-    feature: NETWORKS or AGENTS. number: of the hour. has_new: whether one of them was never seen
-    before.
+    number: of the hour. has_new: whether one of them was never seen before.
     """
-    ring = _RINGS[feature]
+    feature, ring, most = kind
     usual = max(habits[ring : ring + RING_DAYS])
-    hour = int(habits[HOUR])
-    today = ring + hour // DAY_HOURS % RING_DAYS
+    hour = habits[HOUR]
+    today = ring + int(hour) // DAY_HOURS % RING_DAYS
     habits[today] = max(habits[today], number)
     if hour - habits[SINCE] < WEEK_HOURS:
         return Gap.HISTORY
-    if usual > MOST[feature]:
+    if usual > most:
         return Gap.MANY
-    if number > usual and has_new:
+    if has_new and number > usual:
         return Reason(feature, number, usual, number / (usual + 1.0))
     return None
