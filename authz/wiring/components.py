@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import CheckObserver, Clock, Probe
+from authz.core.sightings import Sightings
 from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
@@ -55,6 +56,7 @@ class Components:
     server: "FastServer | GrpcServer"
     live: LiveSettings
     charge_ids: ChargeIds
+    sightings: Sightings
 
 
 def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> Components:
@@ -83,11 +85,13 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     limiter = Limiter(spend_link, limit_policy(settings), clock, counters, max_keys=max_keys)
 
     # Decisions, and the listener for Envoy.
+    sightings = Sightings()
     checker = Checker(
         *(cache, feed.meta, clock, counters, imported),
         limiter=limiter,
         store_clock=store_clock,
         tokens=token_gate(settings, ring, feed.meta, clock, counters),
+        sightings=sightings,
     )
     ids = ChargeIds()
     handler = check_handler(settings, ring, checker, counters, telemetry.observer, ids=ids)
@@ -98,7 +102,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     return Components(
         *(instance, clock, ring, telemetry, feed, cache, imported),
-        *(spend_link, limiter, checker, server, live, ids),
+        *(spend_link, limiter, checker, server, live, ids, sightings),
     )
 
 
