@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field, PlainValidator, TypeAdapter, model_validator
-
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.limits.limit import MAX_COST
+from authz.settings.parsers import Between, Read
 from authz.settings.sections import Section
 from authz.settings.sources import Source, origin
-from authz.settings.values import Cost, HostPattern, Id, Method, Scopes, Template
+from authz.settings.values import COST, HostPattern, Id, Method, Scopes, Template
 
 if TYPE_CHECKING:  # most commands need no routes
+    from authz.core.budgets.learned import Statistic
     from authz.core.budgets.spending import Spending
     from authz.core.route_rule import Rule
 
@@ -23,20 +23,27 @@ MAX_LABEL: Final = 128  # characters of a path that names its rule
 class BudgetCost(Section):
     """The cost of a route whose real use is known after the response.
 
-    estimate: tokens, or micro-dollars with `settle: usd`. units: for limits of requests.
+    estimate: tokens, or micro-dollars with `settle: usd`; learned, learned_p95: that of earlier
+    requests, from `at_least` to `at_most`. units: for limits of requests.
     """
 
-    estimate: int
+    estimate: int | Literal["learned", "learned_p95"]
+    at_least: int | None = None
+    at_most: int | None = None
     settle: str = "total_tokens"
     model: str = ""
-    units: int = Field(1, ge=0, le=MAX_COST)
+    units: Annotated[int, Between(0, MAX_COST)] = 1
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the estimate is that of earlier requests."""
+        return isinstance(self.estimate, str)
 
     def spending(self) -> "Spending":
         """Return the spending of the route. Raises BadInput for a bad value."""
         from authz.core.budgets.spending import (  # noqa: PLC0415
             Spending,
             is_model,
-            parse_estimate,
             parse_settle,
         )
         from authz.core.budgets.terms import NOTHING  # noqa: PLC0415
@@ -44,8 +51,11 @@ class BudgetCost(Section):
         weights, is_variable = parse_settle("settle", self.settle), self.model == "{model}"
         if self.model and not is_variable and not is_model(self.model):
             raise BadInput("model", f"{shown(self.model)}: {{model}}, or the name of a model")
+        statistic, least, most = self._estimate()
         return Spending(
-            estimate=parse_estimate("estimate", self.estimate),
+            estimate=most,
+            least=least,
+            learned=statistic,
             units=self.units,
             weights=weights or NOTHING,
             in_usd=weights is None,
@@ -53,15 +63,29 @@ class BudgetCost(Section):
             model_variable=is_variable,
         )
 
+    def _estimate(self) -> "tuple[Statistic | None, int, int]":
+        """Return the statistic, None for a fixed estimate, and the bounds."""
+        from authz.core.budgets.learned import Statistic  # noqa: PLC0415
+        from authz.core.budgets.spending import (  # noqa: PLC0415
+            parse_estimate,
+            parse_learned_bounds,
+        )
+
+        if isinstance(self.estimate, str):
+            return Statistic(self.estimate), *parse_learned_bounds(self.at_least, self.at_most)
+        if not (self.at_least is self.at_most is None):
+            raise BadInput("at_most", "at_least and at_most go with `estimate: learned`")
+        return None, 1, parse_estimate("estimate", self.estimate)
+
 
 def _route_cost(value: Any) -> Any:
     """Return the cost of a route: a section if it is a mapping, else a number or a variable."""
     if isinstance(value, Mapping):
-        return BudgetCost.model_validate(value)
-    return TypeAdapter(Cost).validate_python(value)
+        return BudgetCost.parse(value)
+    return COST.parse(value)
 
 
-RouteCost = Annotated[BudgetCost | int | str, PlainValidator(_route_cost)]
+RouteCost = Annotated[BudgetCost | int | str, Read(_route_cost)]
 
 
 class RouteRule(Section):
@@ -77,13 +101,12 @@ class RouteRule(Section):
     cost: RouteCost | None = None
     enforce: bool | None = None
 
-    @model_validator(mode="after")
-    def _agrees(self) -> "RouteRule":
+    def check_together(self) -> None:
+        """Raise ValueError for a bad value, or for a variable that the path lacks."""
         try:
             self.rule()
         except BadInput as cause:
             raise ValueError(cause.problem) from None
-        return self
 
     def rule(self, *, ignore_case: bool = False) -> "Rule":
         """Return the rule. Raises BadInput for a bad value or a variable that the path lacks.

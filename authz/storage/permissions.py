@@ -68,6 +68,7 @@ def permissions(names: schema.Names) -> Permissions:
             ("HSET", names.limit(_KID), "any", "1"),
             ("PEXPIRE", names.limit(_KID), "1"),
             ("PTTL", names.limit(_KID)),
+            ("HGETALL", names.estimates),
         ),
         beating=(("SET", names.heartbeat, "0"),),
         registering=(

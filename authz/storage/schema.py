@@ -74,6 +74,10 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             block of 4096 charge ids that is not complete b<block>
     procs                           zset    process by the time of its last entry (s)
     sums                            hash    entries, misdated, repeated, full: over all time
+    learned                         hash    "<route> <model>" -> MessagePack of the distributions of
+                                            units and micro-dollars: {sum, step -> requests} each
+    estimates                       hash    "<route> <model>" -> the summary that sidecars read; see
+                                            core/budgets/learned.py
 
 With `redis.namespace` every name begins with it: `<namespace>:authz:...`.
 All names that one change touches share the hash tag {p}, so they lie in one Cluster slot.
@@ -118,6 +122,7 @@ class Names:
         self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
         self.usage = f"{tag}:use:"
+        self.estimates = f"{tag}:use:estimates"
         self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
         self.seen = f"{tag}:events:seen"

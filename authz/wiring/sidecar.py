@@ -96,6 +96,7 @@ async def sidecar(
                 tasks.create_task(built.feed.run(registration, announce)),
                 tasks.create_task(server.show(readiness)),
                 tasks.create_task(built.spend_link.run()),
+                tasks.create_task(built.learned_estimates.run()),
             ]
             if writer:
                 work.append(tasks.create_task(writer.run()))

@@ -1,5 +1,6 @@
 """TokenUse: sums of tokens, money and settlements of requests with the same terms."""
 
+from authz.core.budgets.learned import Learning
 from authz.core.budgets.settlement import Basis, parse_report, settle
 from authz.core.budgets.terms import Terms
 from authz.core.limits.key_limits import LimitGroup, Owner
@@ -14,12 +15,12 @@ class TokenUse:
     tokens: in the order of Tokens. micro_dollars: their cost.
     estimated: how many requests kept their estimate, or more. implausible: how many reported more
     than one request can have. requests: how many there are. used: the sum of what each of them used
-    of each budget, in the order of `taken`.
+    of each budget, in the order of `taken`. learning: from final and plausible reports alone.
     """
 
     __slots__ = (
-        *("_taken", "_terms", "estimated", "implausible", "micro_dollars", "requests"),
-        *("tokens", "used"),
+        *("_taken", "_terms", "estimated", "implausible", "learning", "micro_dollars"),
+        *("requests", "tokens", "used"),
     )
 
     def __init__(self, terms: Terms, taken: tuple[Taken, ...]) -> None:
@@ -28,6 +29,7 @@ class TokenUse:
         self.tokens = [0, 0, 0, 0, 0]
         self.micro_dollars = self.estimated = self.implausible = self.requests = 0
         self.used = [0] * len(taken)
+        self.learning = Learning()
 
     def add(self, rest: bytes, *, failed: bool) -> None:
         """Add one request. rest: its line from the word `tokens` on; failed: see `settle`."""
@@ -37,6 +39,8 @@ class TokenUse:
         self.estimated += settled.basis is Basis.ESTIMATED
         self.implausible += not settled.is_plausible
         self.micro_dollars += settled.micro_dollars or 0
+        if settled.basis is Basis.REPORTED and settled.is_plausible:
+            self.learning.add(settled.units, settled.micro_dollars)
         for at, number in enumerate(settled.tokens):
             self.tokens[at] += number
         for at, taken in enumerate(self._taken):
@@ -44,9 +48,15 @@ class TokenUse:
 
 
 def add_settlements(commit: Commit, identity: Identity, use: TokenUse) -> None:
-    """Add what the requests of an identity used of their budgets, in place of their estimates."""
+    """Add what the requests of an identity used of their budgets, in place of their estimates.
+
+    Add what can be learned of their route, too.
+    """
     commit.estimated += use.estimated
     commit.implausible += use.implausible
+    if identity.route and use.learning.units.steps:
+        place = (identity.route, identity.model)
+        commit.learned.setdefault(place, Learning()).merge(use.learning)
     for taken, used in zip(identity.taken, use.used, strict=True):
         group = _owner(identity, taken.owner)
         if group.id:
