@@ -131,10 +131,40 @@ local function is_newer(text, at)
   return not text or unpack_row(text)[1] <= at
 end
 
+-- Return the latest denials as one row, the newest first. text: the row until now (false: none).
+-- found: lists of at, reason, route, code, network, method, requests; those of a row follow each
+-- other. Denials of one minute, reason, route and code are one.
+local DENIAL, DENIALS = 7, 20  -- parts of a denial, denials of a row
+local function latest_denials(text, found, is_gone)
+  local before = text and unpack_row(text) or {}
+  for at = 1, #before, DENIAL do
+    found[#found + 1] = {unpack(before, at, at + DENIAL - 1)}
+  end
+  table.sort(found, function(a, b) return a[1] > b[1] end)
+  local merged, by_case = {}, {}
+  for _, denial in ipairs(found) do
+    local case = table.concat({floor(denial[1] / 60), unpack(denial, 2, 4)}, ' ')
+    local newer = by_case[case]
+    if newer then
+      newer[DENIAL] = math.min(newer[DENIAL] + denial[DENIAL], LARGEST)
+    elseif #merged < DENIALS then
+      by_case[case], merged[#merged + 1] = denial, denial
+    end
+  end
+  local row = {}
+  for _, denial in ipairs(merged) do
+    for part, value in ipairs(denial) do
+      row[#row + 1] = is_gone and part == 5 and '' or value
+    end
+  end
+  return pack_row(row)
+end
+
 -- usage: kid, about, about_minute, time of the latest use, {at, network, agent} if no secret has
--- it, secrets, rows, denials, networks
+-- it, secrets, rows, denials, networks, latest denials (earlier meters have none)
 local function add_key(usage)
-  local kid, about, about_minute, used_at, latest, secrets, rows, denials, networks = unpack(usage)
+  local kid, about, about_minute, used_at, latest, secrets, rows, denials, networks, denied =
+    unpack(usage)
   local name = base .. kid
   local fields, months = {'about', 'last'}, {}
   for at, secret in ipairs(secrets) do
@@ -181,6 +211,9 @@ local function add_key(usage)
       before[2], before[3] = '', ''
     end
     change(fields[at + 2], pack_row(before))
+  end
+  if denied and #denied > 0 then
+    change('denied', latest_denials(call('HGET', name, 'denied'), denied, is_gone))
   end
   local first_month = 2 + #secrets
   local texts = {}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from authz.core.budgets.learned import Distribution
-from authz.core.usage.commit import Commit, KeyUsage
+from authz.core.usage.commit import KEPT_DENIALS, Commit, KeyUsage
 from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, Level, month_of
 from authz.storage import schema
 from authz.storage.limits.spend_script import hash_of
@@ -111,6 +111,7 @@ def _key(kid: str, usage: KeyUsage, number: Mapping[str, int]) -> list[Any]:
         ],
         _denials(usage.denials),
         [[day, sorted(networks)] for day, networks in usage.networks.items() if networks],
+        sorted(usage.latest_denials, reverse=True)[:KEPT_DENIALS],
     ]
 
 
