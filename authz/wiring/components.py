@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import CheckObserver, Clock, Probe
+from authz.core.sightings import Sightings
 from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
@@ -57,6 +58,7 @@ class Components:
     server: "FastServer | GrpcServer"
     live: LiveSettings
     charge_ids: ChargeIds
+    sightings: Sightings
     learned_estimates: LearnedEstimates
 
 
@@ -86,11 +88,13 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     limiter = Limiter(spend_link, limit_policy(settings), clock, counters, max_keys=max_keys)
 
     # Decisions, and the listener for Envoy.
+    sightings = Sightings()
     checker = Checker(
         *(cache, feed.meta, clock, counters, imported),
         limiter=limiter,
         store_clock=store_clock,
         tokens=token_gate(settings, ring, feed.meta, clock, counters),
+        sightings=sightings,
     )
     ids = ChargeIds()
     estimates = Estimates(is_wanted=learns(settings))
@@ -105,7 +109,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     return Components(
         *(instance, clock, ring, telemetry, feed, cache, imported),
-        *(spend_link, limiter, checker, server, live, ids),
+        *(spend_link, limiter, checker, server, live, ids, sightings),
         LearnedEstimates(estimates, lambda: feed.link, feed.names),
     )
 
