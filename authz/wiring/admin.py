@@ -15,6 +15,8 @@ from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
+from authz.core.sightings import Sightings
+from authz.flows.notifications.sighting_watch import SightingWatch, watch_sightings
 from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
 from authz.process.background import started
@@ -28,6 +30,7 @@ from authz.rpc.admin.server import AdminServer
 from authz.settings.model import Settings
 from authz.storage.keys import StoredKeys
 from authz.storage.meta_watch import MetaWatch
+from authz.storage.sightings import StoredSightings
 from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_flows import admin_flows, services
 from authz.wiring.admin_telemetry import AdminTelemetry
@@ -86,7 +89,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
 
     Raises BadInput for unusable settings, such as a port in use.
     """
-    clock, ring = SystemClock(), keyring(settings)
+    clock, ring, sightings = SystemClock(), keyring(settings), Sightings()
     telemetry = AdminTelemetry(settings, clock)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aclosing(endpoint(settings).client()))
@@ -94,7 +97,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         watch = MetaWatch(client, clock, ring.fingerprints, ring.prefixes)
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
-            authentication(settings, keys, ring, watch.meta, clock)
+            authentication(settings, keys, ring, watch.meta, clock, sightings=sightings)
         )
         flows = admin_flows(settings, client, keys, ring=ring, watch=watch, clock=clock)
         calls = Calls(
@@ -125,7 +128,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 settings,
                 rest.respond,
                 client,
-                keys=key_identifier(settings, keys, ring, watch.meta, clock),
+                keys=key_identifier(settings, keys, ring, watch.meta, clock, sightings=sightings),
                 ring=ring,
                 clock=clock,
             )
@@ -139,6 +142,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 meta=watch.meta,
                 clock=clock,
                 instance=instance,
+                sightings=sightings,
             )
         )
         leaks = leak_pages(settings, client, ring, watch.meta, clock)
@@ -150,6 +154,8 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await server.start()
         await http.start()
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
+        moving = SightingWatch(StoredSightings(client), clock, instance, sightings)
+        own.append(partial(watch_sightings, moving, readiness))
         for work in (*own, *works):
             stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)

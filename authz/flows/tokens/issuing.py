@@ -1,7 +1,7 @@
 """TokenIssuer: makes the token of a key whose secret is proven."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from authz.core.errors import BadInput, Unavailable
@@ -117,7 +117,7 @@ class TokenIssuer:
         token = text.joined(signed, private.sign(signed.encode()))
         if len(token) > text.MAX_TOKEN:
             raise BadInput(SCOPE, "too many scopes for a token; ask for those that are needed")
-        return Issued(replace(claims, token_id=token_id), token)
+        return Issued(claims._replace(token_id=token_id), token)
 
     async def _signer(self, now: int) -> tuple[SigningKey, Signer]:
         """Return the key that signs now, and its private half, which is read once."""
