@@ -186,9 +186,7 @@ async def test_a_text_that_is_no_token_is_not_accepted(admin: Stubs, token: str)
 
 async def test_without_an_issuer_there_are_no_tokens(rig: AdminRig) -> None:
     """Every method says that the settings have no issuer."""
-    bare = rig.settings.model_copy(
-        update={"tokens": rig.settings.tokens.model_copy(update={"issuer": ""})}
-    )
+    bare = rig.settings.changed(tokens=rig.settings.tokens.changed(issuer=""))
     async with admin_rig(bare, initialise=False) as other:
         _, text = await rig.issue([Role.ADMIN.scope])
         stubs = other.stubs(text)
