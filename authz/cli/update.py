@@ -160,8 +160,8 @@ def update(
     of the key or tops it up; other limits stay.
 
     Without KID, all keys that fit the conditions are changed, after a confirmation. --where,
-    --env, --status and the times are conditions. --client is one only if there is no --where; beside
-    --where client=OLD it is the new client.
+    --env, --status and the times are conditions. --client is one only if there is no --where.
+    Beside --where client=OLD it is the new client.
 
     \b
     Examples:
