@@ -21,6 +21,7 @@ METHODS = {
     "keys export": ["Keys.ExportKeys"],
     "keys limits": ["Limits.GetKeyLimits"],
     "keys reset-limits": ["Limits.ResetKeyLimits"],
+    "keys refund": ["Limits.RefundKeyLimits"],
     "usage": ["Usage.ListUsage"],
     "usage top": ["Usage.ListTopKeys"],
     "usage erase": ["Usage.EraseUsage"],
