@@ -15,6 +15,7 @@ class Action(StrEnum):
     UPDATE = "update"
     ROTATE = "rotate"
     RETIRE = "retire"
+    ROLL_BACK = "roll_back"
     REVOKE = "revoke"
     DISABLE = "disable"
     ENABLE = "enable"

@@ -12,6 +12,7 @@ METHODS: Final = (
     *("Keys.CreateKey", "Keys.GetKey", "Keys.ListKeys", "Keys.UpdateKey", "Keys.RotateKey"),
     *(
         "Keys.RetireKeySecret",
+        "Keys.RollBackKey",
         "Keys.ChangeKeys",
         "Keys.RevokeKey",
         "Keys.DisableKey",

@@ -25,7 +25,6 @@ from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
-from authz.flows.notifications.sighting_watch import SightingWatch, watch_sightings
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.trail.regular_sealing import RegularSealing
@@ -68,7 +67,6 @@ from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta_watch import MetaWatch
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
-from authz.storage.sightings import StoredSightings
 from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
 from authz.wiring.access import authentication, key_identifier
@@ -77,7 +75,7 @@ from authz.wiring.administration import endpoint, keyring, limit_policy
 from authz.wiring.console import console
 from authz.wiring.extraction import extractor
 from authz.wiring.leak_reports import leak_pages
-from authz.wiring.notifications import Work, event_works
+from authz.wiring.notifications import Work, event_works, rotation_works, sighting_work
 from authz.wiring.token_gate import Uncounted, token_gate
 from authz.wiring.tokens import token_endpoint
 from authz.wiring.usage_readers import last_use, usage_reading
@@ -163,6 +161,9 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
         works = event_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
+        rotation = rotation_works(
+            settings, client, flows.lifecycle, clock, instance=instance, is_ours=readiness
+        )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(
@@ -196,8 +197,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await server.start()
         await http.start()
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
-        moving = SightingWatch(StoredSightings(client), clock, instance, sightings)
-        own.append(partial(watch_sightings, moving, readiness))
+        works += [*rotation, sighting_work(client, clock, instance, sightings, readiness)]
         for work in (*own, *works):
             stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)

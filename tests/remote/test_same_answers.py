@@ -65,6 +65,7 @@ SCRIPTS = {
         keys retire {1} --secret 9
         keys retire {1} --secret old
         keys retire {1} --secret new
+        keys rollback {1}
         keys reset-limits {1} --json
         keys limits {1} --json
         keys revoke {1} --reason leaked --wait --timeout 1s --json

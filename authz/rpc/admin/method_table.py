@@ -38,6 +38,7 @@ NEEDED: Final[Mapping[str, Action | None]] = {
     "Keys.UpdateKey": Action.NARROW,
     "Keys.RotateKey": Action.ROTATE,
     "Keys.RetireKeySecret": Action.RETIRE,
+    "Keys.RollBackKey": Action.ROTATE,
     "Keys.RevokeKey": Action.REVOKE,
     "Keys.DisableKey": Action.DISABLE,
     "Keys.EnableKey": Action.ENABLE,

@@ -11,6 +11,7 @@ METHODS = {
     "keys update": ["Keys.UpdateKey", "Keys.ChangeKeys"],
     "keys rotate": ["Keys.RotateKey", "Keys.ChangeKeys"],
     "keys retire": ["Keys.RetireKeySecret"],
+    "keys rollback": ["Keys.RollBackKey"],
     "keys revoke": ["Keys.RevokeKey", "Keys.ChangeKeys"],
     "keys disable": ["Keys.DisableKey", "Keys.ChangeKeys"],
     "keys enable": ["Keys.EnableKey", "Keys.ChangeKeys"],

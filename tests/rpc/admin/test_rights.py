@@ -68,6 +68,9 @@ CALLS: dict[str, Call] = {
     "Keys.RetireKeySecret": lambda s, k, _: s.keys.RetireKeySecret(
         keys_pb2.RetireKeySecretRequest(name=k.name, secret="old", validate_only=True)
     ),
+    "Keys.RollBackKey": lambda s, k, _: s.keys.RollBackKey(
+        keys_pb2.RollBackKeyRequest(name=k.name, validate_only=True)
+    ),
     "Keys.RevokeKey": lambda s, k, _: s.keys.RevokeKey(
         keys_pb2.RevokeKeyRequest(name=k.name, validate_only=True)
     ),
@@ -153,6 +156,7 @@ CALLS: dict[str, Call] = {
 }
 OF_A_KEY = {
     *("Keys.GetKey", "Keys.UpdateKey", "Keys.RotateKey", "Keys.RetireKeySecret"),
+    "Keys.RollBackKey",
     *("Keys.RevokeKey", "Keys.DisableKey", "Keys.EnableKey", "Keys.ListKeyHistory"),
     *("Keys.DeleteKey", "Keys.SaveAppliedKeys"),
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits"),
