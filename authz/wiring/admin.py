@@ -76,7 +76,7 @@ from authz.wiring.extraction import extractor
 from authz.wiring.leak_reports import leak_pages
 from authz.wiring.notifications import Work, event_works
 from authz.wiring.token_gate import Uncounted, token_gate
-from authz.wiring.tokens import token_endpoint
+from authz.wiring.tokens import assertion_routes, token_endpoint
 from authz.wiring.usage_readers import last_use, usage_reading
 
 DRAIN_SECONDS: Final = 5.0
@@ -183,8 +183,11 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 instance=instance,
             )
         )
-        leaks = leak_pages(settings, client, ring, watch.meta, clock)
-        http = _http(settings, rest, [*leaks, *pages, *(tokens.routes() if tokens else ())])
+        others = [
+            *leak_pages(settings, client, ring, watch.meta, clock),
+            *assertion_routes(settings, ring),
+        ]
+        http = _http(settings, rest, [*others, *pages, *(tokens.routes() if tokens else ())])
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from authz.console.assertion_keys import assertion_key_route
+from authz.console.login.site import Routes
 from authz.console.token_endpoint import TokenEndpoint
 from authz.core.admin_ports import KeyStore
 from authz.core.errors import BadInput
@@ -30,6 +32,7 @@ from authz.storage.limits.spend_link import SpendLink
 from authz.storage.meta import KnownPeppers, LatestMeta
 from authz.storage.signing_keys import StoredSigningKeys
 from authz.wiring.administration import endpoint, keyring, limit_policy, our_store
+from authz.wiring.assertions import assertion_key_set
 from authz.wiring.token_gate import ReadEntries, Uncounted, token_gate
 
 MAX_KEYS: Final = 1_000  # whose limits are remembered between two exchanges
@@ -82,6 +85,13 @@ async def token_endpoint(
     finally:
         await link.drain()
         work.cancel()
+
+
+def assertion_routes(settings: Settings, ring: Keyring) -> Routes:
+    """Return the route of the key set of assertions; empty if the settings name no issuer."""
+    if not settings.identity.assertion_issuer:
+        return []
+    return [assertion_key_route(assertion_key_set(ring))]
 
 
 @dataclass(frozen=True, slots=True)
