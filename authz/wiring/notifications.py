@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -19,6 +18,7 @@ from authz.flows.notifications.derivation import Derivation
 from authz.flows.notifications.expiry_watch import ExpiryWatch, watch_expiries
 from authz.flows.notifications.regular_delivery import RegularDelivery
 from authz.flows.notifications.reminder_watch import ReminderWatch, watch_rotations
+from authz.flows.notifications.sinks import EventSinks, SinkFacts, StoredSinks
 from authz.flows.selection import Cost, Selection
 from authz.process.notification_receivers import Log, Messages, Webhook, read_secrets
 from authz.process.web_client import WebClient
@@ -98,27 +98,24 @@ def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:
     return Messages(client, f"{sink.url.rstrip('/')}{ALERTS_PATH}", bodies.alert)
 
 
-@dataclass(frozen=True, slots=True)
-class EventSession:
-    """The objects of the commands about events."""
-
-    derivation: Derivation
-    progress: StoredNotifications
-    letters: StoredLetters
-    replays: StoredReplays
+def event_sinks(settings: Settings, client: Client, ring: Keyring) -> StoredSinks:
+    """Return the events, and the state of the sinks of the settings."""
+    return StoredSinks(
+        {name: SinkFacts(one.kind, one.types) for name, one in settings.events.sinks.items()},
+        settings.events.source,
+        Derivation(StoredRows(client), ring.trail_keys, StoredIndex(client), entry_of),
+        progress=StoredNotifications(client),
+        letters=StoredLetters(client),
+        replays=StoredReplays(client),
+    )
 
 
 @asynccontextmanager
-async def event_session(settings: Settings) -> AsyncIterator[EventSession]:
-    """Yield an EventSession, and close its client at the end.
+async def event_session(settings: Settings) -> AsyncIterator[EventSinks]:
+    """Yield the events and sinks of commands, and close the client at the end.
 
     Raises BadInput for unusable settings, Unavailable if the store is unreachable or not ours.
     """
     ring = keyring(settings)
     async with our_store(settings, ring) as (client, _):
-        yield EventSession(
-            Derivation(StoredRows(client), ring.trail_keys, StoredIndex(client), entry_of),
-            StoredNotifications(client),
-            StoredLetters(client),
-            StoredReplays(client),
-        )
+        yield event_sinks(settings, client, ring)

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from authz.core.errors import BadInput, Unavailable
@@ -113,7 +114,7 @@ class Keyring:
         """
         return [pepper.session_key for pepper in self._peppers.values()]
 
-    @property
+    @cached_property
     def trail_keys(self) -> TrailKeys:
         """The keys of the marks in the audit trail. The newest pepper marks new entries."""
         return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})

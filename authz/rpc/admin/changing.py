@@ -18,7 +18,7 @@ from authz.rpc.admin.api_error import refused
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.guards import guard
 from authz.rpc.admin.key_messages import Waited, outcome_message
-from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2, me_pb2
+from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2, me_pb2, tokens_pb2
 
 MIN_REQUEST_ID: Final = 8
 MAX_REQUEST_ID: Final = 64
@@ -37,7 +37,12 @@ class Made:
     key_text: str = field(default="", repr=False)
 
 
-Repeating = keys_pb2.CreateKeyRequest | keys_pb2.RotateKeyRequest | me_pb2.RotateMyKeyRequest
+Repeating = (
+    keys_pb2.CreateKeyRequest
+    | keys_pb2.RotateKeyRequest
+    | me_pb2.RotateMyKeyRequest
+    | tokens_pb2.RotateSigningKeyRequest
+)
 """A request message with a request id."""
 
 
