@@ -36,7 +36,7 @@ from authz.wiring.administration import endpoint, keyring
 from authz.wiring.console import console
 from authz.wiring.leak_reports import leak_pages
 from authz.wiring.notifications import Work, event_works, rotation_works, sighting_work
-from authz.wiring.tokens import token_endpoint
+from authz.wiring.tokens import assertion_routes, token_endpoint
 
 DRAIN_SECONDS: Final = 5.0
 HTTP_LISTEN: Final = "admin.http_listen"
@@ -146,8 +146,11 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 sightings=sightings,
             )
         )
-        leaks = leak_pages(settings, client, ring, watch.meta, clock)
-        http = _http(settings, rest, [*leaks, *pages, *(tokens.routes() if tokens else ())])
+        others = [
+            *leak_pages(settings, client, ring, watch.meta, clock),
+            *assertion_routes(settings, ring),
+        ]
+        http = _http(settings, rest, [*others, *pages, *(tokens.routes() if tokens else ())])
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
