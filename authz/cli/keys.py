@@ -22,6 +22,7 @@ MODULES: Final = {
     "reset-limits": "limits:reset_limits",
     "refund": "limits:refund",
     "retire": "rotate:retire",
+    "rollback": "rotate:rollback",
     "revoke": "revoke:revoke",
     "rotate": "rotate:rotate",
     "show": "show_key:show_",

@@ -13,6 +13,7 @@ from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord, RevocationReason
+from authz.core.rollback import roll_back
 from authz.core.updates import Updates
 
 NO_SCOPES: frozenset[str] = frozenset()
@@ -69,6 +70,15 @@ class Retire:
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
         """Return the result of `changes.retire`. now: ms since the epoch."""
         return changes.retire(record, self.secret, author, now)
+
+
+@dataclass(frozen=True, slots=True)
+class RollBack:
+    """Undo the last rotation while both secrets work."""
+
+    def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
+        """Return the result of `roll_back`. now: ms since the epoch."""
+        return roll_back(record, author, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +150,9 @@ class Delete:
         return deletion.delete(record, (), author, now, is_forced=self.is_forced)
 
 
-Edit = Update | Rotate | Retire | Revoke | Disable | Enable | ResetLimits | Refund | Delete
+Edit = (
+    Update | Rotate | Retire | RollBack | Revoke | Disable | Enable | ResetLimits | Refund | Delete
+)
 
 
 def is_relative(edit: Edit) -> bool:

@@ -13,6 +13,7 @@ from authz.core.edits import (
     ResetLimits,
     Retire,
     Revoke,
+    RollBack,
     Rotate,
     Update,
 )
@@ -65,7 +66,7 @@ def credits_text(change: CreditsChange | None) -> str:
     return "" if change is None else str(change)
 
 
-def one_change(kid: str, edit: Edit, etag: str) -> Any:
+def one_change(kid: str, edit: Edit, etag: str) -> Any:  # noqa: PLR0911  one for each edit
     """Return the request that makes an edit of one key, without note and wait.
 
     etag: that the key must have; empty: any.
@@ -81,6 +82,8 @@ def one_change(kid: str, edit: Edit, etag: str) -> Any:
             return keys_pb2.RotateKeyRequest(name=name, overlap=overlap, etag=etag)
         case Retire():
             return keys_pb2.RetireKeySecretRequest(name=name, secret=edit.secret, etag=etag)
+        case RollBack():
+            return keys_pb2.RollBackKeyRequest(name=name, etag=etag)
         case Revoke():
             return keys_pb2.RevokeKeyRequest(name=name, reason=_reason(edit), etag=etag)
         case Disable():
@@ -112,7 +115,7 @@ def bulk_change(edit: Edit) -> Bulk:
             return Bulk(disable=Bulk.Disable())
         case Enable():
             return Bulk(enable=Bulk.Enable())
-        case Retire() | ResetLimits() | Refund():
+        case Retire() | RollBack() | ResetLimits() | Refund():
             raise TypeError(f"{type(edit).__name__} is for one key")
     return Bulk(delete=Bulk.Delete(force=edit.is_forced))
 
