@@ -116,8 +116,13 @@ class LeakReports:
         return self._policy.responses[record.env] if record else Response.REVOKE
 
     def _ends(self, identity: Identity) -> bool:
-        """Return whether the policy ends this key, which still works."""
+        """Return whether the policy ends this key, which still works.
+
+        A canary key is not ended: it never works, and its use shall still be reported.
+        """
         response, record = self._response(identity), identity.record
+        if record is not None and record.status is Status.CANARY:
+            return False
         is_disabled = record is not None and record.status is Status.DISABLED
         return identity.standing is Standing.LIVE and not (
             response is Response.NOTIFY or (response is Response.DISABLE and is_disabled)

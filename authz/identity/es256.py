@@ -5,6 +5,7 @@ A signature has one form: s is at most half of the order of P-256. Everybody can
 """
 
 from collections.abc import Callable
+from hashlib import sha512
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -20,6 +21,7 @@ from authz.core.errors import Unreadable
 ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _HASH: Final = ec.ECDSA(SHA256())
 _BYTES: Final = 32
+_LARGEST_S: Final = ORDER // 2
 
 Verify = Callable[[bytes, bytes], bool]
 """Returns whether the second argument, 64 bytes, is the signature of the first."""
@@ -46,6 +48,12 @@ class PrivateKey:
         """Return the key of a secret, as `secret` returns it. Raises ValueError for another one."""
         return cls(ec.derive_private_key(int.from_bytes(secret), ec.SECP256R1()))
 
+    @classmethod
+    def derived(cls, seed: bytes) -> "PrivateKey":
+        """Return the key that follows from a secret seed of 32 bytes (FIPS 186-5, A.2.1)."""
+        number = int.from_bytes(sha512(seed).digest()) % (ORDER - 1) + 1
+        return cls.of(number.to_bytes(_BYTES))
+
     def secret(self) -> bytes:
         """Return the secret number, 32 bytes. It must be sealed before it goes anywhere."""
         return self._key.private_numbers().private_value.to_bytes(_BYTES)
@@ -65,11 +73,11 @@ def verifier(x: bytes, y: bytes) -> Verify:
         raise Unreadable("the signing key is no point of P-256") from None
 
     def verify(text: bytes, signature: bytes) -> bool:
-        r, s = int.from_bytes(signature[:_BYTES]), int.from_bytes(signature[_BYTES:])
-        if not 0 < r < ORDER or not 0 < s <= ORDER // 2:
+        s = int.from_bytes(signature[_BYTES:])
+        if s > _LARGEST_S:
             return False
-        try:
-            key.verify(encode_dss_signature(r, s), text, _HASH)
+        try:  # which refuses numbers that are 0 or too large
+            key.verify(encode_dss_signature(int.from_bytes(signature[:_BYTES]), s), text, _HASH)
         except InvalidSignature:
             return False
         return True

@@ -33,7 +33,7 @@ class RemoteEditor:
 
     async def issue(self, spec: KeySpec, by: By) -> Changed:
         """Issue a key, and return its record and its text."""
-        request = keys_pb2.CreateKeyRequest(key=key_of(spec), note=by.note)
+        request = keys_pb2.CreateKeyRequest(key=key_of(spec), note=by.note, canary=spec.is_canary)
         try:
             response = await self._calls.change(self._calls.client.keys.CreateKey, request)
         except BadInput as cause:  # of a new key, the lifetime is wrong rather than its end

@@ -17,7 +17,7 @@ from authz.core.keys.text import KID_PATTERN
 from authz.core.limits.limit import Limit, OnOutage, parse_limit
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.core.sidecars import Confirmation, Outstanding
-from authz.core.usage.commit import Sight
+from authz.core.usage.commit import Denial, Sight
 from authz.flows.lifecycle import Changed
 from authz.rpc.admin.values import KEYS, duration_ms, members_of, time_ms, word_of
 from authz.rpc.pb.admin.v1 import audit_entry_pb2, key_pb2, usage_pb2
@@ -35,13 +35,14 @@ _STATUS: Final = {number: name for name, number in Key.Status.items()}
 _ON_OUTAGE: Final = {number: name for name, number in Key.OnOutage.items()}
 _REASON: Final = {number: name for name, number in Key.RevocationReason.items()}
 _ACTION: Final = {number: name for name, number in audit_entry_pb2.AuditEntry.Action.items()}
-_TIMES: Final = frozenset({"expires_at", "not_before", "retires_at"})
+_TIMES: Final = frozenset({"expires_at", "not_before", "retires_at", "signs_from"})
 # The order of the members of a detail. A message has none.
 _ORDER: Final = {
     name: place
     for place, name in enumerate(
         (
-            *("secret", "retires_at", "reason", "client_id", "project_id", "tenant_id", "plan"),
+            *("secret", "retires_at", "signing_key", "signs_from", "removed"),
+            *("reason", "client_id", "project_id", "tenant_id", "plan"),
             *("limits", "on_outage", "name", "scopes", "not_before", "expires_at", "status"),
             *("allowed_cidrs", "allowed_hosts", "allowed_origins", "metadata", "outage_grace"),
         )
@@ -210,6 +211,19 @@ def entry_of(message: audit_entry_pb2.AuditEntry) -> AuditEntry:
 def sight_of(message: usage_pb2.KeyUse) -> Sight:
     """Return one use of a key."""
     return Sight(ms_of(message.use_time) // 1000, message.network, message.user_agent)
+
+
+def denial_of(message: usage_pb2.KeyDenial) -> Denial:
+    """Return denials of one kind and minute."""
+    return Denial(
+        ms_of(message.denial_time) // 1000,
+        message.reason,
+        message.route,
+        message.status,
+        message.network,
+        message.method,
+        message.requests,
+    )
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -82,21 +82,23 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
 }
 
 
-def key_spec(path: str, key: Key, plans: Collection[str]) -> KeySpec:
+def key_spec(path: str, key: Key, plans: Collection[str], *, is_canary: bool = False) -> KeySpec:
     """Return the specification of a new key. path: of the key in the request, for errors.
 
-    Without an expiration the key lives 90 days, without an environment it is `live`. plans: the
-    names of all plans. Raises BadInput for the first wrong field or an unknown plan.
+    Without an expiration the key lives 90 days, or for ever if it `is_canary`. Without an
+    environment it is `live`. plans: the names of all plans. Raises BadInput for the first wrong
+    field or an unknown plan.
     """
     found: dict[str, Any] = {name: read(f"{path}.{at}", key) for at, (name, read) in READ.items()}
     _refuse_unknown_plan(f"{path}.plan", found["plan"], plans)
     env = Key.Environment.Name(key.env or Key.ENVIRONMENT_LIVE).removeprefix("ENVIRONMENT_")
     end = _end(path, key, None)
     if key.WhichOneof("expiration") is None:
-        return KeySpec(env=env.lower(), life_ms=DEFAULT_LIFE_MS, **found)
+        life_ms = None if is_canary else DEFAULT_LIFE_MS
+        return KeySpec(env=env.lower(), life_ms=life_ms, is_canary=is_canary, **found)
     if key.WhichOneof("expiration") == "ttl":
-        return KeySpec(env=env.lower(), life_ms=_ttl(path, key), **found)
-    return KeySpec(env=env.lower(), life_ms=None, expires_at=end, **found)
+        return KeySpec(env=env.lower(), life_ms=_ttl(path, key), is_canary=is_canary, **found)
+    return KeySpec(env=env.lower(), life_ms=None, expires_at=end, is_canary=is_canary, **found)
 
 
 def updates(key: Key, mask: FieldMask, plans: Collection[str], now: int) -> Updates:
