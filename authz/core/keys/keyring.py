@@ -149,6 +149,14 @@ class Keyring:
         """The keys, of 32 bytes, that seal private halves of signing keys, by pepper version."""
         return {version: one.signing_seal_key for version, one in self._peppers.items()}
 
+    @property
+    def assertion_seeds(self) -> list[bytes]:
+        """The seeds of the keys that sign assertions. The last one, of the newest pepper, signs.
+
+        They have 32 bytes.
+        """
+        return [pepper.assertion_seed for pepper in self._peppers.values()]
+
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not.
 
