@@ -10,6 +10,7 @@ from authz.core.fields import Network
 from authz.core.keys.credentials import Minted
 from authz.core.limits.limit import Limit, OnOutage
 from authz.core.past import Past
+from authz.core.public_keys import completed
 from authz.core.records import KeyRecord, Secret, Status
 
 
@@ -34,12 +35,14 @@ class KeySpec:
     allowed_origins: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     outage_grace: int | None = None  # milliseconds; None: the setting of each sidecar
+    public: bool = False  # a publishable key; see core/public_keys.py
 
 
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
     """Plan a new, active key with one secret, the minted one. `now`: ms since the epoch.
 
-    Raises BadInput if it would expire at or before `now` or `spec.not_before`.
+    A publishable key without limits and without a plan gets PUBLIC_LIMITS. Raises BadInput if it
+    would expire at or before `now` or `spec.not_before`, or if a publishable key has no origin.
     """
     return _begin(Action.ISSUE, spec, minted.kid, secret_of("1", minted, now), author)
 
@@ -59,8 +62,8 @@ def import_key(
     digests: pepper version and digest, newest pepper first, at least one. older: the same in the
     form that earlier versions stored. All become `aliases` of the change, so that neither form of
     the key can be imported twice. past: its state in the other system, in place of an active one.
-    `now`: ms since the epoch. Raises BadInput if the key would expire before it begins, or was
-    created after `now`.
+    `now`: ms since the epoch. Raises BadInput if the key would expire before it begins, was
+    created after `now`, or is publishable and has no origin.
     """
     version, digest = digests[0]
     secret = Secret("1", digest, version, now)
@@ -104,7 +107,9 @@ def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Auth
         allowed_origins=spec.allowed_origins,
         metadata=spec.metadata,
         outage_grace=spec.outage_grace,
+        public=spec.public,
     )
+    record = completed(record)
     return planned(
         None, record, action, author, now, client_id=spec.client_id, expires_at=expires_at
     )

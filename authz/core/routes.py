@@ -207,6 +207,7 @@ class RouteTable:
             label=first.label,
             model=model or (first.model if len(models) == 1 else ""),
             spending=spending,
+            public=all(each.public for each in asked),
         )
 
 

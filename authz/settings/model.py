@@ -103,6 +103,7 @@ class Keys(Section):
     prefix: Prefix = "ak"
     older_prefixes: Annotated[tuple[Prefix, ...], AfterValidator(distinct)] = ()
     imported_prefixes: Annotated[tuple[ImportedPrefix, ...], AfterValidator(distinct)] = ()
+    public_prefix: Prefix = "pk"
     peppers: Several[PepperFile] = (PepperFile.model_construct(file=Path("authz-pepper-1")),)
     import_lookups: int = Field(200, ge=1, le=1_000_000)
     imported_index: int = Field(1_000_000, ge=0, le=50_000_000)

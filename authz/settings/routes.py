@@ -76,6 +76,7 @@ class RouteRule(Section):
     env: Literal["live", "test"] | None = None
     cost: RouteCost | None = None
     enforce: bool | None = None
+    public: bool | None = None
 
     @model_validator(mode="after")
     def _agrees(self) -> "RouteRule":
@@ -102,6 +103,7 @@ class RouteRule(Section):
             enforce=self.enforce,
             label=self.name or self.path[:MAX_LABEL],
             spending=cost.spending() if isinstance(cost, BudgetCost) else None,
+            public=self.public,
         )
         return Rule.parse(
             "routes",
