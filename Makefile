@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
+.PHONY: peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machi
 fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+peers: $(READY) ## Measure the gate beside a server in Go and Envoy's own filter (needs Go; RECORD=--record keeps the figures)
+	@$(BIN)/python -m tests.bench.peers $(RECORD)
 
 bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, start-up, memory, admin API, console
 	@$(BIN)/python -m tests.bench.check_hot

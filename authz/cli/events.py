@@ -91,7 +91,7 @@ def list_(invocation: Invocation, kind: str, kid: str | None, limit: int) -> Non
       authz events list --type authz.key.revoked --json | jq .events
     """
     settings = load_settings(invocation)
-    wanted = Sink.model_construct(kind="log", types=(kind,))
+    wanted = Sink(kind="log", types=(kind,))
 
     async def work(session: EventSession) -> list[dict[str, Any]]:
         found = await session.derivation.newest(

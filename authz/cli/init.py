@@ -194,8 +194,8 @@ async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str
             f"{newest.version}; copy that file here"
         )
     if older:
-        keys = found.keys.model_copy(update={"peppers": tuple(older)})
-        ring = administration.keyring(found.model_copy(update={"keys": keys}))
+        keys = found.keys.changed(peppers=tuple(older))
+        ring = administration.keyring(found.changed(keys=keys))
         if theirs:
             await store.verify(ring.fingerprints)
     elif theirs:

@@ -67,6 +67,9 @@ from authz.flows.lifecycle import Changed
 @click.option(
     "--metadata", metavar="NAME=VALUE", multiple=True, help="A note of yours. Repeatable."
 )
+@click.option(
+    "--canary", "is_canary", is_flag=True, help="A decoy that never works; each use is an event."
+)
 @outage_grace_option
 @plan_option
 @limit_option
@@ -88,6 +91,10 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
     Anybody can read a publishable key and use it outside a browser. Routes accept it only if they
     are marked `public: true`. Without --limit and --plan it gets 10/s and 10000/d.
 
+    A canary key lies where a thief would look, such as in an old file. It never works, callers read
+    what they read for an unknown key, and each use is an event. `authz keys list --status canary`
+    lists canary keys; other lists leave them out.
+
     \b
     Examples:
       authz keys issue --client acme-web
@@ -99,6 +106,7 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
       authz keys issue --client acme-web --limit 1000000/month,of=tokens --budget 12.50/month
       authz keys issue --client trial --credits 10000 --expires-in never
       authz keys issue --client acme-web --public --origin https://app.example.com
+      authz keys issue --client decoy --canary --note "in the old deploy repository"
       authz keys issue --client acme-web --out acme-web.key
       authz keys issue --client acme-web --json | jq -r .key
     """

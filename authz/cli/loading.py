@@ -20,8 +20,8 @@ def load_command(module: str, name: str) -> click.Command:
 def _default_interrupt() -> Iterator[None]:
     """Let Ctrl-C end the process at once while a command is imported.
 
-    A KeyboardInterrupt inside an import can surface as another error: pydantic reports a broken
-    schema. Outside the main thread, or with another handler of SIGINT, this does nothing.
+    A KeyboardInterrupt inside an import can surface as an error of the imported library. Outside
+    the main thread, or with another handler of SIGINT, this does nothing.
     """
     before = signal.getsignal(signal.SIGINT)
     is_ours = threading.current_thread() is threading.main_thread()

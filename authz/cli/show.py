@@ -12,7 +12,7 @@ from authz.core.selector import is_expired
 from authz.core.times import rfc3339
 
 if TYPE_CHECKING:  # most commands show no usage
-    from authz.core.usage.commit import Sight
+    from authz.core.usage.commit import Denial, Sight
     from authz.core.usage.question import LatestUse
     from authz.flows.limits.credit_report import Credits
 
@@ -91,7 +91,8 @@ def credits_line(found: "Credits") -> str:
 def usage_document(use: "LatestUse") -> dict[str, Any]:
     """Return the latest use as JSON members: of the key, null if there is none, and by secret id.
 
-    The requests of the last 30 days are a number. Times are in RFC 3339.
+    The requests of the last 30 days are a number. The latest denials are a list, newest first.
+    Times are in RFC 3339.
     """
     return {
         "last_used": _sight(use.latest) if use.latest else None,
@@ -100,16 +101,19 @@ def usage_document(use: "LatestUse") -> dict[str, Any]:
             for name, (sight, number) in sorted(use.secrets.items())
         },
         "requests_30d": use.last_30_days.requests,
+        "denials": [_denial(denial) for denial in use.denials],
     }
 
 
 def usage_lines(record: KeyRecord, use: "LatestUse", now: int) -> str:
-    """Return the latest use of a key, and its requests in 30 days, as escaped lines.
+    """Return the latest use and denial of a key, and its requests in 30 days, as escaped lines.
 
     During an overlap there is a line for each live secret. now: milliseconds since the epoch.
     """
     used = f"{'last used':<17}  {_use_line(use.latest, now)}"
     lines = [used, f"{'requests 30 d':<17}  {use.last_30_days.requests}"]
+    if use.denials:
+        lines.append(f"{'last denied':<17}  {_denial_line(use.denials[0], now)}")
     live = [secret for secret in record.secrets if secret.is_live(now)]
     if len(live) > 1:
         for secret in live:
@@ -126,6 +130,25 @@ def _use_line(sight: "Sight | None", now: int) -> str:
     source = f" from {sight.network}" if sight.network else ""
     agent = f" by {sight.agent}" if sight.agent else ""
     return f"{rfc3339(sight.at * 1000)}, {ago}{source}{agent}"
+
+
+def _denial_line(denial: "Denial", now: int) -> str:
+    ago = f"{rough(max(0, now - denial.at * 1000))} ago"
+    words = [denial.reason, *filter(None, (denial.method, denial.route))]
+    source = f" from {denial.network}" if denial.network else ""
+    return f"{rfc3339(denial.at * 1000)}, {ago}: {' '.join(words)}{source}"
+
+
+def _denial(denial: "Denial") -> dict[str, Any]:
+    return {
+        "at": rfc3339(denial.at * 1000),
+        "reason": denial.reason,
+        "route": denial.route or None,
+        "status": denial.code,
+        "network": denial.network or None,
+        "method": denial.method or None,
+        "requests": denial.requests,
+    }
 
 
 def _sight(sight: "Sight") -> dict[str, Any]:

@@ -22,6 +22,7 @@ class Action(StrEnum):
     DELETE = "delete"
     ERASE_USAGE = "erase_usage"  # no change of a record: core/trail/erasures.py
     LEAK = "leak"  # somebody reported the key; no change of a record either
+    CANARY = "canary"  # somebody used a canary key; no change of a record either
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,10 +134,12 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
     `now`: ms since the epoch. The key gets the lifetime again that the newest secret had. The
     overlap ends with the key at the latest, and an expired key gets none. At most MAX_LINEAGE (5)
     secrets are kept. Returns Unchanged if the record has this secret already. Returns Refused if
-    the key is revoked, or if two secrets are live and `grace_ms` is not 0.
+    the key is revoked or a canary key, or if two secrets are live and `grace_ms` is not 0.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
+    if record.status is Status.CANARY:
+        return Refused(f"{record.kid} is a canary key, which needs no new secret; issue another")
     if any(entry.digest == minted.digest for entry in record.secrets):
         return Unchanged(record, f"{record.kid} was given this secret already")
     if record.expires_at is not None and record.expires_at <= now:
@@ -243,6 +245,8 @@ def reset_limits(record: KeyRecord, author: Author, now: int) -> Outcome:
 def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: int) -> Outcome:
     if record.status is to:
         return Unchanged(record, f"{record.kid} is already {to.value}")
+    if record.status is Status.CANARY:
+        return Refused(f"{record.kid} is a canary key, which can only be revoked; issue a new key")
     if to not in STATUS_CHANGES[record.status]:
         return Refused(f"{record.kid} is {record.status.value}, which is final; issue a new key")
     return planned(record, replace(record, status=to), action, author, now)

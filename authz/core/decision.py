@@ -29,6 +29,7 @@ class Reason(StrEnum):
     SECRET_RETIRED = "secret_retired"  # noqa: S105  a reason, not a secret
     REVOKED = "revoked"
     DISABLED = "disabled"
+    CANARY = "canary"
     NOT_YET_VALID = "not_yet_valid"
     EXPIRED = "expired"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105  a reason, not a secret

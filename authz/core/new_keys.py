@@ -36,14 +36,18 @@ class KeySpec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     outage_grace: int | None = None  # milliseconds; None: the setting of each sidecar
     public: bool = False  # a publishable key; see core/public_keys.py
+    is_canary: bool = False  # a decoy that never works and has no end
 
 
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
-    """Plan a new, active key with one secret, the minted one. `now`: ms since the epoch.
+    """Plan a new key with one secret, the minted one: active, or a canary key.
 
-    A publishable key without limits and without a plan gets PUBLIC_LIMITS. Raises BadInput if it
-    would expire at or before `now` or `spec.not_before`, or if a publishable key has no origin.
+    A publishable key without limits and without a plan gets PUBLIC_LIMITS. `now`: ms since the
+    epoch. Raises BadInput if it would expire at or before `now` or `spec.not_before`, if a canary
+    key would have an end, or if a publishable key has no origin.
     """
+    if spec.is_canary and not (spec.life_ms is None and spec.expires_at is None):
+        raise BadInput("expires-in", "a canary key has no end; leave it out")
     return _begin(Action.ISSUE, spec, minted.kid, secret_of("1", minted, now), author)
 
 
@@ -88,7 +92,7 @@ def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Auth
     record = KeyRecord(
         kid=kid,
         version=0,
-        status=Status.ACTIVE,
+        status=Status.CANARY if spec.is_canary else Status.ACTIVE,
         env=spec.env,
         name=spec.name,
         client_id=spec.client_id,

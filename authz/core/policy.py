@@ -18,6 +18,11 @@ from authz.core.request import Request
 from authz.core.scopes import is_held
 from authz.core.store_clock import Window
 
+_BY_STATUS: Final = {
+    Status.REVOKED: Reason.REVOKED,
+    Status.DISABLED: Reason.DISABLED,
+    Status.CANARY: Reason.CANARY,
+}
 _LABELS = re.compile(r"[a-z0-9_-]++(?:(?=\.[a-z0-9_-])\.[a-z0-9_-]++)*+", re.ASCII)
 
 
@@ -32,7 +37,8 @@ class Proof(Protocol):
 def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> Deny | None:
     """Return the first refusal, or None to allow. `now`: milliseconds since the epoch.
 
-    The Deny has the record as its `key`, except for WRONG_SECRET.
+    The Deny has the record as its `key`, except for WRONG_SECRET and CANARY: those callers get the
+    answer to an unknown key.
     """
     refusal = secret(record, presented, now)
     if refusal is not None:
@@ -48,7 +54,9 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
         or origin(record, request, now)
         or scope(record, request, now)
     )
-    return None if refusal is None else Deny(refusal, record)
+    if refusal is None:
+        return None
+    return Deny(refusal, None if refusal is Reason.CANARY else record)
 
 
 def judge_within(record: KeyRecord, proof: Proof, request: Request, window: Window) -> Deny | None:
@@ -97,10 +105,8 @@ def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
 
 
 def status(record: KeyRecord, _request: Request, _now: int) -> Reason | None:
-    """Return REVOKED or DISABLED, or None if the key is active."""
-    if record.status is Status.ACTIVE:
-        return None
-    return Reason.REVOKED if record.status is Status.REVOKED else Reason.DISABLED
+    """Return REVOKED, DISABLED or CANARY, or None if the key is active."""
+    return None if record.status is Status.ACTIVE else _BY_STATUS[record.status]
 
 
 def not_before(record: KeyRecord, _request: Request, now: int) -> Reason | None:

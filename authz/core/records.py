@@ -20,6 +20,7 @@ class Status(StrEnum):
     ACTIVE = "active"
     DISABLED = "disabled"
     REVOKED = "revoked"
+    CANARY = "canary"  # a decoy: it never works, and each use is reported
 
 
 # The permitted changes of each status. Revoked is final: a leaked key never comes back.
@@ -27,6 +28,7 @@ STATUS_CHANGES: Final[Mapping[Status, frozenset[Status]]] = {
     Status.ACTIVE: frozenset({Status.DISABLED, Status.REVOKED}),
     Status.DISABLED: frozenset({Status.ACTIVE, Status.REVOKED}),
     Status.REVOKED: frozenset(),
+    Status.CANARY: frozenset({Status.REVOKED}),
 }
 
 

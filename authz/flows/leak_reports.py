@@ -117,9 +117,12 @@ class LeakReports:
         return self._policy.responses[record.env] if record else Response.REVOKE
 
     def _ends(self, identity: Identity) -> bool:
-        """Return whether the policy ends this key, which still works. Not a publishable one."""
+        """Return whether the policy ends this key, which still works. Not a publishable one.
+
+        A canary key is not ended: it never works, and its use shall still be reported.
+        """
         response, record = self._response(identity), identity.record
-        if identity.public:
+        if identity.public or (record is not None and record.status is Status.CANARY):
             return False
         is_disabled = record is not None and record.status is Status.DISABLED
         return identity.standing is Standing.LIVE and not (

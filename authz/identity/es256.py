@@ -20,6 +20,7 @@ from authz.core.errors import Unreadable
 ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _HASH: Final = ec.ECDSA(SHA256())
 _BYTES: Final = 32
+_LARGEST_S: Final = ORDER // 2
 
 Verify = Callable[[bytes, bytes], bool]
 """Returns whether the second argument, 64 bytes, is the signature of the first."""
@@ -65,11 +66,11 @@ def verifier(x: bytes, y: bytes) -> Verify:
         raise Unreadable("the signing key is no point of P-256") from None
 
     def verify(text: bytes, signature: bytes) -> bool:
-        r, s = int.from_bytes(signature[:_BYTES]), int.from_bytes(signature[_BYTES:])
-        if not 0 < r < ORDER or not 0 < s <= ORDER // 2:
+        s = int.from_bytes(signature[_BYTES:])
+        if s > _LARGEST_S:
             return False
-        try:
-            key.verify(encode_dss_signature(r, s), text, _HASH)
+        try:  # which refuses numbers that are 0 or too large
+            key.verify(encode_dss_signature(int.from_bytes(signature[:_BYTES]), s), text, _HASH)
         except InvalidSignature:
             return False
         return True

@@ -42,7 +42,7 @@ class RemoteEditor:
             found = await self._calls.read(self._calls.client.admin.GetInstallation, ask)
             if not found.public_key_prefix:
                 raise Unavailable("the admin API makes no publishable keys: it is older than this")
-        request = keys_pb2.CreateKeyRequest(key=key_of(spec), note=by.note)
+        request = keys_pb2.CreateKeyRequest(key=key_of(spec), note=by.note, canary=spec.is_canary)
         try:
             response = await self._calls.change(self._calls.client.keys.CreateKey, request)
         except BadInput as cause:  # of a new key, the lifetime is wrong rather than its end

@@ -15,6 +15,7 @@ from authz.flows.selection import Cost, Entry, Page
 from authz.remote.calls import Calls
 from authz.remote.records import (
     Key,
+    denial_of,
     entry_of,
     kid_of,
     optional_ms,
@@ -162,6 +163,7 @@ class RemoteUse:
             sight_of(found.latest) if found.HasField("latest") else None,
             {one.secret_id: (sight_of(one.latest), one.requests) for one in found.secrets},
             counts_of(found.last_30_days),
+            tuple(map(denial_of, found.denials)),
         )
 
     async def latest_times(self, kids: Sequence[str]) -> Mapping[str, int]:

@@ -17,7 +17,7 @@ from authz.core.keys.text import KID_PATTERN
 from authz.core.limits.limit import Limit, OnOutage, parse_limit
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.core.sidecars import Confirmation, Outstanding
-from authz.core.usage.commit import Sight
+from authz.core.usage.commit import Denial, Sight
 from authz.flows.lifecycle import Changed
 from authz.rpc.admin.values import KEYS, duration_ms, members_of, time_ms, word_of
 from authz.rpc.pb.admin.v1 import audit_entry_pb2, key_pb2, usage_pb2
@@ -211,6 +211,19 @@ def entry_of(message: audit_entry_pb2.AuditEntry) -> AuditEntry:
 def sight_of(message: usage_pb2.KeyUse) -> Sight:
     """Return one use of a key."""
     return Sight(ms_of(message.use_time) // 1000, message.network, message.user_agent)
+
+
+def denial_of(message: usage_pb2.KeyDenial) -> Denial:
+    """Return denials of one kind and minute."""
+    return Denial(
+        ms_of(message.denial_time) // 1000,
+        message.reason,
+        message.route,
+        message.status,
+        message.network,
+        message.method,
+        message.requests,
+    )
 
 
 def _place(name: str) -> tuple[int, str]:

@@ -3,9 +3,8 @@
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
-
 from authz.core.listen_address import Address
+from authz.settings.parsers import Between
 from authz.settings.sections import Section
 from authz.settings.values import (
     CertificateUri,
@@ -19,6 +18,7 @@ from authz.settings.values import (
     Mode,
     distinct,
     fetchable,
+    filled,
     seconds,
 )
 
@@ -48,7 +48,7 @@ class Oidc(Section):
     """Bearer tokens of one OpenID Connect issuer. roles: grants by values of `roles_claim`."""
 
     issuer: FetchableUrl
-    audience: Line = Field(min_length=1)
+    audience: Annotated[Line, filled]
     subject_claim: ClaimName = "sub"
     roles_claim: ClaimName = "groups"
     roles: dict[Line, Grant] = {}
@@ -77,7 +77,7 @@ class ConsoleLogin(Section):
     login are old, so that the browser has to go to the issuer again.
     """
 
-    client_id: Line = Field(min_length=1)
+    client_id: Annotated[Line, filled]
     client_secret: File | None = None
     scopes: tuple[Line, ...] = ("openid", "profile", "email")
     session: Annotated[float, seconds("5m", "1d")] = 3600.0
@@ -98,7 +98,7 @@ class Console(Section):
     """
 
     enabled: bool = True
-    url: Annotated[HttpUrl, AfterValidator(_origin)] | None = None
+    url: Annotated[HttpUrl, _origin] | None = None
     idle: Annotated[float, seconds("1m", "1d")] = 1800.0
     session: Annotated[float, seconds("5m", "7d")] = 28_800.0
     login: ConsoleLogin | None = None
@@ -115,13 +115,11 @@ class Admin(Section):
     http_listen: Listen = Address("127.0.0.1", 9194)
     socket_mode: Mode = 0o660
     tls: AdminTls | None = None
-    calls_per_second: int = Field(500, ge=1, le=100_000)
+    calls_per_second: Annotated[int, Between(1, 100_000)] = 500
     console: Console = Console()
     oidc: Oidc | None = None
     certificates: dict[CertificateUri, Grant] = {}
-    self_service: Annotated[
-        tuple[Literal["read", "rotate", "revoke"], ...], AfterValidator(distinct)
-    ] = ()
+    self_service: Annotated[tuple[Literal["read", "rotate", "revoke"], ...], distinct] = ()
 
     def own_actions(self) -> "frozenset[OwnAction]":
         """Return the actions in `self_service`: those that a holder may do with its own key."""

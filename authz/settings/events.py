@@ -2,8 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
-
+from authz.settings.parsers import AtMost
 from authz.settings.sections import Section
 from authz.settings.values import (
     EventPattern,
@@ -13,6 +12,7 @@ from authz.settings.values import (
     Networks,
     Several,
     SinkName,
+    filled,
 )
 
 
@@ -25,13 +25,12 @@ class Sink(Section):
     ca: File | None = None
     types: Several[EventPattern] = ("*",)
 
-    @model_validator(mode="after")
-    def _is_complete(self) -> "Sink":
+    def check_together(self) -> None:
+        """Raise ValueError if the kind lacks a setting or has one of another kind."""
         if (self.url is None) != (self.kind == "log"):
             raise ValueError("every kind but log needs url, and log has none")
         if (self.secret_file is None) != (self.kind != "webhook"):
             raise ValueError("a webhook needs secret_file, and no other kind has one")
-        return self
 
     def wants(self, event_type: str) -> bool:
         """Return whether the receiver gets events of a type."""
@@ -44,6 +43,6 @@ class Sink(Section):
 class Events(Section):
     """Events about keys, for receivers outside."""
 
-    source: Line = Field("authz", min_length=1)
+    source: Annotated[Line, filled] = "authz"
     allowed_networks: Networks = ()
-    sinks: Annotated[dict[SinkName, Sink], Field(max_length=32)] = {}
+    sinks: Annotated[dict[SinkName, Sink], AtMost(32)] = {}

@@ -1,9 +1,8 @@
 """The `leaks` section: the treatment of keys that somebody reports as leaked."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
-
+from authz.settings.parsers import Between
 from authz.settings.sections import Section
 from authz.settings.values import File
 
@@ -20,7 +19,7 @@ class Leaks(Section):
     secret_file: File | None = None
     live: Word = "revoke"
     test: Word = "revoke"
-    max_per_hour: int = Field(100, ge=0, le=1_000_000)
+    max_per_hour: Annotated[int, Between(0, 1_000_000)] = 100
 
     def responses(self) -> "dict[str, Response]":
         """Return the treatment by environment."""

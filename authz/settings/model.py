@@ -10,9 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import AfterValidator, Field, PrivateAttr
+from typing import Annotated, Any, ClassVar, Literal
 
 from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import OnOutage
@@ -21,6 +19,7 @@ from authz.settings import includes, sections, sources
 from authz.settings.admin import Admin
 from authz.settings.events import Events
 from authz.settings.leaks import Leaks
+from authz.settings.parsers import AtMost, Between
 from authz.settings.prices import Prices
 from authz.settings.rotation import Rotation
 from authz.settings.routes import MAX_RULES, RouteRule, unusable_rules
@@ -66,14 +65,14 @@ class Check(Section):
     socket_mode: Mode = 0o660
     tls: Tls | None = None
     allow_plaintext: bool = False
-    max_streams: int = Field(1024, ge=1, le=100_000)
-    max_header_bytes: int = Field(16_384, ge=4_096, le=1_048_576)
-    max_message_bytes: int = Field(1_048_576, ge=65_536, le=67_108_864)
+    max_streams: Annotated[int, Between(1, 100_000)] = 1024
+    max_header_bytes: Annotated[int, Between(4_096, 1_048_576)] = 16_384
+    max_message_bytes: Annotated[int, Between(65_536, 67_108_864)] = 1_048_576
     idle_timeout: Annotated[float, seconds("1s", "1d")] = 600.0
-    flood_tolerance: float = Field(1.0, ge=0.1, le=100, allow_inf_nan=False)
+    flood_tolerance: Annotated[float, Between(0.1, 100)] = 1.0
     env: Literal["live", "test"] | None = None
     enforce: bool = True
-    recycle_at_mib: int = Field(0, ge=0)
+    recycle_at_mib: Annotated[int, Between(0)] = 0
 
 
 class Ops(Section):
@@ -101,12 +100,12 @@ class Keys(Section):
     """The form of keys and the peppers."""
 
     prefix: Prefix = "ak"
-    older_prefixes: Annotated[tuple[Prefix, ...], AfterValidator(distinct)] = ()
-    imported_prefixes: Annotated[tuple[ImportedPrefix, ...], AfterValidator(distinct)] = ()
+    older_prefixes: Annotated[tuple[Prefix, ...], distinct] = ()
+    imported_prefixes: Annotated[tuple[ImportedPrefix, ...], distinct] = ()
     public_prefix: Prefix = "pk"
-    peppers: Several[PepperFile] = (PepperFile.model_construct(file=Path("authz-pepper-1")),)
-    import_lookups: int = Field(200, ge=1, le=1_000_000)
-    imported_index: int = Field(1_000_000, ge=0, le=50_000_000)
+    peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
+    import_lookups: Annotated[int, Between(1, 1_000_000)] = 200
+    imported_index: Annotated[int, Between(0, 50_000_000)] = 1_000_000
     require_seals: bool = False
 
 
@@ -115,8 +114,8 @@ class Cache(Section):
 
     ttl: Annotated[float, seconds("1s", "1d")] = 60.0
     negative_ttl: Annotated[float, seconds("100ms", "1h")] = 5.0
-    max_entries: int = Field(100_000, ge=100, le=10_000_000)
-    max_negatives: int = Field(10_000, ge=100, le=1_000_000)
+    max_entries: Annotated[int, Between(100, 10_000_000)] = 100_000
+    max_negatives: Annotated[int, Between(100, 1_000_000)] = 10_000
     trust_lease: Annotated[float, seconds("100ms", "60s")] = 1.0
     snapshot: File | None = None
 
@@ -124,7 +123,7 @@ class Cache(Section):
 class Fleet(Section):
     """The sidecars that share the store."""
 
-    sidecars: int = Field(0, ge=0, le=10_000)
+    sidecars: Annotated[int, Between(0, 10_000)] = 0
 
 
 class Outage(Section):
@@ -182,45 +181,45 @@ class Meter(Section):
     tls: Tls | None = None
     token_file: File | None = None
     allow_plaintext: bool = False
-    max_message_bytes: int = Field(262_144, ge=65_536, le=4_194_304)
-    max_waiting_mib: int = Field(64, ge=1, le=4_096)
+    max_message_bytes: Annotated[int, Between(65_536, 4_194_304)] = 262_144
+    max_waiting_mib: Annotated[int, Between(1, 4_096)] = 64
     commit_interval: Annotated[float, seconds("10ms", "5s")] = 0.25
     drain: Annotated[float, seconds("0", "5m")] = 10.0
-    retention: Retention = Retention.model_construct()
+    retention: Retention = Retention()
 
 
 class Settings(Section):
     """All settings. Read with `load`."""
 
-    check: Check = Check.model_construct()
-    ops: Ops = Ops.model_construct()
-    shutdown: Shutdown = Shutdown.model_construct()
-    redis: Redis = Redis.model_construct()
-    keys: Keys = Keys.model_construct()
-    cache: Cache = Cache.model_construct()
-    fleet: Fleet = Fleet.model_construct()
-    outage: Outage = Outage.model_construct()
-    identity: Identity = Identity.model_construct()
-    extract: Extract = Extract.model_construct()
+    check: Check = Check()
+    ops: Ops = Ops()
+    shutdown: Shutdown = Shutdown()
+    redis: Redis = Redis()
+    keys: Keys = Keys()
+    cache: Cache = Cache()
+    fleet: Fleet = Fleet()
+    outage: Outage = Outage()
+    identity: Identity = Identity()
+    extract: Extract = Extract()
     plans: dict[Id, LimitSet] = {}
-    pools: Pools = Pools.model_construct()
-    limits: Limiting = Limiting.model_construct()
-    prices: Prices = Prices.model_construct()
-    meter: Meter = Meter.model_construct()
-    log: Log = Log.model_construct()
-    admin: Admin = Admin.model_construct()
-    tokens: Tokens = Tokens.model_construct()
-    events: Events = Events.model_construct()
-    leaks: Leaks = Leaks.model_construct()
-    rotation: Rotation = Rotation.model_construct()
-    telemetry: Telemetry = Telemetry.model_construct()
-    include: Annotated[tuple[File, ...], Field(max_length=64), AfterValidator(distinct)] = ()
-    routes: tuple[RouteRule, ...] = Field((), max_length=MAX_RULES)
+    pools: Pools = Pools()
+    limits: Limiting = Limiting()
+    prices: Prices = Prices()
+    meter: Meter = Meter()
+    log: Log = Log()
+    admin: Admin = Admin()
+    tokens: Tokens = Tokens()
+    events: Events = Events()
+    leaks: Leaks = Leaks()
+    rotation: Rotation = Rotation()
+    telemetry: Telemetry = Telemetry()
+    include: Annotated[tuple[File, ...], AtMost(64), distinct] = ()
+    routes: Annotated[tuple[RouteRule, ...], AtMost(MAX_RULES)] = ()
     routes_default: Literal["authenticate", "deny"] = "authenticate"
     routes_case: Literal["sensitive", "insensitive"] = "sensitive"
     routes_suffix: Literal["kept", "dropped"] = "kept"
 
-    _given: Mapping[str, int] = PrivateAttr(default_factory=dict)
+    _given: ClassVar[Mapping[str, int]] = {}  # an instance that `load` makes has its own
 
     @property
     def given(self) -> Mapping[str, int]:
@@ -230,7 +229,7 @@ class Settings(Section):
     def note_given(self, trees: Iterable[Mapping[str, Any]]) -> None:
         """Set `given` from the trees of all sources that these settings were read from."""
         given = (name for tree in trees for name, value in tree.items() if value is not None)
-        self._given = Counter(given)
+        vars(self)["_given"] = Counter(given)
 
 
 def load(

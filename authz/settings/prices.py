@@ -1,18 +1,17 @@
 """The section `prices`: what models cost, in versions."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
-
 from authz.core.errors import BadInput
+from authz.settings.parsers import AtMost, Between, Read
 from authz.settings.sections import Section
 from authz.settings.values import ModelName, PriceLabel
 
 if TYPE_CHECKING:  # only a sidecar needs them
     from authz.core.budgets.prices import Price, PriceBook, PriceVersion
 
-Micro = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
+Micro = Annotated[int, Between(0, 1_000_000_000_000)]
 
 
 class ModelPrice(Section):
@@ -38,11 +37,21 @@ class ModelPrice(Section):
         return Price(self.input, self.output, cached, written, reasoning, self.per_request)
 
 
+def _start(value: object) -> datetime:
+    """Return the time of a YAML date or of text as RFC 3339 has it, a date alone as midnight."""
+    try:
+        if isinstance(value, str | date):
+            return datetime.fromisoformat(str(value))
+    except ValueError:
+        pass
+    raise ValueError("a time, such as 2026-11-01T00:00:00Z")
+
+
 class PricesFrom(Section):
     """One version of the prices. `start`: the time from which it is in force, in UTC."""
 
     version: PriceLabel
-    start: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    start: Annotated[datetime, Read(_start)] = datetime(1970, 1, 1, tzinfo=UTC)
     models: dict[ModelName, ModelPrice] = {}
     default: ModelPrice | None = None
 
@@ -68,15 +77,14 @@ class Prices(Section):
     """
 
     unknown_model: Literal["default", "refuse"] = "default"
-    versions: tuple[PricesFrom, ...] = Field((), max_length=1000)
+    versions: Annotated[tuple[PricesFrom, ...], AtMost(1000)] = ()
 
-    @model_validator(mode="after")
-    def _is_a_book(self) -> "Prices":
+    def check_together(self) -> None:
+        """Raise ValueError if two versions have one name or begin at one time."""
         try:
             self.book()
         except BadInput as cause:
             raise ValueError(cause.problem) from None
-        return self
 
     def book(self) -> "PriceBook":
         """Return all versions. Raises BadInput if two have one name or begin at one time."""

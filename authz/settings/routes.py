@@ -3,40 +3,64 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field, PlainValidator, TypeAdapter, model_validator
-
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.limits.limit import MAX_COST
+from authz.settings.parsers import Between, Read, parser_of
 from authz.settings.sections import Section
 from authz.settings.sources import Source, origin
-from authz.settings.values import Cost, HostPattern, Id, Method, Scopes, Template
+from authz.settings.values import COST, HostPattern, Id, Method, Scopes, Template
 
 if TYPE_CHECKING:  # most commands need no routes
+    from authz.core.budgets.learned import Statistic
     from authz.core.budgets.spending import Spending
     from authz.core.route_rule import Rule
 
 MAX_RULES: Final = 1000
+LEARNED: Final = ("learned", "learned_p95")
+MAX_BYTES: Final = 4_000_000_000  # of one response, as an estimate
 MAX_LABEL: Final = 128  # characters of a path that names its rule
+
+
+def _estimate(value: Any) -> int | str:
+    """Return the estimate of a route: a word, or a whole number."""
+    if isinstance(value, str) and value in LEARNED:
+        return value
+    try:
+        return int(parser_of(int)(value))
+    except ValueError:
+        raise ValueError(f"a whole number, or {' or '.join(LEARNED)}") from None
+
+
+Estimate = Annotated[int | str, Read(_estimate)]
 
 
 class BudgetCost(Section):
     """The cost of a route whose real use is known after the response.
 
-    estimate: tokens, or micro-dollars with `settle: usd`. units: for limits of requests.
+    estimate: tokens, or micro-dollars with `settle: usd`; learned, learned_p95: that of earlier
+    requests, from `at_least` to `at_most`; None: the route takes neither. units: for limits of
+    requests. bytes_out: the estimate of the bytes of a response.
     """
 
-    estimate: int
+    estimate: Estimate | None = None
+    at_least: int | None = None
+    at_most: int | None = None
     settle: str = "total_tokens"
     model: str = ""
-    units: int = Field(1, ge=0, le=MAX_COST)
+    units: Annotated[int, Between(0, MAX_COST)] = 1
+    bytes_out: Annotated[int, Between(0, MAX_BYTES)] | None = None
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether the estimate is that of earlier requests."""
+        return isinstance(self.estimate, str)
 
     def spending(self) -> "Spending":
         """Return the spending of the route. Raises BadInput for a bad value."""
         from authz.core.budgets.spending import (  # noqa: PLC0415
             Spending,
             is_model,
-            parse_estimate,
             parse_settle,
         )
         from authz.core.budgets.terms import NOTHING  # noqa: PLC0415
@@ -44,24 +68,46 @@ class BudgetCost(Section):
         weights, is_variable = parse_settle("settle", self.settle), self.model == "{model}"
         if self.model and not is_variable and not is_model(self.model):
             raise BadInput("model", f"{shown(self.model)}: {{model}}, or the name of a model")
+        statistic, least, most = self._estimate()
         return Spending(
-            estimate=parse_estimate("estimate", self.estimate),
+            estimate=most,
+            least=least,
+            learned=statistic,
             units=self.units,
             weights=weights or NOTHING,
             in_usd=weights is None,
             model="" if is_variable else self.model,
             model_variable=is_variable,
+            bytes_out=1 if self.bytes_out is None else self.bytes_out,
         )
+
+    def _estimate(self) -> "tuple[Statistic | None, int, int]":
+        """Return the statistic, None for a fixed estimate, and the bounds."""
+        from authz.core.budgets.learned import Statistic  # noqa: PLC0415
+        from authz.core.budgets.spending import (  # noqa: PLC0415
+            parse_estimate,
+            parse_learned_bounds,
+        )
+
+        if isinstance(self.estimate, str):
+            return Statistic(self.estimate), *parse_learned_bounds(self.at_least, self.at_most)
+        if not (self.at_least is self.at_most is None):
+            raise BadInput("at_most", "at_least and at_most go with `estimate: learned`")
+        if self.estimate is None:
+            if self.bytes_out is None or self.model or self.settle != "total_tokens":
+                raise BadInput("estimate", "a cost has an estimate, or bytes_out without a model")
+            return None, 0, 0
+        return None, 1, parse_estimate("estimate", self.estimate)
 
 
 def _route_cost(value: Any) -> Any:
     """Return the cost of a route: a section if it is a mapping, else a number or a variable."""
     if isinstance(value, Mapping):
-        return BudgetCost.model_validate(value)
-    return TypeAdapter(Cost).validate_python(value)
+        return BudgetCost.parse(value)
+    return COST.parse(value)
 
 
-RouteCost = Annotated[BudgetCost | int | str, PlainValidator(_route_cost)]
+RouteCost = Annotated[BudgetCost | int | str, Read(_route_cost)]
 
 
 class RouteRule(Section):
@@ -78,13 +124,12 @@ class RouteRule(Section):
     enforce: bool | None = None
     public: bool | None = None
 
-    @model_validator(mode="after")
-    def _agrees(self) -> "RouteRule":
+    def check_together(self) -> None:
+        """Raise ValueError for a bad value, or for a variable that the path lacks."""
         try:
             self.rule()
         except BadInput as cause:
             raise ValueError(cause.problem) from None
-        return self
 
     def rule(self, *, ignore_case: bool = False) -> "Rule":
         """Return the rule. Raises BadInput for a bad value or a variable that the path lacks.

@@ -1,53 +1,135 @@
-"""A section of settings: validation, error messages and relative paths."""
+"""A section of settings: its fields, error messages and relative paths."""
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast, get_args, get_origin
-
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, model_validator
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Final,
+    Self,
+    TypeVar,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from authz.core.errors import BadInput, BadSettings
 from authz.core.listen_address import Address
 from authz.settings import sources
+from authz.settings.parsers import Parser, Refused, below, parser_of
 from authz.settings.sources import Location, Source
 
-# No other package may see the settings. And to look for plugins, pydantic reads a file of each
-# installed package.
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+REQUIRED: Final = object()
 
 
-class Section(BaseModel):
-    """A section of the settings. Immutable. Unknown names are errors.
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting of a section. kind: its type. checks: what its annotation says beside the type.
 
-    A known name with the value null keeps its default. The validator of a section is built when
-    it first reads a value, so a command does not wait for those of the sections it does not read.
+    default: REQUIRED if it has none.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, arbitrary_types_allowed=True, defer_build=True
-    )
+    kind: Any
+    checks: tuple[Any, ...]
+    default: Any
+    parse: Parser
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class Section:
+    """A section of the settings. Immutable.
+
+    Subclasses declare each setting by an annotation and, unless it is required, a default.
+    `parse` checks values. The constructor does not: it is for values that are known to be right.
+    The parsers of a section are made when it first reads a value, so a command does not wait for
+    those of the sections that nobody sets.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ()
+    _settings: ClassVar[Mapping[str, Setting]]
+
+    def __init_subclass__(cls) -> None:
+        cls.names = tuple(name for name in cls.__annotations__ if not name.startswith("_"))
+
+    def __init__(self, **values: Any) -> None:
+        vars(self).update(values)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return the schema of the section.
+    def parse(cls, given: Any) -> Self:
+        """Return the section with these values, each checked.
 
-        As a field of another section it is a call of this section's own validator.
+        A known name with the value null keeps its default. Raises Refused with the mistakes of all
+        settings, or ValueError if their values do not go together.
         """
-        if handler.field_name is None:
-            return handler(source)
-        return core_schema.no_info_plain_validator_function(cls.model_validate)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
+        if isinstance(given, cls):
             return given
-        known = cls.model_fields
-        return {name: v for name, v in given.items() if v is not None or name not in known}
+        if not isinstance(given, Mapping):
+            raise Refused.whole("a section: names and values")
+        values: dict[str, Any] = {}
+        mistakes: list[tuple[Location, str]] = []
+        for name, setting in cls.settings().items():
+            value = given.get(name)
+            if value is None:
+                if setting.default is REQUIRED:
+                    mistakes.append(((name,), "is needed here"))
+                continue
+            try:
+                values[name] = setting.parse(value)
+            except ValueError as cause:
+                mistakes += below(name, cause)
+        there_are = f"no such setting; there are {', '.join(cls.names)}"
+        mistakes += [((name,), there_are) for name in given if name not in cls.names]
+        if mistakes:
+            raise Refused(mistakes)
+        section = cls(**values)
+        section.check_together()
+        return section
+
+    @classmethod
+    def settings(cls) -> Mapping[str, Setting]:
+        """Return the settings by name, in order."""
+        if "_settings" not in vars(cls):
+            cls._settings = _settings(cls)
+        return cls._settings
+
+    def check_together(self) -> None:
+        """Raise ValueError if values that are valid alone do not go together."""
+
+    def changed(self, **changes: Any) -> Self:
+        """Return a copy with other values, which are not checked."""
+        return type(self)(**(vars(self) | changes))
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return ((name, getattr(self, name)) for name in self.names)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is immutable")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(self)))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self)})"
+
+
+def _settings(section: type[Section]) -> dict[str, Setting]:
+    hints = get_type_hints(section, include_extras=True)
+    found = {}
+    for name in section.names:
+        kind, checks = hints[name], ()
+        if get_origin(kind) is Annotated:
+            kind, checks = get_args(kind)[0], kind.__metadata__
+        default = getattr(section, name, REQUIRED)
+        found[name] = Setting(kind, checks, default, parser_of(hints[name]))
+    return found
 
 
 _Sections = TypeVar("_Sections", bound=Section)
@@ -60,65 +142,20 @@ def read(kind: type[_Sections], layers: Sequence[Source]) -> _Sections:
     """
     tree = reduce(sources.merged, (source.tree for source in layers))
     try:
-        settings = kind.model_validate(tree)
-    except ValidationError as cause:
-        raise BadSettings(_explained(cause, kind, layers)) from None
+        settings = kind.parse(tree)
+    except Refused as cause:
+        raise BadSettings(_explained(cause, layers)) from None
     return _anchored(settings, layers)
 
 
-# Messages for pydantic's errors, by error type or by its first word.
-_MESSAGES: Final = {
-    "bool": "true or false",
-    "float": "a number, such as 0.5",
-    "dict": "names, each with its value; in the environment as JSON",
-    "int": "a whole number, such as 100000",
-    "missing": "is needed here",
-    "model": "a section: names and values",
-    "string": "text, one line",
-    "too_short": "a list of at least one",
-    "tuple": 'a list; in the environment as JSON, such as ["x-api-key"]',
-}
-
-
-def _explained(
-    cause: ValidationError, kind: type[Section], layers: Sequence[Source]
-) -> list[BadInput]:
+def _explained(cause: Refused, layers: Sequence[Source]) -> list[BadInput]:
     """Return the first mistake of each setting, in the order of the model."""
     found: dict[str, BadInput] = {}
-    for error in cause.errors(include_url=False, include_context=False):
-        mistake = _mistake(error, kind, layers)
-        found.setdefault(mistake.field, mistake)
+    for location, problem in cause.mistakes:
+        place = sources.origin(layers, location).name(location)
+        name = sources.dotted(location)
+        found.setdefault(name, BadInput(name, f"{problem} ({place})"))
     return list(found.values())
-
-
-def _mistake(error: ErrorDetails, kind: type[Section], layers: Sequence[Source]) -> BadInput:
-    location = error["loc"]
-    problem = error["msg"].removeprefix("Value error, ").replace("Input should be", "has to be")
-    if error["type"] == "extra_forbidden":
-        problem = f"no such setting; there are {', '.join(_section(kind, location).model_fields)}"
-    problem = _MESSAGES.get(error["type"].partition("_")[0], problem)
-    problem = _MESSAGES.get(error["type"], problem)
-    place = sources.origin(layers, location).name(location)
-    return BadInput(sources.dotted(location), f"{problem} ({place})")
-
-
-def _section(section: type[Section], location: Location) -> type[Section]:
-    """Return the section class that holds the setting at `location`, below `section`.
-
-    The names of a dict and the numbers of a list are steps of the location, too.
-    """
-    steps = iter(location[:-1])
-    for step in steps:
-        if isinstance(step, str):
-            kind = section.model_fields[step].annotation
-            section = next(filter(_is_section, (kind, *get_args(kind))))
-            if get_origin(kind) is dict:
-                next(steps, None)
-    return section
-
-
-def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _anchored(settings: _Sections, layers: Sequence[Source]) -> _Sections:
@@ -141,10 +178,7 @@ def _anchored(settings: _Sections, layers: Sequence[Source]) -> _Sections:
             case dict():
                 return {name: anchored(value, (*at, name)) for name, value in part.items()}
             case Section():
-                update = {name: anchored(value, (*at, name)) for name, value in part}
-                copy = part.model_copy(update=update)
-                copy.model_fields_set.intersection_update(part.model_fields_set)
-                return copy
+                return part.changed(**{name: anchored(value, (*at, name)) for name, value in part})
         return part
 
     return cast("_Sections", anchored(settings, ()))

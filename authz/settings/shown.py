@@ -19,7 +19,7 @@ def shown_settings(section: Section, prefix: str = "") -> Iterator[tuple[str, st
     A password in a URL is hidden, and so is the path of a webhook. A setting whose name is that of
     a secret is hidden, unless it is the path of a file.
     """
-    for name in type(section).model_fields:
+    for name in section.names:
         yield from _shown(f"{prefix}{name}", getattr(section, name))
 
 

@@ -84,7 +84,7 @@ def dotted(location: Location) -> str:
 
     A name with unusual characters or of more than 80 is quoted and escaped.
     """
-    name = ".".join(map(str, location)).removesuffix(".[key]")
+    name = ".".join(map(str, location))
     return name if re.fullmatch(r"[\w.*:@-]{1,80}", name, re.ASCII) else shown(name)
 
 

@@ -1,7 +1,5 @@
 """The `redis` section: the store and the way to it."""
 
-from pydantic import model_validator
-
 from authz.settings.sections import Section
 from authz.settings.values import File, Line, Listen, Namespace, ServiceName, Several, StoreUrl
 
@@ -13,11 +11,10 @@ class RedisTls(Section):
     cert: File | None = None
     key: File | None = None
 
-    @model_validator(mode="after")
-    def _pair(self) -> "RedisTls":
+    def check_together(self) -> None:
+        """Raise ValueError if only one of `cert` and `key` is set."""
         if (self.cert is None) != (self.key is None):
             raise ValueError("cert and key go together")
-        return self
 
 
 class RedisSentinel(Section):

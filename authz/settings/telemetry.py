@@ -2,8 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
-
+from authz.settings.parsers import Between
 from authz.settings.sections import Section
 from authz.settings.values import HttpUrl, Level, seconds
 
@@ -25,14 +24,14 @@ class Tracing(Section):
     """Spans of Checks and of calls of the admin API. Needs `otlp`."""
 
     enabled: bool = False
-    sample_ratio: float = Field(0.01, ge=0, le=1)
-    max_per_second: int = Field(100, ge=1, le=100_000)
+    sample_ratio: Annotated[float, Between(0, 1)] = 0.01
+    max_per_second: Annotated[int, Between(1, 100_000)] = 100
 
 
 class Telemetry(Section):
     """Metrics, traces and denial lines."""
 
     metrics: bool = True
-    denials_per_second: int = Field(1, ge=1, le=100_000)
+    denials_per_second: Annotated[int, Between(1, 100_000)] = 1
     otlp: Otlp | None = None
-    tracing: Tracing = Tracing.model_construct()
+    tracing: Tracing = Tracing()

@@ -3,11 +3,10 @@
 import re
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
-
 from authz.core.errors import BadInput
 from authz.core.tokens.text import MAX_LIFETIME
 from authz.core.web_address import check_url
+from authz.settings.parsers import Between
 from authz.settings.sections import Section
 from authz.settings.values import Audience, distinct, seconds
 
@@ -30,10 +29,10 @@ def _issuer(url: str) -> str:
 class Tokens(Section):
     """Short-lived tokens. Without an issuer there are none."""
 
-    issuer: Annotated[Audience, AfterValidator(_issuer)] = ""
-    audiences: Annotated[tuple[Audience, ...], AfterValidator(distinct)] = ()
+    issuer: Annotated[Audience, _issuer] = ""
+    audiences: Annotated[tuple[Audience, ...], distinct] = ()
     lifetime: Annotated[float, seconds("1s", f"{MAX_LIFETIME}s")] = 300.0
-    signatures_per_second: int = Field(500, ge=1, le=100_000)
+    signatures_per_second: Annotated[int, Between(1, 100_000)] = 500
 
     def accepted_audiences(self) -> tuple[str, ...]:
         """Return the audiences of tokens; the first one is the default. The issuer without any."""

@@ -5,11 +5,9 @@ value and a good value.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
-
-from pydantic import AfterValidator, BeforeValidator, Field
 
 from authz.core import fields
 from authz.core.errors import BadInput
@@ -18,31 +16,33 @@ from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, p
 from authz.core.listen_address import Address
 from authz.core.methods import NAMED_METHOD
 from authz.core.web_address import check_url
+from authz.settings.parsers import Read, Refused
 
 MAX_PATH: Final = 4096
 
 _T = TypeVar("_T")
+_Sized = TypeVar("_Sized", bound=Sized)
 
 
-def _read_by(parse: Callable[[str], object]) -> BeforeValidator:
-    """Return a validator that parses one value as text. A BadInput of `parse` becomes a ValueError.
+def _read_by(parse: Callable[[str], object]) -> Read:
+    """Return a reader that parses one value as text. A BadInput of `parse` becomes a ValueError.
 
     Numbers and paths are turned into text first. A list, a section or null is a ValueError too.
     """
 
     def validate(value: object) -> object:
         if not isinstance(value, str | int | float | Path | Address):
-            raise ValueError("not one value; put it in quotes")  # noqa: TRY004  pydantic's way
+            raise Refused.whole("not one value; put it in quotes")
         try:
             return parse(str(value))
         except BadInput as cause:
             raise ValueError(cause.problem) from None
 
-    return BeforeValidator(validate)
+    return Read(validate)
 
 
-def seconds(least: str, most: str) -> BeforeValidator:
-    """Return a validator of durations from `least` to `most`, both included.
+def seconds(least: str, most: str) -> Read:
+    """Return a reader of durations from `least` to `most`, both included.
 
     It parses text such as "50ms" or "1d" to seconds as float, and raises ValueError for anything
     else.
@@ -58,7 +58,7 @@ def seconds(least: str, most: str) -> BeforeValidator:
     return _read_by(parse)
 
 
-def _shape(pattern: str, good: str) -> BeforeValidator:
+def _shape(pattern: str, good: str) -> Read:
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text, re.ASCII):
             raise BadInput("", f"{fields.shown(text)}: {good}")
@@ -90,6 +90,13 @@ def _store_url(text: str) -> str:
             "", "not a redis://, rediss:// or unix:// URL, such as redis://127.0.0.1:6379/0"
         )
     return text
+
+
+def filled(value: _Sized) -> _Sized:
+    """Return the value. Raises ValueError if it is empty."""
+    if not value:
+        raise ValueError("text, one line" if isinstance(value, str) else "a list of at least one")
+    return value
 
 
 def distinct(entries: tuple[_T, ...]) -> tuple[_T, ...]:
@@ -139,6 +146,13 @@ def _limits(value: object) -> object:
         raise ValueError(cause.problem) from None
 
 
+def _level(text: str) -> str:
+    level = text.upper()
+    if level not in (levels := ("DEBUG", "INFO", "WARNING", "ERROR")):
+        raise BadInput("", f"has to be {', '.join(map(repr, levels[:-1]))} or {levels[-1]!r}")
+    return level
+
+
 def _mode(value: object) -> int:
     # YAML reads 0660 as the number 432, so a number is not the mode that the user wrote.
     if not (isinstance(value, str) and re.fullmatch(r"0?[0-7]{3}", value)):
@@ -158,7 +172,7 @@ def _networks(value: object) -> object:
 Listen = Annotated[Address, _read_by(lambda text: Address.parse("", text))]
 File = Annotated[Path, _read_by(_path)]
 Carrier = Annotated[str, _read_by(_carrier)]
-Mode = Annotated[int, BeforeValidator(_mode)]
+Mode = Annotated[int, Read(_mode)]
 Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
 StoreUrl = Annotated[str, _read_by(_store_url)]
 PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
@@ -171,12 +185,12 @@ Namespace = Annotated[
     str, _shape("([a-z0-9][a-z0-9-]{0,31})?", "1 to 32 of a-z 0-9 -, such as staging")
 ]
 HeaderName = Annotated[str, _shape("[a-z][a-z0-9-]{0,63}", "lower case, such as x-auth-")]
-Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_by(str.upper)]
+Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _read_by(_level)]
 Template = Annotated[str, _read_by(_template)]
 HostPattern = Annotated[str, _read_by(lambda text: fields.hosts("", [text])[0])]
 Method = Annotated[str, _shape(NAMED_METHOD.pattern, "a method in upper case, such as POST")]
 Scopes = Annotated[str, _read_by(_scopes)]
-Several = Annotated[tuple[_T, ...], Field(min_length=1), AfterValidator(distinct)]
+Several = Annotated[tuple[_T, ...], filled, distinct]
 ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as mymaster")]
 Audience = Annotated[
     str, _shape("[!#-\\[\\]-~]{0,256}", "a name or URL without blanks, such as api")
@@ -198,7 +212,7 @@ def fetchable(url: str) -> str:
         raise ValueError(cause.problem) from None
 
 
-FetchableUrl = Annotated[HttpUrl, AfterValidator(fetchable)]
+FetchableUrl = Annotated[HttpUrl, fetchable]
 Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
 ClaimName = Annotated[
     str, _shape("[A-Za-z0-9_:/.@-]{1,128}", "the name of a claim, such as groups")
@@ -211,14 +225,14 @@ CertificateUri = Annotated[
     ),
 ]
 PoolId = Annotated[str, _read_by(_pool_id)]
-LimitSet = Annotated[tuple[Limit, ...], BeforeValidator(_limits)]
+LimitSet = Annotated[tuple[Limit, ...], Read(_limits)]
 OutageWord = Annotated[OnOutage, _read_by(lambda text: parse_on_outage("", text))]
-Cost = Annotated[int | str, _read_by(_route_cost)]  # of a route
+COST: Final = _read_by(_route_cost)  # of a route, unless it is a section
 ModelName = Annotated[
     str, _shape("[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}", "a model, such as gpt-4o")
 ]
 PriceLabel = Annotated[str, _shape("[a-z0-9][a-z0-9._-]{0,31}", "a version, such as 2026-11")]
-Networks = Annotated[tuple[fields.Network, ...], BeforeValidator(_networks)]
+Networks = Annotated[tuple[fields.Network, ...], Read(_networks)]
 SinkName = Annotated[str, _shape("[a-z0-9][a-z0-9-]{0,31}", "1 to 32 of a-z 0-9 -, such as siem")]
 EventPattern = Annotated[
     str,

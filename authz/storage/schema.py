@@ -43,6 +43,8 @@
     authz:{p}:events:again:<name>   hash    event -> 1: to be delivered again
     authz:{p}:events:report:<hash>  string  a report of leaked keys that was carried out, with a
                                             time to live of 7 days
+    authz:{p}:events:seen           stream  sightings of sidecars, such as the use of a canary key,
+                                            until `authz admin` moves them to the audit trail
     authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
@@ -72,6 +74,10 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             block of 4096 charge ids that is not complete b<block>
     procs                           zset    process by the time of its last entry (s)
     sums                            hash    entries, misdated, repeated, full: over all time
+    learned                         hash    "<route> <model>" -> MessagePack of the distributions of
+                                            units and micro-dollars: {sum, step -> requests} each
+    estimates                       hash    "<route> <model>" -> the summary that sidecars read; see
+                                            core/budgets/learned.py
 
 With `redis.namespace` every name begins with it: `<namespace>:authz:...`.
 All names that one change touches share the hash tag {p}, so they lie in one Cluster slot.
@@ -116,8 +122,10 @@ class Names:
         self.issued = f"{tag}:issued"
         self.restoring = f"{tag}:restoring"
         self.usage = f"{tag}:use:"
+        self.estimates = f"{tag}:use:estimates"
         self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
+        self.seen = f"{tag}:events:seen"
         self.leader = f"{tag}:events:lead"
 
     def key(self, kid: str) -> str:

@@ -17,6 +17,7 @@ from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
 from authz.core.ports import Clock
+from authz.core.sightings import Sightings
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
@@ -24,6 +25,7 @@ from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
+from authz.flows.notifications.sighting_watch import SightingWatch, watch_sightings
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.trail.regular_sealing import RegularSealing
@@ -66,6 +68,7 @@ from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta_watch import MetaWatch
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
+from authz.storage.sightings import StoredSightings
 from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
 from authz.wiring.access import authentication, key_identifier
@@ -128,7 +131,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
 
     Raises BadInput for unusable settings, such as a port in use.
     """
-    clock, ring = SystemClock(), keyring(settings)
+    clock, ring, sightings = SystemClock(), keyring(settings), Sightings()
     telemetry = AdminTelemetry(settings, clock)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aclosing(endpoint(settings).client()))
@@ -136,7 +139,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         watch = MetaWatch(client, clock, ring.fingerprints, ring.prefixes)
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
-            authentication(settings, keys, ring, watch.meta, clock)
+            authentication(settings, keys, ring, watch.meta, clock, sightings=sightings)
         )
         flows = admin_flows(settings, client, keys, ring=ring, watch=watch, clock=clock)
         calls = Calls(
@@ -167,7 +170,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 settings,
                 rest.respond,
                 client,
-                keys=key_identifier(settings, keys, ring, watch.meta, clock),
+                keys=key_identifier(settings, keys, ring, watch.meta, clock, sightings=sightings),
                 ring=ring,
                 clock=clock,
             )
@@ -181,6 +184,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 meta=watch.meta,
                 clock=clock,
                 instance=instance,
+                sightings=sightings,
             )
         )
         leaks = leak_pages(settings, client, ring, watch.meta, clock)
@@ -192,6 +196,8 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await server.start()
         await http.start()
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
+        moving = SightingWatch(StoredSightings(client), clock, instance, sightings)
+        own.append(partial(watch_sightings, moving, readiness))
         for work in (*own, *works):
             stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)

@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import CheckObserver, Clock, Probe
+from authz.core.sightings import Sightings
 from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
@@ -22,11 +24,12 @@ from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
 from authz.storage.imports import LinkedAliases
+from authz.storage.learned_estimates import LearnedEstimates
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.linked_keys import LinkedKeys
 from authz.telemetry.counters import Counters, TimedKeys
 from authz.wiring.administration import endpoint, keyring, limit_policy, store_seals
-from authz.wiring.extraction import extractor, responder
+from authz.wiring.extraction import extractor, learns, responder
 from authz.wiring.listeners import check_server
 from authz.wiring.live_settings import LiveSettings
 from authz.wiring.telemetry import Telemetry
@@ -55,6 +58,8 @@ class Components:
     server: "FastServer | GrpcServer"
     live: LiveSettings
     charge_ids: ChargeIds
+    sightings: Sightings
+    learned_estimates: LearnedEstimates
 
 
 def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> Components:
@@ -83,22 +88,29 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     limiter = Limiter(spend_link, limit_policy(settings), clock, counters, max_keys=max_keys)
 
     # Decisions, and the listener for Envoy.
+    sightings = Sightings()
     checker = Checker(
         *(cache, feed.meta, clock, counters, imported),
         limiter=limiter,
         store_clock=store_clock,
         tokens=token_gate(settings, ring, feed.meta, clock, counters),
+        sightings=sightings,
     )
     ids = ChargeIds()
-    handler = check_handler(settings, ring, checker, counters, telemetry.observer, ids=ids)
+    estimates = Estimates(is_wanted=learns(settings))
+    handler = check_handler(
+        *(settings, ring, checker, counters, telemetry.observer), ids=ids, estimates=estimates
+    )
     server = check_server(settings, handler, counters)
 
     # A reload exchanges the route rules, the limits and the log level of these components.
-    live = LiveSettings(settings, read_settings, Reloadable(ring, handler, limiter, ids), clock)
+    target = Reloadable(ring, handler, limiter, ids, estimates)
+    live = LiveSettings(settings, read_settings, target, clock)
 
     return Components(
         *(instance, clock, ring, telemetry, feed, cache, imported),
-        *(spend_link, limiter, checker, server, live, ids),
+        *(spend_link, limiter, checker, server, live, ids, sightings),
+        LearnedEstimates(estimates, lambda: feed.link, feed.names),
     )
 
 
@@ -164,13 +176,14 @@ def check_handler(
     observer: CheckObserver,
     *,
     ids: ChargeIds,
+    estimates: Estimates,
 ) -> CheckHandler:
     """Return the handler of Checks: it parses requests, has them decided, and writes the responses.
 
-    ids: of the responses.
+    ids: of the responses. estimates: the learned ones.
     Raises BadInput for an invalid route rule.
     """
-    reader = extractor(settings, ring)
+    reader = extractor(settings, ring, estimates)
     return CheckHandler(reader, checker, responder(settings, reader, ids), probe, observer)
 
 
@@ -182,19 +195,21 @@ class Reloadable:
     handler: CheckHandler
     limiter: Limiter
     charge_ids: ChargeIds
+    estimates: Estimates
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """Build extractor, responder and limit policy. Return a function that swaps them in.
 
         That function also sets the log level. Raises BadInput for an invalid route rule.
         """
-        new_extractor = extractor(settings, self.ring)
+        new_extractor = extractor(settings, self.ring, self.estimates)
         new_responder = responder(settings, new_extractor, self.charge_ids)
         policy = limit_policy(settings)
 
         def exchange() -> None:
             self.handler.replace(new_extractor, new_responder)
             self.limiter.replace_policy(policy)
+            self.estimates.is_wanted = learns(settings)
             logging.getLogger().setLevel(settings.log.level)
 
         return exchange

@@ -1,5 +1,6 @@
 """The extractor of CheckRequests and the responder, for the sidecar and for `authz keys verify`."""
 
+from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
 from authz.core.routes import RouteTable
 from authz.process.clock import SystemClock
@@ -8,6 +9,7 @@ from authz.rpc.check.pricing import Pricing
 from authz.rpc.check.respond import Responder
 from authz.rpc.check.response_parts import ChargeIds
 from authz.settings.model import Settings
+from authz.settings.routes import BudgetCost
 
 
 def route_table(settings: Settings) -> RouteTable | None:
@@ -29,8 +31,17 @@ def route_table(settings: Settings) -> RouteTable | None:
     )
 
 
-def extractor(settings: Settings, ring: Keyring) -> Extractor:
-    """Return the extractor for these settings. Raises BadInput for an invalid route rule."""
+def learns(settings: Settings) -> bool:
+    """Return whether a route takes a learned estimate."""
+    costs = (rule.cost for rule in settings.routes)
+    return any(isinstance(cost, BudgetCost) and cost.is_learned for cost in costs)
+
+
+def extractor(settings: Settings, ring: Keyring, estimates: Estimates | None = None) -> Extractor:
+    """Return the extractor for these settings. Raises BadInput for an invalid route rule.
+
+    estimates: the learned ones; None: there are none.
+    """
     source = settings.extract.client_address
     return Extractor(
         ring,
@@ -40,7 +51,7 @@ def extractor(settings: Settings, ring: Keyring) -> Extractor:
         env=settings.check.env,
         enforce=settings.check.enforce,
         rules=route_table(settings),
-        pricing=Pricing(settings.prices.book(), SystemClock().wall_ms),
+        pricing=Pricing(settings.prices.book(), SystemClock().wall_ms, estimates),
     )
 
 

@@ -28,12 +28,9 @@ RELOADABLE: Final = (
 )
 ENFORCE: Final = "check.enforce"  # of its section, this alone
 HASH_DIGITS: Final = 12
-OF_ONE_PROCESS: Final[dict[str, bool | set[str]]] = {
-    "include": True,
-    "check": {"listen"},
-    "ops": {"listen", "health_listen"},
-    "cache": {"snapshot"},
-}
+OF_ONE_PROCESS: Final = frozenset(
+    ("include", "check.listen", "ops.listen", "ops.health_listen", "cache.snapshot")
+)
 
 
 class SettingsVersion(NamedTuple):
@@ -65,7 +62,8 @@ def settings_hash(settings: Settings) -> str:
     Equal settings have the same hash, from any source and any number of files. Listener addresses
     and the path of the snapshot are left out: each process has its own.
     """
-    text = json.dumps(settings.model_dump(exclude=OF_ONE_PROCESS), sort_keys=True, default=str)
+    values = {name: value for name, value in _leaves(settings) if name not in OF_ONE_PROCESS}
+    text = json.dumps(values, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]
 
 
@@ -161,8 +159,12 @@ def _removed(missing: list[str], still: int) -> str:
 
 def _merged(old: Settings, new: Settings) -> Settings:
     update: dict[str, object] = {name: getattr(new, name) for name in RELOADABLE}
-    update["check"] = old.check.model_copy(update={"enforce": new.check.enforce})
-    return old.model_copy(update=update)
+    update["check"] = old.check.changed(enforce=new.check.enforce)
+    return old.changed(**update)
+
+
+def _plain(value: object) -> object:
+    return dict(value) if isinstance(value, Section) else str(value)
 
 
 def _leaves(section: Section, prefix: str = "") -> Iterator[tuple[str, Any]]:

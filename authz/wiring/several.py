@@ -41,12 +41,10 @@ def of_process(settings: Settings, number: int) -> Settings:
     if snapshot is not None:
         snapshot = snapshot.with_name(f"{snapshot.stem}-{number}{snapshot.suffix}")
     listen = settings.check.listen.numbered(number)
-    return settings.model_copy(
-        update={
-            "check": settings.check.model_copy(update={"listen": listen}),
-            "ops": settings.ops.model_copy(update={"health_listen": None}),
-            "cache": settings.cache.model_copy(update={"snapshot": snapshot}),
-        }
+    return settings.changed(
+        check=settings.check.changed(listen=listen),
+        ops=settings.ops.changed(health_listen=None),
+        cache=settings.cache.changed(snapshot=snapshot),
     )
 
 

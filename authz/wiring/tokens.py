@@ -13,6 +13,7 @@ from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import Clock, PepperProof
+from authz.core.sightings import Sightings
 from authz.core.tokens.signing_keys import SigningKey, verifying
 from authz.core.tokens.text import new_key_id
 from authz.flows.limits.limiter import Limiter
@@ -48,11 +49,12 @@ async def token_endpoint(
     meta: LatestMeta,
     clock: Clock,
     instance: str,
+    sightings: Sightings,
 ) -> AsyncIterator[TokenEndpoint | None]:
     """Yield the token endpoint; None if the settings name no issuer.
 
     Its link for limits ends with the block. meta: the latest content of authz:meta. instance: of
-    this process.
+    this process. sightings: collects uses of canary keys.
     """
     if not settings.tokens.issuer:
         yield None
@@ -69,6 +71,7 @@ async def token_endpoint(
         entries=meta,
         clock=clock,
         spend=limiter.spend,
+        sightings=sightings,
     )
     entries = ring.signing_entries
 
@@ -151,6 +154,7 @@ def _exchange(
     entries: Entries,
     clock: Clock,
     spend: Spend,
+    sightings: Sightings | None = None,
 ) -> Exchange:
     tokens = settings.tokens
     issuer = TokenIssuer(
@@ -162,7 +166,7 @@ def _exchange(
         rules=IssuingRules(tokens.issuer, tokens.accepted_audiences(), int(tokens.lifetime)),
         clock=clock,
     )
-    return Exchange(keys, ring, peppers, clock, issuer=issuer, spend=spend)
+    return Exchange(*(keys, ring, peppers, clock), issuer=issuer, spend=spend, sightings=sightings)
 
 
 def _once_each() -> Callable[[str], None]:

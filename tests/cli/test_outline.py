@@ -13,7 +13,7 @@ from tests.support.cli.commands import commands
 from tests.support.cli.terminal import AUTHZ, execute
 from tests.support.docs.pages import OUTLINE, outline
 
-HEAVY = ("pydantic", "redis", "grpc", "google.protobuf", "yaml", "authz.core.records")
+HEAVY = ("redis", "grpc", "google.protobuf", "yaml", "authz.core.records")
 
 
 def outlined(path: tuple[str, ...]) -> click.Context:

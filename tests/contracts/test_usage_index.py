@@ -124,6 +124,7 @@ async def test_erasing_keeps_counts_and_times(usage):
     await usage.add()
     await usage.add(secret="-", agent="wget/1", address="198.51.100.9")
     await usage.add(OTHER)
+    await usage.add(reason="insufficient_scope", code="403", flags="UAEX")
     today = usage.now // DAY
     facts = await usage.reader.facts(KID)
     days = await usage.reader.days(KID, range(today, today + 1))
@@ -132,9 +133,11 @@ async def test_erasing_keeps_counts_and_times(usage):
     sights = [after.latest, *(sight for sight, _ in after.secrets.values())]
     assert {(sight.network, sight.agent) for sight in sights} == {("", "")}
     assert after.latest.at == facts.latest.at
-    assert [number for _, number in after.secrets.values()] == [1]
+    assert after.denials == tuple(denial._replace(network="") for denial in facts.denials)
+    assert len(after.denials) == 1
+    assert [number for _, number in after.secrets.values()] == [2]
     counts = await usage.reader.counts(KID, Level.DAY, range(today, today + 1))
-    assert counts[today, ""].requests == 2
+    assert counts[today, ""].requests == 3
     assert (await usage.reader.facts(OTHER)).latest.network == "203.0.113.0/24"
     assert set(await usage.reader.days(KID, range(today, today + 1))) == set(days)
     assert await usage.eraser.erase(KID, today) == 0
@@ -150,12 +153,14 @@ async def test_erasing_permanently_keeps_none_that_come_later(usage):
         await usage.eraser.erase(kid, today, permanently=True)
         await usage.add(kid, address="198.51.100.9")
         await usage.add(kid, secret="-", agent="wget/1", address="203.0.113.9")
+        await usage.add(kid, reason="revoked", code="401", flags="UAEX")
         facts = await usage.reader.facts(kid)
         sights = [facts.latest, *(sight for sight, _ in facts.secrets.values())]
         assert {(sight.network, sight.agent) for sight in sights} == {("", "")}
         assert facts.latest.at >= usage.now // 1000
+        assert [(one.reason, one.network) for one in facts.denials] == [("revoked", "")]
         counts = await usage.reader.counts(kid, Level.DAY, range(today, today + 1))
-        assert counts[today, ""].requests == 2
+        assert counts[today, ""].requests == 3
         assert await usage.eraser.erase(kid, today) == 0
         await usage.eraser.keep_again(kid)
         await usage.add(kid)
@@ -166,8 +171,9 @@ async def test_garbled_facts_are_erased_as_a_whole(valkey):
     """A field that cannot be read may hold anything, so it goes."""
     name = f"{schema.DEFAULT.usage}{KID}"
     valkey.admin.hset(name, mapping={"last": "curl from home", "s:one": "\x01", "y10": "\x90"})
+    valkey.admin.hset(name, "denied", "\x91\x01")
     async with valkey.endpoint.client() as client:
-        assert await StoredEraser(client).erase(KID, 20_000) == 2
+        assert await StoredEraser(client).erase(KID, 20_000) == 3
     assert valkey.admin.hkeys(name) == ["y10"]
 
 

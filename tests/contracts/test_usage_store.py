@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from authz.core.usage.commit import Commit, Sight
+from authz.core.usage.commit import KEPT_DENIALS, Commit, Denial, Sight
 from authz.core.usage.completeness import BLOCK, missing
 from authz.core.usage.counts import LARGEST, Counts, Field, Level, month_of
 from authz.core.usage.ports import Closed, Counted, DayFacts, Known, TooOld
@@ -108,6 +108,36 @@ async def test_slots_of_other_windows(usage):
     assert sum(counts.requests for counts in months.values()) == 4
     assert len(months) >= 2
     assert await usage.reader.counts(KID, Level.DAY, range(days[0], days[0])) == {}
+
+
+def denied(usage, ago=0, **fields):
+    """Return an entry of a request that was denied `ago` ms before now."""
+    return usage.entry(
+        ago, **{"reason": "insufficient_scope", "code": "403", "flags": "UAEX"} | fields
+    )
+
+
+async def test_the_latest_denials(usage):
+    """Denials of a minute, reason, route and code are one, with the facts of the latest."""
+    start = usage.minute * 60_000
+    await usage.add(denied(usage, usage.now - start, address="198.51.100.9"), usage.entry())
+    await usage.add(denied(usage, usage.now - start - 1000), denied(usage, HOUR, route="-"))
+    reason = "insufficient_scope"
+    latest = Denial(start // 1000 + 1, reason, "models", "403", "203.0.113.0/24", "GET", 2)
+    earlier = Denial((usage.now - HOUR) // 1000, reason, "", "403", "203.0.113.0/24", "GET", 1)
+    assert (await usage.reader.facts(KID)).denials == (latest, earlier)
+    assert (await usage.reader.facts(OTHER)).denials == ()
+
+
+async def test_the_number_of_denials_is_bounded(usage):
+    """The latest are kept, whatever the order in which they come."""
+    minutes = [minute * 60_000 for minute in range(KEPT_DENIALS + 5)]
+    await usage.add(*(denied(usage, ago) for ago in minutes[10:]), digest=b"late")
+    await usage.add(*(denied(usage, ago) for ago in minutes[:10]), digest=b"early")
+    found = (await usage.reader.facts(KID)).denials
+    assert [denial.at for denial in found] == [
+        (usage.now - ago) // 1000 for ago in minutes[:KEPT_DENIALS]
+    ]
 
 
 async def test_a_batch_counts_once(usage):

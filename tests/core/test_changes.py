@@ -62,7 +62,7 @@ def test_issue():
     change = new_keys.issue(SPEC, minted, AUTHOR, NOW)
 
     record = change.record
-    asked = {field.name for field in fields(SPEC)} - {"life_ms", "expires_at"}
+    asked = {field.name for field in fields(SPEC)} - {"life_ms", "expires_at", "is_canary"}
     assert {name: getattr(record, name) for name in asked} == {
         name: getattr(SPEC, name) for name in asked
     }
@@ -118,7 +118,7 @@ STEPS = {
 }
 
 
-@pytest.mark.parametrize("to", Status)
+@pytest.mark.parametrize("to", STEPS)  # no key becomes a canary key
 @pytest.mark.parametrize("start", Status)
 def test_every_step_follows_the_table(start, to):
     """A permitted change is made, the same status is left alone, anything else is refused."""
@@ -373,7 +373,12 @@ def test_every_change_says_who_what_when_and_why():
         Action.RESET_LIMITS: changes.reset_limits(record, AUTHOR, NOW),
     }
 
-    others = {Action.DELETE, Action.ERASE_USAGE, Action.LEAK}  # no changes of the record
+    others = {
+        Action.DELETE,
+        Action.ERASE_USAGE,
+        Action.LEAK,
+        Action.CANARY,
+    }  # no changes of the record
     assert set(made) == set(Action) - others
     for action, change in made.items():
         event = change.event

@@ -17,6 +17,7 @@ from tests.spending.store import TimedStore
 
 TEXTS = (
     *("{n}/month,of=tokens", "{n}/calendar-day,of=tokens", "{n}/once,of=tokens"),
+    *("{n}/month,of=bytes_out", "{n}/once,of=bytes_out"),
     *("{usd}/month,of=usd", "{usd}/week,of=usd", "try={n}/month,of=tokens,enforce=false"),
     "{n}/month",
 )
@@ -69,7 +70,9 @@ class History:
         return charge, reply
 
     def ask(self):
-        cost = Amounts(1, *self.chance.choice(((800, 1200), (100, 0), (0, 250), (4096, 6144))))
+        cost = Amounts(
+            1, *self.chance.choice(((800, 1200, 1), (100, 0, 300), (0, 250), (4096, 6144)))
+        )
         charge, reply = self.spend(cost, self.chance.choice((1, 1, 1, 5)))
         for _ in range(reply.granted if reply else 0):
             self.number += 1

@@ -24,12 +24,15 @@ class TimedMeter:
 
     def settle(self, settlements, digest, now):
         """Settle once, `now` in us. Return whether it was counted: False if the digest is known."""
-        commit = Commit(settlements=dict(settlements))
-        words = arguments(schema.DEFAULT, commit, [digest], KEPT, now // 1000)
-        reply = self.client.evalsha(self.sha, *words)
+        reply = self.commit(Commit(settlements=dict(settlements)), digest, now)
         assert reply[1] in {COUNTED, KNOWN}
         assert reply[1] == KNOWN or reply[2:] == [0, 0]
         return reply[1] == COUNTED
+
+    def commit(self, commit, digest, now):
+        """Add a commit of one batch, `now` in us. Return the reply of the script."""
+        words = arguments(schema.DEFAULT, commit, [digest], KEPT, now // 1000)
+        return self.client.evalsha(self.sha, *words)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from authz.core.usage.commit import Budget, Settlement
 from authz.storage.limits.stored_counters import StoredCounters
 from tests.spending import settling
 from tests.spending.budget_histories import play
-from tests.spending.budget_simulation import HIGHEST, MEAN, simulate
+from tests.spending.budget_simulation import HIGHEST, LEARNED, LEARNED_P95, MEAN, simulate
 from tests.spending.plans import BEGIN, make_terms
 from tests.spending.settling import TimedMeter
 from tests.spending.store import TimedStore
@@ -40,7 +40,7 @@ def test_the_histories_find_a_script_that_settles_wrong(valkey, monkeypatch, cha
 @pytest.mark.parametrize("lost", [0, 0.05, 1])
 async def test_an_estimate_of_the_most_is_never_exceeded(valkey, lost):
     """If no request can use more than its estimate, real use never exceeds the budget."""
-    outcome = await simulate(valkey.admin, estimate=HIGHEST, lost=lost, limit=150_000)
+    outcome = await simulate(valkey.admin, spending=HIGHEST, lost=lost, limit=150_000)
     assert outcome.used <= outcome.limit
 
 
@@ -50,9 +50,16 @@ async def test_an_estimate_of_the_mean_keeps_the_bound(valkey, lost):
 
     With no loss, nearly all of the budget is used.
     """
-    outcome = await simulate(valkey.admin, estimate=MEAN, lost=lost, limit=150_000)
+    outcome = await simulate(valkey.admin, spending=MEAN, lost=lost, limit=150_000)
     assert outcome.used <= outcome.bound
     assert lost or outcome.used >= 0.97 * outcome.limit
+
+
+@pytest.mark.parametrize("spending", [LEARNED, LEARNED_P95], ids=["mean", "p95"])
+async def test_a_learned_estimate_keeps_the_bound(valkey, spending):
+    """With 5 % of the usage lost, real use is within the bound and at most 2 % over the budget."""
+    outcome = await simulate(valkey.admin, spending=spending, lost=0.05, limit=600_000)
+    assert outcome.used <= min(outcome.bound, 1.02 * outcome.limit)
 
 
 def budget_of(charge):

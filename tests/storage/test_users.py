@@ -94,6 +94,8 @@ FORBIDDEN = {
         ("FCALL", WRITE.name, "1", stored.key(KID), "DEL"),
         ("HSET", stored.limit(KID).replace("limit", "key"), "a", "b"),
         ("DEL", stored.limit(KID)),
+        ("HSET", DEFAULT.estimates, "chat mini", ""),
+        ("HGETALL", f"{DEFAULT.usage}{KID}"),
     ],
     ADMIN: [
         ("DEL", stored.AUDIT),
@@ -392,7 +394,7 @@ async def test_usage(guarded_valkey):
             assert [k async for k in StoredUsageIndex(reader).used_since(0)] == [[USED]]
             assert await StoredIndex(reader).read([USED]) == [None]
         erasure = UsageErasure(StoredEraser(client), StoredRows(client), clock)
-        assert await erasure.erase(USED, Author("c", "alice")) == 2
+        assert await erasure.erase(USED, Author("c", "alice")) == 3
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []

@@ -1,7 +1,7 @@
 """Usage in memory: the same promises as the store's, for tests of the meter."""
 
 from authz.core.usage.billing.differences import KeyHours
-from authz.core.usage.commit import Sight
+from authz.core.usage.commit import KEPT_DENIALS, Sight
 from authz.core.usage.completeness import BLOCK, ProcessSeen
 from authz.core.usage.counts import Counts, Level, added
 from authz.core.usage.ports import Closed, Counted, DayFacts, KeyFacts, Known, TooOld
@@ -25,6 +25,7 @@ class MemoryUsage:
         self.latest = {}
         self.secrets = {}
         self.owners = {}
+        self.latest_denials = {}
         self.blocks = {}
         self.highest = {}
         self.seen = {}
@@ -85,7 +86,8 @@ class MemoryUsage:
     async def facts(self, kid):
         """Implement UsageReader.facts."""
         secrets = {secret: s for (whose, secret), s in self.secrets.items() if whose == kid}
-        return KeyFacts(self.latest.get(kid), secrets, self.owners.get(kid, {}))
+        denials = tuple(self.latest_denials.get(kid, ()))
+        return KeyFacts(self.latest.get(kid), secrets, self.owners.get(kid, {}), denials)
 
     async def days(self, kid, days):
         """Implement DayReader.days."""
@@ -145,12 +147,24 @@ class MemoryUsage:
             newest = sight if sight.at >= before.at else before
             newest = Sight(newest.at, "", "") if is_gone else newest
             self.secrets[kid, secret] = (newest, requests + number)
+        if usage.latest_denials:
+            self.latest_denials[kid] = self._newest_denials(kid, usage.latest_denials)
         owners = self.owners.setdefault(kid, {})
         hour = usage.about_minute // 60
         newest = max(owners, default=0)
         if usage.about and hour >= newest and owners.get(newest) != usage.about:
             owners[hour] = usage.about
         return full
+
+    def _newest_denials(self, kid, found):
+        cases = {}
+        for denial in sorted([*found, *self.latest_denials.get(kid, ())], reverse=True):
+            case = denial.at // 60, denial.reason, denial.route, denial.code
+            if case in cases:
+                requests = cases[case].requests + denial.requests
+                denial = cases[case]._replace(requests=requests)  # noqa: PLW2901  the sum
+            cases[case] = denial._replace(network="") if kid in self.gone else denial
+        return list(cases.values())[:KEPT_DENIALS]
 
     def _add(self, whose, minute, name, row):
         full = 0
@@ -197,6 +211,10 @@ class MemoryUsageEraser:
             if name[0] == kid and (sight.network, sight.agent) != ("", ""):
                 usage.secrets[name] = Sight(sight.at, "", ""), number
                 erased += 1
+        if any(denial.network for denial in usage.latest_denials.get(kid, ())):
+            found = usage.latest_denials[kid]
+            usage.latest_denials[kid] = [denial._replace(network="") for denial in found]
+            erased += 1
         for name in [name for name in usage.networks if name[0] == kid and usage.networks[name]]:
             if today - 4 <= name[1] <= today + 1:
                 usage.networks[name] = {""}  # the number of a day stays

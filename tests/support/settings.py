@@ -24,10 +24,10 @@ NEIGHBOURS: dict[str, dict[str, Any]] = {
 def settings_names(section: type[Section] = Settings, prefix: str = "") -> list[str]:
     """Return the dotted names of all settings: `check.listen`, `check.tls.cert`, `keys.peppers`."""
     names = []
-    for name, field in section.model_fields.items():
-        kinds = (field.annotation, *get_args(field.annotation))
+    for name, field in section.settings().items():
+        kinds = (field.kind, *get_args(field.kind))
         inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
-        if inner and Ellipsis not in kinds and get_origin(field.annotation) is not dict:
+        if inner and Ellipsis not in kinds and get_origin(field.kind) is not dict:
             names += settings_names(inner[0], f"{prefix}{name}.")
         else:
             names.append(f"{prefix}{name}")

@@ -122,7 +122,7 @@ def _tagged_text(ring: Keyring, start: str) -> str:
     """Return a signed token whose payload begins with `start` and ends with a right `jti`."""
     before = f'{start},"jti":"1{"r" * 15}'
     header = text.header_text(KEY_ID)
-    tag = text._tag(ring.token_tags["1"], header, before.encode())
+    tag = text._tag(ring.token_tags["1"], f"{header}.{before}".encode())
     return by_hand(ring, f'{before}{tag}"}}'.encode(), header)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from authz.core.keys.keyring import Keyring
@@ -91,7 +91,7 @@ def tagged(ring: Keyring, members: Mapping[str, Any]) -> str:
         '"}'
     )
     header = text.header_text(KEY_ID)
-    tag = text._tag(ring.token_tags["1"], header, before.encode())
+    tag = text._tag(ring.token_tags["1"], f"{header}.{before}".encode())
     return by_hand(ring, f'{before}{tag}"}}'.encode(), header)
 
 
@@ -142,7 +142,7 @@ class GateRig:
 
     def issue(self, given: Claims | None = None, **overrides) -> str:
         """Return a good token, or one of these claims."""
-        return issue(self.ring, replace(given or claims(), **overrides))
+        return issue(self.ring, (given or claims())._replace(**overrides))
 
     def _counting(self, x: bytes, y: bytes):
         verify = verifier(x, y)

@@ -50,7 +50,7 @@ async def requests(valkey) -> int:
 async def test_listeners_for_strangers_are_refused(given, problem):
     """Beyond loopback a meter needs encryption, or a mesh, and proof of the sender."""
     with pytest.raises(BadInput, match=problem) as caught:
-        async with meter_process(Settings.model_validate({"meter": given})):
+        async with meter_process(Settings.parse({"meter": given})):
             pass
     assert caught.value.field == "meter.listen"
 
@@ -60,7 +60,7 @@ def test_tokens_that_are_refused(text, tmp_path):
     """A token file has long tokens in ASCII; none is shown in the error."""
     file = tmp_path / "token"
     file.write_text(text)
-    settings = Settings.model_validate({"meter": {"token_file": str(file)}})
+    settings = Settings.parse({"meter": {"token_file": str(file)}})
     with pytest.raises(BadInput, match="at least 16 ASCII") as caught:
         read_tokens(settings)
     assert text.strip() == "" or text not in str(caught.value)
@@ -82,7 +82,7 @@ def test_every_event_has_a_series_of_its_own():
 async def running(valkey):
     """A meter in this process."""
     ours = {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0", "commit_interval": "10ms"}
-    settings = Settings.model_validate({"meter": ours, "redis": {"url": valkey.url}})
+    settings = Settings.parse({"meter": ours, "redis": {"url": valkey.url}})
     async with meter_process(settings) as meter:
         yield meter
 
@@ -166,7 +166,7 @@ async def test_a_log_is_followed(valkey, tmp_path):
     """Lines of a log count once, also by a second meter that continues at the position."""
     valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
     file, cursor = tmp_path / "usage.log", tmp_path / "cursor"
-    settings = Settings.model_validate(
+    settings = Settings.parse(
         {
             "redis": {"url": valkey.url},
             "meter": {"listen": "127.0.0.1:0", "ops_listen": "127.0.0.1:0"},

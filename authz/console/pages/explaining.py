@@ -1,5 +1,7 @@
 """Explain a request: the decision of a sidecar, check by check."""
 
+import asyncio
+
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -31,7 +33,9 @@ async def _explain(visit: Visit) -> Response:
     if scopes:
         body["requiredScopes"] = scopes
     call = Call("POST", "/v1/keys:verify", (), body)
-    answer = await visit.api.call(call)
+    answer, use = await asyncio.gather(
+        visit.api.call(call), visit.api.get(f"/v1/keys/{visit.kid}/latestUse")
+    )
     if not answer.is_ok and not answer.fields:
         return visit.failure(answer, f"/keys/{visit.kid}")
     words = ["keys", "verify"]
@@ -46,6 +50,7 @@ async def _explain(visit: Visit) -> Response:
         scope_error=answer.fields.get("required_scopes", ""),
         verdict=answer.data if answer.is_ok else None,
         key=answer.data.get("key", {}) if answer.is_ok else {},
+        denials=use.data.get("latestUse", {}).get("denials", ()) if use.is_ok else (),
         does=does(words, call),
     )
 

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from typing import Final
 
+from authz.core.limits.amounts import dollars
+
 _MINUTE: Final = 60
 _HOUR: Final = 3600
 _DAY: Final = 86_400
@@ -57,6 +59,11 @@ def lasting(duration: str | None) -> str:
 def number(value: int | str | None) -> str:
     """Return a whole number with thin groups of three digits. The API sends it as a text."""
     return f"{int(value or 0):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def usd(micro: int | str | None) -> str:
+    """Return micro-dollars as dollars, such as `$1.25`."""
+    return f"${dollars(int(micro or 0))}"
 
 
 def size(value: int | str | None) -> str:

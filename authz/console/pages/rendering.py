@@ -69,6 +69,7 @@ class Renderer:
             "lasting": formats.lasting,
             "seconds": formats.seconds_of,
             "number": formats.number,
+            "usd": formats.usd,
             "size": formats.size,
             "word": formats.word,
             "kid": formats.kid_of,

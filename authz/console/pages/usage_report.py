@@ -20,7 +20,8 @@ from authz.console.pages.usage_chart import OUTCOMES
 from authz.console.pages.visit import Console, Visit
 
 GROUPS: Final[Mapping[str, str]] = {
-    each: f"USAGE_GROUP_{each.upper()}" for each in ("hour", "day", "month", "route", "status")
+    each: f"USAGE_GROUP_{each.upper()}"
+    for each in ("hour", "day", "month", "route", "status", "model")
 }
 OWNERS: Final = ("client", "project", "tenant")
 TOP: Final = 20
@@ -29,6 +30,8 @@ _DAY: Final = timedelta(days=1)
 _COUNTS: Final = (
     *("requests", "ok", "clientError", "serverError", "denied", "aborted", "units"),
     *("bytesIn", "bytesOut", "durationMs"),
+    *("inputTokens", "outputTokens", "cachedTokens", "cacheWriteTokens", "reasoningTokens"),
+    *("microUsd", "estimated"),
 )
 
 
@@ -114,6 +117,7 @@ async def _page(visit: Visit) -> Response:
         report=report,
         rows=rows,
         total=found.get("total", {}),
+        has_tokens=_has_tokens(found.get("total", {})),
         found=found,
         most=max(
             (int(row["counts"].get("requests", 0)) for row in found.get("rows", ())), default=1
@@ -144,11 +148,15 @@ def _lines(group: str, answer: Answer) -> Iterator[bytes]:
         yield line([_name(row), *(str(counts.get(name, 0)) for name in _COUNTS)])
 
 
+def _has_tokens(total: Mapping[str, Any]) -> bool:
+    return any(int(total.get(name, 0)) for name in ("inputTokens", "outputTokens", "microUsd"))
+
+
 def _name(row: Mapping[str, Any]) -> str:
-    """Return the name of a group: its start in UTC, its route or its status."""
+    """Return the name of a group: its start in UTC, its route, its model or its status."""
     if "startTime" in row:
         return f"{moment(row['startTime']):%Y-%m-%d %H:%M}".removesuffix(" 00:00")
-    return str(row.get("route", row.get("status", "")))
+    return str(row.get("route") or row.get("model") or row.get("status", ""))
 
 
 def _day(text: str) -> datetime | None:

@@ -99,6 +99,17 @@ TYPES: Final[Mapping[Action, EventType]] = {
             "found_in": "commit",
         },
     ),
+    Action.CANARY: EventType(
+        "authz.key.canary_used",
+        "Somebody used a canary key, which nobody should have. The uses from one network in one"
+        " minute are one event.",
+        {
+            "network": _text("The network of the caller, such as 192.0.2.0/24; empty if unknown."),
+            "uses": {"type": "integer", "description": "The number of requests."},
+            "seen_at": _TIME,
+        },
+        {"network": "192.0.2.0/24", "uses": 1, "seen_at": 1772000000000},
+    ),
 }
 EXPIRED: Final = EventType(
     "authz.key.expired",

@@ -1,7 +1,7 @@
 """Tokens as callers present them, and as the sidecar has accepted them."""
 
-from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 from authz.core.records import KeyRecord
 from authz.core.scopes import are_held
@@ -27,8 +27,7 @@ class PresentedToken:
         return self._text
 
 
-@dataclass(frozen=True, slots=True)
-class AcceptedToken:
+class AcceptedToken(NamedTuple):
     """A token whose signature was right. `kid`: of its parent key, whose record has to be judged.
 
     expires_at: milliseconds since the epoch. key_id: of the signing key.

@@ -1,4 +1,4 @@
-"""Facts about a caller that are coarse enough to keep: its network, and its user agent's family."""
+"""Facts of a request that are coarse enough to keep: network, family of the user agent, method."""
 
 import ipaddress
 import re
@@ -13,6 +13,7 @@ _BROWSERS: Final = (
     *((b"Edg", "Edge"), (b"OPR/", "Opera"), (b"Firefox/", "Firefox"), (b"Chrome/", "Chrome")),
     (b"Safari/", "Safari"),
 )
+_METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,19}", re.ASCII)
 _PRODUCT: Final = re.compile(rb"[A-Za-z][A-Za-z0-9._-]{0,31}(?=[/ ;(]|\Z)", re.ASCII)
 
 
@@ -44,3 +45,8 @@ def agent_family(text: bytes) -> str:
         return next((name for mark, name in _BROWSERS if mark in text), "Mozilla")
     match = _PRODUCT.match(text)
     return match[0].decode("ascii") if match else OTHER
+
+
+def method(text: bytes) -> str:
+    """Return the method of a request, such as `GET`; "" if it is not at most 20 of A-Z and -."""
+    return text.decode("ascii") if _METHOD.fullmatch(text) else ""

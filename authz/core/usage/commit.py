@@ -1,9 +1,12 @@
 """A commit: the sums of some batches, as plain values for the store."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+from authz.core.budgets.learned import Learning
 from authz.core.limits.key_limits import LimitGroup
+
+KEPT_DENIALS: Final = 20  # of each key, the latest ones
 
 Row = list[int]
 """Numbers by the position of their Field; zeros at the end may be missing."""
@@ -21,6 +24,23 @@ class Sight:
     agent: str
 
 
+class Denial(NamedTuple):
+    """Requests with a key that were denied alike, within a minute.
+
+    at: the end of the latest one, in seconds since the epoch. route: its label, "" without one.
+    code: as in a Status. network: of the latest one, "" if it is unknown or erased. method: of the
+    latest one, "" if it is unknown. requests: how many they are.
+    """
+
+    at: int
+    reason: str
+    route: str
+    code: str
+    network: str
+    method: str
+    requests: int
+
+
 @dataclass(slots=True)
 class KeyUsage:
     """The part of a commit that belongs to one key. Minutes and days are counted since the epoch.
@@ -28,7 +48,7 @@ class KeyUsage:
     about: as in an Identity, from the newest entry that has it. about_minute: minute of that entry.
     rows: counts by minute and route ("" without a label). denials: counts by minute and reason.
     latest: the latest use. secrets: by secret id, its latest use and the number of requests.
-    networks: by day.
+    networks: by day. latest_denials: in any order, also more than KEPT_DENIALS.
     """
 
     about: str = ""
@@ -38,6 +58,7 @@ class KeyUsage:
     latest: Sight | None = None
     secrets: dict[str, tuple[Sight, int]] = field(default_factory=dict)
     networks: dict[int, set[str]] = field(default_factory=dict)
+    latest_denials: list[Denial] = field(default_factory=list)
 
 
 class Budget(NamedTuple):
@@ -74,7 +95,7 @@ class Commit:
     time of the store from which on nothing may be added, because its oldest minute is closed then;
     0: none. models: counts by kid ("" for all requests), day and model of the price table.
     settlements: by budget; `used` minus `taken` is added to its counter. estimated,
-    implausible: as in TokenUse.
+    implausible: as in TokenUse. learned: real use by label of a route and model.
     """
 
     keys: dict[str, KeyUsage] = field(default_factory=dict)
@@ -90,3 +111,4 @@ class Commit:
     models: dict[tuple[str, int, str], Row] = field(default_factory=dict)
     estimated: int = 0
     implausible: int = 0
+    learned: dict[tuple[str, str], Learning] = field(default_factory=dict)

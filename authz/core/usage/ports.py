@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from authz.core.usage.commit import Commit, Sight
+    from authz.core.usage.commit import Commit, Denial, Sight
     from authz.core.usage.completeness import ProcessSeen
     from authz.core.usage.counts import Counts, Level
     from authz.core.usage.entry import Cause
@@ -95,12 +95,13 @@ class KeyFacts:
 
     latest: None if it was never used. secrets: by id, the latest use and the number of requests.
     owners: as `about` of an Identity, by the hour since the epoch from which they were seen, oldest
-    first.
+    first. denials: the latest ones, at most KEPT_DENIALS, newest first.
     """
 
     latest: Sight | None = None
     secrets: Mapping[str, tuple[Sight, int]] = field(default_factory=dict)
     owners: Mapping[int, str] = field(default_factory=dict)
+    denials: Sequence[Denial] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 Times are whole slots: a question that begins within a day and asks by day has that whole day.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from authz.core.errors import BadInput
-from authz.core.usage.commit import Sight
+from authz.core.usage.commit import Denial, Sight
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import MINUTE_MS, Counts, Level
 
@@ -125,11 +125,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class LatestUse:
-    """The latest use of a key. secrets: by id, the latest use and the number of requests."""
+    """The latest use of a key. secrets: by id, the latest use and the number of requests.
+
+    denials: the latest ones, newest first.
+    """
 
     latest: Sight | None
     secrets: Mapping[str, tuple[Sight, int]]
     last_30_days: Counts
+    denials: Sequence[Denial] = ()
 
 
 class TopBy(StrEnum):

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from authz.core.usage.callers import agent_family, network
-from authz.core.usage.commit import Commit, KeyUsage, Sight
+from authz.core.usage.callers import agent_family, method, network
+from authz.core.usage.commit import Commit, Denial, KeyUsage, Sight
 from authz.core.usage.completeness import BLOCK
 from authz.core.usage.counts import (
     FIELDS,
@@ -33,6 +33,7 @@ from authz.core.usage.entry import (
     COUNT_END,
     END,
     LARGEST,
+    METHOD,
     PROCESS_END,
     PROCESS_START,
     UNKNOWN,
@@ -142,8 +143,8 @@ class Tally:
             if ended > row[_LATEST]:
                 row[_LATEST], row[_ADDRESS], row[_REST] = ended, address, rest
             row[_ADDRESSES].add(address)
-            if identity.terms is not None:
-                row[_USE].add(rest, failed=status.used_nothing)
+            if identity.settles:
+                row[_USE].add(rest, bytes_out, failed=status.used_nothing)
             if count:  # 0: an answer that is not counted
                 block = source.blocks[count // BLOCK]
                 block[0] += 1
@@ -151,7 +152,7 @@ class Tally:
                     block[1] = count
 
     def _new_row(self, identity: Identity, status: Status, minute: int) -> _Row:
-        use = None if identity.terms is None else TokenUse(identity.terms, identity.taken)
+        use = TokenUse(identity.terms, identity.taken) if identity.settles else None
         row: _Row = [0, 0, 0, 0, [], 0, b"", b"", set(), use]
         self._rows[identity, status, minute] = row
         return row
@@ -226,6 +227,7 @@ def _add_row(commit: Commit, identity: Identity, status: Status, minute: int, ro
     if is_denied:
         case = (minute, identity.reason)
         usage.denials[case] = usage.denials.get(case, 0) + row[_N]
+        usage.latest_denials.append(_denial(identity, status, row))
     sight = _sight(identity, row[_LATEST], row[_ADDRESS], row[_REST])
     _add_sight(usage, identity, sight, row[_N])
     if row[_USE] is not None:
@@ -270,6 +272,18 @@ def _sight(identity: Identity, ended_at: int, address: bytes, rest: bytes) -> Si
     blanks = AGENT[identity.version]
     agent = rest.split(b" ", blanks)[blanks]
     return Sight(ended_at // 1000, _network(address), _agent_family(agent))
+
+
+def _denial(identity: Identity, status: Status, row: _Row) -> Denial:
+    return Denial(
+        at=row[_LATEST] // 1000,
+        reason=identity.reason,
+        route=identity.route,
+        code=status.code,
+        network=_network(row[_ADDRESS]),
+        method=method(row[_REST].split(b" ", AGENT[identity.version])[METHOD[identity.version]]),
+        requests=row[_N],
+    )
 
 
 def _add_sight(usage: KeyUsage, identity: Identity, sight: Sight, number: int) -> None:

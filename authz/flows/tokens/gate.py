@@ -65,7 +65,7 @@ class TokenGate:
         self._budget = FairBudget(rate)
         self._accepted: BoundedDict[bytes, AcceptedToken] = BoundedDict(max_entries)
         self._seen: Mapping[str, str] = {}
-        self._verifies: dict[str, tuple[str, Verify]] = {}  # by header: key id, verification
+        self._verifies: dict[bytes, tuple[str, Verify]] = {}  # by header: key id, verification
         self._until: dict[str, int | None] = {}  # by key id, in ms; None: no end
 
     def accept(self, presented: PresentedToken, address: str) -> AcceptedToken | Deny:
@@ -147,5 +147,5 @@ class TokenGate:
                 verify = self._make_verify(key.x, key.y)
             except Unreadable:
                 continue
-            self._verifies[text.header_text(key.key_id)] = key.key_id, verify
+            self._verifies[text.header_text(key.key_id).encode()] = key.key_id, verify
             self._until[key.key_id] = until.get(key.key_id)

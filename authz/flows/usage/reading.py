@@ -153,14 +153,15 @@ class UsageReading:
         return found
 
     async def latest_use(self, kid: str) -> LatestUse:
-        """Return the latest use of a key and of its secrets, and the counts of 30 days.
+        """Return the latest use of a key and of its secrets, denials, and the counts of 30 days.
 
         Today is the last of these days, in UTC.
         """
         facts = await self._reader.facts(kid)
         days = self._last_30_days()
         counts = await self._reader.counts(kid, Level.DAY, days)
-        return LatestUse(facts.latest, facts.secrets, sum(counts.values(), Counts()))
+        total = sum(counts.values(), Counts())
+        return LatestUse(facts.latest, facts.secrets, total, facts.denials)
 
     async def latest_times(self, kids: Sequence[str]) -> dict[str, int]:
         """Return the latest use by kid, in seconds since the epoch, without keys never used."""

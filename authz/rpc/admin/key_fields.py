@@ -83,19 +83,21 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
 }
 
 
-def key_spec(path: str, key: Key, plans: Collection[str]) -> KeySpec:
+def key_spec(path: str, key: Key, plans: Collection[str], *, is_canary: bool = False) -> KeySpec:
     """Return the specification of a new key. path: of the key in the request, for errors.
 
-    Without an expiration the key lives 90 days, without an environment it is `live`. plans: the
-    names of all plans. Raises BadInput for the first wrong field or an unknown plan.
+    Without an expiration the key lives 90 days, or for ever if it `is_canary`. Without an
+    environment it is `live`. plans: the names of all plans. Raises BadInput for the first wrong
+    field or an unknown plan.
     """
     found: dict[str, Any] = {name: read(f"{path}.{at}", key) for at, (name, read) in READ.items()}
     _refuse_unknown_plan(f"{path}.plan", found["plan"], plans)
     env = Key.Environment.Name(key.env or Key.ENVIRONMENT_LIVE).removeprefix("ENVIRONMENT_")
-    found |= {"env": env.lower(), "public": key.public}
+    found |= {"env": env.lower(), "public": key.public, "is_canary": is_canary}
     end = _end(path, key, None)
     if key.WhichOneof("expiration") is None:
-        return KeySpec(life_ms=DEFAULT_LIFE_MS, **found)
+        life_ms = None if is_canary else DEFAULT_LIFE_MS
+        return KeySpec(life_ms=life_ms, **found)
     if key.WhichOneof("expiration") == "ttl":
         return KeySpec(life_ms=_ttl(path, key), **found)
     return KeySpec(life_ms=None, expires_at=end, **found)

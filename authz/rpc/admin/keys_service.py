@@ -48,7 +48,7 @@ class KeysService:
         Its tenant and project have to be those of a binding of the caller, else Forbidden. With
         `validate_only` the key has no name, etag, secret and text.
         """
-        spec = key_spec("key", request.key, self._flows.plans)
+        spec = key_spec("key", request.key, self._flows.plans, is_canary=request.canary)
         author = self._changing.author(context, note_of(request.note), request.request_id)
         caller = context.caller
         if not may(caller, Action.CREATE, spec.tenant_id, spec.project_id, scopes=spec.scopes):

@@ -3,7 +3,7 @@
 from typing import Final
 
 from authz.core.errors import BadInput
-from authz.core.usage.commit import Sight
+from authz.core.usage.commit import Denial, Sight
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts
 from authz.core.usage.question import By, LatestUse, Report, Span, default_ms, span
@@ -92,12 +92,25 @@ def latest_use_message(kid: str, use: LatestUse) -> usage_pb2.LatestUse:
             for name, (sight, number) in sorted(use.secrets.items())
         ],
         last_30_days=counts_message(use.last_30_days),
+        denials=map(_denial, use.denials),
     )
 
 
 def _use(sight: Sight) -> usage_pb2.KeyUse:
     return usage_pb2.KeyUse(
         use_time=timestamp(sight.at * SECOND_MS), network=sight.network, user_agent=sight.agent
+    )
+
+
+def _denial(denial: Denial) -> usage_pb2.KeyDenial:
+    return usage_pb2.KeyDenial(
+        denial_time=timestamp(denial.at * SECOND_MS),
+        reason=denial.reason,
+        route=denial.route,
+        status=denial.code,
+        network=denial.network,
+        method=denial.method,
+        requests=min(denial.requests, MAX_NUMBER),
     )
 
 

@@ -23,10 +23,10 @@ def token_part(header_prefix: str, key: KeyRecord, token: AcceptedToken) -> byte
     Without such a scope the header is removed from the request.
     """
     name, scopes = header_prefix + SCOPES, effective(key.scopes, token.scopes)
-    shown = field(OK, field(OK_HEADERS, header(header_prefix + TOKEN_ID, token.id)))
+    shown = field(OK_HEADERS, header(header_prefix + TOKEN_ID, token.id))
     if not scopes:
-        return shown + field(OK, field(OK_REMOVED, name.encode()))
-    return shown + field(OK, field(OK_HEADERS, header(name, " ".join(sorted(scopes)))))
+        return field(OK, shown + field(OK_REMOVED, name.encode()))
+    return field(OK, shown + field(OK_HEADERS, header(name, " ".join(sorted(scopes)))))
 
 
 class AllowWriter:

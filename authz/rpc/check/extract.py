@@ -224,10 +224,11 @@ class Extractor:
 
         The refusal is MODEL_NOT_PRICED for a model without a price, or BAD_REQUEST as for others.
         """
-        case = (*values, rule, rule.label, self._pricing.version)
+        priced_by = self._pricing.case(spending, rule.model, rule.label)
+        case = (*values, rule, rule.label, priced_by)
         route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
-            priced = self._pricing.of(spending, rule.model)
+            priced = self._pricing.of(spending, rule.model, rule.label)
             if priced is None:
                 return Refusal(Reason.MODEL_NOT_PRICED, rule)
             route = self._learn(values, rule)

@@ -1,34 +1,54 @@
 """Pricing: what requests take from budgets, by route and model, at the prices in force."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Final
 
-from authz.core.budgets.prices import PriceBook
+from authz.core.budgets.learned import NO_GUESS, Estimates, Guess
+from authz.core.budgets.prices import PriceBook, PriceVersion
 from authz.core.budgets.spending import Priced, Spending
 from authz.core.limits.amounts import units_of
 from authz.core.request import Route
 
 
 class Pricing:
-    """The prices of models. wall_ms: our clock, in ms since the epoch, which picks the version."""
+    """The prices of models. wall_ms: our clock, in ms since the epoch, which picks the version.
 
-    def __init__(self, book: PriceBook, wall_ms: Callable[[], int]) -> None:
+    estimates: the learned ones.
+    """
+
+    def __init__(
+        self, book: PriceBook, wall_ms: Callable[[], int], estimates: Estimates | None = None
+    ) -> None:
         self._book = book
         self._wall_ms = wall_ms
+        self._estimates = estimates or Estimates()
 
-    @property
-    def version(self) -> str:
-        """The version of the prices that is in force; empty without one."""
+    def case(self, spending: Spending, model: str, label: str) -> Hashable:
+        """Return a value that stays equal while `of` returns the same for these arguments."""
         prices = self._book.at(self._wall_ms())
-        return prices.version if prices else ""
+        version = prices.version if prices else ""
+        if spending.learned is None:
+            return version
+        return version, self._guess(spending, model, label, prices)
 
-    def of(self, spending: Spending, model: str) -> Priced | None:
+    def of(self, spending: Spending, model: str, label: str) -> Priced | None:
         """Return what a request takes, or None if its model has no price.
 
-        model: the name that the request gives, or empty for the one that the route names.
+        model: the name that the request gives, or empty for the one that the route names. label: of
+        the route.
         """
-        return spending.priced(model or spending.model, self._book.at(self._wall_ms()))
+        prices = self._book.at(self._wall_ms())
+        guess = self._guess(spending, model, label, prices)
+        return spending.priced(model or spending.model, prices, guess)
+
+    def _guess(
+        self, spending: Spending, model: str, label: str, prices: PriceVersion | None
+    ) -> Guess:
+        if spending.learned is None:
+            return NO_GUESS
+        found = prices.of(model or spending.model) if prices else None
+        return self._estimates.of(label, found[0] if found else "", spending.learned)
 
 
 NO_PRICES: Final = Pricing(PriceBook(), lambda: 0)

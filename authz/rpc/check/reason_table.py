@@ -77,6 +77,7 @@ TABLE: Final[dict[Reason, Row]] = {
         "API key rotated",
         "This secret was rotated out; use the newer one of the same key.",
     ),
+    Reason.CANARY: _INVALID,
     Reason.REVOKED: Row(401, "api_key_revoked", "API key revoked", "This API key was revoked."),
     Reason.DISABLED: Row(401, "api_key_disabled", "API key disabled", "This API key is disabled."),
     Reason.NOT_YET_VALID: Row(

@@ -6,17 +6,21 @@ _METADATA: Final = 4  # of CheckResponse: dynamic_metadata, a google.protobuf.St
 # Of CheckResponse, and of its ok_response: headers and headers_to_remove.
 OK, OK_HEADERS, OK_REMOVED = 3, 2, 5
 STRING, STRUCT = 3, 5  # of google.protobuf.Value
+_SEVEN_BITS: Final = 0x7F  # of a varint stand in each byte
 
 
 def field(number: int, payload: bytes) -> bytes:
     """Return an encoded length-delimited field. `number` is below 16, which is not checked."""
-    return bytes((number << 3 | 2,)) + varint(len(payload)) + payload
+    size = len(payload)
+    if size <= _SEVEN_BITS:  # nearly always, and a third of the time
+        return bytes((number << 3 | 2, size)) + payload
+    return bytes((number << 3 | 2,)) + varint(size) + payload
 
 
 def varint(number: int) -> bytes:
     """Return `number`, which is at least 0, as a protobuf varint."""
     out = bytearray()
-    while number > 0x7F:  # noqa: PLR2004  seven bits a byte
+    while number > _SEVEN_BITS:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)

@@ -131,10 +131,40 @@ local function is_newer(text, at)
   return not text or unpack_row(text)[1] <= at
 end
 
+-- Return the latest denials as one row, the newest first. text: the row until now (false: none).
+-- found: lists of at, reason, route, code, network, method, requests; those of a row follow each
+-- other. Denials of one minute, reason, route and code are one.
+local DENIAL, DENIALS = 7, 20  -- parts of a denial, denials of a row
+local function latest_denials(text, found, is_gone)
+  local before = text and unpack_row(text) or {}
+  for at = 1, #before, DENIAL do
+    found[#found + 1] = {unpack(before, at, at + DENIAL - 1)}
+  end
+  table.sort(found, function(a, b) return a[1] > b[1] end)
+  local merged, by_case = {}, {}
+  for _, denial in ipairs(found) do
+    local case = table.concat({floor(denial[1] / 60), unpack(denial, 2, 4)}, ' ')
+    local newer = by_case[case]
+    if newer then
+      newer[DENIAL] = math.min(newer[DENIAL] + denial[DENIAL], LARGEST)
+    elseif #merged < DENIALS then
+      by_case[case], merged[#merged + 1] = denial, denial
+    end
+  end
+  local row = {}
+  for _, denial in ipairs(merged) do
+    for part, value in ipairs(denial) do
+      row[#row + 1] = is_gone and part == 5 and '' or value
+    end
+  end
+  return pack_row(row)
+end
+
 -- usage: kid, about, about_minute, time of the latest use, {at, network, agent} if no secret has
--- it, secrets, rows, denials, networks
+-- it, secrets, rows, denials, networks, latest denials (earlier meters have none)
 local function add_key(usage)
-  local kid, about, about_minute, used_at, latest, secrets, rows, denials, networks = unpack(usage)
+  local kid, about, about_minute, used_at, latest, secrets, rows, denials, networks, denied =
+    unpack(usage)
   local name = base .. kid
   local fields, months = {'about', 'last'}, {}
   for at, secret in ipairs(secrets) do
@@ -181,6 +211,9 @@ local function add_key(usage)
       before[2], before[3] = '', ''
     end
     change(fields[at + 2], pack_row(before))
+  end
+  if denied and #denied > 0 then
+    change('denied', latest_denials(call('HGET', name, 'denied'), denied, is_gone))
   end
   local first_month = 2 + #secrets
   local texts = {}
@@ -347,6 +380,63 @@ local function add_model(counts)
   add(base .. (kid == '' and 'all' or kid) .. ':', 'M', day, day .. '.' .. model, row)
 end
 
+-- Learn the real use of a route and model, and publish mean and 95th percentile for the sidecars. Of
+-- more than ENOUGH requests each counts half, so that the newest 20,000 to 40,000 decide.
+-- sample: route and model, then of units and of micro-dollars the sum and {step, number}...
+local ENOUGH, MAX_LEARNED = 40000, 2000
+local function merged(state, sample)
+  local total, steps, count = state[1] + sample[1], state[2], 0
+  for _, found in ipairs(sample[2]) do
+    steps[found[1]] = (steps[found[1]] or 0) + found[2]
+  end
+  for _, number in pairs(steps) do
+    count = count + number
+  end
+  if count > ENOUGH then
+    local left, kept_steps = 0, {}
+    for step, number in pairs(steps) do
+      kept_steps[step] = math.ceil(number / 2)
+      left = left + kept_steps[step]
+    end
+    total, count, steps = floor(total * left / count), left, kept_steps
+  end
+  return {total, steps}, count
+end
+
+local function summary(state, count)
+  if count == 0 then
+    return '0 0 0'
+  end
+  local order, below = {}, 0
+  for step in pairs(state[2]) do
+    order[#order + 1] = step
+  end
+  table.sort(order)
+  for _, step in ipairs(order) do
+    below = below + state[2][step]
+    if below * 100 >= count * 95 then
+      return string.format('%.0f %.0f %d', count, math.ceil(state[1] / count), step)
+    end
+  end
+end
+
+local function learn(sample)
+  local place, units, usd = unpack(sample)
+  local states, published = base .. 'learned', base .. 'estimates'
+  local text = call('HGET', states, place)
+  if not text and call('HLEN', states) >= MAX_LEARNED then
+    return
+  end
+  local known = text and unpack_row(text) or {{0, {}}, {0, {}}}
+  local of_units, number = merged(known[1], units)
+  local of_usd, priced = merged(known[2], usd)
+  call('HSET', states, place, pack_row({of_units, of_usd}))
+  call('HSET', published, place, summary(of_units, number) .. ' ' .. summary(of_usd, priced))
+  call('EXPIRE', states, kept.h)
+  call('EXPIRE', published, kept.h)
+end
+
+each(commit.learned or {}, learn)  -- earlier meters have none
 each(commit.models or {}, add_model)  -- earlier meters have none
 each(commit.keys, add_key)
 each(commit.totals, add_total)

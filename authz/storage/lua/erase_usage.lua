@@ -23,6 +23,18 @@ local function blanked(text)
   return cmsgpack.pack(row)
 end
 
+-- The networks of the latest denials; see commit_usage.lua.
+local function blanked_denials(text)
+  local is_array, row = pcall(cmsgpack.unpack, text)
+  if not is_array or type(row) ~= 'table' or #row % 7 ~= 0 then
+    return nil
+  end
+  for at = 5, #row, 7 do
+    row[at] = ''
+  end
+  return cmsgpack.pack(row)
+end
+
 if ARGV[1] == '1' then
   local is_new = redis.call('EXISTS', name) == 0
   redis.call('HSET', name, 'gone', '1')
@@ -33,8 +45,12 @@ end
 local fields = redis.call('HGETALL', name)
 for at = 1, #fields, 2 do
   local field, text = fields[at], fields[at + 1]
+  local blanks = field == 'denied' and blanked_denials
   if field == 'last' or string.sub(field, 1, 2) == 's:' then
-    local blank = blanked(text)
+    blanks = blanked
+  end
+  if blanks then
+    local blank = blanks(text)
     if not blank then
       redis.call('HDEL', name, field)
       erased = erased + 1

@@ -1,13 +1,13 @@
 """StoredUsage: reads the counts of usage, for administration."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import redis.asyncio
 from redis import exceptions
 
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.usage.commit import Sight
+from authz.core.usage.commit import Denial, Sight
 from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.core.usage.ports import DayFacts, KeyFacts
@@ -68,14 +68,18 @@ class StoredUsage:
         return found
 
     async def facts(self, kid: str) -> KeyFacts:
-        """Implement UsageReader.facts: return latest use, secrets and owners of a key.
+        """Implement UsageReader.facts: return latest use, secrets, owners and denials of a key.
 
         All are empty for a key without usage. The latest use is that of any secret.
         """
-        latest, secrets, fields = None, {}, await self._hash(kid)
+        latest, secrets = None, {}
+        denials: Sequence[Denial] = ()
+        fields = await self._hash(kid)
         for field, text in fields.items():
             if field == "last":
                 latest = _sight(field, rows.array(field, text))
+            elif field == "denied":
+                denials = _denials(rows.array(field, text))
             elif field.startswith("s:"):
                 *sight, number = rows.array(field, text)
                 if not isinstance(number, int):
@@ -83,7 +87,7 @@ class StoredUsage:
                 secrets[field.removeprefix("s:")] = (_sight(field, sight), number)
         sights = [sight for sight, _ in secrets.values()] + ([latest] if latest else [])
         latest = max(sights, key=_time, default=None)
-        return KeyFacts(latest, secrets, owners_of(fields))
+        return KeyFacts(latest, secrets, owners_of(fields), denials)
 
     async def days(self, kid: str, days: range) -> Mapping[int, DayFacts]:
         """Implement DayReader.days: return refusals by reason and the number of networks, by day.
@@ -235,6 +239,16 @@ def _sight(field: str, items: list[int | str]) -> Sight:
         if isinstance(at, int) and isinstance(network, str) and isinstance(agent, str):
             return Sight(at, network, agent)
     raise Unreadable(f"{field}: not the latest use")
+
+
+def _denials(items: list[int | str]) -> tuple[Denial, ...]:
+    """Return the denials of a row. Raises Unreadable."""
+    kinds = tuple(Denial.__annotations__.values())
+    rows_of = [items[start : start + len(kinds)] for start in range(0, len(items), len(kinds))]
+    for row in rows_of:
+        if tuple(map(type, row)) != kinds:
+            raise Unreadable("denied: not the latest denials")
+    return tuple(Denial(*row) for row in rows_of)  # type: ignore[arg-type]
 
 
 def _time(sight: Sight) -> int:

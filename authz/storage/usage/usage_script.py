@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from authz.core.usage.commit import Commit, KeyUsage
+from authz.core.budgets.learned import Distribution
+from authz.core.usage.commit import KEPT_DENIALS, Commit, KeyUsage
 from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, Level, month_of
 from authz.storage import schema
 from authz.storage.limits.spend_script import hash_of
@@ -72,8 +73,16 @@ def encoded(commit: Commit, names: schema.Names) -> str:
             [hash_of(budget.group, names), budget.counter, budget.ends_ms, used, taken]
             for budget, (used, taken) in commit.settlements.items()
         ],
+        "learned": [
+            [f"{route} {model}", _distribution(of.units), _distribution(of.usd)]
+            for (route, model), of in commit.learned.items()
+        ],
     }
     return json.dumps(content, separators=(",", ":"))
+
+
+def _distribution(found: Distribution) -> list[Any]:
+    return [min(found.total, LARGEST), sorted(found.steps.items())]
 
 
 def _routes(commit: Commit) -> set[str]:
@@ -102,6 +111,7 @@ def _key(kid: str, usage: KeyUsage, number: Mapping[str, int]) -> list[Any]:
         ],
         _denials(usage.denials),
         [[day, sorted(networks)] for day, networks in usage.networks.items() if networks],
+        sorted(usage.latest_denials, reverse=True)[:KEPT_DENIALS],
     ]
 
 

@@ -5,6 +5,7 @@ from html import unescape
 from authz.core.limits.limit import parse_limits
 from tests.console.pages.test_issuing import hidden
 from tests.support.console.serving import Site, get, post
+from tests.support.console.usage import use
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -27,6 +28,23 @@ async def test_show(site: Site) -> None:
     assert f"authz keys show {kid}" in page.text
     history = await get(site, f"/keys/{kid}/history")
     assert "issue" in history.text
+
+
+async def test_the_latest_denials(site: Site) -> None:
+    """Denials say why and how often, and lead to a form that explains a request from there."""
+    kid, _ = await site.rig.issue(client_id="acme")
+    empty = await get(site, f"/keys/{kid}")
+    assert "Latest denials" not in empty.text
+    denied = {"reason": "insufficient_scope", "code": "403", "flags": "UAEX"}
+    await use(site.rig, kid, 0, 0, address="198.51.100.9", **denied)
+    for path in (f"/keys/{kid}", f"/keys/{kid}/explain"):
+        text = (await get(site, path)).text
+        assert "Latest denials" in text
+        assert "insufficient scope" in text
+        assert "198.51.100.0/24" in text
+        assert f"/keys/{kid}/explain?method=GET&amp;address=198.51.100.0" in text
+    explained = await get(site, f"/keys/{kid}/explain?method=GET&address=198.51.100.0")
+    assert 'value="198.51.100.0"' in explained.text
 
 
 async def test_no_such_key(site: Site) -> None:

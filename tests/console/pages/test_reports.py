@@ -13,6 +13,7 @@ from authz.settings.model import load
 from authz.settings.shown import shown_settings
 from tests.support.console.content import fill, sidecars
 from tests.support.console.serving import get, post, session_of
+from tests.support.console.usage import use
 
 
 async def test_usage_by_day_and_its_csv(site):
@@ -30,6 +31,29 @@ async def test_usage_by_day_and_its_csv(site):
     one = await get(site, f"/usage.csv?key={kids[0]}&by=route")
     routes = {row["route"] for row in csv.DictReader(io.StringIO(one.text))}
     assert routes == {"orders", "models", "reports"}
+
+
+async def test_cost_by_model(site):
+    """The page and the CSV have tokens and cost of each model, and no such columns without any."""
+    kid, _ = await site.rig.issue(client_id="chat")
+    await use(site.rig, kid, 0)
+    assert "Output tokens" not in (await get(site, "/usage?by=model")).text
+    terms = "1,1,0,0,0;v1,1000000,2000000,500000,1000000,2000000,0"
+    asked = {
+        "version": "4",
+        "model": "m-large",
+        "settle": terms,
+        "tokens": "complete:300:400:0:0:0",
+    }
+    await use(site.rig, kid, 0, **asked)
+    page = await get(site, f"/usage?by=model&key={kid}")
+    assert "m-large" in page.text
+    assert "$0.0011" in page.text
+    assert f"authz usage --key {kid}" in page.text
+    table = await get(site, f"/usage.csv?by=model&key={kid}")
+    (row,) = csv.DictReader(io.StringIO(table.text))
+    assert (row["model"], row["inputTokens"], row["outputTokens"]) == ("m-large", "300", "400")
+    assert row["microUsd"] == "1100"
 
 
 async def test_usage_of_an_owner(site):

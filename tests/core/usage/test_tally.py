@@ -2,10 +2,12 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.usage.commit import Sight
+from authz.core.usage.callers import method
+from authz.core.usage.commit import Denial, Sight
 from authz.core.usage.counts import LARGEST, Counts, Field, Level, added, month_of, trimmed
 from authz.core.usage.entry import Cause, EntryReader
 from authz.core.usage.tally import BLOCK, Tally
@@ -102,6 +104,40 @@ def test_the_latest_use():
     assert usage.latest == Sight(NOW // 1000, "2001:db8::/48", "new")
     assert usage.secrets["s1"] == (Sight(NOW // 1000 - 60, "203.0.113.0/24", "old"), 1)
     assert usage.networks == {MINUTE // 1440: {"2001:db8::/48", "203.0.113.0/24"}}
+
+
+def test_the_latest_denials():
+    """Requests that were denied alike are one denial; those without a key belong to nobody."""
+    refused = {"reason": "address_not_allowed", "code": "403", "charged": "-", "flags": "UAEX"}
+    commit = committed(
+        line(started=NOW - 2000, **refused),
+        line(started=NOW, address="2001:db8::1", **refused),
+        line(version="2", started=NOW, reason="rate_limited", code="200", grpc="8", flags="UAEX"),
+        line(),
+        line(kid="-", secret="-", reason="malformed", code="401", charged="-"),
+    )
+    denials = sorted(commit.keys[KID].latest_denials)
+    at, network = NOW // 1000, "203.0.113.0/24"
+    assert denials == [
+        Denial(at, "address_not_allowed", "models", "403", "2001:db8::/48", "GET", 2),
+        Denial(at, "rate_limited", "", "200/8", network, "GET", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (b"GET", "GET"),
+        (b"M-SEARCH", "M-SEARCH"),
+        (b"get", ""),
+        (b"-", ""),
+        (b"A" * 21, ""),
+        (b"", ""),
+    ],
+)
+def test_methods(text, found):
+    """Only a usual method is kept: a client may write anything there."""
+    assert method(text) == found
 
 
 def test_what_came_of_each_process():

@@ -31,9 +31,7 @@ def with_tracing(settings: Settings, endpoint: str | None, **tracing: Any) -> Se
     """Return the settings with traces on."""
     otlp = {"otlp": {"endpoint": endpoint, "interval": "1s"}} if endpoint else {}
     tracing = {"enabled": True, "sample_ratio": 0} | tracing
-    return settings.model_copy(
-        update={"telemetry": Telemetry.model_validate(otlp | {"tracing": tracing})}
-    )
+    return settings.changed(telemetry=Telemetry.parse(otlp | {"tracing": tracing}))
 
 
 @pytest.fixture(scope="module")

@@ -228,6 +228,16 @@ async def test_the_latest_use(admin: Stubs, used) -> None:
         assert fields_of(await refusal(admin.usage.GetLatestUse(request))) == ["name"]
 
 
+async def test_the_latest_denials(admin: Stubs, used) -> None:
+    """A denial says when and why, and how many were alike."""
+    name = f"keys/{used['one']}/latestUse"
+    found = await admin.usage.GetLatestUse(usage_pb2.GetLatestUseRequest(name=name))
+    (denial,) = found.latest_use.denials
+    assert (denial.reason, denial.status, denial.method) == ("revoked", "403", "GET")
+    assert (denial.network, denial.requests) == ("203.0.113.0/24", 1)
+    assert abs(denial.denial_time.seconds - time.time()) < 3 * 86_400
+
+
 async def test_a_key_that_was_never_used(rig: AdminRig, admin: Stubs, used) -> None:
     """A key without usage has an empty report; a kid without key and usage is NOT_FOUND."""
     kid, _ = await rig.issue(client_id="idle")

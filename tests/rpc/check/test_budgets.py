@@ -3,6 +3,7 @@
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
+from authz.core.budgets.learned import Estimates, Statistic, parse_learned
 from authz.core.budgets.prices import Price, PriceBook, PriceVersion
 from authz.core.budgets.spending import Spending
 from authz.core.decision import Allow, Charged, Deny, Reason
@@ -19,7 +20,8 @@ from authz.core.routes import RouteTable
 from authz.rpc.check.pricing import Pricing
 from tests.support.fakes import KID, NOW, make_record, make_request
 from tests.support.rpc.answers import responder
-from tests.support.rpc.reading import read
+from tests.support.rpc.messages import check_request
+from tests.support.rpc.reading import extractor, read
 
 MINI, BIG = Price(*[1_000_000] * 5), Price(*[5_000_000] * 5)
 BEFORE = PriceVersion("v1", 0, {"mini": MINI}, BIG)
@@ -140,3 +142,20 @@ def test_a_budget_of_money_without_prices():
     assert tokens.taken_by(cost) is tokens
     with pytest.raises(UnknownPrice):
         money.taken_by(cost)
+
+
+def test_a_learned_estimate_holds_as_soon_as_it_is_read():
+    """The most is reserved first, then what was learned of this route and model."""
+    facts = Facts(spending=Spending(4096, learned=Statistic.MEAN), label="chat")
+    rules = RouteTable([Rule.parse("routes", "/v1/chat", "", (), facts)])
+    estimates = Estimates()
+    pricing = Pricing(PriceBook([BEFORE]), lambda: 1000, estimates)
+    reader = extractor(rules=rules, pricing=pricing)
+    raw = check_request({}, path="/v1/chat").SerializeToString()
+    first = reader.read(raw).route
+    assert first.cost == Amounts(1, 4096, 5 * 4096)
+    estimates.replace({("chat", "other"): parse_learned("500 128 80 500 640 90")})
+    learned = reader.read(raw).route
+    assert learned.cost == Amounts(1, 128, 664)
+    estimates.replace({("chat", "other"): parse_learned("900 127 80 900 641 90")})
+    assert reader.read(raw).route is learned  # the same steps

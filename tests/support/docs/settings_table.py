@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal, get_args, get_origin
 
 import yaml
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from authz.settings import values
 from authz.settings.model import Settings
-from authz.settings.sections import Section
+from authz.settings.parsers import Between, Read
+from authz.settings.sections import REQUIRED, Section, Setting
 from tests.support.docs import ROOT
 
 MEANINGS: Final = ROOT / "docs" / "reference" / "settings.yaml"
@@ -35,33 +34,33 @@ def settings() -> str:
     )
 
 
-def fields(section: type[Section] = Settings, prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+def fields(section: type[Section] = Settings, prefix: str = "") -> Iterator[tuple[str, Setting]]:
     """Yield every setting with its dotted name, such as `check.listen` and `check.tls.cert`."""
-    for name, field in section.model_fields.items():
-        kinds = (field.annotation, *get_args(field.annotation))
+    for name, field in section.settings().items():
+        kinds = (field.kind, *get_args(field.kind))
         inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)]
-        if inner and Ellipsis not in kinds and get_origin(field.annotation) is not dict:
+        if inner and Ellipsis not in kinds and get_origin(field.kind) is not dict:
             yield from fields(inner[0], f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", field
 
 
-def default(field: FieldInfo) -> str:
+def default(field: Setting) -> str:
     """Return the default as a person writes it, such as `50ms`, or none."""
     value = field.default
-    if value is PydanticUndefined:
+    if value is REQUIRED:
         return "required in its section"
     if value in (None, "", (), {}):
         return "none"
     return f"`{_written(value, field)}`"
 
 
-def _written(value: Any, field: FieldInfo | None = None) -> str:
+def _written(value: Any, field: Setting | None = None) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if field is not None and _duration_bounds(field):
         return duration(value)
-    if field is not None and values._mode in (getattr(part, "func", 0) for part in field.metadata):
+    if field is not None and Read(values._mode) in field.checks:
         return f'"0{value:o}"'
     if isinstance(value, tuple):
         write = duration if field is not None and _has_durations(field) else _written
@@ -83,39 +82,36 @@ def duration(seconds: float) -> str:
     return f"{seconds:g}s"
 
 
-def permitted(field: FieldInfo) -> str:
+def permitted(field: Setting) -> str:
     """Return the permitted values, if they are words or have bounds."""
-    for kind in (field.annotation, *get_args(field.annotation)):
+    for kind in (field.kind, *get_args(field.kind)):
         if get_origin(kind) is Literal:
             return ", ".join(f"`{word}`" for word in get_args(kind))
-    if field.annotation is bool:
+    if field.kind is bool:
         return "`true`, `false`"
     if found := _duration_bounds(field):
         return f"`{found[0]}` to `{found[1]}`"
-    least, most = _bound(field, "ge"), _bound(field, "le")
+    bounds = next((part for part in field.checks if isinstance(part, Between)), Between())
+    least, most = bounds.least, bounds.most
     if least is None:
         return ""
     return f"from {least:,}" if most is None else f"{least:,} to {most:,}"
 
 
-def _bound(field: FieldInfo, name: str) -> Any:
-    return next((getattr(part, name) for part in field.metadata if hasattr(part, name)), None)
-
-
-def _has_durations(field: FieldInfo) -> bool:
+def _has_durations(field: Setting) -> bool:
     """Return whether a setting is a tuple of durations."""
-    return any(_bounds(getattr(kind, "__metadata__", ())) for kind in get_args(field.annotation))
+    return any(_bounds(getattr(kind, "__metadata__", ())) for kind in get_args(field.kind))
 
 
-def _duration_bounds(field: FieldInfo) -> tuple[str, str] | None:
+def _duration_bounds(field: Setting) -> tuple[str, str] | None:
     """Return what values.seconds was given; None for other settings."""
-    return _bounds(field.metadata)
+    return _bounds(field.checks)
 
 
 def _bounds(metadata: Iterable[Any]) -> tuple[str, str] | None:
     """Return what values.seconds was given, read from its closure; None without it."""
     for part in metadata:
-        reader = _closure(getattr(part, "func", None)).get("parse")
+        reader = _closure(getattr(part, "parse", None)).get("parse")
         cells = _closure(reader)
         if {"least", "most"} <= set(cells):
             return cells["least"], cells["most"]

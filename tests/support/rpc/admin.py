@@ -135,7 +135,7 @@ def admin_settings(valkey: Valkey, directory: Path, **admin: Any) -> Settings:
     pepper.write_bytes(PEPPER)
     pepper.chmod(0o600)
     free = Address("127.0.0.1", 0)
-    return Settings.model_validate(
+    return Settings.parse(
         {
             "redis": {"url": valkey.url},
             "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},

@@ -27,6 +27,7 @@ class AuditEntry(_message.Message):
         ACTION_DELETE: _ClassVar[AuditEntry.Action]
         ACTION_ERASE_USAGE: _ClassVar[AuditEntry.Action]
         ACTION_LEAK: _ClassVar[AuditEntry.Action]
+        ACTION_CANARY: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -40,6 +41,7 @@ class AuditEntry(_message.Message):
     ACTION_DELETE: AuditEntry.Action
     ACTION_ERASE_USAGE: AuditEntry.Action
     ACTION_LEAK: AuditEntry.Action
+    ACTION_CANARY: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]

@@ -20,10 +20,12 @@ class Key(_message.Message):
         STATUS_ACTIVE: _ClassVar[Key.Status]
         STATUS_DISABLED: _ClassVar[Key.Status]
         STATUS_REVOKED: _ClassVar[Key.Status]
+        STATUS_CANARY: _ClassVar[Key.Status]
     STATUS_UNSPECIFIED: Key.Status
     STATUS_ACTIVE: Key.Status
     STATUS_DISABLED: Key.Status
     STATUS_REVOKED: Key.Status
+    STATUS_CANARY: Key.Status
     class Environment(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ENVIRONMENT_UNSPECIFIED: _ClassVar[Key.Environment]

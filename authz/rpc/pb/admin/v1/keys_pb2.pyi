@@ -18,16 +18,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class CreateKeyRequest(_message.Message):
-    __slots__ = ("key", "request_id", "validate_only", "note")
+    __slots__ = ("key", "request_id", "validate_only", "note", "canary")
     KEY_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
     key: _key_pb2.Key
     request_id: str
     validate_only: bool
     note: str
-    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ...) -> None: ...
+    canary: bool
+    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., canary: _Optional[bool] = ...) -> None: ...
 
 class CreateKeyResponse(_message.Message):
     __slots__ = ("key", "api_key", "outcome")

@@ -157,17 +157,37 @@ class SecretUse(_message.Message):
     requests: int
     def __init__(self, secret_id: _Optional[str] = ..., latest: _Optional[_Union[KeyUse, _Mapping]] = ..., requests: _Optional[int] = ...) -> None: ...
 
+class KeyDenial(_message.Message):
+    __slots__ = ("denial_time", "reason", "route", "status", "network", "method", "requests")
+    DENIAL_TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    denial_time: _timestamp_pb2.Timestamp
+    reason: str
+    route: str
+    status: str
+    network: str
+    method: str
+    requests: int
+    def __init__(self, denial_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., route: _Optional[str] = ..., status: _Optional[str] = ..., network: _Optional[str] = ..., method: _Optional[str] = ..., requests: _Optional[int] = ...) -> None: ...
+
 class LatestUse(_message.Message):
-    __slots__ = ("name", "latest", "secrets", "last_30_days")
+    __slots__ = ("name", "latest", "secrets", "last_30_days", "denials")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LATEST_FIELD_NUMBER: _ClassVar[int]
     SECRETS_FIELD_NUMBER: _ClassVar[int]
     LAST_30_DAYS_FIELD_NUMBER: _ClassVar[int]
+    DENIALS_FIELD_NUMBER: _ClassVar[int]
     name: str
     latest: KeyUse
     secrets: _containers.RepeatedCompositeFieldContainer[SecretUse]
     last_30_days: UsageCounts
-    def __init__(self, name: _Optional[str] = ..., latest: _Optional[_Union[KeyUse, _Mapping]] = ..., secrets: _Optional[_Iterable[_Union[SecretUse, _Mapping]]] = ..., last_30_days: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
+    denials: _containers.RepeatedCompositeFieldContainer[KeyDenial]
+    def __init__(self, name: _Optional[str] = ..., latest: _Optional[_Union[KeyUse, _Mapping]] = ..., secrets: _Optional[_Iterable[_Union[SecretUse, _Mapping]]] = ..., last_30_days: _Optional[_Union[UsageCounts, _Mapping]] = ..., denials: _Optional[_Iterable[_Union[KeyDenial, _Mapping]]] = ...) -> None: ...
 
 class ListUsageRequest(_message.Message):
     __slots__ = ("key", "filter", "since_time", "until_time", "group_by", "page_size", "page_token")
