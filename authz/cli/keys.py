@@ -21,6 +21,7 @@ MODULES: Final = {
     "purge": "delete:purge",
     "reset-limits": "limits:reset_limits",
     "retire": "rotate:retire",
+    "rollback": "rotate:rollback",
     "revoke": "revoke:revoke",
     "rotate": "rotate:rotate",
     "show": "show_key:show_",

@@ -156,8 +156,8 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
     if expires_at is not None:
         expires_at = now + expires_at - record.newest_secret.created_at
     retires_at = min(now + grace_ms, now + grace_ms if expires_at is None else expires_at)
-    kept = tuple(_retire(entry, retires_at, now) for entry in record.secrets[1 - MAX_LINEAGE :])
-    new_id = str(int(record.newest_secret.id) + 1)
+    kept = tuple(_retire(entry, retires_at, now) for entry in _recent(record.secrets, now))
+    new_id = str(int(record.last.id) + 1)
     rotated = replace(
         record, secrets=(*kept, secret_of(new_id, minted, now)), expires_at=expires_at
     )
@@ -255,6 +255,13 @@ def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: in
 def secret_of(entry_id: str, minted: Minted, now: int) -> Secret:
     """Return a minted secret as one of a record, created at `now` (ms since the epoch)."""
     return Secret(entry_id, minted.digest, minted.pepper_version, now)
+
+
+def _recent(secrets: tuple[Secret, ...], now: int) -> list[Secret]:
+    """Return at most MAX_LINEAGE - 1 secrets: all live ones, and the newest of the others."""
+    ended = [entry for entry in secrets if not entry.is_live(now)]
+    surplus = ended[: max(0, len(secrets) + 1 - MAX_LINEAGE)]
+    return [entry for entry in secrets if entry not in surplus]
 
 
 def _retire(entry: Secret, retires_at: int, now: int) -> Secret:

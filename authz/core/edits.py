@@ -12,6 +12,7 @@ from authz.core.deletion import Removal
 from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
 from authz.core.records import KeyRecord, RevocationReason
+from authz.core.rollback import roll_back
 from authz.core.updates import Updates
 
 NO_SCOPES: frozenset[str] = frozenset()
@@ -71,6 +72,15 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class RollBack:
+    """Undo the last rotation while both secrets work."""
+
+    def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
+        """Return the result of `roll_back`. now: ms since the epoch."""
+        return roll_back(record, author, now)
+
+
+@dataclass(frozen=True, slots=True)
 class Revoke:
     """Revoke the key, which is final."""
 
@@ -125,7 +135,7 @@ class Delete:
         return deletion.delete(record, (), author, now, is_forced=self.is_forced)
 
 
-Edit = Update | Rotate | Retire | Revoke | Disable | Enable | ResetLimits | Delete
+Edit = Update | Rotate | Retire | RollBack | Revoke | Disable | Enable | ResetLimits | Delete
 
 
 def adds_credits(edit: Edit) -> bool:

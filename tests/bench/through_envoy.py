@@ -55,7 +55,8 @@ def envoy(configuration: str, ports: Ports) -> Iterator[Server]:
         file = Path(directory) / "envoy.yaml"
         file.write_text(configuration)
         command = [binaries.envoy(), "-c", file, "--disable-hot-restart", "--concurrency", "1"]
-        with subprocess.Popen([*command, "--log-level", "error"]) as process:
+        command += ["--log-level", "error"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # its access log
             try:
                 yield Server(Address("127.0.0.1", ports.envoy), process.pid)
             finally:

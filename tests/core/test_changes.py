@@ -18,6 +18,7 @@ from authz.core.records import (
     Secret,
     Status,
 )
+from authz.core.rollback import roll_back
 from tests.support.fakes import DAY, KID, NOW, issue_record, make_keyring, make_record
 
 KEYRING = make_keyring()
@@ -367,6 +368,7 @@ def test_every_change_says_who_what_when_and_why():
         Action.UPDATE: changes.update(record, {"name": "shop"}, AUTHOR, NOW),
         Action.ROTATE: changes.rotate(record, KEYRING.mint("live"), 5, AUTHOR, NOW),
         Action.RETIRE: changes.retire(rotated(record), "old", AUTHOR, NOW),
+        Action.ROLL_BACK: roll_back(rotated(record), AUTHOR, NOW),
         Action.REVOKE: changes.revoke(record, RevocationReason.SUPERSEDED, AUTHOR, NOW),
         Action.DISABLE: changes.disable(record, AUTHOR, NOW),
         Action.ENABLE: changes.enable(replace(record, status=Status.DISABLED), AUTHOR, NOW),
@@ -378,6 +380,8 @@ def test_every_change_says_who_what_when_and_why():
         Action.ERASE_USAGE,
         Action.LEAK,
         Action.CANARY,
+        Action.ROTATE_SIGNING_KEY,
+        Action.REMOVE_SIGNING_KEY,
     }  # no changes of the record
     assert set(made) == set(Action) - others
     for action, change in made.items():

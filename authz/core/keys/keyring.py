@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from authz.core.errors import BadInput, Unavailable
@@ -118,7 +119,7 @@ class Keyring:
         """
         return [pepper.session_key for pepper in self._peppers.values()]
 
-    @property
+    @cached_property
     def trail_keys(self) -> TrailKeys:
         """The keys of the marks in the audit trail. The newest pepper marks new entries."""
         return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})
@@ -152,6 +153,14 @@ class Keyring:
     def signing_seal_keys(self) -> dict[str, bytes]:
         """The keys, of 32 bytes, that seal private halves of signing keys, by pepper version."""
         return {version: one.signing_seal_key for version, one in self._peppers.items()}
+
+    @property
+    def assertion_seeds(self) -> list[bytes]:
+        """The seeds of the keys that sign assertions. The last one, of the newest pepper, signs.
+
+        They have 32 bytes.
+        """
+        return [pepper.assertion_seed for pepper in self._peppers.values()]
 
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not.
@@ -243,8 +252,7 @@ class Keyring:
     def mint(self, env: str, kid: str | None = None, *, public: bool = False) -> Minted:
         """Make a key with a new random secret for `kid`, or for a new random kid. Stores nothing.
 
-        public: it is publishable. Raises BadInput if `env` is not `live` or `test`, or if no key
-        can be publishable.
+        public: publishable. Raises BadInput for another `env`, or if no key can be publishable.
         """
         random = secrets.token_bytes(32)
         return self._minted(env, kid or new_kid(), self._newest, random, public=public)

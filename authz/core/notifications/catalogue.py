@@ -70,6 +70,12 @@ TYPES: Final[Mapping[Action, EventType]] = {
         {**_SECRET, "retires_at": _TIME},
         {"secret": "1", "retires_at": 1771000000000},
     ),
+    Action.ROLL_BACK: EventType(
+        "authz.key.rolled_back",
+        "A rotation was undone within its overlap: the earlier secret stays, the new one ended.",
+        {**_SECRET, "retired": _text("The number of the secret that ended."), **_EXPIRES_AT},
+        {"secret": "1", "retired": "2", "expires_at": 1772000000000},
+    ),
     Action.REVOKE: EventType(
         "authz.key.revoked",
         "A key was revoked, for ever.",

@@ -27,7 +27,8 @@ _STATUS: Final = dict(key_pb2.Key.Status.items())
 _ON_OUTAGE: Final = dict(key_pb2.Key.OnOutage.items())
 _REASON: Final = dict(key_pb2.Key.RevocationReason.items())
 _ACTION: Final = dict(audit_entry_pb2.AuditEntry.Action.items())
-_TIMES: Final = frozenset({"expires_at", "not_before", "retires_at"})  # in details of the trail
+# In details of the trail.
+_TIMES: Final = frozenset({"expires_at", "not_before", "retires_at", "signs_from"})
 
 
 def key_message(record: KeyRecord) -> key_pb2.Key:
@@ -142,13 +143,13 @@ Waited = Confirmation | str
 
 
 def entry_message(kid: str, entry: AuditEntry) -> audit_entry_pb2.AuditEntry:
-    """Return an entry of the audit trail."""
+    """Return an entry of the audit trail. kid: empty if it is about no key."""
     event = entry.event
     detail = struct_of({name: _readable(name, value) for name, value in event.detail.items()})
     return audit_entry_pb2.AuditEntry(
         version=entry.version,
         base_version=entry.base_version,
-        key=name_of(kid),
+        key=name_of(kid) if kid else "",
         change_time=timestamp(event.at),
         action=_number(_ACTION, "ACTION", event.action),
         actor=event.actor,

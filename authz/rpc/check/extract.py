@@ -279,6 +279,7 @@ class Extractor:
             label=rule.label,
             model=rule.model,
             public=public or False,
+            assertion=rule.assertion,
         )
 
 

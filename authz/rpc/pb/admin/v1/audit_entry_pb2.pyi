@@ -28,6 +28,9 @@ class AuditEntry(_message.Message):
         ACTION_ERASE_USAGE: _ClassVar[AuditEntry.Action]
         ACTION_LEAK: _ClassVar[AuditEntry.Action]
         ACTION_CANARY: _ClassVar[AuditEntry.Action]
+        ACTION_ROTATE_SIGNING_KEY: _ClassVar[AuditEntry.Action]
+        ACTION_REMOVE_SIGNING_KEY: _ClassVar[AuditEntry.Action]
+        ACTION_ROLL_BACK: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -42,6 +45,9 @@ class AuditEntry(_message.Message):
     ACTION_ERASE_USAGE: AuditEntry.Action
     ACTION_LEAK: AuditEntry.Action
     ACTION_CANARY: AuditEntry.Action
+    ACTION_ROTATE_SIGNING_KEY: AuditEntry.Action
+    ACTION_REMOVE_SIGNING_KEY: AuditEntry.Action
+    ACTION_ROLL_BACK: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
