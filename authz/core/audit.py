@@ -20,6 +20,7 @@ class Action(StrEnum):
     DISABLE = "disable"
     ENABLE = "enable"
     RESET_LIMITS = "reset_limits"
+    REFUND = "refund"
     DELETE = "delete"
     ERASE_USAGE = "erase_usage"  # no change of a record: core/trail/erasures.py
     LEAK = "leak"  # somebody reported the key; no change of a record either

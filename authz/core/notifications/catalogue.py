@@ -87,6 +87,15 @@ TYPES: Final[Mapping[Action, EventType]] = {
     Action.RESET_LIMITS: EventType(
         "authz.key.limits_reset", "The usage counters of a key were set to zero."
     ),
+    Action.REFUND: EventType(
+        "authz.key.refunded",
+        "Units of a budget of a key were given back.",
+        {
+            "budget": _text("The name of the budget."),
+            "units": {"type": "integer", "description": "Tokens, micro-dollars or bytes."},
+        },
+        {"budget": "usd-month", "units": 2500000},
+    ),
     Action.DELETE: EventType("authz.key.deleted", "A key and its personal data were deleted."),
     Action.ERASE_USAGE: EventType(
         "authz.key.usage_erased", "The facts about the callers of a key were erased."
