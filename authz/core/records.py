@@ -121,7 +121,15 @@ class KeyRecord:
 
     @property
     def newest_secret(self) -> Secret:
-        """The secret of the last issue, import or rotation."""
+        """The secret of the last issue, import or rotation that was not rolled back.
+
+        It is the last one without an end, or the last one if all have an end.
+        """
+        return next((one for one in reversed(self.secrets) if one.retires_at is None), self.last)
+
+    @property
+    def last(self) -> Secret:
+        """The secret with the highest number, also if its rotation was rolled back."""
         return self.secrets[-1]
 
 

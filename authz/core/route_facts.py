@@ -21,7 +21,8 @@ class Facts:
     In the scopes of a rule `{name}` stands for a variable of its template, or for `{model}` of a
     request. label: names the rule in usage records. It requires nothing, so rules that differ only
     in it are equal. model: that a request asks for; empty if it is unknown or no matter. spending:
-    what a request takes from budgets.
+    what a request takes from budgets. assertion: the audience of the signed identity header; empty:
+    there is none.
     """
 
     scopes: frozenset[str] | None = None
@@ -32,6 +33,7 @@ class Facts:
     label: str = field(default="", compare=False)
     model: str = ""
     spending: Spending | None = None
+    assertion: str = ""
 
 
 NO_FACTS: Final = Facts()

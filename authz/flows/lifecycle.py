@@ -193,7 +193,7 @@ class Lifecycle:
         def plan(record: KeyRecord, now: int) -> Outcome:
             outcome = changes.rotate(record, minted, grace_ms, author, now)
             if isinstance(outcome, KeyChange) and attempt is not None and attempt.is_repeated:
-                newest = int(record.newest_secret.id)
+                newest = int(record.last.id)
                 if newest >= attempt.newest_secret + MAX_LINEAGE:
                     return Refused(f"{kid} was rotated too often since the first request")
             return outcome

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from authz.console.assertion_keys import assertion_key_route
 from authz.console.token_endpoint import TokenEndpoint
 from authz.core.admin_ports import KeyStore
 from authz.core.errors import BadInput
@@ -31,8 +32,12 @@ from authz.storage.meta import KnownPeppers, LatestMeta
 from authz.storage.signing_keys import StoredSigningKeys
 from authz.storage.trail import StoredRows
 from authz.wiring.administration import endpoint, keyring, limit_policy, our_store
+from authz.wiring.assertions import assertion_key_set
 from authz.wiring.session import TokenSession
 from authz.wiring.token_gate import ReadEntries, Uncounted, token_gate
+
+if TYPE_CHECKING:  # the pages of the console take long to import
+    from authz.console.login.site import Routes
 
 MAX_KEYS: Final = 1_000  # whose limits are remembered between two exchanges
 SPEND_DEADLINE: Final = 1.0  # seconds
@@ -86,6 +91,13 @@ async def token_endpoint(
     finally:
         await link.drain()
         work.cancel()
+
+
+def assertion_routes(settings: Settings, ring: Keyring) -> "Routes":
+    """Return the route of the key set of assertions; empty if the settings name no issuer."""
+    if not settings.identity.assertion_issuer:
+        return []
+    return [assertion_key_route(assertion_key_set(ring))]
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from authz.core.errors import BadInput, Unavailable
@@ -113,7 +114,7 @@ class Keyring:
         """
         return [pepper.session_key for pepper in self._peppers.values()]
 
-    @property
+    @cached_property
     def trail_keys(self) -> TrailKeys:
         """The keys of the marks in the audit trail. The newest pepper marks new entries."""
         return TrailKeys({version: one.trail_key for version, one in self._peppers.items()})
@@ -147,6 +148,14 @@ class Keyring:
     def signing_seal_keys(self) -> dict[str, bytes]:
         """The keys, of 32 bytes, that seal private halves of signing keys, by pepper version."""
         return {version: one.signing_seal_key for version, one in self._peppers.items()}
+
+    @property
+    def assertion_seeds(self) -> list[bytes]:
+        """The seeds of the keys that sign assertions. The last one, of the newest pepper, signs.
+
+        They have 32 bytes.
+        """
+        return [pepper.assertion_seed for pepper in self._peppers.values()]
 
     def claims(self, text: str) -> bool:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not.

@@ -277,6 +277,7 @@ class Extractor:
             enforce=self._enforce if enforce is None else enforce,
             label=rule.label,
             model=rule.model,
+            assertion=rule.assertion,
         )
 
 

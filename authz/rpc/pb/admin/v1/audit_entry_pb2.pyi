@@ -30,6 +30,8 @@ class AuditEntry(_message.Message):
         ACTION_CANARY: _ClassVar[AuditEntry.Action]
         ACTION_ROTATE_SIGNING_KEY: _ClassVar[AuditEntry.Action]
         ACTION_REMOVE_SIGNING_KEY: _ClassVar[AuditEntry.Action]
+        ACTION_ROLL_BACK: _ClassVar[AuditEntry.Action]
+        ACTION_REFUND: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -46,6 +48,8 @@ class AuditEntry(_message.Message):
     ACTION_CANARY: AuditEntry.Action
     ACTION_ROTATE_SIGNING_KEY: AuditEntry.Action
     ACTION_REMOVE_SIGNING_KEY: AuditEntry.Action
+    ACTION_ROLL_BACK: AuditEntry.Action
+    ACTION_REFUND: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]

@@ -163,6 +163,28 @@ class RetireKeySecretResponse(_message.Message):
     outcome: _key_pb2.ChangeOutcome
     def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ...) -> None: ...
 
+class RollBackKeyRequest(_message.Message):
+    __slots__ = ("name", "etag", "validate_only", "note", "wait_time")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    etag: str
+    validate_only: bool
+    note: str
+    wait_time: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., etag: _Optional[str] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RollBackKeyResponse(_message.Message):
+    __slots__ = ("key", "outcome")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    key: _key_pb2.Key
+    outcome: _key_pb2.ChangeOutcome
+    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ...) -> None: ...
+
 class RevokeKeyRequest(_message.Message):
     __slots__ = ("name", "reason", "etag", "validate_only", "note", "wait_time")
     NAME_FIELD_NUMBER: _ClassVar[int]
