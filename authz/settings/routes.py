@@ -9,7 +9,7 @@ from authz.core.limits.limit import MAX_COST
 from authz.settings.parsers import Between, Read, parser_of
 from authz.settings.sections import Section
 from authz.settings.sources import Source, origin
-from authz.settings.values import COST, HostPattern, Id, Method, Scopes, Template
+from authz.settings.values import COST, Audience, HostPattern, Id, Method, Scopes, Template
 
 if TYPE_CHECKING:  # most commands need no routes
     from authz.core.budgets.learned import Statistic
@@ -122,6 +122,8 @@ class RouteRule(Section):
     env: Literal["live", "test"] | None = None
     cost: RouteCost | None = None
     enforce: bool | None = None
+    public: bool | None = None
+    assertion: Audience = ""
 
     def check_together(self) -> None:
         """Raise ValueError for a bad value, or for a variable that the path lacks."""
@@ -147,6 +149,8 @@ class RouteRule(Section):
             enforce=self.enforce,
             label=self.name or self.path[:MAX_LABEL],
             spending=cost.spending() if isinstance(cost, BudgetCost) else None,
+            public=self.public,
+            assertion=self.assertion,
         )
         return Rule.parse(
             "routes",
@@ -160,12 +164,13 @@ class RouteRule(Section):
 
 
 def unusable_rules(
-    given: Sequence[RouteRule], layers: Sequence[Source], *, ignore_case: bool
+    given: Sequence[RouteRule], layers: Sequence[Source], *, ignore_case: bool, asserts: bool
 ) -> list[BadInput]:
     """Return the mistakes of rules that are valid alone but not with the other settings.
 
-    These are rules that are invalid if the case of letters is ignored. If there is none, these are
-    rules that never apply: an earlier rule matches all their requests and requires something else.
+    These are rules that are invalid if the case of letters is ignored, and rules with an assertion
+    unless `asserts`. If there is none, these are rules that never apply: an earlier rule matches
+    all their requests and requires something else.
     """
     if not given:
         return []
@@ -180,6 +185,8 @@ def unusable_rules(
 
     rules = []
     for at, one in enumerate(given):
+        if one.assertion and not asserts:
+            refuse(at, "assertion needs an issuer: set identity.assertion_issuer")
         try:
             rules.append(one.rule(ignore_case=ignore_case))
         except BadInput as cause:

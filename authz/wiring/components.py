@@ -29,6 +29,7 @@ from authz.storage.limits.spend_link import SpendLink
 from authz.storage.linked_keys import LinkedKeys
 from authz.telemetry.counters import Counters, TimedKeys
 from authz.wiring.administration import endpoint, keyring, limit_policy, store_seals
+from authz.wiring.assertions import assertion_headers
 from authz.wiring.extraction import extractor, learns, responder
 from authz.wiring.listeners import check_server
 from authz.wiring.live_settings import LiveSettings
@@ -184,7 +185,10 @@ def check_handler(
     Raises BadInput for an invalid route rule.
     """
     reader = extractor(settings, ring, estimates)
-    return CheckHandler(reader, checker, responder(settings, reader, ids), probe, observer)
+    assertions = assertion_headers(settings, ring)
+    return CheckHandler(
+        reader, checker, responder(settings, reader, ids, assertions), probe, observer
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,8 @@ class Reloadable:
         That function also sets the log level. Raises BadInput for an invalid route rule.
         """
         new_extractor = extractor(settings, self.ring, self.estimates)
-        new_responder = responder(settings, new_extractor, self.charge_ids)
+        assertions = assertion_headers(settings, self.ring)
+        new_responder = responder(settings, new_extractor, self.charge_ids, assertions)
         policy = limit_policy(settings)
 
         def exchange() -> None:

@@ -60,6 +60,7 @@ GARBAGE = {
     "keys.prefix": ("A_", "ak"),
     "keys.older_prefixes": ("A_", None),
     "keys.imported_prefixes": ("a b", None),
+    "keys.public_prefix": ("P_", "ak"),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
     "keys.imported_index": ("-1", None),
@@ -71,6 +72,7 @@ GARBAGE = {
     "cache.max_negatives": ("1.5", "100000"),
     "cache.trust_lease": ("61s", "60s"),
     "identity.header_prefix": ("X-Auth-", "x-auth-"),
+    "identity.assertion_issuer": ("two words", "api"),
     "extract.headers": ("x-api-key", '["x-api-key"]'),
     "extract.query": ("a&b", "api_key"),
     "extract.client_address": ("x-forwarded-for", "x-envoy-external-address"),
@@ -366,6 +368,11 @@ def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
         ({"path": "/{a}/{a}", "scopes": "a:{a}"}, "routes.0: the path has {a} more than once"),
         ({"path": "/{a}" + "x" * 65 + "{b}"}, "routes.0.path: '/{a}xxx"),
         ({"path": "/a", "enforce": "maybe"}, "routes.0.enforce: true or false"),
+        (
+            {"path": "/a", "assertion": "two words"},
+            "routes.0.assertion: 'two words': a name or URL",
+        ),
+        ({"path": "/a", "assertion": "a"}, "routes.0: assertion needs an issuer: set identity."),
         ({"path": "/a", "colour": 5}, "routes.0.colour: no such setting; there are path, name"),
     ],
 )

@@ -64,11 +64,16 @@ BAD_SUBJECT: Final = Refused(ExchangeError.BAD_SUBJECT)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request for an exchange. subject: the key. origin: the Origin of the request, or empty."""
+    """A request for an exchange. subject: the key. origin: the Origin of the request, or empty.
+
+    permits: whether the caller may ask for a token of this key. A key for which it may not is
+    refused like one that does not exist.
+    """
 
     subject: str = field(repr=False)
     wish: Wish
     origin: str = ""
+    permits: Callable[[KeyRecord], bool] = lambda _record: True
 
 
 class Exchange:
@@ -120,7 +125,11 @@ class Exchange:
         if presented is None or self._is_forged(presented):
             return BAD_SUBJECT
         record = await self._store.find(presented.kid)
-        if record is None or self._refuses(record, presented, ask.origin):
+        if (
+            record is None
+            or not ask.permits(record)
+            or self._refuses(record, presented, ask.origin)
+        ):
             return BAD_SUBJECT
         digest = presented.digest()
         secret = next(one for one in record.secrets if matches(digest, one.digest))
