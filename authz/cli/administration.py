@@ -16,9 +16,10 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.core.records import KeyRecord
     from authz.core.trail.report import Report as TrailReport
     from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder, TrailReader
+    from authz.flows.notifications.sinks import EventSinks
     from authz.flows.usage.reading import UsageReading
     from authz.flows.verify import VerdictView
-    from authz.wiring.session import BulkSession, FileSession, UsageSession
+    from authz.wiring.session import BulkSession, FileSession, TokenSession, UsageSession
     from authz.wiring.usage import BillingSession
     from authz.wiring.verification import AdminSession
 
@@ -128,6 +129,36 @@ def with_reading(invocation: Invocation, work: Callable[["UsageReading"], Awaita
     from authz.wiring import usage  # noqa: PLC0415
 
     return _run(invocation, usage.reading_session, work)
+
+
+def with_events(invocation: Invocation, work: Callable[["EventSinks"], Awaitable[_T]]) -> _T:
+    """Run `work` with an EventSinks on a new event loop, and return its result.
+
+    With --admin, it uses the admin API. Raises BadInput for invalid settings, Unavailable if the
+    store or the API cannot be used, and the errors of `work`.
+    """
+    if is_over_api(invocation):
+        from authz.wiring import remote  # noqa: PLC0415
+
+        return within(remote.event_session(admin_target(invocation)), work)
+    from authz.wiring import notifications  # noqa: PLC0415
+
+    return _run(invocation, notifications.event_session, work)
+
+
+def with_tokens(invocation: Invocation, work: Callable[["TokenSession"], Awaitable[_T]]) -> _T:
+    """Run `work` with a TokenSession on a new event loop, and return its result.
+
+    With --admin, it uses the admin API. Raises BadInput for invalid settings or without
+    tokens.issuer, Unavailable if the store or the API cannot be used, and the errors of `work`.
+    """
+    if is_over_api(invocation):
+        from authz.wiring import remote  # noqa: PLC0415
+
+        return within(remote.token_session(admin_target(invocation)), work)
+    from authz.wiring import tokens  # noqa: PLC0415
+
+    return _run(invocation, tokens.token_session, work)
 
 
 def with_exporter(invocation: Invocation, work: Callable[["KeyExporter"], Awaitable[_T]]) -> _T:

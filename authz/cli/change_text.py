@@ -10,7 +10,7 @@ from authz.core.deletion import Removal
 from authz.core.records import Status
 from authz.core.times import rfc3339
 
-_TIMES: Final = ("expires_at", "not_before", "retires_at")
+_TIMES: Final = ("expires_at", "not_before", "retires_at", "signs_from")
 _DURATION: Final = "outage_grace"
 
 

@@ -18,7 +18,7 @@ _TOKEN = os.urandom(8).hex()
 _MARK = re.compile(f"\0{_TOKEN}:([0-9]{{1,2}})\0")
 _STATUS = (
     (RED, re.compile("revoked|expired|unreadable")),
-    (YELLOW, re.compile("disabled|not yet valid")),
+    (YELLOW, re.compile("disabled|not yet valid|canary")),
     (GREEN, re.compile("active")),
 )
 _DIFFERENCE = {"+": GREEN, "~": YELLOW, "-": RED}

@@ -27,6 +27,7 @@ from authz.core.limits.limit import parse_limits
 from authz.core.listen_address import Address
 from authz.core.new_keys import KeySpec
 from authz.core.roles import Role
+from authz.flows.by import By
 from authz.flows.lifecycle import Changed
 from authz.settings import model
 from authz.wiring import administration
@@ -225,7 +226,7 @@ async def _prepare(settings: model.Settings, specs: Sequence[KeySpec]) -> list[C
     async with administration.store(settings) as store:
         await store.initialise(ring.fingerprints, ring.prefixes)
     async with token_session(settings) as tokens:
-        await tokens.rotation.rotate()
+        await tokens.rotation.rotate(By("authz dev").author())
     async with administration.administration(settings) as lifecycle:
         return [await lifecycle.issue(spec, lifecycle.author("authz dev")) for spec in specs]
 

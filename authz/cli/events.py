@@ -2,14 +2,15 @@
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any, Final
 
 import click
 
-from authz.cli.administration import load_settings
+from authz.cli.administration import load_settings, with_events
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stdout
-from authz.cli.session_loop import within
+from authz.cli.over_api import is_over_api
 from authz.cli.terminal import escaped
 from authz.core import fields
 from authz.core.errors import BadInput
@@ -17,9 +18,7 @@ from authz.core.notifications.catalogue import schema as event_schema
 from authz.core.notifications.notification import row_of
 from authz.core.notifications.ports import Progress
 from authz.core.times import rfc3339
-from authz.settings.events import Sink
-from authz.settings.model import Settings
-from authz.wiring.notifications import EventSession, event_session
+from authz.flows.notifications.sinks import EventSinks, SinkState, chosen
 
 MAX_LISTED: Final = 10_000
 
@@ -90,16 +89,7 @@ def list_(invocation: Invocation, kind: str, kid: str | None, limit: int) -> Non
       authz events list
       authz events list --type authz.key.revoked --json | jq .events
     """
-    settings = load_settings(invocation)
-    wanted = Sink(kind="log", types=(kind,))
-
-    async def work(session: EventSession) -> list[dict[str, Any]]:
-        found = await session.derivation.newest(
-            limit, lambda one: wanted.wants(one.type) and kid in {None, one.kid}
-        )
-        return [one.cloud_event(settings.events.source) for one in found]
-
-    found = within(event_session(settings), work)
+    found = with_events(invocation, lambda session: session.newest(kind, kid, limit))
     rows = [
         (one["time"], one["type"], one["data"]["kid"], one["id"], escaped(one["data"]["actor"]))
         for one in found
@@ -123,12 +113,8 @@ def dead(invocation: Invocation, sink: str | None) -> None:
       authz events dead
       authz events dead --sink siem --json
     """
-    settings = load_settings(invocation)
-
-    async def work(session: EventSession) -> list[dict[str, Any]]:
-        return [await _state(session, name) for name in _sinks(settings, sink)]
-
-    found = within(event_session(settings), work)
+    _check_sink(invocation, sink)
+    found = [_state(one) for one in with_events(invocation, lambda session: session.states(sink))]
     lines = []
     for one in found:
         lines.append(f"{one['sink']}: {_state_text(one)}")
@@ -162,20 +148,14 @@ def replay(invocation: Invocation, ids: tuple[str, ...], sink: str | None, *, ev
             row_of(one)
         except ValueError:
             raise BadInput("ID", f"{fields.shown(one)} is not the id of an event") from None
-    settings = load_settings(invocation)
-    names = _sinks(settings, sink)
-    if ids and len(names) != 1:
-        raise click.UsageError("name the sink with --sink")
+    _check_sink(invocation, sink, is_one=bool(ids))
 
-    async def work(session: EventSession) -> int:
-        count = 0
-        for name in names:
-            wanted = list(ids) or list(await session.letters.all(name))
-            await session.replays.ask(name, wanted)
-            count += len(wanted)
-        return count
+    async def work(session: EventSinks) -> int:
+        names = [one.name for one in await session.states(sink)]
+        _check_number(names, is_one=bool(ids))
+        return sum([await session.replay(name, ids) for name in names])
 
-    count = within(event_session(settings), work)
+    count = with_events(invocation, work)
     invocation.answer({"events": count}, f"{count} events will be delivered again")
 
 
@@ -193,23 +173,21 @@ def schema(invocation: Invocation) -> None:
     write_stdout(json.dumps(event_schema(), indent=1))
 
 
-def _sinks(settings: Settings, sink: str | None) -> list[str]:
-    known = list(settings.events.sinks)
-    if sink is None:
-        return known
-    if sink not in known:
-        raise BadInput(
-            "--sink", f"{fields.shown(sink)}: events.sinks has {', '.join(known) or 'none'}"
-        )
-    return [sink]
+def _check_sink(invocation: Invocation, sink: str | None, *, is_one: bool = False) -> None:
+    """Raise BadInput if the settings have no such sink. With --admin, the server knows them."""
+    if not is_over_api(invocation):
+        _check_number(chosen(load_settings(invocation).events.sinks, sink), is_one=is_one)
 
 
-async def _state(session: EventSession, name: str) -> dict[str, Any]:
-    progress = await session.progress.load(name)
-    letters = await session.letters.all(name)
+def _check_number(names: Collection[str], *, is_one: bool) -> None:
+    if is_one and len(names) != 1:
+        raise click.UsageError("name the sink with --sink")
+
+
+def _state(state: SinkState) -> dict[str, Any]:
     return {
-        "sink": name,
-        **_progress(progress),
+        "sink": state.name,
+        **_progress(state.progress),
         "dead": [
             {
                 "id": event_id,
@@ -218,7 +196,7 @@ async def _state(session: EventSession, name: str) -> dict[str, Any]:
                 "at": rfc3339(one.at),
                 "problem": one.problem,
             }
-            for event_id, one in sorted(letters.items(), key=lambda item: item[1].at)
+            for event_id, one in state.dead.items()
         ],
     }
 

@@ -4,44 +4,23 @@
 formats are read whole, at most MAX_DOCUMENT bytes.
 """
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
-from authz.cli import import_exports
-from authz.cli.importline import ALIASES, FIELDS
+from authz.cli import import_exports, import_table
+from authz.cli.import_entry import IGNORED, IN_METADATA, Entry, is_field
+from authz.cli.importline import FIELDS
 from authz.cli.json_lines import LINE, MAX_LINE, json_object, lines, unique_names
-from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys.text import MIN_IMPORTED
 
 MAX_DOCUMENT: Final = 256 * 1024 * 1024
 BOM: Final = b"\xef\xbb\xbf"
 UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
-IGNORED: Final = "-"  # --map COLUMN=-
 FORMATS: Final = ("auto", "jsonl", "json", "csv", "kong", "unkey", "litellm")
 LISTS: Final = ("keys", "data")  # members of an export that hold the list of keys
-
-_LISTED: Final = ("scope", "host", "origin", "cidr", "limit")  # lists in one cell of a table
-_IN_METADATA: Final = "metadata."
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One entry. number: of its line, or of its place in a list, from 1.
-
-    size: bytes read for it; in a list about the average. given: its fields. None if it is empty or,
-    with the problem, if it cannot be read.
-    """
-
-    number: int
-    size: int
-    given: Mapping[str, Any] | None = field(default=None, repr=False)
-    problem: BadInput | None = None
 
 
 @dataclass(slots=True)
@@ -79,7 +58,7 @@ class Source:
         except UnicodeDecodeError as cause:
             raise BadInput("stdin", f"is not UTF-8 at byte {cause.start}") from None
         if form == "csv":
-            return self._table(blank, text)
+            return import_table.entries(text, blank, self.renamed)
         if form == "kong":
             return self._kong(text)
         return self._listed(text, form)
@@ -150,53 +129,22 @@ class Source:
         for number, given in found:
             yield Entry(number, size, given)
 
-    def _table(self, blank: int, text: str) -> Iterator[Entry]:
-        delimiter = delimiter_of(text.lstrip("\r\n").partition("\n")[0]) or ","
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = _numbered(reader)
-        _, header, _ = next(rows, (1, None, None))
-        names = self._columns(header or [])
-        for at, row, problem in rows:
-            size = sum(map(len, row or ())) + len(row or ())
-            number = at + blank
-            if problem is not None:
-                yield Entry(number, size, problem=problem)
-            elif row is None or not any(row):
-                yield Entry(number, size)
-            elif len(row) > len(names):
-                cells = BadInput(LINE, f"has {len(row)} cells, the header has {len(names)}")
-                yield Entry(number, size, problem=cells)
-            else:
-                yield _row(number, size, dict(zip(names, row, strict=False)))
-
-    def _columns(self, header: list[str]) -> list[str]:
-        """Return the field of each column; IGNORED for one that is left out.
-
-        Raises BadInput for a column that is no field, and for a --map of a missing column.
-        """
-        names = []
-        for at, column in enumerate(header, start=1):
-            name = self.renamed.get(column.strip(), column.strip())
-            if not (_is_field(name) or name == IGNORED):
-                told = fields.shown(name) if len(name) < MIN_IMPORTED else f"number {at}"
-                advice = "give --map COLUMN=FIELD, or --map COLUMN=- to leave it out"
-                raise BadInput("stdin", f"column {told} is no field; {advice}")
-            names.append(name)
-        if missing := self.renamed.keys() - {column.strip() for column in header}:
-            raise BadInput("--map", f"there is no column {fields.shown(min(missing))}")
-        return names
-
     def _renamed(self, given: Mapping[str, Any]) -> Mapping[str, Any]:
         if not self.renamed:
             return given
         pairs = [(self.renamed.get(name, name), value) for name, value in given.items()]
-        pairs = [(name, value) for name, value in pairs if name != IGNORED]
-        metadata = {n.removeprefix(_IN_METADATA): v for n, v in pairs if n.startswith(_IN_METADATA)}
-        found = {name: value for name, value in pairs if not name.startswith(_IN_METADATA)}
+        pairs = [(name, value) for name, value in pairs if name != IGNORED and value is not None]
+        counts = Counter(name for name, _ in pairs)
+        if twice := [name for name, count in counts.items() if count > 1]:
+            raise BadInput(twice[0], "is given twice, once by another name")
+        metadata = {n.removeprefix(IN_METADATA): v for n, v in pairs if n.startswith(IN_METADATA)}
+        found = {name: value for name, value in pairs if not name.startswith(IN_METADATA)}
         if metadata:
             own = found.get("metadata") or {}
             if not isinstance(own, dict):
                 raise BadInput("metadata", f"has to be {FIELDS['metadata']}")
+            if metadata.keys() & own.keys():
+                raise BadInput("metadata", "has a name twice, once by --map")
             found["metadata"] = {**metadata, **own}
         return found
 
@@ -213,15 +161,10 @@ def detect(head: bytes, renamed: Mapping[str, str]) -> str:
         return _json_form(text)
     if text.startswith(("_format_version", "_transform", "---", "#", "%YAML", "consumers:")):
         return "kong"
-    header = text.split(delimiter_of(text) or ",")
+    header = text.split(import_table.delimiter_of(text) or ",")
     names = [cell.strip().strip('"') for cell in header]
-    is_table = len(names) > 1 or names[0] in renamed or _is_field(names[0])
+    is_table = len(names) > 1 or names[0] in renamed or is_field(names[0])
     return "csv" if is_table and not text.startswith('"{') else "jsonl"
-
-
-def delimiter_of(header: str) -> str:
-    """Return the delimiter of a table by its header: tab, semicolon or comma; empty without one."""
-    return next((mark for mark in "\t;," if mark in header), "")
 
 
 def _json_form(text: str) -> str:
@@ -238,44 +181,3 @@ def _json_form(text: str) -> str:
     if "_format_version" in found or isinstance(found.get("consumers"), list):
         return "kong"
     return "json" if any(isinstance(found.get(name), list) for name in LISTS) else "jsonl"
-
-
-def _is_field(name: str) -> bool:
-    return name in FIELDS or name in ALIASES or name.startswith(_IN_METADATA)
-
-
-def _numbered(
-    reader: Any,
-) -> Iterator[tuple[int, list[str] | None, BadInput | None]]:
-    """Yield for each row the number of its first line, from 1, and its cells or the problem."""
-    while True:
-        number = reader.line_num + 1
-        try:
-            yield number, next(reader), None
-        except StopIteration:
-            return
-        except csv.Error:
-            yield number, None, BadInput(LINE, "is not a row of CSV: quotes do not match")
-
-
-def _row(number: int, size: int, cells: Mapping[str, str]) -> Entry:
-    given: dict[str, Any] = {}
-    metadata: dict[str, str] = {}
-    for name, cell in cells.items():
-        text = cell.strip()
-        if not text or name == IGNORED:
-            continue
-        if name.startswith(_IN_METADATA):
-            metadata[name.removeprefix(_IN_METADATA)] = text
-        elif ALIASES.get(name, name) in _LISTED:
-            given[name] = text.replace(";", " ").split()
-        elif name == "metadata":
-            try:
-                metadata |= json.loads(text)
-            except (ValueError, TypeError, RecursionError):
-                return Entry(number, size, problem=BadInput(name, "has to be a JSON object"))
-        else:
-            given[name] = text
-    if metadata:
-        given["metadata"] = metadata
-    return Entry(number, size, given)

@@ -18,9 +18,10 @@ import click
 
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings
+from authz.cli.import_entry import IGNORED, Entry
 from authz.cli.import_report import Report
 from authz.cli.import_sender import Sender
-from authz.cli.import_source import FORMATS, IGNORED, Entry, Source
+from authz.cli.import_source import FORMATS, Source
 from authz.cli.importline import FIELDS, LineParser
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.json_lines import MAX_LINE
@@ -33,7 +34,7 @@ from authz.process.clock import SystemClock
 from authz.wiring import imports
 from authz.wiring.session import ImportSession
 
-BATCH: Final = 100
+BATCH: Final = 250
 REFUSED: Final = 1
 INTERRUPTED: Final = 130
 
@@ -171,7 +172,7 @@ def _run(source: Source, form: str, sender: Sender, parser: LineParser) -> int:
 
 
 def _feed(source: Source, form: str, sender: Sender, parser: LineParser) -> None:
-    """Read all entries and import them in batches of BATCH (100). Skip empty ones.
+    """Read all entries and import them in batches of BATCH (250). Skip empty ones.
 
     Bad entries are recorded as refused. Moves the progress bar. Raises Fault if the store or the
     rejects file fails.

@@ -19,12 +19,14 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
     """Parse the options of `authz keys issue`. Raises BadInput, which names the option.
 
     plans: names of all plans; only looked at if --plan is given. An option that is not given leaves
-    its field empty or None; without --expires-in and --expires-at the key lives 90 days. Times may
+    its field empty or None; without --expires-in and --expires-at the key lives 90 days,
+    a canary key for ever. Times may
     be relative to the wall clock.
     """
     return KeySpec(
         client_id=fields.identifier("--client", client),
         env=env,
+        public=asked["public"],
         name=fields.line("--name", name),
         project_id=optional_id("--project", asked["project"]),
         tenant_id=optional_id("--tenant", asked["tenant"]),
@@ -35,13 +37,14 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
         on_outage=asked["on_outage"] and OnOutage(asked["on_outage"]),
         scopes=scopes("--scope", asked["scopes"]),
         not_before=_not_before(asked["not_before"]),
-        life_ms=_life_ms(asked["expires_in"], asked["expires_at"]),
+        life_ms=_life_ms(asked["expires_in"], asked["expires_at"], is_canary=asked["is_canary"]),
         expires_at=_expires_at(asked["expires_at"]),
         allowed_cidrs=fields.networks("--cidr", asked["cidrs"]),
         allowed_hosts=fields.hosts("--host", asked["hosts"]),
         allowed_origins=fields.origins("--origin", asked["origins"]),
         metadata=metadata("--metadata", asked["metadata"]),
         outage_grace=_outage_grace(asked["outage_grace"]),
+        is_canary=asked["is_canary"],
     )
 
 
@@ -58,12 +61,13 @@ def _not_before(text: str | None) -> int | None:
     return None if text is None else moment_ms("--not-before", text, SystemClock().wall_ms())
 
 
-def _life_ms(life: str | None, end: str | None) -> int | None:
+def _life_ms(life: str | None, end: str | None, *, is_canary: bool) -> int | None:
     if life is not None and end is not None:
         raise BadInput("--expires-at", "give either it or --expires-in")
     if end is not None:
         return None
-    return life_ms("--expires-in", DEFAULT_LIFE if life is None else life)
+    default = NEVER if is_canary else DEFAULT_LIFE
+    return life_ms("--expires-in", default if life is None else life)
 
 
 def _expires_at(end: str | None) -> int | None:

@@ -6,20 +6,18 @@ from typing import Any, Final
 
 import click
 
+from authz.cli.administration import with_tokens
 from authz.cli.invocation import Invocation, common
 from authz.cli.terminal import escaped
-from authz.cli.token_keys import with_tokens
 from authz.core import fields
-from authz.core.decision import Deny, Reason
+from authz.core.decision import Reason
 from authz.core.errors import BadInput, Unavailable
-from authz.core.records import KeyRecord
 from authz.core.times import rfc3339
 from authz.core.tokens import text as token_text
-from authz.core.tokens.presented import AcceptedToken, PresentedToken
 from authz.core.tokens.text import MAX_TOKEN
 from authz.flows.tokens.exchange import Ask, ExchangeError, Refused
+from authz.flows.tokens.inspection import Inspected
 from authz.flows.tokens.issuing import Issued, Wish
-from authz.wiring.tokens import TokenSession
 
 _REFUSALS: Final = {
     ExchangeError.BAD_SUBJECT: "the key is not accepted; `authz keys verify` says why",
@@ -81,24 +79,15 @@ def inspect(invocation: Invocation) -> None:
       authz tokens inspect --json < token.txt | jq .claims
     """
     token = _credential("a token")
-
-    async def work(session: TokenSession) -> tuple[AcceptedToken | Deny, KeyRecord | None]:
-        found = session.gate.accept(PresentedToken(token), "")
-        record = None
-        if isinstance(found, AcceptedToken):
-            record = await session.keys.find(found.kid)
-        return found, record
-
-    found, record = with_tokens(invocation, work)
-    reason = found.reason if isinstance(found, Deny) else None
+    found = with_tokens(invocation, lambda session: session.inspection.inspect(token))
     document = {
-        "accepted": reason is None,
-        "reason": reason,
+        "accepted": found.reason is None,
+        "reason": found.reason,
         "claims": _claims(token),
-        "key": _key(found, record) if isinstance(found, AcceptedToken) else None,
+        "key": _key(found) if found.reason is None else None,
     }
     invocation.answer(document, _text(document))
-    if reason is not None:
+    if found.reason is not None:
         raise click.exceptions.Exit(1)
 
 
@@ -143,14 +132,15 @@ def _claims(token: str) -> dict[str, Any] | None:
     return claims.members() if claims else None
 
 
-def _key(token: AcceptedToken, record: KeyRecord | None) -> dict[str, Any]:
+def _key(found: Inspected) -> dict[str, Any]:
+    record = found.record
     if record is None:
-        return {"kid": token.kid, "status": "deleted"}
+        return {"kid": found.kid, "status": "deleted"}
     return {
         "kid": record.kid,
         "status": record.status.value,
         "expires_at": rfc3339(record.expires_at) if record.expires_at is not None else None,
-        "has_secret": bool(token.proof(record).digest()),
+        "has_secret": found.has_secret,
     }
 
 

@@ -1,25 +1,23 @@
 """`authz tokens keys`: the keys that sign tokens."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from authz.cli import color
-from authz.cli.administration import load_settings
+from authz.cli.actor import actor
+from authz.cli.administration import with_tokens
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
-from authz.cli.session_loop import within
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.times import rfc3339
+from authz.flows.by import By
 from authz.flows.tokens.key_rotation import SIGNS, UNREADABLE, KeyState
-from authz.wiring.tokens import TokenSession, token_session
 
 HEADINGS = ("KEY", "STATE", "SIGNS FROM", "VERIFIES UNTIL", "PEPPER")
 MAX_ID = 64
-
-_T = TypeVar("_T")
 
 
 @click.group(no_args_is_help=False)
@@ -68,8 +66,9 @@ def rotate(invocation: Invocation, at_once: bool) -> None:
       authz tokens keys rotate
       authz tokens keys rotate --now && authz tokens keys remove qTE6TnOM0ab1Cd2E
     """
-    key = with_tokens(invocation, lambda session: session.rotation.rotate(at_once=at_once))
-    starts = rfc3339(key.signs_from)
+    author = By(actor()).author()
+    key = with_tokens(invocation, lambda one: one.rotation.rotate(author, at_once=at_once))
+    starts = rfc3339(key.signs_from or 0)
     document = {"id": key.key_id, "signs_from": starts}
     invocation.answer(document, f"made {key.key_id}; it signs from {starts} on")
 
@@ -90,41 +89,36 @@ def remove(invocation: Invocation, key_id: str) -> None:
     """
     if not (0 < len(key_id) <= MAX_ID and key_id.isascii() and key_id.isprintable()):
         raise BadInput("KEY", f"{shown(key_id)} is not the id of a signing key")
-    with_tokens(invocation, lambda session: session.rotation.remove(key_id))
+    author = By(actor()).author()
+    with_tokens(invocation, lambda session: session.rotation.remove(key_id, author))
     invocation.answer({"id": key_id, "removed": True}, f"removed {key_id}")
 
 
-def with_tokens(invocation: Invocation, work: Callable[[TokenSession], Awaitable[_T]]) -> _T:
-    """Run `work` with a TokenSession on a new event loop, and return its result.
-
-    Raises BadInput for invalid settings or without tokens.issuer, Unavailable if the store is
-    unreachable or not ours, and the errors of `work`.
-    """
-    return within(token_session(load_settings(invocation)), work)
-
-
 def _document(one: KeyState) -> dict[str, Any]:
-    key = one.key
     return {
         "id": one.key_id,
         "state": one.state,
-        "created_at": rfc3339(key.created_at) if key else None,
-        "signs_from": rfc3339(key.signs_from) if key else None,
-        "verifies_until": rfc3339(one.until) if one.until is not None else None,
-        "pepper": key.pepper if key else None,
+        "created_at": _time(one.created_at),
+        "signs_from": _time(one.signs_from),
+        "verifies_until": _time(one.until),
+        "pepper": one.pepper or None,
     }
 
 
-def _table(found: list[KeyState]) -> str:
+def _time(ms: int | None) -> str | None:
+    return None if ms is None else rfc3339(ms)
+
+
+def _table(found: Sequence[KeyState]) -> str:
     if not found:
         return "there is no signing key; `authz tokens keys rotate` makes one"
     rows = [
         (
             one.key_id,
             one.state,
-            rfc3339(one.key.signs_from) if one.key else "-",
-            rfc3339(one.until) if one.until is not None else "-",
-            one.key.pepper if one.key else "-",
+            _time(one.signs_from) or "-",
+            _time(one.until) or "-",
+            one.pepper or "-",
         )
         for one in found
     ]

@@ -15,11 +15,14 @@ from authz.client.error import AdminError
 from authz.rpc.pb.admin.v1 import (
     admin_pb2,
     audit_pb2,
+    events_pb2,
     fleet_pb2,
     key_pb2,
     keys_pb2,
     limits_pb2,
     me_pb2,
+    policy_pb2,
+    tokens_pb2,
     usage_pb2,
 )
 
@@ -29,10 +32,13 @@ __all__ = [
     "AsyncAdminClient",
     "admin_pb2",
     "audit_pb2",
+    "events_pb2",
     "fleet_pb2",
     "key_pb2",
     "keys_pb2",
     "limits_pb2",
     "me_pb2",
+    "policy_pb2",
+    "tokens_pb2",
     "usage_pb2",
 ]

@@ -16,10 +16,13 @@ from authz.core.listen_address import Address
 from authz.rpc.pb.admin.v1 import (
     admin_pb2_grpc,
     audit_pb2_grpc,
+    events_pb2_grpc,
     fleet_pb2_grpc,
     keys_pb2_grpc,
     limits_pb2_grpc,
     me_pb2_grpc,
+    policy_pb2_grpc,
+    tokens_pb2_grpc,
     usage_pb2_grpc,
 )
 
@@ -72,9 +75,12 @@ class _Services:
 
     def __init__(self, channel: Any, wrap: Callable[[Any], Any]) -> None:
         self.keys = _Stub(keys_pb2_grpc.KeysStub, channel, wrap)
+        self.policy = _Stub(policy_pb2_grpc.PolicyStub, channel, wrap)
         self.limits = _Stub(limits_pb2_grpc.LimitsStub, channel, wrap)
         self.usage = _Stub(usage_pb2_grpc.UsageStub, channel, wrap)
+        self.tokens = _Stub(tokens_pb2_grpc.TokensStub, channel, wrap)
         self.audit = _Stub(audit_pb2_grpc.AuditStub, channel, wrap)
+        self.events = _Stub(events_pb2_grpc.EventsStub, channel, wrap)
         self.fleet = _Stub(fleet_pb2_grpc.FleetStub, channel, wrap)
         self.me = _Stub(me_pb2_grpc.MeStub, channel, wrap)
         self.admin = _Stub(admin_pb2_grpc.AdminStub, channel, wrap)

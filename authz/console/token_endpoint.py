@@ -30,6 +30,7 @@ GRANT: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  a name
 API_KEY: Final = "urn:authz:params:token-type:api-key"
+CACHED: Final = {"cache-control": "public, max-age=300"}
 _FORM: Final = "application/x-www-form-urlencoded"
 
 _ERRORS: Final = {
@@ -71,7 +72,7 @@ class TokenEndpoint:
     async def token(self, request: HttpRequest) -> HttpResponse:
         """Return a token, or an error."""
         if request.method != "POST":
-            return _not_allowed("POST")
+            return not_allowed("POST")
         try:
             ask = _ask(request)
         except BadInput as cause:
@@ -82,17 +83,16 @@ class TokenEndpoint:
     async def key_set(self, request: HttpRequest) -> HttpResponse:
         """Return the public keys (RFC 7517). They may be kept for 5 minutes."""
         if request.method not in {"GET", "HEAD"}:
-            return _not_allowed("GET, HEAD")
+            return not_allowed("GET, HEAD")
         keys = self._keys()
         if keys is None:
             return _error(HTTPStatus.SERVICE_UNAVAILABLE, "temporarily_unavailable", "no keys now")
-        headers = {"cache-control": "public, max-age=300"}
-        return _json(HTTPStatus.OK, {"keys": [key.as_jwk() for key in keys]}, headers)
+        return json_answer(HTTPStatus.OK, {"keys": [key.as_jwk() for key in keys]}, CACHED)
 
     async def metadata(self, request: HttpRequest) -> HttpResponse:
         """Return the metadata of the authorization server (RFC 8414)."""
         if request.method not in {"GET", "HEAD"}:
-            return _not_allowed("GET, HEAD")
+            return not_allowed("GET, HEAD")
         document = {
             "issuer": self._issuer,
             "token_endpoint": self._issuer + TOKEN,
@@ -101,7 +101,7 @@ class TokenEndpoint:
             "grant_types_supported": [GRANT],
             "token_endpoint_auth_methods_supported": ["none"],
         }
-        return _json(HTTPStatus.OK, document, {"cache-control": "public, max-age=300"})
+        return json_answer(HTTPStatus.OK, document, CACHED)
 
     def _refused(self, refused: Refused) -> HttpResponse:
         if refused.error is ExchangeError.UNAVAILABLE:
@@ -189,10 +189,11 @@ def _granted(issued: Issued) -> HttpResponse:
         "expires_in": issued.expires_in,
         "scope": " ".join(sorted(issued.claims.scopes)),
     }
-    return _json(HTTPStatus.OK, document, {})
+    return json_answer(HTTPStatus.OK, document, {})
 
 
-def _not_allowed(methods: str) -> HttpResponse:
+def not_allowed(methods: str) -> HttpResponse:
+    """Return an error 405. methods: those that the path has."""
     problem = f"the method has to be {methods}"
     return _error(HTTPStatus.METHOD_NOT_ALLOWED, "invalid_request", problem, {"allow": methods})
 
@@ -200,10 +201,13 @@ def _not_allowed(methods: str) -> HttpResponse:
 def _error(
     status: int, code: str, description: str, headers: Mapping[str, str] | None = None
 ) -> HttpResponse:
-    return _json(status, {"error": code, "error_description": description}, headers or {})
+    return json_answer(status, {"error": code, "error_description": description}, headers or {})
 
 
-def _json(status: int, document: Mapping[str, Any], headers: Mapping[str, str]) -> HttpResponse:
+def json_answer(
+    status: int, document: Mapping[str, Any], headers: Mapping[str, str]
+) -> HttpResponse:
+    """Return a document in JSON. Nobody may keep it, unless `headers` say so."""
     standard = {"content-type": "application/json", "cache-control": "no-store"}
     return HttpResponse(
         status,

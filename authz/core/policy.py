@@ -18,6 +18,11 @@ from authz.core.request import Request
 from authz.core.scopes import is_held
 from authz.core.store_clock import Window
 
+_BY_STATUS: Final = {
+    Status.REVOKED: Reason.REVOKED,
+    Status.DISABLED: Reason.DISABLED,
+    Status.CANARY: Reason.CANARY,
+}
 _LABELS = re.compile(r"[a-z0-9_-]++(?:(?=\.[a-z0-9_-])\.[a-z0-9_-]++)*+", re.ASCII)
 
 
@@ -32,7 +37,8 @@ class Proof(Protocol):
 def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> Deny | None:
     """Return the first refusal, or None to allow. `now`: milliseconds since the epoch.
 
-    The Deny has the record as its `key`, except for WRONG_SECRET.
+    The Deny has the record as its `key`, except for WRONG_SECRET and CANARY: those callers get the
+    answer to an unknown key.
     """
     refusal = secret(record, presented, now)
     if refusal is not None:
@@ -42,12 +48,15 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
         or not_before(record, request, now)
         or expiry(record, request, now)
         or environment(record, request, now)
+        or public(record, request, now)
         or address(record, request, now)
         or host(record, request, now)
         or origin(record, request, now)
         or scope(record, request, now)
     )
-    return None if refusal is None else Deny(refusal, record)
+    if refusal is None:
+        return None
+    return Deny(refusal, None if refusal is Reason.CANARY else record)
 
 
 def judge_within(record: KeyRecord, proof: Proof, request: Request, window: Window) -> Deny | None:
@@ -96,10 +105,8 @@ def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
 
 
 def status(record: KeyRecord, _request: Request, _now: int) -> Reason | None:
-    """Return REVOKED or DISABLED, or None if the key is active."""
-    if record.status is Status.ACTIVE:
-        return None
-    return Reason.REVOKED if record.status is Status.REVOKED else Reason.DISABLED
+    """Return REVOKED, DISABLED or CANARY, or None if the key is active."""
+    return None if record.status is Status.ACTIVE else _BY_STATUS[record.status]
 
 
 def not_before(record: KeyRecord, _request: Request, now: int) -> Reason | None:
@@ -120,6 +127,16 @@ def environment(record: KeyRecord, request: Request, _now: int) -> Reason | None
     """Return WRONG_ENVIRONMENT if the route names another environment than the key's, else None."""
     if request.route.env is not None and request.route.env != record.env:
         return Reason.WRONG_ENVIRONMENT
+    return None
+
+
+def public(record: KeyRecord, request: Request, _now: int) -> Reason | None:
+    """Return PUBLIC_KEY_NOT_ALLOWED for a publishable key on a route not marked for it, else None.
+
+    A token of the key is judged like the key.
+    """
+    if record.public and not request.route.public:
+        return Reason.PUBLIC_KEY_NOT_ALLOWED
     return None
 
 
@@ -154,10 +171,11 @@ def host(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     """Return ORIGIN_NOT_ALLOWED if Origin (RFC 6454) is absent or not one of the key's, else None.
 
-    A key without origins allows any request. Case does not matter.
+    A key without origins allows any request; a publishable one without origins allows none. Case
+    does not matter.
     """
     if not record.allowed_origins:
-        return None
+        return Reason.ORIGIN_NOT_ALLOWED if record.public else None
     given = folded(request.header("origin", ""))
     if any(_fits(pattern, given) for pattern in record.allowed_origins):
         return None
@@ -183,6 +201,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     not_before,
     expiry,
     environment,
+    public,
     address,
     host,
     origin,

@@ -23,6 +23,11 @@
 | verify_audit | - | - | unbound | unbound |
 | read_fleet | unbound | unbound | unbound | unbound |
 | watch | yes | yes | yes | yes |
+| issue_tokens | - | yes | yes | - |
+| read_sinks | - | - | unbound | unbound |
+| replay_events | - | - | unbound | - |
+| read_signing_keys | unbound | unbound | unbound | unbound |
+| manage_signing_keys | - | - | unbound | - |
 | manage_policy | - | - | unbound | - |
 
 `unbound`: only without tenants and projects, because the action concerns the whole installation.
@@ -74,6 +79,11 @@ class Action(StrEnum):
     VERIFY_AUDIT = "verify_audit"
     READ_FLEET = "read_fleet"
     WATCH = "watch"
+    ISSUE_TOKENS = "issue_tokens"
+    READ_SINKS = "read_sinks"
+    REPLAY_EVENTS = "replay_events"
+    READ_SIGNING_KEYS = "read_signing_keys"
+    MANAGE_SIGNING_KEYS = "manage_signing_keys"
     MANAGE_POLICY = "manage_policy"
 
 
@@ -86,21 +96,34 @@ class OwnAction(StrEnum):
 
 
 _READ: Final = frozenset(
-    {Action.READ_KEYS, Action.READ_LIMITS, Action.READ_USAGE, Action.READ_FLEET, Action.WATCH}
+    {
+        *(Action.READ_KEYS, Action.READ_LIMITS, Action.READ_USAGE, Action.READ_FLEET, Action.WATCH),
+        Action.READ_SIGNING_KEYS,
+    }
 )
-_AUDIT: Final = frozenset({Action.READ_AUDIT, Action.VERIFY_AUDIT, Action.EXPORT})
+_AUDIT: Final = frozenset(
+    {Action.READ_AUDIT, Action.VERIFY_AUDIT, Action.EXPORT, Action.READ_SINKS}
+)
 _TAKE_AWAY: Final = frozenset({Action.RETIRE, Action.REVOKE, Action.DISABLE, Action.NARROW})
 
 ALLOWED: Final[dict[Role, frozenset[Action]]] = {
     Role.VIEWER: _READ | {Action.VERIFY},
-    Role.ISSUER: _READ | _TAKE_AWAY | {Action.VERIFY, Action.CREATE, Action.ROTATE},
+    Role.ISSUER: (
+        _READ | _TAKE_AWAY | {Action.VERIFY, Action.CREATE, Action.ROTATE, Action.ISSUE_TOKENS}
+    ),
     Role.ADMIN: frozenset(Action),
     Role.AUDITOR: _READ | _AUDIT,
 }
 """The actions of each role, within its tenants and projects."""
 
-UNBOUND: Final = frozenset({Action.VERIFY_AUDIT, Action.READ_FLEET, Action.MANAGE_POLICY})
+UNBOUND: Final = frozenset(
+    {
+        *(Action.VERIFY_AUDIT, Action.READ_FLEET, Action.MANAGE_POLICY),
+        *(Action.READ_SINKS, Action.REPLAY_EVENTS),
+        *(Action.READ_SIGNING_KEYS, Action.MANAGE_SIGNING_KEYS),
+    }
+)
 """Actions on the whole installation. A binding with tenants or projects does not allow them."""
 
-READING: Final = _READ | {Action.READ_AUDIT, Action.VERIFY_AUDIT, Action.EXPORT, Action.VERIFY}
+READING: Final = _READ | _AUDIT | {Action.VERIFY}
 """Actions that change nothing and reveal no secret."""

@@ -182,7 +182,7 @@ class RouteTable:
         unmatched: in some reading no rule matches the path. Then NO_FACTS is joined, too; or, if
         `deny_unmatched` is set, return AMBIGUOUS_PATH, or ROUTE_NOT_ALLOWED if `asked` is empty.
         AMBIGUOUS_PATH also if two rules name different environments, or spend from budgets in
-        different ways. The label is that of the first.
+        different ways. The label is that of the first. No assertion if their audiences differ.
         """
         if unmatched:
             if self._deny_unmatched:
@@ -207,6 +207,8 @@ class RouteTable:
             label=first.label,
             model=model or (first.model if len(models) == 1 else ""),
             spending=spending,
+            public=all(each.public for each in asked),
+            assertion=first.assertion if len({each.assertion for each in asked}) == 1 else "",
         )
 
 

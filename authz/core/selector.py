@@ -17,6 +17,7 @@ class State(StrEnum):
     DISABLED = "disabled"
     REVOKED = "revoked"
     EXPIRED = "expired"
+    CANARY = "canary"
 
 
 class Position(NamedTuple):
@@ -168,6 +169,7 @@ class _Part:
 class Selector:
     """Conditions on a key. A key is selected if all of them hold; without any, every key is.
 
+    Canary keys are selected only if `states` names CANARY.
     An absent condition is None or empty. states: one of these. metadata: all of these pairs.
     search: a part of the name, or of the id of the client, the project or the tenant.
     created_before, expires_before, revoked_before: ms since the epoch; a key that never expires, or
@@ -191,7 +193,7 @@ class Selector:
 
     @property
     def is_empty(self) -> bool:
-        """True without a condition: every key is selected."""
+        """True without a condition: every key but the canary keys is selected."""
         return self == Selector()
 
     def matches(self, record: KeyRecord, now: int) -> bool:
@@ -201,7 +203,7 @@ class Selector:
         """
         return (
             all(getattr(self, name) in {None, getattr(record, name)} for name in _TEXTS)
-            and (not self.states or bool(self.states & states_of(record, now)))
+            and self._fits_state(record, now)
             and (self.name is None or self.name.matches(record.name))
             and (
                 self.search is None
@@ -213,7 +215,11 @@ class Selector:
             and _is_before(record.revoked_at, self.revoked_before)
         )
 
+    def _fits_state(self, record: KeyRecord, now: int) -> bool:
+        return bool((self.states or _WITHOUT_CANARIES) & states_of(record, now))
 
+
+_WITHOUT_CANARIES: Final = frozenset(State) - {State.CANARY}
 _TEXTS: Final = ("client_id", "project_id", "tenant_id", "plan", "env")
 _SEARCHED: Final = ("name", "client_id", "project_id", "tenant_id")
 _Test = Callable[[Sequence[str | None]], bool]

@@ -10,21 +10,37 @@ from authz.core.keys.keyring import Keyring
 from authz.core.limits.limit import Limit
 from authz.core.ports import Clock
 from authz.core.request import Request
+from authz.core.rotation import RotationPolicies
 from authz.core.trail.ports import AuditTrail, TrailStore
 from authz.core.trail.rows import Row
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
+from authz.flows.due_keys import DueKeys
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
+from authz.flows.limits.refunds import Refunding
+from authz.flows.notifications.sinks import StoredSinks
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
+from authz.flows.tokens.exchange import Exchange
+from authz.flows.tokens.inspection import TokenInspection
+from authz.flows.tokens.key_rotation import KeyRotation
 from authz.flows.trail.verifying import TrailHeads
 from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 from authz.flows.verify import Verifier
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFlows:
+    """The flows about tokens. exchange: takes nothing from limits."""
+
+    rotation: KeyRotation
+    exchange: Exchange
+    inspection: TokenInspection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +49,8 @@ class AdminFlows:
 
     entry_of: returns the entry of a row, or an Unreadable. read: parses a CheckRequest. version: of
     the program. verifier: returns a new one, which knows whether keys were imported by now.
-    importer: returns one for an actor, a note, a source and a request id.
+    importer: returns one for an actor, a note, a source and a request id. tokens: None if the
+    settings have no issuer.
     """
 
     lifecycle: Lifecycle
@@ -43,8 +60,13 @@ class AdminFlows:
     deletion: Deletion
     history: KeyHistory
     applied: AppliedStore
+    policies: RotationPolicies
+    due_keys: DueKeys
+    sinks: StoredSinks
+    tokens: TokenFlows | None
     verifier: Callable[[], Awaitable[Verifier]]
     limit_reports: LimitReports
+    refunding: Refunding
     importer: Callable[[str, str, str, str], Importer]
     usage: UsageReading
     anomalies: AnomalyReports

@@ -18,7 +18,9 @@ from authz.core.access import (
     is_subject,
 )
 from authz.core.admin_ports import KeyStore
+from authz.core.audit import Action
 from authz.core.bearer_token import MAX_TOKEN, refused
+from authz.core.decision import Reason
 from authz.core.errors import Unavailable
 from authz.core.keys.credentials import Alias, Presented, matches
 from authz.core.keys.keyring import Keyring
@@ -26,6 +28,7 @@ from authz.core.ports import Clock, PepperProof
 from authz.core.records import KeyRecord
 from authz.core.request import NO_HEADERS, Request, Route
 from authz.core.roles import OwnAction
+from authz.core.sightings import Sightings
 
 # RFC 6750 section 2.1. The credential is one word.
 _BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([!-+\--~]+)", re.ASCII)
@@ -54,7 +57,8 @@ class KeyIdentifier:
     A key with the scope of a role is an operator, within the key's own tenant and project. Any
     other key is a holder, if `own_actions` has any. An imported key is neither: nothing but a
     lookup would prove it. Limits of the key do not count here. A key with allowed hosts must allow
-    API_HOST. A key that allows API_HOST only works nowhere else.
+    API_HOST. A key that allows API_HOST only works nowhere else. sightings: collects uses of canary
+    keys.
     """
 
     def __init__(
@@ -64,8 +68,11 @@ class KeyIdentifier:
         peppers: PepperProof,
         clock: Clock,
         own_actions: frozenset[OwnAction] = frozenset(),
+        *,
+        sightings: Sightings | None = None,
     ) -> None:
         self._store = store
+        self._sightings = sightings or Sightings()
         self._keyring = keyring
         self._peppers = peppers
         self._clock = clock
@@ -129,8 +136,11 @@ class KeyIdentifier:
         self, record: KeyRecord, proof: Presented | Alias, address: str
     ) -> Caller | Refusal:
         request = Request(None, "authorization", Route(), "", API_HOST, "", address, NO_HEADERS)
-        refusal = policy.judge(record, proof, request, self._clock.wall_ms())
+        now = self._clock.wall_ms()
+        refusal = policy.judge(record, proof, request, now)
         if refusal is not None:
+            if refusal.reason is Reason.CANARY:
+                self._sightings.note(Action.CANARY, record.kid, address, now)
             return refused(f"key: {refusal.reason.value}")
         bindings = bindings_of_key(record.scopes, record.tenant_id, record.project_id)
         if not bindings and not self._own_actions:

@@ -7,6 +7,7 @@ records, and no request has to time out first.
 from collections.abc import Awaitable
 from typing import Final, TypeVar
 
+from authz.core.audit import Action
 from authz.core.decision import (
     Allow,
     Decision,
@@ -25,6 +26,7 @@ from authz.core.policy import Proof, judge, judge_within
 from authz.core.ports import Clock, PepperProof, Probe
 from authz.core.records import KeyRecord
 from authz.core.request import Request
+from authz.core.sightings import Sightings
 from authz.core.store_clock import StoreClock
 from authz.core.tokens.presented import PresentedToken
 from authz.flows.imported import ImportedKeys
@@ -48,7 +50,8 @@ class Checker:
 
     imported: the lookup of imported keys; without it there are none. limiter: takes from the limits
     of keys; without it keys have no limits. store_clock: the store's clock; without it decisions go
-    by our clock alone. tokens: accepts tokens; without it there are none.
+    by our clock alone. tokens: accepts tokens; without it there are none. sightings: collects uses
+    of canary keys.
     """
 
     def __init__(
@@ -62,6 +65,7 @@ class Checker:
         limiter: Limiter | None = None,
         store_clock: StoreClock | None = None,
         tokens: TokenGate | None = None,
+        sightings: Sightings | None = None,
     ) -> None:
         self._cache = cache
         self._peek = cache.peek
@@ -75,6 +79,7 @@ class Checker:
         self._imported = imported
         self._accept = tokens.accept if tokens else None
         self._token_keys = TokenKeys(cache)
+        self._sightings = sightings or Sightings()
         self.hits = 0  # checks that found their record in the cache; only grows
         self._spend = limiter.spend if limiter else _take_nothing
 
@@ -155,6 +160,8 @@ class Checker:
             return Allow(record)
         if refusal.reason is Reason.WRONG_SECRET and isinstance(proof, Presented):
             return self._refuse_unproven(proof) or refusal
+        if refusal.reason is Reason.CANARY:
+            self._sightings.note(Action.CANARY, record.kid, request.client_address, now)
         return refusal
 
     def _refuse_unproven(self, presented: Presented) -> Deny | None:

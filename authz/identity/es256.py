@@ -5,6 +5,7 @@ A signature has one form: s is at most half of the order of P-256. Everybody can
 """
 
 from collections.abc import Callable
+from hashlib import sha512
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
@@ -46,6 +47,12 @@ class PrivateKey:
     def of(cls, secret: bytes) -> "PrivateKey":
         """Return the key of a secret, as `secret` returns it. Raises ValueError for another one."""
         return cls(ec.derive_private_key(int.from_bytes(secret), ec.SECP256R1()))
+
+    @classmethod
+    def derived(cls, seed: bytes) -> "PrivateKey":
+        """Return the key that follows from a secret seed of 32 bytes (FIPS 186-5, A.2.1)."""
+        number = int.from_bytes(sha512(seed).digest()) % (ORDER - 1) + 1
+        return cls.of(number.to_bytes(_BYTES))
 
     def secret(self) -> bytes:
         """Return the secret number, 32 bytes. It must be sealed before it goes anywhere."""

@@ -20,6 +20,7 @@ IDENTITY: Final = (
     "env",
     "plan",
     "stale",
+    "assertion",
 )
 # Set or removed with every allow, but no identity.
 BESIDE_IDENTITY: Final = ("token-id", "would-deny")

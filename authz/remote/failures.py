@@ -44,11 +44,16 @@ _OPTIONS: Final = {
     "until_time": "--until",
     "group_by": "--by",
     "secret": "--secret",
+    "event_type": "--type",
+    "event_ids": "ID",
+    "within": "--within",
     "filter": "unused-for",  # of the filters that we write, the server refuses no other condition
 }
 _PARTS: Final = ("update.", "rotate.", "key.")
 _FAULTS: Final[dict[str, type[Fault]]] = {
     "KEY_NOT_FOUND": NotFound,
+    "SIGNING_KEY_NOT_FOUND": NotFound,
+    "SINK_NOT_FOUND": NotFound,
     "ACTION_NOT_PERMITTED": Forbidden,
     "VERSION_CONFLICT": Conflict,
     "PLAN_UNKNOWN": UnknownPlan,

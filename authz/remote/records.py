@@ -35,13 +35,14 @@ _STATUS: Final = {number: name for name, number in Key.Status.items()}
 _ON_OUTAGE: Final = {number: name for name, number in Key.OnOutage.items()}
 _REASON: Final = {number: name for name, number in Key.RevocationReason.items()}
 _ACTION: Final = {number: name for name, number in audit_entry_pb2.AuditEntry.Action.items()}
-_TIMES: Final = frozenset({"expires_at", "not_before", "retires_at"})
+_TIMES: Final = frozenset({"expires_at", "not_before", "retires_at", "signs_from"})
 # The order of the members of a detail. A message has none.
 _ORDER: Final = {
     name: place
     for place, name in enumerate(
         (
-            *("secret", "retires_at", "reason", "client_id", "project_id", "tenant_id", "plan"),
+            *("secret", "retires_at", "signing_key", "signs_from", "removed"),
+            *("reason", "client_id", "project_id", "tenant_id", "plan"),
             *("limits", "on_outage", "name", "scopes", "not_before", "expires_at", "status"),
             *("allowed_cidrs", "allowed_hosts", "allowed_origins", "metadata", "outage_grace"),
         )
@@ -134,6 +135,7 @@ def _record(key: Key) -> KeyRecord:
         version=key.version,
         status=word_of(Status, key.status, "STATUS", _STATUS) or Status.REVOKED,
         env=Key.Environment.Name(key.env).removeprefix("ENVIRONMENT_").lower(),
+        public=key.public,
         client_id=key.client_id,
         created_at=ms_of(key.create_time),
         secrets=tuple(map(_secret, key.secrets)),

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Literal
 
+from authz.core.notifications.pattern import fits
 from authz.settings.parsers import AtMost
 from authz.settings.sections import Section
 from authz.settings.values import (
@@ -34,10 +35,7 @@ class Sink(Section):
 
     def wants(self, event_type: str) -> bool:
         """Return whether the receiver gets events of a type."""
-        return any(
-            event_type.startswith(one[:-1]) if one.endswith("*") else event_type == one
-            for one in self.types
-        )
+        return any(fits(one, event_type) for one in self.types)
 
 
 class Events(Section):

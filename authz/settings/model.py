@@ -19,6 +19,7 @@ from authz.settings import includes, sections, sources
 from authz.settings.admin import Admin
 from authz.settings.anomalies import Anomalies
 from authz.settings.events import Events
+from authz.settings.identity import Identity
 from authz.settings.leaks import Leaks
 from authz.settings.parsers import AtMost, Between
 from authz.settings.prices import Prices
@@ -32,7 +33,6 @@ from authz.settings.tokens import Tokens
 from authz.settings.values import (
     Carrier,
     File,
-    HeaderName,
     Id,
     ImportedPrefix,
     LimitSet,
@@ -103,6 +103,7 @@ class Keys(Section):
     prefix: Prefix = "ak"
     older_prefixes: Annotated[tuple[Prefix, ...], distinct] = ()
     imported_prefixes: Annotated[tuple[ImportedPrefix, ...], distinct] = ()
+    public_prefix: Prefix = "pk"
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: Annotated[int, Between(1, 1_000_000)] = 200
     imported_index: Annotated[int, Between(0, 50_000_000)] = 1_000_000
@@ -130,12 +131,6 @@ class Outage(Section):
     """The grace, in seconds, of keys without a grace of their own during a store outage."""
 
     grace: Annotated[float, seconds("0", "1d")] = 30.0
-
-
-class Identity(Section):
-    """The headers that give the identity to the backend."""
-
-    header_prefix: HeaderName = "x-auth-"
 
 
 class Extract(Section):
@@ -293,7 +288,8 @@ def _checked(layers: Sequence[Source], mistakes: Sequence[BadInput]) -> Settings
     except BadSettings as cause:
         raise BadSettings([*mistakes, *cause.mistakes]) from None
     ignore_case = settings.routes_case == "insensitive"
-    unusable = unusable_rules(settings.routes, layers, ignore_case=ignore_case)
+    asserts = bool(settings.identity.assertion_issuer)
+    unusable = unusable_rules(settings.routes, layers, ignore_case=ignore_case, asserts=asserts)
     if mistakes or unusable:
         raise BadSettings([*mistakes, *unusable])
     return settings

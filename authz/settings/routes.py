@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.limits.limit import MAX_COST
-from authz.settings.parsers import Between, Read
+from authz.settings.parsers import Between, Read, parser_of
 from authz.settings.sections import Section
 from authz.settings.sources import Source, origin
-from authz.settings.values import COST, HostPattern, Id, Method, Scopes, Template
+from authz.settings.values import COST, Audience, HostPattern, Id, Method, Scopes, Template
 
 if TYPE_CHECKING:  # most commands need no routes
     from authz.core.budgets.learned import Statistic
@@ -17,22 +17,39 @@ if TYPE_CHECKING:  # most commands need no routes
     from authz.core.route_rule import Rule
 
 MAX_RULES: Final = 1000
+LEARNED: Final = ("learned", "learned_p95")
+MAX_BYTES: Final = 4_000_000_000  # of one response, as an estimate
 MAX_LABEL: Final = 128  # characters of a path that names its rule
+
+
+def _estimate(value: Any) -> int | str:
+    """Return the estimate of a route: a word, or a whole number."""
+    if isinstance(value, str) and value in LEARNED:
+        return value
+    try:
+        return int(parser_of(int)(value))
+    except ValueError:
+        raise ValueError(f"a whole number, or {' or '.join(LEARNED)}") from None
+
+
+Estimate = Annotated[int | str, Read(_estimate)]
 
 
 class BudgetCost(Section):
     """The cost of a route whose real use is known after the response.
 
     estimate: tokens, or micro-dollars with `settle: usd`; learned, learned_p95: that of earlier
-    requests, from `at_least` to `at_most`. units: for limits of requests.
+    requests, from `at_least` to `at_most`; None: the route takes neither. units: for limits of
+    requests. bytes_out: the estimate of the bytes of a response.
     """
 
-    estimate: int | Literal["learned", "learned_p95"]
+    estimate: Estimate | None = None
     at_least: int | None = None
     at_most: int | None = None
     settle: str = "total_tokens"
     model: str = ""
     units: Annotated[int, Between(0, MAX_COST)] = 1
+    bytes_out: Annotated[int, Between(0, MAX_BYTES)] | None = None
 
     @property
     def is_learned(self) -> bool:
@@ -61,6 +78,7 @@ class BudgetCost(Section):
             in_usd=weights is None,
             model="" if is_variable else self.model,
             model_variable=is_variable,
+            bytes_out=1 if self.bytes_out is None else self.bytes_out,
         )
 
     def _estimate(self) -> "tuple[Statistic | None, int, int]":
@@ -75,6 +93,10 @@ class BudgetCost(Section):
             return Statistic(self.estimate), *parse_learned_bounds(self.at_least, self.at_most)
         if not (self.at_least is self.at_most is None):
             raise BadInput("at_most", "at_least and at_most go with `estimate: learned`")
+        if self.estimate is None:
+            if self.bytes_out is None or self.model or self.settle != "total_tokens":
+                raise BadInput("estimate", "a cost has an estimate, or bytes_out without a model")
+            return None, 0, 0
         return None, 1, parse_estimate("estimate", self.estimate)
 
 
@@ -100,6 +122,8 @@ class RouteRule(Section):
     env: Literal["live", "test"] | None = None
     cost: RouteCost | None = None
     enforce: bool | None = None
+    public: bool | None = None
+    assertion: Audience = ""
 
     def check_together(self) -> None:
         """Raise ValueError for a bad value, or for a variable that the path lacks."""
@@ -125,6 +149,8 @@ class RouteRule(Section):
             enforce=self.enforce,
             label=self.name or self.path[:MAX_LABEL],
             spending=cost.spending() if isinstance(cost, BudgetCost) else None,
+            public=self.public,
+            assertion=self.assertion,
         )
         return Rule.parse(
             "routes",
@@ -138,12 +164,13 @@ class RouteRule(Section):
 
 
 def unusable_rules(
-    given: Sequence[RouteRule], layers: Sequence[Source], *, ignore_case: bool
+    given: Sequence[RouteRule], layers: Sequence[Source], *, ignore_case: bool, asserts: bool
 ) -> list[BadInput]:
     """Return the mistakes of rules that are valid alone but not with the other settings.
 
-    These are rules that are invalid if the case of letters is ignored. If there is none, these are
-    rules that never apply: an earlier rule matches all their requests and requires something else.
+    These are rules that are invalid if the case of letters is ignored, and rules with an assertion
+    unless `asserts`. If there is none, these are rules that never apply: an earlier rule matches
+    all their requests and requires something else.
     """
     if not given:
         return []
@@ -158,6 +185,8 @@ def unusable_rules(
 
     rules = []
     for at, one in enumerate(given):
+        if one.assertion and not asserts:
+            refuse(at, "assertion needs an issuer: set identity.assertion_issuer")
         try:
             rules.append(one.rule(ignore_case=ignore_case))
         except BadInput as cause:

@@ -14,8 +14,9 @@ from authz.core.changes import KeyChange
 from authz.core.errors import Fault, OutcomeUnknown, Unavailable
 from authz.storage import schema
 from authz.storage.change_script import (
-    APPLY_CHANGE,
+    APPLY_ONE,
     SEALED_AHEAD,
+    STEPS,
     TOO_FAST,
     Moved,
     Numbers,
@@ -39,10 +40,10 @@ FRESH: Final = 1.0  # seconds for which the number of our last change is taken f
 # Applies several changes by the script for one. ARGV: for each change a JSON array with the number
 # of its KEYS and then its ARGV; redis-py takes ten times as long for separate arguments. An error
 # of one change is its reply and stops no other.
-APPLY_CHANGES: Final = f"""
+APPLY_CHANGES: Final = f"""{STEPS}
 local all_keys, all_args, key_at, replies = KEYS, ARGV, 0, {{}}
 local function apply(KEYS, ARGV)
-{APPLY_CHANGE}
+{APPLY_ONE}
 end
 for i, text in ipairs(all_args) do
   local args, keys = cjson.decode(text), {{}}

@@ -11,7 +11,9 @@ from authz.storage import encoding, schema, tombstones
 from authz.storage.marks import Marks, with_mark
 from authz.storage.scripts import script
 
-APPLY_CHANGE: Final = script("change_steps", "apply_change")
+STEPS: Final = script("change_steps")
+APPLY_ONE: Final = script("apply_change")
+APPLY_CHANGE: Final = STEPS + APPLY_ONE
 # For how many numbers a record is sealed, at the first try and at each other. Nobody knows the
 # number of a change before the store makes it, because other changes may come first. A reader of
 # MONITOR sees the seals, and could use one for a later number: so the first try has one seal.

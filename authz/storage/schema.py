@@ -43,6 +43,8 @@
     authz:{p}:events:again:<name>   hash    event -> 1: to be delivered again
     authz:{p}:events:report:<hash>  string  a report of leaked keys that was carried out, with a
                                             time to live of 7 days
+    authz:{p}:events:seen           stream  sightings of sidecars, such as the use of a canary key,
+                                            until `authz admin` moves them to the audit trail
     authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
     authz:{p}:events:ruled          hash    the same of a rule about anomalies
     authz:{p}:restoring             string  identity of the backup that is or was restored
@@ -135,6 +137,7 @@ class Names:
         self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
         self.ruled = f"{tag}:events:ruled"
+        self.seen = f"{tag}:events:seen"
         self.leader = f"{tag}:events:lead"
 
     def key(self, kid: str) -> str:

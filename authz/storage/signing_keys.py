@@ -11,7 +11,8 @@ from authz.storage.replies import checked
 class StoredSigningKeys:
     """A SigningKeyStore and SigningKeyChanges on a client of the store.
 
-    A key is usable only with both halves. So the private half is written first and removed last.
+    A key is usable only with both halves. So they are added in one step, and the private half is
+    removed last.
     """
 
     def __init__(self, client: Client) -> None:
@@ -28,9 +29,11 @@ class StoredSigningKeys:
         return found
 
     async def add(self, key_id: str, entry: str, private_half: str) -> None:
-        """Write both halves of a key, the private one first. Raises Unavailable."""
-        await checked(self._client.hset(self._names.signing, key_id, private_half))
-        await checked(self._client.hset(self._names.meta, f"{schema.META_SIGNING}{key_id}", entry))
+        """Write both halves of a key in one step. Raises Unavailable."""
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.hset(self._names.signing, key_id, private_half)
+        pipeline.hset(self._names.meta, f"{schema.META_SIGNING}{key_id}", entry)
+        await checked(pipeline.execute())
 
     async def remove(self, key_id: str) -> bool:
         """Remove both halves of a key, the public one first. Return False if there was no such key.

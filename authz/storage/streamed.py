@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import hiredis
 import redis.asyncio
 from redis import exceptions
 
@@ -19,8 +20,8 @@ async def streamed(client: redis.asyncio.Redis, commands: Iterable[Sequence[Any]
     try:
         sent = 0
         for command in commands:
-            packed = connection.pack_command(*command)
-            await connection.send_packed_command(packed, check_health=not sent)
+            packed = hiredis.pack_command(tuple(map(_word, command)))
+            await connection.send_packed_command([packed], check_health=not sent)
             sent += 1
         return [await _reply(connection) for _ in range(sent)]
     except BaseException:
@@ -28,6 +29,16 @@ async def streamed(client: redis.asyncio.Redis, commands: Iterable[Sequence[Any]
         raise
     finally:
         await pool.release(connection)
+
+
+def _word(word: Any) -> Any:
+    """Return a word for hiredis, which packs a tenth as long as redis-py but takes no surrogate.
+
+    A surrogate stands for a byte of the store that is not UTF-8.
+    """
+    if isinstance(word, str) and not word.isascii():
+        return word.encode(errors="surrogateescape")
+    return word
 
 
 async def _reply(connection: Any) -> Any:

@@ -19,6 +19,7 @@ AUTHENTICATION: Final = (
     Reason.SECRET_RETIRED,
     Reason.REVOKED,
     Reason.DISABLED,
+    Reason.CANARY,
     Reason.NOT_YET_VALID,
     Reason.EXPIRED,
     Reason.TOKEN_EXPIRED,

@@ -9,6 +9,7 @@ from authz.core.bearer_token import Expected
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock, PepperProof
+from authz.core.sightings import Sightings
 from authz.flows.authentication import Authentication, KeyIdentifier
 from authz.identity.code_login import CodeLogin, LoginClient
 from authz.identity.provider import ClaimRules, Provider
@@ -23,14 +24,20 @@ from authz.wiring.administration import keyring, our_store
 
 @asynccontextmanager
 async def authentication(
-    settings: Settings, store: KeyStore, ring: Keyring, peppers: PepperProof, clock: Clock
+    settings: Settings,
+    store: KeyStore,
+    ring: Keyring,
+    peppers: PepperProof,
+    clock: Clock,
+    *,
+    sightings: Sightings | None = None,
 ) -> AsyncIterator[Authentication]:
     """Yield the Authenticator that the `admin` settings describe. At the end fetches are ended.
 
-    Nothing is fetched before the first token arrives.
+    Nothing is fetched before the first token arrives. sightings: collects uses of canary keys.
     """
     admin = settings.admin
-    keys = key_identifier(settings, store, ring, peppers, clock)
+    keys = key_identifier(settings, store, ring, peppers, clock, sightings=sightings)
     certificates = {uri: grant.binding() for uri, grant in admin.certificates.items()}
     provider = _provider(admin.oidc, admin.oidc.audience, clock) if admin.oidc else None
     try:
@@ -55,10 +62,18 @@ async def local_authentication(settings: Settings) -> AsyncIterator[Authenticati
 
 
 def key_identifier(
-    settings: Settings, store: KeyStore, ring: Keyring, peppers: PepperProof, clock: Clock
+    settings: Settings,
+    store: KeyStore,
+    ring: Keyring,
+    peppers: PepperProof,
+    clock: Clock,
+    *,
+    sightings: Sightings | None = None,
 ) -> KeyIdentifier:
-    """Return the part that identifies callers by keys."""
-    return KeyIdentifier(store, ring, peppers, clock, settings.admin.own_actions())
+    """Return the part that identifies callers by keys. sightings: collects uses of canary keys."""
+    return KeyIdentifier(
+        store, ring, peppers, clock, settings.admin.own_actions(), sightings=sightings
+    )
 
 
 @asynccontextmanager

@@ -14,71 +14,30 @@ from authz.console.login.site import Routes
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
 from authz.core.errors import BadInput
-from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
-from authz.core.ports import Clock
-from authz.flows.admin_flows import AdminFlows
-from authz.flows.bulk_change import BulkChange
-from authz.flows.deletion import Deletion
-from authz.flows.importing import Importer
-from authz.flows.key_history import KeyHistory
-from authz.flows.lifecycle import Lifecycle
-from authz.flows.limits.limit_report import LimitReports
-from authz.flows.repeatable import RepeatableRequests
-from authz.flows.selection import Selection
+from authz.core.sightings import Sightings
 from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
-from authz.flows.usage.erasure import UsageErasure
-from authz.flows.verify import Verifier
 from authz.process.background import started
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
 from authz.process.listener import TlsFiles
-from authz.rpc.admin.applied_keys import AppliedKeys
-from authz.rpc.admin.audit_service import AuditService
-from authz.rpc.admin.bulk_changes import BulkChanges
 from authz.rpc.admin.calls import MAX_CALL_SECONDS, Calls
-from authz.rpc.admin.fleet_service import FleetService
-from authz.rpc.admin.installation_service import InstallationService
-from authz.rpc.admin.key_deletion import KeyDeletion
-from authz.rpc.admin.key_import import KeyImport
-from authz.rpc.admin.key_lists import KeyLists
-from authz.rpc.admin.key_verification import KeyVerification
-from authz.rpc.admin.keys_service import KeysService
-from authz.rpc.admin.limits_service import LimitsService
-from authz.rpc.admin.me_service import MeService
 from authz.rpc.admin.method_table import methods
-from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.rest.api import MAX_BODY, RestApi
 from authz.rpc.admin.server import AdminServer
-from authz.rpc.admin.trail_verification import TrailVerification
-from authz.rpc.admin.usage_service import UsageService
 from authz.settings.model import Settings
-from authz.storage.applied import StoredApplied
-from authz.storage.batches import StoredBatches
-from authz.storage.change_log import StoredChangeLog
-from authz.storage.deletions import StoredDeletions
-from authz.storage.endpoint import Client
-from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
-from authz.storage.limits.stored_counters import StoredCounters
-from authz.storage.listing import StoredIndex, StoredTrail
 from authz.storage.meta_watch import MetaWatch
-from authz.storage.registry import StoredSidecars
-from authz.storage.requests import StoredRequests
-from authz.storage.trail import StoredRows, entry_of
-from authz.storage.usage.erasing import StoredEraser
 from authz.wiring.access import authentication, key_identifier
+from authz.wiring.admin_flows import admin_flows, services
 from authz.wiring.admin_telemetry import AdminTelemetry
-from authz.wiring.administration import endpoint, keyring, limit_policy
+from authz.wiring.administration import endpoint, keyring
 from authz.wiring.anomalies import anomaly_works
 from authz.wiring.console import console
-from authz.wiring.extraction import extractor
 from authz.wiring.leak_reports import leak_pages
-from authz.wiring.notifications import Work, event_works
-from authz.wiring.token_gate import Uncounted, token_gate
-from authz.wiring.tokens import token_endpoint
-from authz.wiring.usage_readers import anomaly_reports, last_use, usage_reading
+from authz.wiring.notifications import Work, event_works, rotation_works, sighting_work
+from authz.wiring.tokens import assertion_routes, token_endpoint
 
 DRAIN_SECONDS: Final = 5.0
 HTTP_LISTEN: Final = "admin.http_listen"
@@ -129,7 +88,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
 
     Raises BadInput for unusable settings, such as a port in use.
     """
-    clock, ring = SystemClock(), keyring(settings)
+    clock, ring, sightings = SystemClock(), keyring(settings), Sightings()
     telemetry = AdminTelemetry(settings, clock)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aclosing(endpoint(settings).client()))
@@ -137,7 +96,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         watch = MetaWatch(client, clock, ring.fingerprints, ring.prefixes)
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
-            authentication(settings, keys, ring, watch.meta, clock)
+            authentication(settings, keys, ring, watch.meta, clock, sightings=sightings)
         )
         flows = admin_flows(settings, client, keys, ring=ring, watch=watch, clock=clock)
         calls = Calls(
@@ -161,6 +120,9 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
         works = event_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
+        rotation = rotation_works(
+            settings, client, flows.lifecycle, clock, instance=instance, is_ours=readiness
+        )
         odd = anomaly_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing, odd))
         rest = RestApi(calls, __version__)
@@ -169,7 +131,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 settings,
                 rest.respond,
                 client,
-                keys=key_identifier(settings, keys, ring, watch.meta, clock),
+                keys=key_identifier(settings, keys, ring, watch.meta, clock, sightings=sightings),
                 ring=ring,
                 clock=clock,
             )
@@ -183,10 +145,14 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 meta=watch.meta,
                 clock=clock,
                 instance=instance,
+                sightings=sightings,
             )
         )
-        leaks = leak_pages(settings, client, ring, watch.meta, clock)
-        http = _http(settings, rest, [*leaks, *pages, *(tokens.routes() if tokens else ())])
+        others = [
+            *leak_pages(settings, client, ring, watch.meta, clock),
+            *assertion_routes(settings, ring),
+        ]
+        http = _http(settings, rest, [*others, *pages, *(tokens.routes() if tokens else ())])
         stack.push_async_callback(http.stop)
         http.report(readiness.report)
         http.publish(page)
@@ -194,85 +160,10 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await server.start()
         await http.start()
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
+        works += [*rotation, sighting_work(client, clock, instance, sightings, readiness)]
         for work in (*own, *works, *odd.works):
             stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
-
-
-def admin_flows(
-    settings: Settings,
-    client: Client,
-    keys: StoredKeys,
-    *,
-    ring: Keyring,
-    watch: MetaWatch,
-    clock: Clock,
-) -> AdminFlows:
-    """Return the flows over one client of the store."""
-    counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
-    reports = LimitReports(counters, limit_policy(settings), clock)
-    imports = StoredImports(client)
-    selection = Selection(index, clock, partial(last_use, client, "filter"))
-    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
-
-    tokens = token_gate(settings, ring, watch.meta, clock, Uncounted())
-
-    async def verifier() -> Verifier:
-        known = imports if await keys.has_imports() else None
-        return Verifier(keys, watch.meta, clock, reports, known, tokens=tokens)
-
-    def importer(actor: str, note: str, source: str, request_id: str) -> Importer:
-        return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)
-
-    return AdminFlows(
-        lifecycle=Lifecycle(keys, ring, clock, lambda: counters),
-        requests=RepeatableRequests(StoredRequests(client), ring),
-        selection=selection,
-        deletion=Deletion(keys, StoredDeletions(client), StoredEraser(client), clock),
-        bulk=BulkChange(selection, keys, StoredBatches(client), clock),
-        history=KeyHistory(trail),
-        applied=StoredApplied(client),
-        verifier=verifier,
-        limit_reports=reports,
-        importer=importer,
-        usage=usage_reading(client),
-        anomalies=anomaly_reports(client, selection, clock),
-        erasure=UsageErasure(StoredEraser(client), rows, clock),
-        index=index,
-        registry=StoredSidecars(client),
-        trail=trail,
-        trail_rows=rows,
-        entry_of=entry_of,
-        trail_heads=rows,
-        change_log=StoredChangeLog(client),
-        keyring=ring,
-        clock=clock,
-        plans=settings.plans,
-        read=extractor(settings, ring).read,
-        version=__version__,
-    )
-
-
-def services(settings: Settings, flows: AdminFlows) -> list[object]:
-    """Return the objects that have the functions of all methods."""
-    tokens, carriers = PageTokens(flows.keyring.page_keys), settings.extract.headers
-    carrier = next((name for name in carriers if name.endswith(":")), carriers[0])
-    return [
-        KeysService(flows),
-        KeyLists(flows, tokens),
-        KeyVerification(flows, carrier, settings.extract.client_address),
-        KeyImport(flows),
-        BulkChanges(flows),
-        KeyDeletion(flows),
-        AppliedKeys(flows),
-        TrailVerification(flows),
-        LimitsService(flows),
-        UsageService(flows, tokens),
-        AuditService(flows, tokens),
-        FleetService(flows),
-        MeService(flows),
-        InstallationService(flows, carrier),
-    ]
 
 
 def _http(settings: Settings, rest: RestApi, pages: Routes) -> OperationsServer:

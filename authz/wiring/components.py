@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import CheckObserver, Clock, Probe
+from authz.core.sightings import Sightings
 from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
@@ -28,6 +29,7 @@ from authz.storage.limits.spend_link import SpendLink
 from authz.storage.linked_keys import LinkedKeys
 from authz.telemetry.counters import Counters, TimedKeys
 from authz.wiring.administration import endpoint, keyring, limit_policy, store_seals
+from authz.wiring.assertions import assertion_headers
 from authz.wiring.extraction import extractor, learns, responder
 from authz.wiring.listeners import check_server
 from authz.wiring.live_settings import LiveSettings
@@ -57,6 +59,7 @@ class Components:
     server: "FastServer | GrpcServer"
     live: LiveSettings
     charge_ids: ChargeIds
+    sightings: Sightings
     learned_estimates: LearnedEstimates
 
 
@@ -86,11 +89,13 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     limiter = Limiter(spend_link, limit_policy(settings), clock, counters, max_keys=max_keys)
 
     # Decisions, and the listener for Envoy.
+    sightings = Sightings()
     checker = Checker(
         *(cache, feed.meta, clock, counters, imported),
         limiter=limiter,
         store_clock=store_clock,
         tokens=token_gate(settings, ring, feed.meta, clock, counters),
+        sightings=sightings,
     )
     ids = ChargeIds()
     estimates = Estimates(is_wanted=learns(settings))
@@ -105,7 +110,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     return Components(
         *(instance, clock, ring, telemetry, feed, cache, imported),
-        *(spend_link, limiter, checker, server, live, ids),
+        *(spend_link, limiter, checker, server, live, ids, sightings),
         LearnedEstimates(estimates, lambda: feed.link, feed.names),
     )
 
@@ -180,7 +185,10 @@ def check_handler(
     Raises BadInput for an invalid route rule.
     """
     reader = extractor(settings, ring, estimates)
-    return CheckHandler(reader, checker, responder(settings, reader, ids), probe, observer)
+    assertions = assertion_headers(settings, ring)
+    return CheckHandler(
+        reader, checker, responder(settings, reader, ids, assertions), probe, observer
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +207,8 @@ class Reloadable:
         That function also sets the log level. Raises BadInput for an invalid route rule.
         """
         new_extractor = extractor(settings, self.ring, self.estimates)
-        new_responder = responder(settings, new_extractor, self.charge_ids)
+        assertions = assertion_headers(settings, self.ring)
+        new_responder = responder(settings, new_extractor, self.charge_ids, assertions)
         policy = limit_policy(settings)
 
         def exchange() -> None:

@@ -4,6 +4,7 @@ from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
 from authz.core.routes import RouteTable
 from authz.process.clock import SystemClock
+from authz.rpc.check.assertion import AssertionHeaders
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.pricing import Pricing
 from authz.rpc.check.respond import Responder
@@ -55,10 +56,15 @@ def extractor(settings: Settings, ring: Keyring, estimates: Estimates | None = N
     )
 
 
-def responder(settings: Settings, reading: Extractor, ids: ChargeIds | None = None) -> Responder:
+def responder(
+    settings: Settings,
+    reading: Extractor,
+    ids: ChargeIds | None = None,
+    assertions: AssertionHeaders | None = None,
+) -> Responder:
     """Return the Responder, which writes CheckResponses. reading: finds keys in a request.
 
-    ids: the charge ids of this process; None begins new ones.
+    ids: the charge ids of this process; None begins new ones. assertions: None writes none.
     Only carriers that are a header without a scheme are removed from the request.
     """
     carriers = settings.extract.headers
@@ -69,4 +75,5 @@ def responder(settings: Settings, reading: Extractor, ids: ChargeIds | None = No
         legacy_headers=settings.limits.legacy_headers,
         find_keys=reading.find_keys,
         ids=ids,
+        assertions=assertions,
     )

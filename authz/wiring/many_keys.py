@@ -24,6 +24,7 @@ from authz.wiring.session import BulkSession
 
 if TYPE_CHECKING:
     from authz.flows.command_ports import CreditReader, ManyKeysEditor, UseReader
+    from authz.flows.due_keys import DueKeys
     from authz.flows.key_history import KeyHistory
     from authz.flows.limits.limit_report import LimitReports
     from authz.flows.selection import Selection
@@ -72,6 +73,13 @@ class StoreSession:
         from authz.storage.listing import StoredTrail  # noqa: PLC0415
 
         return KeyHistory(StoredTrail(self._client))
+
+    @cached_property
+    def due(self) -> "DueKeys":
+        """The finder of keys that are due by the policies of the settings."""
+        from authz.flows.due_keys import DueKeys  # noqa: PLC0415
+
+        return DueKeys(self.finder, self._settings.rotation.policies(), self._clock)
 
     @cached_property
     def usage(self) -> "UseReader":

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -14,11 +13,16 @@ from authz.core.public_addresses import may_be_reached
 from authz.core.records import KeyRecord
 from authz.core.rotation import RotationPolicies
 from authz.core.selector import Selector
+from authz.core.sightings import Sightings
+from authz.flows.early_retirement import EarlyRetirement, watch_overlaps
+from authz.flows.lifecycle import Lifecycle
 from authz.flows.notifications.delivery import Delivery, Places
 from authz.flows.notifications.derivation import Derivation
 from authz.flows.notifications.expiry_watch import ExpiryWatch, watch_expiries
 from authz.flows.notifications.regular_delivery import RegularDelivery
 from authz.flows.notifications.reminder_watch import ReminderWatch, watch_rotations
+from authz.flows.notifications.sighting_watch import SightingWatch, watch_sightings
+from authz.flows.notifications.sinks import EventSinks, SinkFacts, StoredSinks
 from authz.flows.selection import Cost, Selection
 from authz.process.notification_receivers import Log, Messages, Webhook, read_secrets
 from authz.process.web_client import WebClient
@@ -27,8 +31,10 @@ from authz.settings.model import Settings
 from authz.storage.endpoint import Client
 from authz.storage.listing import StoredIndex
 from authz.storage.notifications import StoredLetters, StoredNotifications, StoredReplays
+from authz.storage.sightings import StoredSightings
 from authz.storage.trail import StoredRows, entry_of
 from authz.wiring.administration import endpoint, keyring, our_store
+from authz.wiring.usage_readers import RecordedUses
 
 ALERTS_PATH: Final = "/api/v2/alerts"
 
@@ -75,6 +81,38 @@ def event_works(
     return works
 
 
+def rotation_works(
+    settings: Settings,
+    client: Client,
+    lifecycle: Lifecycle,
+    clock: Clock,
+    *,
+    instance: str,
+    is_ours: Callable[[], bool],
+) -> list[Work]:
+    """Return the endless work that ends old secrets early; empty if no policy asks for it."""
+    policies = settings.rotation.policies()
+    if not any(one.retire_after_ms for one in policies.each()):
+        return []
+    retirement = EarlyRetirement(
+        partial(_records, Selection(StoredIndex(client), clock)),
+        RecordedUses(client),
+        lifecycle,
+        policies,
+        clock=clock,
+        writer=instance,
+    )
+    return [partial(watch_overlaps, retirement, is_ours)]
+
+
+def sighting_work(
+    client: Client, clock: Clock, instance: str, own: Sightings, is_ours: Callable[[], bool]
+) -> Work:
+    """Return the endless work that moves sightings to the trail. own: those of this process."""
+    watch = SightingWatch(StoredSightings(client), clock, instance, own)
+    return partial(watch_sightings, watch, is_ours)
+
+
 async def _records(selection: Selection) -> AsyncIterator[KeyRecord]:
     async for entry in selection.each(Selector(), Cost()):
         if isinstance(entry.record, KeyRecord):
@@ -98,27 +136,24 @@ def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:
     return Messages(client, f"{sink.url.rstrip('/')}{ALERTS_PATH}", bodies.alert)
 
 
-@dataclass(frozen=True, slots=True)
-class EventSession:
-    """The objects of the commands about events."""
-
-    derivation: Derivation
-    progress: StoredNotifications
-    letters: StoredLetters
-    replays: StoredReplays
+def event_sinks(settings: Settings, client: Client, ring: Keyring) -> StoredSinks:
+    """Return the events, and the state of the sinks of the settings."""
+    return StoredSinks(
+        {name: SinkFacts(one.kind, one.types) for name, one in settings.events.sinks.items()},
+        settings.events.source,
+        Derivation(StoredRows(client), ring.trail_keys, StoredIndex(client), entry_of),
+        progress=StoredNotifications(client),
+        letters=StoredLetters(client),
+        replays=StoredReplays(client),
+    )
 
 
 @asynccontextmanager
-async def event_session(settings: Settings) -> AsyncIterator[EventSession]:
-    """Yield an EventSession, and close its client at the end.
+async def event_session(settings: Settings) -> AsyncIterator[EventSinks]:
+    """Yield the events and sinks of commands, and close the client at the end.
 
     Raises BadInput for unusable settings, Unavailable if the store is unreachable or not ours.
     """
     ring = keyring(settings)
     async with our_store(settings, ring) as (client, _):
-        yield EventSession(
-            Derivation(StoredRows(client), ring.trail_keys, StoredIndex(client), entry_of),
-            StoredNotifications(client),
-            StoredLetters(client),
-            StoredReplays(client),
-        )
+        yield event_sinks(settings, client, ring)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from authz.flows.applying import Applying
 from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder
 from authz.flows.key_history import KeyHistory
+from authz.flows.notifications.sinks import EventSinks
 from authz.process.clock import SystemClock
 from authz.remote.target import AdminTarget
-from authz.wiring.session import BulkSession, FileSession, ImportSession, UsageSession
+from authz.wiring.session import BulkSession, FileSession, ImportSession, TokenSession, UsageSession
 
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before its import: stderr is for our lines
 
@@ -19,12 +20,15 @@ from authz.client.client import Tls
 from authz.remote.audit import RemoteAudit
 from authz.remote.calls import Calls
 from authz.remote.declared_keys import RemoteApplied, RemoteDeclaredKeys
+from authz.remote.due_keys import RemoteDueKeys
 from authz.remote.editor import RemoteEditor
+from authz.remote.events import RemoteSinks
 from authz.remote.fleet import RemoteSidecars
 from authz.remote.importing import RemoteImporter, stand_in
 from authz.remote.limits import RemoteCredits, RemoteLimits
 from authz.remote.many_keys import RemoteManyKeys
 from authz.remote.reading import RemoteExport, RemoteKeys, RemoteTrail, RemoteUse
+from authz.remote.tokens import RemoteTokens
 from authz.remote.usage import RemoteUsage
 from authz.remote.verification import RemoteVerifier
 
@@ -37,6 +41,7 @@ class RemoteSession:
     many: RemoteManyKeys
     keys: RemoteKeys
     history: KeyHistory
+    due: RemoteDueKeys
     usage: RemoteUse
     credits: RemoteCredits
     limits: RemoteLimits
@@ -73,6 +78,7 @@ async def bulk_session(target: AdminTarget) -> AsyncIterator[BulkSession]:
             many=RemoteManyKeys(found, RemoteEditor(found), keys, clock),
             keys=keys,
             history=KeyHistory(RemoteTrail(found)),
+            due=RemoteDueKeys(found),
             usage=RemoteUse(found, keys),
             credits=RemoteCredits(found),
             limits=RemoteLimits(found),
@@ -85,6 +91,21 @@ async def usage_session(target: AdminTarget) -> AsyncIterator[UsageSession]:
     async with calls(target) as found:
         usage = RemoteUsage(found)
         yield UsageSession(usage, usage)
+
+
+@asynccontextmanager
+async def event_session(target: AdminTarget) -> AsyncIterator[EventSinks]:
+    """Yield the events and sinks. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteSinks(found)
+
+
+@asynccontextmanager
+async def token_session(target: AdminTarget) -> AsyncIterator[TokenSession]:
+    """Yield a TokenSession. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        tokens = RemoteTokens(found)
+        yield TokenSession(tokens, tokens, tokens)
 
 
 @asynccontextmanager

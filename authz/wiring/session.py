@@ -22,7 +22,9 @@ if TYPE_CHECKING:
         UsageReports,
         UseReader,
     )
+    from authz.flows.due_keys import DueKeyFinder
     from authz.flows.key_history import KeyHistory
+    from authz.flows.tokens.command_ports import KeyExchange, SigningKeys, TokenInspector
 
 
 class BulkSession(Protocol):
@@ -43,6 +45,10 @@ class BulkSession(Protocol):
     @property
     def history(self) -> KeyHistory:
         """The changes of keys, from the audit trail."""
+
+    @property
+    def due(self) -> DueKeyFinder:
+        """The finder of keys that are due for a new secret."""
 
     @property
     def usage(self) -> UseReader:
@@ -71,6 +77,15 @@ class UsageSession:
 
     reports: UsageReports
     eraser: CallerEraser
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSession:
+    """The parts that a command about tokens may ask for."""
+
+    rotation: SigningKeys
+    exchange: KeyExchange
+    inspection: TokenInspector
 
 
 @dataclass(frozen=True, slots=True)

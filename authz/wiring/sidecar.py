@@ -17,8 +17,10 @@ from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
+from authz.storage.link import Link
 from authz.storage.registration import Identity, Registration
 from authz.storage.replication import longest_alone
+from authz.storage.sightings import SightingSender
 from authz.storage.snapshot import Snapshot
 from authz.storage.snapshot_writer import SnapshotWriter, restore
 from authz.wiring.administration import endpoint
@@ -82,9 +84,16 @@ async def sidecar(
             *(server, address, built.feed, built.cache),
             *(registration, readiness, built.live),
         )
+        sender = SightingSender(built.sightings, built.feed.names, built.clock)
+
+        def announce(link: Link) -> None:
+            registration.announce(link)
+            if not built.feed.is_foreign:
+                sender.send(link)
+
         async with asyncio.TaskGroup() as tasks:
             work = [
-                tasks.create_task(built.feed.run(registration, registration.announce)),
+                tasks.create_task(built.feed.run(registration, announce)),
                 tasks.create_task(server.show(readiness)),
                 tasks.create_task(built.spend_link.run()),
                 tasks.create_task(built.learned_estimates.run()),

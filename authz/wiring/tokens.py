@@ -4,20 +4,21 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from authz.console.assertion_keys import assertion_key_route
 from authz.console.token_endpoint import TokenEndpoint
 from authz.core.admin_ports import KeyStore
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import Clock, PepperProof
+from authz.core.sightings import Sightings
 from authz.core.tokens.signing_keys import SigningKey, verifying
 from authz.core.tokens.text import new_key_id
 from authz.flows.limits.limiter import Limiter
 from authz.flows.tokens.exchange import Exchange, Spend
-from authz.flows.tokens.gate import TokenGate
+from authz.flows.tokens.inspection import TokenInspection
 from authz.flows.tokens.issuing import IssuingRules, TokenIssuer
 from authz.flows.tokens.key_rotation import KeyRotation
 from authz.flows.tokens.ports import Entries
@@ -29,8 +30,14 @@ from authz.storage.endpoint import Client
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.meta import KnownPeppers, LatestMeta
 from authz.storage.signing_keys import StoredSigningKeys
+from authz.storage.trail import StoredRows
 from authz.wiring.administration import endpoint, keyring, limit_policy, our_store
+from authz.wiring.assertions import assertion_key_set
+from authz.wiring.session import TokenSession
 from authz.wiring.token_gate import ReadEntries, Uncounted, token_gate
+
+if TYPE_CHECKING:  # the pages of the console take long to import
+    from authz.console.login.site import Routes
 
 MAX_KEYS: Final = 1_000  # whose limits are remembered between two exchanges
 SPEND_DEADLINE: Final = 1.0  # seconds
@@ -48,11 +55,12 @@ async def token_endpoint(
     meta: LatestMeta,
     clock: Clock,
     instance: str,
+    sightings: Sightings,
 ) -> AsyncIterator[TokenEndpoint | None]:
     """Yield the token endpoint; None if the settings name no issuer.
 
     Its link for limits ends with the block. meta: the latest content of authz:meta. instance: of
-    this process.
+    this process. sightings: collects uses of canary keys.
     """
     if not settings.tokens.issuer:
         yield None
@@ -69,6 +77,7 @@ async def token_endpoint(
         entries=meta,
         clock=clock,
         spend=limiter.spend,
+        sightings=sightings,
     )
     entries = ring.signing_entries
 
@@ -84,14 +93,11 @@ async def token_endpoint(
         work.cancel()
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSession:
-    """The objects of commands about tokens."""
-
-    rotation: KeyRotation
-    exchange: Exchange
-    gate: TokenGate
-    keys: KeyStore
+def assertion_routes(settings: Settings, ring: Keyring) -> "Routes":
+    """Return the route of the key set of assertions; empty if the settings name no issuer."""
+    if not settings.identity.assertion_issuer:
+        return []
+    return [assertion_key_route(assertion_key_set(ring))]
 
 
 @asynccontextmanager
@@ -107,29 +113,50 @@ async def token_session(settings: Settings) -> AsyncIterator[TokenSession]:
         store = StoredSigningKeys(client)
         read = ReadEntries(await store.entries())
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
-        exchange = _exchange(
-            settings,
-            client,
-            keys,
-            ring=ring,
-            peppers=peppers,
-            entries=read,
-            clock=clock,
-            spend=lambda _record, _cost: None,
-        )
         gate = token_gate(settings, ring, read, clock, Uncounted())
         assert gate is not None  # noqa: S101  there is an issuer
-        yield TokenSession(key_rotation(settings, ring, store), exchange, gate, keys)
+        yield TokenSession(
+            key_rotation(settings, client, ring),
+            uncharged_exchange(
+                settings, client, keys, ring=ring, peppers=peppers, entries=read, clock=clock
+            ),
+            TokenInspection(gate, keys),
+        )
 
 
-def key_rotation(settings: Settings, ring: Keyring, store: StoredSigningKeys) -> KeyRotation:
+def uncharged_exchange(
+    settings: Settings,
+    client: Client,
+    keys: KeyStore,
+    *,
+    ring: Keyring,
+    peppers: PepperProof,
+    entries: Entries,
+    clock: Clock,
+) -> Exchange:
+    """Return the exchange of administrators, which takes nothing from limits."""
+    return _exchange(
+        settings,
+        client,
+        keys,
+        ring=ring,
+        peppers=peppers,
+        entries=entries,
+        clock=clock,
+        spend=lambda _record, _cost: None,
+    )
+
+
+def key_rotation(settings: Settings, client: Client, ring: Keyring) -> KeyRotation:
     """Return the rotation of signing keys for the issuer of the settings."""
     entries, private_keys = ring.signing_entries, PrivateKeys(ring.signing_seal_keys)
+    store = StoredSigningKeys(client)
+    notes = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
-    def make(created_at: int, signs_from: int) -> tuple[SigningKey, str]:
+    def make(change_id: str, created_at: int, signs_from: int) -> tuple[SigningKey, str]:
         private = PrivateKey.generate()
         public = SigningKey(
-            new_key_id(settings.tokens.issuer),
+            new_key_id(settings.tokens.issuer, change_id),
             private.x,
             private.y,
             created_at,
@@ -138,7 +165,7 @@ def key_rotation(settings: Settings, ring: Keyring, store: StoredSigningKeys) ->
         )
         return public, private_keys.seal(private, public)
 
-    return KeyRotation(store, store, entries, make, SystemClock())
+    return KeyRotation(store, store, entries, make, notes=notes, clock=SystemClock())
 
 
 def _exchange(
@@ -151,6 +178,7 @@ def _exchange(
     entries: Entries,
     clock: Clock,
     spend: Spend,
+    sightings: Sightings | None = None,
 ) -> Exchange:
     tokens = settings.tokens
     issuer = TokenIssuer(
@@ -162,7 +190,7 @@ def _exchange(
         rules=IssuingRules(tokens.issuer, tokens.accepted_audiences(), int(tokens.lifetime)),
         clock=clock,
     )
-    return Exchange(keys, ring, peppers, clock, issuer=issuer, spend=spend)
+    return Exchange(*(keys, ring, peppers, clock), issuer=issuer, spend=spend, sightings=sightings)
 
 
 def _once_each() -> Callable[[str], None]:

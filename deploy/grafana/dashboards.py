@@ -408,7 +408,10 @@ USAGE += (
     Panel(
         "Unusual hours of keys, a day",
         "none",
-        {"{{feature}}": f"sum by (feature) (increase(authz_admin_anomaly_found_total{where()}[1d]))"},
+        {
+            "{{feature}}": "sum by (feature) "
+            f"(increase(authz_admin_anomaly_found_total{where()}[1d]))"
+        },
         about="A hint, not a proof: authz usage anomalies has the keys and the reasons.",
     ),
     Panel(

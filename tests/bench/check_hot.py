@@ -22,12 +22,14 @@ from authz.core.limits.charge import SpendReply
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.policy import judge
 from authz.core.ports import CheckObserver, Clock, Probe
+from authz.core.routes import RouteTable
 from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 from authz.flows.limits.limiter import Limiter
 from authz.flows.tokens.gate import TokenGate
 from authz.process.clock import SystemClock
+from authz.rpc.check.assertion import AssertionHeaders
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler, NullObserver
 from authz.rpc.check.respond import Responder
@@ -92,9 +94,15 @@ class Hot:
         observer: CheckObserver | None = None,
         *,
         gate: Callable[[Keyring, Clock], TokenGate] | None = None,
+        rules: RouteTable | None = None,
+        assertions: Callable[[Keyring, Clock], AssertionHeaders] | None = None,
         **fields: Any,
     ) -> None:
-        """gate: makes the acceptance of tokens. fields: of the key's record, beside those below."""
+        """Make it.
+
+        gate: makes the acceptance of tokens. rules: of routes. assertions: makes their writer.
+        fields: of the key's record, beside those below.
+        """
         ring = make_keyring(issuer=ISSUER if gate else "")
         clock, self.probe, self.ring = SystemClock(), probe or Counters(), ring
         now = clock.wall_ms()
@@ -115,7 +123,8 @@ class Hot:
         )
         self.clock = clock
         self.cache = asyncio.run(filled([self.record], clock, self.probe))
-        self.extractor = Extractor(ring, carriers=("x-api-key:", "authorization:bearer"))
+        carriers = ("x-api-key:", "authorization:bearer")
+        self.extractor = Extractor(ring, carriers=carriers, rules=rules)
         imported = ImportedKeys(
             MemoryAliasSource(),
             self.cache,
@@ -143,6 +152,7 @@ class Hot:
             header_prefix="x-auth-",
             removed_headers=("x-api-key",),
             find_keys=self.extractor.find_keys,
+            assertions=assertions(ring, clock) if assertions else None,
         )
         self.door = CheckHandler(
             self.extractor, self.checker, self.responder, self.probe, observer or NullObserver()

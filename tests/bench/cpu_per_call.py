@@ -24,6 +24,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from tests.bench import load, measured
 from tests.bench.check_hot import client_headers
 from tests.bench.figures import machine
+from tests.bench.processor_time import thread_seconds
 from tests.support.real import Valkey
 from tests.support.rpc.messages import check_request
 
@@ -42,7 +43,7 @@ class Subject:
 
     def cost(self, case: str, calls: int) -> float:
         """Microseconds of processor time a call takes in one round of load."""
-        began = cpu_seconds(self.server.pid)
+        began = thread_seconds(self.server.pid)
         uvloop.run(
             load.repeat(
                 self.server.address,
@@ -52,13 +53,7 @@ class Subject:
                 calls=calls,
             )
         )
-        return (cpu_seconds(self.server.pid) - began) / calls * 1e6
-
-
-def cpu_seconds(pid: int) -> float:
-    """Seconds for which the threads of a process have run, to the nanosecond."""
-    ran = (task.read_text().split()[0] for task in Path(f"/proc/{pid}/task").glob("*/schedstat"))
-    return sum(map(int, ran)) / 1e9
+        return (thread_seconds(self.server.pid) - began) / calls * 1e6
 
 
 @contextmanager

@@ -89,8 +89,7 @@ def machine() -> str:
             line for line in CPU_INFO.read_text().splitlines() if line.startswith("model name")
         ]
         cpu = models[0].partition(":")[2].strip() if models else cpu
-    cores = len(os.sched_getaffinity(0))
-    return f"{cpu}, {cores} cores, Python {platform.python_version()}"
+    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def tell(found: Mapping[str, Any], *, as_json: bool) -> None:

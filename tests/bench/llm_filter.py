@@ -19,7 +19,7 @@ from authz.cli import binaries
 from authz.cli.devstack import Ports
 from authz.proxy.llm import PER_ROUTE, llm_filter
 from tests.bench.figures import machine
-from tests.bench.usage_logger import used
+from tests.bench.processor_time import thread_seconds
 from tests.support.listener import listening
 from tests.support.proxy import envoys
 from tests.support.real import eventually
@@ -86,9 +86,9 @@ async def measure(rounds: int, number: int) -> dict[str, float]:
                         await ask(ports.envoy, path, number // 4)
                     for _ in range(rounds):
                         for name, path in PATHS.items():
-                            before = used(process.pid)
+                            before = thread_seconds(process.pid)
                             await ask(ports.envoy, path, number)
-                            spent = (used(process.pid) - before) * 1e6
+                            spent = (thread_seconds(process.pid) - before) * 1e6
                             times[name].append(spent / (number * CLIENTS))
                 finally:
                     process.kill()

@@ -102,6 +102,7 @@ class Bench:
             transport: stack.enter_context(_constant(constant, transport))
             for transport in ("fast", "grpcio")
         }
+        self.message = message
         raw = message.SerializeToString()
         body = b"\0" + len(raw).to_bytes(4) + raw
         self.plain, self.traced = (load.Requests(GRPC, body, traced=t) for t in (False, True))
@@ -158,20 +159,18 @@ async def allow(address: Address, message: CheckRequest) -> bytes:
 
 
 @contextmanager
-def _process(
-    command: list[str], python: str = sys.executable, **options: Any
-) -> Iterator[subprocess.Popen[str]]:
+def process(command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
     """A process on the servers' core, ended at the end."""
     with subprocess.Popen(
-        [python, "-m", *command],
+        command,
         preexec_fn=lambda: os.sched_setaffinity(0, SERVER_CORE),  # noqa: PLW1509  no threads yet
         text=True,
         **options,
-    ) as process:
+    ) as started:
         try:
-            yield process
+            yield started
         finally:
-            process.kill()
+            started.kill()
 
 
 @contextmanager
@@ -194,10 +193,10 @@ def sidecar(
         "AUTHZ_OPS__LISTEN": f"127.0.0.1:{ops}",
         "AUTHZ_LOG__LEVEL": "WARNING",
     }
-    command = ["authz.cli.main", "--config", str(file), "serve"]
-    with _process(command, python, env=environment, cwd=tree) as process:
+    command = [python, "-m", "authz.cli.main", "--config", str(file), "serve"]
+    with process(command, env=environment, cwd=tree) as started:
         asyncio.run(eventually(lambda: _is_ready(f"http://127.0.0.1:{ops}/readyz")))
-        yield Server(Address("127.0.0.1", check), process.pid)
+        yield Server(Address("127.0.0.1", check), started.pid)
 
 
 def _is_ready(url: str) -> bool:
@@ -208,6 +207,6 @@ def _is_ready(url: str) -> bool:
 
 @contextmanager
 def _constant(answer: Path, transport: str) -> Iterator[Server]:
-    command = ["tests.bench.constant", transport, str(answer)]
-    with _process(command, stdout=subprocess.PIPE) as process:
-        yield Server(Address.parse("", process.stdout.readline().strip()), process.pid)
+    command = [sys.executable, "-m", "tests.bench.constant", transport, str(answer)]
+    with process(command, stdout=subprocess.PIPE) as started:
+        yield Server(Address.parse("", started.stdout.readline().strip()), started.pid)

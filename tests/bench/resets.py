@@ -22,7 +22,7 @@ import uvloop
 from authz.settings import model
 from tests.bench import measured
 from tests.bench.check_hot import machine
-from tests.bench.through_envoy import envoy
+from tests.bench.through_envoy import asking
 from tests.support.h2.resets import reset_flood, statuses
 from tests.support.real import Valkey, eventually, free_port
 
@@ -95,7 +95,7 @@ def main() -> None:
         file = measured.settings(directory, stack.enter_context(Valkey()))
         key, ops = asyncio.run(measured.issue(model.load(file))), free_port()
         sidecar = stack.enter_context(measured.sidecar(file, "fast", ops))
-        port = stack.enter_context(envoy(sidecar.address)).port
+        port = stack.enter_context(asking(sidecar.address)).address.port
         asyncio.run(eventually(lambda: is_open(port)))
         alone, quiet = uvloop.run(good(port, key, options.seconds / 4))
         with flooding(port, options.rate, options.seconds) as process:

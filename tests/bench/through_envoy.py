@@ -23,7 +23,7 @@ from authz.core.listen_address import Address
 from tests.bench import load
 from tests.bench.client import Client
 from tests.bench.figures import machine, offer_record, record
-from tests.bench.measured import Bench, medians
+from tests.bench.measured import Bench, Server, medians
 from tests.support.real import eventually
 
 OPEN, CHECKED = "/healthz", "/v1/models"  # envoy.yaml exempts the first
@@ -49,18 +49,26 @@ def configuration(ports: Ports, check: Address) -> str:
 
 
 @contextmanager
-def envoy(check: Address) -> Iterator[Address]:
-    """Where it listens."""
-    ports = Ports.free()
+def envoy(configuration: str, ports: Ports) -> Iterator[Server]:
+    """Run an Envoy with one worker. ports: those of the configuration."""
     with TemporaryDirectory(prefix="authz-") as directory:
         file = Path(directory) / "envoy.yaml"
-        file.write_text(configuration(ports, check))
+        file.write_text(configuration)
         command = [binaries.envoy(), "-c", file, "--disable-hot-restart", "--concurrency", "1"]
-        with subprocess.Popen([*command, "--log-level", "error"]) as process:
+        command += ["--log-level", "error"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:  # its access log
             try:
-                yield Address("127.0.0.1", ports.envoy)
+                yield Server(Address("127.0.0.1", ports.envoy), process.pid)
             finally:
                 process.kill()
+
+
+@contextmanager
+def asking(check: Address) -> Iterator[Server]:
+    """Run an Envoy that asks this address on CHECKED, and nobody on OPEN."""
+    ports = Ports.free()
+    with envoy(configuration(ports, check), ports) as found:
+        yield found
 
 
 async def status(address: Address, path: str, key: str) -> int:
@@ -97,7 +105,7 @@ def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, dict[str, fl
     rates, times = [], []
     with ExitStack() as stack:
         proxies = {
-            transport: stack.enter_context(envoy(sidecar.address))
+            transport: stack.enter_context(asking(sidecar.address)).address
             for transport, sidecar in bench.sidecars.items()
         }
         for address in proxies.values():

@@ -9,23 +9,19 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import os
 import statistics
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import uvloop
 import yaml
 
-from authz.cli import binaries
 from authz.cli.devstack import Ports, envoy_config
 from authz.core.listen_address import Address
 from tests.bench import load, through_envoy
 from tests.bench.figures import machine
-from tests.bench.measured import Bench
+from tests.bench.measured import Bench, Server
+from tests.bench.processor_time import thread_seconds
 from tests.support.proxy.collector import collecting
 from tests.support.real import eventually
 
@@ -54,34 +50,15 @@ def configuration(case: str, ports: Ports, check: Address) -> str:
 
 
 @contextmanager
-def envoy(case: str, check: Address) -> Iterator[tuple[Address, int]]:
-    """Run an Envoy. Yield its address and its process id."""
+def envoy(case: str, check: Address) -> Iterator[Server]:
+    """Run an Envoy with the access log of a case."""
     ports = Ports.free()
-    with TemporaryDirectory(prefix="authz-") as directory, ExitStack() as stack:
+    with ExitStack() as stack:
         if case == RECEIVED:
             receiver = multiprocessing.Process(target=receive, args=(ports.meter,), daemon=True)
             receiver.start()
             stack.callback(receiver.kill)
-        file = Path(directory) / "envoy.yaml"
-        file.write_text(configuration(case, ports, check))
-        command = [binaries.envoy(), "-c", file, "--disable-hot-restart", "--concurrency", "1"]
-        with subprocess.Popen([*command, "--log-level", "error"]) as process:
-            try:
-                yield Address("127.0.0.1", ports.envoy), process.pid
-            finally:
-                process.kill()
-
-
-def used(pid: int) -> float:
-    """Return the processor time of all threads of a process, in seconds."""
-    tasks = Path(f"/proc/{pid}/task")
-    return sum(int((one / "schedstat").read_text().split()[0]) for one in tasks.iterdir()) / 1e9
-
-
-def resident(pid: int) -> float:
-    """Return the resident memory of a process in MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        yield stack.enter_context(through_envoy.envoy(configuration(case, ports, check), ports))
 
 
 def measure(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
@@ -92,15 +69,17 @@ def measure(rounds: int, seconds: float) -> dict[str, dict[str, float]]:
         check = bench.sidecars["fast"].address
         proxies = {case: stack.enter_context(envoy(case, check)) for case in times}
         made = through_envoy.requests(through_envoy.CHECKED, bench.key)
-        for address, _ in proxies.values():
-            uvloop.run(eventually(lambda at=address: through_envoy.is_allowed(at, bench.key)))
+        for proxy in proxies.values():
+            uvloop.run(eventually(lambda at=proxy.address: through_envoy.is_allowed(at, bench.key)))
         for _ in range(rounds):
-            for case, (address, pid) in proxies.items():
-                before = used(pid)
-                many = load.saturate(address, made, connections=2, at_a_time=32, seconds=seconds)
+            for case, proxy in proxies.items():
+                before = thread_seconds(proxy.pid)
+                many = load.saturate(
+                    proxy.address, made, connections=2, at_a_time=32, seconds=seconds
+                )
                 answered = uvloop.run(many).answered * 1.2  # with those of the warm-up
-                times[case].append((used(pid) - before) / answered * 1e6)
-        memory = {case: resident(pid) for case, (_, pid) in proxies.items()}
+                times[case].append((thread_seconds(proxy.pid) - before) / answered * 1e6)
+        memory = {case: proxy.rss / 2**20 for case, proxy in proxies.items()}
     return {
         case: {"us": statistics.median(each), "least": min(each), "MiB": memory[case]}
         for case, each in times.items()

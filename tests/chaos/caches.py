@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 import os
 import random
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import redis.asyncio
 
-from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.errors import Unavailable
-from authz.core.keys.credentials import Presented
 from authz.core.records import KeyRecord, Status
 from authz.core.store_clock import StoreClock
 from authz.flows.check import Checker
@@ -20,20 +20,33 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registration import Identity, Registration
+from authz.wiring.live_settings import LiveSettings
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome, now
-from tests.support.fakes import RecordingProbe, make_keyring, make_request
+from tests.chaos.live_rules import CarelessSettings, LiveRules
+from tests.chaos.rules import PATHS
+from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock
+from tests.support.rpc.messages import check_request
 from tests.support.storage import stored
 
 TTL = 60.0
 DEADLINE = 0.5  # of a lookup: the machine is busy with many processes
-OUTCOMES = {
-    Reason.REVOKED: Outcome.REVOKED,
-    Reason.DISABLED: Outcome.DISABLED,
-    Reason.UNKNOWN_KEY: Outcome.UNKNOWN,
-    Reason.UNAVAILABLE: Outcome.UNAVAILABLE,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A key as the load asks for it. requests: a serialised CheckRequest for each of PATHS."""
+
+    kid: str
+    requests: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, text: str) -> "Asked":
+        """Return the requests with this key."""
+        requests = (check_request([("x-api-key", text)], path=path) for path in PATHS)
+        kid = make_keyring().parse(text).kid
+        return cls(kid, tuple(request.SerializeToString() for request in requests))
 
 
 class Subject(Protocol):
@@ -42,8 +55,8 @@ class Subject(Protocol):
     async def run(self) -> None:
         """Follow the store until cancelled."""
 
-    async def answer(self, presented: Presented) -> Outcome:
-        """Decide about one key."""
+    async def answer(self, asked: Asked, path: int) -> Outcome:
+        """Decide about one key. path: its number in PATHS; some have no rules for it."""
 
 
 class MovedClock(RealClock):
@@ -58,11 +71,13 @@ class MovedClock(RealClock):
 
 
 class Leased:
-    """The product's data path."""
+    """The product's data path, from the CheckRequest to the CheckResponse."""
 
     has_two_clocks = True
+    settings_type: type[LiveSettings] | type[CarelessSettings] = LiveSettings
+    registers = True  # a mutant does not: only the sidecars under test confirm
 
-    def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float, file: Path) -> None:
         self.clock = clock = MovedClock()
         probe, store_clock = RecordingProbe(), StoreClock(bounds.lease)
         fingerprints = make_keyring().fingerprints
@@ -86,7 +101,8 @@ class Leased:
             grace=grace,
         )
         seen = store_clock if self.has_two_clocks else None
-        self._checker = Checker(self.cache, self.feed.meta, clock, probe, store_clock=seen)
+        checker = Checker(self.cache, self.feed.meta, clock, probe, store_clock=seen)
+        self._rules = LiveRules(checker, clock, probe, file, self.settings_type)
         identity = Identity(
             instance=f"chaos-{os.getpid()}",
             version="chaos",
@@ -101,30 +117,30 @@ class Leased:
 
     async def run(self) -> None:
         """Implement Subject.run."""
-        await self.feed.run(self._registration, self._registration.announce)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._rules.run())
+            if self.registers:
+                await self.feed.run(self._registration, self._registration.announce)
+            else:
+                await self.feed.run(self.cache)
 
-    async def answer(self, presented: Presented) -> Outcome:
+    async def answer(self, asked: Asked, path: int) -> Outcome:
         """Implement Subject.answer."""
-        decision = self._checker.check(make_request(credential=presented))
-        return _outcome(decision if isinstance(decision, Allow | Deny) else await decision)
+        return await self._rules.answer(asked.requests[path])
 
 
 class OneClock(Leased):
     """The mutant that decides by its own clock alone."""
 
     has_two_clocks = False
-
-    async def run(self) -> None:
-        """Implement Subject.run. It does not register: only the sidecars under test confirm."""
-        await self.feed.run(self.cache)
+    registers = False
 
 
-def _outcome(decision: Decision) -> Outcome:
-    if isinstance(decision, Allow):
-        return Outcome.STALE_ALLOW if decision.stale else Outcome.ALLOW
-    if decision.reason is Reason.DISABLED and decision.stale:
-        return Outcome.STALE_DISABLED
-    return OUTCOMES.get(decision.reason, Outcome.OTHER)
+class CarelessReload(Leased):
+    """The mutant that takes every settings file as it is."""
+
+    settings_type = CarelessSettings
+    registers = False
 
 
 class _Dict:
@@ -157,7 +173,7 @@ class _Dict:
 class GetThenSet:
     """A mutant: it is fed and trusted like the product, but stores a record after a pause."""
 
-    def __init__(self, endpoint: Endpoint, bounds: Bounds, _grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, _grace: float, _file: Path) -> None:
         self._dict = _Dict(endpoint)
         self._trusted_until = 0.0
         fingerprints = make_keyring().fingerprints
@@ -169,11 +185,11 @@ class GetThenSet:
         """Implement Subject.run."""
         await self._feed.run(self)
 
-    async def answer(self, presented: Presented) -> Outcome:
+    async def answer(self, asked: Asked, path: int) -> Outcome:
         """Implement Subject.answer."""
         if now() >= self._trusted_until:
             return Outcome.UNAVAILABLE
-        return await self._dict.look_up(presented.kid)
+        return await self._dict.look_up(asked.kid)
 
     def forget(self, kid: str, *, revoked: bool) -> None:
         """Implement ChangeSink.forget."""
@@ -191,7 +207,7 @@ class GetThenSet:
 class PubSub:
     """A mutant: redis-py's PubSub and a TTL, the common design."""
 
-    def __init__(self, endpoint: Endpoint, _bounds: Bounds, _grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, _bounds: Bounds, _grace: float, _file: Path) -> None:
         self._dict = _Dict(endpoint)
         self._subscriber = redis.asyncio.Redis(
             host=endpoint.host, port=endpoint.port, decode_responses=True, health_check_interval=1
@@ -210,10 +226,16 @@ class PubSub:
                             self._dict.entries.pop(kid, None)
             await asyncio.sleep(0.1)
 
-    async def answer(self, presented: Presented) -> Outcome:
+    async def answer(self, asked: Asked, path: int) -> Outcome:
         """Implement Subject.answer."""
-        return await self._dict.look_up(presented.kid)
+        return await self._dict.look_up(asked.kid)
 
 
-MUTANTS = {"get-then-set": GetThenSet, "pub-sub": PubSub, "one clock": OneClock}
+MUTANTS = {
+    "get-then-set": GetThenSet,
+    "pub-sub": PubSub,
+    "one clock": OneClock,
+    "careless reload": CarelessReload,
+}
 SUBJECTS = {"leased": Leased} | MUTANTS
+RELOADING = {kind for kind, subject in SUBJECTS.items() if issubclass(subject, Leased)}

@@ -9,6 +9,8 @@
 4. After every sidecar has acknowledged the end of a key, none allows it. The same holds after the
    time at which `--wait` reports that no sidecar can act on the old state.
 5. A sidecar never answers with an internal error.
+6. A request that is sent after the report of a reload is answered by the new rules, and one that is
+   answered before the change of the file by the old ones. A file with a mistake changes nothing.
 
 A run proves a promise only if it was tested: `tried` counts the answers that could have broken one.
 """
@@ -17,14 +19,18 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.history import Answer, Key, Outcome, State
+from tests.chaos.history import Answer, Change, Key, Outcome, State, possible_after
+from tests.chaos.rules import Rules
 
 NEVER = float("inf")
 ALLOWS = {Outcome.ALLOW, Outcome.STALE_ALLOW}
-STALE = {Outcome.STALE_ALLOW, Outcome.STALE_DISABLED}
+NO_SCOPES = {Outcome.NO_SCOPE, Outcome.STALE_NO_SCOPE}
+STALE = {Outcome.STALE_ALLOW, Outcome.STALE_DISABLED, Outcome.STALE_NO_SCOPE}
 CLAIMS = {
     Outcome.ALLOW: State.ACTIVE,
     Outcome.STALE_ALLOW: State.ACTIVE,
+    Outcome.NO_SCOPE: State.ACTIVE,  # scopes are checked after the state
+    Outcome.STALE_NO_SCOPE: State.ACTIVE,
     Outcome.REVOKED: State.REVOKED,
     Outcome.DISABLED: State.DISABLED,
     Outcome.STALE_DISABLED: State.DISABLED,
@@ -78,8 +84,12 @@ def check(
     answers: Iterable[Answer],
     outages: Sequence[tuple[float, float]],
     bounds: Bounds,
+    reloads: Sequence[Change[Rules]] = (),
 ) -> Verdict:
-    """Judge one sidecar. outages: times in which it could not, or might not, reach the store."""
+    """Judge one sidecar. outages: times in which it could not, or might not, reach the store.
+
+    reloads: its rules from the start on; without any it is not judged by rules.
+    """
     verdict = Verdict()
     called_revoked: dict[int, float] = {}
     for answer in answers:
@@ -91,6 +101,8 @@ def check(
             _check_claim(verdict, key, answer, bounds)
         _check_reach(verdict, key, answer, outages, bounds.settle)
         _check_acknowledged(verdict, key, answer)
+        if reloads and outcome in ALLOWS | NO_SCOPES:
+            _check_rules(verdict, key, answer, reloads)
         since = called_revoked.get(answer.key, NEVER)
         if outcome is Outcome.REVOKED:
             called_revoked[answer.key] = min(since, answer.answered)
@@ -150,6 +162,16 @@ def _check_acknowledged(verdict: Verdict, key: Key, answer: Answer) -> None:
         verdict.tried["over"] += 1
         if answer.outcome in ALLOWS:
             verdict.blame("over", key, answer)
+
+
+def _check_rules(
+    verdict: Verdict, key: Key, answer: Answer, reloads: Sequence[Change[Rules]]
+) -> None:
+    """Check that the scope that a request needed follows from rules that may have been in force."""
+    possible, _ = possible_after(reloads, answer.sent, answer.answered)
+    verdict.tried["reloaded"] += len(reloads) > 1 and len(possible) == 1
+    if not any(rules.allows(answer.path) == (answer.outcome in ALLOWS) for rules in possible):
+        verdict.blame("wrong rules", key, answer)
 
 
 def _since_end(key: Key, answer: Answer) -> float | None:

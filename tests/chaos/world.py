@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import json
+import math
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -23,10 +23,13 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
 from authz.storage.registry import StoredSidecars
+from tests.chaos.caches import RELOADING
 from tests.chaos.checker import Bounds
-from tests.chaos.history import Key, State, now
+from tests.chaos.history import Change, Key, State, now
+from tests.chaos.process import SidecarProcess
+from tests.chaos.rules import HELD, Rules, settings_text
 from tests.support.fakes import make_keyring
-from tests.support.gate import Gate, Rule
+from tests.support.gate import Gate
 from tests.support.real import RealClock
 from tests.support.stalls import BEARABLE, TICK
 
@@ -36,33 +39,8 @@ WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
 PATIENCE = 4.0  # seconds
 ROUNDING = 0.002  # of the moment at which waiting is over
 STOPS_WITHIN = 20.0  # seconds
+FULL = "the store is full"  # in the message of a change that a full store refused
 REASON = RevocationReason.UNSPECIFIED
-
-
-@dataclass(slots=True)
-class SidecarProcess:
-    """One sidecar. outages: times in which it could not reach the store or was paused."""
-
-    kind: str
-    name: str
-    process: asyncio.subprocess.Process
-    answers: Path
-    stalls: Path  # from when to when it was not run, as JSON
-    log: Path
-    outages: list[tuple[float, float]]
-    gate: Gate | None = None
-
-    def tell(self, command: dict) -> None:
-        """Send it a command."""
-        self.process.stdin.write(json.dumps(command).encode() + b"\n")
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(number)
-
-    def spoil(self, rule: Rule) -> None:
-        """Set what happens to the traffic between it and the store."""
-        self.gate.set(rule)
 
 
 class World(contextlib.AsyncExitStack):
@@ -79,6 +57,7 @@ class World(contextlib.AsyncExitStack):
         self.faults: list[str] = []
         self.confirmed = 0
         self.unknown = 0
+        self.refused: Counter[str] = Counter()  # changes that a full store refused, by what they do
         self.acknowledged = 0
         self.is_over = False
 
@@ -101,11 +80,13 @@ class World(contextlib.AsyncExitStack):
     async def start_sidecar(self, kind: str, where: dict, gate: Gate | None = None) -> None:
         """Start one more process."""
         name = f"{kind}-{len(self.sidecars)}"
-        answers, stalls, log = (
-            self.directory / f"{name}.{kind_of}" for kind_of in ("answers", "stalls", "log")
+        answers, stalls, log, settings = (
+            self.directory / f"{name}.{kind_of}"
+            for kind_of in ("answers", "stalls", "log", "settings")
         )
+        settings.write_text(settings_text(Rules.FIRST))
         promised = {"lease": self.bounds.lease, "isolation": self.bounds.isolation, "grace": GRACE}
-        files = {"answers": str(answers), "stalls": str(stalls)}
+        files = {"answers": str(answers), "stalls": str(stalls), "settings": str(settings)}
         given = {"kind": kind} | files | promised | where
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -117,7 +98,11 @@ class World(contextlib.AsyncExitStack):
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
             )
-        self.sidecars.append(SidecarProcess(kind, name, process, answers, stalls, log, [], gate))
+        has_rules = kind in RELOADING
+        reloads = [Change(-math.inf, -math.inf, frozenset({Rules.FIRST}))] if has_rules else []
+        self.sidecars.append(
+            SidecarProcess(kind, name, process, answers, stalls, log, settings, [], reloads, gate)
+        )
 
     async def sidecars_ready(self) -> None:
         """Wait until all of them work."""
@@ -210,9 +195,10 @@ class World(contextlib.AsyncExitStack):
             env="live",
             life_ms=self.dice.choice((None, LIFE_MS)),
             outage_grace=None if grace else 0,
+            scopes=frozenset({HELD}),
         )
         asked, confirmed, issued = await self._timed(
-            lambda: self.lifecycle.issue(spec, self.lifecycle.author("chaos"))
+            lambda: self.lifecycle.issue(spec, self.lifecycle.author("chaos")), State.ACTIVE
         )
         if issued is None:
             return None
@@ -233,7 +219,7 @@ class World(contextlib.AsyncExitStack):
             State.DISABLED: lambda: self.lifecycle.disable(key.kid, by),
             State.ACTIVE: lambda: self.lifecycle.enable(key.kid, by),
         }[state]
-        asked, confirmed, changed = await self._timed(work)
+        asked, confirmed, changed = await self._timed(work, state)
         key.record(asked, confirmed, state)
         if state is State.REVOKED and confirmed and changed and self.dice.random() < WAITED_FOR:
             task = asyncio.create_task(self._wait_for_sidecars(key, changed))
@@ -254,15 +240,19 @@ class World(contextlib.AsyncExitStack):
             key.over = now() + left + ROUNDING
 
     async def _timed(
-        self, work: Callable[[], Awaitable[Result]]
+        self, work: Callable[[], Awaitable[Result]], state: State
     ) -> tuple[float, float | None, Changed | None]:
-        """Make a change; return when it was asked, when it was certainly made, and its result."""
+        """Make a change; return when it was asked, when it was certainly made, and its result.
+
+        state: of the key after it.
+        """
         async with self.at_rest:
             asked = now()
             try:
                 result = await work()
-            except Fault:
+            except Fault as cause:
                 self.unknown += 1
+                self.refused[state] += FULL in str(cause)
                 return asked, None, None
         changed = result if isinstance(result, Changed) else None
         # Without a replica that has it, a failover may lose it.

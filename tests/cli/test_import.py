@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from authz.cli.importing import BATCH
 from authz.cli.json_lines import MAX_LINE
 from authz.cli.main import main
 from tests.support.cli.importing import FOREIGN, line, stored
@@ -170,18 +171,18 @@ def test_no_store(no_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_store_that_goes_away(importing, valkey: Valkey) -> None:
     """The error tells the count so far, and that the import can be run again."""
-    lines = [line(number) for number in range(150)]
-    importing(lines[:120])
+    lines = [line(number) for number in range(BATCH + 50)]
+    importing(lines[: BATCH + 20])
     valkey.admin.rpush("authz:{0}:client:broken", "no sorted set")
     outcome = importing([*lines, line(900, client="broken")])
     assert outcome.code == 3
     assert outcome.out == ""
     told, error = outcome.err.splitlines()
-    assert told == "imported 0, already there 100, refused 0; run it again to continue"
+    assert told == f"imported 0, already there {BATCH}, refused 0; run it again to continue"
     assert "WRONGTYPE" in error
     valkey.admin.delete("authz:{0}:client:broken")
     assert importing([*lines, line(900, client="broken")]).code == 0
-    assert stored(valkey) == 151
+    assert stored(valkey) == BATCH + 51
 
 
 def test_ctrl_c(store: Path, valkey: Valkey) -> None:
@@ -192,14 +193,14 @@ def test_ctrl_c(store: Path, valkey: Valkey) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    command.stdin.write("".join(f"{line(number)}\n" for number in range(250)).encode())
+    command.stdin.write("".join(f"{line(number)}\n" for number in range(2 * BATCH + 50)).encode())
     command.stdin.flush()
-    while stored(valkey) < 200:
+    while stored(valkey) < 2 * BATCH:
         assert command.poll() is None
     command.send_signal(signal.SIGINT)
     out, err = command.communicate(timeout=PATIENCE)
     assert command.returncode == 130
-    assert json.loads(out)["imported"] == stored(valkey) == 200
+    assert json.loads(out)["imported"] == stored(valkey) == 2 * BATCH
     assert err.decode() == "interrupted; run it again to continue\n"
 
 

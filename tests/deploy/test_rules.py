@@ -30,6 +30,7 @@ CLOCK = "authz_clock_offset_seconds{}"
 RESETS = "authz_change_sequence_resets_total{}"
 MISSING = 'authz_authentication_failures_total{reason="missing_credential"}'
 FORGED = 'authz_authentication_failures_total{reason="forged"}'
+CANARY = 'authz_authentication_failures_total{reason="canary"}'
 WITHIN = 'authz_limits_decisions_total{decision="allowed", source="store"}'
 OVER = 'authz_limits_decisions_total{decision="denied", source="store"}'
 WITHOUT_STORE = 'authz_limits_decisions_total{decision="allowed", source="outage"}'
@@ -125,6 +126,9 @@ CASES = {
         {FORGED: after(H, (20, 6600)), MISSING: after(H - 20, (20, 90_000))},
         fires=(H + 15,),
         quiet=(H - 1, H + 5),
+    ),
+    "AuthzCanaryKeyUsed": Case(
+        {CANARY: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
     ),
     "AuthzQuotaBreaches": Case(
         {OVER: after(6 * H, (H, 4000))}, fires=(7 * H,), quiet=(6 * H, 6 * H + 5)

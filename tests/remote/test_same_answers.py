@@ -3,12 +3,14 @@
 import json
 import re
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from authz.core.tokens.signing_keys import AT_ONCE_MS
 from tests.remote.test_transcripts import OverApi
 from tests.support.cli.terminal import Outcome, run
 from tests.support.real import Valkey
@@ -50,6 +52,8 @@ SCRIPTS = {
         keys update {1} --budget 25/month
         keys update {1} --budget +10/month --json
         keys limits {1} --json
+        keys refund {1} --budget 1/month
+        keys refund {1} --budget 1/month,of=bread
         keys update {1} --clear limit
         keys update {1} --add-scope a:b --add-scope c:d --remove-scope e:f
         keys update {1} --remove-scope a:b --metadata a=1 --metadata b=2 --host api.example.com
@@ -65,6 +69,7 @@ SCRIPTS = {
         keys retire {1} --secret 9
         keys retire {1} --secret old
         keys retire {1} --secret new
+        keys rollback {1}
         keys reset-limits {1} --json
         keys limits {1} --json
         keys revoke {1} --reason leaked --wait --timeout 1s --json
@@ -175,6 +180,66 @@ SCRIPTS = {
         audit list --until 2001-01-01T00:00:00Z
         audit list --action nonsense
     """,
+    "due": """
+        keys issue --client a --plan standard
+        keys issue --client b
+        keys issue --client 'c' --plan pro
+        keys disable {3}
+        keys due
+        keys due --within 100d
+        keys due --within 100d --json
+        keys due --within 0
+        keys due --within nonsense
+    """,
+    "events": """
+        keys issue --client a --project web --tenant north --expires-in 9d
+        keys issue --client b
+        keys update {1} --name one --limit 5/s --note 'a reason'
+        keys rotate {1} --grace 1h
+        keys revoke {2} --reason leaked
+        events list
+        events list --json
+        events list --type authz.key.rev* --json
+        events list --kid {1} --limit 2
+        events list --type none
+        events dead
+        events dead --sink siem
+        events replay --all
+        events replay --sink siem --all
+        events replay 4-0-0123456789ab
+        events replay --sink a nonsense
+    """,
+    "tokens": """
+        keys issue --client a --scope a:b --scope c:d --out a.key
+        tokens keys list
+        tokens issue < a.key
+        tokens keys rotate
+        wait
+        tokens keys list
+        tokens keys list --json
+        tokens issue --scope a:b --lifetime 60s --json < a.key
+        tokens inspect < token.txt
+        tokens inspect --json < token.txt
+        tokens issue --scope x:y < a.key
+        tokens issue --audience nobody < a.key
+        tokens issue --lifetime 0 < a.key
+        tokens issue < forged.key
+        tokens issue < other.key
+        tokens inspect < other.key
+        keys revoke {1}
+        tokens issue < a.key
+        tokens inspect --json < token.txt
+        keys delete {1}
+        tokens inspect < token.txt
+        tokens keys rotate --now --json
+        tokens keys list
+        tokens keys remove nonsense
+        tokens keys remove {2}
+        tokens keys list
+        audit list
+        audit list --action remove_signing_key --json
+        audit list --action rotate_signing_key
+    """,
     "import": """
         keys import --dry-run < keys.jsonl
         keys import --rejects rejects.jsonl --note 'from the old gateway' < keys.jsonl
@@ -205,6 +270,7 @@ SCRIPTS = {
         keys verify --ip 10.0.0.1 < a.key
     """,
 }
+SIGNS_AFTER = AT_ONCE_MS / 1000 + 1  # also for a server that reads the keys every second
 MISSING = "7Hk2mQ9xT4bVzR1c"
 FIRST = "{ref: one, client: a, name: first, plan: standard, limits: [5/s], metadata: {team: web}}"
 SECOND = "{ref: two, client: a, env: test, status: disabled, scopes: ['m:r'], outage_grace: 5s}"
@@ -262,11 +328,19 @@ STDIN = {
         )
     ),
 }
+TOKEN = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]+")
 KID = re.compile(r"\b[0-9A-Za-z]{16}\b")
 SAME = (
     (re.compile(r"\b[a-z]+_(live|test)_[0-9A-Za-z]{16}_[0-9A-Za-z]{61}\b"), "KEY"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"), "TIME"),
     (re.compile(r'"source": "[^"]*", "request_id": "[^"]*"'), "ORIGIN"),
+    # A call of the API has both; a command has none.
+    (re.compile(r', "address": "[^"]*", "request_id": "[^"]*"'), ""),
+    (re.compile(r"\b\d+-\d+-[0-9a-f]{12}\b"), "EVENT"),
+    (TOKEN, "TOKEN"),
+    (re.compile(r"\b1[0-9A-Za-z]{26}\b"), "TOKEN ID"),
+    (re.compile(r"\b1\d{9}\b"), "SECONDS"),
+    (re.compile(r"\b1\d{12}\b"), "MILLISECONDS"),
     (re.compile(r"in \d+ ms|\"elapsed_ms\": \d+"), "ELAPSED"),
     (re.compile(r"--cursor [\w-]+"), "CURSOR"),
     # The server does not say how many keys it looked at for others.
@@ -284,11 +358,16 @@ class Session:
     def told(self, script: str) -> Iterator[str]:
         """Run each command, and yield its output and its exit code."""
         for line in filter(None, map(str.strip, script.splitlines())):
+            if line == "wait":
+                time.sleep(SIGNS_AFTER)
+                continue
             command = re.sub(r"\{(\d)\}", lambda match: self.kids[int(match[1]) - 1], line)
             command, _, file = command.partition(" < ")
             given = {"stdin": Path(file).read_bytes()} if file else {}
             done = self._act("--config", "authz.yaml", *shlex.split(command), **given)
             text = f"{done.out}--- {done.err}--- {done.code}"
+            for token in TOKEN.findall(text):
+                Path("token.txt").write_text(token)
             for pattern, word in SAME:
                 if word == "KEY":
                     self._notice(text)
@@ -318,6 +397,8 @@ def test_the_answers_are_the_same(
     """The store and the API give the same lines, one command after the other."""
     (empty_store / "authz.yaml").write_text(
         "plans: {standard: [10/s, 50/once], pro: [], basic: []}\n"
+        "rotation: {plans: {standard: {rotate_every: 2d}}, default: {rotate_every: 90d}}\n"
+        "tokens: {issuer: 'https://auth.example.com'}\n"
     )
     monkeypatch.setenv("AUTHZ_ACTOR", f"cert:{URI}")
     _write_files(empty_store)

@@ -157,7 +157,22 @@ def test_the_secret_of_a_key_has_few_places() -> None:
         for message in (
             *("CreateKeyResponse", "RotateKeyResponse", "RotateMyKeyResponse"),
             *("ChangeKeysResponse", "VerifyKeyRequest", "ImportKeysRequest.Entry"),
+            "IssueTokenRequest",
         )
+    }
+
+
+def test_a_token_is_redacted() -> None:
+    """The text of a token is in the answer that makes it and in the request that brings it."""
+    found = {
+        (name, element.options.debug_redact)
+        for file in OURS
+        for kind, name, element, _ in elements(file)
+        if kind == "field" and element.name in {"token", "access_token"}
+    }
+    assert found == {
+        ("IssueTokenResponse.access_token", True),
+        ("InspectTokenRequest.token", True),
     }
 
 

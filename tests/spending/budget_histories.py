@@ -17,6 +17,7 @@ from tests.spending.store import TimedStore
 
 TEXTS = (
     *("{n}/month,of=tokens", "{n}/calendar-day,of=tokens", "{n}/once,of=tokens"),
+    *("{n}/month,of=bytes_out", "{n}/once,of=bytes_out"),
     *("{usd}/month,of=usd", "{usd}/week,of=usd", "try={n}/month,of=tokens,enforce=false"),
     "{n}/month",
 )
@@ -50,7 +51,10 @@ class History:
 
     def play(self, steps):
         """Make some random steps; each asserts that store and model agree."""
-        acts = (self.ask, self.ask, self.ask, self.settle, self.settle, self.repeat, self.wait)
+        acts = (
+            *(self.ask, self.ask, self.ask, self.settle, self.settle, self.repeat),
+            *(self.wait, self.refund),
+        )
         for _ in range(steps):
             self.chance.choice(acts)()
 
@@ -69,7 +73,9 @@ class History:
         return charge, reply
 
     def ask(self):
-        cost = Amounts(1, *self.chance.choice(((800, 1200), (100, 0), (0, 250), (4096, 6144))))
+        cost = Amounts(
+            1, *self.chance.choice(((800, 1200, 1), (100, 0, 300), (0, 250), (4096, 6144)))
+        )
         charge, reply = self.spend(cost, self.chance.choice((1, 1, 1, 5)))
         for _ in range(reply.granted if reply else 0):
             self.number += 1
@@ -98,6 +104,17 @@ class History:
         if self.sent:
             _, *found = self.chance.choice(self.sent)
             self._settle(*found)
+
+    def refund(self):
+        """An operator gives units of one budget back, perhaps more than were used."""
+        if self.current:
+            place = self.chance.choice(sorted(self.current))
+            owner, counter_id, counter = place
+            tenant, _, name = counter_id.rpartition("/")
+            budget = Budget(LimitGroup(owner, name, (), tenant), self.current[place], counter)
+            self.number += 1
+            units = self.chance.choice((1, 500, 10_000))
+            self._settle({budget: Settlement(-units, 0)}, b"%d" % self.number)
 
     def _settle(self, settlements, digest):
         is_counted = self.meter.settle(settlements, digest, self.now)

@@ -300,3 +300,22 @@ async def test_batches_in_a_row(valkey, admin):
         assert await imports.apply_all([third]) == [4]
     for kid in kids:
         assert (await admin.store.find(kid)).kid == kid
+
+
+@pytest.mark.parametrize("ahead", ["log", "audit", None])
+async def test_a_batch_is_numbered_as_single_changes_are(valkey, imports, ahead):
+    """Changes of one call get the numbers and the entries that they would get one by one.
+
+    ahead: a stream that is ahead of the sequence, as after a restore of an older copy.
+    """
+    if ahead:
+        valkey.admin.xadd(getattr(stored, ahead.upper()), {"change_id": "c-old"}, id="40-3")
+    kids, digests = [f"{n:016}" for n in range(4)], [bytes([n]) * 32 for n in range(4)]
+    batch = [imported(f"c-{k}", k, [d]) for k, d in zip(kids, digests, strict=True)]
+    first = 41 if ahead else 1
+    assert await imports.apply_all([*batch[:3], batch[0]]) == [first, first + 1, first + 2, first]
+    assert await imports.apply_all([batch[3], batch[1]]) == [first + 3, first + 1]
+    ids = [entry_id for entry_id, entry in valkey.admin.xrange(stored.AUDIT) if "kid" in entry]
+    assert ids == [f"{first + at}-0" for at in range(4)]
+    logged = [entry["kid"] for _, entry in valkey.admin.xrange(stored.LOG) if "kid" in entry]
+    assert logged == kids

@@ -30,6 +30,7 @@ IDENTITY = (
     "env",
     "plan",
     "token-id",
+    "assertion",
     "stale",
 )
 CONCURRENT = 16

@@ -90,3 +90,18 @@ def _refused(gateway: Installation, key: str) -> Any:
     except openai.RateLimitError as refused:
         return refused
     return None
+
+
+def test_a_budget_of_bytes_counts_the_body_of_the_answer(gateway):
+    """Each answer counts with its bytes, also on a route without prices or an estimate of bytes."""
+    kid, key = issued(gateway, "50000/month,of=bytes_out")
+    with openai.OpenAI(base_url=f"{gateway.stack.envoy}/v1", api_key=key, max_retries=0) as client:
+        answers = [
+            client.chat.completions.with_raw_response.create(model=CHAT, messages=ASKED)
+            for _ in range(2)
+        ]
+    policy = answers[0].headers["ratelimit-policy"]
+    assert policy.startswith('"bytes_out-month";q=50000;')
+    assert policy.endswith('qu="content-bytes"')
+    total = sum(len(answer.content) for answer in answers)
+    until(lambda: spent(gateway, kid), lambda seen: seen == {"bytes_out-month": (total, 0)})

@@ -8,16 +8,19 @@ Rules:
 4. Without a usage, everything else keeps its estimate: an answer that hides its tokens, a client
    that left, a backend that was too slow. Returning it would let lost reports overspend a budget.
 5. Without a price, a budget of money keeps the estimate.
-6. More than MAX_TOKENS of one kind count as MAX_TOKENS, and the request is reported.
+6. A budget of bytes counts the bytes that were sent, whatever the answer was.
+7. More than MAX_TOKENS of one kind count as MAX_TOKENS, and the request is reported.
 """
 
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from authz.core.budgets.prices import MAX_TOKENS, Tokens
 from authz.core.budgets.terms import Terms
+from authz.core.limits.amounts import Of
 from authz.core.limits.reserved import Taken
 
 _REPORT: Final = re.compile(rb"(complete|partial)((?::[0-9]{1,13}){5})", re.ASCII)
@@ -46,7 +49,8 @@ class Basis(StrEnum):
 class Settled:
     """The real use of one request. tokens: as the response reported them, none without a report.
 
-    units: the weighted tokens, for budgets of tokens. micro_dollars: the cost, 0 without a price.
+    units: the weighted tokens, for budgets of tokens. micro_dollars: the cost; None without a
+    price.
     """
 
     basis: Basis
@@ -55,19 +59,30 @@ class Settled:
     micro_dollars: int | None
     is_plausible: bool = True
 
-    def used(self, taken: Taken) -> int:
-        """Return what the request used of a budget, from which the Check took `taken.units`."""
+    def used(self, taken: Taken, bytes_out: int = 0) -> int:
+        """Return what the request used of a budget, from which the Check took `taken.units`.
+
+        bytes_out: of the body of the response, as far as it was sent.
+        """
+        counted = _counted(taken.counter)
+        if counted is Of.BYTES_OUT:
+            return bytes_out
         if self.basis is Basis.RETURNED:
             return 0
-        used = self.micro_dollars if is_money(taken.counter) else self.units
+        used = self.micro_dollars if counted is Of.USD else self.units
         if used is None:
             return taken.units
         return max(used, taken.units) if self.basis is Basis.ESTIMATED else used
 
 
-def is_money(counter: str) -> bool:
-    """Return whether the counter of a budget is one of micro-dollars."""
-    return counter.split(" ")[2] == "usd"
+NOT_METERED: Final = Settled(Basis.RETURNED, Tokens(), 0, 0)
+"""The settlement of a request of a route without tokens."""
+
+
+@lru_cache(maxsize=1024)
+def _counted(counter: str) -> Of:
+    """Return what the counter of a budget counts."""
+    return Of(counter.split(" ")[2])
 
 
 def parse_report(word: bytes) -> Report | None:

@@ -4,6 +4,7 @@ cost: {estimate: 800, settle: total_tokens, model: "{model}"}
 cost: {estimate: 800, settle: "input_tokens + output_tokens*3"}
 cost: {estimate: 2500, settle: usd}
 cost: {estimate: learned, at_least: 100, at_most: 4096}
+cost: {bytes_out: 50000}
 """
 
 import re
@@ -31,7 +32,8 @@ class Spending:
     units: what a request takes from limits of requests. estimate: tokens, or micro-dollars if
     `in_usd`; 1 to MAX_TOKENS. weights: how tokens are counted for budgets of tokens. model: the
     model's name, or empty. model_variable: the name comes from the variable `model`. learned: the
-    estimate is this statistic of earlier requests, from `least` to `estimate`.
+    estimate is this statistic of earlier requests, from `least` to `estimate`. bytes_out: of the
+    body of a response. With an estimate of 0 the route takes neither tokens nor money.
     """
 
     estimate: int
@@ -42,6 +44,7 @@ class Spending:
     model_variable: bool = False
     learned: Statistic | None = None
     least: int = 1
+    bytes_out: int = 1
 
     def priced(
         self, model: str, prices: PriceVersion | None, guess: Guess = NO_GUESS
@@ -52,6 +55,8 @@ class Spending:
         the estimate is in micro-dollars. guess: what was learned; `estimate` stands for a number
         that is not known.
         """
+        if not self.estimate:
+            return Priced(self._amounts(NO_GUESS, 0), model="", terms="")
         if prices is None:
             usd = self._within(guess.usd) if self.in_usd else None
             return Priced(self._amounts(guess, usd), model="", terms=str(Terms(self.weights)))
@@ -71,7 +76,8 @@ class Spending:
 
     def _amounts(self, guess: Guess, usd: int | None) -> Amounts:
         tokens = 0 if self.in_usd else self._within(guess.units)
-        return Amounts(self.units, tokens, None if usd is None else min(usd, MAX_TAKEN))
+        taken = None if usd is None else min(usd, MAX_TAKEN)
+        return Amounts(self.units, tokens, taken, self.bytes_out)
 
     def _within(self, number: int | None) -> int:
         return self.estimate if number is None else min(max(number, self.least), self.estimate)
@@ -81,7 +87,7 @@ class Spending:
 class Priced:
     """The amounts that a request takes in advance. model, terms: for its usage record.
 
-    model: empty without prices.
+    model: empty without prices. terms: empty if the route takes neither tokens nor money.
     """
 
     amounts: Amounts

@@ -65,6 +65,7 @@ class Pepper:
     token_key: bytes = field(repr=False)
     signing_entry_key: bytes = field(repr=False)
     signing_seal_key: bytes = field(repr=False)
+    assertion_seed: bytes = field(repr=False)
     tag: Mac = field(init=False, repr=False, compare=False)
     digest: Mac = field(init=False, repr=False, compare=False)
     digest_of_hash: Mac = field(init=False, repr=False, compare=False)
@@ -105,4 +106,5 @@ class Pepper:
             token_key=hkdf_sha256(secret, b"authz token tag"),
             signing_entry_key=hkdf_sha256(secret, b"authz signing key entry"),
             signing_seal_key=hkdf_sha256(secret, b"authz signing key seal"),
+            assertion_seed=hkdf_sha256(secret, b"authz assertion key"),
         )

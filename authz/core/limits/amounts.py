@@ -15,22 +15,28 @@ _DOLLARS: Final = re.compile(r"(0|[1-9][0-9]{0,6})(?:\.([0-9]{1,6}))?", re.ASCII
 
 
 class Of(StrEnum):
-    """The things that limits count: requests by their cost, tokens, or money in micro-dollars."""
+    """The things that limits count.
+
+    Requests by their cost, tokens, money in micro-dollars, or bytes of response bodies.
+    """
 
     REQUESTS = "requests"
     TOKENS = "tokens"
     USD = "usd"
+    BYTES_OUT = "bytes_out"
 
 
 class Amounts(NamedTuple):
-    """The amounts of one request: cost units, tokens, and micro-dollars (`usd`).
+    """The amounts of one request: cost units, tokens, micro-dollars (`usd`), and bytes.
 
-    usd: None if no prices are in force, so that a budget of money cannot be judged.
+    usd: None if no prices are in force, so that a budget of money cannot be judged. bytes_out: an
+    estimate. With 1 a request passes while anything is left.
     """
 
     units: int
     tokens: int = 0
     usd: int | None = 0
+    bytes_out: int = 1
 
     def of(self, counted: Of) -> int:
         """Return the amount of one of the things that limits count. Raises UnknownPrice."""
@@ -38,6 +44,8 @@ class Amounts(NamedTuple):
             return self.units
         if counted is Of.TOKENS:
             return self.tokens
+        if counted is Of.BYTES_OUT:
+            return self.bytes_out
         if self.usd is None:
             raise UnknownPrice("the settings have no prices in force, and the key has a budget")
         return self.usd

@@ -141,7 +141,7 @@ def parse_budget_change(field: str, text: str) -> CreditsChange:
     """
     budget = parse_limit(field, text.removeprefix("+"))
     if not budget.is_budget:
-        raise BadInput(field, f"{shown(text)}: a budget says of=tokens or of=usd")
+        raise BadInput(field, f"{shown(text)}: a budget says of=tokens, of=usd or of=bytes_out")
     return CreditsChange(How.ADD if text[0] == "+" else How.SET, budget.limit, budget)
 
 

@@ -11,6 +11,7 @@
     50/s,burst=100                          a token bucket: 100 at once, refilled with 50 a second
     1000000/month,of=tokens                 a budget of tokens
     12.50/month,of=usd                      a budget of money, in dollars
+    500000000/month,of=bytes_out            a budget of bytes of response bodies
 
 The text is `[NAME=]LIMIT/PERIOD[,OPTION=VALUE]...`. A limit without a name is called by its period
 (`second`, `month`; `credits` for `once`), so a key's `20/s` takes the place of the `10/s` of its
@@ -20,8 +21,9 @@ plan. A budget has its unit in front (`tokens-month`, `usd-credits`).
               the limit it is a token bucket: a window may hold the burst and the limit
     cost_of   unit (default): a request takes its cost; request: it takes 1. A request of cost 0
               takes nothing in both cases
-    of        requests (default); tokens or usd: a budget, of which a request takes the estimate of
-              its route, until its log entry says the real use. For the calendar and `once` alone
+    of        requests (default); tokens, usd or bytes_out: a budget, of which a request takes
+              the estimate of its route, until its log entry says the real use. For the calendar
+              and `once` alone
     enforce   false: count and report a refusal, but let the request pass
     zone      time zone of the calendar; default UTC
 """
@@ -122,7 +124,7 @@ class Limit:
 
     @property
     def is_budget(self) -> bool:
-        """True if the real use is known only after the response: a limit of tokens or of money."""
+        """True if the real use is known only after the response: of tokens, money or bytes."""
         return self.of is not Of.REQUESTS
 
     def charge(self, cost: Cost) -> int:
@@ -131,7 +133,7 @@ class Limit:
         Units; 0 or 1 for CostOf.REQUEST; for a budget the estimate, 0 without one. Raises
         UnknownPrice for a budget of money if no prices are in force.
         """
-        amounts = cost if isinstance(cost, Amounts) else Amounts(cost)
+        amounts = cost if isinstance(cost, Amounts) else Amounts(cost, bytes_out=min(cost, 1))
         if self.is_budget:
             return amounts.of(self.of)
         return amounts.units if self.cost_of is CostOf.UNIT else min(amounts.units, 1)

@@ -19,7 +19,7 @@ _LETTERS: Final = {Owner.KEY: "k", Owner.PROJECT: "p", Owner.TENANT: "t"}
 _OWNERS: Final = {letter: owner for owner, letter in _LETTERS.items()}
 _PART: Final = re.compile(
     r"([kpt])!([1-9][0-9]{0,9})!([1-9][0-9]{0,13})"
-    r"!([a-z][a-z0-9._-]{0,31}~[a-z0-9@-]{1,20}~(?:tokens|usd)(?:~[A-Za-z0-9/_+-]{1,64})?)",
+    r"!([a-z][a-z0-9._-]{0,31}~[a-z0-9@-]{1,20}~(?:tokens|usd|bytes_out)(?:~[A-Za-z0-9/_+-]{1,64})?)",
     re.ASCII,
 )
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from authz.core.audit import AuditEvent
     from authz.core.notifications.notification import Notification
+    from authz.core.sightings import Sighting
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,4 +108,26 @@ class Replays(Protocol):
 
     async def done(self, sink: str, event_id: str) -> None:
         """Forget an event."""
+        ...
+
+
+class SightingStore(Protocol):
+    """The sightings that wait for administration. Methods raise Unavailable if the store fails."""
+
+    async def waiting(self, count: int) -> list[tuple[str, Sighting | None]]:
+        """Return the ids and the sightings of at most `count` entries, the oldest first.
+
+        None for an entry that cannot be read.
+        """
+        ...
+
+    async def add(self, one: Sighting) -> None:
+        """Add a sighting behind those that wait."""
+        ...
+
+    async def settle(self, entry_id: str, event: AuditEvent | None) -> None:
+        """Remove an entry and add the row of `event` to the trail; None: no row.
+
+        MUST do both in one step, and neither if the entry is gone.
+        """
         ...

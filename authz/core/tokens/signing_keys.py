@@ -43,15 +43,20 @@ class SigningKey:
 
     def as_jwk(self) -> dict[str, str]:
         """Return the key as a JSON Web Key (RFC 7517, RFC 7518 section 6.2.1)."""
-        return {
-            "kty": "EC",
-            "crv": "P-256",
-            "x": encoded(self.x),
-            "y": encoded(self.y),
-            "kid": self.key_id,
-            "use": "sig",
-            "alg": "ES256",
-        }
+        return public_jwk(self.key_id, self.x, self.y)
+
+
+def public_jwk(key_id: str, x: bytes, y: bytes) -> dict[str, str]:
+    """Return a public key for ES256 as a JSON Web Key (RFC 7517, RFC 7518 section 6.2.1)."""
+    return {
+        "kty": "EC",
+        "crv": "P-256",
+        "x": encoded(x),
+        "y": encoded(y),
+        "kid": key_id,
+        "use": "sig",
+        "alg": "ES256",
+    }
 
 
 class SigningKeyEntries:

@@ -118,12 +118,14 @@ def token_start(issuer: str) -> str:
     return encoded((_HEADER_START + issuer_mark(issuer)).encode())
 
 
-def new_key_id(issuer: str) -> str:
-    """Return a random id of a signing key: the mark of the issuer and 8 random digits."""
-    space = 62 ** (KEY_ID_LENGTH - MARK_LENGTH)
-    return issuer_mark(issuer) + base62.encode(
-        secrets.randbelow(space), KEY_ID_LENGTH - MARK_LENGTH
-    )
+def new_key_id(issuer: str, change_id: str) -> str:
+    """Return the id of the signing key that a change makes: the mark of the issuer and 8 digits.
+
+    change_id: random; the same gives the same id.
+    """
+    number = int.from_bytes(sha256(change_id.encode()).digest())
+    length = KEY_ID_LENGTH - MARK_LENGTH
+    return issuer_mark(issuer) + base62.encode(number % 62**length, length)
 
 
 def header_text(key_id: str) -> str:

@@ -12,7 +12,9 @@ from authz.core.keys.text import KID_PATTERN
 from authz.core.trail.rows import Row
 
 KEY: Final = "key"  # in the detail
-NOTES: Final = frozenset({Action.ERASE_USAGE.value, Action.LEAK.value})
+NOTES: Final = frozenset(
+    action.value for action in (Action.ERASE_USAGE, Action.LEAK, Action.CANARY)
+)
 
 
 def subject(row: Row) -> str:

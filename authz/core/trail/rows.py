@@ -17,6 +17,8 @@ from enum import Enum, auto
 from hashlib import sha256
 from typing import Final
 
+from authz.core.keys.pepper import Mac, hmac_sha256
+
 MARK: Final = "mac"
 CHECKPOINT: Final = "checkpoint"
 RESTORE: Final = "restore"
@@ -54,13 +56,13 @@ class TrailKeys:
     """The keys of marks by pepper version, at least one. The last, the newest, marks new rows."""
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
-        self._keys = dict(keys)
-        self._newest = list(self._keys)[-1]
+        self._macs = {version: hmac_sha256(key) for version, key in keys.items()}
+        self._newest = list(self._macs)[-1]
 
     def marked(self, fields: Mapping[str, str]) -> dict[str, str]:
         """Return a copy of the fields with a mark by the newest pepper, in the field `mac`."""
-        key = self._keys[self._newest]
-        return {**fields, MARK: f"{self._newest}:{_mac(key, fields)}"}
+        mac = _text(self._macs[self._newest], fields)
+        return {**fields, MARK: f"{self._newest}:{mac}"}
 
     def check(self, fields: Mapping[str, str]) -> Proof:
         """Return the result of checking the mark in `mac` against all other fields."""
@@ -68,10 +70,10 @@ class TrailKeys:
         if mark is None:
             return Proof.ABSENT
         version, _, given = mark.partition(":")
-        key = self._keys.get(version)
-        if key is None:
+        mac = self._macs.get(version)
+        if mac is None:
             return Proof.UNKNOWN
-        right = hmac.compare_digest(_mac(key, fields).encode(), given.encode(errors="replace"))
+        right = hmac.compare_digest(_text(mac, fields).encode(), given.encode(errors="replace"))
         return Proof.VALID if right else Proof.WRONG
 
 
@@ -105,10 +107,10 @@ def chained(before: bytes, digest: bytes) -> bytes:
     return sha256(before + digest).digest()
 
 
-def _mac(key: bytes, fields: Mapping[str, str]) -> str:
+def _text(mac: Mac, fields: Mapping[str, str]) -> str:
     kept = dict(fields)
     kept.pop(MARK, None)
-    digest = hmac.digest(key, _canonical(sorted(kept.items())), "sha256")[:MARK_BYTES]
+    digest = mac(_canonical(sorted(kept.items())))[:MARK_BYTES]
     return urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 

@@ -13,7 +13,7 @@ Rules:
 1. The fields up to `reserved` come from the gate's dynamic metadata. A client cannot write them.
    They are checked all the same, as strictly as the fields of a record.
 2. `tokens` comes from a filter that reads the response of a backend. It counts only if the gate has
-   written terms of a settlement; see core/budgets/settlement.py.
+   written terms of a settlement; see core/budgets/settlement.py. Budgets of bytes need none.
 3. A client writes the user agent, and may influence the method. They stand after every field that
    counts, so blanks in them shift nothing. A route name of Envoy with a blank shifts only the user
    agent.
@@ -104,8 +104,8 @@ class Identity:
 
     about: client, project, tenant, plan and environment of the key, with single blanks between,
     `-` for none. charged: the units that its limits paid. version: the first byte of the line.
-    model: of the price table, or empty. terms: of the settlement, None if there is nothing to
-    settle. taken: from which budgets, and how much.
+    model: of the price table, or empty. terms: of the settlement, None if tokens do not matter.
+    taken: from which budgets, and how much. settles: whether there are terms or budgets.
     Instances are equal only if they are one object; an EntryReader gives one for equal fields.
     """
 
@@ -119,6 +119,7 @@ class Identity:
     model: str = ""
     terms: Terms | None = None
     taken: tuple[Taken, ...] = ()
+    settles: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -278,6 +279,7 @@ def _identity(version: int, words: list[str]) -> Identity:
         model=model,
         terms=parse_terms(settle) if settle else None,
         taken=parse_reserved(reserved),
+        settles=bool(settle or reserved),
     )
 
 

@@ -144,8 +144,8 @@ class Tally:
             if ended > row[_LATEST]:
                 row[_LATEST], row[_ADDRESS], row[_REST] = ended, address, rest
             row[_ADDRESSES].add(address)
-            if identity.terms is not None:
-                row[_USE].add(rest, failed=status.used_nothing)
+            if identity.settles:
+                row[_USE].add(rest, bytes_out, failed=status.used_nothing)
             if count:  # 0: an answer that is not counted
                 block = source.blocks[count // BLOCK]
                 block[0] += 1
@@ -153,7 +153,7 @@ class Tally:
                     block[1] = count
 
     def _new_row(self, identity: Identity, status: Status, minute: int) -> _Row:
-        use = None if identity.terms is None else TokenUse(identity.terms, identity.taken)
+        use = TokenUse(identity.terms, identity.taken) if identity.settles else None
         row: _Row = [0, 0, 0, 0, [], 0, b"", b"", set(), use]
         self._rows[identity, status, minute] = row
         return row

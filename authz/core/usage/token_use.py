@@ -1,7 +1,7 @@
 """TokenUse: sums of tokens, money and settlements of requests with the same terms."""
 
 from authz.core.budgets.learned import Learning
-from authz.core.budgets.settlement import Basis, parse_report, settle
+from authz.core.budgets.settlement import NOT_METERED, Basis, parse_report, settle
 from authz.core.budgets.terms import Terms
 from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.limits.reserved import Taken
@@ -10,7 +10,7 @@ from authz.core.usage.entry import NO_VALUE, Identity
 
 
 class TokenUse:
-    """The sums of some requests of one identity: same terms, same reservation.
+    """The sums of some requests of one identity: same terms (None: no tokens), same reservation.
 
     tokens: in the order of Tokens. micro_dollars: their cost.
     estimated: how many requests kept their estimate, or more. implausible: how many reported more
@@ -23,7 +23,7 @@ class TokenUse:
         *("requests", "tokens", "used"),
     )
 
-    def __init__(self, terms: Terms, taken: tuple[Taken, ...]) -> None:
+    def __init__(self, terms: Terms | None, taken: tuple[Taken, ...]) -> None:
         self._terms = terms
         self._taken = taken
         self.tokens = [0, 0, 0, 0, 0]
@@ -31,10 +31,12 @@ class TokenUse:
         self.used = [0] * len(taken)
         self.learning = Learning()
 
-    def add(self, rest: bytes, *, failed: bool) -> None:
+    def add(self, rest: bytes, bytes_out: int, *, failed: bool) -> None:
         """Add one request. rest: its line from the word `tokens` on; failed: see `settle`."""
-        report = parse_report(rest.partition(b" ")[0])
-        settled = settle(self._terms, report, failed=failed)
+        settled = NOT_METERED
+        if self._terms is not None:
+            report = parse_report(rest.partition(b" ")[0])
+            settled = settle(self._terms, report, failed=failed)
         self.requests += 1
         self.estimated += settled.basis is Basis.ESTIMATED
         self.implausible += not settled.is_plausible
@@ -44,7 +46,7 @@ class TokenUse:
         for at, number in enumerate(settled.tokens):
             self.tokens[at] += number
         for at, taken in enumerate(self._taken):
-            self.used[at] += settled.used(taken)
+            self.used[at] += settled.used(taken, bytes_out)
 
 
 def add_settlements(commit: Commit, identity: Identity, use: TokenUse) -> None:

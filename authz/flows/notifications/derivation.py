@@ -69,13 +69,22 @@ class Derivation:
         (event,) = await self.events(rows)
         return event
 
+    async def before(self, row_id: str, count: int) -> Sequence[tuple[str, Notification | None]]:
+        """Return at most `count` rows before `row_id`, newest first: their ids and events.
+
+        Empty: from the last row on.
+        """
+        rows = await self._rows.before(row_id, count)
+        events = await self.events(rows)
+        return [(row.id, event) for row, event in zip(rows, events, strict=True)]
+
     async def newest(self, limit: int, wants: Callable[[Notification], bool]) -> list[Notification]:
         """Return at most `limit` events that are wanted, the newest first."""
         found: list[Notification] = []
         end = ""
-        while len(found) < limit and (rows := await self._rows.before(end, PAGE)):
-            end = rows[-1].id
-            found += [one for one in await self.events(rows) if one is not None and wants(one)]
+        while len(found) < limit and (page := await self.before(end, PAGE)):
+            end = page[-1][0]
+            found += [one for _, one in page if one is not None and wants(one)]
         return found[:limit]
 
     def _event(self, row: Row, records: dict[str, KeyRecord]) -> Notification | None:

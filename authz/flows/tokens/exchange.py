@@ -18,6 +18,7 @@ from typing import Final
 
 from authz.core import policy
 from authz.core.admin_ports import KeyStore
+from authz.core.audit import Action
 from authz.core.decision import Reason
 from authz.core.errors import BadInput, Unavailable
 from authz.core.keys.credentials import Presented, matches
@@ -26,6 +27,7 @@ from authz.core.limits.key_limits import LimitResult
 from authz.core.ports import Clock, PepperProof
 from authz.core.records import KeyRecord
 from authz.core.request import Request, Route
+from authz.core.sightings import Sightings
 from authz.flows.tokens.issuing import SCOPE, Issued, TokenIssuer, Wish
 
 REFUSAL_SECONDS: Final = 0.1
@@ -62,15 +64,23 @@ BAD_SUBJECT: Final = Refused(ExchangeError.BAD_SUBJECT)
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A request for an exchange. subject: the key. origin: the Origin of the request, or empty."""
+    """A request for an exchange. subject: the key. origin: the Origin of the request, or empty.
+
+    permits: whether the caller may ask for a token of this key. A key for which it may not is
+    refused like one that does not exist.
+    """
 
     subject: str = field(repr=False)
     wish: Wish
     origin: str = ""
+    permits: Callable[[KeyRecord], bool] = lambda _record: True
 
 
 class Exchange:
-    """Exchanges keys. spend: takes from the limits of a key; see Limiter.spend."""
+    """Exchanges keys. spend: takes from the limits of a key; see Limiter.spend.
+
+    sightings: collects uses of canary keys.
+    """
 
     def __init__(
         self,
@@ -82,6 +92,7 @@ class Exchange:
         issuer: TokenIssuer,
         spend: Spend,
         sleep: Sleep = asyncio.sleep,
+        sightings: Sightings | None = None,
     ) -> None:
         self._store = store
         self._keyring = keyring
@@ -90,6 +101,7 @@ class Exchange:
         self._issuer = issuer
         self._spend = spend
         self._sleep = sleep
+        self._sightings = sightings or Sightings()
         self._waiting = 0
 
     async def exchange(self, ask: Ask) -> Issued | Refused:
@@ -113,7 +125,11 @@ class Exchange:
         if presented is None or self._is_forged(presented):
             return BAD_SUBJECT
         record = await self._store.find(presented.kid)
-        if record is None or self._refuses(record, presented, ask.origin):
+        if (
+            record is None
+            or not ask.permits(record)
+            or self._refuses(record, presented, ask.origin)
+        ):
             return BAD_SUBJECT
         digest = presented.digest()
         secret = next(one for one in record.secrets if matches(digest, one.digest))
@@ -138,13 +154,16 @@ class Exchange:
         now = self._clock.wall_ms()
         headers = {"origin": origin.encode()} if origin else {}
         request = Request(presented, "", Route(), "POST", "", "", "", headers)
-        return (
+        refusal = (
             policy.secret(record, presented, now)
             or policy.status(record, request, now)
             or policy.not_before(record, request, now)
             or policy.expiry(record, request, now)
             or policy.origin(record, request, now)
         )
+        if refusal is Reason.CANARY:
+            self._sightings.note(Action.CANARY, record.kid, "", now)
+        return refusal
 
     async def _take(self, record: KeyRecord) -> Refused | None:
         found = self._spend(record, 1)

@@ -16,6 +16,7 @@ from authz.flows.tokens.ports import Entries, OpenKey, Signer, SigningKeyStore
 
 SCOPE: Final = "scope"
 AUDIENCE: Final = "audience"
+NO_KEY: Final = "no signing key is in force; `authz tokens keys rotate` makes one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,11 @@ class TokenIssuer:
             token_id=text.new_token_id(self._pepper),
         )
         key, private = await self._signer(now)
-        signed, _ = text.unsigned(claims, key.key_id, self._tags[self._pepper])
+        signed, token_id = text.unsigned(claims, key.key_id, self._tags[self._pepper])
         token = text.joined(signed, private.sign(signed.encode()))
         if len(token) > text.MAX_TOKEN:
             raise BadInput(SCOPE, "too many scopes for a token; ask for those that are needed")
-        return Issued(claims, token)
+        return Issued(claims._replace(token_id=token_id), token)
 
     async def _signer(self, now: int) -> tuple[SigningKey, Signer]:
         """Return the key that signs now, and its private half, which is read once."""
@@ -124,7 +125,7 @@ class TokenIssuer:
         keys = self._entries.read_all(self._source.signing)
         key = signer([one for one in keys if one.key_id.startswith(mark)], now)
         if key is None:
-            raise Unavailable("no signing key is in force; `authz tokens keys rotate` makes one")
+            raise Unavailable(NO_KEY)
         if self._opened is None or self._opened[0] != key:
             private = self._open(await self._store.private_half(key.key_id), key)
             self._opened = key, private

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from authz.core.audit import Action, AuditEvent
+from authz.core.changes import Author
 from authz.core.errors import NotFound
 from authz.core.ports import Clock
 from authz.core.tokens.signing_keys import (
@@ -15,6 +17,8 @@ from authz.core.tokens.signing_keys import (
     signer,
     verifying,
 )
+from authz.core.trail.ports import TrailNotes
+from authz.core.trail.signing import SIGNING_KEY
 from authz.flows.tokens.ports import SigningKeyChanges, SigningKeyStore
 
 NEXT: Final = "next"
@@ -28,21 +32,30 @@ UNREADABLE: Final = "unreadable"
 class KeyState:
     """A signing key and its state: NEXT, SIGNS, VERIFIES, EXPIRED or UNREADABLE.
 
-    key: None if its entry is unreadable. until: when it stops to verify, in ms; None: no end yet.
+    Times are in ms since the epoch. They are None, and the pepper is empty, if its entry is
+    unreadable. until: when it stops to verify; None: not known yet.
     """
 
     key_id: str
-    key: SigningKey | None
     state: str
+    created_at: int | None = None
+    signs_from: int | None = None
     until: int | None = None
+    pepper: str = ""
 
 
-MakeKey = Callable[[int, int], tuple[SigningKey, str]]
-"""Makes a key, given when it is created and when it signs (ms). Returns it and its sealed half."""
+MakeKey = Callable[[str, int, int], tuple[SigningKey, str]]
+"""Makes a key, given its change id, and when it is created and signs (ms).
+
+Returns it and its sealed half. The same change id gives the same key id.
+"""
 
 
 class KeyRotation:
-    """Changes the signing keys of one installation. make: makes a new key."""
+    """Changes the signing keys of one installation. make: makes a new key.
+
+    The audit trail is told first, so no key is made or removed without a row.
+    """
 
     def __init__(
         self,
@@ -50,10 +63,13 @@ class KeyRotation:
         changes: SigningKeyChanges,
         entries: SigningKeyEntries,
         make: MakeKey,
+        *,
+        notes: TrailNotes,
         clock: Clock,
     ) -> None:
         self._store = store
         self._changes = changes
+        self._notes = notes
         self._entries = entries
         self._make = make
         self._clock = clock
@@ -74,28 +90,57 @@ class KeyRotation:
                 state = NEXT
             elif key is signing:
                 state = SIGNS
-            found.append(KeyState(key.key_id, key, state, until.get(key.key_id)))
+            found.append(_state(key, state, until.get(key.key_id)))
         known = {key.key_id for key in keys}
         rest = sorted(entries.keys() - known)
-        return [*found, *(KeyState(key_id, None, UNREADABLE) for key_id in rest)]
+        return [*found, *(KeyState(key_id, UNREADABLE) for key_id in rest)]
 
-    async def rotate(self, *, at_once: bool = False) -> SigningKey:
+    async def rotate(self, author: Author, *, at_once: bool = False) -> KeyState:
         """Make a key and return it. Remove those that have expired.
 
         It signs AHEAD_MS (15 min) from now on. If no key signs, or `at_once`, it signs AT_ONCE_MS
-        (2 s) from now on. A key that was published to sign later still follows it. Raises
-        Unavailable.
+        (2 s) from now on. A key that was published to sign later still follows it. A repetition
+        with the same change id returns the key of the first try. Raises Unavailable.
         """
         states, now = await self.list(), self._clock.wall_ms()
         is_first = not any(one.state == SIGNS for one in states)
-        key, private_half = self._make(now, now + (AT_ONCE_MS if at_once or is_first else AHEAD_MS))
+        signs_from = now + (AT_ONCE_MS if at_once or is_first else AHEAD_MS)
+        key, private_half = self._make(author.change_id, now, signs_from)
+        made_before = next((one for one in states if one.key_id == key.key_id), None)
+        if made_before is not None:
+            return made_before
+        expired = [one.key_id for one in states if one.state == EXPIRED]
+        detail: dict[str, object] = {"signs_from": signs_from}
+        if expired:
+            detail["removed"] = expired
+        await self._note(Action.ROTATE_SIGNING_KEY, key.key_id, author, detail)
         await self._changes.add(key.key_id, self._entries.write(key), private_half)
-        for one in states:
-            if one.state == EXPIRED:
-                await self._changes.remove(one.key_id)
-        return key
+        for key_id in expired:
+            await self._changes.remove(key_id)
+        return _state(key, NEXT, None)
 
-    async def remove(self, key_id: str) -> None:
+    async def remove(self, key_id: str, author: Author, *, dry_run: bool = False) -> None:
         """Remove a key: its tokens end within the trust lease. Raises NotFound, Unavailable."""
-        if not await self._changes.remove(key_id):
+        if key_id not in await self._store.entries():
             raise NotFound(f"no signing key has the id {key_id}")
+        if not dry_run:
+            await self._note(Action.REMOVE_SIGNING_KEY, key_id, author, {})
+            await self._changes.remove(key_id)
+
+    async def _note(
+        self, action: Action, key_id: str, author: Author, detail: dict[str, object]
+    ) -> None:
+        event = AuditEvent(
+            action,
+            author.actor,
+            author.note,
+            self._clock.wall_ms(),
+            {SIGNING_KEY: key_id, **detail},
+            author.source,
+            author.request_id,
+        )
+        await self._notes.append(event, author.change_id)
+
+
+def _state(key: SigningKey, state: str, until: int | None) -> KeyState:
+    return KeyState(key.key_id, state, key.created_at, key.signs_from, until, key.pepper)

@@ -40,7 +40,7 @@ class SigningKeyChanges(Protocol):
     """Changes of the signing keys in the store."""
 
     async def add(self, key_id: str, entry: str, private_half: str) -> None:
-        """Add a key. MUST write the private half first. Raises Unavailable."""
+        """Add a key. MUST write both halves in one step. Raises Unavailable."""
         ...
 
     async def remove(self, key_id: str) -> bool:

@@ -13,6 +13,7 @@ from authz.core.trail.erasures import subject
 from authz.core.trail.expiries import Expiries, Expiry
 from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import RESTORE, Row
+from authz.core.trail.signing import is_about_signing
 from authz.flows.trail.sealing import read_all
 
 CHUNK: Final = 500  # rows read in one call
@@ -104,7 +105,7 @@ class TrailListing:
         end = ""
         while rows := await self._store.before(end, CHUNK):
             end = rows[-1].id
-            events = [self._event(row) for row in rows if subject(row) or _is_restore(row)]
+            events = [self._event(row) for row in rows if _is_event(row)]
             fitting = [one for one in events if wanted.fits(one.kid, one.action, one.actor, one.at)]
             found += await self._of_client(wanted, fitting)
             oldest = min((one.at for one in events if one.at), default=0)
@@ -137,7 +138,7 @@ class TrailListing:
 
     def _event(self, row: Row) -> TrailEvent:
         kid = subject(row)
-        if not kid:
+        if _is_restore(row):
             actor, at = row.fields.get("actor", ""), row.fields.get("at", "")
             return TrailEvent(row.id, "", int(at) if at.isdecimal() else 0, RESTORE, actor)
         entry = self._decode(row)
@@ -147,5 +148,9 @@ class TrailListing:
         return TrailEvent(row.id, kid, event.at, event.action.value, event.actor, entry)
 
 
+def _is_event(row: Row) -> bool:
+    return bool(subject(row)) or _is_restore(row) or is_about_signing(row)
+
+
 def _is_restore(row: Row) -> bool:
-    return row.fields.get("action") == RESTORE
+    return not row.kid and row.fields.get("action") == RESTORE

@@ -13,6 +13,7 @@ from authz.core.records import KeyRecord
 from authz.core.roles import Action as Right
 from authz.core.trail.erasures import subject
 from authz.core.trail.rows import Row
+from authz.core.trail.signing import is_about_signing
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.key_messages import entry_message
@@ -78,6 +79,7 @@ class AuditService:
     ) -> audit_pb2.ListAuditEntriesResponse:
         """Return a page of the changes of keys that the caller may see, newest first.
 
+        Changes of signing keys are for callers who see every key.
         It reads at most 10,000 rows. So a page may be short or empty and still have a token of the
         next one. Rows that cannot be read are left out. Raises BadInput for a wrong field or token.
         """
@@ -88,12 +90,13 @@ class AuditService:
         for _ in range(MAX_CHUNKS):
             rows = await self._flows.trail_rows.before(position, CHUNK)
             entries = dict(self._entries(rows, wanted))
-            kids = list(dict.fromkeys(subject(row) for row in rows if row.id in entries))
+            about_keys = (subject(row) for row in rows if row.id in entries)
+            kids = list(dict.fromkeys(kid for kid in about_keys if kid))
             sees = await self._sight(context.caller, kids)
             for row in rows:
                 position = row.id
                 if position in entries and sees(kid := subject(row)):
-                    response.entries.append(entry_message(kid, entries[position]))
+                    response.entries.append(entry_message(kid, entries[position], position))
                     if len(response.entries) == size:
                         response.next_page_token = self._tokens.seal(position, *about)
                         return response
@@ -103,10 +106,13 @@ class AuditService:
         return response
 
     def _entries(self, rows: Sequence[Row], wanted: _Wanted) -> Iterator[tuple[str, AuditEntry]]:
-        """Yield row id and entry of each wanted row of a key, without those that cannot be read."""
+        """Yield row id and entry of each wanted row, without those that cannot be read.
+
+        Only rows about a key or a signing key.
+        """
         for row in rows:
             kid = subject(row)
-            if KID_PATTERN.fullmatch(kid):
+            if KID_PATTERN.fullmatch(kid) or is_about_signing(row):
                 entry = self._flows.entry_of(row)
                 if not isinstance(entry, Unreadable) and wanted.fits(kid, entry.event):
                     yield row.id, entry

@@ -18,7 +18,7 @@ from authz.rpc.admin.api_error import refused
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.guards import guard
 from authz.rpc.admin.key_messages import Waited, outcome_message
-from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2, me_pb2
+from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2, me_pb2, tokens_pb2
 
 MIN_REQUEST_ID: Final = 8
 MAX_REQUEST_ID: Final = 64
@@ -37,7 +37,12 @@ class Made:
     key_text: str = field(default="", repr=False)
 
 
-Repeating = keys_pb2.CreateKeyRequest | keys_pb2.RotateKeyRequest | me_pb2.RotateMyKeyRequest
+Repeating = (
+    keys_pb2.CreateKeyRequest
+    | keys_pb2.RotateKeyRequest
+    | me_pb2.RotateMyKeyRequest
+    | tokens_pb2.RotateSigningKeyRequest
+)
 """A request message with a request id."""
 
 
@@ -91,7 +96,7 @@ class Changing:
                 "request_id", f"{shown(request_id)}: 8 to 64 of A-Z a-z 0-9 . _ -, such as a UUID"
             )
         content = message.SerializeToString(deterministic=True)
-        newest = int(record.newest_secret.id) if record else 0
+        newest = int(record.last.id) if record else 0
         return await self._flows.requests.begin(
             Repeatable(message.DESCRIPTOR.name, request_id, content), author, newest
         )

@@ -27,7 +27,8 @@ _STATUS: Final = dict(key_pb2.Key.Status.items())
 _ON_OUTAGE: Final = dict(key_pb2.Key.OnOutage.items())
 _REASON: Final = dict(key_pb2.Key.RevocationReason.items())
 _ACTION: Final = dict(audit_entry_pb2.AuditEntry.Action.items())
-_TIMES: Final = frozenset({"expires_at", "not_before", "retires_at"})  # in details of the trail
+# In details of the trail.
+_TIMES: Final = frozenset({"expires_at", "not_before", "retires_at", "signs_from"})
 
 
 def key_message(record: KeyRecord) -> key_pb2.Key:
@@ -38,6 +39,7 @@ def key_message(record: KeyRecord) -> key_pb2.Key:
         etag=str(record.version),
         status=_number(_STATUS, "STATUS", record.status),
         env=f"ENVIRONMENT_{record.env.upper()}",
+        public=record.public,
         display_name=record.name,
         client_id=record.client_id,
         project_id=record.project_id,
@@ -140,14 +142,14 @@ Waited = Confirmation | str
 """The answer of the sidecars, or the reason why the wait failed."""
 
 
-def entry_message(kid: str, entry: AuditEntry) -> audit_entry_pb2.AuditEntry:
-    """Return an entry of the audit trail."""
+def entry_message(kid: str, entry: AuditEntry, row: str = "") -> audit_entry_pb2.AuditEntry:
+    """Return an entry of the audit trail. kid: empty if it is about no key. row: its id."""
     event = entry.event
     detail = struct_of({name: _readable(name, value) for name, value in event.detail.items()})
     return audit_entry_pb2.AuditEntry(
         version=entry.version,
         base_version=entry.base_version,
-        key=name_of(kid),
+        key=name_of(kid) if kid else "",
         change_time=timestamp(event.at),
         action=_number(_ACTION, "ACTION", event.action),
         actor=event.actor,
@@ -155,6 +157,7 @@ def entry_message(kid: str, entry: AuditEntry) -> audit_entry_pb2.AuditEntry:
         source=event.source,
         request_id=event.request_id,
         detail=detail,
+        row=row,
     )
 
 

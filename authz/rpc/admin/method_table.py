@@ -14,10 +14,13 @@ from authz.rpc.admin.call_context import CallContext
 from authz.rpc.pb.admin.v1 import (
     admin_pb2,
     audit_pb2,
+    events_pb2,
     fleet_pb2,
     keys_pb2,
     limits_pb2,
     me_pb2,
+    policy_pb2,
+    tokens_pb2,
     usage_pb2,
 )
 
@@ -25,7 +28,10 @@ Unary = Callable[[Any, CallContext], Awaitable[Message]]
 ServerStream = Callable[[Any, CallContext], AsyncIterator[Message]]
 BothStreams = Callable[[AsyncIterator[Any], CallContext], AsyncIterator[Message]]
 
-_FILES: Final = (keys_pb2, limits_pb2, usage_pb2, audit_pb2, fleet_pb2, me_pb2, admin_pb2)
+_FILES: Final = (
+    *(keys_pb2, policy_pb2, limits_pb2, usage_pb2, tokens_pb2),
+    *(audit_pb2, events_pb2, fleet_pb2, me_pb2, admin_pb2),
+)
 SERVICES: Final[tuple[ServiceDescriptor, ...]] = tuple(
     service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 )
@@ -38,6 +44,7 @@ NEEDED: Final[Mapping[str, Action | None]] = {
     "Keys.UpdateKey": Action.NARROW,
     "Keys.RotateKey": Action.ROTATE,
     "Keys.RetireKeySecret": Action.RETIRE,
+    "Keys.RollBackKey": Action.ROTATE,
     "Keys.RevokeKey": Action.REVOKE,
     "Keys.DisableKey": Action.DISABLE,
     "Keys.EnableKey": Action.ENABLE,
@@ -49,15 +56,27 @@ NEEDED: Final[Mapping[str, Action | None]] = {
     "Keys.ImportKeys": Action.IMPORT,
     "Keys.ExportAppliedKeys": Action.EXPORT,
     "Keys.SaveAppliedKeys": Action.UPDATE,
+    "Policy.ListRotationPolicies": Action.READ_KEYS,
+    "Policy.ListDueKeys": Action.READ_KEYS,
     "Limits.GetKeyLimits": Action.READ_LIMITS,
     "Limits.ResetKeyLimits": Action.RESET_LIMITS,
+    "Limits.RefundKeyLimits": Action.RESET_LIMITS,
     "Usage.ListUsage": Action.READ_USAGE,
     "Usage.ListTopKeys": Action.READ_USAGE,
     "Usage.ListAnomalies": Action.READ_USAGE,
     "Usage.GetLatestUse": Action.READ_USAGE,
     "Usage.EraseUsage": Action.ERASE_USAGE,
+    "Tokens.IssueToken": Action.ISSUE_TOKENS,
+    "Tokens.InspectToken": Action.VERIFY,
+    "Tokens.ListSigningKeys": Action.READ_SIGNING_KEYS,
+    "Tokens.RotateSigningKey": Action.MANAGE_SIGNING_KEYS,
+    "Tokens.DeleteSigningKey": Action.MANAGE_SIGNING_KEYS,
     "Audit.ListAuditEntries": Action.READ_AUDIT,
     "Audit.VerifyAuditTrail": Action.VERIFY_AUDIT,
+    "Events.ListEvents": Action.READ_AUDIT,
+    "Events.ListEventSinks": Action.READ_SINKS,
+    "Events.ListDeadEvents": Action.READ_SINKS,
+    "Events.ReplayEvents": Action.REPLAY_EVENTS,
     "Fleet.ListSidecars": Action.READ_FLEET,
     "Fleet.WatchChanges": Action.WATCH,
     "Me.GetMyKey": None,

@@ -19,6 +19,8 @@ KEYS: Final = "keys/"
 LIMITS: Final = "/limits"
 USAGE: Final = "/usage"
 LATEST_USE: Final = "/latestUse"
+SINKS: Final = "eventSinks/"
+SIGNING_KEYS: Final = "signingKeys/"
 _NANOS: Final = 1_000_000_000
 
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -84,6 +86,17 @@ def kid_of_part(name: str, part: str) -> str:
     if not name.endswith(part):
         raise BadInput("name", f"not such a name as keys/7Hk2mQ9xT4bVzR1c{part}")
     return kid_of("name", name.removesuffix(part))
+
+
+def id_of(field: str, name: str, start: str, example: str) -> str:
+    """Return the id of a name such as `eventSinks/siem`. start: `eventSinks/`.
+
+    Raises BadInput for a name with another start, without an id, or with a longer path.
+    """
+    found = name.removeprefix(start)
+    if not name.startswith(start) or not found or "/" in found:
+        raise BadInput(field, f"{shown(name)}: a name such as {start}{example}")
+    return found
 
 
 def name_of(kid: str) -> str:

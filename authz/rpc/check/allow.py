@@ -1,6 +1,7 @@
 """Write the constant part of a CheckResponse that allows."""
 
 from collections.abc import Iterable
+from typing import Final
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
@@ -14,7 +15,9 @@ from authz.rpc.check.strip import Strip
 from authz.rpc.check.wire import OK, OK_HEADERS, OK_REMOVED, field, header
 
 STALE, WOULD_DENY = "stale", "would-deny"
-SCOPES, TOKEN_ID = "scopes", "token-id"
+SCOPES, TOKEN_ID, ASSERTION = "scopes", "token-id", "assertion"
+OF_TOKEN: Final = frozenset({SCOPES, TOKEN_ID})  # written by `token_part`
+OF_ASSERTION: Final = frozenset({ASSERTION})  # written by AssertionHeaders
 
 
 def token_part(header_prefix: str, key: KeyRecord, token: AcceptedToken) -> bytes:
@@ -46,7 +49,7 @@ class AllowWriter:
         reason: str,
         strip: Strip,
         *,
-        with_token: bool = False,
+        apart: frozenset[str] = frozenset(),
         would_deny: str = "",
         limits: RateLimitHeaders | None = None,
     ) -> bytes:
@@ -54,7 +57,7 @@ class AllowWriter:
 
         It sets the identity headers, `stale` and `would-deny`; those without a value are removed
         from the request. reason: for the metadata. strip: its `headers` are removed as well; its
-        `query` has no effect here. with_token: leaves out the headers that `token_part` writes.
+        `query` has no effect here. apart: headers that are left out because others write them.
         would_deny: the code of a refusal that is only reported, or empty. limits: adds the headers
         and metadata that are the same in every response.
         """
@@ -64,8 +67,8 @@ class AllowWriter:
         ok = response.ok_response
         headers = _identity(key)
         headers |= {STALE: "true" if decision.stale else "", WOULD_DENY: would_deny}
-        if with_token:
-            del headers[SCOPES], headers[TOKEN_ID]
+        for name in apart:
+            del headers[name]
         for name, value in headers.items():
             if value:
                 ok.headers.append(header_option(self._header_prefix + name, value))
@@ -92,4 +95,5 @@ def _identity(key: KeyRecord | None) -> dict[str, str]:
         "env": key.env if key else "",
         "plan": key.plan if key else "",
         TOKEN_ID: "",
+        ASSERTION: "",
     }

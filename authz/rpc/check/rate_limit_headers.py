@@ -32,7 +32,8 @@ LONGEST: Final = {
     "month": 31 * DAY_SECONDS,
     "year": 366 * DAY_SECONDS,
 }
-UNITS: Final = {Of.TOKENS: "tokens", Of.USD: "micro-usd"}  # quota units of RateLimit-Policy
+# Quota units of RateLimit-Policy. The draft registers `content-bytes`.
+UNITS: Final = {Of.TOKENS: "tokens", Of.USD: "micro-usd", Of.BYTES_OUT: "content-bytes"}
 
 _TO_CALLER = 6  # of ok_response
 _NUMBER: Final = b"\x11"  # the tag of its number_value, a double

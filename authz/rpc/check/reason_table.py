@@ -77,6 +77,7 @@ TABLE: Final[dict[Reason, Row]] = {
         "API key rotated",
         "This secret was rotated out; use the newer one of the same key.",
     ),
+    Reason.CANARY: _INVALID,
     Reason.REVOKED: Row(401, "api_key_revoked", "API key revoked", "This API key was revoked."),
     Reason.DISABLED: Row(401, "api_key_disabled", "API key disabled", "This API key is disabled."),
     Reason.NOT_YET_VALID: Row(
@@ -100,6 +101,12 @@ TABLE: Final[dict[Reason, Row]] = {
         "wrong_environment",
         "Wrong environment",
         "This API key belongs to another environment.",
+    ),
+    Reason.PUBLIC_KEY_NOT_ALLOWED: Row(
+        403,
+        "public_key_not_allowed",
+        "Publishable key not allowed",
+        "A publishable API key may not be used on this route.",
     ),
     Reason.ADDRESS_NOT_ALLOWED: Row(
         403,

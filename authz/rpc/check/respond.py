@@ -4,7 +4,7 @@ Rules:
 1. Only `status.code` decides, and an empty CheckResponse is an ALLOW. Every response sets its code
    on purpose. A request that cannot be decided gets an error, never an allow.
 2. Every allow sets or removes every identity header, and those that say `stale` and `would-deny`.
-   So a client's own copy never survives.
+   So a client's own copy never survives. A refusal that is only reported has no assertion.
 3. A response is a constant part, serialised once, and a suffix that varies. Protobuf merges
    messages that follow each other. So a suffix never holds field 1: a second status with code 0
    would turn a denial into an allow. It uses the arm of the oneof that the constant part uses, and
@@ -15,6 +15,7 @@ Rules:
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 from authz.core.bounded import BoundedDict
 from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit
@@ -23,7 +24,8 @@ from authz.core.records import KeyRecord
 from authz.core.request import IN_QUERY, Request
 from authz.core.tokens.presented import AcceptedToken
 from authz.flows.packed_records import MAX_IN_USE
-from authz.rpc.check.allow import AllowWriter, token_part
+from authz.rpc.check.allow import OF_ASSERTION, OF_TOKEN, AllowWriter, token_part
+from authz.rpc.check.assertion import AssertionHeaders
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.reason_table import TABLE
 from authz.rpc.check.refuse import Refuser
@@ -35,8 +37,10 @@ from authz.rpc.check.wire import OK, OK_HEADERS, field, header
 # An allow with the record it was made from. Versions do not tell records apart: a store that was
 # restored gives a version out again.
 _Allowed = tuple[KeyRecord | None, bytes, SecretParts | None]
-# The kid or empty, the carrier, and whether the caller presented no token.
-_Name = tuple[str, str, bool]
+# The kid or empty, the carrier, and the headers that are written apart.
+_Name = tuple[str, str, frozenset[str]]
+_NOTHING: Final[frozenset[str]] = frozenset()
+_OF_BOTH: Final = OF_TOKEN | OF_ASSERTION
 _Limited = tuple[KeyRecord, KeyLimits, bytes, RateLimitHeaders, SecretParts | None]
 
 
@@ -48,7 +52,8 @@ class Responder:
     also tell callers of limits in X-RateLimit headers. find_keys: finds the keys of a request whose
     refusal is only reported. max_templates: how many constant parts of each kind are remembered. As
     many as records that the cache holds unpacked: a record that is unpacked again is a new object.
-    ids: of the responses; those of the process, so that a reload does not begin anew.
+    ids: of the responses; those of the process, so that a reload does not begin anew. assertions:
+    writes them for routes that want one; without it there are none.
     """
 
     def __init__(
@@ -61,11 +66,13 @@ class Responder:
         legacy_headers: bool = False,
         max_templates: int = MAX_IN_USE,
         ids: ChargeIds | None = None,
+        assertions: AssertionHeaders | None = None,
     ) -> None:
         self._header_prefix = header_prefix
         self._write_allow = AllowWriter(header_prefix, removed_headers).write
         self._query = query
         self._find_keys = find_keys
+        self._assertions = assertions
         self._legacy_headers = legacy_headers
         ids = ids or ChargeIds()
         self._charge, self._count = ids.head, ids.count
@@ -98,11 +105,14 @@ class Responder:
         else:
             entries = self._stale_allows
         key, carrier, token = decision.key, request.carrier, request.token
-        name = (key.kid if key else "", carrier, token is None)
+        apart, asserts = _NOTHING if token is None else OF_TOKEN, request.route.assertion
+        if asserts:
+            apart = self._apart(key, request)
+        name = (key.kid if key else "", carrier, apart)
         entry = entries.get(name)
         if entry is None or entry[0] is not key:
             reason, strip = "ok" if key else "anonymous", carrier_strip(carrier)
-            constant = self._write_allow(decision, reason, strip, with_token=token is not None)
+            constant = self._write_allow(decision, reason, strip, apart=apart)
             constant += self._charge
             entry = (key, constant, SecretParts.of(key))
             entries.put(name, entry)
@@ -111,8 +121,23 @@ class Responder:
             usage = self._usage(key, entry[2], request)
         if token is not None and key is not None:
             usage += self._token(key, token)
+        if asserts and key is not None:
+            usage += self._assertion(key, request)
         # Formatted apart: CPython formats more than 512 bytes, as most allows have, more slowly.
         return entry[1] + b"%012x%b" % (self._count(), usage)
+
+    def _apart(self, key: KeyRecord | None, request: Request) -> frozenset[str]:
+        """Return the headers of an allow of `key` that are written apart."""
+        has_token = request.token is not None
+        if key is not None and self._assertions is not None and request.route.assertion:
+            return _OF_BOTH if has_token else OF_ASSERTION
+        return OF_TOKEN if has_token else _NOTHING
+
+    def _assertion(self, key: KeyRecord, request: Request) -> bytes:
+        """Return the serialised header for a route that asks for an assertion."""
+        if self._assertions is None:
+            return b""
+        return self._assertions.write(key, request.token, request.route.assertion)
 
     def _token(self, key: KeyRecord, token: AcceptedToken) -> bytes:
         """Return the serialised headers of a token. Remembers them."""
@@ -144,8 +169,8 @@ class Responder:
 
     def _allow_charged(self, decision: Charged, request: Request) -> bytes:
         key, result, carrier = decision.key, decision.limit_result, request.carrier
-        token = request.token
-        name = ((key.kid, carrier, token is None), decision.stale)
+        apart = self._apart(key, request)
+        name = ((key.kid, carrier, apart), decision.stale)
         entry = self._charged.get(name)
         if (
             entry is None
@@ -157,15 +182,15 @@ class Responder:
                 result.key_limits, result.windows, legacy=self._legacy_headers
             )
             strip = carrier_strip(carrier)
-            constant = self._write_allow(
-                decision, "ok", strip, with_token=token is not None, limits=limits
-            )
+            constant = self._write_allow(decision, "ok", strip, apart=apart, limits=limits)
             constant += self._charge
             entry = (key, result.key_limits, constant, limits, SecretParts.of(key))
             self._charged.put(name, entry)
         usage = self._usage(key, entry[4], request)
-        if token is not None:
-            usage += self._token(key, token)
+        if request.token is not None:
+            usage += self._token(key, request.token)
+        if request.route.assertion:
+            usage += self._assertion(key, request)
         limited = entry[3].of_allowed(result)
         return entry[2] + b"%012x%b%b" % (self._count(), usage, limited)
 
@@ -183,13 +208,12 @@ class Responder:
             return self._report_over_limit(decision, strip, request.token) + usage
         key, reason = decision.key, decision.reason
         token = request.token if key else None  # without a proven key its token says nothing
-        name = (reason, (key.kid if key else "", "", token is None), decision.stale, strip)
+        apart = OF_TOKEN if token else _NOTHING
+        name = (reason, (key.kid if key else "", "", apart), decision.stale, strip)
         entry = self._reported.get(name)
         if entry is None or entry[0] is not key:
             code = TABLE[reason].code
-            constant = self._write_allow(
-                decision, reason, strip, with_token=token is not None, would_deny=code
-            )
+            constant = self._write_allow(decision, reason, strip, apart=apart, would_deny=code)
             constant += self._charge
             entry = (key, constant, SecretParts.of(key))
             self._reported.put(name, entry)
@@ -210,7 +234,7 @@ class Responder:
             decision,
             reason,
             strip,
-            with_token=token is not None,
+            apart=OF_TOKEN if token else _NOTHING,
             would_deny=code,
             limits=limits,
         )

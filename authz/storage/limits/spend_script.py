@@ -28,7 +28,8 @@ _COUNTER: Final = Struct(">BBQIQQ")
 _LEASE: Final = Struct(">7s5sHIB")  # granted at (us), requests, life (ms), cost, length of name
 _HOLDER: Final = Struct(">HIB")
 _UNPRINTABLE: Final = re.compile(rb"[^!-~]")
-_AMOUNTS: Final = re.compile(r"(.*);([0-9]{1,10});([0-9]{1,10})", re.ASCII)  # tokens, usd
+# The holder; tokens, micro-dollars, and bytes if they are not 1.
+_AMOUNTS: Final = re.compile(r"(.*);([0-9]{1,10});([0-9]{1,10})(?:;b([0-9]{1,10}))?", re.ASCII)
 
 
 def arguments(
@@ -88,7 +89,9 @@ def leases(stored: bytes, now: int) -> list[Lease]:
 def _unpacked(name: str, units: int) -> tuple[str, Cost]:
     """Return the holder's name and the cost of each request from the name in a stored lease."""
     match = _AMOUNTS.fullmatch(name)
-    return (match[1], Amounts(units, int(match[2]), int(match[3]))) if match else (name, units)
+    if match is None:
+        return name, units
+    return match[1], Amounts(units, *(int(number or 1) for number in match.groups()[1:]))
 
 
 @lru_cache(maxsize=10_000)
@@ -119,6 +122,7 @@ def _holder(charge: Charge, name: bytes) -> bytes:
     cost = charge.cost
     if isinstance(cost, Amounts):  # only shown to people, so earlier versions show it as a name
         name += b";%d;%d" % (cost.tokens, cost.usd or 0)
+        name += b";b%d" % cost.bytes_out if cost.bytes_out != 1 else b""
     life = math.ceil(charge.lease_seconds * 1000)
     return _HOLDER.pack(life, units_of(cost), len(name)) + name
 

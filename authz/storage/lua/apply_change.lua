@@ -65,12 +65,12 @@ local function seal_of(seq)
   return pepper .. string.format(':%.0f:', seq) .. string.sub(macs, start + 1, start + MAC)
 end
 
-local kinds = {'hash', 'string', 'stream', 'stream', 'zset', 'zset'}
+local kinds_of_keys = {'hash', 'string', 'stream', 'stream', 'zset', 'zset'}
 for i, name in ipairs(KEYS) do
-  local kind = kinds[i] or (i <= last_alias and 'string' or base == 0 and 'set' or 'zset')
-  local found = redis.call('TYPE', name)['ok']
-  if found ~= 'none' and found ~= kind then
-    return redis.error_reply('WRONGTYPE ' .. name .. ' is a ' .. found .. ', not a ' .. kind)
+  local kind = kinds_of_keys[i] or (i <= last_alias and 'string' or base == 0 and 'set' or 'zset')
+  local wrong = wrong_kind(name, kind)
+  if wrong then
+    return wrong
   end
 end
 

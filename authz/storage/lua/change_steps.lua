@@ -2,6 +2,31 @@
 --
 -- They stand before the text of each of these scripts.
 
+-- Facts about the store that this call has found. Only this call writes while it runs, and it keeps
+-- `last_ids` up to date. So a call with several changes asks for each of them once.
+local kinds, last_ids, allowed = {}, {}, {}
+
+-- Return whether this user may run a command, by the command and its first argument, a key.
+local function may(command, key, ...)
+  local name = command .. ' ' .. key
+  if not allowed[name] then
+    allowed[name] = redis.acl_check_cmd(command, key, ...)
+  end
+  return allowed[name]
+end
+
+-- Return an error if a key has another kind than this one; a missing key has any.
+local function wrong_kind(name, kind)
+  if kinds[name] == kind then
+    return nil
+  end
+  local found = redis.call('TYPE', name)['ok']
+  if found ~= 'none' and found ~= kind then
+    return redis.error_reply('WRONGTYPE ' .. name .. ' is a ' .. found .. ', not a ' .. kind)
+  end
+  kinds[name] = kind
+end
+
 -- Return a whole number that a double holds exactly. tonumber also takes 'nan', '0x10' and '1e9'.
 local function whole(name, text)
   if #text > 15 or not string.find(text, '^%d+$') then
@@ -12,13 +37,17 @@ end
 
 -- Return the highest id that a stream ever had, also if its newest entries were deleted.
 local function last_id(stream)
+  if last_ids[stream] then
+    return last_ids[stream]
+  end
   if redis.call('EXISTS', stream) == 0 then
     return 0
   end
   local info = redis.call('XINFO', 'STREAM', stream)
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then
-      return whole('the last id of ' .. stream, string.match(info[i + 1], '^[^-]*'))
+      last_ids[stream] = whole('the last id of ' .. stream, string.match(info[i + 1], '^[^-]*'))
+      return last_ids[stream]
     end
   end
 end
@@ -49,7 +78,7 @@ end
 -- this user may not write it: then it stays behind, and sidecars see that entries may be missing.
 -- See index_state.py.
 local function index_writes(index, seq, alias)
-  if not redis.acl_check_cmd('SETRANGE', index, 0, '') then
+  if not may('SETRANGE', index, 0, '') then
     return {}
   end
   local state = redis.pcall('GETRANGE', index, 0, 45)
@@ -62,7 +91,7 @@ local function index_writes(index, seq, alias)
   end
   local entry = alias and string.sub(string.match(alias, '%x+$'), 1, 12)
   if entry then
-    if not redis.acl_check_cmd('APPEND', index, entry) then
+    if not may('APPEND', index, entry) then
       return {}
     end
     count, sum = count + 1, (sum + tonumber(entry, 16)) % 2 ^ 48
@@ -79,11 +108,14 @@ end
 -- Do all writes. If one of them is not permitted, do none and return the error.
 local function write_all(writes)
   for _, write in ipairs(writes) do
-    if not redis.acl_check_cmd(unpack(write)) then
+    if not may(unpack(write)) then
       return redis.error_reply('NOPERM this user may not ' .. write[1] .. ' ' .. write[2])
     end
   end
   for _, write in ipairs(writes) do
-    redis.call(unpack(write))
+    local reply = redis.call(unpack(write))
+    if write[1] == 'XADD' then
+      last_ids[write[2]] = whole('the new id of ' .. write[2], string.match(reply, '^[^-]*'))
+    end
   end
 end

@@ -103,12 +103,14 @@ def test_the_beginning_names_the_issuer():
     start = text.token_start(ISSUER)
 
     assert len(start) == 40
-    for _ in range(20):
-        key_id = text.new_key_id(ISSUER)
+    for number in range(20):
+        key_id = text.new_key_id(ISSUER, f"change {number}")
         assert len(key_id) == text.KEY_ID_LENGTH
         assert text.header_text(key_id).startswith(start)
         assert json.loads(text.decoded(text.header_text(key_id)))["kid"] == key_id
-    assert not text.header_text(text.new_key_id("https://other.example")).startswith(start)
+    assert not text.header_text(text.new_key_id("https://other.example", "change 1")).startswith(
+        start
+    )
 
 
 def test_a_longer_text_than_any_token_is_none():

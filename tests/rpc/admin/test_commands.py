@@ -11,6 +11,7 @@ METHODS = {
     "keys update": ["Keys.UpdateKey", "Keys.ChangeKeys"],
     "keys rotate": ["Keys.RotateKey", "Keys.ChangeKeys"],
     "keys retire": ["Keys.RetireKeySecret"],
+    "keys rollback": ["Keys.RollBackKey"],
     "keys revoke": ["Keys.RevokeKey", "Keys.ChangeKeys"],
     "keys disable": ["Keys.DisableKey", "Keys.ChangeKeys"],
     "keys enable": ["Keys.EnableKey", "Keys.ChangeKeys"],
@@ -19,8 +20,18 @@ METHODS = {
     "keys verify": ["Keys.VerifyKey"],
     "keys import": ["Keys.ImportKeys"],
     "keys export": ["Keys.ExportKeys"],
+    "keys due": ["Policy.ListDueKeys", "Policy.ListRotationPolicies"],
+    "events list": ["Events.ListEvents"],
+    "events dead": ["Events.ListEventSinks", "Events.ListDeadEvents"],
+    "events replay": ["Events.ReplayEvents"],
+    "tokens issue": ["Tokens.IssueToken"],
+    "tokens inspect": ["Tokens.InspectToken"],
+    "tokens keys list": ["Tokens.ListSigningKeys"],
+    "tokens keys rotate": ["Tokens.RotateSigningKey"],
+    "tokens keys remove": ["Tokens.DeleteSigningKey"],
     "keys limits": ["Limits.GetKeyLimits"],
     "keys reset-limits": ["Limits.ResetKeyLimits"],
+    "keys refund": ["Limits.RefundKeyLimits"],
     "usage": ["Usage.ListUsage"],
     "usage top": ["Usage.ListTopKeys"],
     "usage anomalies": ["Usage.ListAnomalies"],
@@ -39,7 +50,7 @@ LOCAL = {
     "usage reconcile",  # reads a log of the machine; the API has what it compares with
     *("audit ship", "audit seal"),  # the process of the API seals; a copy is taken from the store
     "scan",  # reads files of the machine
-    *("keys due", "events", "tokens"),  # of settings that the server has, and without a method yet
+    "events schema",  # of the program, not of an installation
 }
 
 

@@ -18,11 +18,14 @@ from authz.rpc.pb.admin.v1 import (
     admin_pb2,
     applied_key_pb2,
     audit_pb2,
+    events_pb2,
     fleet_pb2,
     key_pb2,
     keys_pb2,
     limits_pb2,
     me_pb2,
+    policy_pb2,
+    tokens_pb2,
     usage_pb2,
 )
 from authz.wiring import administration
@@ -67,6 +70,9 @@ CALLS: dict[str, Call] = {
     ),
     "Keys.RetireKeySecret": lambda s, k, _: s.keys.RetireKeySecret(
         keys_pb2.RetireKeySecretRequest(name=k.name, secret="old", validate_only=True)
+    ),
+    "Keys.RollBackKey": lambda s, k, _: s.keys.RollBackKey(
+        keys_pb2.RollBackKeyRequest(name=k.name, validate_only=True)
     ),
     "Keys.RevokeKey": lambda s, k, _: s.keys.RevokeKey(
         keys_pb2.RevokeKeyRequest(name=k.name, validate_only=True)
@@ -114,11 +120,20 @@ CALLS: dict[str, Call] = {
             applied_keys=[applied_key_pb2.AppliedKey(name=k.name, version=1)], validate_only=True
         )
     ),
+    "Policy.ListRotationPolicies": lambda s, *_: s.policy.ListRotationPolicies(
+        policy_pb2.ListRotationPoliciesRequest()
+    ),
+    "Policy.ListDueKeys": lambda s, *_: s.policy.ListDueKeys(policy_pb2.ListDueKeysRequest()),
     "Limits.GetKeyLimits": lambda s, k, _: s.limits.GetKeyLimits(
         limits_pb2.GetKeyLimitsRequest(name=f"{k.name}/limits")
     ),
     "Limits.ResetKeyLimits": lambda s, k, _: s.limits.ResetKeyLimits(
         limits_pb2.ResetKeyLimitsRequest(name=f"{k.name}/limits", validate_only=True)
+    ),
+    "Limits.RefundKeyLimits": lambda s, k, _: s.limits.RefundKeyLimits(
+        limits_pb2.RefundKeyLimitsRequest(
+            name=f"{k.name}/limits", budget="1/month,of=tokens", validate_only=True
+        )
     ),
     "Usage.ListUsage": lambda s, k, _: s.usage.ListUsage(usage_pb2.ListUsageRequest(key=k.name)),
     "Usage.ListTopKeys": lambda s, *_: s.usage.ListTopKeys(usage_pb2.ListTopKeysRequest()),
@@ -129,11 +144,36 @@ CALLS: dict[str, Call] = {
     "Usage.EraseUsage": lambda s, k, _: s.usage.EraseUsage(
         usage_pb2.EraseUsageRequest(name=f"{k.name}/usage", validate_only=True)
     ),
+    "Tokens.IssueToken": lambda s, k, _: s.tokens.IssueToken(
+        tokens_pb2.IssueTokenRequest(api_key=k.text)
+    ),
+    "Tokens.InspectToken": lambda s, *_: s.tokens.InspectToken(
+        tokens_pb2.InspectTokenRequest(token="no token")
+    ),
+    "Tokens.ListSigningKeys": lambda s, *_: s.tokens.ListSigningKeys(
+        tokens_pb2.ListSigningKeysRequest()
+    ),
+    "Tokens.RotateSigningKey": lambda s, *_: s.tokens.RotateSigningKey(
+        tokens_pb2.RotateSigningKeyRequest(validate_only=True)
+    ),
+    "Tokens.DeleteSigningKey": lambda s, *_: s.tokens.DeleteSigningKey(
+        tokens_pb2.DeleteSigningKeyRequest(name="signingKeys/none", validate_only=True)
+    ),
     "Audit.ListAuditEntries": lambda s, *_: s.audit.ListAuditEntries(
         audit_pb2.ListAuditEntriesRequest()
     ),
     "Audit.VerifyAuditTrail": lambda s, *_: s.audit.VerifyAuditTrail(
         audit_pb2.VerifyAuditTrailRequest()
+    ),
+    "Events.ListEvents": lambda s, *_: s.events.ListEvents(events_pb2.ListEventsRequest()),
+    "Events.ListEventSinks": lambda s, *_: s.events.ListEventSinks(
+        events_pb2.ListEventSinksRequest()
+    ),
+    "Events.ListDeadEvents": lambda s, *_: s.events.ListDeadEvents(
+        events_pb2.ListDeadEventsRequest(parent="eventSinks/siem")
+    ),
+    "Events.ReplayEvents": lambda s, *_: s.events.ReplayEvents(
+        events_pb2.ReplayEventsRequest(name="eventSinks/siem", all_dead=True, validate_only=True)
     ),
     "Fleet.ListSidecars": lambda s, *_: s.fleet.ListSidecars(fleet_pb2.ListSidecarsRequest()),
     "Fleet.WatchChanges": lambda s, *_: s.fleet.WatchChanges(
@@ -154,9 +194,10 @@ CALLS: dict[str, Call] = {
 }
 OF_A_KEY = {
     *("Keys.GetKey", "Keys.UpdateKey", "Keys.RotateKey", "Keys.RetireKeySecret"),
+    "Keys.RollBackKey",
     *("Keys.RevokeKey", "Keys.DisableKey", "Keys.EnableKey", "Keys.ListKeyHistory"),
     *("Keys.DeleteKey", "Keys.SaveAppliedKeys"),
-    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits"),
+    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Limits.RefundKeyLimits"),
     *("Usage.ListUsage", "Usage.GetLatestUse", "Usage.EraseUsage"),
 }
 # The right that the call of the table needs, where it is another than the least for its method.
@@ -236,7 +277,7 @@ async def test_a_role_in_its_tenant(rig: AdminRig, caller, targets, role: Role) 
 async def test_another_tenant_is_not_there(rig: AdminRig, caller, targets, role: Role) -> None:
     """A key of another tenant is answered like one that does not exist, by every method."""
     stubs = caller((await rig.issue([role.scope], tenant_id=OURS))[1])
-    for method in OF_A_KEY | {"Keys.VerifyKey"}:
+    for method in OF_A_KEY | {"Keys.VerifyKey", "Tokens.IssueToken"}:
         theirs = await told(CALLS[method](stubs, targets[THEIRS], THEIRS))
         nobody = await told(CALLS[method](stubs, targets["nobody"], THEIRS))
         hidden = str(theirs).replace(targets[THEIRS].kid, NOBODY)

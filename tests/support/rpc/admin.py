@@ -18,11 +18,14 @@ from authz.rpc.admin.api_error import STATUS_DETAILS
 from authz.rpc.pb.admin.v1 import (
     admin_pb2_grpc,
     audit_pb2_grpc,
+    events_pb2_grpc,
     fleet_pb2_grpc,
     keys_pb2,
     keys_pb2_grpc,
     limits_pb2_grpc,
     me_pb2_grpc,
+    policy_pb2_grpc,
+    tokens_pb2_grpc,
     usage_pb2_grpc,
 )
 from authz.settings.model import Settings
@@ -48,9 +51,12 @@ class Stubs:
         self.blocking = blocking
         self.metadata = (("authorization", f"Bearer {key}"),) if key else ()
         self.keys = _with(keys_pb2_grpc.KeysStub(channel), self.metadata)
+        self.policy = _with(policy_pb2_grpc.PolicyStub(channel), self.metadata)
         self.limits = _with(limits_pb2_grpc.LimitsStub(channel), self.metadata)
         self.usage = _with(usage_pb2_grpc.UsageStub(channel), self.metadata)
+        self.tokens = _with(tokens_pb2_grpc.TokensStub(channel), self.metadata)
         self.audit = _with(audit_pb2_grpc.AuditStub(channel), self.metadata)
+        self.events = _with(events_pb2_grpc.EventsStub(channel), self.metadata)
         self.fleet = _with(fleet_pb2_grpc.FleetStub(channel), self.metadata)
         self.me = _with(me_pb2_grpc.MeStub(channel), self.metadata)
         self.admin = _with(admin_pb2_grpc.AdminStub(channel), self.metadata)
@@ -140,6 +146,9 @@ def admin_settings(valkey: Valkey, directory: Path, **admin: Any) -> Settings:
             "redis": {"url": valkey.url},
             "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
             "plans": {"standard": ["10/s", "1000/d"]},
+            "rotation": {"plans": {"standard": {"rotate_every": "1d"}}},
+            "events": {"sinks": {"siem": {"kind": "log", "types": ["authz.key.*"]}}},
+            "tokens": {"issuer": "https://auth.example.com", "audiences": ["api", "web"]},
             "admin": {"listen": str(free), "http_listen": str(free)} | admin,
         }
     )

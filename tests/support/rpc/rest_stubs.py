@@ -13,7 +13,9 @@ from tests.support.rpc.admin import AdminRig
 from tests.support.rpc.rest import Answer, RestClient
 
 _VARIABLE: Final = re.compile(r"\{([a-z_.]+)(?:=[^{}]*)?\}")
-_SERVICES: Final = ("keys", "limits", "usage", "audit", "fleet", "me", "admin")
+_SERVICES: Final = (
+    *("keys", "policy", "limits", "usage", "tokens", "audit", "events", "fleet", "me", "admin"),
+)
 
 
 class RestStubs:

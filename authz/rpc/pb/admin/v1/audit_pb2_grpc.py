@@ -52,7 +52,8 @@ class AuditServicer:
     """
 
     def ListAuditEntries(self, request, context):
-        """List the changes of all keys, newest first.
+        """List the changes of all keys, newest first. Changes of signing keys are for callers who see all
+        keys.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

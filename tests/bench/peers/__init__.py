@@ -1,0 +1,1 @@
+"""Servers that do the gate's job otherwise, to compare it with."""

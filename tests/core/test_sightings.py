@@ -1,0 +1,100 @@
+"""Sightings: each use is counted once, the first at once, in bounded memory."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authz.core.audit import Action
+from authz.core.sightings import MAX_OPEN, PAUSE_MS, Sighting, Sightings, sighting
+
+KIDS = ["A" * 16, "B" * 16]
+ONE = Sighting(Action.CANARY, KIDS[0], "192.0.2.0/24", 1_000, 3)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("use"), st.sampled_from(KIDS), st.integers(0, 300)),
+        st.tuples(st.just("take"), st.integers(-PAUSE_MS, 2 * PAUSE_MS), st.booleans()),
+    ),
+    max_size=400,
+)
+
+
+def note(sightings, kid, at, address="192.0.2.7"):
+    """Note a use of a canary key."""
+    sightings.note(Action.CANARY, kid, address, at)
+
+
+def test_the_first_use_is_due_at_once():
+    """The next uses of the same key and network come together, one minute later."""
+    sightings = Sightings()
+    note(sightings, KIDS[0], 1_000)
+    note(sightings, KIDS[1], 1_000)
+    assert [one.uses for one in sightings.take(1_000)] == [1, 1]
+    for at in range(2_000, 7_000, 1_000):
+        note(sightings, KIDS[0], at, "192.0.2.99")
+    assert sightings.take(7_000) == []
+    (later,) = sightings.take(1_000 + PAUSE_MS)
+    assert (later.kid, later.network, later.uses) == (KIDS[0], "192.0.2.0/24", 5)
+    assert sightings.take(1_000 + 2 * PAUSE_MS) == []
+
+
+@given(steps=STEPS)
+def test_each_use_is_taken_once(steps):
+    """However many networks there are, failed sends and clocks that go back lose no use."""
+    sightings, noted, taken, now = Sightings(), Counter(), Counter(), 10**12
+    for step in steps:
+        if step[0] == "use":
+            _, kid, where = step
+            note(sightings, kid, now, f"10.0.{where % 256}.1" if where else "a socket")
+            noted[kid] += 1
+            continue
+        now += step[1]
+        for one in sightings.take(now):
+            if step[2]:
+                sightings.put_back(one)
+            else:
+                taken[one.kid] += one.uses
+    for _ in range(4):
+        now += PAUSE_MS + 1
+        for one in sightings.take(now):
+            taken[one.kid] += one.uses
+    assert +taken == +noted
+    assert sightings.take(now + 3 * PAUSE_MS) == []
+
+
+def test_memory_is_bounded():
+    """Of a flood from many networks, at most MAX_OPEN of a key are told apart."""
+    sightings = Sightings()
+    for number in range(50_000):
+        note(sightings, KIDS[0], 1, f"10.{number // 256}.{number % 256}.1")
+    found = sightings.take(1)
+    assert len(found) <= MAX_OPEN + 1
+    assert sum(one.uses for one in found) == 50_000
+
+
+def test_texts_of_the_store():
+    """A sighting comes back from its texts."""
+    assert sighting(ONE.fields()) == ONE
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"action": "revoke"},
+        {"kid": "A" * 15},
+        {"kid": "../../etc/passwd1"},
+        {"network": "192.0.2.7"},
+        {"network": "<script>"},
+        {"at": "-1"},
+        {"at": "1" * 99},
+        {"uses": "1e9"},
+        {"uses": ""},
+    ],
+)
+def test_garbled_texts(wrong):
+    """A text that no sidecar writes is no sighting."""
+    assert sighting(ONE.fields() | wrong) is None
+    assert (
+        sighting({name: text for name, text in ONE.fields().items() if name not in wrong}) is None
+    )
