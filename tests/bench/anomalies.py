@@ -1,4 +1,4 @@
-"""What the detectors of anomalies find in synthetic keys, and how long an hour of many keys takes.
+"""Measure the detectors of anomalies on synthetic keys, and the time of an hour of many keys.
 
     python -m tests.bench.anomalies [--keys N] [--record] [--write FILE]
 
