@@ -98,6 +98,7 @@ class KeyRecord:
     revoked_at: int | None = None
     revocation_reason: RevocationReason | None = None
     outage_grace: int | None = None  # milliseconds; None: the sidecar's setting applies
+    public: bool = False  # a publishable key: it may stand in a web page or an app
     unknown: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Stored fields that this version does not know. A change keeps them; sidecars omit them."""
     turns: tuple[int, ...] = field(init=False, repr=False, compare=False)

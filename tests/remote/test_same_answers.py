@@ -236,7 +236,7 @@ SCRIPTS = {
         tokens keys list
         audit list
         audit list --action remove_signing_key --json
-        audit list --action rotate_signing_key --csv
+        audit list --action rotate_signing_key
     """,
     "import": """
         keys import --dry-run < keys.jsonl
