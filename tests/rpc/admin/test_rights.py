@@ -130,6 +130,11 @@ CALLS: dict[str, Call] = {
     "Limits.ResetKeyLimits": lambda s, k, _: s.limits.ResetKeyLimits(
         limits_pb2.ResetKeyLimitsRequest(name=f"{k.name}/limits", validate_only=True)
     ),
+    "Limits.RefundKeyLimits": lambda s, k, _: s.limits.RefundKeyLimits(
+        limits_pb2.RefundKeyLimitsRequest(
+            name=f"{k.name}/limits", budget="1/month,of=tokens", validate_only=True
+        )
+    ),
     "Usage.ListUsage": lambda s, k, _: s.usage.ListUsage(usage_pb2.ListUsageRequest(key=k.name)),
     "Usage.ListTopKeys": lambda s, *_: s.usage.ListTopKeys(usage_pb2.ListTopKeysRequest()),
     "Usage.GetLatestUse": lambda s, k, _: s.usage.GetLatestUse(
@@ -191,7 +196,7 @@ OF_A_KEY = {
     "Keys.RollBackKey",
     *("Keys.RevokeKey", "Keys.DisableKey", "Keys.EnableKey", "Keys.ListKeyHistory"),
     *("Keys.DeleteKey", "Keys.SaveAppliedKeys"),
-    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits"),
+    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Limits.RefundKeyLimits"),
     *("Usage.ListUsage", "Usage.GetLatestUse", "Usage.EraseUsage"),
 }
 # The right that the call of the table needs, where it is another than the least for its method.
