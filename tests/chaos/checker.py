@@ -9,6 +9,8 @@
 4. After every sidecar has acknowledged the end of a key, none allows it. The same holds after the
    time at which `--wait` reports that no sidecar can act on the old state.
 5. A sidecar never answers with an internal error.
+6. All this holds for a token as for its key: revoked, disabled, narrowed or rotated away, its key
+   ends it within the same bound.
 
 A run proves a promise only if it was tested: `tried` counts the answers that could have broken one.
 """
@@ -21,13 +23,22 @@ from tests.chaos.history import Answer, Key, Outcome, State
 
 NEVER = float("inf")
 ALLOWS = {Outcome.ALLOW, Outcome.STALE_ALLOW}
-STALE = {Outcome.STALE_ALLOW, Outcome.STALE_DISABLED}
+STALE = {
+    Outcome.STALE_ALLOW,
+    Outcome.STALE_DISABLED,
+    Outcome.STALE_NARROWED,
+    Outcome.STALE_ROTATED,
+}
 CLAIMS = {
     Outcome.ALLOW: State.ACTIVE,
     Outcome.STALE_ALLOW: State.ACTIVE,
     Outcome.REVOKED: State.REVOKED,
     Outcome.DISABLED: State.DISABLED,
     Outcome.STALE_DISABLED: State.DISABLED,
+    Outcome.NARROWED: State.NARROWED,
+    Outcome.STALE_NARROWED: State.NARROWED,
+    Outcome.ROTATED: State.ROTATED,
+    Outcome.STALE_ROTATED: State.ROTATED,
     Outcome.UNKNOWN: State.ABSENT,
 }
 
@@ -67,8 +78,9 @@ class Verdict:
                 + ("?" if change.confirmed is None else f"{change.confirmed - answer.sent:+.3f}")
                 for change in key.changes
             ]
+            who = f"a token of {key.kid}" if key.is_token else key.kid
             self.violations.append(
-                f"{kind}: {key.kid} (grace {key.grace:g}) was answered {answer.outcome} after "
+                f"{kind}: {who} (grace {key.grace:g}) was answered {answer.outcome} after "
                 f"{answer.answered - answer.sent:.3f} s; seen from the request: {'; '.join(past)}"
             )
 
@@ -111,7 +123,9 @@ def _check_claim(verdict: Verdict, key: Key, answer: Answer, bounds: Bounds) -> 
             latest = max(late, verdict.latest_allow.get(key.grace, 0.0))
             verdict.latest_allow[key.grace] = latest
     possible = key.possible(answer.sent - bound, answer.answered)
-    verdict.tried["dead"] += State.ACTIVE not in possible
+    is_dead = State.ACTIVE not in possible
+    verdict.tried["dead"] += is_dead
+    verdict.tried["dead token"] += is_dead and key.is_token
     if claim is State.REVOKED and any(
         claim in change.states and change.asked <= answer.answered for change in key.changes
     ):

@@ -16,7 +16,8 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import CONNECTION_NAME
 from authz.storage.keys import StoredKeys
 from tests.chaos.history import State, now
-from tests.chaos.world import SidecarProcess, World
+from tests.chaos.sidecar_process import SidecarProcess
+from tests.chaos.world import World
 from tests.support.failover import Replicated
 from tests.support.fakes import make_keyring
 from tests.support.gate import HOLD, LOSE, PASS, closed_to_all_but, open_to_all

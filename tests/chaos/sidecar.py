@@ -15,36 +15,41 @@ import uvloop
 
 from authz.core.keys.credentials import Presented
 from authz.core.listen_address import Address
+from authz.core.tokens.presented import PresentedToken
 from authz.storage.endpoint import Endpoint
 from authz.storage.sentinel import Sentinel
-from tests.chaos.caches import MUTANTS, SUBJECTS, Leased, Subject
+from tests.chaos.caches import Leased, Subject
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Answers, now
+from tests.chaos.mutants import MUTANTS, SUBJECTS, TOKEN_MUTANTS
 from tests.support.fakes import make_keyring
 from tests.support.stalls import Watch
+from tests.support.tokens import ISSUER
 
-RECENT = 300  # keys that are asked for
+RECENT = 600  # keys and tokens that are asked for
 HOT = 0.4  # share of the requests for the newest of them
+RARER = 4  # times, for mutants that are caught without a race
 PAUSE = 0.0015  # seconds between two requests, whether the first was answered or not
 
 
 class Load:
     """Sends random requests to a subject."""
 
-    def __init__(self, subject: Subject, answers: Answers) -> None:
+    def __init__(self, subject: Subject, answers: Answers, pause: float) -> None:
         self._subject = subject
         self._answers = answers
-        self._keyring = make_keyring()
-        self._keys: list[Presented] = []
+        self._pause = pause
+        self._keyring = make_keyring(issuer=ISSUER)
+        self._keys: list[Presented | PresentedToken] = []
         self._hot = 0
 
     def add(self, text: str) -> None:
-        """Add a key."""
-        self._keys.append(self._keyring.parse(text))
-        self._hot = len(self._keys) - 1
+        """Add a key or a token."""
+        self._keys.append(self._keyring.parse(text) or self._keyring.parse_token(text))
+        self._hot = (len(self._keys) - 1) & ~1
 
     def heat(self, key: int) -> None:
-        """Make this the key that is requested most."""
+        """Make this the key that is requested most, and its token, which has the next number."""
         self._hot = key
 
     async def work(self) -> None:
@@ -53,7 +58,7 @@ class Load:
             while True:
                 if self._keys:
                     asked.create_task(self._ask(self._choose()))
-                await asyncio.sleep(random.uniform(0.5, 1.5) * PAUSE)
+                await asyncio.sleep(random.uniform(0.5, 1.5) * self._pause)
 
     async def _ask(self, key: int) -> None:
         sent = now()
@@ -62,7 +67,7 @@ class Load:
 
     def _choose(self) -> int:
         if random.random() < HOT:
-            return self._hot
+            return min(self._hot + random.randrange(2), len(self._keys) - 1)
         return random.randrange(max(0, len(self._keys) - RECENT), len(self._keys))
 
 
@@ -79,7 +84,8 @@ async def main(given: dict) -> None:
     bounds = Bounds(given["lease"], given["isolation"])
     subject = SUBJECTS[given["kind"]](endpoint(given), bounds, given["grace"])
     answers = Answers(Path(given["answers"]))
-    load = Load(subject, answers)
+    pause = PAUSE * (RARER if given["kind"] in TOKEN_MUTANTS else 1)
+    load = Load(subject, answers, pause)
     with Watch() as watch:
         failed = await _play(subject, load, again=0.1 if given["kind"] in MUTANTS else None)
     answers.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from authz.core.new_keys import KeySpec
-from tests.chaos.caches import Leased
+from tests.chaos.caches import SCOPE, Leased
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome
 from tests.support.cli.terminal import environment
@@ -81,7 +81,8 @@ async def test_the_recovery(own_valkey, run_command):
     """No good key gets 401, no revoked key is allowed, and kids and history are as before."""
     back_up, restore = written_commands()
     async with administration(own_valkey.endpoint) as admin:
-        flow, spec = admin.lifecycle, KeySpec(client_id="acme-web", env="live", life_ms=None)
+        flow, scopes = admin.lifecycle, frozenset({SCOPE})
+        spec = KeySpec(client_id="acme-web", env="live", life_ms=None, scopes=scopes)
         issued = [await flow.issue(spec, flow.author("test")) for _ in range(30)]
         texts = {found.record.kid: found.key_text for found in issued}
         good, revoked = list(texts)[:20], list(texts)[20:]
