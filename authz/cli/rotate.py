@@ -1,4 +1,4 @@
-"""`authz keys rotate` and `authz keys retire`."""
+"""`authz keys rotate`, `authz keys retire` and `authz keys rollback`."""
 
 from pathlib import Path
 from typing import cast
@@ -18,7 +18,7 @@ from authz.cli.task import DONE, Consent, Task, bulk_options
 from authz.cli.waiting import wait_options
 from authz.core import fields
 from authz.core.changes import Unchanged
-from authz.core.edits import Retire, Rotate
+from authz.core.edits import Retire, RollBack, Rotate
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
 from authz.core.records import KeyRecord
@@ -125,7 +125,7 @@ def _task(invocation: Invocation, grace_ms: int, directory: SecretDirectory | No
 
     def mint(record: KeyRecord) -> Minted:
         if ring and record.kid not in minted:
-            minted[record.kid] = ring.mint(record.env, record.kid)
+            minted[record.kid] = ring.mint(record.env, record.kid, public=record.public)
             if directory is not None:
                 directory.prepare(record.kid, minted[record.kid].text)
         return minted[record.kid]
@@ -176,3 +176,27 @@ def retire(
     record, now = cast("Changed", waited.result).record, SystemClock().wall_ms()
     live = ", ".join(entry.id for entry in record.secrets if entry.is_live(now))
     report_change(invocation, waited, f"of {kid} the secret {live} works, and no other")
+
+
+@click.command()
+@kid_argument
+@note_option
+@wait_options
+@common
+@click.pass_obj
+def rollback(invocation: Invocation, kid: str, note: str, wait_seconds: float | None) -> None:
+    """Undo the last rotation of a key while both secrets work.
+
+    The new secret ends now. The old one works on without an end of its own, and the key gets its
+    earlier expiry back, but at least the rest of the overlap.
+
+    \b
+    Examples:
+      authz keys rollback 7Hk2mQ9xT4bVzR1c --wait
+      authz keys rollback 7Hk2mQ9xT4bVzR1c --note "half of the clients lack the new secret"
+    """
+    waited = make_change(invocation, kid, RollBack(), note, wait_seconds)
+    record = cast("Changed", waited.result).record
+    report_change(
+        invocation, waited, f"{kid} works with its earlier secret {record.newest_secret.id}"
+    )

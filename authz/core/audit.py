@@ -15,10 +15,12 @@ class Action(StrEnum):
     UPDATE = "update"
     ROTATE = "rotate"
     RETIRE = "retire"
+    ROLL_BACK = "roll_back"
     REVOKE = "revoke"
     DISABLE = "disable"
     ENABLE = "enable"
     RESET_LIMITS = "reset_limits"
+    REFUND = "refund"
     DELETE = "delete"
     ERASE_USAGE = "erase_usage"  # no change of a record: core/trail/erasures.py
     LEAK = "leak"  # somebody reported the key; no change of a record either

@@ -98,6 +98,7 @@ class KeyRecord:
     revoked_at: int | None = None
     revocation_reason: RevocationReason | None = None
     outage_grace: int | None = None  # milliseconds; None: the sidecar's setting applies
+    public: bool = False  # a publishable key: it may stand in a web page or an app
     unknown: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Stored fields that this version does not know. A change keeps them; sidecars omit them."""
     turns: tuple[int, ...] = field(init=False, repr=False, compare=False)
@@ -121,7 +122,15 @@ class KeyRecord:
 
     @property
     def newest_secret(self) -> Secret:
-        """The secret of the last issue, import or rotation."""
+        """The secret of the last issue, import or rotation that was not rolled back.
+
+        It is the last one without an end, or the last one if all have an end.
+        """
+        return next((one for one in reversed(self.secrets) if one.retires_at is None), self.last)
+
+    @property
+    def last(self) -> Secret:
+        """The secret with the highest number, also if its rotation was rolled back."""
         return self.secrets[-1]
 
 

@@ -3,15 +3,20 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from authz.core.records import KeyRecord, Status
+from authz.core.records import MAX_LIVE_SECRETS, KeyRecord, Secret, Status
 
 
 @dataclass(frozen=True, slots=True)
 class RotationPolicy:
-    """A policy. rotate_every_ms: the age at which a secret is due. remind_ms: times before that."""
+    """A policy. rotate_every_ms: the age at which a secret is due. remind_ms: times before that.
+
+    retire_after_ms: for so long only the new secret must have been used before the old one ends
+    early; None: the old one works until its overlap ends.
+    """
 
     rotate_every_ms: int
     remind_ms: tuple[int, ...] = ()
+    retire_after_ms: int | None = None
 
     def due_at(self, record: KeyRecord) -> int:
         """Return when the newest secret of a key is due, in ms since the epoch."""
@@ -25,6 +30,20 @@ class RotationPolicy:
         left = self.due_at(record) - now
         return min((one for one in (*self.remind_ms, 0) if left <= one), default=None)
 
+    def unused(self, record: KeyRecord, used: Mapping[str, int], now: int) -> Secret | None:
+        """Return the older of two live secrets if only the newer one was used for long enough.
+
+        used: by the id of a secret, its latest use in ms since the epoch. now: ms since the epoch.
+        None too without `retire_after_ms`.
+        """
+        live = [entry for entry in record.secrets if entry.is_live(now)]
+        if self.retire_after_ms is None or len(live) != MAX_LIVE_SECRETS:
+            return None
+        older, newer = live
+        since = now - self.retire_after_ms
+        is_moved = newer.created_at <= since <= used.get(newer.id, 0)
+        return older if is_moved and used.get(older.id, 0) < since else None
+
 
 @dataclass(frozen=True, slots=True)
 class RotationPolicies:
@@ -32,6 +51,10 @@ class RotationPolicies:
 
     plans: Mapping[str, RotationPolicy] = field(default_factory=dict)
     default: RotationPolicy | None = None
+
+    def each(self) -> tuple[RotationPolicy, ...]:
+        """Return all policies."""
+        return (*self.plans.values(), *([self.default] if self.default else ()))
 
     def of(self, record: KeyRecord, now: int) -> RotationPolicy | None:
         """Return the policy of a key; None without one, and for a key that does not work at `now`.

@@ -5,7 +5,18 @@ from typing import Any, Final
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from authz.core.edits import Disable, Edit, Enable, ResetLimits, Retire, Revoke, Rotate, Update
+from authz.core.edits import (
+    Disable,
+    Edit,
+    Enable,
+    Refund,
+    ResetLimits,
+    Retire,
+    Revoke,
+    RollBack,
+    Rotate,
+    Update,
+)
 from authz.core.filter import MAX_COMPARISONS, MAX_FILTER
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.limit import Limit, OnOutage
@@ -21,7 +32,7 @@ Bulk = keys_pb2.ChangeKeysRequest
 
 def key_of(spec: KeySpec) -> Key:
     """Return the key of a specification."""
-    key = Key(env=f"ENVIRONMENT_{spec.env.upper()}")
+    key = Key(env=f"ENVIRONMENT_{spec.env.upper()}", public=spec.public)
     for name, (_, write) in _FIELDS.items():
         value = getattr(spec, name)
         if value is not None:
@@ -55,7 +66,7 @@ def credits_text(change: CreditsChange | None) -> str:
     return "" if change is None else str(change)
 
 
-def one_change(kid: str, edit: Edit, etag: str) -> Any:
+def one_change(kid: str, edit: Edit, etag: str) -> Any:  # noqa: PLR0911  one for each edit
     """Return the request that makes an edit of one key, without note and wait.
 
     etag: that the key must have; empty: any.
@@ -71,15 +82,23 @@ def one_change(kid: str, edit: Edit, etag: str) -> Any:
             return keys_pb2.RotateKeyRequest(name=name, overlap=overlap, etag=etag)
         case Retire():
             return keys_pb2.RetireKeySecretRequest(name=name, secret=edit.secret, etag=etag)
+        case RollBack():
+            return keys_pb2.RollBackKeyRequest(name=name, etag=etag)
         case Revoke():
             return keys_pb2.RevokeKeyRequest(name=name, reason=_reason(edit), etag=etag)
         case Disable():
             return keys_pb2.DisableKeyRequest(name=name, etag=etag)
         case Enable():
             return keys_pb2.EnableKeyRequest(name=name, etag=etag)
-        case ResetLimits():
-            return limits_pb2.ResetKeyLimitsRequest(name=f"{name}{LIMITS}")
+        case ResetLimits() | Refund():
+            return _change_of_limits(f"{name}{LIMITS}", edit, etag)
     return keys_pb2.DeleteKeyRequest(name=name, force=edit.is_forced, etag=etag)
+
+
+def _change_of_limits(name: str, edit: ResetLimits | Refund, etag: str) -> Any:
+    if isinstance(edit, ResetLimits):
+        return limits_pb2.ResetKeyLimitsRequest(name=name)
+    return limits_pb2.RefundKeyLimitsRequest(name=name, budget=str(edit.budget), etag=etag)
 
 
 def bulk_change(edit: Edit) -> Bulk:
@@ -96,7 +115,7 @@ def bulk_change(edit: Edit) -> Bulk:
             return Bulk(disable=Bulk.Disable())
         case Enable():
             return Bulk(enable=Bulk.Enable())
-        case Retire() | ResetLimits():
+        case Retire() | RollBack() | ResetLimits() | Refund():
             raise TypeError(f"{type(edit).__name__} is for one key")
     return Bulk(delete=Bulk.Delete(force=edit.is_forced))
 

@@ -12,17 +12,23 @@ Before = Annotated[float, seconds("1h", "365d")]
 
 
 class Policy(Section):
-    """A policy. remind: times before the due time."""
+    """A policy. remind: times before the due time.
+
+    retire_after: an old secret ends early if only the new one was used for so long; None: never.
+    """
 
     rotate_every: Annotated[float, seconds("1d", "3650d")] = 90 * 86_400.0
     remind: tuple[Before, ...] = (14 * 86_400.0, 3 * 86_400.0)
+    retire_after: Annotated[float, seconds("1h", "30d")] | None = None
 
     def value(self) -> "RotationPolicy":
         """Return the policy as a value of the core."""
         from authz.core.rotation import RotationPolicy  # noqa: PLC0415
 
         return RotationPolicy(
-            round(self.rotate_every * 1000), tuple(round(one * 1000) for one in self.remind)
+            round(self.rotate_every * 1000),
+            tuple(round(one * 1000) for one in self.remind),
+            None if self.retire_after is None else round(self.retire_after * 1000),
         )
 
 

@@ -12,6 +12,7 @@ METHODS: Final = (
     *("Keys.CreateKey", "Keys.GetKey", "Keys.ListKeys", "Keys.UpdateKey", "Keys.RotateKey"),
     *(
         "Keys.RetireKeySecret",
+        "Keys.RollBackKey",
         "Keys.ChangeKeys",
         "Keys.RevokeKey",
         "Keys.DisableKey",
@@ -21,7 +22,8 @@ METHODS: Final = (
     *("Keys.VerifyKey", "Keys.ExportKeys", "Keys.ImportKeys"),
     *("Keys.ExportAppliedKeys", "Keys.SaveAppliedKeys"),
     *("Keys.DeleteKey", "Audit.VerifyAuditTrail"),
-    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Audit.ListAuditEntries"),
+    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Limits.RefundKeyLimits"),
+    "Audit.ListAuditEntries",
     *("Fleet.ListSidecars", "Fleet.WatchChanges"),
     *("Policy.ListRotationPolicies", "Policy.ListDueKeys"),
     *("Tokens.IssueToken", "Tokens.InspectToken", "Tokens.ListSigningKeys"),

@@ -16,7 +16,6 @@ from authz.console.reference_page import reference_routes
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
 from authz.core.sightings import Sightings
-from authz.flows.notifications.sighting_watch import SightingWatch, watch_sightings
 from authz.flows.trail.regular_sealing import RegularSealing
 from authz.flows.trail.sealing import Sealer
 from authz.process.background import started
@@ -30,14 +29,13 @@ from authz.rpc.admin.server import AdminServer
 from authz.settings.model import Settings
 from authz.storage.keys import StoredKeys
 from authz.storage.meta_watch import MetaWatch
-from authz.storage.sightings import StoredSightings
 from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_flows import admin_flows, services
 from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring
 from authz.wiring.console import console
 from authz.wiring.leak_reports import leak_pages
-from authz.wiring.notifications import Work, event_works
+from authz.wiring.notifications import Work, event_works, rotation_works, sighting_work
 from authz.wiring.tokens import assertion_routes, token_endpoint
 
 DRAIN_SECONDS: Final = 5.0
@@ -121,6 +119,9 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
         works = event_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
+        rotation = rotation_works(
+            settings, client, flows.lifecycle, clock, instance=instance, is_ours=readiness
+        )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(
@@ -157,8 +158,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await server.start()
         await http.start()
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
-        moving = SightingWatch(StoredSightings(client), clock, instance, sightings)
-        own.append(partial(watch_sightings, moving, readiness))
+        works += [*rotation, sighting_work(client, clock, instance, sightings, readiness)]
         for work in (*own, *works):
             stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)

@@ -13,11 +13,15 @@ from authz.core.public_addresses import may_be_reached
 from authz.core.records import KeyRecord
 from authz.core.rotation import RotationPolicies
 from authz.core.selector import Selector
+from authz.core.sightings import Sightings
+from authz.flows.early_retirement import EarlyRetirement, watch_overlaps
+from authz.flows.lifecycle import Lifecycle
 from authz.flows.notifications.delivery import Delivery, Places
 from authz.flows.notifications.derivation import Derivation
 from authz.flows.notifications.expiry_watch import ExpiryWatch, watch_expiries
 from authz.flows.notifications.regular_delivery import RegularDelivery
 from authz.flows.notifications.reminder_watch import ReminderWatch, watch_rotations
+from authz.flows.notifications.sighting_watch import SightingWatch, watch_sightings
 from authz.flows.notifications.sinks import EventSinks, SinkFacts, StoredSinks
 from authz.flows.selection import Cost, Selection
 from authz.process.notification_receivers import Log, Messages, Webhook, read_secrets
@@ -27,8 +31,10 @@ from authz.settings.model import Settings
 from authz.storage.endpoint import Client
 from authz.storage.listing import StoredIndex
 from authz.storage.notifications import StoredLetters, StoredNotifications, StoredReplays
+from authz.storage.sightings import StoredSightings
 from authz.storage.trail import StoredRows, entry_of
 from authz.wiring.administration import endpoint, keyring, our_store
+from authz.wiring.usage_readers import RecordedUses
 
 ALERTS_PATH: Final = "/api/v2/alerts"
 
@@ -73,6 +79,38 @@ def event_works(
         )
         works.append(partial(watch_rotations, reminders, is_ours))
     return works
+
+
+def rotation_works(
+    settings: Settings,
+    client: Client,
+    lifecycle: Lifecycle,
+    clock: Clock,
+    *,
+    instance: str,
+    is_ours: Callable[[], bool],
+) -> list[Work]:
+    """Return the endless work that ends old secrets early; empty if no policy asks for it."""
+    policies = settings.rotation.policies()
+    if not any(one.retire_after_ms for one in policies.each()):
+        return []
+    retirement = EarlyRetirement(
+        partial(_records, Selection(StoredIndex(client), clock)),
+        RecordedUses(client),
+        lifecycle,
+        policies,
+        clock=clock,
+        writer=instance,
+    )
+    return [partial(watch_overlaps, retirement, is_ours)]
+
+
+def sighting_work(
+    client: Client, clock: Clock, instance: str, own: Sightings, is_ours: Callable[[], bool]
+) -> Work:
+    """Return the endless work that moves sightings to the trail. own: those of this process."""
+    watch = SightingWatch(StoredSightings(client), clock, instance, own)
+    return partial(watch_sightings, watch, is_ours)
 
 
 async def _records(selection: Selection) -> AsyncIterator[KeyRecord]:

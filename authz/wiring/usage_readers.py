@@ -1,5 +1,7 @@
 """The readers of usage, for commands and for the admin API."""
 
+from authz.core.usage.completeness import Completeness
+from authz.core.usage.ports import KeyFacts
 from authz.flows.usage.last_use import FIELD, LastUse
 from authz.flows.usage.reading import UsageReading
 from authz.process.clock import SystemClock
@@ -17,3 +19,18 @@ def usage_reading(client: Client) -> UsageReading:
 def last_use(client: Client, field: str = FIELD) -> LastUse:
     """Return the finder of unused keys. field: the name of the condition in its errors."""
     return LastUse(StoredUsageIndex(client), StoredUsage(client), SystemClock(), field)
+
+
+class RecordedUses:
+    """A UsageFacts over a client of the store."""
+
+    def __init__(self, client: Client) -> None:
+        self._stored, self._reading = StoredUsage(client), usage_reading(client)
+
+    async def facts(self, kid: str) -> KeyFacts:
+        """Implement UsageFacts.facts."""
+        return await self._stored.facts(kid)
+
+    async def completeness(self) -> Completeness:
+        """Implement UsageFacts.completeness."""
+        return await self._reading.completeness()

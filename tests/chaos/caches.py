@@ -1,13 +1,16 @@
 """The subject under test: the data path of a sidecar."""
 
+import asyncio
 import os
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.keys.credentials import Presented
-from authz.core.request import Route
+from authz.core.ports import Clock, Probe
 from authz.core.store_clock import StoreClock
-from authz.core.tokens.presented import PresentedToken
+from authz.core.tokens import text as tokens
+from authz.core.tokens.presented import AcceptedToken
 from authz.core.tokens.rights import Expected
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
@@ -18,33 +21,61 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registration import Identity, Registration
+from authz.wiring.live_settings import LiveSettings
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome
-from tests.support.fakes import RecordingProbe, make_keyring, make_request
+from tests.chaos.live_rules import CarelessSettings, LiveRules
+from tests.chaos.rules import PATHS
+from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock
-from tests.support.tokens import AUDIENCE, ISSUER
+from tests.support.rpc.messages import check_request
+from tests.support.tokens import AUDIENCE, ISSUER, KEY_ID
 
 TTL = 60.0
 DEADLINE = 0.5  # of a lookup: the machine is busy with many processes
-SCOPE = "a:read"  # that the requests need
-OUTCOMES = {
-    Reason.REVOKED: Outcome.REVOKED,
-    Reason.DISABLED: Outcome.DISABLED,
-    Reason.INSUFFICIENT_SCOPE: Outcome.NARROWED,
-    Reason.SECRET_RETIRED: Outcome.ROTATED,
-    Reason.UNKNOWN_KEY: Outcome.UNKNOWN,
-    Reason.FORGED: Outcome.UNKNOWN,  # a token whose signing key is not in the store
-    Reason.UNAVAILABLE: Outcome.UNAVAILABLE,
-    # A token has its times by the sidecar's clock, which a fault moves.
-    Reason.TOKEN_EXPIRED: Outcome.UNAVAILABLE,
-    Reason.NOT_YET_VALID: Outcome.UNAVAILABLE,
-}
-STALE_OUTCOMES = {
-    Outcome.ALLOW: Outcome.STALE_ALLOW,
-    Outcome.DISABLED: Outcome.STALE_DISABLED,
-    Outcome.NARROWED: Outcome.STALE_NARROWED,
-    Outcome.ROTATED: Outcome.STALE_ROTATED,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A key or a token as the load asks for it.
+
+    token: what it says; None for a key. requests: a serialised CheckRequest for each of PATHS.
+    """
+
+    kid: str
+    presented: Presented | None
+    token: AcceptedToken | None
+    requests: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, text: str) -> "Asked":
+        """Return the requests with this key or token."""
+        requests = (check_request([("x-api-key", text)], path=path) for path in PATHS)
+        raw = tuple(request.SerializeToString() for request in requests)
+        presented = make_keyring().parse(text)
+        if presented is not None:
+            return cls(presented.kid, presented, None, raw)
+        parts = tokens.split(text)
+        found = parts and tokens.parse_claims(parts.claims)
+        assert found
+        token = AcceptedToken(found.token_id, found.kid, found.secret_id, found.scopes, 0, KEY_ID)
+        return cls(found.kid, None, token, raw)
+
+
+def token_gate(source: EntrySource, clock: Clock, probe: Probe) -> TokenGate:
+    """Return the acceptance of tokens, as the sidecar composes it."""
+    ring = make_keyring(issuer=ISSUER)
+    return TokenGate(
+        source,
+        ring.signing_entries,
+        verifier,
+        tags=ring.token_tags,
+        expected=Expected(ISSUER, (AUDIENCE,)),
+        clock=clock,
+        probe=probe,
+        rate=100_000,
+        max_entries=100_000,
+    )
 
 
 class Subject(Protocol):
@@ -53,8 +84,8 @@ class Subject(Protocol):
     async def run(self) -> None:
         """Follow the store until cancelled."""
 
-    async def answer(self, presented: Presented | PresentedToken) -> Outcome:
-        """Decide about one key or token."""
+    async def answer(self, asked: Asked, path: int) -> Outcome:
+        """Decide about one key. path: its number in PATHS; some have no rules for it."""
 
 
 class MovedClock(RealClock):
@@ -69,12 +100,14 @@ class MovedClock(RealClock):
 
 
 class Leased:
-    """The product's data path."""
+    """The product's data path, from the CheckRequest to the CheckResponse."""
 
     has_two_clocks = True
-    route = Route(frozenset({SCOPE}))
+    settings_type: type[LiveSettings] | type[CarelessSettings] = LiveSettings
+    registers = True  # a mutant does not: only the sidecars under test confirm
+    checker_type = Checker
 
-    def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float, file: Path) -> None:
         self.clock = clock = MovedClock()
         probe, store_clock = RecordingProbe(), StoreClock(bounds.lease)
         fingerprints = make_keyring().fingerprints
@@ -98,10 +131,11 @@ class Leased:
             grace=grace,
         )
         seen = store_clock if self.has_two_clocks else None
-        self.gate = gate(self.feed.meta, clock, probe)
-        self._checker = Checker(
-            self.cache, self.feed.meta, clock, probe, store_clock=seen, tokens=self.gate
+        gate = token_gate(self.feed.meta, clock, probe)
+        checker = self.checker_type(
+            self.cache, self.feed.meta, clock, probe, store_clock=seen, tokens=gate
         )
+        self._rules = LiveRules(checker, clock, probe, file, self.settings_type)
         identity = Identity(
             instance=f"chaos-{os.getpid()}",
             version="chaos",
@@ -116,34 +150,13 @@ class Leased:
 
     async def run(self) -> None:
         """Implement Subject.run."""
-        await self.feed.run(self._registration, self._registration.announce)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._rules.run())
+            if self.registers:
+                await self.feed.run(self._registration, self._registration.announce)
+            else:
+                await self.feed.run(self.cache)
 
-    async def answer(self, presented: Presented | PresentedToken) -> Outcome:
+    async def answer(self, asked: Asked, path: int) -> Outcome:
         """Implement Subject.answer."""
-        request = make_request(credential=presented, route=self.route)
-        decision = self._checker.check(request)
-        return outcome_of(decision if isinstance(decision, Allow | Deny) else await decision)
-
-
-def gate(source: EntrySource, clock: RealClock, probe: RecordingProbe) -> TokenGate:
-    """Return the acceptance of tokens, as the sidecar composes it."""
-    ring = make_keyring(issuer=ISSUER)
-    return TokenGate(
-        source,
-        ring.signing_entries,
-        verifier,
-        tags=ring.token_tags,
-        expected=Expected(ISSUER, (AUDIENCE,)),
-        clock=clock,
-        probe=probe,
-        rate=100_000,
-        max_entries=100_000,
-    )
-
-
-def outcome_of(decision: Decision) -> Outcome:
-    """Return the outcome of a decision. OTHER for a reason that no fault explains."""
-    if isinstance(decision, Allow):
-        return Outcome.STALE_ALLOW if decision.stale else Outcome.ALLOW
-    found = OUTCOMES.get(decision.reason, Outcome.OTHER)
-    return STALE_OUTCOMES.get(found, found) if decision.stale else found
+        return await self._rules.answer(asked.requests[path])

@@ -3,81 +3,84 @@
 import asyncio
 import contextlib
 import random
+from dataclasses import replace
+from pathlib import Path
 
 import redis.asyncio
 
-from authz.core.decision import Allow, Deny
+from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.errors import Unavailable
-from authz.core.keys.credentials import Presented
-from authz.core.policy import judge
+from authz.core.policy import Proof, judge
 from authz.core.records import KeyRecord
-from authz.core.request import Route
-from authz.core.tokens import text
-from authz.core.tokens.presented import AcceptedToken, PresentedToken, SecretById
+from authz.core.request import Request, Route
+from authz.core.tokens.presented import SecretById
+from authz.flows.check import Checker
 from authz.storage import encoding
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
-from tests.chaos.caches import TTL, Leased, outcome_of
+from tests.chaos.caches import TTL, Asked, Leased
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome, now
+from tests.chaos.live_rules import OUTCOMES, CarelessSettings
+from tests.chaos.rules import HELD
 from tests.support.fakes import RecordingProbe, make_keyring, make_request
 from tests.support.real import RealClock
 from tests.support.storage import stored
-from tests.support.tokens import KEY_ID
 
 
-class Mutant(Leased):
-    """The data path with one mistake."""
-
-    async def run(self) -> None:
-        """Implement Subject.run. It does not register: only the sidecars under test confirm."""
-        await self.feed.run(self.cache)
-
-
-class OneClock(Mutant):
+class OneClock(Leased):
     """The mutant that decides by its own clock alone."""
 
     has_two_clocks = False
+    registers = False
 
 
-class TokenAlone(Mutant):
-    """The mutant that accepts a token by its signature and does not look at its key."""
+class CarelessReload(Leased):
+    """The mutant that takes every settings file as it is."""
 
-    async def answer(self, presented: Presented | PresentedToken) -> Outcome:
-        """Implement Subject.answer."""
-        if isinstance(presented, PresentedToken):
-            found = self.gate.accept(presented, "203.0.113.7")
-            return outcome_of(found) if isinstance(found, Deny) else Outcome.ALLOW
-        return await super().answer(presented)
+    settings_type = CarelessSettings
+    registers = False
 
 
-class ScopesOfToken(Mutant):
-    """The mutant that judges the scopes of a token and not those of its key."""
+class TokenAlone(Checker):
+    """A checker that looks at a token alone, once it has found the record of its key."""
 
-    async def answer(self, presented: Presented | PresentedToken) -> Outcome:
-        """Implement Subject.answer. Each token has the scope."""
-        self.route = Route() if isinstance(presented, PresentedToken) else Leased.route
-        return await super().answer(presented)
-
-
-class AnySecret(Mutant):
-    """The mutant for which a token proves the newest secret of its key."""
-
-    def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float) -> None:
-        super().__init__(endpoint, bounds, grace)
-        self._checker._accept = self._accept
-
-    def _accept(self, presented: PresentedToken, address: str) -> "NewestSecret | Deny":
-        found = self.gate.accept(presented, address)
-        return found if isinstance(found, Deny) else NewestSecret(*found)
+    def _judge(
+        self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
+    ) -> Decision:
+        token = request.token
+        if token is None:
+            return super()._judge(proof, record, request, stale=stale)
+        if token.covers(request.route.scopes):
+            return Allow(record)
+        return Deny(Reason.INSUFFICIENT_SCOPE, record)
 
 
-class NewestSecret(AcceptedToken):
-    """A token whose proof is always right."""
+class ScopesOfToken(Checker):
+    """A checker that judges the scopes of a token and not those of its key."""
 
-    def proof(self, record: KeyRecord) -> SecretById:
-        """Return the proof of the newest secret."""
-        return SecretById(record.newest_secret.digest)
+    def _judge(
+        self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
+    ) -> Decision:
+        if request.token is not None:
+            record = replace(record, scopes=record.scopes | request.token.scopes)
+        return super()._judge(proof, record, request, stale=stale)
+
+
+class AnySecret(Checker):
+    """A checker for which a token proves the newest secret of its key."""
+
+    def _judge(
+        self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
+    ) -> Decision:
+        if request.token is not None:
+            proof = SecretById(record.newest_secret.digest)
+        return super()._judge(proof, record, request, stale=stale)
+
+
+def mutant_of(checker: type[Checker]) -> type[Leased]:
+    """Return the data path with this checker."""
+    return type(checker.__name__, (Leased,), {"checker_type": checker, "registers": False})
 
 
 class _Dict:
@@ -87,16 +90,8 @@ class _Dict:
         self.entries: dict[str, tuple[KeyRecord | None, float]] = {}
         self.client = endpoint.client(timeout=0.3)
 
-    async def look_up(self, presented: Presented | PresentedToken) -> Outcome:
-        token = None
-        if isinstance(presented, PresentedToken):
-            parts = text.split(presented.reveal())
-            claims = parts and text.parse_claims(parts.claims)
-            assert claims
-            token = AcceptedToken(
-                claims.token_id, claims.kid, claims.secret_id, claims.scopes, 0, KEY_ID
-            )
-        kid = token.kid if token else presented.kid
+    async def look_up(self, asked: Asked) -> Outcome:
+        kid = asked.kid
         entry = self.entries.get(kid)
         if entry is None or entry[1] < now():
             try:
@@ -109,15 +104,17 @@ class _Dict:
             self.entries[kid] = entry
         if entry[0] is None:
             return Outcome.UNKNOWN
-        request = make_request(route=Leased.route, token=token)
-        proof = token.proof(entry[0]) if token else presented
-        return outcome_of(judge(entry[0], proof, request, RealClock().wall_ms()) or Allow(entry[0]))
+        record, token = entry[0], asked.token
+        request = make_request(route=Route(frozenset({HELD})), token=token)
+        proof = token.proof(record) if token else asked.presented
+        refusal = judge(record, proof, request, RealClock().wall_ms())
+        return OUTCOMES[refusal.reason, False] if refusal else Outcome.ALLOW
 
 
 class GetThenSet:
     """A mutant: it is fed and trusted like the product, but stores a record after a pause."""
 
-    def __init__(self, endpoint: Endpoint, bounds: Bounds, _grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, _grace: float, _file: Path) -> None:
         self._dict = _Dict(endpoint)
         self._trusted_until = 0.0
         fingerprints = make_keyring().fingerprints
@@ -129,11 +126,11 @@ class GetThenSet:
         """Implement Subject.run."""
         await self._feed.run(self)
 
-    async def answer(self, presented: Presented | PresentedToken) -> Outcome:
+    async def answer(self, asked: Asked, path: int) -> Outcome:
         """Implement Subject.answer."""
         if now() >= self._trusted_until:
             return Outcome.UNAVAILABLE
-        return await self._dict.look_up(presented)
+        return await self._dict.look_up(asked)
 
     def forget(self, kid: str, *, revoked: bool) -> None:
         """Implement ChangeSink.forget."""
@@ -151,7 +148,7 @@ class GetThenSet:
 class PubSub:
     """A mutant: redis-py's PubSub and a TTL, the common design."""
 
-    def __init__(self, endpoint: Endpoint, _bounds: Bounds, _grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, _bounds: Bounds, _grace: float, _file: Path) -> None:
         self._dict = _Dict(endpoint)
         self._subscriber = redis.asyncio.Redis(
             host=endpoint.host, port=endpoint.port, decode_responses=True, health_check_interval=1
@@ -170,15 +167,22 @@ class PubSub:
                             self._dict.entries.pop(kid, None)
             await asyncio.sleep(0.1)
 
-    async def answer(self, presented: Presented | PresentedToken) -> Outcome:
+    async def answer(self, asked: Asked, path: int) -> Outcome:
         """Implement Subject.answer."""
-        return await self._dict.look_up(presented)
+        return await self._dict.look_up(asked)
 
 
 TOKEN_MUTANTS = {
-    "token alone": TokenAlone,
-    "scopes of the token": ScopesOfToken,
-    "any secret": AnySecret,
+    "token alone": mutant_of(TokenAlone),
+    "scopes of the token": mutant_of(ScopesOfToken),
+    "any secret": mutant_of(AnySecret),
 }
-MUTANTS = {"get-then-set": GetThenSet, "pub-sub": PubSub, "one clock": OneClock} | TOKEN_MUTANTS
+MUTANTS = {
+    "get-then-set": GetThenSet,
+    "pub-sub": PubSub,
+    "one clock": OneClock,
+    "careless reload": CarelessReload,
+    **TOKEN_MUTANTS,
+}
 SUBJECTS = {"leased": Leased} | MUTANTS
+RELOADING = {kind for kind, subject in SUBJECTS.items() if issubclass(subject, Leased)}

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import json
+import math
 import random
 import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Self
@@ -23,10 +25,11 @@ from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
 from authz.storage.registry import StoredSidecars
 from authz.storage.signing_keys import StoredSigningKeys
-from tests.chaos.caches import SCOPE
 from tests.chaos.checker import Bounds
-from tests.chaos.history import Key, State, now
-from tests.chaos.sidecar_process import SidecarProcess
+from tests.chaos.history import Change, Key, State, now
+from tests.chaos.mutants import RELOADING
+from tests.chaos.process import SidecarProcess
+from tests.chaos.rules import HELD, Rules, settings_text
 from tests.support.fakes import make_keyring
 from tests.support.gate import Gate
 from tests.support.real import RealClock
@@ -39,8 +42,8 @@ WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
 PATIENCE = 4.0  # seconds
 ROUNDING = 0.002  # of the moment at which waiting is over
 STOPS_WITHIN = 20.0  # seconds
+FULL = "the store is full"  # in the message of a change that a full store refused
 REASON = RevocationReason.UNSPECIFIED
-SCOPES = frozenset({SCOPE})
 FINAL = (State.REVOKED, State.ROTATED, State.ABSENT)
 TWO_REASONS = {State.DISABLED, State.NARROWED}  # a key has one of them at a time
 
@@ -59,6 +62,7 @@ class World(contextlib.AsyncExitStack):
         self.faults: list[str] = []
         self.confirmed = 0
         self.unknown = 0
+        self.refused: Counter[str] = Counter()  # changes that a full store refused, by what they do
         self.acknowledged = 0
         self.is_over = False
 
@@ -84,11 +88,13 @@ class World(contextlib.AsyncExitStack):
     async def start_sidecar(self, kind: str, where: dict, gate: Gate | None = None) -> None:
         """Start one more process."""
         name = f"{kind}-{len(self.sidecars)}"
-        answers, stalls, log = (
-            self.directory / f"{name}.{kind_of}" for kind_of in ("answers", "stalls", "log")
+        answers, stalls, log, settings = (
+            self.directory / f"{name}.{kind_of}"
+            for kind_of in ("answers", "stalls", "log", "settings")
         )
+        settings.write_text(settings_text(Rules.FIRST))
         promised = {"lease": self.bounds.lease, "isolation": self.bounds.isolation, "grace": GRACE}
-        files = {"answers": str(answers), "stalls": str(stalls)}
+        files = {"answers": str(answers), "stalls": str(stalls), "settings": str(settings)}
         given = {"kind": kind} | files | promised | where
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -100,7 +106,11 @@ class World(contextlib.AsyncExitStack):
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
             )
-        self.sidecars.append(SidecarProcess(kind, name, process, answers, stalls, log, [], gate))
+        has_rules = kind in RELOADING
+        reloads = [Change(-math.inf, -math.inf, frozenset({Rules.FIRST}))] if has_rules else []
+        self.sidecars.append(
+            SidecarProcess(kind, name, process, answers, stalls, log, settings, [], reloads, gate)
+        )
 
     async def sidecars_ready(self) -> None:
         """Wait until all of them work."""
@@ -160,18 +170,17 @@ class World(contextlib.AsyncExitStack):
     async def change(self) -> None:
         """Make a random change."""
         live = [number for number in self._recent() if self.keys[number].state is State.ACTIVE]
-        brief = self.dice.choice((State.DISABLED, State.NARROWED))
+        one_of = self.dice.choice
         what = self.dice.random()
         if what < 0.35 or not live:
             await self.issue()
         elif what < 0.6:
             await self.alter(self.dice.choice(live), State.REVOKED)
         elif what < 0.65:
-            final = self.dice.choice((State.ROTATED, State.NARROWED))
-            await self.alter(self.dice.choice(live), final)
+            await self.alter(one_of(live), one_of((State.ROTATED, State.NARROWED)))
         elif what < 0.82:
-            number = self.dice.choice(live)
-            await self.alter(number, brief)
+            number = one_of(live)
+            await self.alter(number, one_of((State.DISABLED, State.NARROWED)))
             await asyncio.sleep(self.dice.uniform(0, 0.01))
             await self.alter(number, State.ACTIVE)
         else:
@@ -183,9 +192,9 @@ class World(contextlib.AsyncExitStack):
         if number is None:
             return
         await asyncio.sleep(self.dice.uniform(0, 0.03))
-        for state in (State.DISABLED, State.ACTIVE, State.NARROWED, State.ACTIVE):
+        last = self.dice.choice((State.REVOKED, State.ROTATED, State.NARROWED))
+        for state in (State.DISABLED, State.ACTIVE, State.NARROWED, State.ACTIVE, last):
             await self.alter(number, state)
-        await self.alter(number, self.dice.choice((State.REVOKED, State.ROTATED, State.NARROWED)))
 
     def _recent(self) -> range:
         """Return the numbers of the newest keys, without those of their tokens."""
@@ -194,8 +203,8 @@ class World(contextlib.AsyncExitStack):
     async def issue(self) -> int | None:
         """Issue a key. Every sidecar then requests it and a token of it.
 
-        Returns the number of the key in `keys`; that of the token is one more. None if it is
-        unknown whether the key was issued.
+        Return the number of the key in `keys`; that of the token is one more. None if it is unknown
+        whether the key was issued.
         """
         grace = self.dice.choice((0.0, GRACE))
         spec = KeySpec(
@@ -203,24 +212,20 @@ class World(contextlib.AsyncExitStack):
             env="live",
             life_ms=self.dice.choice((None, LIFE_MS)),
             outage_grace=None if grace else 0,
-            scopes=frozenset({SCOPE}),
+            scopes=frozenset({HELD}),
         )
         asked, confirmed, issued = await self._timed(
-            lambda: self.lifecycle.issue(spec, self.lifecycle.author("chaos"))
+            lambda: self.lifecycle.issue(spec, self.lifecycle.author("chaos")), State.ACTIVE
         )
         if issued is None:
             return None
         key = Key(issued.record.kid, issued.key_text, grace)
         key.record(asked, confirmed, State.ACTIVE)
-        now_s = int(time.time())
-        given = claims_of(
-            issued.record,
-            issued_at=now_s,
-            not_before=now_s,
-            expires_at=now_s + MAX_LIFETIME,
-            token_id=new_token_id("1"),
-        )
-        for one in (key, key.token(issue(self._ring, given))):
+        at = int(time.time())
+        until, name = at + MAX_LIFETIME, new_token_id("1")
+        times = {"issued_at": at, "not_before": at, "expires_at": until}
+        token = issue(self._ring, claims_of(issued.record, token_id=name, **times))
+        for one in (key, key.token(token)):
             self.keys.append(one)
             self.everybody({"add": one.text})
         return len(self.keys) - 2
@@ -231,20 +236,19 @@ class World(contextlib.AsyncExitStack):
         if key.state in {None, *FINAL, state} or {key.state, state} == TWO_REASONS:
             return
         self.everybody({"hot": number})
-        change = self.lifecycle
-        widen = key.state is State.NARROWED
+        change, kid, scopes = self.lifecycle, key.kid, frozenset({HELD})
+        restore = {
+            State.DISABLED: lambda: change.enable(kid, by),
+            State.NARROWED: lambda: change.update(kid, {}, by, add_scopes=scopes),
+        }
         work = {
-            State.REVOKED: lambda: change.revoke(key.kid, REASON, by),
-            State.DISABLED: lambda: change.disable(key.kid, by),
-            State.NARROWED: lambda: change.update(key.kid, {}, by, remove_scopes=SCOPES),
-            State.ROTATED: lambda: change.rotate(key.kid, 0, by),
-            State.ACTIVE: lambda: (
-                change.update(key.kid, {}, by, add_scopes=SCOPES)
-                if widen
-                else change.enable(key.kid, by)
-            ),
+            State.REVOKED: lambda: change.revoke(kid, REASON, by),
+            State.DISABLED: lambda: change.disable(kid, by),
+            State.NARROWED: lambda: change.update(kid, {}, by, remove_scopes=scopes),
+            State.ROTATED: lambda: change.rotate(kid, 0, by),
+            State.ACTIVE: restore.get(key.state),
         }[state]
-        asked, confirmed, changed = await self._timed(work)
+        asked, confirmed, changed = await self._timed(work, state)
         key.record(asked, confirmed, state)
         if state is State.REVOKED and confirmed and changed and self.dice.random() < WAITED_FOR:
             both = self.keys[number : number + 2]
@@ -268,15 +272,19 @@ class World(contextlib.AsyncExitStack):
                 one.over = now() + left + ROUNDING
 
     async def _timed(
-        self, work: Callable[[], Awaitable[Result]]
+        self, work: Callable[[], Awaitable[Result]], state: State
     ) -> tuple[float, float | None, Changed | None]:
-        """Make a change; return when it was asked, when it was certainly made, and its result."""
+        """Make a change; return when it was asked, when it was certainly made, and its result.
+
+        state: of the key after it.
+        """
         async with self.at_rest:
             asked = now()
             try:
                 result = await work()
-            except Fault:
+            except Fault as cause:
                 self.unknown += 1
+                self.refused[state] += FULL in str(cause)
                 return asked, None, None
         changed = result if isinstance(result, Changed) else None
         # Without a replica that has it, a failover may lose it.

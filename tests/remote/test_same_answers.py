@@ -52,6 +52,8 @@ SCRIPTS = {
         keys update {1} --budget 25/month
         keys update {1} --budget +10/month --json
         keys limits {1} --json
+        keys refund {1} --budget 1/month
+        keys refund {1} --budget 1/month,of=bread
         keys update {1} --clear limit
         keys update {1} --add-scope a:b --add-scope c:d --remove-scope e:f
         keys update {1} --remove-scope a:b --metadata a=1 --metadata b=2 --host api.example.com
@@ -67,6 +69,7 @@ SCRIPTS = {
         keys retire {1} --secret 9
         keys retire {1} --secret old
         keys retire {1} --secret new
+        keys rollback {1}
         keys reset-limits {1} --json
         keys limits {1} --json
         keys revoke {1} --reason leaked --wait --timeout 1s --json
@@ -233,7 +236,7 @@ SCRIPTS = {
         tokens keys list
         audit list
         audit list --action remove_signing_key --json
-        audit list --action rotate_signing_key --csv
+        audit list --action rotate_signing_key
     """,
     "import": """
         keys import --dry-run < keys.jsonl

@@ -51,7 +51,10 @@ class History:
 
     def play(self, steps):
         """Make some random steps; each asserts that store and model agree."""
-        acts = (self.ask, self.ask, self.ask, self.settle, self.settle, self.repeat, self.wait)
+        acts = (
+            *(self.ask, self.ask, self.ask, self.settle, self.settle, self.repeat),
+            *(self.wait, self.refund),
+        )
         for _ in range(steps):
             self.chance.choice(acts)()
 
@@ -101,6 +104,17 @@ class History:
         if self.sent:
             _, *found = self.chance.choice(self.sent)
             self._settle(*found)
+
+    def refund(self):
+        """An operator gives units of one budget back, perhaps more than were used."""
+        if self.current:
+            place = self.chance.choice(sorted(self.current))
+            owner, counter_id, counter = place
+            tenant, _, name = counter_id.rpartition("/")
+            budget = Budget(LimitGroup(owner, name, (), tenant), self.current[place], counter)
+            self.number += 1
+            units = self.chance.choice((1, 500, 10_000))
+            self._settle({budget: Settlement(-units, 0)}, b"%d" % self.number)
 
     def _settle(self, settlements, digest):
         is_counted = self.meter.settle(settlements, digest, self.now)

@@ -79,5 +79,5 @@ class BudgetModel:
             place = (budget.group.owner, budget.group.counter_id, budget.counter, budget.ends_ms)
             if place in self.taken and current.get(place[:3]) == budget.ends_ms:
                 self.taken[place] = max(0, self.taken[place] + used - taken)
-                self.spent[place] = self.spent.get(place, 0) + used
+                self.spent[place] = max(0, self.spent.get(place, 0) + used)
         return True

@@ -70,6 +70,12 @@ TYPES: Final[Mapping[Action, EventType]] = {
         {**_SECRET, "retires_at": _TIME},
         {"secret": "1", "retires_at": 1771000000000},
     ),
+    Action.ROLL_BACK: EventType(
+        "authz.key.rolled_back",
+        "A rotation was undone within its overlap: the earlier secret stays, the new one ended.",
+        {**_SECRET, "retired": _text("The number of the secret that ended."), **_EXPIRES_AT},
+        {"secret": "1", "retired": "2", "expires_at": 1772000000000},
+    ),
     Action.REVOKE: EventType(
         "authz.key.revoked",
         "A key was revoked, for ever.",
@@ -80,6 +86,15 @@ TYPES: Final[Mapping[Action, EventType]] = {
     Action.ENABLE: EventType("authz.key.enabled", "A disabled key was enabled."),
     Action.RESET_LIMITS: EventType(
         "authz.key.limits_reset", "The usage counters of a key were set to zero."
+    ),
+    Action.REFUND: EventType(
+        "authz.key.refunded",
+        "Units of a budget of a key were given back.",
+        {
+            "budget": _text("The name of the budget."),
+            "units": {"type": "integer", "description": "Tokens, micro-dollars or bytes."},
+        },
+        {"budget": "usd-month", "units": 2500000},
     ),
     Action.DELETE: EventType("authz.key.deleted", "A key and its personal data were deleted."),
     Action.ERASE_USAGE: EventType(

@@ -96,7 +96,7 @@ class AuditService:
             for row in rows:
                 position = row.id
                 if position in entries and sees(kid := subject(row)):
-                    response.entries.append(entry_message(kid, entries[position]))
+                    response.entries.append(entry_message(kid, entries[position], position))
                     if len(response.entries) == size:
                         response.next_page_token = self._tokens.seal(position, *about)
                         return response

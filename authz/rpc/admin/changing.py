@@ -96,7 +96,7 @@ class Changing:
                 "request_id", f"{shown(request_id)}: 8 to 64 of A-Z a-z 0-9 . _ -, such as a UUID"
             )
         content = message.SerializeToString(deterministic=True)
-        newest = int(record.newest_secret.id) if record else 0
+        newest = int(record.last.id) if record else 0
         return await self._flows.requests.begin(
             Repeatable(message.DESCRIPTOR.name, request_id, content), author, newest
         )

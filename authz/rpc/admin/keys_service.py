@@ -7,12 +7,13 @@ from authz.core.errors import BadInput, Forbidden
 from authz.core.fields import shown
 from authz.core.records import KeyRecord, RevocationReason
 from authz.core.roles import Action
+from authz.core.rollback import roll_back
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.lifecycle import Result
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing, Rotation
 from authz.rpc.admin.guards import require_visible
-from authz.rpc.admin.key_fields import key_spec, planned_update, refuse_other_env
+from authz.rpc.admin.key_fields import key_spec, planned_update, refuse_other_text
 from authz.rpc.admin.key_messages import key_message, outcome_message
 from authz.rpc.admin.values import duration_ms, kid_of, note_of, version_of, wait_seconds, word_of
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
@@ -22,6 +23,7 @@ _REASONS: Final = {number: name for name, number in key_pb2.Key.RevocationReason
 
 _Turn = (
     keys_pb2.RetireKeySecretRequest
+    | keys_pb2.RollBackKeyRequest
     | keys_pb2.RevokeKeyRequest
     | keys_pb2.DisableKeyRequest
     | keys_pb2.EnableKeyRequest
@@ -81,7 +83,7 @@ class KeysService:
         `add_scopes` and `remove_scopes` change its scopes.
         """
         flows, kid = self._flows, kid_of("key.name", request.key.name)
-        refuse_other_env(request.key, (await self._find(kid, context)).env)
+        refuse_other_text(request.key, await self._find(kid, context))
         wanted = planned_update(request, flows.plans, flows.clock.wall_ms())
         author = self._changing.author(context, note_of(request.note))
         dry_run = request.validate_only
@@ -132,6 +134,13 @@ class KeysService:
         key, outcome = await self._turn(request, context, Action.RETIRE)
         return keys_pb2.RetireKeySecretResponse(key=key, outcome=outcome)
 
+    async def roll_back_key(
+        self, request: keys_pb2.RollBackKeyRequest, context: CallContext
+    ) -> keys_pb2.RollBackKeyResponse:
+        """Undo the last rotation of a key while both secrets work."""
+        key, outcome = await self._turn(request, context, Action.ROTATE)
+        return keys_pb2.RollBackKeyResponse(key=key, outcome=outcome)
+
     async def revoke_key(
         self, request: keys_pb2.RevokeKeyRequest, context: CallContext
     ) -> keys_pb2.RevokeKeyResponse:
@@ -159,9 +168,9 @@ class KeysService:
         context: CallContext,
         action: Action,
     ) -> tuple[key_pb2.Key, key_pb2.ChangeOutcome]:
-        """Retire a secret, revoke, disable or enable, as the request's type and `action` say.
+        """Retire a secret, roll back, revoke, disable or enable, and return key and effect.
 
-        Return the key and the effect.
+        The request's type and `action` say which.
         """
         lifecycle, kid = self._flows.lifecycle, kid_of("name", request.name)
         author = self._changing.author(context, note_of(request.note))
@@ -171,6 +180,10 @@ class KeysService:
         async def change() -> Result:
             if isinstance(request, keys_pb2.RetireKeySecretRequest):
                 return await lifecycle.retire(kid, _secret(request.secret), author, conditions)
+            if isinstance(request, keys_pb2.RollBackKeyRequest):
+                return await lifecycle.change(
+                    kid, lambda record, now: roll_back(record, author, now), conditions
+                )
             if isinstance(request, keys_pb2.RevokeKeyRequest):
                 reason = revocation_reason(request.reason)
                 return await lifecycle.revoke(kid, reason, author, conditions)

@@ -71,6 +71,9 @@ CALLS: dict[str, Call] = {
     "Keys.RetireKeySecret": lambda s, k, _: s.keys.RetireKeySecret(
         keys_pb2.RetireKeySecretRequest(name=k.name, secret="old", validate_only=True)
     ),
+    "Keys.RollBackKey": lambda s, k, _: s.keys.RollBackKey(
+        keys_pb2.RollBackKeyRequest(name=k.name, validate_only=True)
+    ),
     "Keys.RevokeKey": lambda s, k, _: s.keys.RevokeKey(
         keys_pb2.RevokeKeyRequest(name=k.name, validate_only=True)
     ),
@@ -126,6 +129,11 @@ CALLS: dict[str, Call] = {
     ),
     "Limits.ResetKeyLimits": lambda s, k, _: s.limits.ResetKeyLimits(
         limits_pb2.ResetKeyLimitsRequest(name=f"{k.name}/limits", validate_only=True)
+    ),
+    "Limits.RefundKeyLimits": lambda s, k, _: s.limits.RefundKeyLimits(
+        limits_pb2.RefundKeyLimitsRequest(
+            name=f"{k.name}/limits", budget="1/month,of=tokens", validate_only=True
+        )
     ),
     "Usage.ListUsage": lambda s, k, _: s.usage.ListUsage(usage_pb2.ListUsageRequest(key=k.name)),
     "Usage.ListTopKeys": lambda s, *_: s.usage.ListTopKeys(usage_pb2.ListTopKeysRequest()),
@@ -185,9 +193,10 @@ CALLS: dict[str, Call] = {
 }
 OF_A_KEY = {
     *("Keys.GetKey", "Keys.UpdateKey", "Keys.RotateKey", "Keys.RetireKeySecret"),
+    "Keys.RollBackKey",
     *("Keys.RevokeKey", "Keys.DisableKey", "Keys.EnableKey", "Keys.ListKeyHistory"),
     *("Keys.DeleteKey", "Keys.SaveAppliedKeys"),
-    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits"),
+    *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Limits.RefundKeyLimits"),
     *("Usage.ListUsage", "Usage.GetLatestUse", "Usage.EraseUsage"),
 }
 # The right that the call of the table needs, where it is another than the least for its method.

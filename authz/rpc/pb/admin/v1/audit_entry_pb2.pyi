@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AuditEntry(_message.Message):
-    __slots__ = ("version", "base_version", "key", "change_time", "action", "actor", "note", "source", "request_id", "detail")
+    __slots__ = ("version", "base_version", "key", "change_time", "action", "actor", "note", "source", "request_id", "detail", "row")
     class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ACTION_UNSPECIFIED: _ClassVar[AuditEntry.Action]
@@ -30,6 +30,8 @@ class AuditEntry(_message.Message):
         ACTION_CANARY: _ClassVar[AuditEntry.Action]
         ACTION_ROTATE_SIGNING_KEY: _ClassVar[AuditEntry.Action]
         ACTION_REMOVE_SIGNING_KEY: _ClassVar[AuditEntry.Action]
+        ACTION_ROLL_BACK: _ClassVar[AuditEntry.Action]
+        ACTION_REFUND: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -46,6 +48,8 @@ class AuditEntry(_message.Message):
     ACTION_CANARY: AuditEntry.Action
     ACTION_ROTATE_SIGNING_KEY: AuditEntry.Action
     ACTION_REMOVE_SIGNING_KEY: AuditEntry.Action
+    ACTION_ROLL_BACK: AuditEntry.Action
+    ACTION_REFUND: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
@@ -56,6 +60,7 @@ class AuditEntry(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
     version: int
     base_version: int
     key: str
@@ -66,4 +71,5 @@ class AuditEntry(_message.Message):
     source: str
     request_id: str
     detail: _struct_pb2.Struct
-    def __init__(self, version: _Optional[int] = ..., base_version: _Optional[int] = ..., key: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., action: _Optional[_Union[AuditEntry.Action, str]] = ..., actor: _Optional[str] = ..., note: _Optional[str] = ..., source: _Optional[str] = ..., request_id: _Optional[str] = ..., detail: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    row: str
+    def __init__(self, version: _Optional[int] = ..., base_version: _Optional[int] = ..., key: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., action: _Optional[_Union[AuditEntry.Action, str]] = ..., actor: _Optional[str] = ..., note: _Optional[str] = ..., source: _Optional[str] = ..., request_id: _Optional[str] = ..., detail: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., row: _Optional[str] = ...) -> None: ...

@@ -68,6 +68,11 @@ class KeysStub:
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretResponse.FromString,
                 _registered_method=True)
+        self.RollBackKey = channel.unary_unary(
+                '/authz.admin.v1.Keys/RollBackKey',
+                request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RollBackKeyRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RollBackKeyResponse.FromString,
+                _registered_method=True)
         self.RevokeKey = channel.unary_unary(
                 '/authz.admin.v1.Keys/RevokeKey',
                 request_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RevokeKeyRequest.SerializeToString,
@@ -171,6 +176,13 @@ class KeysServicer:
 
     def RetireKeySecret(self, request, context):
         """End one of the two secrets that work after a rotation. The other one works as before.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RollBackKey(self, request, context):
+        """Undo the last rotation of a key while both secrets work. The new secret ends, the old one stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -293,6 +305,11 @@ def add_KeysServicer_to_server(servicer, server):
                     servicer.RetireKeySecret,
                     request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretResponse.SerializeToString,
+            ),
+            'RollBackKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RollBackKey,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_keys__pb2.RollBackKeyRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_keys__pb2.RollBackKeyResponse.SerializeToString,
             ),
             'RevokeKey': grpc.unary_unary_rpc_method_handler(
                     servicer.RevokeKey,
@@ -515,6 +532,33 @@ class Keys:
             '/authz.admin.v1.Keys/RetireKeySecret',
             authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_keys__pb2.RetireKeySecretResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RollBackKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Keys/RollBackKey',
+            authz_dot_admin_dot_v1_dot_keys__pb2.RollBackKeyRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_keys__pb2.RollBackKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,119 @@
+"""Early retirement: ends the old secret of a rotation when usage shows that nobody needs it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, Protocol
+
+from authz.core import changes
+from authz.core.changes import KeyChange, Outcome, Unchanged
+from authz.core.errors import NotFound, OutcomeUnknown, Unavailable, Unreadable
+from authz.core.ports import Clock
+from authz.core.records import KeyRecord
+from authz.core.rotation import RotationPolicies
+from authz.core.usage.completeness import Completeness
+from authz.core.usage.ports import KeyFacts
+from authz.flows.lifecycle import Changed, Lifecycle
+
+PAUSE: Final = 3600.0  # seconds between two rounds
+MAX_A_ROUND: Final = 100  # secrets that end; the others wait for the next round
+MOST_MISSING: Final = 100  # at most one request in so many may lack its usage record
+
+log = logging.getLogger("authz.rotation")
+
+Records = Callable[[], AsyncIterator[KeyRecord]]
+
+
+class UsageFacts(Protocol):
+    """Reads the uses of secrets. Both raise Unavailable; `facts` also Unreadable."""
+
+    async def facts(self, kid: str) -> KeyFacts:
+        """Return the facts about a key."""
+        ...
+
+    async def completeness(self) -> Completeness:
+        """Return how many requests have a usage record."""
+        ...
+
+
+class EarlyRetirement:
+    """Ends old secrets by the rotation policies. records: begins a read of all keys.
+
+    No secret ends if usage is not complete: then a secret in use may look unused.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        usage: UsageFacts,
+        lifecycle: Lifecycle,
+        policies: RotationPolicies,
+        *,
+        clock: Clock,
+        writer: str,
+    ) -> None:
+        self._records = records
+        self._usage = usage
+        self._lifecycle = lifecycle
+        self._policies = policies
+        self._clock = clock
+        self._writer = writer
+
+    async def look(self) -> int:
+        """End the old secrets that nobody needs, at most MAX_A_ROUND (100). Return how many.
+
+        Raises Unavailable if the store fails, Unreadable if usage cannot be read.
+        """
+        found = await self._usage.completeness()
+        if found.missing * MOST_MISSING > found.issued or not found.seen:
+            log.info("no secret ends early: usage is not complete")
+            return 0
+        ended = 0
+        async for record in self._records():
+            if ended == MAX_A_ROUND:
+                log.warning("%d secrets ended early; more wait for the next round", ended)
+                break
+            ended += await self._retire(record)
+        return ended
+
+    async def _retire(self, record: KeyRecord) -> bool:
+        policy = self._policies.of(record, self._clock.wall_ms())
+        live = [one for one in record.secrets if one.is_live(self._clock.wall_ms())]
+        if policy is None or policy.retire_after_ms is None or len(live) < 2:  # noqa: PLR2004
+            return False
+        facts = await self._usage.facts(record.kid)
+        used = {name: (sight.at + 1) * 1000 for name, (sight, _) in facts.secrets.items()}
+        note = "only the new secret was used"
+        author = self._lifecycle.author(f"rotation@{self._writer}", note)
+
+        def plan(current: KeyRecord, now: int) -> Outcome:
+            secret = policy.unused(current, used, now)
+            if secret is None or current.secrets != record.secrets:
+                return Unchanged(current, "it is used, or was changed")
+            return changes.retire(current, secret.id, author, now)
+
+        if not isinstance(plan(record, self._clock.wall_ms()), KeyChange):
+            return False
+        try:
+            return isinstance(await self._lifecycle.change(record.kid, plan), Changed)
+        except (NotFound, Unreadable, OutcomeUnknown):
+            return False
+
+
+async def watch_overlaps(
+    retirement: EarlyRetirement,
+    is_ours: Callable[[], bool],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Look after each pause of PAUSE (an hour), and once at the start, until cancelled.
+
+    is_ours: whether the store is reachable and ours; else a round is left out. Faults of the store
+    are logged, not raised.
+    """
+    while True:
+        if is_ours():
+            try:
+                await retirement.look()
+            except (Unavailable, Unreadable) as cause:
+                log.warning("old secrets end later: %s", cause)
+        await sleep(PAUSE)

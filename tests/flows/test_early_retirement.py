@@ -1,0 +1,141 @@
+"""The old secret of a rotation ends early only if usage proves that nobody needs it."""
+
+import pytest
+
+from authz.core.changes import Author
+from authz.core.errors import Unavailable
+from authz.core.records import RevocationReason
+from authz.core.rotation import RotationPolicies, RotationPolicy
+from authz.core.usage.commit import Sight
+from authz.core.usage.completeness import Completeness
+from authz.core.usage.ports import KeyFacts
+from authz.flows.early_retirement import MAX_A_ROUND, EarlyRetirement
+from tests.support.fakes import DAY, NOW
+from tests.support.flows.rigs import SPEC, LifecycleRig
+
+HOUR = 3_600_000
+POLICIES = RotationPolicies({}, RotationPolicy(90 * DAY, (), DAY))
+
+
+class Rig(LifecycleRig):
+    """Keys after a rotation, and what usage says about them."""
+
+    def __init__(self):
+        super().__init__()
+        self.used = {}
+        self.complete = Completeness(issued=1000, seen=995, missing=5)
+        self.retirement = EarlyRetirement(
+            *(self.read, self, self.keys, POLICIES), clock=self.clock, writer="one"
+        )
+
+    async def read(self):
+        """Yield all records."""
+        for record in list(self.store.records.values()):
+            yield record
+
+    async def facts(self, _kid):
+        """Implement UsageFacts.facts."""
+        secrets = {name: (Sight(at // 1000, "", ""), 1) for name, at in self.used.items()}
+        return KeyFacts(None, secrets)
+
+    async def completeness(self):
+        """Implement UsageFacts.completeness."""
+        return self.complete
+
+    async def rotated(self):
+        """Return the two texts of a key that was rotated just now."""
+        first = await self.keys.issue(SPEC, self.author())
+        second = await self.keys.rotate(first.record.kid, 7 * DAY, self.author())
+        return first.key_text, second.key_text
+
+    def later(self, ms):
+        """Time passes."""
+        self.clock.advance(ms / 1000)
+
+
+@pytest.fixture
+def rig():
+    """An empty store."""
+    return Rig()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "ends"),
+    [
+        (None, 47 * HOUR, True),
+        (23 * HOUR, 47 * HOUR, True),
+        (25 * HOUR, 47 * HOUR, False),  # the old one was used within the day
+        (47 * HOUR, 47 * HOUR, False),
+        (None, 23 * HOUR, False),  # nor was the new one: perhaps nothing is counted
+        (None, None, False),
+    ],
+)
+async def test_only_the_new_secret_was_used(rig, old, new, ends):
+    """Two days after the rotation; the times are hours after it."""
+    first, second = await rig.rotated()
+    times = {"1": old, "2": new}
+    rig.used = {name: NOW + at for name, at in times.items() if at is not None}
+    rig.later(2 * DAY)
+    assert await rig.retirement.look() == ends
+    assert (rig.opens(first), rig.opens(second)) == (not ends, True)
+    assert await rig.retirement.look() == 0
+
+
+async def test_a_day_has_to_pass(rig):
+    """A secret that is new for less than a day ends no other one."""
+    first, _ = await rig.rotated()
+    rig.used = {"2": NOW + 22 * HOUR}
+    rig.later(DAY - 1)
+    assert await rig.retirement.look() == 0
+    rig.used = {"2": NOW + DAY}
+    rig.later(1)
+    assert await rig.retirement.look() == 1
+    assert not rig.opens(first)
+
+
+@pytest.mark.parametrize(
+    "found", [Completeness(), Completeness(1000, 980, 20), Completeness(5, 0, 5)]
+)
+async def test_incomplete_usage_ends_nothing(rig, found):
+    """If requests lack their usage record, a secret in use may look unused."""
+    first, _ = await rig.rotated()
+    rig.used, rig.complete = {"2": NOW + 47 * HOUR}, found
+    rig.later(2 * DAY)
+    assert await rig.retirement.look() == 0
+    assert rig.opens(first)
+
+
+async def test_other_keys_are_left_alone(rig):
+    """A key without an overlap, one that was revoked, and one that changes meanwhile."""
+    await rig.keys.issue(SPEC, rig.author())
+    text, _ = await rig.rotated()
+    kid = next(kid for kid, one in rig.store.records.items() if len(one.secrets) > 1)
+    rig.used = {"1": NOW, "2": NOW + 47 * HOUR}
+    rig.later(2 * DAY)
+    reason = RevocationReason.SUPERSEDED
+    await rig.keys.revoke(kid, reason, Author("change", "bob"))
+    assert await rig.retirement.look() == 0
+    assert not rig.opens(text)
+
+
+async def test_a_round_is_bounded(rig):
+    """At most MAX_A_ROUND secrets end in one round; the next one goes on."""
+    for _ in range(MAX_A_ROUND + 3):
+        await rig.rotated()
+    rig.used = {"2": NOW + 47 * HOUR}
+    rig.later(2 * DAY)
+    assert [await rig.retirement.look() for _ in range(3)] == [MAX_A_ROUND, 3, 0]
+
+
+async def test_a_store_that_fails(rig):
+    """Nothing ends if usage cannot be read."""
+    first, _ = await rig.rotated()
+
+    async def fail(_kid):
+        raise Unavailable("down")
+
+    rig.facts = fail
+    rig.later(2 * DAY)
+    with pytest.raises(Unavailable):
+        await rig.retirement.look()
+    assert rig.opens(first)
