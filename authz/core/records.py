@@ -12,6 +12,8 @@ from authz.core.limits.limit import Limit, OnOutage
 MAX_LIVE_SECRETS: Final = 2
 MAX_LINEAGE: Final = 5
 RETIRED_DIGEST_KEPT_MS: Final = 30 * 86_400_000
+# The stored environment of a publishable key begins so. An older version cannot read the record.
+PUBLIC_ENV: Final = "public:"
 
 
 class Status(StrEnum):
