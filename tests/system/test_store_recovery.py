@@ -14,9 +14,9 @@ from authz.core.new_keys import KeySpec
 from tests.chaos.caches import Asked, Leased
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome
+from tests.chaos.rules import HELD, Rules, settings_text
 from tests.support.cli.terminal import environment
 from tests.support.real import eventually
-from tests.support.settings import written
 from tests.support.storage import stored
 from tests.support.storage.sidecar import administration
 
@@ -80,7 +80,8 @@ async def test_the_recovery(own_valkey, run_command, tmp_path):
     """No good key gets 401, no revoked key is allowed, and kids and history are as before."""
     back_up, restore = written_commands()
     async with administration(own_valkey.endpoint) as admin:
-        flow, spec = admin.lifecycle, KeySpec(client_id="acme-web", env="live", life_ms=None)
+        flow, scopes = admin.lifecycle, frozenset({HELD})
+        spec = KeySpec(client_id="acme-web", env="live", life_ms=None, scopes=scopes)
         issued = [await flow.issue(spec, flow.author("test")) for _ in range(30)]
         texts = {found.record.kid: found.key_text for found in issued}
         good, revoked = list(texts)[:20], list(texts)[20:]
@@ -88,8 +89,9 @@ async def test_the_recovery(own_valkey, run_command, tmp_path):
             await admin.revoke(kid)
         before = {kid: await flow.show(kid) for kid in texts}
 
-        file = written(tmp_path, "log: {level: WARNING}\n")
-        sidecars = [Leased(own_valkey.endpoint, Bounds(1.0), GRACE, file) for _ in range(2)]
+        rules = tmp_path / "rules.yaml"
+        rules.write_text(settings_text(Rules.FIRST))
+        sidecars = [Leased(own_valkey.endpoint, Bounds(1.0), GRACE, rules) for _ in range(2)]
         load = Load(sidecars, texts)
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(each.run()) for each in (*sidecars, load)]
