@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: image-digests peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
+.PHONY: example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -120,6 +120,9 @@ requirements: ## Write the packages of the image with their hashes (deploy/requi
 	@$(PYTHON) -m venv .requirements
 	@.requirements/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@deploy/requirements.sh .requirements/bin/uv
+
+example: $(READY) ## Play an example of docs/examples: NAME=saas, internal, devices or llm
+	@$(BIN)/python -m tests.support.docs.example $(or $(NAME),saas)
 
 image-digests: $(READY) ## Ask the registries for the digests of the images of others, and write them into deploy/
 	@$(BIN)/python -m tests.support.deploy.image_digests

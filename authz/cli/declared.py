@@ -12,6 +12,7 @@ from authz.cli.times import moment_ms
 from authz.core import fields
 from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import parse_limits, parse_on_outage
+from authz.core.public_keys import completed
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.selector import Selector
 from authz.flows.applying import Declared
@@ -109,7 +110,7 @@ def read_text(path: str) -> str:
 _KNOWN: Final = {
     *("ref", "kid", "version", "client", "name", "env", "status", "project", "tenant", "plan"),
     *("limits", "on_outage", "scopes", "not_before", "expires_at", "cidrs", "hosts", "origins"),
-    *("metadata", "outage_grace"),
+    *("metadata", "outage_grace", "public"),
 }
 
 
@@ -159,7 +160,8 @@ def _need(name: str) -> None:
 def record_of(entry: Mapping[str, Any], kid: str) -> KeyRecord:
     """Return the record that an entry declares. Raises BadInput about the field.
 
-    Version and creation time are 0, and the secret is a placeholder. kid: empty for a new key.
+    Version and creation time are 0, and the secret is a placeholder. kid: empty for a new key. A
+    publishable key without limits and plan gets the usual limits.
     """
     status = _text(entry, "status") or Status.ACTIVE.value
     if status not in list(Status):
@@ -168,7 +170,10 @@ def record_of(entry: Mapping[str, Any], kid: str) -> KeyRecord:
     metadata = entry.get("metadata") or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise BadInput("metadata", 'names and texts in quotes, such as team: "web"')
-    return KeyRecord(
+    is_public = entry.get("public") or False
+    if not isinstance(is_public, bool):
+        raise BadInput("public", "true or false")
+    record = KeyRecord(
         kid=kid,
         version=0,
         status=Status(status),
@@ -190,7 +195,9 @@ def record_of(entry: Mapping[str, Any], kid: str) -> KeyRecord:
         allowed_origins=fields.origins("origins", _texts(entry, "origins")),
         metadata=fields.metadata("metadata", {str(n): v for n, v in metadata.items()}),
         outage_grace=fields.outage_grace_ms("outage_grace", grace) if grace else None,
+        public=is_public,
     )
+    return completed(record)
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:

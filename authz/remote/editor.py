@@ -19,7 +19,7 @@ from authz.remote.reading import read_record
 from authz.remote.records import confirmation_of, new_text_of, record_of, result_of
 from authz.remote.requests import key_of, one_change
 from authz.rpc.admin.values import duration
-from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
+from authz.rpc.pb.admin.v1 import admin_pb2, key_pb2, keys_pb2
 
 LEAST_WAIT: Final = 0.001  # seconds; 0 means not to wait
 NO_ANSWER: Final = "the admin API did not say whether the sidecars confirmed"
@@ -32,7 +32,16 @@ class RemoteEditor:
         self._calls = calls
 
     async def issue(self, spec: KeySpec, by: By) -> Changed:
-        """Issue a key, and return its record and its text."""
+        """Issue a key, and return its record and its text.
+
+        A publishable key is asked for only if the server makes them: an older one would make a
+        secret key. Else raises Unavailable.
+        """
+        if spec.public:
+            ask = admin_pb2.GetInstallationRequest()
+            found = await self._calls.read(self._calls.client.admin.GetInstallation, ask)
+            if not found.public_key_prefix:
+                raise Unavailable("the admin API makes no publishable keys: it is older than this")
         request = keys_pb2.CreateKeyRequest(key=key_of(spec), note=by.note, canary=spec.is_canary)
         try:
             response = await self._calls.change(self._calls.client.keys.CreateKey, request)

@@ -32,7 +32,7 @@ Bulk = keys_pb2.ChangeKeysRequest
 
 def key_of(spec: KeySpec) -> Key:
     """Return the key of a specification."""
-    key = Key(env=f"ENVIRONMENT_{spec.env.upper()}")
+    key = Key(env=f"ENVIRONMENT_{spec.env.upper()}", public=spec.public)
     for name, (_, write) in _FIELDS.items():
         value = getattr(spec, name)
         if value is not None:

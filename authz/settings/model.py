@@ -102,6 +102,7 @@ class Keys(Section):
     prefix: Prefix = "ak"
     older_prefixes: Annotated[tuple[Prefix, ...], distinct] = ()
     imported_prefixes: Annotated[tuple[ImportedPrefix, ...], distinct] = ()
+    public_prefix: Prefix = "pk"
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: Annotated[int, Between(1, 1_000_000)] = 200
     imported_index: Annotated[int, Between(0, 50_000_000)] = 1_000_000

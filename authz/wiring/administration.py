@@ -46,6 +46,7 @@ def keyring(settings: Settings) -> Keyring:
         keys.older_prefixes,
         keys.imported_prefixes,
         issuer=settings.tokens.issuer,
+        public_prefix=keys.public_prefix,
     )
 
 

@@ -60,6 +60,7 @@ GARBAGE = {
     "keys.prefix": ("A_", "ak"),
     "keys.older_prefixes": ("A_", None),
     "keys.imported_prefixes": ("a b", None),
+    "keys.public_prefix": ("P_", "ak"),
     "keys.peppers": ("authz-pepper-1", None),
     "keys.import_lookups": ("0", None),
     "keys.imported_index": ("-1", None),

@@ -68,11 +68,12 @@ def running(
     *,
     llm: bool = False,
     with_admin: bool = False,
+    reshape: Callable[[dict[str, Any]], None] = lambda _whole: None,
 ) -> Iterator[tuple[Stack, ChildProcesses]]:
     """Run an installation on free ports, with longer timeouts in Envoy and sidecar.
 
     alter: changes the settings of Envoy's HTTP connection manager. llm: that of `authz dev --llm`.
-    with_admin: run the admin API, too.
+    with_admin: run the admin API, too. reshape: changes the whole configuration of Envoy, last.
     """
     shipped = devstack.envoy_config
 
@@ -86,6 +87,7 @@ def running(
         asking["grpc_service"]["timeout"] = "20s"
         for cluster in config["static_resources"]["clusters"]:
             cluster["connect_timeout"] = "10s"
+        reshape(config)
         return yaml.safe_dump(envoy_versions.adapted(config))
 
     with ExitStack() as opened:

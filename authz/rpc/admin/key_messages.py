@@ -39,6 +39,7 @@ def key_message(record: KeyRecord) -> key_pb2.Key:
         etag=str(record.version),
         status=_number(_STATUS, "STATUS", record.status),
         env=f"ENVIRONMENT_{record.env.upper()}",
+        public=record.public,
         display_name=record.name,
         client_id=record.client_id,
         project_id=record.project_id,

@@ -105,6 +105,8 @@ def _extensions(request: keys_pb2.VerifyKeyRequest) -> Mapping[str, str]:
         if not 0 <= request.cost <= MAX_COST:
             raise BadInput("cost", f"a whole number from 0 to {MAX_COST}")
         found["cost"] = str(request.cost)
+    if request.public_route:
+        found["public"] = "true"
     return found
 
 
