@@ -121,13 +121,11 @@ requirements: ## Write the packages of the image with their hashes (deploy/requi
 	@.requirements/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@deploy/requirements.sh .requirements/bin/uv
 
-<<<<<<< HEAD
 example: $(READY) ## Play an example of docs/examples: NAME=saas, internal, devices or llm
 	@$(BIN)/python -m tests.support.docs.example $(or $(NAME),saas)
-=======
+
 image-digests: $(READY) ## Ask the registries for the digests of the images of others, and write them into deploy/
 	@$(BIN)/python -m tests.support.deploy.image_digests
->>>>>>> main
 
 examples: $(READY) ## Run the examples of docs/admin-api.md, also that in Go (needs go, grpcurl, curl and jq)
 	@$(BIN)/pytest -q -rs tests/rpc/admin/test_example.py tests/rpc/admin/go_example.py

@@ -140,3 +140,29 @@ def test_an_import_refuses_a_text_of_ours_and_takes_those_of_others(runner):
     for text, code in ((ours, 1), (other, 0)):
         line = f'{{"key": "{text}", "client": "acme"}}\n'
         assert runner.run("keys", "import", stdin=line).code == code
+
+
+@pytest.mark.parametrize("public", ["true", '"true"'])
+def test_a_publishable_key_of_another_system(runner, public):
+    """An imported key is publishable if its entry says so, by the same rules."""
+    line = f'{{"key": "pk_live_51H8aBcDeFgHiJkLmNo", "client": "acme", "public": {public}%s}}\n'
+    origins = ', "origin": "https://app.example.com"'
+
+    assert runner.run("keys", "import", stdin=line % "").code == 1
+    assert runner.run("keys", "import", stdin=line % origins).code == 0
+    (document,) = runner.run("keys", "list", "--json").document["keys"]
+    assert document["public"]
+    assert [one["limit"] for one in document["limits"]] == [10, 10_000]
+    text = "pk_live_51H8aBcDeFgHiJkLmNo"
+    assert runner.run("keys", "verify", *ORIGIN, stdin=text).code == 1
+    assert runner.run("keys", "verify", "--public", *ORIGIN, stdin=text).code == 0
+
+
+@pytest.mark.parametrize("public", ["1", '"yes"', "[]", "{}", "0.0"])
+def test_an_import_refuses_another_word(runner, public):
+    """Only true and false say whether a key is publishable."""
+    line = f'{{"key": "sk-0123456789abcdef0", "client": "acme", "public": {public}}}\n'
+
+    done = runner.run("keys", "import", stdin=line)
+    assert done.code == 1
+    assert "public: has to be true or false" in done.out + done.err

@@ -27,9 +27,10 @@ PAGES = (
     *("/incident/KID", "/incident/REVOKED"),
     *("/owners", "/owners/client?id=acme", "/owners/tenant?id=nobody", "/usage"),
     *("/usage?by=route&client=acme", "/audit", "/audit?action=revoke", "/sidecars", "/settings"),
+    *("/events", "/events?type=authz.key.revoked", "/events?key=x", "/events/sinks/siem"),
 )
 NOT_PAGES = {"/logout", "/login/callback", "/login/oidc", "/static/{name}"}
-EVENTS = re.compile("/events(/|$)")
+EVENTS = re.compile("/.+/events(/|$)")  # those of the browser
 # The forms that a viewer can send: a logout, and the search for the key of a leaked text.
 FOR_VIEWERS = {"/logout", "/incident"}
 REFUSED = "the server responded with a status of 4"
