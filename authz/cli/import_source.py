@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 
 from authz.cli import import_exports, import_table
 from authz.cli.import_entry import IGNORED, IN_METADATA, Entry, is_field
-from authz.cli.importline import FIELDS
+from authz.cli.import_fields import FIELDS
 from authz.cli.json_lines import LINE, MAX_LINE, json_object, lines, unique_names
 from authz.core.errors import BadInput
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from authz.cli.import_entry import IGNORED, IN_METADATA, Entry, is_field
-from authz.cli.importline import ALIASES
+from authz.cli.import_fields import ALIASES
 from authz.cli.json_lines import LINE
 from authz.core import fields
 from authz.core.errors import BadInput

@@ -15,13 +15,11 @@ from authz.core.errors import BadInput, Unreadable
 from authz.core.keys import base62
 from authz.core.limits.limit import Limit, OnOutage, parse_limits, parse_on_outage
 from authz.core.public_keys import require_public
-from authz.core.records import KeyRecord, RevocationReason, Secret, Status
+from authz.core.records import PUBLIC_ENV, KeyRecord, RevocationReason, Secret, Status
 from authz.storage.schema import SCHEMA
 
 MAX_DIGITS: Final = 15  # of a number: Lua and JSON numbers represent these exactly
 OF_SCRIPT: Final = frozenset({"version", "change_id", "seal"})  # fields that the script writes
-# Prefix of the environment of a publishable key. An older version finds the record unreadable.
-PUBLIC_ENV: Final = "public:"
 ON_OUTAGE: Final = "on_outage="  # prefix of the last word of a key's limits, if it is no limit
 
 _Word = TypeVar("_Word", bound=StrEnum)

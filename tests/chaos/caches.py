@@ -1,34 +1,35 @@
-"""The subjects: the sidecar's data path, and mutants with plausible mistakes."""
+"""The subject under test: the data path of a sidecar."""
 
 import asyncio
-import contextlib
 import os
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import redis.asyncio
-
-from authz.core.errors import Unavailable
-from authz.core.records import KeyRecord, Status
+from authz.core.keys.credentials import Presented
+from authz.core.ports import Clock, Probe
 from authz.core.store_clock import StoreClock
+from authz.core.tokens import text as tokens
+from authz.core.tokens.presented import AcceptedToken
+from authz.core.tokens.rights import Expected
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
-from authz.storage import encoding
+from authz.flows.tokens.gate import TokenGate
+from authz.flows.tokens.ports import EntrySource
+from authz.identity.es256 import verifier
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registration import Identity, Registration
 from authz.wiring.live_settings import LiveSettings
 from tests.chaos.checker import Bounds
-from tests.chaos.history import Outcome, now
+from tests.chaos.history import Outcome
 from tests.chaos.live_rules import CarelessSettings, LiveRules
 from tests.chaos.rules import PATHS
 from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock
 from tests.support.rpc.messages import check_request
-from tests.support.storage import stored
+from tests.support.tokens import AUDIENCE, ISSUER, KEY_ID
 
 TTL = 60.0
 DEADLINE = 0.5  # of a lookup: the machine is busy with many processes
@@ -36,17 +37,45 @@ DEADLINE = 0.5  # of a lookup: the machine is busy with many processes
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A key as the load asks for it. requests: a serialised CheckRequest for each of PATHS."""
+    """A key or a token as the load asks for it.
+
+    token: what it says; None for a key. requests: a serialised CheckRequest for each of PATHS.
+    """
 
     kid: str
+    presented: Presented | None
+    token: AcceptedToken | None
     requests: tuple[bytes, ...]
 
     @classmethod
     def of(cls, text: str) -> "Asked":
-        """Return the requests with this key."""
+        """Return the requests with this key or token."""
         requests = (check_request([("x-api-key", text)], path=path) for path in PATHS)
-        kid = make_keyring().parse(text).kid
-        return cls(kid, tuple(request.SerializeToString() for request in requests))
+        raw = tuple(request.SerializeToString() for request in requests)
+        presented = make_keyring().parse(text)
+        if presented is not None:
+            return cls(presented.kid, presented, None, raw)
+        parts = tokens.split(text)
+        found = parts and tokens.parse_claims(parts.claims)
+        assert found
+        token = AcceptedToken(found.token_id, found.kid, found.secret_id, found.scopes, 0, KEY_ID)
+        return cls(found.kid, None, token, raw)
+
+
+def token_gate(source: EntrySource, clock: Clock, probe: Probe) -> TokenGate:
+    """Return the acceptance of tokens, as the sidecar composes it."""
+    ring = make_keyring(issuer=ISSUER)
+    return TokenGate(
+        source,
+        ring.signing_entries,
+        verifier,
+        tags=ring.token_tags,
+        expected=Expected(ISSUER, (AUDIENCE,)),
+        clock=clock,
+        probe=probe,
+        rate=100_000,
+        max_entries=100_000,
+    )
 
 
 class Subject(Protocol):
@@ -76,6 +105,7 @@ class Leased:
     has_two_clocks = True
     settings_type: type[LiveSettings] | type[CarelessSettings] = LiveSettings
     registers = True  # a mutant does not: only the sidecars under test confirm
+    checker_type = Checker
 
     def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float, file: Path) -> None:
         self.clock = clock = MovedClock()
@@ -101,7 +131,10 @@ class Leased:
             grace=grace,
         )
         seen = store_clock if self.has_two_clocks else None
-        checker = Checker(self.cache, self.feed.meta, clock, probe, store_clock=seen)
+        gate = token_gate(self.feed.meta, clock, probe)
+        checker = self.checker_type(
+            self.cache, self.feed.meta, clock, probe, store_clock=seen, tokens=gate
+        )
         self._rules = LiveRules(checker, clock, probe, file, self.settings_type)
         identity = Identity(
             instance=f"chaos-{os.getpid()}",
@@ -127,115 +160,3 @@ class Leased:
     async def answer(self, asked: Asked, path: int) -> Outcome:
         """Implement Subject.answer."""
         return await self._rules.answer(asked.requests[path])
-
-
-class OneClock(Leased):
-    """The mutant that decides by its own clock alone."""
-
-    has_two_clocks = False
-    registers = False
-
-
-class CarelessReload(Leased):
-    """The mutant that takes every settings file as it is."""
-
-    settings_type = CarelessSettings
-    registers = False
-
-
-class _Dict:
-    """Records with their expiry, and a separate client to read them."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.entries: dict[str, tuple[KeyRecord | None, float]] = {}
-        self.client = endpoint.client(timeout=0.3)
-
-    async def look_up(self, kid: str) -> Outcome:
-        entry = self.entries.get(kid)
-        if entry is None or entry[1] < now():
-            try:
-                found = await self.client.hgetall(stored.key(kid))
-                record = encoding.decode(kid, found) if found else None
-            except (redis.RedisError, OSError, Unavailable):
-                return Outcome.UNAVAILABLE
-            await asyncio.sleep(random.choice((0, 0, 0.001)))  # whoever waits wakes later
-            entry = (record, now() + TTL)
-            self.entries[kid] = entry
-        if entry[0] is None:
-            return Outcome.UNKNOWN
-        return {
-            Status.ACTIVE: Outcome.ALLOW,
-            Status.DISABLED: Outcome.DISABLED,
-            Status.REVOKED: Outcome.REVOKED,
-        }[entry[0].status]
-
-
-class GetThenSet:
-    """A mutant: it is fed and trusted like the product, but stores a record after a pause."""
-
-    def __init__(self, endpoint: Endpoint, bounds: Bounds, _grace: float, _file: Path) -> None:
-        self._dict = _Dict(endpoint)
-        self._trusted_until = 0.0
-        fingerprints = make_keyring().fingerprints
-        self._feed = ChangeFeed(
-            endpoint, RealClock(), RecordingProbe(), lease=bounds.lease, fingerprints=fingerprints
-        )
-
-    async def run(self) -> None:
-        """Implement Subject.run."""
-        await self._feed.run(self)
-
-    async def answer(self, asked: Asked, path: int) -> Outcome:
-        """Implement Subject.answer."""
-        if now() >= self._trusted_until:
-            return Outcome.UNAVAILABLE
-        return await self._dict.look_up(asked.kid)
-
-    def forget(self, kid: str, *, revoked: bool) -> None:
-        """Implement ChangeSink.forget."""
-        self._dict.entries.pop(kid, None)
-
-    def flush(self, *, foreign: bool = False) -> None:
-        """Implement ChangeSink.flush."""
-        self._dict.entries.clear()
-
-    def trust(self, until: float) -> None:
-        """Implement ChangeSink.trust."""
-        self._trusted_until = until
-
-
-class PubSub:
-    """A mutant: redis-py's PubSub and a TTL, the common design."""
-
-    def __init__(self, endpoint: Endpoint, _bounds: Bounds, _grace: float, _file: Path) -> None:
-        self._dict = _Dict(endpoint)
-        self._subscriber = redis.asyncio.Redis(
-            host=endpoint.host, port=endpoint.port, decode_responses=True, health_check_interval=1
-        )
-
-    async def run(self) -> None:
-        """Implement Subject.run."""
-        subscription = self._subscriber.pubsub()
-        while True:
-            with contextlib.suppress(redis.RedisError, OSError):
-                await subscription.subscribe(stored.CHANGES)
-                while True:
-                    message = await subscription.get_message(timeout=0.2)
-                    if message is not None and message["type"] == "message":
-                        for kid in message["data"].split(" ")[1:2]:
-                            self._dict.entries.pop(kid, None)
-            await asyncio.sleep(0.1)
-
-    async def answer(self, asked: Asked, path: int) -> Outcome:
-        """Implement Subject.answer."""
-        return await self._dict.look_up(asked.kid)
-
-
-MUTANTS = {
-    "get-then-set": GetThenSet,
-    "pub-sub": PubSub,
-    "one clock": OneClock,
-    "careless reload": CarelessReload,
-}
-SUBJECTS = {"leased": Leased} | MUTANTS
-RELOADING = {kind for kind, subject in SUBJECTS.items() if issubclass(subject, Leased)}

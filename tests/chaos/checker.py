@@ -11,6 +11,8 @@
 5. A sidecar never answers with an internal error.
 6. A request that is sent after the report of a reload is answered by the new rules, and one that is
    answered before the change of the file by the old ones. A file with a mistake changes nothing.
+7. All this holds for a token as for its key: revoked, disabled, narrowed or rotated away, its key
+   ends it within the same bound.
 
 A run proves a promise only if it was tested: `tried` counts the answers that could have broken one.
 """
@@ -25,16 +27,24 @@ from tests.chaos.rules import Rules
 NEVER = float("inf")
 ALLOWS = {Outcome.ALLOW, Outcome.STALE_ALLOW}
 NO_SCOPES = {Outcome.NO_SCOPE, Outcome.STALE_NO_SCOPE}
-STALE = {Outcome.STALE_ALLOW, Outcome.STALE_DISABLED, Outcome.STALE_NO_SCOPE}
+STALE = {
+    Outcome.STALE_ALLOW,
+    Outcome.STALE_DISABLED,
+    Outcome.STALE_NO_SCOPE,
+    Outcome.STALE_ROTATED,
+}
+_UNSCOPED = {State.ACTIVE, State.NARROWED}  # scopes are checked after the other states
 CLAIMS = {
-    Outcome.ALLOW: State.ACTIVE,
-    Outcome.STALE_ALLOW: State.ACTIVE,
-    Outcome.NO_SCOPE: State.ACTIVE,  # scopes are checked after the state
-    Outcome.STALE_NO_SCOPE: State.ACTIVE,
-    Outcome.REVOKED: State.REVOKED,
-    Outcome.DISABLED: State.DISABLED,
-    Outcome.STALE_DISABLED: State.DISABLED,
-    Outcome.UNKNOWN: State.ABSENT,
+    Outcome.ALLOW: {State.ACTIVE},
+    Outcome.STALE_ALLOW: {State.ACTIVE},
+    Outcome.NO_SCOPE: _UNSCOPED,
+    Outcome.STALE_NO_SCOPE: _UNSCOPED,
+    Outcome.REVOKED: {State.REVOKED},
+    Outcome.DISABLED: {State.DISABLED},
+    Outcome.STALE_DISABLED: {State.DISABLED},
+    Outcome.ROTATED: {State.ROTATED},
+    Outcome.STALE_ROTATED: {State.ROTATED},
+    Outcome.UNKNOWN: {State.ABSENT},
 }
 
 
@@ -73,8 +83,9 @@ class Verdict:
                 + ("?" if change.confirmed is None else f"{change.confirmed - answer.sent:+.3f}")
                 for change in key.changes
             ]
+            who = f"a token of {key.kid}" if key.is_token else key.kid
             self.violations.append(
-                f"{kind}: {key.kid} (grace {key.grace:g}) was answered {answer.outcome} after "
+                f"{kind}: {who} (grace {key.grace:g}) was answered {answer.outcome} after "
                 f"{answer.answered - answer.sent:.3f} s; seen from the request: {'; '.join(past)}"
             )
 
@@ -101,7 +112,10 @@ def check(
             _check_claim(verdict, key, answer, bounds)
         _check_reach(verdict, key, answer, outages, bounds.settle)
         _check_acknowledged(verdict, key, answer)
-        if reloads and outcome in ALLOWS | NO_SCOPES:
+        if reloads and (
+            outcome in ALLOWS
+            or (outcome in NO_SCOPES and not _may_be_narrowed(key, answer, bounds))
+        ):
             _check_rules(verdict, key, answer, reloads)
         since = called_revoked.get(answer.key, NEVER)
         if outcome is Outcome.REVOKED:
@@ -113,22 +127,33 @@ def check(
     return verdict
 
 
-def _check_claim(verdict: Verdict, key: Key, answer: Answer, bounds: Bounds) -> None:
+def _possible(key: Key, answer: Answer, bounds: Bounds) -> set[State]:
+    """Return every state that an answer may go by."""
     grace = key.grace if answer.outcome in STALE else 0.0
     bound = bounds.lease + bounds.isolation + grace
-    claim = CLAIMS[answer.outcome]
+    return key.possible(answer.sent - bound, answer.answered)
+
+
+def _may_be_narrowed(key: Key, answer: Answer, bounds: Bounds) -> bool:
+    return State.NARROWED in _possible(key, answer, bounds)
+
+
+def _check_claim(verdict: Verdict, key: Key, answer: Answer, bounds: Bounds) -> None:
+    claims = CLAIMS[answer.outcome]
     if answer.outcome in ALLOWS:
         late = _since_end(key, answer)
         if late is not None:
             latest = max(late, verdict.latest_allow.get(key.grace, 0.0))
             verdict.latest_allow[key.grace] = latest
-    possible = key.possible(answer.sent - bound, answer.answered)
-    verdict.tried["dead"] += State.ACTIVE not in possible
-    if claim is State.REVOKED and any(
-        claim in change.states and change.asked <= answer.answered for change in key.changes
+    possible = _possible(key, answer, bounds)
+    is_dead = State.ACTIVE not in possible
+    verdict.tried["dead"] += is_dead
+    verdict.tried["dead token"] += is_dead and key.is_token
+    if answer.outcome is Outcome.REVOKED and any(
+        State.REVOKED in change.states and change.asked <= answer.answered for change in key.changes
     ):
         return  # final, whatever became of the store
-    if claim not in possible:
+    if not claims & possible:
         kind = "stale allow" if answer.outcome in ALLOWS else "false denial"
         verdict.blame(kind, key, answer)
 

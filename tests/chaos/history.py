@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     STALE_DISABLED = "stale_disabled"
     NO_SCOPE = "no_scope"
     STALE_NO_SCOPE = "stale_no_scope"
+    ROTATED = "rotated"
+    STALE_ROTATED = "stale_rotated"
     UNKNOWN = "unknown"
     UNAVAILABLE = "unavailable"
     OTHER = "other"
@@ -36,6 +38,8 @@ class State(StrEnum):
     ABSENT = "absent"
     ACTIVE = "active"
     DISABLED = "disabled"
+    NARROWED = "narrowed"  # it lacks the scope that it was issued with
+    ROTATED = "rotated"  # away: it has another secret
     REVOKED = "revoked"
 
 
@@ -89,7 +93,7 @@ def possible_after(changes: Sequence[Change[T]], since: float, until: float) -> 
 
 @dataclass(slots=True)
 class Key:
-    """A key and all changes to it, in the order in which they ended."""
+    """A key, or a token of it, and all changes to the key, in the order in which they ended."""
 
     kid: str
     text: str = field(repr=False)
@@ -97,6 +101,11 @@ class Key:
     changes: list[Change[State]] = field(default_factory=list)
     acknowledged: float = float("inf")  # since when every sidecar is known to know its end
     over: float = float("inf")  # since when, it was said, no sidecar may act on what was before
+    is_token: bool = False
+
+    def token(self, text: str) -> "Key":
+        """Return a token of this key. It shares the changes."""
+        return Key(self.kid, text, self.grace, self.changes, is_token=True)
 
     def record(self, asked: float, confirmed: float | None, *states: State) -> None:
         """Add a change. Several states mean that it is unknown which one holds."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
+from authz.core.budgets.learned import Estimates
 from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.limits.key_limits import LimitPolicy
@@ -26,6 +27,7 @@ from authz.wiring.live_settings import LiveSettings, ReloadTarget, settings_hash
 from authz.wiring.serving import keep_reloading, listen_for_hangup, reread
 from tests.chaos.history import Outcome
 from tests.support.fakes import make_keyring
+from tests.support.tokens import ISSUER
 
 TELL_SECONDS: Final = 0.02  # between two looks at the report of the settings
 OUTCOMES: Final = {
@@ -33,6 +35,12 @@ OUTCOMES: Final = {
     (Reason.REVOKED, True): Outcome.REVOKED,
     (Reason.DISABLED, False): Outcome.DISABLED,
     (Reason.DISABLED, True): Outcome.STALE_DISABLED,
+    (Reason.SECRET_RETIRED, False): Outcome.ROTATED,
+    (Reason.SECRET_RETIRED, True): Outcome.STALE_ROTATED,
+    (Reason.FORGED, False): Outcome.UNKNOWN,  # a token whose signing key is not in the store
+    # A token has its times by the sidecar's clock, which a fault moves.
+    (Reason.TOKEN_EXPIRED, False): Outcome.UNAVAILABLE,
+    (Reason.NOT_YET_VALID, False): Outcome.UNAVAILABLE,
     (Reason.UNKNOWN_KEY, False): Outcome.UNKNOWN,
     (Reason.UNAVAILABLE, False): Outcome.UNAVAILABLE,
     (Reason.INSUFFICIENT_SCOPE, False): Outcome.NO_SCOPE,
@@ -86,11 +94,11 @@ class LiveRules:
         settings_type: type[LiveSettings] | type[CarelessSettings],
     ) -> None:
         self._changes = FileChanges(lambda: [file])
-        ring, settings, ids = make_keyring(), load(file, environ={}), ChargeIds()
+        ring, settings, ids = make_keyring(issuer=ISSUER), load(file, environ={}), ChargeIds()
         reader = extractor(settings, ring)
         self._handler = CheckHandler(reader, checker, responder(settings, reader, ids), probe)
         limiter = Limiter(_NoLimits(), LimitPolicy(), clock, probe, max_keys=1)
-        target = Reloadable(ring, self._handler, limiter, ids)
+        target = Reloadable(ring, self._handler, limiter, ids, Estimates(is_wanted=False))
         read = partial(load, file, environ={})
         if settings_type is LiveSettings:
             read = partial(reread, read, self._changes)

@@ -6,11 +6,11 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.chaos.caches import MUTANTS
 from tests.chaos.checker import Bounds, Verdict, check
 from tests.chaos.failovers import fail_over
 from tests.chaos.faults import Faults, disconnections
 from tests.chaos.history import Outcome, State, now, read_answers
+from tests.chaos.mutants import MUTANTS
 from tests.chaos.world import World
 from tests.support.failover import SERVICE, Replicated
 from tests.support.gate import Gate
@@ -26,7 +26,7 @@ LEAST_FAULTS = 2  # in an episode with one store, however short
 REST = 3.0  # seconds now and then between two faults, in which nothing is excused
 RESTS = 0.3  # share of the pauses that are as long as that
 # What the sidecars of a run must have been put to, for it to say anything.
-TRIALS = ("dead", "within reach", "seen revoked", "acknowledged")
+TRIALS = ("dead", "dead token", "within reach", "seen revoked", "acknowledged")
 
 
 # The violations of mutants that allow no dead key.

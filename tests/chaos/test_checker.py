@@ -14,7 +14,7 @@ from tests.chaos.run import TRIALS, Report
 BOUNDS = Bounds(lease=1.0, settle=2.0)
 
 
-DISABLED, ACTIVE = State.DISABLED, State.ACTIVE
+DISABLED, ACTIVE, NARROWED, ROTATED = State.DISABLED, State.ACTIVE, State.NARROWED, State.ROTATED
 
 
 def a_key(*changes, grace=0.0):
@@ -68,6 +68,13 @@ WRONG = {"false denial"}
         (a_key((20, 21, State.ABSENT, DISABLED)), 33, Outcome.UNKNOWN, set()),
         (a_key((20, 21, State.ABSENT, DISABLED)), 33, Outcome.DISABLED, set()),
         (a_key((20, 21, State.ABSENT, DISABLED)), 33, Outcome.ALLOW, {"stale allow"}),
+        (a_key((20, 21, NARROWED)), 22.1, Outcome.ALLOW, {"stale allow"}),
+        (a_key((20, 21, NARROWED)), 99, Outcome.NO_SCOPE, set()),
+        (a_key((20, 21, NARROWED), (30, 31, DISABLED)), 33, Outcome.NO_SCOPE, WRONG),
+        (a_key((20, 21, ROTATED)), 22.1, Outcome.ALLOW, {"stale allow"}),
+        (a_key((20, 21, ROTATED)), 99, Outcome.ROTATED, set()),
+        (a_key((20, 21, ROTATED)), 15, Outcome.ROTATED, WRONG),
+        (a_key((20, 21, ROTATED)), 99, Outcome.NO_SCOPE, WRONG),
     ],
 )  # fmt: skip
 def test_one_answer(key, sent, outcome, wrong):
@@ -89,6 +96,32 @@ def test_without_the_store(outage, wrong):
     assert judged(a_key(), (sent, Outcome.UNAVAILABLE), outages=[outage]) == wrong
     assert judged(a_key(), (sent, Outcome.STALE_ALLOW), outages=[outage]) == stale
     assert judged(a_key(), (sent, Outcome.ALLOW), outages=[outage]) == set()
+
+
+def test_a_token_follows_its_key():
+    """A token has the changes of its key, also later ones, and a run says whether it was tried."""
+    key = a_key()
+    token = key.token("other text")
+    key.record(20, 21, State.REVOKED)
+    found = check([key, token], [Answer(1, 23, Outcome.ALLOW, 23)], [], BOUNDS)
+
+    assert (found.counts, found.tried["dead token"]) == ({"stale allow": 1}, 1)
+    assert "a token of" in found.violations[0]
+    found = check([key, token], [Answer(0, 23, Outcome.REVOKED, 23)], [], BOUNDS)
+    assert (found.tried["dead"], found.tried["dead token"]) == (1, 0)
+
+
+def test_a_missing_scope_is_explained_by_the_rules_or_by_the_key():
+    """On a path that the rules open, only a key that may be narrowed lacks the scope."""
+    reloads = [Change(0.0, 0.0, frozenset({Rules.FIRST}))]
+    for key, sent, wrong in (
+        (a_key(), 15, {"wrong rules"}),
+        (a_key((20, 21, NARROWED)), 20.5, set()),
+        (a_key((20, 21, NARROWED), (30, 31, ACTIVE)), 31.9, set()),
+        (a_key((20, 21, NARROWED), (30, 31, ACTIVE)), 32.1, {"wrong rules"}),
+    ):
+        answer = Answer(0, sent, Outcome.NO_SCOPE, sent, path=0)
+        assert set(check([key], [answer], [], BOUNDS, reloads).counts) == wrong
 
 
 def test_resurrected():
@@ -134,7 +167,7 @@ def test_what_a_history_puts_to_the_test():
     )
 
     assert found.counts == {}
-    assert found.tried == {"dead": 2, "within reach": 4, "seen revoked": 3, "acknowledged": 2}
+    assert +found.tried == {"dead": 2, "within reach": 4, "seen revoked": 3, "acknowledged": 2}
 
 
 def test_a_run_that_tried_nothing_has_not_passed():

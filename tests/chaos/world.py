@@ -17,21 +17,24 @@ from typing import Self
 from authz.core.errors import Fault
 from authz.core.new_keys import KeySpec
 from authz.core.records import RevocationReason
+from authz.core.tokens.text import MAX_LIFETIME, new_token_id
 from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
 from authz.storage.registry import StoredSidecars
-from tests.chaos.caches import RELOADING
+from authz.storage.signing_keys import StoredSigningKeys
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Change, Key, State, now
+from tests.chaos.mutants import RELOADING
 from tests.chaos.process import SidecarProcess
 from tests.chaos.rules import HELD, Rules, settings_text
 from tests.support.fakes import make_keyring
 from tests.support.gate import Gate
 from tests.support.real import RealClock
 from tests.support.stalls import BEARABLE, TICK
+from tests.support.tokens import ISSUER, KEY_ID, claims_of, issue, signing_key
 
 LIFE_MS = 3_600_000  # of some keys: longer than a run, and nothing beside a clock that jumps
 GRACE = 2.0  # of keys that have none of their own
@@ -41,6 +44,8 @@ ROUNDING = 0.002  # of the moment at which waiting is over
 STOPS_WITHIN = 20.0  # seconds
 FULL = "the store is full"  # in the message of a change that a full store refused
 REASON = RevocationReason.UNSPECIFIED
+FINAL = (State.REVOKED, State.ROTATED, State.ABSENT)
+TWO_REASONS = {State.DISABLED, State.NARROWED}  # a key has one of them at a time
 
 
 class World(contextlib.AsyncExitStack):
@@ -68,11 +73,14 @@ class World(contextlib.AsyncExitStack):
         client = self.endpoint.client(timeout=1.0)
         self.push_async_callback(client.aclose)
         self.store = StoredKeys(client, has_replicas=self.endpoint.has_replicas)
-        await self.store.initialise(make_keyring().fingerprints)
+        self._ring = make_keyring(issuer=ISSUER)
+        await self.store.initialise(self._ring.fingerprints)
+        entry = self._ring.signing_entries.write(signing_key(signs_from=0))
+        await StoredSigningKeys(client).add(KEY_ID, entry, "")
         self._directory, self._trail = StoredSidecars(client), StoredTrail(client)
         self._waiting: set[asyncio.Task[None]] = set()
         self.callback(asyncio.create_task(self._watch()).cancel)
-        self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
+        self.lifecycle = Lifecycle(self.store, self._ring, RealClock())
         return self
 
     # sidecars
@@ -162,14 +170,17 @@ class World(contextlib.AsyncExitStack):
     async def change(self) -> None:
         """Make a random change."""
         live = [number for number in self._recent() if self.keys[number].state is State.ACTIVE]
+        one_of = self.dice.choice
         what = self.dice.random()
         if what < 0.35 or not live:
             await self.issue()
         elif what < 0.6:
             await self.alter(self.dice.choice(live), State.REVOKED)
-        elif what < 0.8:
-            number = self.dice.choice(live)
-            await self.alter(number, State.DISABLED)
+        elif what < 0.65:
+            await self.alter(one_of(live), one_of((State.ROTATED, State.NARROWED)))
+        elif what < 0.82:
+            number = one_of(live)
+            await self.alter(number, one_of((State.DISABLED, State.NARROWED)))
             await asyncio.sleep(self.dice.uniform(0, 0.01))
             await self.alter(number, State.ACTIVE)
         else:
@@ -181,14 +192,20 @@ class World(contextlib.AsyncExitStack):
         if number is None:
             return
         await asyncio.sleep(self.dice.uniform(0, 0.03))
-        for state in (State.DISABLED, State.ACTIVE, State.DISABLED, State.ACTIVE, State.REVOKED):
+        last = self.dice.choice((State.REVOKED, State.ROTATED, State.NARROWED))
+        for state in (State.DISABLED, State.ACTIVE, State.NARROWED, State.ACTIVE, last):
             await self.alter(number, state)
 
     def _recent(self) -> range:
-        return range(max(0, len(self.keys) - 200), len(self.keys))
+        """Return the numbers of the newest keys, without those of their tokens."""
+        return range(max(0, len(self.keys) - 400), len(self.keys), 2)
 
     async def issue(self) -> int | None:
-        """Issue a key that every sidecar then requests."""
+        """Issue a key. Every sidecar then requests it and a token of it.
+
+        Return the number of the key in `keys`; that of the token is one more. None if it is unknown
+        whether the key was issued.
+        """
         grace = self.dice.choice((0.0, GRACE))
         spec = KeySpec(
             client_id="chaos",
@@ -204,40 +221,55 @@ class World(contextlib.AsyncExitStack):
             return None
         key = Key(issued.record.kid, issued.key_text, grace)
         key.record(asked, confirmed, State.ACTIVE)
-        self.keys.append(key)
-        self.everybody({"add": key.text})
-        return len(self.keys) - 1
+        at = int(time.time())
+        until, name = at + MAX_LIFETIME, new_token_id("1")
+        times = {"issued_at": at, "not_before": at, "expires_at": until}
+        token = issue(self._ring, claims_of(issued.record, token_id=name, **times))
+        for one in (key, key.token(token)):
+            self.keys.append(one)
+            self.everybody({"add": one.text})
+        return len(self.keys) - 2
 
     async def alter(self, number: int, state: State) -> None:
-        """Change the state of a key, unless its present state is unknown."""
+        """Change the state of a key, unless its present state is unknown or final."""
         key, by = self.keys[number], self.lifecycle.author("chaos")
-        if key.state in {None, State.REVOKED, State.ABSENT, state}:
+        if key.state in {None, *FINAL, state} or {key.state, state} == TWO_REASONS:
             return
         self.everybody({"hot": number})
+        change, kid, scopes = self.lifecycle, key.kid, frozenset({HELD})
+        restore = {
+            State.DISABLED: lambda: change.enable(kid, by),
+            State.NARROWED: lambda: change.update(kid, {}, by, add_scopes=scopes),
+        }
         work = {
-            State.REVOKED: lambda: self.lifecycle.revoke(key.kid, REASON, by),
-            State.DISABLED: lambda: self.lifecycle.disable(key.kid, by),
-            State.ACTIVE: lambda: self.lifecycle.enable(key.kid, by),
+            State.REVOKED: lambda: change.revoke(kid, REASON, by),
+            State.DISABLED: lambda: change.disable(kid, by),
+            State.NARROWED: lambda: change.update(kid, {}, by, remove_scopes=scopes),
+            State.ROTATED: lambda: change.rotate(kid, 0, by),
+            State.ACTIVE: restore.get(key.state),
         }[state]
         asked, confirmed, changed = await self._timed(work, state)
         key.record(asked, confirmed, state)
         if state is State.REVOKED and confirmed and changed and self.dice.random() < WAITED_FOR:
-            task = asyncio.create_task(self._wait_for_sidecars(key, changed))
+            both = self.keys[number : number + 2]
+            task = asyncio.create_task(self._wait_for_sidecars(both, changed))
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
-    async def _wait_for_sidecars(self, key: Key, changed: Changed) -> None:
+    async def _wait_for_sidecars(self, both: list[Key], changed: Changed) -> None:
         everybody = sum(sidecar.kind == "leased" for sidecar in self.sidecars)
         with contextlib.suppress(Fault):
             found = await acknowledged(
                 self._directory, self._trail, changed.record, PATIENCE, RealClock()
             )
             if found.is_complete and found.confirmed == found.sidecars == everybody:
-                key.acknowledged = now()
+                for one in both:
+                    one.acknowledged = now()
                 self.acknowledged += 1
             until = max((each.may_allow_until for each in found.outstanding), default=0)
             left = max(0.0, until / 1000 - time.time())
-            key.over = now() + left + ROUNDING
+            for one in both:
+                one.over = now() + left + ROUNDING
 
     async def _timed(
         self, work: Callable[[], Awaitable[Result]], state: State

@@ -383,6 +383,7 @@ def test_every_change_says_who_what_when_and_why():
         Action.ERASE_USAGE,
         Action.LEAK,
         Action.CANARY,
+        Action.BUDGET,
         Action.ROTATE_SIGNING_KEY,
         Action.REMOVE_SIGNING_KEY,
     }  # no changes of the record

@@ -114,6 +114,22 @@ TYPES: Final[Mapping[Action, EventType]] = {
             "found_in": "commit",
         },
     ),
+    Action.BUDGET: EventType(
+        "authz.key.budget_used",
+        "A budget is used to 80 %, or has no room for a request (100 %). Each comes once a period.",
+        {
+            "budget": _text("The name of the limit, such as usd-month or tenant:usd-month."),
+            "percent": {"type": "integer", "description": "80 or 100."},
+            "ends_at": {**_TIME, "description": "The end of the period; 0: it has none."},
+            "seen_at": _TIME,
+        },
+        {
+            "budget": "usd-month",
+            "percent": 80,
+            "ends_at": 1772323200000,
+            "seen_at": 1772000000000,
+        },
+    ),
     Action.CANARY: EventType(
         "authz.key.canary_used",
         "Somebody used a canary key, which nobody should have. The uses from one network in one"

@@ -34,7 +34,7 @@ def test_an_origin_is_needed(runner):
     """Without an origin no key is issued."""
     done = runner.run("keys", "issue", "--client", "acme", "--public")
 
-    assert "origins: a publishable key needs an allowed origin" in refusal(done)
+    assert "--origin: a publishable key needs an allowed origin" in refusal(done)
 
 
 @pytest.mark.parametrize("cleared", ["origin", "limit"])
@@ -140,3 +140,39 @@ def test_an_import_refuses_a_text_of_ours_and_takes_those_of_others(runner):
     for text, code in ((ours, 1), (other, 0)):
         line = f'{{"key": "{text}", "client": "acme"}}\n'
         assert runner.run("keys", "import", stdin=line).code == code
+
+
+@pytest.mark.parametrize("public", ["true", '"true"'])
+def test_a_publishable_key_of_another_system(runner, public):
+    """An imported key is publishable if its entry says so, by the same rules."""
+    line = f'{{"key": "pk_live_51H8aBcDeFgHiJkLmNo", "client": "acme", "public": {public}%s}}\n'
+    origins = ', "origin": "https://app.example.com"'
+
+    assert runner.run("keys", "import", stdin=line % "").code == 1
+    assert runner.run("keys", "import", stdin=line % origins).code == 0
+    (document,) = runner.run("keys", "list", "--json").document["keys"]
+    assert document["public"]
+    assert [one["limit"] for one in document["limits"]] == [10, 10_000]
+    text = "pk_live_51H8aBcDeFgHiJkLmNo"
+    assert runner.run("keys", "verify", *ORIGIN, stdin=text).code == 1
+    assert runner.run("keys", "verify", "--public", *ORIGIN, stdin=text).code == 0
+
+
+@pytest.mark.parametrize("public", ["1", '"yes"', "[]", "{}", "0.0"])
+def test_an_import_refuses_another_word(runner, public):
+    """Only true and false say whether a key is publishable."""
+    line = f'{{"key": "sk-0123456789abcdef0", "client": "acme", "public": {public}}}\n'
+
+    done = runner.run("keys", "import", stdin=line)
+    assert done.code == 1
+    assert "public: has to be true or false" in done.out + done.err
+
+
+def test_a_file_names_the_problem_of_a_publishable_key(runner):
+    """A declared key without an origin is refused by its name, and a word is no truth value."""
+    for public, problem in (("true", "origin: a publishable"), ("'yes'", "public: true or false")):
+        text = f"keys: [{{ref: web, client: acme, public: {public}}}]\n"
+        (runner.directory / "keys.yaml").write_text(text)
+        done = runner.run("diff", "-f", "keys.yaml")
+        assert f"key 1 ('web'): {problem}" in done.err
+        assert done.code == 2

@@ -32,6 +32,7 @@ class AuditEntry(_message.Message):
         ACTION_REMOVE_SIGNING_KEY: _ClassVar[AuditEntry.Action]
         ACTION_ROLL_BACK: _ClassVar[AuditEntry.Action]
         ACTION_REFUND: _ClassVar[AuditEntry.Action]
+        ACTION_BUDGET: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -50,6 +51,7 @@ class AuditEntry(_message.Message):
     ACTION_REMOVE_SIGNING_KEY: AuditEntry.Action
     ACTION_ROLL_BACK: AuditEntry.Action
     ACTION_REFUND: AuditEntry.Action
+    ACTION_BUDGET: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
