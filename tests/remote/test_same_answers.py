@@ -414,6 +414,7 @@ def test_the_answers_are_the_same(
         "plans: {standard: [10/s, 50/once], pro: [], basic: []}\n"
         "rotation: {plans: {standard: {rotate_every: 2d}}, default: {rotate_every: 90d}}\n"
         "tokens: {issuer: 'https://auth.example.com'}\n"
+        "anomalies: {enabled: false}\n"  # only the process of the API would judge hours
     )
     monkeypatch.setenv("AUTHZ_ACTOR", f"cert:{URI}")
     _write_files(empty_store)
