@@ -104,12 +104,12 @@ class KeyRecord:
     unknown: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Stored fields that this version does not know. A change keeps them; sidecars omit them."""
     turns: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    """The times at which a decision on this key may turn."""
+    """The times at which a decision on this key may turn, the earliest first."""
     blocks: tuple[Block, ...] = field(init=False, repr=False, compare=False)
     """`allowed_cidrs`, in the form in which an address is checked against them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "turns", tuple(self._times()))
+        object.__setattr__(self, "turns", tuple(sorted(self._times())))
         object.__setattr__(self, "blocks", blocks_of(self.allowed_cidrs))
 
     def _times(self) -> Iterator[int]:
