@@ -24,6 +24,7 @@ METHODS: Final = (
     *("Keys.DeleteKey", "Audit.VerifyAuditTrail"),
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Audit.ListAuditEntries"),
     *("Fleet.ListSidecars", "Fleet.WatchChanges"),
+    *("Fleet.ListBlockedClients", "Fleet.ClearBlockedClients", "Fleet.AllowNetwork"),
     *("Policy.ListRotationPolicies", "Policy.ListDueKeys"),
     *("Tokens.IssueToken", "Tokens.InspectToken", "Tokens.ListSigningKeys"),
     *("Tokens.RotateSigningKey", "Tokens.DeleteSigningKey"),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from authz.core.abuse import FailureBuckets
 from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import CheckObserver, Clock, Probe
@@ -60,6 +61,7 @@ class Components:
     live: LiveSettings
     charge_ids: ChargeIds
     sightings: Sightings
+    failures: FailureBuckets
     learned_estimates: LearnedEstimates
 
 
@@ -89,13 +91,14 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     limiter = Limiter(spend_link, limit_policy(settings), clock, counters, max_keys=max_keys)
 
     # Decisions, and the listener for Envoy.
-    sightings = Sightings()
+    sightings, failures = Sightings(), settings.abuse.buckets()
     checker = Checker(
         *(cache, feed.meta, clock, counters, imported),
         limiter=limiter,
         store_clock=store_clock,
         tokens=token_gate(settings, ring, feed.meta, clock, counters),
         sightings=sightings,
+        failures=failures,
     )
     ids = ChargeIds()
     estimates = Estimates(is_wanted=learns(settings))
@@ -110,7 +113,8 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     return Components(
         *(instance, clock, ring, telemetry, feed, cache, imported),
-        *(spend_link, limiter, checker, server, live, ids, sightings),
+        *(spend_link, limiter, checker, server, live, ids),
+        *(sightings, failures),
         LearnedEstimates(estimates, lambda: feed.link, feed.names),
     )
 
