@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean
+.PHONY: example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,7 +26,8 @@ lint: $(READY) ## Format, lint, types, architecture
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 
-check: lint ## The same, and the docs, which are also a part of `make test`
+check: lint ## The same, the docs, which are also a part of `make test`, and images without a digest
+	@$(BIN)/python -m tests.support.deploy.image_digests --check
 	@$(BIN)/pytest -q --numprocesses 2 tests/docs
 
 docs: $(READY) ## Write the generated parts of the pages, and build the site into .site
@@ -119,6 +120,12 @@ requirements: ## Write the packages of the image with their hashes (deploy/requi
 	@$(PYTHON) -m venv .requirements
 	@.requirements/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@deploy/requirements.sh .requirements/bin/uv
+
+example: $(READY) ## Play an example of docs/examples: NAME=saas, internal, devices or llm
+	@$(BIN)/python -m tests.support.docs.example $(or $(NAME),saas)
+
+image-digests: $(READY) ## Ask the registries for the digests of the images of others, and write them into deploy/
+	@$(BIN)/python -m tests.support.deploy.image_digests
 
 examples: $(READY) ## Run the examples of docs/admin-api.md, also that in Go (needs go, grpcurl, curl and jq)
 	@$(BIN)/pytest -q -rs tests/rpc/admin/test_example.py tests/rpc/admin/go_example.py

@@ -20,7 +20,7 @@ from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited
 from authz.core.changes import KeyChange, Refused, Unchanged
 from authz.core.deletion import Removal
-from authz.core.edits import adds_credits
+from authz.core.edits import is_relative
 from authz.core.errors import BadInput, Unavailable
 from authz.core.selector import Selector
 from authz.flows.bulk_change import Failed, Skipped, Step
@@ -138,7 +138,7 @@ class _Run:
             with_bulk(self.invocation, work)
         except BaseException:  # Ctrl-C, or a store failure
             done = f"{len(self.tally.changed)} of {self.tally.total} {self.task.past}"
-            is_once = adds_credits(self.task.edit)
+            is_once = is_relative(self.task.edit)
             advice = "`authz keys history` tells which" if is_once else "run it again"
             write_stderr(f"stopped: {done}; {advice}")
             raise

@@ -12,8 +12,13 @@ from authz.cli.options import plan as known_plan
 from authz.cli.over_api import is_over_api
 from authz.core.errors import BadInput, BadSettings
 from authz.core.merging import fields_of
+from authz.core.records import KeyRecord
 from authz.flows.applying import Intent, Prunable
 from authz.wiring.session import FileSession
+
+
+def _kind(record: KeyRecord) -> str:
+    return f"{record.env}, publishable" if record.public else record.env
 
 
 @dataclass(slots=True)
@@ -49,7 +54,7 @@ class Comparison:
         for intent in self.intents:
             one = intent.declared
             if intent.is_new:
-                found.append(f"+ {one.ref}  client {one.record.client_id}, {one.record.env}")
+                found.append(f"+ {one.ref}  client {one.record.client_id}, {_kind(one.record)}")
             elif intent.stored is not None and not intent.problem:
                 found += [
                     f"~ {one.kid}  {name} {value_text(value)}"

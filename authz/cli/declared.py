@@ -1,5 +1,6 @@
 """Reading files of keys for `authz diff` and `authz apply`; they may hold plans and routes, too."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,9 @@ import yaml
 
 from authz.cli.times import moment_ms
 from authz.core import fields
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import parse_limits, parse_on_outage
+from authz.core.public_keys import completed
 from authz.core.records import KeyRecord, Secret, Status
 from authz.core.selector import Selector
 from authz.flows.applying import Declared
@@ -62,7 +64,8 @@ def load(path: str) -> KeyFile:
     """Read and check a file of keys; `-` is stdin.
 
     Plans, pools and routes in it are checked as in an included file of settings. Raises BadInput,
-    which names the file, the key and the field; BadSettings for mistakes in those.
+    which names the file, the key and the field; BadSettings for mistakes in several keys or in
+    those sections.
     """
     text = read_text(path)
     try:
@@ -78,8 +81,7 @@ def load(path: str) -> KeyFile:
         raise BadInput("-f", f"{path}: {fields.shown(str(min(map(str, unknown))))} is unknown")
     if found.get("authz", FORMAT) != FORMAT:
         raise BadInput("-f", f"{path}: authz: this version reads format {FORMAT}")
-    keys = tuple(_declared(path, number, one) for number, one in enumerate(found["keys"], 1))
-    _refuse_twice(path, keys)
+    keys = _all_declared(path, found["keys"])
     scope = _scope(path, found.get("scope") or {})
     as_of = _count(path, "as_of", found.get("as_of", 0))
     if not found.keys() & set(SECTIONS):
@@ -108,8 +110,23 @@ def read_text(path: str) -> str:
 _KNOWN: Final = {
     *("ref", "kid", "version", "client", "name", "env", "status", "project", "tenant", "plan"),
     *("limits", "on_outage", "scopes", "not_before", "expires_at", "cidrs", "hosts", "origins"),
-    *("metadata", "outage_grace"),
+    *("metadata", "outage_grace", "public"),
 }
+
+
+def _all_declared(path: str, entries: Sequence[Any]) -> tuple[Declared, ...]:
+    """Return the declared keys. Raises BadSettings with the first mistake of each key."""
+    keys: list[Declared] = []
+    mistakes: list[BadInput] = []
+    for number, entry in enumerate(entries, start=1):
+        try:
+            keys.append(_declared(path, number, entry))
+        except BadInput as cause:
+            mistakes.append(cause)
+    mistakes += _repeated(path, keys)
+    if mistakes:
+        raise BadSettings(mistakes)
+    return tuple(keys)
 
 
 def _declared(path: str, number: int, entry: Any) -> Declared:
@@ -118,9 +135,10 @@ def _declared(path: str, number: int, entry: Any) -> Declared:
         raise BadInput("-f", f"{label}: is not a mapping with `client` and other fields")
     if unknown := [name for name in entry if name not in _KNOWN]:
         raise BadInput("-f", f"{label}: {fields.shown(str(unknown[0]))} is unknown")
-    kid, ref = _text(entry, "kid"), _text(entry, "ref")
-    label = f"{path}: key {number} ({fields.shown(kid or ref)})"
     try:
+        kid, ref = _text(entry, "kid"), _text(entry, "ref")
+        if kid or ref:
+            label += f" ({fields.shown(kid or ref)})"
         if kid:
             fields.kid("kid", kid)
         if ref:
@@ -128,7 +146,7 @@ def _declared(path: str, number: int, entry: Any) -> Declared:
         _need(kid or ref)
         record = record_of(entry, kid)
     except BadInput as cause:
-        raise BadInput("-f", f"{label}: {cause}") from None
+        raise BadInput("-f", f"{label}: {str(cause).removeprefix('--')}") from None
     version = entry.get("version")
     seen = None if version is None else _count(label, "version", version)
     return Declared(label, kid or None, ref, seen, record)
@@ -142,7 +160,8 @@ def _need(name: str) -> None:
 def record_of(entry: Mapping[str, Any], kid: str) -> KeyRecord:
     """Return the record that an entry declares. Raises BadInput about the field.
 
-    Version and creation time are 0, and the secret is a placeholder. kid: empty for a new key.
+    Version and creation time are 0, and the secret is a placeholder. kid: empty for a new key. A
+    publishable key without limits and plan gets the usual limits.
     """
     status = _text(entry, "status") or Status.ACTIVE.value
     if status not in list(Status):
@@ -151,7 +170,10 @@ def record_of(entry: Mapping[str, Any], kid: str) -> KeyRecord:
     metadata = entry.get("metadata") or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise BadInput("metadata", 'names and texts in quotes, such as team: "web"')
-    return KeyRecord(
+    is_public = entry.get("public") or False
+    if not isinstance(is_public, bool):
+        raise BadInput("public", "true or false")
+    record = KeyRecord(
         kid=kid,
         version=0,
         status=Status(status),
@@ -173,7 +195,9 @@ def record_of(entry: Mapping[str, Any], kid: str) -> KeyRecord:
         allowed_origins=fields.origins("origins", _texts(entry, "origins")),
         metadata=fields.metadata("metadata", {str(n): v for n, v in metadata.items()}),
         outage_grace=fields.outage_grace_ms("outage_grace", grace) if grace else None,
+        public=is_public,
     )
+    return completed(record)
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:
@@ -222,7 +246,8 @@ def _scope(path: str, found: Any) -> Selector:
     if not isinstance(found, dict) or not found.keys() <= set(SCOPES):
         raise BadInput("-f", f"{path}: scope: has client, project, tenant and env alone")
     try:
-        client, env = found.get("client"), found.get("env")
+        env = None if found.get("env") is None else _text(found, "env")
+        client = None if found.get("client") is None else _text(found, "client")
         return Selector(
             client_id=None if client is None else fields.identifier("client", client),
             project_id=None if found.get("project") is None else _id(found, "project"),
@@ -233,10 +258,9 @@ def _scope(path: str, found: Any) -> Selector:
         raise BadInput("-f", f"{path}: scope: {cause}") from None
 
 
-def _refuse_twice(path: str, keys: Sequence[Declared]) -> None:
-    seen: set[str] = set()
-    for one in keys:
-        for name in {one.kid or "", one.ref and f"ref {one.ref}"} - {""}:
-            if name in seen:
-                raise BadInput("-f", f"{path}: {name} is there twice")
-            seen.add(name)
+def _repeated(path: str, keys: Sequence[Declared]) -> list[BadInput]:
+    """Return a mistake for each kid and each ref that stands in the file more than once."""
+    names = Counter(one.kid for one in keys if one.kid)
+    names.update(f"ref {one.ref}" for one in keys if one.ref)
+    twice = (name for name, count in names.items() if count > 1)
+    return [BadInput("-f", f"{path}: {name} is there twice") for name in twice]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from authz.cli.importline import ALIASES, FIELDS
+from authz.cli.import_fields import ALIASES, FIELDS
 from authz.core.errors import BadInput
 
 IGNORED: Final = "-"  # --map COLUMN=-

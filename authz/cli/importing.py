@@ -19,10 +19,11 @@ import click
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings
 from authz.cli.import_entry import IGNORED, Entry
+from authz.cli.import_fields import FIELDS
 from authz.cli.import_report import Report
 from authz.cli.import_sender import Sender
 from authz.cli.import_source import FORMATS, Source
-from authz.cli.importline import FIELDS, LineParser
+from authz.cli.importline import LineParser
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.json_lines import MAX_LINE
 from authz.cli.options import note_option, path_such_as
@@ -103,8 +104,8 @@ def import_(
     Each entry is one object with `key` or `sha256` (in hexadecimal or base64), and `client`. It may
     also hold the options of `issue`: project, tenant, name, env, scope, host, origin, cidr, limit
     (each of these five a list), credits, plan, on_outage, expires_in, not_before, outage_grace,
-    metadata (an object); and expires_at, never, status, created_at, last_used_at, id. Without
-    expires_in and expires_at the key never expires. Nested metadata gets dotted names.
+    public, metadata (an object); and expires_at, never, status, created_at, last_used_at, id.
+    Without expires_in and expires_at the key never expires. Nested metadata gets dotted names.
 
     A key is 16 to 256 of A-Z a-z 0-9 _ . ~ + / = - and works in x-api-key. With a prefix of
     keys.imported_prefixes it is 8 to 256 and works after `Authorization: Bearer`, too.
@@ -122,13 +123,14 @@ def import_(
       echo '{"key": "sk-0123456789abcdef", "client": "acme-web"}' | authz keys import
     """
     begin = _begin(invocation, note)
-    source = Source(_stdin(), renamed)
+    stdin = _stdin()
     with contextlib.ExitStack() as files, asyncio.Runner() as runner:
         refused = files.enter_context(_rejects(rejects)) if rejects is not None else None
         report = Report(dry_run, refused, keeps_rows=invocation.as_json)
         connection = contextlib.AsyncExitStack()
         session = runner.run(connection.enter_async_context(begin))
         parser = LineParser(session.keyring, session.plans, allow_hash_like)
+        source = Source(stdin, renamed, parser.may_be_key)
         try:
             sender = Sender(
                 runner, session.importer, report, overlaps=_size(source.stdin) is not None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from authz.cli.import_fields import ALIASES, FIELDS
 from authz.cli.import_times import past_ms
 from authz.cli.json_lines import LINE
 from authz.cli.key_hash import is_hash_like, sha256_of
@@ -32,52 +33,6 @@ MAX_DEPTH: Final = 8  # of nested metadata
 NEVER: Final = "never"
 LAST_USED: Final = "last_used_at"  # in the metadata, until the key is used here
 SOURCE_ID: Final = "source_id"  # in the metadata: the id in the other system
-
-
-# Description of a valid value, by field.
-FIELDS: Final = {
-    "key": "16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, and not begin like one of our own keys",
-    "sha256": "the SHA-256 of a key, as 64 hexadecimal digits or in base64",
-    "client": f"1 to 128 of {fields.ID_CHARACTERS}",
-    "project": f"1 to 128 of {fields.ID_CHARACTERS}",
-    "tenant": f"1 to 128 of {fields.ID_CHARACTERS}",
-    "plan": "a plan of the settings",
-    "limit": "limits, such as 10/s or 1000000/month@15",
-    "credits": "a whole number from 1 to 1000000000000, as a number or as a text",
-    "on_outage": "local, allow or deny",
-    "name": "one printable line of at most 256 characters",
-    "env": "live or test",
-    "scope": "scopes, such as models:generate",
-    "host": "hosts, such as api.example.com or *.example.com",
-    "origin": "origins, such as https://app.example.com",
-    "cidr": "address blocks, such as 10.0.0.0/8",
-    "expires_in": "a duration, such as 90d, or never",
-    "expires_at": "a time, such as 2026-12-01T00:00:00Z, or never",
-    "never": "true, for a key that does not expire",
-    "not_before": "a time, such as 2026-12-01T00:00:00Z, or a duration from now, such as 7d",
-    "status": "active, disabled or revoked",
-    "created_at": "a time that is not in the future, such as 2024-12-01T00:00:00Z",
-    "last_used_at": "a time, such as 2024-12-01T00:00:00Z",
-    "id": "one printable line of at most 256 characters",
-    "outage_grace": "a duration from 0 to 1d, such as 30s",
-    "metadata": "an object: names of A-Z a-z 0-9 . _ -, and one line of text for each",
-}
-# Other names of fields: those of `keys show --json` and of tables in other systems.
-ALIASES: Final = {
-    "client_id": "client",
-    "project_id": "project",
-    "tenant_id": "tenant",
-    "scopes": "scope",
-    "limits": "limit",
-    "allowed_hosts": "host",
-    "allowed_origins": "origin",
-    "allowed_cidrs": "cidr",
-    "hash": "sha256",
-    "key_hash": "sha256",
-    "keyHash": "sha256",
-}
-
-
 _OF_THE_PAST: Final = frozenset({"status", "created_at", "expires_at", "never"})
 
 
@@ -121,11 +76,13 @@ class LineParser:
             entry[known] = value
         return entry
 
+    def may_be_key(self, text: str) -> bool:
+        """Return whether a text that is no field could be a key, so that nobody may see it."""
+        return len(text) >= MIN_IMPORTED or self.keyring.declares(text)
+
     def _described(self, name: str, at: int) -> str:
         """Return the name of a field, or its number if the name could be a key."""
-        if len(name) < MIN_IMPORTED and not self.keyring.declares(name):
-            return fields.shown(name)
-        return f"number {at}"
+        return f"number {at}" if self.may_be_key(name) else fields.shown(name)
 
     def _key(self, entry: dict[str, Any]) -> Imported | ImportedHash:
         key = _one(entry, "key", lambda _, text: self._foreign(text), None)
@@ -169,7 +126,14 @@ class LineParser:
             allowed_origins=_several(given, "origin", fields.origins, ()),
             metadata=_metadata(given, now),
             outage_grace=_one(given, "outage_grace", fields.outage_grace_ms, None),
+            public=self._public(given),
         )
+
+    def _public(self, given: dict[str, Any]) -> bool:
+        found = _flag(given, "public", default=False)
+        if found and not self.keyring.public_prefix:
+            raise BadInput("public", "no key can be publishable here: see keys.public_prefix")
+        return found
 
 
 _HELP: Final = "; `authz keys import --help` lists all"
@@ -180,7 +144,7 @@ def _past(given: dict[str, Any], now: int) -> Past | None:
         return None
     if len({"expires_in", "expires_at", "never"} & given.keys()) > 1:
         raise BadInput("expires_at", "is given beside expires_in or never; give one of them")
-    if "never" in given and given["never"] is not True and given["never"] != "true":
+    if not _flag(given, "never", default=True):
         raise _wrong("never")
     status = _one(given, "status", lambda _, text: Status(text.lower()), Status.ACTIVE)
     created_at = _moment(given, "created_at")
@@ -190,6 +154,14 @@ def _past(given: dict[str, Any], now: int) -> Past | None:
     if status is Status.ACTIVE and created_at is expires_at is None:
         return None
     return Past(status=status, created_at=created_at, expires_at=expires_at)
+
+
+def _flag(given: dict[str, Any], name: str, *, default: bool) -> bool:
+    """Return a field that is true or false, as a value or a text. Raises BadInput otherwise."""
+    value = given.get(name, default)
+    if value is not True and value is not False and value not in ("true", "false"):
+        raise _wrong(name)
+    return value in {True, "true"}
 
 
 def _moment(given: dict[str, Any], name: str) -> int | None:

@@ -33,6 +33,11 @@ from authz.flows.lifecycle import Changed
 @click.option("--name", metavar="TEXT", default="", help="A name for people.")
 @click.option("--env", type=click.Choice(ENVIRONMENTS), default="live", show_default=True)
 @click.option(
+    "--public",
+    is_flag=True,
+    help="A publishable key, for a web page or an app: needs --origin, and routes marked for it.",
+)
+@click.option(
     "--scope",
     "scopes",
     metavar="SCOPE",
@@ -83,6 +88,9 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
     The scope models:* grants every scope below models, such as models:read. The scope * grants
     every scope.
 
+    Anybody can read a publishable key and use it outside a browser. Routes accept it only if they
+    are marked `public: true`. Without --limit and --plan it gets 10/s and 10000/d.
+
     A canary key lies where a thief would look, such as in an old file. It never works, callers read
     what they read for an unknown key, and each use is an event. `authz keys list --status canary`
     lists canary keys; other lists leave them out.
@@ -97,6 +105,7 @@ def issue(invocation: Invocation, /, note: str, out: str | None, **asked: Any) -
       authz keys issue --client acme-web --limit 10/s --limit 1000000/month@15
       authz keys issue --client acme-web --limit 1000000/month,of=tokens --budget 12.50/month
       authz keys issue --client trial --credits 10000 --expires-in never
+      authz keys issue --client acme-web --public --origin https://app.example.com
       authz keys issue --client decoy --canary --note "in the old deploy repository"
       authz keys issue --client acme-web --out acme-web.key
       authz keys issue --client acme-web --json | jq -r .key

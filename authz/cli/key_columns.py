@@ -19,6 +19,7 @@ DEFAULT: Final = ("kid", "status", "env", "client", "expires", "name")
 _COLUMNS: Final[dict[str, Callable[[KeyRecord], str]]] = {
     "kid": lambda record: record.kid,
     "env": lambda record: record.env,
+    "public": lambda record: "yes" if record.public else "no",
     "client": lambda record: record.client_id,
     "project": lambda record: record.project_id,
     "tenant": lambda record: record.tenant_id,

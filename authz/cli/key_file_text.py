@@ -192,6 +192,7 @@ def _entry(record: KeyRecord, ref: str, *, with_version: bool) -> dict[str, Any]
         "client": record.client_id,
         "name": record.name,
         "env": record.env,
+        "public": record.public or None,
         "status": record.status.value if record.status is not Status.ACTIVE else "",
         "project": record.project_id,
         "tenant": record.tenant_id,

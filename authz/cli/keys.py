@@ -20,6 +20,7 @@ MODULES: Final = {
     "list": "listing:list_",
     "purge": "delete:purge",
     "reset-limits": "limits:reset_limits",
+    "refund": "limits:refund",
     "retire": "rotate:retire",
     "rollback": "rotate:rollback",
     "revoke": "revoke:revoke",

@@ -26,6 +26,7 @@ def key_spec(client: str, env: str, name: str, plans: Collection[str], **asked: 
     return KeySpec(
         client_id=fields.identifier("--client", client),
         env=env,
+        public=asked["public"],
         name=fields.line("--name", name),
         project_id=optional_id("--project", asked["project"]),
         tenant_id=optional_id("--tenant", asked["tenant"]),

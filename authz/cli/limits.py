@@ -1,4 +1,4 @@
-"""`authz keys limits` and `authz keys reset-limits`."""
+"""`authz keys limits`, `authz keys reset-limits` and `authz keys refund`."""
 
 from typing import Any, Final
 
@@ -8,15 +8,16 @@ from authz.cli import show
 from authz.cli.administration import read_record, with_bulk
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
-from authz.cli.options import kid_argument, note_option
+from authz.cli.options import budget_text, kid_argument, note_option
 from authz.cli.outcome import make_change, report_change
 from authz.cli.times import optional
 from authz.cli.waiting import wait_options
-from authz.core.edits import ResetLimits
+from authz.core.edits import Refund, ResetLimits
 from authz.core.limits.amounts import Of, dollars, units_of
 from authz.core.records import KeyRecord
 from authz.core.times import rfc3339
 from authz.flows.limits.limit_report import LimitUse, LimitView
+from authz.flows.limits.refunds import parse_refund
 from authz.wiring.session import BulkSession
 
 HEADINGS: Final = ("NAME", "LIMIT", "USED", "REMAINING", "LEASED", "RESETS AT")
@@ -79,6 +80,38 @@ def reset_limits(invocation: Invocation, kid: str, note: str, wait_seconds: floa
     """
     result = make_change(invocation, kid, ResetLimits(), note, wait_seconds)
     report_change(invocation, result, f"the counters of {kid} are 0, except those of credits")
+
+
+@click.command()
+@kid_argument
+@click.option(
+    "--budget",
+    required=True,
+    metavar="BUDGET",
+    help="The units, and of which budget: 2.50/month of dollars, 5000/month,of=tokens.",
+)
+@note_option
+@wait_options
+@common
+@click.pass_obj
+def refund(
+    invocation: Invocation, kid: str, budget: str, note: str, wait_seconds: float | None
+) -> None:
+    """Give units of a key's budget back.
+
+    The key has so much more left in the current period. It must have used as much of the budget,
+    which is its own or that of its plan. The audit trail has an entry. A refund that is made twice
+    gives twice as much: if the outcome is not known, look at `authz keys limits` first.
+
+    \b
+    Examples:
+      authz keys refund 7Hk2mQ9xT4bVzR1c --budget 2.50/month --note "bad answers on 3 May"
+      authz keys refund 7Hk2mQ9xT4bVzR1c --budget 5000/month,of=tokens
+    """
+    wanted = parse_refund("--budget", budget_text(budget))
+    result = make_change(invocation, kid, Refund(wanted), note, wait_seconds)
+    write = dollars if wanted.of is Of.USD else str
+    report_change(invocation, result, f"{write(wanted.limit)} of {wanted.name} of {kid} are back")
 
 
 def _row(use: LimitUse) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def restore(invocation: Invocation, file: str, deletions: str | None) -> None:
     Kids, versions and history stay as they were. Changes after the backup are lost, revocations
     too: revoke these keys again. The whole file is verified before anything is written. The
     sequence continues above the highest change that a sidecar has seen. A key that was deleted
-    before the backup stays deleted. --deletions takes later deletions from a later backup.
+    before the backup stays deleted. --deletions takes later deletions from a later backup. Keys
+    that sign tokens are not in a backup: make one with `authz tokens keys rotate`.
 
     \b
     Examples:
@@ -56,15 +57,16 @@ def restore(invocation: Invocation, file: str, deletions: str | None) -> None:
     except OSError as cause:
         raise BadInput("FILE", f"{cause.filename or file}: {cause.strerror}") from None
     storestate.write(settings, done.seq)
-    _answer(invocation, file, done)
+    _answer(invocation, file, done, needs_signing_key=bool(settings.tokens.issuer))
 
 
-def _answer(invocation: Invocation, file: str, done: Restored) -> None:
+def _answer(invocation: Invocation, file: str, done: Restored, *, needs_signing_key: bool) -> None:
     found = done.contents
     lost = max(0, done.highest - found.seq)
     document: dict[str, Any] = {"file": file, **asdict(found), "seq": done.seq}
     document |= {"backup_seq": found.seq, "highest_seen": done.highest, "lost_changes": lost}
     document["bad_seals"] = list(done.bad_seals)
+    document["needs_signing_key"] = needs_signing_key
     text = f"{found.records} records and {found.audit} audit entries, up to change {found.seq}"
     if lost:
         text += (
@@ -75,5 +77,10 @@ def _answer(invocation: Invocation, file: str, done: Restored) -> None:
         text += (
             f"\n{len(done.bad_seals)} records have a wrong seal or none, and stay refused, "
             f"the first is {escaped(done.bad_seals[0])}; `authz reseal` names all"
+        )
+    if needs_signing_key:
+        text += (
+            "\na backup has no keys that sign tokens: `authz tokens keys rotate` makes one; "
+            "earlier tokens stay refused, and their callers exchange their keys again"
         )
     invocation.answer(document, text)

@@ -125,7 +125,7 @@ def _task(invocation: Invocation, grace_ms: int, directory: SecretDirectory | No
 
     def mint(record: KeyRecord) -> Minted:
         if ring and record.kid not in minted:
-            minted[record.kid] = ring.mint(record.env, record.kid)
+            minted[record.kid] = ring.mint(record.env, record.kid, public=record.public)
             if directory is not None:
                 directory.prepare(record.kid, minted[record.kid].text)
         return minted[record.kid]

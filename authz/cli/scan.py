@@ -71,7 +71,10 @@ def scan(
     asked for the client and the status of each key. --git reads every object: also those of deleted
     branches, in packs, and the messages of commits and tags.
 
-    Exit codes: 0 no key, 1 a key was found, 2 something could not be searched.
+    A publishable key is reported and is no leak: it is not revoked, and does not count for the exit
+    code.
+
+    Exit codes: 0 no leaked key, 1 a key was found, 2 something could not be searched.
 
     \b
     Examples:
@@ -91,7 +94,8 @@ def scan(
         raise click.UsageError("give a PATH, or - for stdin")
     if sarif and invocation.as_json:
         raise click.UsageError("give one of --sarif and --json")
-    scanner = KeyScanner(prefixes, keys.imported_prefixes)
+    public = "" if keys.public_prefix in prefixes else keys.public_prefix
+    scanner = KeyScanner(prefixes, keys.imported_prefixes, public_prefix=public)
     report = Report(scanner.masked)
     _search(report, BlockSearch(scanner), paths, git=git)
     failure = _ask_store(report, settings, revoke=revoke)
@@ -105,7 +109,7 @@ def scan(
         raise failure
     if report.problems:
         return NOT_SEARCHED
-    return FOUND if report.found else 0
+    return FOUND if report.leaks else 0
 
 
 def _search(report: Report, search: BlockSearch, paths: tuple[str, ...], *, git: bool) -> None:
@@ -167,7 +171,7 @@ async def _identify(report: Report, session: LeakSession, *, revoke: bool) -> No
     found = await session.identification.identify(list(places))
     for (text, place), identity in zip(places.items(), found, strict=True):
         report.identities[text] = identity
-        if revoke and identity.standing is Standing.LIVE:
+        if revoke and identity.standing is Standing.LIVE and report.is_leak(place):
             await _revoke(report, session, identity.kid, place)
 
 

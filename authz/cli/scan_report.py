@@ -41,6 +41,16 @@ class Report:
         """Remember a place that could not be read."""
         self.problems.append((self.masked(path), why))
 
+    def is_leak(self, one: Found) -> bool:
+        """Return whether a key is none of the publishable ones."""
+        identity = self._identity(one)
+        return not (one.hit.sighting.public or (identity is not None and identity.public))
+
+    @property
+    def leaks(self) -> list[Found]:
+        """Everything that was found, without publishable keys."""
+        return [one for one in self.found if self.is_leak(one)]
+
     def document(self) -> dict[str, Any]:
         """Return the report as members of JSON."""
         return {
@@ -58,11 +68,15 @@ class Report:
         read = [_counted(self.files, "file")]
         read += [_counted(self.objects, "object of git")] if self.objects else []
         about = f"searched {' and '.join(read)}"
-        if self.found:
-            distinct = len({one.hit.sighting.reveal() for one in self.found})
-            lines.append(f"{_counted(distinct, 'key')} in {_counted(len(lines), 'place')}; {about}")
+        leaks = self.leaks
+        published = len(self.found) - len(leaks)
+        if published:
+            about = f"{_counted(published, 'place')} with a publishable key; {about}"
+        if leaks:
+            distinct = len({one.hit.sighting.reveal() for one in leaks})
+            lines.append(f"{_counted(distinct, 'key')} in {_counted(len(leaks), 'place')}; {about}")
         else:
-            lines.append(f"no key was found; {about}")
+            lines.append(f"no {'secret ' if published else ''}key was found; {about}")
         return "\n".join(lines)
 
     def sarif(self) -> dict[str, Any]:
@@ -80,7 +94,7 @@ class Report:
             "runs": [
                 {
                     "tool": {"driver": driver},
-                    "results": [self._result(one) for one in self.found],
+                    "results": [self._result(one) for one in self.leaks],
                     "invocations": [
                         {
                             "executionSuccessful": not self.problems,
@@ -99,7 +113,7 @@ class Report:
         record = identity.record if identity else None
         kid = sighting.kid or (identity.kid if identity else "")
         return {
-            "kind": "possible" if sighting.is_possible else "key",
+            "kind": self._kind(one),
             "key": sighting.shown,
             "kid": kid or None,
             "path": self.masked(one.path),
@@ -113,11 +127,18 @@ class Report:
             "revoked_now": kid in self.revoked,
         }
 
+    def _kind(self, one: Found) -> str:
+        if not self.is_leak(one):
+            return "publishable"
+        return "possible" if one.hit.sighting.is_possible else "key"
+
     def _line(self, one: Found) -> str:
         row = self._finding(one)
         place = f"{row['path']}:{one.line}" if one.line else row["path"]
         about = [f"commit {one.commit[:SHORT_COMMIT]}"] if one.commit else []
-        if one.hit.sighting.is_possible:
+        if row["kind"] == "publishable":
+            about.append("publishable, so no leak")
+        elif one.hit.sighting.is_possible:
             about.append("perhaps an imported key")
         about += self._standing(row)
         text = f"{place}: {row['key']}"

@@ -28,6 +28,7 @@ def document(record: KeyRecord) -> dict[str, Any]:
         "version": record.version,
         "status": record.status.value,
         "env": record.env,
+        "public": record.public,
         "name": record.name,
         "client_id": record.client_id,
         "project_id": record.project_id,
@@ -171,6 +172,7 @@ def table(record: KeyRecord, now: int, revision: int | None = None) -> str:
         told = f"{revision} of this key; version counts the changes of all keys"
         kid, version = rows.pop("kid"), rows.pop("version")
         rows = {"kid": kid, "version": version, "revision": told, **rows}
+    rows["public"] = "yes: it may stand in a web page or an app" if record.public else ""
     rows["status"] = status_text(record, now)
     rows["limits"] = list(map(str, record.limits))
     rows["secrets"] = [_secret_line(entry, now) for entry in record.secrets]
@@ -188,7 +190,8 @@ def table(record: KeyRecord, now: int, revision: int | None = None) -> str:
 def summary(record: KeyRecord) -> str:
     """Return kid, client, environment and expiry in one line, with control characters escaped."""
     until = f"expires {rfc3339(record.expires_at)}" if record.expires_at else "does not expire"
-    return escaped(f"{record.kid}, client {record.client_id}, {record.env}, {until}")
+    kind = f"{record.env}, publishable" if record.public else record.env
+    return escaped(f"{record.kid}, client {record.client_id}, {kind}, {until}")
 
 
 def status_text(record: KeyRecord, now: int) -> str:

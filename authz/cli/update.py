@@ -161,6 +161,7 @@ def update(
 
     Without KID, all keys that fit the conditions are changed, after a confirmation. --where,
     --env, --status and the times are conditions. --client is one only if there is no --where.
+    Beside --where client=OLD it is the new client.
 
     \b
     Examples:
@@ -176,7 +177,10 @@ def update(
       authz keys update --where plan=free --where 'name=shop-*' --plan pro --yes
       authz keys update --where client=acme-web --client acme-batch --yes
     """
-    if kid is None and selector.client_id is None and not has_where and asked["client"] is not None:
+    if kid is None and selector.client_id is None and asked["client"] is not None:
+        if has_where:  # who means a condition would give the keys of others to this client
+            problem = "is the new client beside --where; as a condition it is --where client=ID"
+            raise BadInput("--client", f"{problem}. To move keys, name the old client so, too")
         selector = replace(selector, client_id=fields.identifier("--client", asked["client"]))
         asked["client"] = None
     required(selector, kid)

@@ -23,7 +23,7 @@ from authz.core.limits.limit import parse_cost
 from authz.core.methods import NAMED_METHOD
 from authz.core.request import IN_QUERY
 from authz.flows.verify import VerdictView
-from authz.rpc.check.build_request import carried, check_request
+from authz.rpc.check.build_request import carried, check_request, joined
 from authz.rpc.check.credential import header_of
 from authz.rpc.check.exchange import describe_request, describe_response, in_lines
 from authz.rpc.check.verdict_view import NOWHERE, view_of
@@ -123,6 +123,7 @@ def _cost(_context: click.Context, _parameter: click.Parameter, value: str | Non
 @click.option(
     "--env", type=click.Choice(ENVIRONMENTS), help="Environment of the route. Default: check.env."
 )
+@click.option("--public", is_flag=True, help="The route is marked for publishable keys.")
 @click.option(
     "--cost",
     metavar="UNITS",
@@ -198,10 +199,12 @@ def verify(
             env=env or "",
             cost=cost,
             model=asked["model"],
+            public=bool(asked["public"]),
         )
         return _tell(invocation, view, named_kid(pasted.text, ANY_PREFIX))
     found = load_settings(invocation)
     extensions = {"scopes": " ".join(sorted(required)), "env": env or "", "cost": asked["cost"]}
+    extensions["public"] = "true" if asked["public"] else ""
     prefix = any_prefix(found.keys)
     pasted = key_from_stdin("the key", prefix)
     used = carrier or _carrier_for(found.extract, pasted.carrier)
@@ -212,7 +215,7 @@ def verify(
         host=asked["host"] or NOWHERE,
         path=path,
         peer=asked["ip"],
-        headers=_joined(headers),
+        headers=joined(headers),
         extensions={name: fact for name, fact in extensions.items() if fact},
         model=asked["model"],
     )
@@ -289,11 +292,3 @@ def _described(extract: Extract, ip: str, origin: str) -> list[tuple[str, str]]:
     if ip and extract.client_address != "peer":
         headers.append((extract.client_address, ip))
     return headers
-
-
-def _joined(headers: list[tuple[str, str]]) -> dict[str, str]:
-    """Return headers as Envoy sends them: the values of a repeated name are joined with a comma."""
-    found: dict[str, str] = {}
-    for name, value in headers:
-        found[name] = f"{found[name]},{value}" if name in found else value
-    return found

@@ -9,20 +9,31 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
+from h11 import IDLE
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from authz.console.simple_get import SimpleGet, simple_get
 
 MAX_CONNECTIONS: Final = 64
 EXCHANGE_SECONDS: Final = 10.0  # for a request to arrive, and its response to be read; a default
 
 
+ReadyResponse = Callable[[SimpleGet], bytes | None]
+"""Returns the whole response to a request, or None if it is not ready."""
+
+
 class HttpConnections:
     """The open connections of one listener. `protocol` makes one, for uvicorn's `http` option.
 
-    exchange_seconds: the time of each connection for a request and its response.
+    exchange_seconds: the time of each connection for a request and its response. ready: responses
+    that are there already. Such a response costs a fifth of one that uvicorn makes.
     """
 
-    def __init__(self, exchange_seconds: float = EXCHANGE_SECONDS) -> None:
+    def __init__(
+        self, exchange_seconds: float = EXCHANGE_SECONDS, ready: ReadyResponse = lambda _: None
+    ) -> None:
         self.exchange_seconds = exchange_seconds
+        self.ready = ready
         self._open: dict[BoundedHttpProtocol, None] = {}  # the longest without an exchange first
         self.protocol: Callable[..., BoundedHttpProtocol] = partial(BoundedHttpProtocol, self)
 
@@ -72,6 +83,23 @@ class BoundedHttpProtocol(H11Protocol):
         super().connection_made(transport)
         self._restart_timer()
 
+    def data_received(self, data: bytes) -> None:
+        """Send the response if it is ready, else let uvicorn read the request."""
+        if self.transport.is_closing():
+            return
+        if self.is_idle and self.conn.their_state is IDLE and not self.conn.trailing_data[0]:
+            request = simple_get(data)
+            response = self._others.ready(request) if request else None
+            if request is not None and response is not None:
+                self.transport.write(response)
+                if request.close:
+                    self.transport.close()
+                else:
+                    self._others.renew(self)
+                    self._restart_timer()
+                return
+        super().data_received(data)
+
     def on_response_complete(self) -> None:
         """Note the completed exchange, and restart the exchange timer."""
         self._others.renew(self)
@@ -88,4 +116,11 @@ class BoundedHttpProtocol(H11Protocol):
     def _restart_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self.loop.call_later(self._others.exchange_seconds, self.transport.abort)
+        self._timer = self.loop.call_later(self._others.exchange_seconds, self._expire)
+
+    def _expire(self) -> None:
+        """Close a connection between two exchanges; abort one within an exchange."""
+        if self.is_idle and not self.transport.get_write_buffer_size():
+            self.transport.close()
+        else:
+            self.transport.abort()

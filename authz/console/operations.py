@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from email.utils import formatdate
 from typing import Any, Final, cast
 
 import uvicorn
@@ -18,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from authz.console.http_connections import EXCHANGE_SECONDS, HttpConnections
+from authz.console.simple_get import SimpleGet
 from authz.core.listen_address import Address
 from authz.process.listener import SOCKET_MODE, Listener
 
@@ -55,9 +57,10 @@ class OperationsServer:
         self._monotonic = monotonic
         self._readiness: Readiness = lambda: (False, {})
         self._page: MetricsPage | None = None
-        self._pages: dict[str, tuple[float, tuple[bytes, str]]] = {}
+        self._pages: dict[str, _Rendered] = {}  # by the Accept header
+        self._alive = JSONResponse({"status": "ok", "version": version})
         self._rendering = asyncio.Lock()
-        self._connections = HttpConnections(exchange_seconds)
+        self._connections = HttpConnections(exchange_seconds, self._ready)
         own = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
         pages = [Route(path, respond) for path, respond in own.items()]
         app = Starlette(routes=[*pages, *routes])
@@ -116,7 +119,7 @@ class OperationsServer:
         self._listener.close()
 
     async def _healthz(self, _request: Request) -> JSONResponse:
-        return JSONResponse({"status": "ok", "version": self._version})
+        return self._alive
 
     async def _readyz(self, _request: Request) -> JSONResponse:
         ready, components = self._readiness()
@@ -127,10 +130,10 @@ class OperationsServer:
     async def _metrics(self, request: Request) -> Response:
         if self._page is None:
             return Response("telemetry.metrics is off\n", 404, media_type="text/plain")
-        page, content_type = await self._rendered(self._page, request.headers.get("accept", ""))
-        return Response(page, headers={"content-type": content_type})
+        accept = request.headers.get("accept", "")
+        return (await self._rendered(self._page, accept)).response
 
-    async def _rendered(self, render: MetricsPage, accept: str) -> tuple[bytes, str]:
+    async def _rendered(self, render: MetricsPage, accept: str) -> "_Rendered":
         """Return the page for an Accept header, rendered at most PAGE_SECONDS ago.
 
         A client chooses the header, so the number of forms is bounded. Above MAX_FORMS, return the
@@ -139,13 +142,50 @@ class OperationsServer:
         """
         async with self._rendering:
             now = self._monotonic()
-            for old in [key for key, (at, _) in self._pages.items() if now - at >= PAGE_SECONDS]:
+            for old in [key for key, page in self._pages.items() if page.is_old(now)]:
                 del self._pages[old]
-            forms = len(self._pages.keys() - {""})
-            key = accept if accept in self._pages or forms < MAX_FORMS else ""
-            if key not in self._pages:
-                self._pages[key] = now, await asyncio.to_thread(render, key)
-            return self._pages[key][1]
+            form = self._form(accept)
+            if form not in self._pages:
+                page, content_type = await asyncio.to_thread(render, form)
+                self._pages[form] = _Rendered(now, page, content_type)
+            return self._pages[form]
+
+    def _form(self, accept: str) -> str:
+        """Return the Accept header whose page a client gets."""
+        forms = len(self._pages) - ("" in self._pages)
+        return accept if accept in self._pages or forms < MAX_FORMS else ""
+
+    def _ready(self, request: SimpleGet) -> bytes | None:
+        """Return the response to a liveness probe, or to a scrape of a page that is rendered.
+
+        None for every other request.
+        """
+        if request.path == "/healthz":
+            return _whole(self._alive)
+        if request.path != "/metrics" or self._page is None:
+            return None
+        found = self._pages.get(self._form(request.accept))
+        return None if found is None or found.is_old(self._monotonic()) else found.whole
+
+
+class _Rendered:
+    """A rendered page: as a response, and as its bytes. at: the time, on the monotonic clock."""
+
+    def __init__(self, at: float, page: bytes, content_type: str) -> None:
+        self._at = at
+        self.response = Response(page, headers={"content-type": content_type})
+        self.whole = _whole(self.response)
+
+    def is_old(self, now: float) -> bool:
+        """Return whether it was rendered PAGE_SECONDS ago or earlier."""
+        return now - self._at >= PAGE_SECONDS
+
+
+def _whole(response: Response) -> bytes:
+    """Return the bytes of a response of status 200, with the Date of now."""
+    head = [b"HTTP/1.1 200 OK", b"date: " + formatdate(usegmt=True).encode()]
+    head += [name + b": " + value for name, value in response.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(response.body)])
 
 
 class _EmbeddedServer(uvicorn.Server):

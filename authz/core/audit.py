@@ -20,9 +20,11 @@ class Action(StrEnum):
     DISABLE = "disable"
     ENABLE = "enable"
     RESET_LIMITS = "reset_limits"
+    REFUND = "refund"
     DELETE = "delete"
     ERASE_USAGE = "erase_usage"  # no change of a record: core/trail/erasures.py
     LEAK = "leak"  # somebody reported the key; no change of a record either
+    BUDGET = "budget"  # a budget passed a mark, such as 80 %; no change of a record either
     CANARY = "canary"  # somebody used a canary key; no change of a record either
     ROTATE_SIGNING_KEY = "rotate_signing_key"  # about tokens, not a key: core/trail/signing.py
     REMOVE_SIGNING_KEY = "remove_signing_key"

@@ -10,8 +10,9 @@ from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
-from authz.core.limits.limit import MAX_LIMITS
+from authz.core.limits.limit import MAX_LIMITS, Limit
 from authz.core.narrowing import narrows
+from authz.core.public_keys import require_public
 from authz.core.records import (
     MAX_LINEAGE,
     MAX_LIVE_SECRETS,
@@ -94,7 +95,8 @@ def update(
     Scopes are added first, then removed. The credits are changed after the other limits. Returns
     Refused if the key is revoked or its credits cannot be changed like this, Unchanged if every
     value is the same. `now`: ms since the epoch. Raises BadInput for too many scopes, or if
-    `not_before` or `expires_at` changes, and the end is then at or before `now` or `not_before`.
+    `not_before` or `expires_at` changes, and the end is then at or before `now` or `not_before`, or
+    if a publishable key would have no origin or no limits.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -109,6 +111,7 @@ def update(
         if len(limits) > MAX_LIMITS:
             return Refused(f"{record.kid}: at most {MAX_LIMITS} limits, its credits included")
         updated = replace(updated, limits=limits)
+    require_public(updated)
     altered = differences(record, updated)
     if not altered:
         return Unchanged(record, f"{record.kid} is so already")
@@ -237,6 +240,19 @@ def reset_limits(record: KeyRecord, author: Author, now: int) -> Outcome:
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
     return planned(record, record, Action.RESET_LIMITS, author, now)
+
+
+def refund(record: KeyRecord, budget: Limit, author: Author, now: int) -> Outcome:
+    """Plan the audit entry of a refund: a new version of the same record.
+
+    budget: its `limit` are the units to give back, which LimitCounters.refund does. Returns Refused
+    if the key is revoked. `now`: ms since the epoch.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; issue a new key")
+    detail = {"budget": budget.name, "units": budget.limit}
+    change = planned(record, record, Action.REFUND, author, now, **detail)
+    return replace(change, is_relative=True)
 
 
 def _turn(record: KeyRecord, to: Status, action: Action, author: Author, now: int) -> Outcome:

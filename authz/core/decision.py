@@ -37,6 +37,7 @@ class Reason(StrEnum):
     ROUTE_NOT_ALLOWED = "route_not_allowed"
     MODEL_NOT_PRICED = "model_not_priced"
     WRONG_ENVIRONMENT = "wrong_environment"
+    PUBLIC_KEY_NOT_ALLOWED = "public_key_not_allowed"
     ADDRESS_NOT_ALLOWED = "address_not_allowed"
     HOST_NOT_ALLOWED = "host_not_allowed"
     ORIGIN_NOT_ALLOWED = "origin_not_allowed"

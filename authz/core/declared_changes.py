@@ -80,6 +80,7 @@ def new_key(record: KeyRecord, now: int) -> KeySpec:
         allowed_origins=record.allowed_origins,
         metadata=record.metadata,
         outage_grace=record.outage_grace,
+        public=record.public,
     )
 
 

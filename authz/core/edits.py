@@ -11,6 +11,7 @@ from authz.core.changes import Author, Outcome, Refused
 from authz.core.deletion import Removal
 from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
+from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord, RevocationReason
 from authz.core.rollback import roll_back
 from authz.core.updates import Updates
@@ -122,6 +123,20 @@ class ResetLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Refund:
+    """Give units of a budget of the key back. budget: its `limit` are the units."""
+
+    budget: Limit
+
+    def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
+        """Return the result of `changes.refund`, which leaves the counters as they are.
+
+        now: ms since the epoch.
+        """
+        return changes.refund(record, self.budget, author, now)
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete the key, for ever. is_forced: also if it is neither revoked nor expired."""
 
@@ -135,10 +150,14 @@ class Delete:
         return deletion.delete(record, (), author, now, is_forced=self.is_forced)
 
 
-Edit = Update | Rotate | Retire | RollBack | Revoke | Disable | Enable | ResetLimits | Delete
+Edit = (
+    Update | Rotate | Retire | RollBack | Revoke | Disable | Enable | ResetLimits | Refund | Delete
+)
 
 
-def adds_credits(edit: Edit) -> bool:
-    """Return whether the edit adds credits. Made twice, it adds them twice."""
+def is_relative(edit: Edit) -> bool:
+    """Return whether the edit made twice has another effect: it adds credits, or is a refund."""
+    if isinstance(edit, Refund):
+        return True
     change = edit.credits_change if isinstance(edit, Update) else None
     return change is not None and change.is_relative

@@ -51,6 +51,8 @@ class Leak:
 class Finding:
     """The result of an entry. is_key: whether it was a key of this installation, working or not.
 
+    A publishable key is none.
+
     done: None if it was no key.
     """
 

@@ -16,7 +16,7 @@ from authz.core.scopes import is_held
 # Fields that identify the key or describe it. A change of one of these is not narrowing.
 _IDENTITY: Final = (
     *("kid", "env", "name", "client_id", "project_id", "tenant_id", "plan"),
-    *("created_at", "metadata", "on_outage", "unknown"),
+    *("created_at", "metadata", "on_outage", "public", "unknown"),
 )
 
 

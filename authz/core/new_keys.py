@@ -10,6 +10,7 @@ from authz.core.fields import Network
 from authz.core.keys.credentials import Minted
 from authz.core.limits.limit import Limit, OnOutage
 from authz.core.past import Past
+from authz.core.public_keys import completed
 from authz.core.records import KeyRecord, Secret, Status
 
 
@@ -34,14 +35,16 @@ class KeySpec:
     allowed_origins: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     outage_grace: int | None = None  # milliseconds; None: the setting of each sidecar
+    public: bool = False  # a publishable key; see core/public_keys.py
     is_canary: bool = False  # a decoy that never works and has no end
 
 
 def issue(spec: KeySpec, minted: Minted, author: Author, now: int) -> KeyChange:
     """Plan a new key with one secret, the minted one: active, or a canary key.
 
-    `now`: ms since the epoch. Raises BadInput if it would expire at or before `now` or
-    `spec.not_before`, or if a canary key would have an end.
+    A publishable key without limits and without a plan gets PUBLIC_LIMITS. `now`: ms since the
+    epoch. Raises BadInput if it would expire at or before `now` or `spec.not_before`, if a canary
+    key would have an end, or if a publishable key has no origin.
     """
     if spec.is_canary and not (spec.life_ms is None and spec.expires_at is None):
         raise BadInput("expires-in", "a canary key has no end; leave it out")
@@ -63,8 +66,8 @@ def import_key(
     digests: pepper version and digest, newest pepper first, at least one. older: the same in the
     form that earlier versions stored. All become `aliases` of the change, so that neither form of
     the key can be imported twice. past: its state in the other system, in place of an active one.
-    `now`: ms since the epoch. Raises BadInput if the key would expire before it begins, or was
-    created after `now`.
+    `now`: ms since the epoch. Raises BadInput if the key would expire before it begins, was
+    created after `now`, or is publishable and has no origin.
     """
     version, digest = digests[0]
     secret = Secret("1", digest, version, now)
@@ -108,7 +111,9 @@ def _begin(action: Action, spec: KeySpec, kid: str, secret: Secret, author: Auth
         allowed_origins=spec.allowed_origins,
         metadata=spec.metadata,
         outage_grace=spec.outage_grace,
+        public=spec.public,
     )
+    record = completed(record)
     return planned(
         None, record, action, author, now, client_id=spec.client_id, expires_at=expires_at
     )

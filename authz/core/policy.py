@@ -48,6 +48,7 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
         or not_before(record, request, now)
         or expiry(record, request, now)
         or environment(record, request, now)
+        or public(record, request, now)
         or address(record, request, now)
         or host(record, request, now)
         or origin(record, request, now)
@@ -129,6 +130,16 @@ def environment(record: KeyRecord, request: Request, _now: int) -> Reason | None
     return None
 
 
+def public(record: KeyRecord, request: Request, _now: int) -> Reason | None:
+    """Return PUBLIC_KEY_NOT_ALLOWED for a publishable key on a route not marked for it, else None.
+
+    A token of the key is judged like the key.
+    """
+    if record.public and not request.route.public:
+        return Reason.PUBLIC_KEY_NOT_ALLOWED
+    return None
+
+
 def address(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     """Return ADDRESS_NOT_ALLOWED if the client address is not in the key's blocks, else None.
 
@@ -160,10 +171,11 @@ def host(record: KeyRecord, request: Request, _now: int) -> Reason | None:
 def origin(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     """Return ORIGIN_NOT_ALLOWED if Origin (RFC 6454) is absent or not one of the key's, else None.
 
-    A key without origins allows any request. Case does not matter.
+    A key without origins allows any request; a publishable one without origins allows none. Case
+    does not matter.
     """
     if not record.allowed_origins:
-        return None
+        return Reason.ORIGIN_NOT_ALLOWED if record.public else None
     given = folded(request.header("origin", ""))
     if any(_fits(pattern, given) for pattern in record.allowed_origins):
         return None
@@ -189,6 +201,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     not_before,
     expiry,
     environment,
+    public,
     address,
     host,
     origin,

@@ -12,6 +12,8 @@ from authz.core.limits.limit import Limit, OnOutage
 MAX_LIVE_SECRETS: Final = 2
 MAX_LINEAGE: Final = 5
 RETIRED_DIGEST_KEPT_MS: Final = 30 * 86_400_000
+# The stored environment of a publishable key begins so. An older version cannot read the record.
+PUBLIC_ENV: Final = "public:"
 
 
 class Status(StrEnum):
@@ -98,15 +100,16 @@ class KeyRecord:
     revoked_at: int | None = None
     revocation_reason: RevocationReason | None = None
     outage_grace: int | None = None  # milliseconds; None: the sidecar's setting applies
+    public: bool = False  # a publishable key: it may stand in a web page or an app
     unknown: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Stored fields that this version does not know. A change keeps them; sidecars omit them."""
     turns: tuple[int, ...] = field(init=False, repr=False, compare=False)
-    """The times at which a decision on this key may turn."""
+    """The times at which a decision on this key may turn, the earliest first."""
     blocks: tuple[Block, ...] = field(init=False, repr=False, compare=False)
     """`allowed_cidrs`, in the form in which an address is checked against them."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "turns", tuple(self._times()))
+        object.__setattr__(self, "turns", tuple(sorted(self._times())))
         object.__setattr__(self, "blocks", blocks_of(self.allowed_cidrs))
 
     def _times(self) -> Iterator[int]:

@@ -72,6 +72,7 @@ class Route:
     label: str = ""  # of the matched rule, for usage records; never text of a client
     model: str = ""  # of an LLM, if the rule depends on it; text of a client, in MODEL's form
     priced_as: str = ""  # for usage records: the name of the model in the price table, or `other`
+    public: bool = False  # marked for publishable keys; they are refused on every other route
     assertion: str = ""  # the audience of the signed identity header; empty: there is none
     terms: str = ""  # of the settlement, for usage records; empty: the cost is final
 

@@ -22,7 +22,7 @@ class Facts:
     request. label: names the rule in usage records. It requires nothing, so rules that differ only
     in it are equal. model: that a request asks for; empty if it is unknown or no matter. spending:
     what a request takes from budgets. assertion: the audience of the signed identity header; empty:
-    there is none.
+    there is none. public: whether publishable keys are accepted.
     """
 
     scopes: frozenset[str] | None = None
@@ -34,10 +34,11 @@ class Facts:
     model: str = ""
     spending: Spending | None = None
     assertion: str = ""
+    public: bool | None = None
 
 
 NO_FACTS: Final = Facts()
-FACT_NAMES: Final = ("scopes", "auth", "env", "cost", "enforce")  # of a proxy's route
+FACT_NAMES: Final = ("scopes", "auth", "env", "cost", "enforce", "public")  # of a proxy's route
 FACTS: Final = frozenset(FACT_NAMES)
 
 
@@ -65,17 +66,22 @@ def facts(extensions: Mapping[str, str]) -> Facts:
     auth, env, cost = extensions.get("auth"), extensions.get("env"), extensions.get("cost")
     if auth not in {None, "", "required", "optional"}:
         raise BadInput("auth", f"{shown(auth)}: required or optional")
-    enforce = extensions.get("enforce")
-    if enforce not in {None, "", "true", "false"}:
-        raise BadInput("enforce", f"{shown(enforce)}: true or false")
     scopes = extensions.get("scopes", "").split()
     return Facts(
         scopes=fields.scopes("scopes", scopes) if extensions.get("scopes") else None,
         optional=auth == "optional" if auth else None,
         env=fields.environment("env", env) if env else None,
         cost=parse_cost("cost", cost) if cost else None,
-        enforce=enforce == "true" if enforce else None,
+        enforce=_yes_or_no(extensions, "enforce"),
+        public=_yes_or_no(extensions, "public"),
     )
+
+
+def _yes_or_no(extensions: Mapping[str, str], name: str) -> bool | None:
+    found = extensions.get(name)
+    if found not in {None, "", "true", "false"}:
+        raise BadInput(name, f"{shown(found)}: true or false")
+    return found == "true" if found else None
 
 
 def strictest(enforced: Sequence[bool | None]) -> bool | None:

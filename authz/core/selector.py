@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from authz.core.errors import BadInput
 from authz.core.fields import MAX_TEXT, shown
-from authz.core.records import KeyRecord, Status
+from authz.core.records import PUBLIC_ENV, KeyRecord, Status
 
 
 class State(StrEnum):
@@ -236,9 +236,9 @@ class Screen:
         self.fields: tuple[str, ...] = ()
         self._tests: list[_Test] = []
         for name in _TEXTS[1:]:  # the index of a client decides about client_id
-            text = getattr(selector, name)
-            if text is not None:
-                self._add(name, text.__eq__)
+            if (text := getattr(selector, name)) is not None:
+                fits = {text, PUBLIC_ENV + text} if name == "env" else {text}
+                self._add(name, fits.__contains__)
         if selector.name is not None:
             self._add("name", selector.name.matches)
         if selector.search is not None:

@@ -3,6 +3,7 @@
 A sidecar may not write the audit trail. It hands its sightings to administration, in the store.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -12,18 +13,24 @@ from authz.core.keys.text import KID_PATTERN
 from authz.core.trail.erasures import KEY
 from authz.core.usage.callers import network
 
-ACTIONS: Final = frozenset({Action.CANARY})
+ACTIONS: Final = frozenset({Action.CANARY, Action.BUDGET})
 MAX_OPEN: Final = 100  # different ones at a time
+MAX_BUDGETS: Final = 10_000  # that wait
 PAUSE_MS: Final = 60_000
 _DIGITS: Final = 15
 _FIELDS: Final = ("action", "kid", "network", "at", "uses")
+# Of a budget: the name of the limit, the percentage, and the end of the period in ms, 0 for none.
+_ABOUT: Final = re.compile(
+    r"((?:project:|tenant:)?[a-z][a-z0-9._-]{0,31}) (80|100) (0|[1-9][0-9]{0,14})", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """One fact. at: ms since the epoch. uses: how often it was seen.
 
-    network: of the caller; empty if unknown.
+    network: of the caller; empty if unknown. about: of a budget, such as
+    `usd-month 80 1772323200000`.
     """
 
     action: Action
@@ -31,20 +38,27 @@ class Sighting:
     network: str
     at: int
     uses: int = 1
+    about: str = ""
 
     def fields(self) -> dict[str, str]:
         """Return the sighting as texts for the store."""
-        return {
+        found = {
             "action": self.action.value,
             "kid": self.kid,
             "network": self.network,
             "at": str(self.at),
             "uses": str(self.uses),
         }
+        return found | {"about": self.about} if self.about else found
 
     def event(self, actor: str, now: int) -> AuditEvent:
         """Return the entry of the audit trail. actor: its writer. now: ms since the epoch."""
-        detail = {KEY: self.kid, "network": self.network, "uses": self.uses, "seen_at": self.at}
+        detail: dict[str, object] = {KEY: self.kid, "seen_at": self.at}
+        if self.action is Action.BUDGET:
+            name, percent, ends_at = self.about.split(" ")
+            detail |= {"budget": name, "percent": int(percent), "ends_at": int(ends_at)}
+        else:
+            detail |= {"network": self.network, "uses": self.uses}
         return AuditEvent(self.action, actor, "", now, detail)
 
 
@@ -56,11 +70,14 @@ def sighting(found: Mapping[str, str]) -> Sighting | None:
         return None
     if action not in ACTIONS or not KID_PATTERN.fullmatch(kid):
         return None
+    about = found.get("about", "")
+    if not (_ABOUT.fullmatch(about) if action == Action.BUDGET.value else not about):
+        return None
     if where and network(where.partition("/")[0].encode()) != where:
         return None
     if not all(one.isascii() and one.isdecimal() and len(one) <= _DIGITS for one in (at, uses)):
         return None
-    return Sighting(Action(action), kid, where, int(at), int(uses))
+    return Sighting(Action(action), kid, where, int(at), int(uses), about)
 
 
 @dataclass(slots=True)
@@ -74,21 +91,30 @@ class Sightings:
 
     The first one of a key and a network may be sent at once, those of the next minute (PAUSE_MS)
     together. At most MAX_OPEN (100) pairs are told apart; more uses count without their network, of
-    at most as many keys.
+    at most as many keys. Marks of budgets are due at once, at most MAX_BUDGETS (10,000) of them.
     """
 
     def __init__(self) -> None:
         self._open: dict[tuple[Action, str, str], _Open] = {}
+        self._budgets: list[Sighting] = []
 
     def note(self, action: Action, kid: str, address: str, now: int) -> None:
         """Note a use of a key from an address. now: ms since the epoch."""
         self._add(Sighting(action, kid, network(address.encode("ascii", "replace")), now))
 
+    def note_budget(self, kid: str, budget: str, percent: int, ends_ms: int, now: int) -> None:
+        """Note that so much of a budget is used. kid: of the key whose request showed it.
+
+        budget: the name of the limit. percent: 80 or 100. ends_ms: of the period, 0 for none.
+        """
+        one = Sighting(Action.BUDGET, kid, "", now, about=f"{budget} {percent} {ends_ms}")
+        self._add_budget(one)
+
     def take(self, now: int) -> list[Sighting]:
         """Return the sightings that are due, and forget them. now: ms since the epoch."""
+        found, self._budgets = self._budgets, []
         if not self._open:
-            return []
-        found = []
+            return found
         for key, entry in list(self._open.items()):
             if now < entry.due and entry.due <= now + PAUSE_MS:  # else the clock went back
                 continue
@@ -101,7 +127,14 @@ class Sightings:
 
     def put_back(self, one: Sighting) -> None:
         """Take back a sighting that could not be sent. It is due after the present minute."""
-        self._add(one)
+        if one.about:
+            self._add_budget(one)
+        else:
+            self._add(one)
+
+    def _add_budget(self, one: Sighting) -> None:
+        if len(self._budgets) < MAX_BUDGETS:
+            self._budgets.append(one)
 
     def _add(self, one: Sighting) -> None:
         key = (one.action, one.kid, one.network)

@@ -37,8 +37,9 @@ class StoreClock:
     def __init__(self, lease: float) -> None:
         self._lease_ms = int(lease * (1000 + DRIFT_MS)) + 1
         self._at: float | None = None
-        # Both clocks, if they agree, until a lease after the last heartbeat.
-        self._earliest = self._latest = 0
+        # Both clocks, if they agree, until a lease after the last heartbeat. Attributes: a hit of a
+        # key whose turns all come later than `latest` costs no call.
+        self.earliest = self.latest = 0
         self._low = self._high = 0.0  # the store's clock at `_at`, in ms since the epoch
 
     def measured(self, store_ms: int, sent: float, received: float) -> None:
@@ -50,8 +51,8 @@ class StoreClock:
         self._at = received
         self._low = store_ms
         self._high = store_ms + 1 + (received - sent) * 1000
-        self._earliest = store_ms - AGREED_MS
-        self._latest = int(self._high) + 1 + self._lease_ms + AGREED_MS
+        self.earliest = store_ms - AGREED_MS
+        self.latest = int(self._high) + 1 + self._lease_ms + AGREED_MS
 
     def is_clear(self, turns: tuple[int, ...], wall_ms: int) -> bool:
         """Return whether both clocks agree and none of `turns` is near. For a trusted link only.
@@ -60,7 +61,7 @@ class StoreClock:
         link is trusted the last heartbeat is at most a lease old. turns, wall_ms: milliseconds
         since the epoch.
         """
-        earliest, latest = self._earliest, self._latest
+        earliest, latest = self.earliest, self.latest
         if not earliest <= wall_ms <= latest:
             return False
         for turn in turns:  # noqa: SIM110  all() makes a generator, which costs as much again

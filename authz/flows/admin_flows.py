@@ -21,6 +21,7 @@ from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
+from authz.flows.limits.refunds import Refunding
 from authz.flows.notifications.sinks import StoredSinks
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
@@ -65,6 +66,7 @@ class AdminFlows:
     tokens: TokenFlows | None
     verifier: Callable[[], Awaitable[Verifier]]
     limit_reports: LimitReports
+    refunding: Refunding
     importer: Callable[[str, str, str, str], Importer]
     usage: UsageReading
     erasure: UsageErasure

@@ -137,6 +137,9 @@ class Applying:
         if record.env != one.record.env:
             problem = f"env: is {record.env}, and a key keeps its environment"
             return Intent(one, record, problem=problem)
+        if record.public != one.record.public:
+            told = "publishable" if record.public else "not publishable"
+            return Intent(one, record, problem=f"public: the key is {told}, and that never changes")
         base = await self._base(one, record, applied.get(one.kid))
         merged = merge(one.fields, fields_of(record), base, overwrites=overwrites)
         return Intent(one, record, base, merged, declared_changes.problem(record, merged))

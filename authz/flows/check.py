@@ -155,7 +155,14 @@ class Checker:
         self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
     ) -> Decision:
         now, clock, turns = self._wall_ms(), self._store_clock, record.turns
-        if not turns or clock is None or (not stale and clock.is_clear(turns, now)):
+        if (
+            not turns
+            or clock is None
+            or (
+                not stale
+                and (clock.earliest <= now <= clock.latest < turns[0] or clock.is_clear(turns, now))
+            )
+        ):
             refusal = judge(record, proof, request, now)
         else:
             window = clock.window(now, self._monotonic())

@@ -50,7 +50,7 @@ class StoreDeclaredKeys:
 
     async def issue(self, spec: KeySpec, sink: "SecretSink", by: By) -> KeyRecord:
         """Issue a key and return its record. `sink` has the secret before the store has the key."""
-        minted = self._keyring.mint(spec.env)
+        minted = self._keyring.mint(spec.env, public=spec.public)
         change = new_keys.issue(spec, minted, by.author(), self._clock.wall_ms())
         sink.prepare(minted.kid, minted.text)
         try:

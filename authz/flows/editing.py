@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from authz.core.changes import Author, Refused
-from authz.core.edits import Delete, Edit, ResetLimits, Revoke, Rotate
+from authz.core.edits import Delete, Edit, Refund, ResetLimits, Revoke, Rotate
 from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord
 from authz.flows.by import By
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from authz.core.new_keys import KeySpec
     from authz.flows.confirmation import SidecarWait
     from authz.flows.deletion import Deletion
+    from authz.flows.limits.refunds import Refunding
 
 SKIPPED: Final = "was changed meanwhile"
 
@@ -23,6 +24,7 @@ class StoreEditor:
     """KeyEditor over the store.
 
     deletion: is made only if a key is deleted. wait: is made only if a change is waited for.
+    refunding: is made only for a refund.
     """
 
     def __init__(
@@ -30,8 +32,10 @@ class StoreEditor:
         lifecycle: Lifecycle,
         deletion: "Callable[[], Deletion]",
         wait: "Callable[[], SidecarWait]",
+        refunding: "Callable[[], Refunding]",
     ) -> None:
         self._lifecycle = lifecycle
+        self._refunding = refunding
         self._deletion = deletion
         self._wait = wait
 
@@ -71,6 +75,8 @@ class StoreEditor:
                 return await lifecycle.revoke(kid, edit.reason, author)
             case ResetLimits():
                 return await lifecycle.reset_limits(kid, author)
+            case Refund():
+                return await self._refunding().refund(kid, edit.budget, author)
             case Delete():
                 done = await self._deletion().delete(kid, author, is_forced=edit.is_forced)
                 if isinstance(done, KeyRecord):

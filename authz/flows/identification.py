@@ -25,12 +25,14 @@ class Standing(StrEnum):
 class Identity:
     """The key of a text. kid: empty if it is unknown. record: None if it is gone or unreadable.
 
-    A key whose record cannot be read counts as live: it can be revoked by its kid.
+    A key whose record cannot be read counts as live: it can be revoked by its kid. public: it is
+    publishable, by its record, else by its text.
     """
 
     standing: Standing
     kid: str = ""
     record: KeyRecord | None = None
+    public: bool = False
 
 
 UNKNOWN = Identity(Standing.UNKNOWN)
@@ -44,6 +46,7 @@ class _Claim:
     kid: str
     digests: Sequence[bytes]
     is_proven: bool
+    public: bool = False
 
 
 class Identification:
@@ -86,7 +89,7 @@ class Identification:
         for at, text in enumerate(texts):
             presented = self._keyring.parse(text)
             if presented is not None:
-                claims.append(self._claim(presented))
+                claims.append(self._claim(presented, public=self._keyring.is_public(text)))
                 continue
             claims.append(UNKNOWN)
             if found := self._keyring.parse_imported(text):
@@ -98,10 +101,10 @@ class Identification:
                     claims[at] = _Claim(kid, digests, is_proven=False)
         return claims
 
-    def _claim(self, presented: Presented) -> _Claim | Identity:
+    def _claim(self, presented: Presented, *, public: bool) -> _Claim | Identity:
         flaw = presented.flaw()
         if flaw is None:
-            return _Claim(presented.kid, [presented.digest()], is_proven=True)
+            return _Claim(presented.kid, [presented.digest()], True, public)
         is_forged = flaw != "tag" or self._peppers.refutes(presented.pepper_version)
         return UNKNOWN if is_forged else UNPROVED
 
@@ -111,12 +114,13 @@ def _identity(claim: _Claim, record: KeyRecord | Unreadable | None, now: int) ->
     if not isinstance(record, KeyRecord):
         if not claim.is_proven:
             return UNKNOWN
-        return Identity(Standing.ENDED if record is None else Standing.LIVE, claim.kid)
+        standing = Standing.ENDED if record is None else Standing.LIVE
+        return Identity(standing, claim.kid, public=claim.public)
     secrets = [one for one in record.secrets if any(matches(d, one.digest) for d in claim.digests)]
     if not secrets and not claim.is_proven:
         return UNKNOWN
     is_over = record.expires_at is not None and record.expires_at <= now
     works = any(one.is_live(now) for one in secrets)
     if record.status is Status.REVOKED or is_over or not works:
-        return Identity(Standing.ENDED, claim.kid, record)
-    return Identity(Standing.LIVE, claim.kid, record)
+        return Identity(Standing.ENDED, claim.kid, record, record.public)
+    return Identity(Standing.LIVE, claim.kid, record, record.public)

@@ -89,7 +89,8 @@ class LeakReports:
     async def carry_out(self, report: str, origin: str, leaks: Sequence[Leak]) -> list[Finding]:
         """Act on each entry and return the findings in order. Then the report is remembered.
 
-        The audit trail gets a row for each key, with the place. Raises Unavailable if the store
+        The audit trail gets a row for each key, with the place. A publishable key is no finding: it
+        gets no row and works on. Raises Unavailable if the store
         fails, or if a pepper is missing that would tell whether an entry is a key. Then some keys
         may have been ended, and the report may be sent again.
         """
@@ -116,12 +117,12 @@ class LeakReports:
         return self._policy.responses[record.env] if record else Response.REVOKE
 
     def _ends(self, identity: Identity) -> bool:
-        """Return whether the policy ends this key, which still works.
+        """Return whether the policy ends this key, which still works. Not a publishable one.
 
         A canary key is not ended: it never works, and its use shall still be reported.
         """
         response, record = self._response(identity), identity.record
-        if record is not None and record.status is Status.CANARY:
+        if identity.public or (record is not None and record.status is Status.CANARY):
             return False
         is_disabled = record is not None and record.status is Status.DISABLED
         return identity.standing is Standing.LIVE and not (
@@ -173,6 +174,9 @@ class LeakReports:
         self, leak: Leak, identity: Identity, origin: str, ended: Mapping[str, Done]
     ) -> Finding:
         if identity.standing in {Standing.UNKNOWN, Standing.UNPROVED}:
+            return Finding(leak, is_key=False)
+        if identity.public:  # it was published on purpose
+            log.info("key %s was reported by %s: it is publishable", identity.kid, origin)
             return Finding(leak, is_key=False)
         done = ended.get(identity.kid, Done.HELD) if self._ends(identity) else Done.NOTED
         author = self._lifecycle.author(f"leaks/{origin}")

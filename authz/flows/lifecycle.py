@@ -85,7 +85,7 @@ class Lifecycle:
 
         Raises BadInput as `issue`. Changes nothing.
         """
-        minted = self._keyring.mint(spec.env)
+        minted = self._keyring.mint(spec.env, public=spec.public)
         return self._issued(spec, minted, author).record
 
     async def issue(
@@ -99,7 +99,7 @@ class Lifecycle:
         """
         if attempt is not None:
             return await self._issue_repeatably(spec, author, attempt)
-        minted = self._keyring.mint(spec.env)
+        minted = self._keyring.mint(spec.env, public=spec.public)
         change = self._issued(spec, minted, author)
         try:
             changed = await until_confirmed(partial(self._apply, change))
@@ -110,7 +110,7 @@ class Lifecycle:
     async def _issue_repeatably(
         self, spec: "KeySpec", author: Author, attempt: "Attempt"
     ) -> Changed:
-        minted = self._keyring.mint_repeatably(spec.env, attempt.seed)
+        minted = self._keyring.mint_repeatably(spec.env, attempt.seed, public=spec.public)
         record, replicas = None, None
         if attempt.is_repeated:
             record = await self._store.find(minted.kid)
@@ -183,11 +183,11 @@ class Lifecycle:
         and Refused is returned if later rotations have removed it. After a dry run there is no
         text. Raises NotFound, Unavailable as the class says.
         """
-        env = (await self.show(kid)).env
+        known = await self.show(kid)
         minted = (
-            self._keyring.mint(env, kid)
+            self._keyring.mint(known.env, kid, public=known.public)
             if attempt is None
-            else self._keyring.mint_repeatably(env, attempt.seed, kid)
+            else self._keyring.mint_repeatably(known.env, attempt.seed, kid, public=known.public)
         )
 
         def plan(record: KeyRecord, now: int) -> Outcome:

@@ -85,6 +85,7 @@ class Question:
     """A request to be decided, without the ways of one installation to carry a key.
 
     Empty: not given. cost: units; None for that of the route. model: that the body asks for.
+    public: the route is marked for publishable keys; False: as the settings say.
     """
 
     key: str = field(repr=False)
@@ -97,6 +98,7 @@ class Question:
     env: str = ""
     cost: int | None = None
     model: str = ""
+    public: bool = False
 
 
 class Verifier:

@@ -217,6 +217,7 @@ def _retries(chain: Chain, expected: Expected) -> None:
         if not limits:
             del options["common_http_protocol_options"]
         return
+    _set(_node(chain.cluster, "common_lb_config"), update_merge_window="0s")
     host = {"name": "envoy.retry_host_predicates.previous_hosts"}
     options["retry_policy"] = {
         "num_retries": 1,

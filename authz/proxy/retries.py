@@ -18,7 +18,9 @@ def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
     """Report retry policies that end tries too early, or that never reach another sidecar.
 
     FAIL: a try ends within check.deadline. WARN: every other problem, also if a cluster of more
-    than one endpoint has no retry policy. Discovered endpoints cannot be counted.
+    than one endpoint has no retry policy, or merges changes of health. By default Envoy tells its
+    workers a second change within 1 s only at the end of that second: of 2,000 requests/s up to
+    1,900 failed. Discovered endpoints cannot be counted.
     """
     cluster = chain.cluster or {}
     options = within(cluster, "typed_extension_protocol_options", HTTP_OPTIONS)
@@ -43,6 +45,10 @@ def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
     if not own and not asked and endpoints is not None and endpoints > 1:
         advice = "retry_policy as in deploy/systemd/envoy.yaml"
         yield WARN, "a Check fails with the sidecar that has it, although there are others", advice
+    window = seconds(at(cluster, "common_lb_config", "update_merge_window"))
+    if endpoints is not None and endpoints > 1 and window != 0:
+        advice = "common_lb_config: { update_merge_window: 0s }"
+        yield WARN, "Envoy can ask a dead sidecar alone for a second, although others live", advice
 
 
 def _policy(policy: Message, endpoints: int | None, *, is_limited: bool) -> Iterator[Problem]:

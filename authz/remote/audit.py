@@ -8,9 +8,7 @@ from google.protobuf.duration_pb2 import Duration
 from authz.core.audit import Action
 from authz.core.errors import BadInput
 from authz.core.selector import Selector
-from authz.core.trail.erasures import NOTES
 from authz.core.trail.report import Finding, Problem, Report
-from authz.core.trail.signing import ACTIONS
 from authz.flows.command_ports import KeyFinder
 from authz.flows.selection import Cost
 from authz.flows.trail.listing import Events, TrailEvent, Wanted
@@ -99,10 +97,8 @@ def _action(word: str) -> Any:
 def _event(message: audit_entry_pb2.AuditEntry) -> TrailEvent:
     entry = entry_of(message)
     event = entry.event
-    # The row of a change has its number. That of a note stands behind another one.
-    row = "" if event.action in NOTES | ACTIONS else f"{entry.version}-0"
     kid = kid_of(message.key) if message.key else ""
-    return TrailEvent(row, kid, event.at, event.action.value, event.actor, entry)
+    return TrailEvent(message.row, kid, event.at, event.action.value, event.actor, entry)
 
 
 def _findings(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from authz.core.changes import Refused
-from authz.core.edits import Delete, Edit, ResetLimits, adds_credits
+from authz.core.edits import Delete, Edit, Refund, ResetLimits, is_relative
 from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
 from authz.core.new_keys import KeySpec
 from authz.core.records import KeyRecord, Status
@@ -19,7 +19,7 @@ from authz.remote.reading import read_record
 from authz.remote.records import confirmation_of, new_text_of, record_of, result_of
 from authz.remote.requests import key_of, one_change
 from authz.rpc.admin.values import duration
-from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
+from authz.rpc.pb.admin.v1 import admin_pb2, key_pb2, keys_pb2
 
 LEAST_WAIT: Final = 0.001  # seconds; 0 means not to wait
 NO_ANSWER: Final = "the admin API did not say whether the sidecars confirmed"
@@ -32,7 +32,16 @@ class RemoteEditor:
         self._calls = calls
 
     async def issue(self, spec: KeySpec, by: By) -> Changed:
-        """Issue a key, and return its record and its text."""
+        """Issue a key, and return its record and its text.
+
+        A publishable key is asked for only if the server makes them: an older one would make a
+        secret key. Else raises Unavailable.
+        """
+        if spec.public:
+            ask = admin_pb2.GetInstallationRequest()
+            found = await self._calls.read(self._calls.client.admin.GetInstallation, ask)
+            if not found.public_key_prefix:
+                raise Unavailable("the admin API makes no publishable keys: it is older than this")
         request = keys_pb2.CreateKeyRequest(key=key_of(spec), note=by.note, canary=spec.is_canary)
         try:
             response = await self._calls.change(self._calls.client.keys.CreateKey, request)
@@ -46,7 +55,7 @@ class RemoteEditor:
         self, kid: str, edit: Edit, by: By, wait_seconds: float | None = None
     ) -> Effect:
         """Make a change. The server waits at most `wait_seconds` for the sidecars."""
-        needs_record = isinstance(edit, Delete) or adds_credits(edit)
+        needs_record = isinstance(edit, Delete) or is_relative(edit)
         before = await read_record(self._calls, kid) if needs_record else None
         return await self.change_from(before, kid, edit, by, wait_seconds)
 
@@ -63,7 +72,7 @@ class RemoteEditor:
         A change that must not be made twice is made on this version alone: gRPC may send a request
         again.
         """
-        is_once = adds_credits(edit)
+        is_once = is_relative(edit)
         etag = str(before.version) if before and is_once else ""
         try:
             return await self._send(before, one_change(kid, edit, etag), edit, by, wait_seconds)
@@ -95,7 +104,7 @@ class RemoteEditor:
     def _method(self, request: Any) -> Callable[..., Any]:
         name = type(request).__name__.removesuffix("Request")
         client = self._calls.client
-        service = client.limits if name == "ResetKeyLimits" else client.keys
+        service = client.limits if name.endswith("KeyLimits") else client.keys
         method: Callable[..., Any] = getattr(service, name)
         return method
 
@@ -106,7 +115,9 @@ def _effect(response: Any, edit: Edit, before: KeyRecord | None, *, is_waited: b
         result = Changed(replace(before, status=Status.REVOKED, version=response.version))
         given = response.confirmation if response.HasField("confirmation") else None
     else:
-        key_text = "" if isinstance(edit, ResetLimits) else getattr(response, "api_key", "")
+        key_text = (
+            "" if isinstance(edit, ResetLimits | Refund) else getattr(response, "api_key", "")
+        )
         result = result_of(response.key, response.outcome, key_text)
         has_answer = response.outcome.HasField("confirmation")
         given = response.outcome.confirmation if has_answer else None

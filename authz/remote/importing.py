@@ -89,7 +89,8 @@ def stand_in(found: admin_pb2.GetInstallationResponse) -> Keyring:
     """
     pepper = Pepper.expand("0", os.urandom(32))
     older, imported = found.older_key_prefixes, found.imported_prefixes
-    return Keyring(found.key_prefix, [pepper], tuple(older), tuple(imported))
+    public = found.public_key_prefix or found.key_prefix  # empty: of an older server, too
+    return Keyring(found.key_prefix, [pepper], tuple(older), tuple(imported), public_prefix=public)
 
 
 def _entry(wanted: Wanted) -> Request.Entry:

@@ -6,7 +6,7 @@ from typing import Final
 
 from authz.core.changes import Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
-from authz.core.edits import Edit, Revoke, Rotate, adds_credits
+from authz.core.edits import Edit, Revoke, Rotate, is_relative
 from authz.core.errors import BadInput, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys.credentials import Minted
 from authz.core.ports import Clock
@@ -87,7 +87,7 @@ class RemoteManyKeys:
         wait_seconds: float | None,
     ) -> AsyncIterator[Sequence[Step]]:
         """Change the keys and yield their outcomes. The server waits at the end of each call."""
-        if adds_credits(edit):
+        if is_relative(edit):
             for kid in kids:
                 step = Step(kid, await self._once(kid, edit, by, selector, wait_seconds))
                 _add(extent, step)

@@ -135,6 +135,7 @@ def _record(key: Key) -> KeyRecord:
         version=key.version,
         status=word_of(Status, key.status, "STATUS", _STATUS) or Status.REVOKED,
         env=Key.Environment.Name(key.env).removeprefix("ENVIRONMENT_").lower(),
+        public=key.public,
         client_id=key.client_id,
         created_at=ms_of(key.create_time),
         secrets=tuple(map(_secret, key.secrets)),

@@ -9,6 +9,7 @@ from authz.core.edits import (
     Disable,
     Edit,
     Enable,
+    Refund,
     ResetLimits,
     Retire,
     Revoke,
@@ -31,7 +32,7 @@ Bulk = keys_pb2.ChangeKeysRequest
 
 def key_of(spec: KeySpec) -> Key:
     """Return the key of a specification."""
-    key = Key(env=f"ENVIRONMENT_{spec.env.upper()}")
+    key = Key(env=f"ENVIRONMENT_{spec.env.upper()}", public=spec.public)
     for name, (_, write) in _FIELDS.items():
         value = getattr(spec, name)
         if value is not None:
@@ -89,9 +90,15 @@ def one_change(kid: str, edit: Edit, etag: str) -> Any:  # noqa: PLR0911  one fo
             return keys_pb2.DisableKeyRequest(name=name, etag=etag)
         case Enable():
             return keys_pb2.EnableKeyRequest(name=name, etag=etag)
-        case ResetLimits():
-            return limits_pb2.ResetKeyLimitsRequest(name=f"{name}{LIMITS}")
+        case ResetLimits() | Refund():
+            return _change_of_limits(f"{name}{LIMITS}", edit, etag)
     return keys_pb2.DeleteKeyRequest(name=name, force=edit.is_forced, etag=etag)
+
+
+def _change_of_limits(name: str, edit: ResetLimits | Refund, etag: str) -> Any:
+    if isinstance(edit, ResetLimits):
+        return limits_pb2.ResetKeyLimitsRequest(name=name)
+    return limits_pb2.RefundKeyLimitsRequest(name=name, budget=str(edit.budget), etag=etag)
 
 
 def bulk_change(edit: Edit) -> Bulk:
@@ -108,7 +115,7 @@ def bulk_change(edit: Edit) -> Bulk:
             return Bulk(disable=Bulk.Disable())
         case Enable():
             return Bulk(enable=Bulk.Enable())
-        case Retire() | RollBack() | ResetLimits():
+        case Retire() | RollBack() | ResetLimits() | Refund():
             raise TypeError(f"{type(edit).__name__} is for one key")
     return Bulk(delete=Bulk.Delete(force=edit.is_forced))
 

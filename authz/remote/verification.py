@@ -30,6 +30,7 @@ class RemoteVerifier:
             required_scopes=sorted(question.scopes),
             cost=question.cost,
             model=question.model,
+            public_route=question.public,
         )
         if question.env:
             number: Any = Key.Environment.Value(f"ENVIRONMENT_{question.env.upper()}")

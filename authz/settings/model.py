@@ -103,6 +103,7 @@ class Keys(Section):
     prefix: Prefix = "ak"
     older_prefixes: Annotated[tuple[Prefix, ...], distinct] = ()
     imported_prefixes: Annotated[tuple[ImportedPrefix, ...], distinct] = ()
+    public_prefix: Prefix = "pk"
     peppers: Several[PepperFile] = (PepperFile(file=Path("authz-pepper-1")),)
     import_lookups: Annotated[int, Between(1, 1_000_000)] = 200
     imported_index: Annotated[int, Between(0, 50_000_000)] = 1_000_000
@@ -266,7 +267,7 @@ def parse_included(field: str, content: bytes, path: Path) -> Settings:
 
     mistakes: list[BadInput] = []
     source = includes.checked(files.parse_included(field, content, path), mistakes)
-    return _checked([source], mistakes)
+    return _checked([source], mistakes, is_whole=False)
 
 
 def _layers(
@@ -280,14 +281,19 @@ def _layers(
     return [*above, files.read(file)]
 
 
-def _checked(layers: Sequence[Source], mistakes: Sequence[BadInput]) -> Settings:
-    """Return the settings of these layers. Raises BadSettings with `mistakes` and all others."""
+def _checked(
+    layers: Sequence[Source], mistakes: Sequence[BadInput], *, is_whole: bool = True
+) -> Settings:
+    """Return the settings of these layers. Raises BadSettings with `mistakes` and all others.
+
+    is_whole: what routes need from other sections has to be there.
+    """
     try:
         settings = sections.read(Settings, layers)
     except BadSettings as cause:
         raise BadSettings([*mistakes, *cause.mistakes]) from None
     ignore_case = settings.routes_case == "insensitive"
-    asserts = bool(settings.identity.assertion_issuer)
+    asserts = not is_whole or bool(settings.identity.assertion_issuer)
     unusable = unusable_rules(settings.routes, layers, ignore_case=ignore_case, asserts=asserts)
     if mistakes or unusable:
         raise BadSettings([*mistakes, *unusable])

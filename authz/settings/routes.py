@@ -122,6 +122,7 @@ class RouteRule(Section):
     env: Literal["live", "test"] | None = None
     cost: RouteCost | None = None
     enforce: bool | None = None
+    public: bool | None = None
     assertion: Audience = ""
 
     def check_together(self) -> None:
@@ -148,6 +149,7 @@ class RouteRule(Section):
             enforce=self.enforce,
             label=self.name or self.path[:MAX_LABEL],
             spending=cost.spending() if isinstance(cost, BudgetCost) else None,
+            public=self.public,
             assertion=self.assertion,
         )
         return Rule.parse(

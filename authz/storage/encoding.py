@@ -14,7 +14,8 @@ from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput, Unreadable
 from authz.core.keys import base62
 from authz.core.limits.limit import Limit, OnOutage, parse_limits, parse_on_outage
-from authz.core.records import KeyRecord, RevocationReason, Secret, Status
+from authz.core.public_keys import require_public
+from authz.core.records import PUBLIC_ENV, KeyRecord, RevocationReason, Secret, Status
 from authz.storage.schema import SCHEMA
 
 MAX_DIGITS: Final = 15  # of a number: Lua and JSON numbers represent these exactly
@@ -35,7 +36,7 @@ def encode(record: KeyRecord) -> dict[str, str]:
         "schema": str(SCHEMA),
         "kid": record.kid,
         "status": record.status.value,
-        "env": record.env,
+        "env": f"{PUBLIC_ENV}{record.env}" if record.public else record.env,
         "name": record.name,
         "client_id": record.client_id,
         "project_id": record.project_id,
@@ -142,11 +143,13 @@ def _decode(kid: str, found: Mapping[str, str], unknown: Mapping[str, str]) -> K
         raise ValueError("it belongs to another kid")
     reason = found["revocation_reason"]
     own, on_outage = _limits(_words(found["limits"]))
-    return KeyRecord(
+    env = found["env"]
+    record = KeyRecord(
         kid=kid,
         version=number("version", found["version"]),
         status=member(Status, "status", found["status"]),
-        env=fields.environment("env", found["env"]),
+        env=fields.environment("env", env.removeprefix(PUBLIC_ENV)),
+        public=env.startswith(PUBLIC_ENV),
         name=fields.line("name", found["name"]),
         client_id=fields.identifier("client_id", found["client_id"]),
         project_id=_optional_id("project_id", found["project_id"]),
@@ -168,6 +171,8 @@ def _decode(kid: str, found: Mapping[str, str], unknown: Mapping[str, str]) -> K
         outage_grace=_grace(found["outage_grace"]),
         unknown=unknown,
     )
+    require_public(record)
+    return record
 
 
 def _secret_fields(entry: Secret) -> dict[str, Any]:

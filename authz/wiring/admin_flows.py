@@ -13,6 +13,7 @@ from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
+from authz.flows.limits.refunds import Refunding
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.tokens.inspection import TokenInspection
@@ -91,8 +92,10 @@ def admin_flows(
     def importer(actor: str, note: str, source: str, request_id: str) -> Importer:
         return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)
 
+    lifecycle = Lifecycle(keys, ring, clock, lambda: counters)
     return AdminFlows(
-        lifecycle=Lifecycle(keys, ring, clock, lambda: counters),
+        lifecycle=lifecycle,
+        refunding=Refunding(lifecycle, counters, clock),
         requests=RepeatableRequests(StoredRequests(client), ring),
         selection=selection,
         deletion=Deletion(keys, StoredDeletions(client), StoredEraser(client), clock),

@@ -47,6 +47,7 @@ def keyring(settings: Settings) -> Keyring:
         keys.older_prefixes,
         keys.imported_prefixes,
         issuer=settings.tokens.issuer,
+        public_prefix=keys.public_prefix,
     )
 
 
@@ -195,12 +196,17 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
     """
     from authz.flows.editing import StoreEditor  # noqa: PLC0415
     from authz.flows.lifecycle import Lifecycle  # noqa: PLC0415
+    from authz.flows.limits.refunds import Refunding  # noqa: PLC0415
 
     ring, clock = keyring(settings), SystemClock()
     async with our_store(settings, ring) as (client, keys):
         lifecycle = Lifecycle(keys, ring, clock, partial(limit_counters, client))
         deletion = partial(key_deletion, client, keys)
-        yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client))
+
+        def refunding() -> Refunding:
+            return Refunding(lifecycle, limit_counters(client), clock)
+
+        yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client), refunding)
 
 
 def limit_counters(client: Client) -> "StoredCounters":

@@ -81,7 +81,7 @@ async def _serve(
     ending.listen()
     if has_parent:
         _end_with_parent(ending)
-    _listen_for_hangup(reload, ending)
+    listen_for_hangup(reload, ending)
     async with sidecar(settings, read_settings) as running:
         tune_gc()
         for line in exposed_peppers(settings):
@@ -96,7 +96,7 @@ async def _serve(
             log.warning("check.enforce is false: a request that would be refused is allowed")
         tasks = [
             asyncio.create_task(_recycle(settings.check.recycle_at_mib, ending)),
-            asyncio.create_task(_reload(running.settings, reload, changes)),
+            asyncio.create_task(keep_reloading(running.settings, reload, changes)),
         ]
         running.readiness.leaving = f"stopping: {await ending.requested()}"
         for task in tasks:
@@ -118,7 +118,7 @@ def _end_with_parent(ending: Ending) -> None:
     loop.add_reader(stdin, look)
 
 
-def _listen_for_hangup(reload: asyncio.Event, ending: Ending) -> None:
+def listen_for_hangup(reload: asyncio.Event, ending: Ending) -> None:
     """Handle SIGHUP: reload; or request the end if the terminal of this process was closed."""
     has_terminal = sys.stderr.isatty()
 
@@ -131,7 +131,9 @@ def _listen_for_hangup(reload: asyncio.Event, ending: Ending) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
 
 
-async def _reload(live: LiveSettings, requested: asyncio.Event, changes: FileChanges) -> None:
+async def keep_reloading(
+    live: LiveSettings, requested: asyncio.Event, changes: FileChanges
+) -> None:
     """Reload the settings at each request and after each change of a file, until cancelled."""
     while True:
         with suppress(TimeoutError):

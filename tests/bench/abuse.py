@@ -23,7 +23,7 @@ LIMITS = {"ratio": 1.5, "refused": 0, "growth_mib": 16.0}
 def run(good: float, failures: float, seconds: float, rounds: int) -> dict[str, Any]:
     """Return the measurements. good, failures: a second."""
     with ExitStack() as stack:
-        server = Flooded(stack, ADDRESSES, SETTINGS)
+        server = Flooded(stack, SETTINGS, peers=ADDRESSES)
         server.saturation(1)  # every good key has been seen once
         before, sent = server.allowed(), server.answered
         alone, beside, mib = [], [], []

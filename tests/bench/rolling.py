@@ -18,6 +18,7 @@ import os
 import signal
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
@@ -156,9 +157,9 @@ async def pair(transport: str, **shutdown: str) -> AsyncIterator[Pair]:
             opened.enter_context(sidecar)
             await eventually(sidecar.is_ready)
         checks = [Address.parse("", sidecar.check) for sidecar in sidecars]
-        found = Pair(sidecars, _envoy(opened, checks), keys)
-        await eventually(lambda: _answers(found))
-        yield found
+        envoy, admin = _envoy(opened, checks)
+        await eventually(lambda: asyncio.to_thread(_healthy, admin, len(checks)))
+        yield Pair(sidecars, envoy, keys)
 
 
 @asynccontextmanager
@@ -172,23 +173,26 @@ async def processes(count: int, *, kills: bool, **shutdown: str) -> AsyncIterato
         command = Serving(directory, valkey, more, ["--processes", str(count)])
         keys = [issued.key_text for issued in await prepared(command.file, KEYS)]
         opened.enter_context(command)
-        envoy = _envoy(opened, [check.numbered(number) for number in range(count)])
+        envoy, admin = _envoy(opened, [check.numbered(number) for number in range(count)])
         found = Processes([command], envoy, keys, count, kills)
         await eventually(command.is_ready)
         await eventually(found._all_ready)
-        await eventually(lambda: _answers(found))
+        await eventually(lambda: asyncio.to_thread(_healthy, admin, count))
         yield found
 
 
-def _envoy(opened: ExitStack, checks: list[Address]) -> Address:
-    """Start an Envoy that asks the sidecars at these addresses. Return its own address."""
+def _envoy(opened: ExitStack, checks: list[Address]) -> tuple[Address, Address]:
+    """Start an Envoy that asks the sidecars at these addresses.
+
+    Return its own address, and that of its admin interface.
+    """
     ports = Ports.free()
     children = opened.enter_context(ChildProcesses())
     file = children.directory / "envoy.yaml"
     file.write_text(yaml.safe_dump(_configured(ports, checks)))
     command = [binaries.envoy(), "-c", file, "--disable-hot-restart", "--log-level", "warning"]
     children.spawn("envoy", [*command, "--concurrency", "2"])
-    return Address("127.0.0.1", ports.envoy)
+    return Address("127.0.0.1", ports.envoy), Address("127.0.0.1", ports.envoy_admin)
 
 
 def _endpoint(check: Address) -> dict[str, Any]:
@@ -208,7 +212,8 @@ def _configured(ports: Ports, checks: list[Address]) -> dict[str, Any]:
     resources = wanted["static_resources"]
     authz = next(cluster for cluster in resources["clusters"] if cluster["name"] == "authz")
     shipped = yaml.safe_load(TWO_SIDECARS.read_text())["static_resources"]["clusters"][0]
-    authz["typed_extension_protocol_options"] = shipped["typed_extension_protocol_options"]
+    for part in ("typed_extension_protocol_options", "common_lb_config"):
+        authz[part] = shipped[part]
     (locality,) = authz["load_assignment"]["endpoints"]
     locality["lb_endpoints"] = [_endpoint(check) for check in checks]
     manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
@@ -218,12 +223,15 @@ def _configured(ports: Ports, checks: list[Address]) -> dict[str, Any]:
     return wanted
 
 
-async def _answers(pair: Pair) -> bool:
+def _healthy(admin: Address, count: int) -> bool:
+    """Return whether Envoy found so many sidecars healthy.
+
+    It may use one of them alone until then, and a request has no other one to go to.
+    """
     with contextlib.suppress(OSError):
-        client = await Client.connect(pair.envoy.host, pair.envoy.port)
-        found = await client.get("/", pair.keys[0])
-        await client.close()
-        return found == 200
+        stats = f"http://{admin}/stats?filter=^cluster.authz.membership_healthy$"
+        with urllib.request.urlopen(stats, timeout=5) as answer:
+            return int(answer.read().partition(b":")[2] or 0) == count
     return False
 
 

@@ -1,39 +1,81 @@
-"""The subjects: the sidecar's data path, and mutants with plausible mistakes."""
+"""The subject under test: the data path of a sidecar."""
 
 import asyncio
-import contextlib
 import os
-import random
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-import redis.asyncio
-
-from authz.core.decision import Allow, Decision, Deny, Reason
-from authz.core.errors import Unavailable
 from authz.core.keys.credentials import Presented
-from authz.core.records import KeyRecord, Status
+from authz.core.ports import Clock, Probe
 from authz.core.store_clock import StoreClock
+from authz.core.tokens import text as tokens
+from authz.core.tokens.presented import AcceptedToken
+from authz.core.tokens.rights import Expected
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
-from authz.storage import encoding
+from authz.flows.tokens.gate import TokenGate
+from authz.flows.tokens.ports import EntrySource
+from authz.identity.es256 import verifier
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registration import Identity, Registration
+from authz.wiring.live_settings import LiveSettings
 from tests.chaos.checker import Bounds
-from tests.chaos.history import Outcome, now
-from tests.support.fakes import RecordingProbe, make_keyring, make_request
+from tests.chaos.history import Outcome
+from tests.chaos.live_rules import CarelessSettings, LiveRules
+from tests.chaos.rules import PATHS
+from tests.support.fakes import RecordingProbe, make_keyring
 from tests.support.real import RealClock
-from tests.support.storage import stored
+from tests.support.rpc.messages import check_request
+from tests.support.tokens import AUDIENCE, ISSUER, KEY_ID
 
 TTL = 60.0
 DEADLINE = 0.5  # of a lookup: the machine is busy with many processes
-OUTCOMES = {
-    Reason.REVOKED: Outcome.REVOKED,
-    Reason.DISABLED: Outcome.DISABLED,
-    Reason.UNKNOWN_KEY: Outcome.UNKNOWN,
-    Reason.UNAVAILABLE: Outcome.UNAVAILABLE,
-}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A key or a token as the load asks for it.
+
+    token: what it says; None for a key. requests: a serialised CheckRequest for each of PATHS.
+    """
+
+    kid: str
+    presented: Presented | None
+    token: AcceptedToken | None
+    requests: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, text: str) -> "Asked":
+        """Return the requests with this key or token."""
+        requests = (check_request([("x-api-key", text)], path=path) for path in PATHS)
+        raw = tuple(request.SerializeToString() for request in requests)
+        presented = make_keyring().parse(text)
+        if presented is not None:
+            return cls(presented.kid, presented, None, raw)
+        parts = tokens.split(text)
+        found = parts and tokens.parse_claims(parts.claims)
+        assert found
+        token = AcceptedToken(found.token_id, found.kid, found.secret_id, found.scopes, 0, KEY_ID)
+        return cls(found.kid, None, token, raw)
+
+
+def token_gate(source: EntrySource, clock: Clock, probe: Probe) -> TokenGate:
+    """Return the acceptance of tokens, as the sidecar composes it."""
+    ring = make_keyring(issuer=ISSUER)
+    return TokenGate(
+        source,
+        ring.signing_entries,
+        verifier,
+        tags=ring.token_tags,
+        expected=Expected(ISSUER, (AUDIENCE,)),
+        clock=clock,
+        probe=probe,
+        rate=100_000,
+        max_entries=100_000,
+    )
 
 
 class Subject(Protocol):
@@ -42,8 +84,8 @@ class Subject(Protocol):
     async def run(self) -> None:
         """Follow the store until cancelled."""
 
-    async def answer(self, presented: Presented) -> Outcome:
-        """Decide about one key."""
+    async def answer(self, asked: Asked, path: int) -> Outcome:
+        """Decide about one key. path: its number in PATHS; some have no rules for it."""
 
 
 class MovedClock(RealClock):
@@ -58,11 +100,14 @@ class MovedClock(RealClock):
 
 
 class Leased:
-    """The product's data path."""
+    """The product's data path, from the CheckRequest to the CheckResponse."""
 
     has_two_clocks = True
+    settings_type: type[LiveSettings] | type[CarelessSettings] = LiveSettings
+    registers = True  # a mutant does not: only the sidecars under test confirm
+    checker_type = Checker
 
-    def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float) -> None:
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float, file: Path) -> None:
         self.clock = clock = MovedClock()
         probe, store_clock = RecordingProbe(), StoreClock(bounds.lease)
         fingerprints = make_keyring().fingerprints
@@ -86,7 +131,11 @@ class Leased:
             grace=grace,
         )
         seen = store_clock if self.has_two_clocks else None
-        self._checker = Checker(self.cache, self.feed.meta, clock, probe, store_clock=seen)
+        gate = token_gate(self.feed.meta, clock, probe)
+        checker = self.checker_type(
+            self.cache, self.feed.meta, clock, probe, store_clock=seen, tokens=gate
+        )
+        self._rules = LiveRules(checker, clock, probe, file, self.settings_type)
         identity = Identity(
             instance=f"chaos-{os.getpid()}",
             version="chaos",
@@ -101,119 +150,13 @@ class Leased:
 
     async def run(self) -> None:
         """Implement Subject.run."""
-        await self.feed.run(self._registration, self._registration.announce)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._rules.run())
+            if self.registers:
+                await self.feed.run(self._registration, self._registration.announce)
+            else:
+                await self.feed.run(self.cache)
 
-    async def answer(self, presented: Presented) -> Outcome:
+    async def answer(self, asked: Asked, path: int) -> Outcome:
         """Implement Subject.answer."""
-        decision = self._checker.check(make_request(credential=presented))
-        return _outcome(decision if isinstance(decision, Allow | Deny) else await decision)
-
-
-class OneClock(Leased):
-    """The mutant that decides by its own clock alone."""
-
-    has_two_clocks = False
-
-    async def run(self) -> None:
-        """Implement Subject.run. It does not register: only the sidecars under test confirm."""
-        await self.feed.run(self.cache)
-
-
-def _outcome(decision: Decision) -> Outcome:
-    if isinstance(decision, Allow):
-        return Outcome.STALE_ALLOW if decision.stale else Outcome.ALLOW
-    if decision.reason is Reason.DISABLED and decision.stale:
-        return Outcome.STALE_DISABLED
-    return OUTCOMES.get(decision.reason, Outcome.OTHER)
-
-
-class _Dict:
-    """Records with their expiry, and a separate client to read them."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self.entries: dict[str, tuple[KeyRecord | None, float]] = {}
-        self.client = endpoint.client(timeout=0.3)
-
-    async def look_up(self, kid: str) -> Outcome:
-        entry = self.entries.get(kid)
-        if entry is None or entry[1] < now():
-            try:
-                found = await self.client.hgetall(stored.key(kid))
-                record = encoding.decode(kid, found) if found else None
-            except (redis.RedisError, OSError, Unavailable):
-                return Outcome.UNAVAILABLE
-            await asyncio.sleep(random.choice((0, 0, 0.001)))  # whoever waits wakes later
-            entry = (record, now() + TTL)
-            self.entries[kid] = entry
-        if entry[0] is None:
-            return Outcome.UNKNOWN
-        return {
-            Status.ACTIVE: Outcome.ALLOW,
-            Status.DISABLED: Outcome.DISABLED,
-            Status.REVOKED: Outcome.REVOKED,
-        }[entry[0].status]
-
-
-class GetThenSet:
-    """A mutant: it is fed and trusted like the product, but stores a record after a pause."""
-
-    def __init__(self, endpoint: Endpoint, bounds: Bounds, _grace: float) -> None:
-        self._dict = _Dict(endpoint)
-        self._trusted_until = 0.0
-        fingerprints = make_keyring().fingerprints
-        self._feed = ChangeFeed(
-            endpoint, RealClock(), RecordingProbe(), lease=bounds.lease, fingerprints=fingerprints
-        )
-
-    async def run(self) -> None:
-        """Implement Subject.run."""
-        await self._feed.run(self)
-
-    async def answer(self, presented: Presented) -> Outcome:
-        """Implement Subject.answer."""
-        if now() >= self._trusted_until:
-            return Outcome.UNAVAILABLE
-        return await self._dict.look_up(presented.kid)
-
-    def forget(self, kid: str, *, revoked: bool) -> None:
-        """Implement ChangeSink.forget."""
-        self._dict.entries.pop(kid, None)
-
-    def flush(self, *, foreign: bool = False) -> None:
-        """Implement ChangeSink.flush."""
-        self._dict.entries.clear()
-
-    def trust(self, until: float) -> None:
-        """Implement ChangeSink.trust."""
-        self._trusted_until = until
-
-
-class PubSub:
-    """A mutant: redis-py's PubSub and a TTL, the common design."""
-
-    def __init__(self, endpoint: Endpoint, _bounds: Bounds, _grace: float) -> None:
-        self._dict = _Dict(endpoint)
-        self._subscriber = redis.asyncio.Redis(
-            host=endpoint.host, port=endpoint.port, decode_responses=True, health_check_interval=1
-        )
-
-    async def run(self) -> None:
-        """Implement Subject.run."""
-        subscription = self._subscriber.pubsub()
-        while True:
-            with contextlib.suppress(redis.RedisError, OSError):
-                await subscription.subscribe(stored.CHANGES)
-                while True:
-                    message = await subscription.get_message(timeout=0.2)
-                    if message is not None and message["type"] == "message":
-                        for kid in message["data"].split(" ")[1:2]:
-                            self._dict.entries.pop(kid, None)
-            await asyncio.sleep(0.1)
-
-    async def answer(self, presented: Presented) -> Outcome:
-        """Implement Subject.answer."""
-        return await self._dict.look_up(presented.kid)
-
-
-MUTANTS = {"get-then-set": GetThenSet, "pub-sub": PubSub, "one clock": OneClock}
-SUBJECTS = {"leased": Leased} | MUTANTS
+        return await self._rules.answer(asked.requests[path])

@@ -9,6 +9,10 @@
 4. After every sidecar has acknowledged the end of a key, none allows it. The same holds after the
    time at which `--wait` reports that no sidecar can act on the old state.
 5. A sidecar never answers with an internal error.
+6. A request that is sent after the report of a reload is answered by the new rules, and one that is
+   answered before the change of the file by the old ones. A file with a mistake changes nothing.
+7. All this holds for a token as for its key: revoked, disabled, narrowed or rotated away, its key
+   ends it within the same bound.
 
 A run proves a promise only if it was tested: `tried` counts the answers that could have broken one.
 """
@@ -17,18 +21,30 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tests.chaos.history import Answer, Key, Outcome, State
+from tests.chaos.history import Answer, Change, Key, Outcome, State, possible_after
+from tests.chaos.rules import Rules
 
 NEVER = float("inf")
 ALLOWS = {Outcome.ALLOW, Outcome.STALE_ALLOW}
-STALE = {Outcome.STALE_ALLOW, Outcome.STALE_DISABLED}
+NO_SCOPES = {Outcome.NO_SCOPE, Outcome.STALE_NO_SCOPE}
+STALE = {
+    Outcome.STALE_ALLOW,
+    Outcome.STALE_DISABLED,
+    Outcome.STALE_NO_SCOPE,
+    Outcome.STALE_ROTATED,
+}
+_UNSCOPED = {State.ACTIVE, State.NARROWED}  # scopes are checked after the other states
 CLAIMS = {
-    Outcome.ALLOW: State.ACTIVE,
-    Outcome.STALE_ALLOW: State.ACTIVE,
-    Outcome.REVOKED: State.REVOKED,
-    Outcome.DISABLED: State.DISABLED,
-    Outcome.STALE_DISABLED: State.DISABLED,
-    Outcome.UNKNOWN: State.ABSENT,
+    Outcome.ALLOW: {State.ACTIVE},
+    Outcome.STALE_ALLOW: {State.ACTIVE},
+    Outcome.NO_SCOPE: _UNSCOPED,
+    Outcome.STALE_NO_SCOPE: _UNSCOPED,
+    Outcome.REVOKED: {State.REVOKED},
+    Outcome.DISABLED: {State.DISABLED},
+    Outcome.STALE_DISABLED: {State.DISABLED},
+    Outcome.ROTATED: {State.ROTATED},
+    Outcome.STALE_ROTATED: {State.ROTATED},
+    Outcome.UNKNOWN: {State.ABSENT},
 }
 
 
@@ -67,8 +83,9 @@ class Verdict:
                 + ("?" if change.confirmed is None else f"{change.confirmed - answer.sent:+.3f}")
                 for change in key.changes
             ]
+            who = f"a token of {key.kid}" if key.is_token else key.kid
             self.violations.append(
-                f"{kind}: {key.kid} (grace {key.grace:g}) was answered {answer.outcome} after "
+                f"{kind}: {who} (grace {key.grace:g}) was answered {answer.outcome} after "
                 f"{answer.answered - answer.sent:.3f} s; seen from the request: {'; '.join(past)}"
             )
 
@@ -78,8 +95,12 @@ def check(
     answers: Iterable[Answer],
     outages: Sequence[tuple[float, float]],
     bounds: Bounds,
+    reloads: Sequence[Change[Rules]] = (),
 ) -> Verdict:
-    """Judge one sidecar. outages: times in which it could not, or might not, reach the store."""
+    """Judge one sidecar. outages: times in which it could not, or might not, reach the store.
+
+    reloads: its rules from the start on; without any it is not judged by rules.
+    """
     verdict = Verdict()
     called_revoked: dict[int, float] = {}
     for answer in answers:
@@ -91,6 +112,11 @@ def check(
             _check_claim(verdict, key, answer, bounds)
         _check_reach(verdict, key, answer, outages, bounds.settle)
         _check_acknowledged(verdict, key, answer)
+        if reloads and (
+            outcome in ALLOWS
+            or (outcome in NO_SCOPES and not _may_be_narrowed(key, answer, bounds))
+        ):
+            _check_rules(verdict, key, answer, reloads)
         since = called_revoked.get(answer.key, NEVER)
         if outcome is Outcome.REVOKED:
             called_revoked[answer.key] = min(since, answer.answered)
@@ -101,22 +127,33 @@ def check(
     return verdict
 
 
-def _check_claim(verdict: Verdict, key: Key, answer: Answer, bounds: Bounds) -> None:
+def _possible(key: Key, answer: Answer, bounds: Bounds) -> set[State]:
+    """Return every state that an answer may go by."""
     grace = key.grace if answer.outcome in STALE else 0.0
     bound = bounds.lease + bounds.isolation + grace
-    claim = CLAIMS[answer.outcome]
+    return key.possible(answer.sent - bound, answer.answered)
+
+
+def _may_be_narrowed(key: Key, answer: Answer, bounds: Bounds) -> bool:
+    return State.NARROWED in _possible(key, answer, bounds)
+
+
+def _check_claim(verdict: Verdict, key: Key, answer: Answer, bounds: Bounds) -> None:
+    claims = CLAIMS[answer.outcome]
     if answer.outcome in ALLOWS:
         late = _since_end(key, answer)
         if late is not None:
             latest = max(late, verdict.latest_allow.get(key.grace, 0.0))
             verdict.latest_allow[key.grace] = latest
-    possible = key.possible(answer.sent - bound, answer.answered)
-    verdict.tried["dead"] += State.ACTIVE not in possible
-    if claim is State.REVOKED and any(
-        claim in change.states and change.asked <= answer.answered for change in key.changes
+    possible = _possible(key, answer, bounds)
+    is_dead = State.ACTIVE not in possible
+    verdict.tried["dead"] += is_dead
+    verdict.tried["dead token"] += is_dead and key.is_token
+    if answer.outcome is Outcome.REVOKED and any(
+        State.REVOKED in change.states and change.asked <= answer.answered for change in key.changes
     ):
         return  # final, whatever became of the store
-    if claim not in possible:
+    if not claims & possible:
         kind = "stale allow" if answer.outcome in ALLOWS else "false denial"
         verdict.blame(kind, key, answer)
 
@@ -150,6 +187,16 @@ def _check_acknowledged(verdict: Verdict, key: Key, answer: Answer) -> None:
         verdict.tried["over"] += 1
         if answer.outcome in ALLOWS:
             verdict.blame("over", key, answer)
+
+
+def _check_rules(
+    verdict: Verdict, key: Key, answer: Answer, reloads: Sequence[Change[Rules]]
+) -> None:
+    """Check that the scope that a request needed follows from rules that may have been in force."""
+    possible, _ = possible_after(reloads, answer.sent, answer.answered)
+    verdict.tried["reloaded"] += len(reloads) > 1 and len(possible) == 1
+    if not any(rules.allows(answer.path) == (answer.outcome in ALLOWS) for rules in possible):
+        verdict.blame("wrong rules", key, answer)
 
 
 def _since_end(key: Key, answer: Answer) -> float | None:

@@ -13,18 +13,20 @@ from authz.core.new_keys import KeySpec
 from authz.core.records import RevocationReason
 from authz.flows.lifecycle import Lifecycle
 from authz.storage.endpoint import Endpoint
-from authz.storage.feed import CONNECTION_NAME
 from authz.storage.keys import StoredKeys
-from tests.chaos.history import State, now
-from tests.chaos.world import SidecarProcess, World
-from tests.support.failover import Replicated
+from tests.chaos.history import Change, State, now
+from tests.chaos.process import SidecarProcess
+from tests.chaos.rules import settings_text, spoiled
+from tests.chaos.world import World
 from tests.support.fakes import make_keyring
-from tests.support.gate import HOLD, LOSE, PASS, closed_to_all_but, open_to_all
+from tests.support.gate import HOLD, LOSE, PASS, open_to_all
 from tests.support.real import RealClock, Valkey
 from tests.support.storage import stored
 
 BURST = 40_000
+MISTAKES = 0.6  # share of the reloads that follow a file with a mistake
 DAY_MS = 86_400_000
+FIRST = ("settings reloaded", "clock jumped")  # without them two mutants cannot be caught
 DUMMY = "0" * 16
 NOISE = ("", " ", "x", "1", "0 0 revoked", f"-1 {DUMMY} revoked", f"{'9' * 16} {DUMMY} active", "é")
 # A bulk update, told as apply_change.lua tells of it.
@@ -71,11 +73,12 @@ class Faults:
             "store full": self.fill_store,
             "neighbour in the store": self.have_neighbour,
             "clock jumped": self.jump_clock,
+            "settings reloaded": self.reload_settings,
         }
-        self._bag: list[str] = []
+        self._bag = list(FIRST)
 
     def pick(self) -> str:
-        """Return the name of the next fault. All of them come, in random order."""
+        """Return the name of the next fault. FIRST comes first, then all in random order."""
         if not self._bag:
             self._bag = list(self.kinds)
             self._dice.shuffle(self._bag)
@@ -190,7 +193,7 @@ class Faults:
     # around the data
 
     async def fill_store(self) -> None:
-        """Set maxmemory below the memory in use for a while. Nothing is excused."""
+        """Set maxmemory below the memory in use for a while. Only additions are refused."""
         admin = self._valkey.admin
         admin.config_set("maxmemory-policy", "noeviction")
         admin.config_set("maxmemory", int(admin.info("memory")["used_memory"] / 1.05))
@@ -222,6 +225,21 @@ class Faults:
                 for victim in victims:
                     victim.tell({"offset": offset})
                 await asyncio.sleep(self._dice.uniform(0.3, 1.5))
+
+    async def reload_settings(self) -> None:
+        """Exchange the rules of a sidecar by SIGHUP, also after mistakes. Nothing is excused."""
+        for _ in range(self._dice.randrange(2, 5)):
+            for victim in self._victim():
+                if not victim.reloads:
+                    continue
+                (before,) = victim.reloads[-1].states
+                if self._dice.random() < MISTAKES:
+                    await victim.use_settings(spoiled(before.other(), self._dice), is_good=False)
+                    await asyncio.sleep(self._dice.uniform(0.1, 0.5))
+                asked, rules = now(), before.other()
+                await victim.use_settings(settings_text(rules), is_good=True)
+                victim.reloads.append(Change(asked, now(), frozenset({rules})))
+            await asyncio.sleep(self._dice.uniform(0.0, 0.5))
 
     # restarts
 
@@ -261,28 +279,6 @@ class Faults:
             for number, key in enumerate(self._world.keys):
                 known = states[number] if number < len(states) else {State.ABSENT}
                 key.record(killed, restored, *known)
-
-
-async def fail_over(world: World, store: Replicated, *, isolated: bool) -> None:
-    """Isolate the primary from all but the sidecars, or kill it; wait for a failover; restore it.
-
-    An isolated primary either stops taking writes (min-replicas-to-write) or does not.
-    """
-    async with world.outage():
-        if isolated:
-            is_guarded = world.dice.random() < 0.5
-            world.faults.append(f"primary isolated{'' if is_guarded else ', unguarded'}")
-            if not is_guarded:
-                store.primary.admin.config_set("min-replicas-to-write", 0)
-            store.gate.set(closed_to_all_but(CONNECTION_NAME))
-        else:
-            world.faults.append("primary killed")
-            await asyncio.to_thread(store.primary.kill)
-        await store.failed_over()
-        await asyncio.sleep(3)
-        store.gate.set(open_to_all)
-        await asyncio.to_thread(store.primary.start)
-        await asyncio.sleep(3)
 
 
 def disconnections(valkey: Valkey) -> int:

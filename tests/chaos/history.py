@@ -5,12 +5,14 @@ Times are seconds of the boot clock, which all processes of a machine share.
 
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Generic, TypeVar
 
-_ANSWER = struct.Struct("=IdBd")
+T = TypeVar("T")
+_ANSWER = struct.Struct("=IBdBd")
 
 
 class Outcome(StrEnum):
@@ -21,6 +23,10 @@ class Outcome(StrEnum):
     REVOKED = "revoked"
     DISABLED = "disabled"
     STALE_DISABLED = "stale_disabled"
+    NO_SCOPE = "no_scope"
+    STALE_NO_SCOPE = "stale_no_scope"
+    ROTATED = "rotated"
+    STALE_ROTATED = "stale_rotated"
     UNKNOWN = "unknown"
     UNAVAILABLE = "unavailable"
     OTHER = "other"
@@ -32,6 +38,8 @@ class State(StrEnum):
     ABSENT = "absent"
     ACTIVE = "active"
     DISABLED = "disabled"
+    NARROWED = "narrowed"  # it lacks the scope that it was issued with
+    ROTATED = "rotated"  # away: it has another secret
     REVOKED = "revoked"
 
 
@@ -46,36 +54,58 @@ def now() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One request and its answer, with times."""
+    """One request and its answer, with times. path: its number in PATHS."""
 
     key: int
     sent: float
     outcome: Outcome
     answered: float
+    path: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A change: after `asked` and at the latest at `confirmed` the key is in one of `states`.
+class Change(Generic[T]):
+    """A change: after `asked` and at the latest at `confirmed` one of `states` holds.
 
-    confirmed None: it is unknown whether the change was made.
+    T: State for a key, Rules for the settings of a sidecar. confirmed None: it is unknown whether
+    the change was made.
     """
 
     asked: float
     confirmed: float | None
-    states: frozenset[State]
+    states: frozenset[T]
+
+
+def possible_after(changes: Sequence[Change[T]], since: float, until: float) -> tuple[set[T], bool]:
+    """Return every state that may have held at some time in this period.
+
+    Also whether none of the changes may have been made at its beginning.
+    """
+    found: set[T] = set()
+    ends = float("inf")  # when a later change was certainly there
+    for change in reversed(changes):
+        if change.asked <= until and ends >= since:
+            found |= change.states
+        if change.confirmed is not None:
+            ends = min(ends, change.confirmed)
+    return found, ends >= since
 
 
 @dataclass(slots=True)
 class Key:
-    """A key and all changes to it, in the order in which they ended."""
+    """A key, or a token of it, and all changes to the key, in the order in which they ended."""
 
     kid: str
     text: str = field(repr=False)
     grace: float  # seconds
-    changes: list[Change] = field(default_factory=list)
+    changes: list[Change[State]] = field(default_factory=list)
     acknowledged: float = float("inf")  # since when every sidecar is known to know its end
     over: float = float("inf")  # since when, it was said, no sidecar may act on what was before
+    is_token: bool = False
+
+    def token(self, text: str) -> "Key":
+        """Return a token of this key. It shares the changes."""
+        return Key(self.kid, text, self.grace, self.changes, is_token=True)
 
     def record(self, asked: float, confirmed: float | None, *states: State) -> None:
         """Add a change. Several states mean that it is unknown which one holds."""
@@ -89,14 +119,8 @@ class Key:
 
     def possible(self, since: float, until: float) -> set[State]:
         """Return every state that the key may have had at some time in this period."""
-        found: set[State] = set()
-        ends = float("inf")  # when a later change was certainly there
-        for change in reversed(self.changes):
-            if change.asked <= until and ends >= since:
-                found |= change.states
-            if change.confirmed is not None:
-                ends = min(ends, change.confirmed)
-        return found | ({State.ABSENT} if ends >= since else set())
+        found, is_first = possible_after(self.changes, since, until)
+        return found | ({State.ABSENT} if is_first else set())
 
 
 class Answers:
@@ -105,9 +129,11 @@ class Answers:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
 
-    def add(self, key: int, sent: float, outcome: Outcome, answered: float) -> None:
-        """Add an answer."""
-        self._file.write(_ANSWER.pack(key, sent, _CODES[outcome], answered))
+    def add(
+        self, key: int, sent: float, outcome: Outcome, answered: float, *, path: int = 0
+    ) -> None:
+        """Add an answer. path: of the request, as its number in PATHS."""
+        self._file.write(_ANSWER.pack(key, path, sent, _CODES[outcome], answered))
 
     def close(self) -> None:
         """Close the file."""
@@ -118,5 +144,5 @@ def read_answers(path: Path) -> Iterator[Answer]:
     """Yield the answers of a sidecar from its file."""
     content = path.read_bytes()
     whole = len(content) - len(content) % _ANSWER.size  # one that was killed may end half way
-    for key, sent, code, answered in _ANSWER.iter_unpack(content[:whole]):
-        yield Answer(key, sent, _OUTCOMES[code], answered)
+    for key, place, sent, code, answered in _ANSWER.iter_unpack(content[:whole]):
+        yield Answer(key, sent, _OUTCOMES[code], answered, place)

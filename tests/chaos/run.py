@@ -6,10 +6,11 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tests.chaos.caches import MUTANTS
 from tests.chaos.checker import Bounds, Verdict, check
-from tests.chaos.faults import Faults, disconnections, fail_over
-from tests.chaos.history import Outcome, now, read_answers
+from tests.chaos.failovers import fail_over
+from tests.chaos.faults import Faults, disconnections
+from tests.chaos.history import Outcome, State, now, read_answers
+from tests.chaos.mutants import MUTANTS
 from tests.chaos.world import World
 from tests.support.failover import SERVICE, Replicated
 from tests.support.gate import Gate
@@ -25,10 +26,11 @@ LEAST_FAULTS = 2  # in an episode with one store, however short
 REST = 3.0  # seconds now and then between two faults, in which nothing is excused
 RESTS = 0.3  # share of the pauses that are as long as that
 # What the sidecars of a run must have been put to, for it to say anything.
-TRIALS = ("dead", "within reach", "seen revoked", "acknowledged")
+TRIALS = ("dead", "dead token", "within reach", "seen revoked", "acknowledged")
 
 
-CAUGHT_BY = {"one clock": "fault"}  # the violation of a mutant that allows no dead key
+# The violations of mutants that allow no dead key.
+CAUGHT_BY = {"one clock": "fault", "careless reload": "wrong rules"}
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class Report:
     confirmed: int = 0
     unknown: int = 0
     acknowledged: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
 
     def add(self, world: World) -> None:
         """Judge an episode."""
@@ -47,20 +50,26 @@ class Report:
         self.confirmed += world.confirmed
         self.unknown += world.unknown
         self.acknowledged += world.acknowledged
+        self.refused.update(world.refused)
         for sidecar in world.sidecars:
             answers = read_answers(sidecar.answers)
             outages = [*sidecar.outages, *json.loads(sidecar.stalls.read_text())]
-            verdict = check(world.keys, answers, outages, world.bounds)
+            verdict = check(world.keys, answers, outages, world.bounds, sidecar.reloads)
             self.verdicts.setdefault(sidecar.kind, []).append(verdict)
 
     @property
     def violations(self) -> list[str]:
-        """The violations of the sidecars under test."""
-        return [text for verdict in self.verdicts["leased"] for text in verdict.violations]
+        """The violations of the sidecars under test, and of changes that take rights away."""
+        refused = [
+            f"a full store refused {number} changes to {state}"
+            for state, number in self.refused.items()
+            if number and state is not State.ACTIVE
+        ]
+        return refused + [text for found in self.verdicts["leased"] for text in found.violations]
 
     @property
     def caught(self) -> dict[str, bool]:
-        """Whether each mutant allowed a dead key, or called a good one expired."""
+        """Whether each mutant allowed a dead key, or has the violation in CAUGHT_BY."""
         return {
             kind: any(verdict.counts[CAUGHT_BY.get(kind, "stale allow")] for verdict in found)
             for kind, found in self.verdicts.items()
@@ -88,6 +97,7 @@ class Report:
                 "confirmed": self.confirmed,
                 "unknown": self.unknown,
                 "acknowledged by every sidecar": self.acknowledged,
+                "additions refused by a full store": self.refused[State.ACTIVE],
             },
             "faults": dict(self.faults),
             "subjects": {kind: _summary(found) for kind, found in self.verdicts.items()},

@@ -13,38 +13,40 @@ from pathlib import Path
 
 import uvloop
 
-from authz.core.keys.credentials import Presented
 from authz.core.listen_address import Address
 from authz.storage.endpoint import Endpoint
 from authz.storage.sentinel import Sentinel
-from tests.chaos.caches import MUTANTS, SUBJECTS, Leased, Subject
+from tests.chaos.caches import Asked, Leased, Subject
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Answers, now
-from tests.support.fakes import make_keyring
+from tests.chaos.mutants import MUTANTS, RELOADING, SUBJECTS, TOKEN_MUTANTS
+from tests.chaos.rules import PATHS
 from tests.support.stalls import Watch
 
-RECENT = 300  # keys that are asked for
+RECENT = 600  # keys and tokens that are asked for
 HOT = 0.4  # share of the requests for the newest of them
+RARER = 4  # times, for mutants that are caught without a race
 PAUSE = 0.0015  # seconds between two requests, whether the first was answered or not
 
 
 class Load:
-    """Sends random requests to a subject."""
+    """Sends random requests to a subject, to so many of PATHS."""
 
-    def __init__(self, subject: Subject, answers: Answers) -> None:
+    def __init__(self, subject: Subject, answers: Answers, paths: int, pause: float) -> None:
         self._subject = subject
         self._answers = answers
-        self._keyring = make_keyring()
-        self._keys: list[Presented] = []
+        self._paths = paths
+        self._pause = pause
+        self._keys: list[Asked] = []
         self._hot = 0
 
     def add(self, text: str) -> None:
-        """Add a key."""
-        self._keys.append(self._keyring.parse(text))
-        self._hot = len(self._keys) - 1
+        """Add a key or a token."""
+        self._keys.append(Asked.of(text))
+        self._hot = (len(self._keys) - 1) & ~1
 
     def heat(self, key: int) -> None:
-        """Make this the key that is requested most."""
+        """Make this the key that is requested most, and its token, which has the next number."""
         self._hot = key
 
     async def work(self) -> None:
@@ -53,16 +55,16 @@ class Load:
             while True:
                 if self._keys:
                     asked.create_task(self._ask(self._choose()))
-                await asyncio.sleep(random.uniform(0.5, 1.5) * PAUSE)
+                await asyncio.sleep(random.uniform(0.5, 1.5) * self._pause)
 
     async def _ask(self, key: int) -> None:
-        sent = now()
-        outcome = await self._subject.answer(self._keys[key])
-        self._answers.add(key, sent, outcome, now())
+        path, sent = random.randrange(self._paths), now()
+        outcome = await self._subject.answer(self._keys[key], path)
+        self._answers.add(key, sent, outcome, now(), path=path)
 
     def _choose(self) -> int:
         if random.random() < HOT:
-            return self._hot
+            return min(self._hot + random.randrange(2), len(self._keys) - 1)
         return random.randrange(max(0, len(self._keys) - RECENT), len(self._keys))
 
 
@@ -77,11 +79,13 @@ def endpoint(given: dict) -> Endpoint:
 async def main(given: dict) -> None:
     """Run until stdin ends."""
     bounds = Bounds(given["lease"], given["isolation"])
-    subject = SUBJECTS[given["kind"]](endpoint(given), bounds, given["grace"])
+    kind, file = given["kind"], Path(given["settings"])
+    subject = SUBJECTS[kind](endpoint(given), bounds, given["grace"], file)
     answers = Answers(Path(given["answers"]))
-    load = Load(subject, answers)
+    pause = PAUSE * (RARER if kind in TOKEN_MUTANTS else 1)
+    load = Load(subject, answers, len(PATHS) if kind in RELOADING else 1, pause)
     with Watch() as watch:
-        failed = await _play(subject, load, again=0.1 if given["kind"] in MUTANTS else None)
+        failed = await _play(subject, load, again=0.1 if kind in MUTANTS else None)
     answers.close()
     Path(given["stalls"]).write_text(json.dumps(watch.stalls))
     for task in failed:

@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.chaos.checker import STALE, Bounds, Verdict, check
-from tests.chaos.history import Answer, Answers, Key, Outcome, State, read_answers
+from tests.chaos.history import Answer, Answers, Change, Key, Outcome, State, read_answers
+from tests.chaos.rules import Rules
 from tests.chaos.run import TRIALS, Report
 
 BOUNDS = Bounds(lease=1.0, settle=2.0)
 
 
-DISABLED, ACTIVE = State.DISABLED, State.ACTIVE
+DISABLED, ACTIVE, NARROWED, ROTATED = State.DISABLED, State.ACTIVE, State.NARROWED, State.ROTATED
 
 
 def a_key(*changes, grace=0.0):
@@ -67,6 +68,13 @@ WRONG = {"false denial"}
         (a_key((20, 21, State.ABSENT, DISABLED)), 33, Outcome.UNKNOWN, set()),
         (a_key((20, 21, State.ABSENT, DISABLED)), 33, Outcome.DISABLED, set()),
         (a_key((20, 21, State.ABSENT, DISABLED)), 33, Outcome.ALLOW, {"stale allow"}),
+        (a_key((20, 21, NARROWED)), 22.1, Outcome.ALLOW, {"stale allow"}),
+        (a_key((20, 21, NARROWED)), 99, Outcome.NO_SCOPE, set()),
+        (a_key((20, 21, NARROWED), (30, 31, DISABLED)), 33, Outcome.NO_SCOPE, WRONG),
+        (a_key((20, 21, ROTATED)), 22.1, Outcome.ALLOW, {"stale allow"}),
+        (a_key((20, 21, ROTATED)), 99, Outcome.ROTATED, set()),
+        (a_key((20, 21, ROTATED)), 15, Outcome.ROTATED, WRONG),
+        (a_key((20, 21, ROTATED)), 99, Outcome.NO_SCOPE, WRONG),
     ],
 )  # fmt: skip
 def test_one_answer(key, sent, outcome, wrong):
@@ -88,6 +96,32 @@ def test_without_the_store(outage, wrong):
     assert judged(a_key(), (sent, Outcome.UNAVAILABLE), outages=[outage]) == wrong
     assert judged(a_key(), (sent, Outcome.STALE_ALLOW), outages=[outage]) == stale
     assert judged(a_key(), (sent, Outcome.ALLOW), outages=[outage]) == set()
+
+
+def test_a_token_follows_its_key():
+    """A token has the changes of its key, also later ones, and a run says whether it was tried."""
+    key = a_key()
+    token = key.token("other text")
+    key.record(20, 21, State.REVOKED)
+    found = check([key, token], [Answer(1, 23, Outcome.ALLOW, 23)], [], BOUNDS)
+
+    assert (found.counts, found.tried["dead token"]) == ({"stale allow": 1}, 1)
+    assert "a token of" in found.violations[0]
+    found = check([key, token], [Answer(0, 23, Outcome.REVOKED, 23)], [], BOUNDS)
+    assert (found.tried["dead"], found.tried["dead token"]) == (1, 0)
+
+
+def test_a_missing_scope_is_explained_by_the_rules_or_by_the_key():
+    """On a path that the rules open, only a key that may be narrowed lacks the scope."""
+    reloads = [Change(0.0, 0.0, frozenset({Rules.FIRST}))]
+    for key, sent, wrong in (
+        (a_key(), 15, {"wrong rules"}),
+        (a_key((20, 21, NARROWED)), 20.5, set()),
+        (a_key((20, 21, NARROWED), (30, 31, ACTIVE)), 31.9, set()),
+        (a_key((20, 21, NARROWED), (30, 31, ACTIVE)), 32.1, {"wrong rules"}),
+    ):
+        answer = Answer(0, sent, Outcome.NO_SCOPE, sent, path=0)
+        assert set(check([key], [answer], [], BOUNDS, reloads).counts) == wrong
 
 
 def test_resurrected():
@@ -133,7 +167,7 @@ def test_what_a_history_puts_to_the_test():
     )
 
     assert found.counts == {}
-    assert found.tried == {"dead": 2, "within reach": 4, "seen revoked": 3, "acknowledged": 2}
+    assert +found.tried == {"dead": 2, "within reach": 4, "seen revoked": 3, "acknowledged": 2}
 
 
 def test_a_run_that_tried_nothing_has_not_passed():
@@ -149,6 +183,47 @@ def test_a_run_that_tried_nothing_has_not_passed():
     assert not report.violations
     assert report.untried == [*TRIALS, "a good key"]
     assert not report.passed
+
+
+def asked(path, sent, outcome, reloads):
+    """Return the kinds of violations of an answer to a request for a path, with these rules."""
+    given = [Answer(0, sent, outcome, sent + 0.01, path)]
+    return set(check([a_key()], given, [], BOUNDS, reloads).counts)
+
+
+FIRST = Change(float("-inf"), float("-inf"), frozenset({Rules.FIRST}))
+SECOND = Change(30.0, 31.0, frozenset({Rules.SECOND}))
+NO_SCOPE = Outcome.NO_SCOPE
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "outcome", "is_right"),
+    [
+        (0, 29.0, Outcome.ALLOW, True),
+        (1, 29.0, Outcome.ALLOW, False),
+        (0, 29.0, NO_SCOPE, False),
+        (1, 29.0, NO_SCOPE, True),
+        (0, 30.5, Outcome.ALLOW, True),
+        (0, 30.5, NO_SCOPE, True),
+        (0, 31.5, Outcome.ALLOW, False),
+        (1, 31.5, Outcome.ALLOW, True),
+        (0, 31.5, NO_SCOPE, True),
+    ],
+)
+def test_an_answer_follows_from_rules_that_may_be_in_force(path, sent, outcome, is_right):
+    """Between the change of the file and the report of its reload both rules are right."""
+    wrong = set() if is_right else {"wrong rules"}
+    assert asked(path, sent, outcome, [FIRST, SECOND]) == wrong
+    assert asked(path, sent, outcome, []) == set()
+
+
+def test_a_full_store_may_refuse_additions_alone():
+    """A revocation that a full store refuses is a violation of the run, and an issue is none."""
+    report = Report({"leased": []})
+    report.refused.update({State.ACTIVE: 3})
+    assert report.violations == []
+    report.refused.update({State.REVOKED: 2})
+    assert report.violations == ["a full store refused 2 changes to revoked"]
 
 
 def test_latest_return():
@@ -181,17 +256,18 @@ def test_latest_allow():
             st.sampled_from(Outcome),
             st.floats(0, 1e6),
             st.integers(0, 2**32 - 1),
+            st.integers(0, 1),
         )
     )
 )
 def test_answers_are_read_as_written(tmp_path_factory, written):
     """Answers are read as written, and a partial one at the end is dropped."""
-    path = tmp_path_factory.mktemp("answers") / "file"
-    answers = Answers(path)
-    for sent, outcome, answered, key in written:
-        answers.add(key, sent, outcome, answered)
+    file = tmp_path_factory.mktemp("answers") / "file"
+    answers = Answers(file)
+    for sent, outcome, answered, key, path in written:
+        answers.add(key, sent, outcome, answered, path=path)
     answers.close()
-    with path.open("ab") as file:
-        file.write(b"half")
-    found = [(a.sent, a.outcome, a.answered, a.key) for a in read_answers(path)]
+    with file.open("ab") as half:
+        half.write(b"half")
+    found = [(a.sent, a.outcome, a.answered, a.key, a.path) for a in read_answers(file)]
     assert found == written

@@ -3,32 +3,38 @@
 import asyncio
 import contextlib
 import json
+import math
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from authz.core.errors import Fault
 from authz.core.new_keys import KeySpec
 from authz.core.records import RevocationReason
+from authz.core.tokens.text import MAX_LIFETIME, new_token_id
 from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 from authz.storage.endpoint import Endpoint
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredTrail
 from authz.storage.registry import StoredSidecars
+from authz.storage.signing_keys import StoredSigningKeys
 from tests.chaos.checker import Bounds
-from tests.chaos.history import Key, State, now
+from tests.chaos.history import Change, Key, State, now
+from tests.chaos.mutants import RELOADING
+from tests.chaos.process import SidecarProcess
+from tests.chaos.rules import HELD, Rules, settings_text
 from tests.support.fakes import make_keyring
-from tests.support.gate import Gate, Rule
+from tests.support.gate import Gate
 from tests.support.real import RealClock
 from tests.support.stalls import BEARABLE, TICK
+from tests.support.tokens import ISSUER, KEY_ID, claims_of, issue, signing_key
 
 LIFE_MS = 3_600_000  # of some keys: longer than a run, and nothing beside a clock that jumps
 GRACE = 2.0  # of keys that have none of their own
@@ -36,33 +42,10 @@ WAITED_FOR = 0.3  # share of the revocations whose acknowledgement is waited for
 PATIENCE = 4.0  # seconds
 ROUNDING = 0.002  # of the moment at which waiting is over
 STOPS_WITHIN = 20.0  # seconds
+FULL = "the store is full"  # in the message of a change that a full store refused
 REASON = RevocationReason.UNSPECIFIED
-
-
-@dataclass(slots=True)
-class SidecarProcess:
-    """One sidecar. outages: times in which it could not reach the store or was paused."""
-
-    kind: str
-    name: str
-    process: asyncio.subprocess.Process
-    answers: Path
-    stalls: Path  # from when to when it was not run, as JSON
-    log: Path
-    outages: list[tuple[float, float]]
-    gate: Gate | None = None
-
-    def tell(self, command: dict) -> None:
-        """Send it a command."""
-        self.process.stdin.write(json.dumps(command).encode() + b"\n")
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        self.process.send_signal(number)
-
-    def spoil(self, rule: Rule) -> None:
-        """Set what happens to the traffic between it and the store."""
-        self.gate.set(rule)
+FINAL = (State.REVOKED, State.ROTATED, State.ABSENT)
+TWO_REASONS = {State.DISABLED, State.NARROWED}  # a key has one of them at a time
 
 
 class World(contextlib.AsyncExitStack):
@@ -79,6 +62,7 @@ class World(contextlib.AsyncExitStack):
         self.faults: list[str] = []
         self.confirmed = 0
         self.unknown = 0
+        self.refused: Counter[str] = Counter()  # changes that a full store refused, by what they do
         self.acknowledged = 0
         self.is_over = False
 
@@ -89,11 +73,14 @@ class World(contextlib.AsyncExitStack):
         client = self.endpoint.client(timeout=1.0)
         self.push_async_callback(client.aclose)
         self.store = StoredKeys(client, has_replicas=self.endpoint.has_replicas)
-        await self.store.initialise(make_keyring().fingerprints)
+        self._ring = make_keyring(issuer=ISSUER)
+        await self.store.initialise(self._ring.fingerprints)
+        entry = self._ring.signing_entries.write(signing_key(signs_from=0))
+        await StoredSigningKeys(client).add(KEY_ID, entry, "")
         self._directory, self._trail = StoredSidecars(client), StoredTrail(client)
         self._waiting: set[asyncio.Task[None]] = set()
         self.callback(asyncio.create_task(self._watch()).cancel)
-        self.lifecycle = Lifecycle(self.store, make_keyring(), RealClock())
+        self.lifecycle = Lifecycle(self.store, self._ring, RealClock())
         return self
 
     # sidecars
@@ -101,11 +88,13 @@ class World(contextlib.AsyncExitStack):
     async def start_sidecar(self, kind: str, where: dict, gate: Gate | None = None) -> None:
         """Start one more process."""
         name = f"{kind}-{len(self.sidecars)}"
-        answers, stalls, log = (
-            self.directory / f"{name}.{kind_of}" for kind_of in ("answers", "stalls", "log")
+        answers, stalls, log, settings = (
+            self.directory / f"{name}.{kind_of}"
+            for kind_of in ("answers", "stalls", "log", "settings")
         )
+        settings.write_text(settings_text(Rules.FIRST))
         promised = {"lease": self.bounds.lease, "isolation": self.bounds.isolation, "grace": GRACE}
-        files = {"answers": str(answers), "stalls": str(stalls)}
+        files = {"answers": str(answers), "stalls": str(stalls), "settings": str(settings)}
         given = {"kind": kind} | files | promised | where
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
@@ -117,7 +106,11 @@ class World(contextlib.AsyncExitStack):
                 stdout=asyncio.subprocess.PIPE,
                 stderr=output,
             )
-        self.sidecars.append(SidecarProcess(kind, name, process, answers, stalls, log, [], gate))
+        has_rules = kind in RELOADING
+        reloads = [Change(-math.inf, -math.inf, frozenset({Rules.FIRST}))] if has_rules else []
+        self.sidecars.append(
+            SidecarProcess(kind, name, process, answers, stalls, log, settings, [], reloads, gate)
+        )
 
     async def sidecars_ready(self) -> None:
         """Wait until all of them work."""
@@ -177,14 +170,17 @@ class World(contextlib.AsyncExitStack):
     async def change(self) -> None:
         """Make a random change."""
         live = [number for number in self._recent() if self.keys[number].state is State.ACTIVE]
+        one_of = self.dice.choice
         what = self.dice.random()
         if what < 0.35 or not live:
             await self.issue()
         elif what < 0.6:
             await self.alter(self.dice.choice(live), State.REVOKED)
-        elif what < 0.8:
-            number = self.dice.choice(live)
-            await self.alter(number, State.DISABLED)
+        elif what < 0.65:
+            await self.alter(one_of(live), one_of((State.ROTATED, State.NARROWED)))
+        elif what < 0.82:
+            number = one_of(live)
+            await self.alter(number, one_of((State.DISABLED, State.NARROWED)))
             await asyncio.sleep(self.dice.uniform(0, 0.01))
             await self.alter(number, State.ACTIVE)
         else:
@@ -196,73 +192,99 @@ class World(contextlib.AsyncExitStack):
         if number is None:
             return
         await asyncio.sleep(self.dice.uniform(0, 0.03))
-        for state in (State.DISABLED, State.ACTIVE, State.DISABLED, State.ACTIVE, State.REVOKED):
+        last = self.dice.choice((State.REVOKED, State.ROTATED, State.NARROWED))
+        for state in (State.DISABLED, State.ACTIVE, State.NARROWED, State.ACTIVE, last):
             await self.alter(number, state)
 
     def _recent(self) -> range:
-        return range(max(0, len(self.keys) - 200), len(self.keys))
+        """Return the numbers of the newest keys, without those of their tokens."""
+        return range(max(0, len(self.keys) - 400), len(self.keys), 2)
 
     async def issue(self) -> int | None:
-        """Issue a key that every sidecar then requests."""
+        """Issue a key. Every sidecar then requests it and a token of it.
+
+        Return the number of the key in `keys`; that of the token is one more. None if it is unknown
+        whether the key was issued.
+        """
         grace = self.dice.choice((0.0, GRACE))
         spec = KeySpec(
             client_id="chaos",
             env="live",
             life_ms=self.dice.choice((None, LIFE_MS)),
             outage_grace=None if grace else 0,
+            scopes=frozenset({HELD}),
         )
         asked, confirmed, issued = await self._timed(
-            lambda: self.lifecycle.issue(spec, self.lifecycle.author("chaos"))
+            lambda: self.lifecycle.issue(spec, self.lifecycle.author("chaos")), State.ACTIVE
         )
         if issued is None:
             return None
         key = Key(issued.record.kid, issued.key_text, grace)
         key.record(asked, confirmed, State.ACTIVE)
-        self.keys.append(key)
-        self.everybody({"add": key.text})
-        return len(self.keys) - 1
+        at = int(time.time())
+        until, name = at + MAX_LIFETIME, new_token_id("1")
+        times = {"issued_at": at, "not_before": at, "expires_at": until}
+        token = issue(self._ring, claims_of(issued.record, token_id=name, **times))
+        for one in (key, key.token(token)):
+            self.keys.append(one)
+            self.everybody({"add": one.text})
+        return len(self.keys) - 2
 
     async def alter(self, number: int, state: State) -> None:
-        """Change the state of a key, unless its present state is unknown."""
+        """Change the state of a key, unless its present state is unknown or final."""
         key, by = self.keys[number], self.lifecycle.author("chaos")
-        if key.state in {None, State.REVOKED, State.ABSENT, state}:
+        if key.state in {None, *FINAL, state} or {key.state, state} == TWO_REASONS:
             return
         self.everybody({"hot": number})
+        change, kid, scopes = self.lifecycle, key.kid, frozenset({HELD})
+        restore = {
+            State.DISABLED: lambda: change.enable(kid, by),
+            State.NARROWED: lambda: change.update(kid, {}, by, add_scopes=scopes),
+        }
         work = {
-            State.REVOKED: lambda: self.lifecycle.revoke(key.kid, REASON, by),
-            State.DISABLED: lambda: self.lifecycle.disable(key.kid, by),
-            State.ACTIVE: lambda: self.lifecycle.enable(key.kid, by),
+            State.REVOKED: lambda: change.revoke(kid, REASON, by),
+            State.DISABLED: lambda: change.disable(kid, by),
+            State.NARROWED: lambda: change.update(kid, {}, by, remove_scopes=scopes),
+            State.ROTATED: lambda: change.rotate(kid, 0, by),
+            State.ACTIVE: restore.get(key.state),
         }[state]
-        asked, confirmed, changed = await self._timed(work)
+        asked, confirmed, changed = await self._timed(work, state)
         key.record(asked, confirmed, state)
         if state is State.REVOKED and confirmed and changed and self.dice.random() < WAITED_FOR:
-            task = asyncio.create_task(self._wait_for_sidecars(key, changed))
+            both = self.keys[number : number + 2]
+            task = asyncio.create_task(self._wait_for_sidecars(both, changed))
             self._waiting.add(task)
             task.add_done_callback(self._waiting.discard)
 
-    async def _wait_for_sidecars(self, key: Key, changed: Changed) -> None:
+    async def _wait_for_sidecars(self, both: list[Key], changed: Changed) -> None:
         everybody = sum(sidecar.kind == "leased" for sidecar in self.sidecars)
         with contextlib.suppress(Fault):
             found = await acknowledged(
                 self._directory, self._trail, changed.record, PATIENCE, RealClock()
             )
             if found.is_complete and found.confirmed == found.sidecars == everybody:
-                key.acknowledged = now()
+                for one in both:
+                    one.acknowledged = now()
                 self.acknowledged += 1
             until = max((each.may_allow_until for each in found.outstanding), default=0)
             left = max(0.0, until / 1000 - time.time())
-            key.over = now() + left + ROUNDING
+            for one in both:
+                one.over = now() + left + ROUNDING
 
     async def _timed(
-        self, work: Callable[[], Awaitable[Result]]
+        self, work: Callable[[], Awaitable[Result]], state: State
     ) -> tuple[float, float | None, Changed | None]:
-        """Make a change; return when it was asked, when it was certainly made, and its result."""
+        """Make a change; return when it was asked, when it was certainly made, and its result.
+
+        state: of the key after it.
+        """
         async with self.at_rest:
             asked = now()
             try:
                 result = await work()
-            except Fault:
+            except Fault as cause:
                 self.unknown += 1
+                self.refused[state] += FULL in str(cause)
                 return asked, None, None
         changed = result if isinstance(result, Changed) else None
         # Without a replica that has it, a failover may lose it.

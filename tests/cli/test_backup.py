@@ -15,6 +15,7 @@ from authz.wiring import backups
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey
 from tests.support.storage import stored
+from tests.support.system import until
 
 FILE = "authz.backup"
 STATE = ".authz-pepper-1.state"
@@ -43,6 +44,36 @@ def test_there_and_back(store: Path, valkey: Valkey) -> None:
     assert run("keys", "show", key["kid"], "--json").document["version"] == 1
     assert valkey.admin.get(stored.SEQ) == "2"
     assert key["key"] not in Path(FILE).read_text()
+
+
+def test_a_restore_brings_back_no_signing_key(
+    store: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restore the exchange says how to make a signing key, and works when it is made."""
+    monkeypatch.setenv("AUTHZ_TOKENS__ISSUER", "https://auth.example.com")
+    key, made = issue(), run("tokens", "keys", "rotate", "--now", "--json")
+    assert made.code == 0, made.error
+    exchanged = until(
+        lambda: run("tokens", "issue", stdin=key["key"].encode()), lambda done: not done.code
+    )
+    token = exchanged.out.strip()
+    run("backup", FILE)
+    valkey.admin.flushall()
+    done = run("restore", FILE)
+    assert "authz tokens keys rotate" in done.out
+    assert run("tokens", "keys", "list", "--json").document == {"keys": []}
+    refused = run("tokens", "issue", stdin=key["key"].encode())
+    assert refused.code == 3
+    assert "authz tokens keys rotate" in refused.error
+
+    run("tokens", "keys", "rotate")
+    again = until(
+        lambda: run("tokens", "issue", stdin=key["key"].encode()), lambda done: not done.code
+    )
+    assert again.code == 0, again.error
+    found = run("tokens", "inspect", "--json", stdin=again.out.strip().encode())
+    assert found.document["accepted"] is True
+    assert run("tokens", "inspect", "--json", stdin=token.encode()).document["accepted"] is False
 
 
 def test_a_file_that_exists(store: Path) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from authz.cli.importline import FIELDS
+from authz.cli.import_fields import FIELDS
 from tests.support.cli.importing import FOREIGN, stored
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey

@@ -20,6 +20,7 @@ from authz.storage.trail import StoredRows
 from authz.wiring import leak_reports
 from tests.identity.test_github_keys import Server, key_list, signature
 from tests.support.fakes import FakeClock, make_keyring
+from tests.support.storage import stored
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 RING = make_keyring()
@@ -51,6 +52,15 @@ class Rig:
     async def issue(self, env="live"):
         """Issue a key, and return its kid and its text."""
         spec = KeySpec(client_id="acme-web", env=env, life_ms=None)
+        changed = await self.lifecycle.issue(spec, self.lifecycle.author("tests"))
+        return changed.record.kid, changed.key_text
+
+    async def issue_public(self):
+        """Issue a publishable key, and return its kid and its text."""
+        origins = ("https://app.example.com",)
+        spec = KeySpec(
+            client_id="web", env="live", life_ms=None, public=True, allowed_origins=origins
+        )
         changed = await self.lifecycle.issue(spec, self.lifecycle.author("tests"))
         return changed.record.kid, changed.key_text
 
@@ -107,6 +117,21 @@ async def test_github_reports_a_key(rig):
     assert revoke == ("revoke", "leaks/github", {"reason": "key_compromise"})
     detail = {"key": kid, "done": "revoked", "where": url, "found_in": "commit"}
     assert leak == ("leak", "leaks/github", detail)
+
+
+async def test_a_publishable_key_is_no_leak(rig, valkey):
+    """A reported publishable key works on, is answered false_positive, and leaves no row.
+
+    The same holds if its record cannot be read: the text says that it is publishable.
+    """
+    kid, text = await rig.issue_public()
+    broken, of_broken = await rig.issue_public()
+    valkey.admin.hset(stored.key(broken), "status", "garbled")
+
+    status, answer = await rig.by_github({"token": text}, {"token": of_broken})
+    assert (status, await rig.status(kid)) == (200, Status.ACTIVE)
+    assert [one["label"] for one in answer] == ["false_positive", "false_positive"]
+    assert [action for action, *_ in await rig.trail()] == ["issue", "issue"]
 
 
 async def test_a_signed_report(rig):

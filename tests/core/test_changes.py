@@ -9,6 +9,7 @@ from authz.core.audit import Action
 from authz.core.changes import Author, KeyChange, Refused, Unchanged
 from authz.core.errors import BadInput
 from authz.core.fields import networks
+from authz.core.limits.limit import parse_limit
 from authz.core.new_keys import KeySpec
 from authz.core.records import (
     MAX_LINEAGE,
@@ -22,6 +23,7 @@ from authz.core.rollback import roll_back
 from tests.support.fakes import DAY, KID, NOW, issue_record, make_keyring, make_record
 
 KEYRING = make_keyring()
+BUDGET = parse_limit("budget", "2.50/month,of=usd")
 AUTHOR = Author("change-1", "alice", "because")
 GRACE = 7 * DAY
 
@@ -373,6 +375,7 @@ def test_every_change_says_who_what_when_and_why():
         Action.DISABLE: changes.disable(record, AUTHOR, NOW),
         Action.ENABLE: changes.enable(replace(record, status=Status.DISABLED), AUTHOR, NOW),
         Action.RESET_LIMITS: changes.reset_limits(record, AUTHOR, NOW),
+        Action.REFUND: changes.refund(record, BUDGET, AUTHOR, NOW),
     }
 
     others = {
@@ -380,6 +383,7 @@ def test_every_change_says_who_what_when_and_why():
         Action.ERASE_USAGE,
         Action.LEAK,
         Action.CANARY,
+        Action.BUDGET,
         Action.ROTATE_SIGNING_KEY,
         Action.REMOVE_SIGNING_KEY,
     }  # no changes of the record

@@ -137,6 +137,7 @@ FAILINGS = [
     ({Reason.NOT_YET_VALID}, {"not_before": NOW + 1}, {}),
     ({Reason.EXPIRED}, {"expires_at": NOW}, {}),
     ({Reason.WRONG_ENVIRONMENT}, {"env": "test"}, {"env": "live"}),
+    ({Reason.PUBLIC_KEY_NOT_ALLOWED}, {"public": True}, {}),
     ({Reason.ADDRESS_NOT_ALLOWED}, {"allowed_cidrs": fields.networks("", ["192.0.2.1"])}, {}),
     ({Reason.HOST_NOT_ALLOWED}, {"allowed_hosts": ("other.example.com",)}, {}),
     ({Reason.ORIGIN_NOT_ALLOWED}, {"allowed_origins": ("https://app.example.com",)}, {}),

@@ -42,6 +42,8 @@ class Case:
     expires_at: int | None
     key_env: str
     route_env: str | None
+    public: bool
+    route_public: bool
     cidrs: list[str]
     address: str
     hosts: list[str]
@@ -69,6 +71,8 @@ CASES = st.builds(
     expires_at=SELDOM_TIME,
     key_env=ENVS,
     route_env=st.one_of(st.none(), ENVS),
+    public=st.booleans(),
+    route_public=st.sampled_from([True, True, False]),
     cidrs=few(CIDRS),
     address=st.sampled_from(ADDRESSES),
     hosts=few(HOSTS),
@@ -93,12 +97,20 @@ def expected(case: Case) -> str | None:
         "not_yet_valid": case.not_before is not None and case.not_before > case.now,
         "expired": case.expires_at is not None and case.expires_at <= case.now,
         "wrong_environment": case.route_env not in (None, case.key_env),
+        "public_key_not_allowed": case.public and not case.route_public,
         "address_not_allowed": bool(case.cidrs) and not address_inside(case.address, case.cidrs),
         "host_not_allowed": bool(case.hosts) and not host_among(case.authority, case.hosts),
-        "origin_not_allowed": bool(case.origins) and not origin_among(case.origin, case.origins),
+        "origin_not_allowed": not origin_is_fine(case),
         "insufficient_scope": not all(is_granted(scope, case.held) for scope in case.required),
     }
     return next((name for name, fails in failing.items() if fails), None)
+
+
+def origin_is_fine(case: Case) -> bool:
+    """Without origins any is fine, unless the key is publishable."""
+    if not case.origins:
+        return not case.public
+    return origin_among(case.origin, case.origins)
 
 
 def bits(address: str) -> str | None:
@@ -180,6 +192,7 @@ def test_judge_is_its_model(case):
         ),
         status=Status(case.status),
         env=case.key_env,
+        public=case.public,
         not_before=case.not_before,
         expires_at=case.expires_at,
         allowed_cidrs=fields.networks("", case.cidrs),
@@ -191,7 +204,7 @@ def test_judge_is_its_model(case):
         host=case.authority,
         client_address=case.address,
         headers={"origin": case.origin},
-        route=Route(scopes=frozenset(case.required), env=case.route_env),
+        route=Route(scopes=frozenset(case.required), env=case.route_env, public=case.route_public),
     )
 
     refusal = judge(record, KEYRING.parse(KEYS[case.presented].text), request, case.now)

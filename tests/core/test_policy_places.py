@@ -25,6 +25,31 @@ def test_environment(key_env, route_env, expected):
 
 
 @pytest.mark.parametrize(
+    ("public", "marked", "expected"),
+    [
+        (False, False, None),
+        (False, True, None),
+        (True, True, None),
+        (True, False, Reason.PUBLIC_KEY_NOT_ALLOWED),
+    ],
+)
+def test_a_publishable_key_works_on_marked_routes_alone(public, marked, expected):
+    """A route takes publishable keys only if it says so; a secret key works on both."""
+    record = {"public": public, "allowed_origins": ("https://a.net",)}
+    request = {"route": Route(public=marked), "headers": {"origin": "https://a.net"}}
+
+    assert reason(record, request) is expected
+
+
+@pytest.mark.parametrize("origin", ["", "null", "https://a.net"])
+def test_a_publishable_key_without_origins_works_nowhere(origin):
+    """A record that lost its origins must not work from any."""
+    request = {"route": Route(public=True), "headers": {"origin": origin} if origin else {}}
+
+    assert reason({"public": True}, request) is Reason.ORIGIN_NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
     ("cidr", "client", "inside"),
     [
         ("203.0.113.0/24", "203.0.113.7", True),
@@ -122,6 +147,8 @@ def test_host(pattern, authority, expected):
         ("https://app.example.com", "https://app.example.com/", False),
         ("https://app.example.com", "https://app.example.com.evil.org", False),
         ("https://app.example.com", "https://user@app.example.com", False),
+        ("https://app.example.com", "https://app.example.com.", False),
+        ("https://app.example.com", "https://app.example.com:443", False),
         ("https://app.example.com", "app.example.com", False),
         ("https://app.example.com", "null", False),
         ("https://app.example.com", "", False),

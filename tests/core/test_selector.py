@@ -142,6 +142,17 @@ def test_a_screen_excludes(selector, row):
     assert not Screen(selector, NOW).passes(row)
 
 
+@pytest.mark.parametrize("env", ["live", "test"])
+def test_a_screen_finds_publishable_keys_by_their_environment(env):
+    """The store has another word for the environment of a publishable key."""
+    record = make_record(env=env, public=True, plan="web", allowed_origins=("https://a.net",))
+    other = "test" if env == "live" else "live"
+    for selector, expected in ((Selector(env=env), True), (Selector(env=other), False)):
+        screen = Screen(selector, NOW)
+        stored = encoding.encode(record)
+        assert screen.passes([stored[name] for name in screen.fields]) is expected
+
+
 def test_a_garbled_time_passes_a_screen():
     """A time that cannot be read does not exclude a key, so that its fault is found."""
     assert Screen(Selector(expires_before=5), NOW).passes(["soon"])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.audit import Action
-from authz.core.sightings import MAX_OPEN, PAUSE_MS, Sighting, Sightings, sighting
+from authz.core.sightings import MAX_BUDGETS, MAX_OPEN, PAUSE_MS, Sighting, Sightings, sighting
 
 KIDS = ["A" * 16, "B" * 16]
 ONE = Sighting(Action.CANARY, KIDS[0], "192.0.2.0/24", 1_000, 3)
@@ -98,3 +98,43 @@ def test_garbled_texts(wrong):
     assert (
         sighting({name: text for name, text in ONE.fields().items() if name not in wrong}) is None
     )
+
+
+MARK = Sighting(Action.BUDGET, KIDS[0], "", 1_000, 1, "tenant:usd-month 80 1772323200000")
+
+
+def test_marks_of_budgets_are_due_at_once():
+    """Each mark is taken once, is taken again if it was put back, and their number is bounded."""
+    sightings = Sightings()
+    sightings.note_budget(KIDS[0], "tenant:usd-month", 80, 1772323200000, 1_000)
+    note(sightings, KIDS[1], 1_000)
+    taken = sightings.take(1_000)
+    assert MARK in taken
+    assert len(taken) == 2
+    assert sightings.take(1_000) == []
+    sightings.put_back(MARK)
+    assert sightings.take(1_001) == [MARK]
+    for number in range(MAX_BUDGETS + 10):
+        sightings.note_budget(KIDS[0], "month", 80, number, 1_000)
+    assert len(sightings.take(1_000)) == MAX_BUDGETS
+
+
+def test_a_mark_of_a_budget_goes_through_the_store():
+    """The texts in the store give the same mark, and its audit entry names the budget."""
+    assert sighting(MARK.fields()) == MARK
+    assert MARK.event("ops", 2_000).detail == {
+        "key": KIDS[0],
+        "seen_at": 1_000,
+        "budget": "tenant:usd-month",
+        "percent": 80,
+        "ends_at": 1772323200000,
+    }
+
+
+@pytest.mark.parametrize(
+    "about", ["", "month 80", "month 81 0", "month 80 0 0", "Month 80 0", "a\nb 80 0", "x" * 99]
+)
+def test_marks_that_are_none(about):
+    """Other texts are refused, and a canary key has no budget."""
+    assert sighting({**MARK.fields(), "about": about}) is None
+    assert not about or sighting({**ONE.fields(), "about": about}) is None

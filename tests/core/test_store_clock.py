@@ -77,6 +77,8 @@ def test_clear(behind, age, round_trip, turn):
     monotonic = 10.0 + max(age, round_trip)
     wall = NOW + round((monotonic - 10.0) * 1000) + behind
 
+    if clock.earliest <= wall <= clock.latest < NOW + turn:  # as a hit looks, without a call
+        assert clock.is_clear((NOW + turn,), wall)
     if clock.is_clear((NOW + turn,), wall):
         window = clock.window(wall, monotonic)
         assert not window.earliest < NOW + turn <= window.latest

@@ -7,9 +7,12 @@ import sys
 import sysconfig
 import tarfile
 import venv
+import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("authz", "proto", "pyproject.toml", "README.md", "LICENSE", "envoy.yaml", ".gitignore")
@@ -85,3 +88,42 @@ def test_it_can_be_installed(distribution, tmp_path):
         [place / "bin/python", "-c", told], cwd=tmp_path, check=True, capture_output=True, text=True
     )
     assert done.stdout.startswith(str(site))
+
+
+def stand_in(directory: Path, name: str, **files: str) -> None:
+    """Write a wheel with the name and version of a package here, and without its code."""
+    version = metadata.version(name)
+    stem = f"{name.replace('-', '_')}-{version}"
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    made_by = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    with zipfile.ZipFile(directory / f"{stem}-py3-none-any.whl", "w") as wheel:
+        for path, text in {"METADATA": about, "WHEEL": made_by, "RECORD": ""}.items():
+            wheel.writestr(f"{stem}.dist-info/{path}", text)
+        for path, text in files.items():
+            wheel.writestr(f"{path}.pth", text)
+
+
+def test_pipx_installs_it(distribution, tmp_path):
+    """`pipx install` of the wheel gives the command authz.
+
+    Its dependencies are resolved from stand-ins, and their code comes from this environment, so the
+    test needs no package index.
+    """
+    wheel = next(path for path in distribution if path.suffix == ".whl")
+    needed = map(Requirement, metadata.requires("envoy-authz") or [])
+    direct = [one.name for one in needed if one.marker is None or one.marker.evaluate()]
+    for name in direct:
+        stand_in(tmp_path, name)
+    stand_in(tmp_path, "click", dependencies=sysconfig.get_path("purelib"))
+    venv.create(tmp_path / "shared", with_pip=True)
+    places = {name: str(tmp_path / name.lower()) for name in ("HOME", "BIN_DIR", "MAN_DIR")}
+    environment = os.environ | {f"PIPX_{name}": place for name, place in places.items()}
+    environment["PIPX_SHARED_LIBS"] = str(tmp_path / "shared")
+    pip = f"--pip-args=--no-index --no-compile --find-links {tmp_path}"
+    command = [sys.executable, "-m", "pipx", "install", pip, str(wheel)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "envoy-authz" in done.stdout
+    [authz] = (tmp_path / "bin_dir").iterdir()
+    told = subprocess.run([authz, "--version"], check=True, capture_output=True, text=True).stdout
+    assert told.startswith("authz ")

@@ -1,17 +1,14 @@
 """The commands of docs/migrate.md, typed into a shell, print what the page shows."""
 
-import os
-import re
 import sys
 
 import pytest
 
-from tests.docs.test_tour import begun
 from tests.support.docs import ROOT
-from tests.support.docs.console import Step, agree, run, steps
+from tests.support.docs.console import Step, agree, steps
+from tests.support.docs.tour import played
 
 STEPS = steps((ROOT / "docs/migrate.md").read_text())
-SECONDS = 100.0
 
 
 @pytest.fixture(scope="module")
@@ -20,14 +17,8 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("migrate")
     (directory / ".venv").symlink_to(sys.prefix)
     (directory / "docs").symlink_to(ROOT / "docs")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
-    path = f"{sys.prefix}/bin:{kept['PATH']}"
-    environment = kept | {"AUTHZ_ACTOR": "you@laptop", "TERM": "xterm", "PATH": path}
     commands = [step.command for step in STEPS]
-    with begun(directory, environment) as welcome:
-        (paste,) = re.findall(r"^ *(export .*)$", welcome, re.MULTILINE)
-        _, *outputs = run([paste, *commands], directory, environment, SECONDS)
-    return dict(zip(commands, outputs, strict=False))
+    return dict(zip(commands, played(STEPS, directory), strict=False))
 
 
 @pytest.mark.timeout(300)

@@ -37,7 +37,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_page_is_in_the_site(site: Path) -> None:
     """Each Markdown file of docs/ has become a page."""
     wanted = {
-        file.relative_to(ROOT / "docs").with_suffix(".html") for file in ROOT.glob("docs/**/*.md")
+        file.relative_to(ROOT / "docs").with_name(
+            "index.html" if file.stem == "README" else f"{file.stem}.html"
+        )
+        for file in ROOT.glob("docs/**/*.md")
     }
     assert not [page for page in wanted if not (site / page).exists()]
 

@@ -1,17 +1,13 @@
 """The commands of docs/getting-started.md, typed into a shell, print what the page shows."""
 
-import os
-import re
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.docs import ROOT
 from tests.support.docs.console import Step, agree, run, steps
+from tests.support.docs.tour import begun, exports, new_shell
 from tests.support.stalls import conclusive
 
 PAGE = "docs/getting-started.md"
@@ -33,29 +29,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
     """The variables of a user's new shell."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
-    return kept | {"AUTHZ_ACTOR": "you@laptop", "TERM": "xterm"}
-
-
-@contextmanager
-def begun(directory: Path, environment: dict[str, str]) -> Iterator[str]:
-    """Run `authz dev`, and yield the text that it prints when everything runs."""
-    with subprocess.Popen(
-        [*START.split(), "--ephemeral"],
-        cwd=directory,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as dev:
-        lines = []
-        for line in dev.stdout:
-            lines.append(line)
-            if "Ctrl-C" in line:
-                break
-        try:
-            yield "".join(lines).strip("\n")
-        finally:
-            dev.terminate()
+    return new_shell()
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +52,7 @@ def printed(directory: Path, environment: dict[str, str]) -> dict[int, str]:
 
 
 def _taken(welcome: str, directory: Path, environment: dict[str, str]) -> dict[int, str]:
-    (paste,) = re.findall(r"^ *(export .*)$", welcome, re.MULTILINE)
+    paste = exports(welcome)
     commands = [
         paste if STEPS[number].command == START else _typed(STEPS[number].command) for number in RUN
     ]

@@ -36,6 +36,7 @@ LOCALS: Mapping[str, Mapping[str, Any]] = {
     "core/keys/keyring.py": {
         "prefix": "ak",
         "environments": "live_|test_",
+        "every": ("ak", "old", "pk"),
         "self": SimpleNamespace(
             _reserved=("ak_live_", "ak_test_"), _starts=("ak_",), prefixes=("ak", "old")
         ),

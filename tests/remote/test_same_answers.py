@@ -52,6 +52,8 @@ SCRIPTS = {
         keys update {1} --budget 25/month
         keys update {1} --budget +10/month --json
         keys limits {1} --json
+        keys refund {1} --budget 1/month
+        keys refund {1} --budget 1/month,of=bread
         keys update {1} --clear limit
         keys update {1} --add-scope a:b --add-scope c:d --remove-scope e:f
         keys update {1} --remove-scope a:b --metadata a=1 --metadata b=2 --host api.example.com
@@ -243,7 +245,7 @@ SCRIPTS = {
         tokens keys list
         audit list
         audit list --action remove_signing_key --json
-        audit list --action rotate_signing_key --csv
+        audit list --action rotate_signing_key
     """,
     "import": """
         keys import --dry-run < keys.jsonl
@@ -274,6 +276,20 @@ SCRIPTS = {
         keys revoke --key-stdin --reason leaked < a.key
         keys verify --ip 10.0.0.1 < a.key
     """,
+    "publishable": """
+        keys issue --client a --public
+        keys issue --client a --public --origin https://a.example.com --out a.key
+        keys show {1} --json
+        keys list --columns kid,public,limits
+        keys update {1} --clear origin
+        keys update {1} --clear limit
+        keys verify --origin https://a.example.com < a.key
+        keys verify --origin https://a.example.com --public --json < a.key
+        keys rotate {1} --out b.key
+        keys verify --origin https://a.example.com --public < b.key
+        keys export
+        diff -f public.yaml
+    """,
 }
 SIGNS_AFTER = AT_ONCE_MS / 1000 + 1  # also for a server that reads the keys every second
 MISSING = "7Hk2mQ9xT4bVzR1c"
@@ -285,6 +301,7 @@ STDIN = {
     "forged.key": FORGED,
     "other.key": "sk-0123456789abcdef",
     "short.key": "short",
+    "public.yaml": "keys: [{ref: p, client: a, public: true, origins: ['https://a.example.com']}]",
     "new.yaml": f"keys: [{FIRST}, {SECOND}]",
     "edited.yaml": f"keys: [{FIRST.replace('5/s', '7/s')}, {SECOND.replace('disabled', 'active')}]",
     "conflict.yaml": f"scope: {{client: a}}\nkeys: [{FIRST.replace('standard', 'basic')}]",

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from authz.core import fields
 from authz.core.audit import Action, AuditEvent
-from authz.core.errors import Unreadable
+from authz.core.errors import BadInput, Unreadable
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.records import RevocationReason, Secret
 from authz.storage import encoding, schema
@@ -292,3 +293,35 @@ def test_an_event_with_and_without_a_call():
     fields = encoding.encode_event(bare, "c1", 3)
     assert encoding.decode_event(fields) == (3, bare)
     assert not fields.keys() & {"source", "request_id"}
+
+
+PUBLIC = replace(make_record(public=True, plan="web"), allowed_origins=("https://app.example.com",))
+
+
+def test_an_older_version_cannot_read_a_publishable_key():
+    """The environment is no word that it knows, so the record is unreadable there."""
+    env = encoding.encode(PUBLIC)["env"]
+
+    assert env == "public:live"
+    with pytest.raises(BadInput):  # the check of the version before
+        fields.environment("env", env)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"allowed_origins": ""},
+        {"plan": ""},
+        {"env": "public:"},
+        {"env": "public:public:live"},
+        {"env": "Public:live"},
+        {"env": "public: live"},
+    ],
+)
+def test_a_damaged_publishable_key_is_unreadable(changed):
+    """A lost restriction, or a garbled kind, never becomes a secret key or a wider one."""
+    found = encoding.encode(PUBLIC) | {"version": "7"}
+
+    assert encoding.decode(KID, found).public
+    with pytest.raises(Unreadable):
+        encoding.decode(KID, found | changed)

@@ -33,7 +33,11 @@ LIFE_MS = 3_600_000
 PATIENCE = 60.0  # seconds; no test claims that something takes this long
 FOREIGN = "sk-0123456789/abcdef+=="
 # Only tests make claims about time: a busy machine may stand still for seconds.
-PATIENT = {"AUTHZ_CHECK__DEADLINE": "3s", "AUTHZ_CACHE__TRUST_LEASE": "4s"}
+PATIENT = {
+    "AUTHZ_CHECK__DEADLINE": "3s",
+    "AUTHZ_CACHE__TRUST_LEASE": "4s",
+    "AUTHZ_ABUSE__FAILURES_PER_MINUTE": "0",  # tests send many wrong keys from one address
+}
 
 
 class Installation:
@@ -68,11 +72,12 @@ def running(
     *,
     llm: bool = False,
     with_admin: bool = False,
+    reshape: Callable[[dict[str, Any]], None] = lambda _whole: None,
 ) -> Iterator[tuple[Stack, ChildProcesses]]:
     """Run an installation on free ports, with longer timeouts in Envoy and sidecar.
 
     alter: changes the settings of Envoy's HTTP connection manager. llm: that of `authz dev --llm`.
-    with_admin: run the admin API, too.
+    with_admin: run the admin API, too. reshape: changes the whole configuration of Envoy, last.
     """
     shipped = devstack.envoy_config
 
@@ -86,6 +91,7 @@ def running(
         asking["grpc_service"]["timeout"] = "20s"
         for cluster in config["static_resources"]["clusters"]:
             cluster["connect_timeout"] = "10s"
+        reshape(config)
         return yaml.safe_dump(envoy_versions.adapted(config))
 
     with ExitStack() as opened:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from authz.core.new_keys import KeySpec
-from tests.chaos.caches import Leased
+from tests.chaos.caches import Asked, Leased
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome
+from tests.chaos.rules import HELD, Rules, settings_text
 from tests.support.cli.terminal import environment
-from tests.support.fakes import make_keyring
 from tests.support.real import eventually
 from tests.support.storage import stored
 from tests.support.storage.sidecar import administration
@@ -37,22 +37,21 @@ class Load:
     """Asks sidecars for random keys and counts the outcomes of each key."""
 
     def __init__(self, sidecars, texts):
-        ring = make_keyring()
         self.sidecars = sidecars
-        self.keys = {kid: ring.parse(text) for kid, text in texts.items()}
+        self.keys = {kid: Asked.of(text) for kid, text in texts.items()}
         self.outcomes = {kid: Counter() for kid in texts}
 
     async def run(self):
         """Ask until cancelled."""
         while True:
             kid = random.choice(list(self.keys))
-            answer = await random.choice(self.sidecars).answer(self.keys[kid])
+            answer = await random.choice(self.sidecars).answer(self.keys[kid], 0)
             self.outcomes[kid][answer] += 1
             await asyncio.sleep(PAUSE)
 
     async def all_allowed(self, kids):
         """Return whether every sidecar allows each of these keys now."""
-        answers = [await one.answer(self.keys[kid]) for one in self.sidecars for kid in kids]
+        answers = [await one.answer(self.keys[kid], 0) for one in self.sidecars for kid in kids]
         return set(answers) == {Outcome.ALLOW}
 
 
@@ -77,11 +76,12 @@ def run_command(tmp_path, own_valkey):
 
 
 @pytest.mark.timeout(180)
-async def test_the_recovery(own_valkey, run_command):
+async def test_the_recovery(own_valkey, run_command, tmp_path):
     """No good key gets 401, no revoked key is allowed, and kids and history are as before."""
     back_up, restore = written_commands()
     async with administration(own_valkey.endpoint) as admin:
-        flow, spec = admin.lifecycle, KeySpec(client_id="acme-web", env="live", life_ms=None)
+        flow, scopes = admin.lifecycle, frozenset({HELD})
+        spec = KeySpec(client_id="acme-web", env="live", life_ms=None, scopes=scopes)
         issued = [await flow.issue(spec, flow.author("test")) for _ in range(30)]
         texts = {found.record.kid: found.key_text for found in issued}
         good, revoked = list(texts)[:20], list(texts)[20:]
@@ -89,7 +89,9 @@ async def test_the_recovery(own_valkey, run_command):
             await admin.revoke(kid)
         before = {kid: await flow.show(kid) for kid in texts}
 
-        sidecars = [Leased(own_valkey.endpoint, Bounds(1.0), GRACE) for _ in range(2)]
+        rules = tmp_path / "rules.yaml"
+        rules.write_text(settings_text(Rules.FIRST))
+        sidecars = [Leased(own_valkey.endpoint, Bounds(1.0), GRACE, rules) for _ in range(2)]
         load = Load(sidecars, texts)
         async with asyncio.TaskGroup() as tasks:
             running = [tasks.create_task(each.run()) for each in (*sidecars, load)]

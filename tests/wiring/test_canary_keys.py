@@ -30,13 +30,13 @@ async def answer_to(sidecar, text):
     return refusal.status.code, named, refusal.body
 
 
-async def used(settings):
-    """Wait for the events of uses. Return their details."""
-    name = TYPES[Action.CANARY].name
+async def used(settings, action=Action.CANARY, least=1):
+    """Wait for so many events of uses. Return their kids and details, the newest first."""
+    name = TYPES[action].name
     async with event_session(settings) as session, asyncio.timeout(PATIENCE):
         while True:
             found = await session.derivation.newest(10, lambda one: one.type == name)
-            if found:
+            if len(found) >= least:
                 return [(one.kid, one.data["details"]) for one in found]
             await asyncio.sleep(0.05)
 

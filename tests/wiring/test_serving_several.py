@@ -1,4 +1,4 @@
-"""`authz serve --processes` gets signals while its processes start."""
+"""`authz serve --processes` gets signals while its processes start, and loses its terminal."""
 
 import os
 import signal
@@ -40,9 +40,41 @@ async def test_a_signal_during_the_start(tmp_path, signals):
         for number in signals:
             parent.send_signal(number)
         assert parent.wait(30) == 0
-        for pid in pids(tmp_path):
-            with pytest.raises(ProcessLookupError):
-                os.kill(pid, 0)
+        assert [pid for pid in pids(tmp_path) if is_running(pid)] == []
     finally:
         parent.kill()
         parent.wait()
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process of this id exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def test_a_closed_terminal_ends_all_processes(tmp_path: Path) -> None:
+    """The SIGHUP of a terminal that was closed is no reload: nobody could end the command later."""
+    ours, theirs = os.openpty()
+    command = ["setsid", "--ctty", sys.executable, "-c", PARENT, str(tmp_path)]
+    parent = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    try:
+        os.close(theirs)
+        await eventually(lambda: len(pids(tmp_path)) == 2)
+        os.close(ours)
+        assert parent.wait(30) == 0
+        assert [pid for pid in pids(tmp_path) if is_running(pid)] == []
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+async def test_a_killed_parent_takes_its_processes_along(tmp_path: Path) -> None:
+    """After SIGKILL of the parent each process reads the end of stdin, and ends."""
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(tmp_path)])
+    await eventually(lambda: len(pids(tmp_path)) == 2)
+    parent.kill()
+    parent.wait()
+    await eventually(lambda: not any(map(is_running, pids(tmp_path))))

@@ -18,7 +18,7 @@ from authz.console.pages.visit import Console, Visit
 
 ACTIONS: Final = (
     *("issue", "import", "update", "rotate", "retire", "revoke", "disable", "enable", "delete"),
-    *("reset_limits", "erase_usage", "leak", "rotate_signing_key", "remove_signing_key"),
+    *("reset_limits", "refund", "erase_usage", "leak", "rotate_signing_key", "remove_signing_key"),
 )
 PAGE_SIZE: Final = 50
 CSV_PAGE: Final = 1000

@@ -61,6 +61,8 @@ def _create_call(
     body = form.key()
     if form.get("env") == "test":
         body["env"] = "ENVIRONMENT_TEST"
+    if form.get("public") == "yes":
+        body["public"] = True
     return Call("POST", "/v1/keys", tuple((name, text) for name, text in query if text), body)
 
 
@@ -68,6 +70,8 @@ def _issued(visit: Visit, form: KeyForm, call: Call) -> Does:
     words = ["keys", "issue", *form.options()]
     if form.get("env") == "test":
         words += ["--env", "test"]
+    if form.get("public") == "yes":
+        words += ["--public"]
     if visit.text(NOTE):
         words += ["--note", visit.text(NOTE)]
     return does(words, call)

@@ -61,6 +61,7 @@ _ERRORS: Final = {
     "expire_time": "expires",
     "ttl": "expires",
     "env": "env",
+    "public": "public",
 }
 
 
@@ -76,7 +77,7 @@ class KeyForm:
     @classmethod
     def sent(cls, form: Form) -> "KeyForm":
         """Return the form that a visitor sent."""
-        names = (*TEXTS, *LISTS, "metadata", "env", "expires", "day")
+        names = (*TEXTS, *LISTS, "metadata", "env", "public", "expires", "day")
         found = {name: form.get(name, ("",))[0].strip() for name in names}
         if found["expires"] == "day":
             found["expires"] = found["day"]

@@ -15,13 +15,14 @@ from authz.core.keys.text import (
     CHECKSUM_LENGTH,
     ENVIRONMENTS,
     IMPORTED_PATTERN,
-    IMPORTED_PREFIX_PATTERN,
     KID_LENGTH,
     MIN_IMPORTED,
     PREFIX_PATTERN,
+    PUBLIC_PREFIX,
     SECRET_LENGTH,
     TAG_BYTES,
     TAG_LENGTH,
+    check_declared,
     checksum,
     in_base64,
     new_kid,
@@ -44,7 +45,8 @@ class Keyring:
     """The prefix and the peppers of one installation. The last pepper is the newest; it mints.
 
     older_prefixes: keys with one of these are also ours. New keys have `prefix`. imported_prefixes:
-    the declared beginnings of imported keys. issuer: of our tokens; empty if there are none. The
+    the declared beginnings of imported keys. issuer: of our tokens; empty if there are none.
+    public_prefix: of publishable keys. If keys with it are secret, none is publishable. The
     constructor raises BadInput for a wrong prefix, no pepper, or two peppers of the same version.
     """
 
@@ -54,23 +56,26 @@ class Keyring:
         peppers: Sequence[Pepper],
         older_prefixes: Sequence[str] = (),
         imported_prefixes: Sequence[str] = (),
+        *,
         issuer: str = "",
+        public_prefix: str = PUBLIC_PREFIX,
     ) -> None:
         self.prefixes = (prefix, *older_prefixes)
-        if not all(map(PREFIX_PATTERN.fullmatch, self.prefixes)):
+        self.public_prefix = "" if public_prefix in self.prefixes else public_prefix
+        every = (*self.prefixes, public_prefix)
+        if not all(map(PREFIX_PATTERN.fullmatch, every)):
             raise BadInput("keys.prefix", "2 to 12 characters, a letter first, such as ak")
         if not peppers:
             raise BadInput("keys.peppers", "no pepper is configured; `authz init` makes one")
         self._peppers = {pepper.version: pepper for pepper in peppers}
         if len(self._peppers) != len(peppers):
             raise BadInput("keys.peppers", "two peppers have the same version")
-        self._newest = peppers[-1]
-        self._newest_first = tuple(reversed(peppers))
-        self._start = f"{prefix}_"
+        self._newest, self._newest_first = peppers[-1], tuple(reversed(peppers))
+        self._start, self._public_start = f"{prefix}_", f"{public_prefix}_"
         self._starts = tuple(f"{one}_" for one in self.prefixes)
         self._declared = tuple(imported_prefixes)
         for one in self._declared:
-            _check_declared(one, self._starts)
+            check_declared(one, self._starts)
         self._token_starts = (token_start(issuer),) if issuer else ()
         self._claimed = (*self._starts, *self._declared, *self._token_starts)
         own = (f"{start}{env}_" for start in self._starts for env in ENVIRONMENTS)
@@ -78,7 +83,7 @@ class Keyring:
         self._shown = re.compile("|".join(self._reserved), re.ASCII)
         self._encoded = sorted(set().union(*map(in_base64, self._reserved)))
         self._shape = re.compile(
-            rf"(?:{'|'.join(self.prefixes)})_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
+            rf"(?:{'|'.join(every)})_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
             rf"[0-9A-Za-z]{{{SECRET_LENGTH + TAG_LENGTH + CHECKSUM_LENGTH}}}",
             re.ASCII,
         )
@@ -161,9 +166,9 @@ class Keyring:
         """Return whether `text` begins with one of our prefixes and `_`, well-formed or not.
 
         True also for the prefix of imported keys that the settings declare, and for the beginning
-        of our tokens.
+        of our tokens. A publishable key has to be well-formed: keys of other systems begin so, too.
         """
-        return text.startswith(self._claimed)
+        return text.startswith(self._claimed) or self.is_public(text)
 
     @property
     def imported_prefixes(self) -> tuple[str, ...]:
@@ -178,7 +183,7 @@ class Keyring:
         """Return whether `PREFIX_ENV_` of one of our keys stands anywhere in `text`.
 
         The rest of the key is not looked at. True also for the beginning of one of our tokens, here
-        and in `shows_escaped` and `shows_encoded`.
+        and in `shows_escaped` and `shows_encoded`. Publishable keys are no secret and do not count.
         """
         return self._shown.search(text) is not None
 
@@ -215,6 +220,11 @@ class Keyring:
         env, kid, version = match.groups()
         return Presented(text.encode(), env, kid, version, self._peppers.get(version))
 
+    def is_public(self, text: str) -> bool:
+        """Return whether `text` has the whole shape of a publishable key; blanks may follow it."""
+        text = text.rstrip(" ") if self.public_prefix else ""
+        return text.startswith(self._public_start) and self._shape.fullmatch(text) is not None
+
     def parse_token(self, text: str) -> PresentedToken | None:
         """Return the token if `text` begins as our tokens do, else None. It proves nothing.
 
@@ -228,9 +238,10 @@ class Keyring:
 
         The shape: 16 to 256 of A-Z a-z 0-9 _ . ~ + / = -, with a declared prefix 8 to 256.
         """
-        if text.startswith(self._reserved) or IMPORTED_PATTERN.fullmatch(text) is None:
+        if text.startswith(self._reserved) or self.is_public(text):
             return None
-        if len(text) < MIN_IMPORTED and not text.startswith(self._declared):
+        is_long_enough = len(text) >= MIN_IMPORTED or text.startswith(self._declared)
+        if not is_long_enough or IMPORTED_PATTERN.fullmatch(text) is None:
             return None
         return Imported(text.encode(), self._newest_first)
 
@@ -238,21 +249,25 @@ class Keyring:
         """Return the key of another system that has this SHA-256, 32 bytes."""
         return ImportedHash(hash_of_text, self._newest_first)
 
-    def mint(self, env: str, kid: str | None = None) -> Minted:
+    def mint(self, env: str, kid: str | None = None, *, public: bool = False) -> Minted:
         """Make a key with a new random secret for `kid`, or for a new random kid. Stores nothing.
 
-        Raises BadInput if `env` is not `live` or `test`.
+        public: publishable. Raises BadInput for another `env`, or if no key can be publishable.
         """
-        return self._minted(env, kid or new_kid(), self._newest, secrets.token_bytes(32))
+        random = secrets.token_bytes(32)
+        return self._minted(env, kid or new_kid(), self._newest, random, public=public)
 
-    def mint_repeatably(self, env: str, seed: "Seed", kid: str | None = None) -> Minted:
+    def mint_repeatably(
+        self, env: str, seed: "Seed", kid: str | None = None, *, public: bool = False
+    ) -> Minted:
         """Make the secret of a repeatable request: the same seed always gives the same one.
 
-        Without `kid` the kid of a new key follows from the seed, too. Raises BadInput if `env` is
-        not `live` or `test`, Unavailable if we lack the pepper of the seed.
+        Without `kid` the kid of a new key follows from the seed, too. Raises BadInput as `mint`,
+        Unavailable if we lack the pepper of the seed.
         """
         pepper = self._pepper_of(seed)
-        return self._minted(env, kid or seed.kid(pepper), pepper, seed.secret(pepper))
+        kid = kid or seed.kid(pepper)
+        return self._minted(env, kid, pepper, seed.secret(pepper), public=public)
 
     def change_id(self, seed: "Seed") -> str:
         """Return the change id of a repeatable request. Raises Unavailable as `mint_repeatably`."""
@@ -270,9 +285,12 @@ class Keyring:
             raise Unavailable(f"keys.peppers lacks the pepper {shown(seed.pepper_version)}")
         return pepper
 
-    def _minted(self, env: str, kid: str, pepper: Pepper, random: bytes) -> Minted:
+    def _minted(self, env: str, kid: str, pepper: Pepper, random: bytes, *, public: bool) -> Minted:
+        if public and not self.public_prefix:
+            raise BadInput("keys.public_prefix", "it is a prefix of secret keys; set another")
+        start = self._public_start if public else self._start
         secret = base62.encode(int.from_bytes(random), SECRET_LENGTH)
-        text = f"{self._start}{env}_{kid}_{pepper.version}{secret}"
+        text = f"{start}{env}_{kid}_{pepper.version}{secret}"
         tag = pepper.tag(text.encode())[:TAG_BYTES]
         text += base62.encode(int.from_bytes(tag), TAG_LENGTH)
         text += checksum(text)
@@ -280,13 +298,3 @@ class Keyring:
         if presented is None:
             raise BadInput("env", f"one of {', '.join(ENVIRONMENTS)}")
         return Minted(kid, env, pepper.version, text, presented.digest())
-
-
-def _check_declared(prefix: str, starts: Sequence[str]) -> None:
-    """Raise BadInput unless `prefix` may begin imported keys. starts: of keys that we make."""
-    if IMPORTED_PREFIX_PATTERN.fullmatch(prefix) is None:
-        raise BadInput(
-            "keys.imported_prefixes", "2 to 32 of A-Z a-z 0-9 _ . ~ + / = -, such as sk-"
-        )
-    if any(prefix.startswith(start) or start.startswith(prefix) for start in starts):
-        raise BadInput("keys.imported_prefixes", f"{prefix} is the beginning of keys made here")

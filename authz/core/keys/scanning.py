@@ -29,6 +29,7 @@ class Sighting:
     """A text that is a key, or may be one. start, end: offsets in the searched bytes.
 
     env, kid: empty if the text only may be an imported key. shown: the text without its secret.
+    public: it is publishable, so it is no leak.
     """
 
     start: int
@@ -37,6 +38,7 @@ class Sighting:
     kid: str
     shown: str
     _text: str = field(repr=False)
+    public: bool = False
 
     @property
     def is_possible(self) -> bool:
@@ -54,10 +56,18 @@ class KeyScanner:
     A key is found wherever it stands: also in the middle of a word, and between binary data. A
     random text passes the checksum with a chance of 1 in 4e9. imported_prefixes: the declared
     beginnings of imported keys. A text with one must stand at the beginning of a word.
+    public_prefix: of publishable keys; empty if there are none.
     """
 
-    def __init__(self, prefixes: Sequence[str], imported_prefixes: Sequence[str] = ()) -> None:
-        self._shapes = [(f"{one}_".encode(), _shape(one)) for one in prefixes]
+    def __init__(
+        self,
+        prefixes: Sequence[str],
+        imported_prefixes: Sequence[str] = (),
+        *,
+        public_prefix: str = "",
+    ) -> None:
+        every = [*prefixes, public_prefix] if public_prefix else prefixes
+        self._shapes = [(f"{one}_".encode(), _shape(one), one == public_prefix) for one in every]
         self._possible = [(one, _possible(one)) for one in imported_prefixes]
         declared = "|".join(map(re.escape, imported_prefixes))
         self._in_text = re.compile(rf"({declared})[{_IMPORTED}-]{{8,}}") if declared else None
@@ -71,13 +81,19 @@ class KeyScanner:
         end there are left out. is_last: False if more bytes follow. Then a text that reaches the
         end and has no fixed length is left to the next call.
         """
-        for start, shape in self._shapes:
+        for start, shape, public in self._shapes:
             if data.find(start, 0, end) >= 0:
-                yield from _keys(data, end, seen, start, shape)
+                yield from _keys(data, end, seen, start, shape, public=public)
         for prefix, shape in self._possible:
             if data.find(prefix.encode(), 0, end) >= 0:
                 shown = f"{prefix}{_HIDDEN}"
-                yield from _possibles(data, end, seen, shape, shown, is_last=is_last)
+                found = _possibles(data, end, seen, shape, shown, is_last=is_last)
+                yield from (one for one in found if not self._is_ours(one.reveal().encode()))
+
+    def _is_ours(self, text: bytes) -> bool:
+        """Return whether a possible key is a publishable one, which has been found by its shape."""
+        shapes = (shape for _, shape, public in self._shapes if public)
+        return any(m is not None and has_checksum(m[0]) for m in (s.match(text) for s in shapes))
 
     def masked(self, text: str) -> str:
         """Return `text` with `...` in place of the secret part of every key in it."""
@@ -113,7 +129,13 @@ def _possible(prefix: str) -> re.Pattern[bytes]:
 
 
 def _keys(
-    data: bytes | bytearray, end: int, seen: int, start: bytes, shape: re.Pattern[bytes]
+    data: bytes | bytearray,
+    end: int,
+    seen: int,
+    start: bytes,
+    shape: re.Pattern[bytes],
+    *,
+    public: bool,
 ) -> Iterator[Sighting]:
     at = data.find(start, 0, end)
     while at >= 0:
@@ -124,7 +146,7 @@ def _keys(
             if after > seen:
                 text = match[0].decode("ascii")
                 _, env, kid, _ = text.split("_")
-                yield Sighting(at, after, env, kid, without_secrets(text), text)
+                yield Sighting(at, after, env, kid, without_secrets(text), text, public)
         at = data.find(start, after, end)
 
 

@@ -5,8 +5,10 @@ import re
 import secrets
 import zlib
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Final
 
+from authz.core.errors import BadInput
 from authz.core.keys import base62
 
 ENVIRONMENTS: Final = ("live", "test")
@@ -18,6 +20,7 @@ PROOFS_LENGTH: Final = TAG_LENGTH + CHECKSUM_LENGTH
 TAG_BYTES: Final = 8
 MAX_TAG: Final = (1 << 8 * TAG_BYTES) - 1
 
+PUBLIC_PREFIX: Final = "pk"  # of publishable keys, unless the settings name another
 PREFIX_PATTERN: Final = re.compile(r"[a-z][a-z0-9]{1,11}", re.ASCII)
 KID_PATTERN: Final = re.compile(rf"[0-9A-Za-z]{{{KID_LENGTH}}}", re.ASCII)
 IMPORTED_PATTERN: Final = re.compile(r"[A-Za-z0-9_.~+/=-]{8,256}", re.ASCII)
@@ -121,3 +124,13 @@ def without_secrets(text: str) -> str:
     Keys of any prefix, also cut off ones. Prefix, environment and kid stay.
     """
     return _KEY_IN_TEXT.sub(r"\1...", text)
+
+
+def check_declared(prefix: str, starts: Sequence[str]) -> None:
+    """Raise BadInput unless `prefix` may begin imported keys. starts: of our secret keys."""
+    if IMPORTED_PREFIX_PATTERN.fullmatch(prefix) is None:
+        raise BadInput(
+            "keys.imported_prefixes", "2 to 32 of A-Z a-z 0-9 _ . ~ + / = -, such as sk-"
+        )
+    if any(prefix.startswith(start) or start.startswith(prefix) for start in starts):
+        raise BadInput("keys.imported_prefixes", f"{prefix} is the beginning of keys made here")

@@ -18,6 +18,8 @@ LEASED_SHARE: Final = 100  # a lease takes at most 1/100 of a limit
 LEAST_LEASE: Final = 3  # requests; a smaller lease would not save a call to the store
 # The smallest limit that can be leased: 1/100 of it is the smallest lease.
 LEASABLE: Final = LEASED_SHARE * LEAST_LEASE
+MOST_UNITS: Final = 2**47
+"""The largest count of a budget, as lua/commit_usage.lua keeps it."""
 
 
 def credits_field(limit: Limit) -> str:

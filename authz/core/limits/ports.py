@@ -67,6 +67,19 @@ class LimitCounters(Protocol):
         ...
 
 
+class Refunds(Protocol):
+    """Gives units of budgets back."""
+
+    async def refund(self, charge: Charge, units: int, now_ms: int) -> None:
+        """Take units off the only budget of a charge, and off what was settled of it.
+
+        now_ms: the time of the counters, from a look at this charge. MUST leave both at 0 at least,
+        and another period as it is. Raises Unavailable if the store fails, and OutcomeUnknown if
+        the units may have been taken off.
+        """
+        ...
+
+
 class SettledBudgets(Protocol):
     """Reads what was settled of budgets. Reads are current."""
 

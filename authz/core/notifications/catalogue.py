@@ -87,6 +87,15 @@ TYPES: Final[Mapping[Action, EventType]] = {
     Action.RESET_LIMITS: EventType(
         "authz.key.limits_reset", "The usage counters of a key were set to zero."
     ),
+    Action.REFUND: EventType(
+        "authz.key.refunded",
+        "Units of a budget of a key were given back.",
+        {
+            "budget": _text("The name of the budget."),
+            "units": {"type": "integer", "description": "Tokens, micro-dollars or bytes."},
+        },
+        {"budget": "usd-month", "units": 2500000},
+    ),
     Action.DELETE: EventType("authz.key.deleted", "A key and its personal data were deleted."),
     Action.ERASE_USAGE: EventType(
         "authz.key.usage_erased", "The facts about the callers of a key were erased."
@@ -103,6 +112,22 @@ TYPES: Final[Mapping[Action, EventType]] = {
             "done": "revoked",
             "where": "https://github.com/acme/app/blob/3f0c2ab/.env",
             "found_in": "commit",
+        },
+    ),
+    Action.BUDGET: EventType(
+        "authz.key.budget_used",
+        "A budget is used to 80 %, or has no room for a request (100 %). Each comes once a period.",
+        {
+            "budget": _text("The name of the limit, such as usd-month or tenant:usd-month."),
+            "percent": {"type": "integer", "description": "80 or 100."},
+            "ends_at": {**_TIME, "description": "The end of the period; 0: it has none."},
+            "seen_at": _TIME,
+        },
+        {
+            "budget": "usd-month",
+            "percent": 80,
+            "ends_at": 1772323200000,
+            "seen_at": 1772000000000,
         },
     ),
     Action.CANARY: EventType(

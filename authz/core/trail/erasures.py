@@ -13,7 +13,7 @@ from authz.core.trail.rows import Row
 
 KEY: Final = "key"  # in the detail
 NOTES: Final = frozenset(
-    action.value for action in (Action.ERASE_USAGE, Action.LEAK, Action.CANARY)
+    action.value for action in (Action.ERASE_USAGE, Action.LEAK, Action.CANARY, Action.BUDGET)
 )
 
 

@@ -38,6 +38,7 @@ from authz.core.limits.key_limits import LimitPolicy, LimitResult
 from authz.core.limits.ports import SpendStore
 from authz.core.ports import Clock, Probe
 from authz.core.records import KeyRecord
+from authz.flows.limits.budget_marks import BudgetMarks, BudgetNotes
 from authz.flows.limits.key_limit_state import KeyLimitState, PendingSpend, Waiter, serve
 from authz.flows.limits.key_limit_states import KeyLimitStates
 from authz.flows.limits.outage_limits import OutageLimits
@@ -47,6 +48,7 @@ class Limiter:
     """Takes from limits. One instance serves all keys of a sidecar, on one event loop.
 
     max_keys: bound on states; see KeyLimitStates. leases: if False, each request asks the store.
+    notes: takes the marks that budgets pass; None: nobody does.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class Limiter:
         *,
         max_keys: int,
         leases: bool = True,
+        notes: BudgetNotes | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._monotonic = clock.monotonic
         self._count = probe.count
         self._leases = leases
+        self._marks = BudgetMarks(notes)
         self._outage = OutageLimits(store, self._wall_ms, probe)
         self._states = KeyLimitStates(store, policy, self._outage, probe, max_keys=max_keys)
         self._find = self._states.find
@@ -187,6 +191,7 @@ class Limiter:
         denied = serve(pending.waiters, result, len(pending.waiters))
         self._count(Event.LIMIT_DENIED_BY_STORE, denied)
         self._outage.on_reply(pending.charge)
+        self._look_for_marks(pending, reply)
 
     def _on_grant(self, pending: PendingSpend, reply: SpendReply) -> None:
         state, result = pending.state, limit_result(pending.charge, reply)
@@ -200,6 +205,11 @@ class Limiter:
         if left and pending.charge.max_lease and self._leases:
             self._begin_lease(pending, reply, result, left)
         self._outage.on_reply(pending.charge)
+        self._look_for_marks(pending, reply)
+
+    def _look_for_marks(self, pending: PendingSpend, reply: SpendReply) -> None:
+        if pending.state.record is not None:
+            self._marks.look(pending.state.record.kid, pending.charge, reply)
 
     def _begin_lease(
         self, pending: PendingSpend, reply: SpendReply, result: LimitResult, left: int

@@ -5,13 +5,15 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from authz.core.bounded import BoundedDict
 from authz.core.errors import Unavailable
 from authz.core.notifications.ports import SightingStore
 from authz.core.ports import Clock
-from authz.core.sightings import Sightings
+from authz.core.sightings import Sighting, Sightings
 
 PAGE: Final = 100
 PAUSE: Final = 1.0  # seconds between two looks
+MAX_TOLD: Final = 20_000  # marks of budgets
 
 log = logging.getLogger("authz.events")
 
@@ -19,7 +21,8 @@ log = logging.getLogger("authz.events")
 class SightingWatch:
     """Moves sightings. Several processes may do so: each sighting makes one row.
 
-    own: the sightings of this process itself, which go the same way.
+    own: the sightings of this process itself, which go the same way. If several sidecars report
+    the same mark of a budget, this process makes one row.
     """
 
     def __init__(
@@ -29,6 +32,7 @@ class SightingWatch:
         self._own = own or Sightings()
         self._clock = clock
         self._writer = writer
+        self._told: BoundedDict[tuple[str, str], bool] = BoundedDict(MAX_TOLD)
 
     async def look(self) -> int:
         """Move the sightings that wait, and return how many. Raises Unavailable.
@@ -39,14 +43,29 @@ class SightingWatch:
         await self._hand_in()
         while found := await self._store.waiting(PAGE):
             for entry_id, one in found:
+                is_told = one is not None and self._is_told(one)
                 event = one.event(self._writer, self._clock.wall_ms()) if one else None
-                await self._store.settle(entry_id, event)
+                await self._store.settle(entry_id, None if is_told else event)
                 if one is None:
                     log.warning("a sighting of a sidecar cannot be read: %s", entry_id)
-                else:
-                    log.warning("key %s: %s, %d times", one.kid, one.action.value, one.uses)
+                elif not is_told:
+                    log.warning(
+                        "key %s: %s, %d times",
+                        one.kid,
+                        f"{one.action.value} {one.about}".rstrip(),
+                        one.uses,
+                    )
             moved += len(found)
         return moved
+
+    def _is_told(self, one: Sighting) -> bool:
+        """Return whether another sidecar reported the same mark of a budget. Remember it."""
+        if not one.about:
+            return False
+        case = (one.kid, one.about)
+        is_told = self._told.get(case) is not None
+        self._told.put(case, True)
+        return is_told
 
     async def _hand_in(self) -> None:
         found = self._own.take(self._clock.wall_ms())

@@ -34,6 +34,8 @@ Code = grpc.StatusCode
 _PATHS: Final = {
     "expires-in": "key.expire_time",
     "expires-at": "key.expire_time",
+    "--origin": "key.allowed_origins",
+    "--limit": "key.limits",
     "scopes": "key.scopes",
     "cursor": "page_token",
 }

@@ -174,8 +174,9 @@ class BulkChanges:
 
     def _update(self, wanted: Request.Update) -> _Task:
         edit = planned_update(wanted, self._flows.plans, self._flows.clock.wall_ms())
-        if wanted.key.env:
-            raise BadInput("update.key.env", "never changes; issue new keys")
+        for name in ("env", "public"):
+            if getattr(wanted.key, name):
+                raise BadInput(f"update.key.{name}", "never changes; issue new keys")
         return _Task(Action.UPDATE, edit.plan)
 
     def _rotation(self, wanted: Request.Rotate) -> _Task:
@@ -185,7 +186,7 @@ class BulkChanges:
         texts: dict[str, str] = {}
 
         def plan(record: KeyRecord, now: int, author: Author) -> Outcome:
-            minted = ring.mint(record.env, record.kid)
+            minted = ring.mint(record.env, record.kid, public=record.public)
             outcome = changes.rotate(record, minted, overlap, author, now)
             if isinstance(outcome, KeyChange):
                 texts[record.kid] = minted.text

@@ -55,6 +55,7 @@ class InstallationService:
             imported_prefixes=flows.keyring.imported_prefixes,
             key_header=self._key_header,
             key_scheme=self._key_scheme,
+            public_key_prefix=flows.keyring.public_prefix,
             plans=[
                 admin_pb2.GetInstallationResponse.Plan(plan=name, limits=map(str, limits))
                 for name, limits in sorted(flows.plans.items())

@@ -20,6 +20,7 @@ from authz.core.limits.credits import (
 )
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.new_keys import KeySpec
+from authz.core.records import KeyRecord
 from authz.core.updates import Updates
 from authz.rpc.admin.values import duration_ms, time_ms, word_of
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
@@ -92,13 +93,14 @@ def key_spec(path: str, key: Key, plans: Collection[str], *, is_canary: bool = F
     found: dict[str, Any] = {name: read(f"{path}.{at}", key) for at, (name, read) in READ.items()}
     _refuse_unknown_plan(f"{path}.plan", found["plan"], plans)
     env = Key.Environment.Name(key.env or Key.ENVIRONMENT_LIVE).removeprefix("ENVIRONMENT_")
+    found |= {"env": env.lower(), "public": key.public, "is_canary": is_canary}
     end = _end(path, key, None)
     if key.WhichOneof("expiration") is None:
         life_ms = None if is_canary else DEFAULT_LIFE_MS
-        return KeySpec(env=env.lower(), life_ms=life_ms, is_canary=is_canary, **found)
+        return KeySpec(life_ms=life_ms, **found)
     if key.WhichOneof("expiration") == "ttl":
-        return KeySpec(env=env.lower(), life_ms=_ttl(path, key), is_canary=is_canary, **found)
-    return KeySpec(env=env.lower(), life_ms=None, expires_at=end, is_canary=is_canary, **found)
+        return KeySpec(life_ms=_ttl(path, key), **found)
+    return KeySpec(life_ms=None, expires_at=end, **found)
 
 
 def updates(key: Key, mask: FieldMask, plans: Collection[str], now: int) -> Updates:
@@ -154,13 +156,15 @@ def _credits_change(text: str, found: Updates) -> CreditsChange | None:
     return change
 
 
-def refuse_other_env(key: Key, env: str) -> None:
-    """Raise BadInput if `key` has another environment: it is a part of the key's text.
+def refuse_other_text(key: Key, record: KeyRecord) -> None:
+    """Raise BadInput if `key` has a field with another value that is a part of the key's text.
 
-    env: `live` or `test`. A key without an environment passes.
+    These are the environment, and whether it is publishable. An unset one passes.
     """
-    if key.env and Key.Environment.Name(key.env) != f"ENVIRONMENT_{env.upper()}":
+    if key.env and Key.Environment.Name(key.env) != f"ENVIRONMENT_{record.env.upper()}":
         raise BadInput("key.env", "never changes; issue a new key")
+    if key.public and not record.public:
+        raise BadInput("key.public", "never changes; issue a new key")
 
 
 def _paths(key: Key, given: Iterable[str]) -> set[str]:

@@ -39,6 +39,7 @@ def key_message(record: KeyRecord) -> key_pb2.Key:
         etag=str(record.version),
         status=_number(_STATUS, "STATUS", record.status),
         env=f"ENVIRONMENT_{record.env.upper()}",
+        public=record.public,
         display_name=record.name,
         client_id=record.client_id,
         project_id=record.project_id,
@@ -141,8 +142,8 @@ Waited = Confirmation | str
 """The answer of the sidecars, or the reason why the wait failed."""
 
 
-def entry_message(kid: str, entry: AuditEntry) -> audit_entry_pb2.AuditEntry:
-    """Return an entry of the audit trail. kid: empty if it is about no key."""
+def entry_message(kid: str, entry: AuditEntry, row: str = "") -> audit_entry_pb2.AuditEntry:
+    """Return an entry of the audit trail. kid: empty if it is about no key. row: its id."""
     event = entry.event
     detail = struct_of({name: _readable(name, value) for name, value in event.detail.items()})
     return audit_entry_pb2.AuditEntry(
@@ -156,6 +157,7 @@ def entry_message(kid: str, entry: AuditEntry) -> audit_entry_pb2.AuditEntry:
         source=event.source,
         request_id=event.request_id,
         detail=detail,
+        row=row,
     )
 
 

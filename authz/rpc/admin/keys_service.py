@@ -13,7 +13,7 @@ from authz.flows.lifecycle import Result
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing, Rotation
 from authz.rpc.admin.guards import require_visible
-from authz.rpc.admin.key_fields import key_spec, planned_update, refuse_other_env
+from authz.rpc.admin.key_fields import key_spec, planned_update, refuse_other_text
 from authz.rpc.admin.key_messages import key_message, outcome_message
 from authz.rpc.admin.values import duration_ms, kid_of, note_of, version_of, wait_seconds, word_of
 from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
@@ -83,7 +83,7 @@ class KeysService:
         `add_scopes` and `remove_scopes` change its scopes.
         """
         flows, kid = self._flows, kid_of("key.name", request.key.name)
-        refuse_other_env(request.key, (await self._find(kid, context)).env)
+        refuse_other_text(request.key, await self._find(kid, context))
         wanted = planned_update(request, flows.plans, flows.clock.wall_ms())
         author = self._changing.author(context, note_of(request.note))
         dry_run = request.validate_only

@@ -3,11 +3,12 @@
 from authz.core.access import visible
 from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
+from authz.flows.limits.refunds import parse_refund
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing
 from authz.rpc.admin.guards import require_visible
 from authz.rpc.admin.key_messages import key_message, limits_message
-from authz.rpc.admin.values import LIMITS, kid_of_part, note_of, wait_seconds
+from authz.rpc.admin.values import LIMITS, kid_of_part, note_of, version_of, wait_seconds
 from authz.rpc.pb.admin.v1 import limits_pb2
 
 
@@ -51,5 +52,31 @@ class LimitsService:
             dry_run=dry_run,
         )
         return limits_pb2.ResetKeyLimitsResponse(
+            key=key_message(made.result.record), outcome=made.outcome
+        )
+
+    async def refund_key_limits(
+        self, request: limits_pb2.RefundKeyLimitsRequest, context: CallContext
+    ) -> limits_pb2.RefundKeyLimitsResponse:
+        """Give units of a budget of a key back.
+
+        With `validate_only`, change nothing. Raises ApiError if the key is revoked, has used less,
+        or has another etag; BadInput, NotFound also for a key that the caller may not see,
+        Forbidden.
+        """
+        kid, dry_run = kid_of_part(request.name, LIMITS), request.validate_only
+        budget = parse_refund("budget", request.budget)
+        author = self._changing.author(context, note_of(request.note))
+        version = version_of(request.etag)
+        conditions = self._changing.conditions(
+            context, Action.RESET_LIMITS, version, dry_run=dry_run
+        )
+        made = await self._changing.carry_out(
+            context,
+            lambda: self._flows.refunding.refund(kid, budget, author, conditions),
+            wait_seconds(request.wait_time),
+            dry_run=dry_run,
+        )
+        return limits_pb2.RefundKeyLimitsResponse(
             key=key_message(made.result.record), outcome=made.outcome
         )

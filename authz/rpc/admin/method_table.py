@@ -60,6 +60,7 @@ NEEDED: Final[Mapping[str, Action | None]] = {
     "Policy.ListDueKeys": Action.READ_KEYS,
     "Limits.GetKeyLimits": Action.READ_LIMITS,
     "Limits.ResetKeyLimits": Action.RESET_LIMITS,
+    "Limits.RefundKeyLimits": Action.RESET_LIMITS,
     "Usage.ListUsage": Action.READ_USAGE,
     "Usage.ListTopKeys": Action.READ_USAGE,
     "Usage.GetLatestUse": Action.READ_USAGE,

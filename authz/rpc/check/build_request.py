@@ -1,7 +1,7 @@
 """Write a CheckRequest as Envoy would, to learn the decision of a Check."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
@@ -47,3 +47,11 @@ def carried(carrier: str, key: str) -> tuple[str, str]:
         return header_of(carrier), f"Basic {b64encode(f'{key}:'.encode()).decode()}"
     header, _, scheme = carrier.partition(":")
     return header, f"{scheme} {key}" if scheme else key
+
+
+def joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return headers as Envoy sends them: the values of a repeated name are joined with a comma."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        found[name] = f"{found[name]},{value}" if name in found else value
+    return found

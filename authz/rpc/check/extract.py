@@ -194,7 +194,7 @@ class Extractor:
         extensions = attributes.context_extensions
         values, left = _NOTHING, len(extensions)
         if left == 1 and "scopes" in extensions:  # as most routes
-            values = (extensions["scopes"], "", "", "", "")
+            values = (extensions["scopes"], *_NOTHING[1:])
         elif left:
             values = tuple(extensions.get(name, "") for name in FACT_NAMES)
             if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
@@ -269,6 +269,7 @@ class Extractor:
         optional = rule.optional if extensions.optional is None else extensions.optional
         cost = rule.cost if extensions.cost is None else extensions.cost
         enforce = rule.enforce if extensions.enforce is None else extensions.enforce
+        public = rule.public if extensions.public is None else extensions.public
         return Route(
             scopes=scopes or frozenset(),
             optional=optional or False,
@@ -277,6 +278,7 @@ class Extractor:
             enforce=self._enforce if enforce is None else enforce,
             label=rule.label,
             model=rule.model,
+            public=public or False,
             assertion=rule.assertion,
         )
 

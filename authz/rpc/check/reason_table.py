@@ -102,6 +102,12 @@ TABLE: Final[dict[Reason, Row]] = {
         "Wrong environment",
         "This API key belongs to another environment.",
     ),
+    Reason.PUBLIC_KEY_NOT_ALLOWED: Row(
+        403,
+        "public_key_not_allowed",
+        "Publishable key not allowed",
+        "A publishable API key may not be used on this route.",
+    ),
     Reason.ADDRESS_NOT_ALLOWED: Row(
         403,
         "address_not_allowed",

@@ -87,6 +87,11 @@ def _scopes(record: KeyRecord, request: Request) -> str:
     return f"required {required}; held {held}"
 
 
+def _publication(record: KeyRecord, request: Request) -> str:
+    key = "publishable" if record.public else "secret"
+    return f"key {key}; route {'' if request.route.public else 'not '}marked public"
+
+
 def _violated(verdict: Verdict) -> list[str]:
     """Return the names of the limits without room for the request, enforced or not.
 
@@ -155,6 +160,7 @@ _FACTS: Final[dict[str, Callable[[KeyRecord, Request], str]]] = {
     "not_before": lambda record, _: _times("from", record.not_before),
     "expiry": lambda record, _: _times("until", record.expires_at),
     "environment": lambda record, request: f"key {record.env}; route {request.route.env or 'any'}",
+    "public": _publication,
     "address": lambda record, request: _among(
         request.client_address, "--ip", [str(network) for network in record.allowed_cidrs]
     ),

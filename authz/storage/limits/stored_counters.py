@@ -12,10 +12,14 @@ from authz.core.limits.counters import BudgetCounter
 from authz.core.limits.key_limits import LimitGroup
 from authz.core.limits.limit_counters import credits_field
 from authz.core.limits.periods import NEVER_ENDS_MS
+from authz.core.usage.commit import Budget, Commit, Settlement
+from authz.core.usage.counts import Level
 from authz.storage import schema
 from authz.storage.limits.spend_script import SPEND, arguments, hash_of, leases, spend_reply
 from authz.storage.link import refusal
 from authz.storage.replies import checked
+from authz.storage.usage.usage_script import COMMIT, COUNTED
+from authz.storage.usage.usage_script import arguments as commit_arguments
 
 # As lua/spend.lua writes them: first byte and length of a counter, and length of an older bucket.
 COUNTERS: Final = {(1, 19), (2, 13), (3, 16), (4, 19)}  # (4, 19): what was settled of a period
@@ -88,6 +92,19 @@ class StoredCounters:
             await _reply(self._client.delete(name))
         elif others:
             await _reply(self._client.hdel(name, *others))
+
+    async def refund(self, charge: Charge, units: int, now_ms: int) -> None:
+        """Implement Refunds.refund, by the script of the meter: a negative use is settled."""
+        ((group, (counter,)),) = charge.groups
+        if not isinstance(counter, BudgetCounter):
+            raise TypeError("only budgets are refunded")
+        budget = Budget(group, counter.ends_ms, counter.field)
+        commit = Commit(settlements={budget: Settlement(-units, 0)})
+        words = commit_arguments(self._names, commit, [], {Level.DAY: 0}, now_ms)
+        sha = await _reply(self._client.script_load(COMMIT))
+        reply = await _reply(self._client.evalsha(sha, int(words[0]), *words[1:]))
+        if reply[1] != COUNTED or reply[3]:
+            raise Unavailable("the store did not count it")
 
     async def garbled(self, groups: Sequence[str]) -> list[str]:
         """Return those of `groups` whose counters cannot be read; names as in Names.limit.

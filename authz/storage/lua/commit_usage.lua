@@ -368,7 +368,8 @@ local function settle(settlement)
     end
   end
   total = math.max(0, math.min(total + used - taken, MOST_UNITS))
-  all_used, all_taken = math.min(all_used + used, MOST_UNITS), math.min(all_taken + taken, MOST_UNITS)
+  all_used = math.max(0, math.min(all_used + used, MOST_UNITS))  -- a refund has a negative use
+  all_taken = math.min(all_taken + taken, MOST_UNITS)
   call('HSET', name, field, struct.pack(PERIOD_STATE, PERIOD, ends, total),
     field .. ' settled', struct.pack(SETTLED_STATE, SETTLED, ends, all_used, all_taken))
 end

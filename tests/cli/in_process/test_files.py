@@ -242,6 +242,9 @@ def test_revoked_keys_are_left_out(runner):
         ("keys: [{ref: a, client: a, version: x}]", "version"),
         ("keys: []\nscope: {plan: a}", "scope"),
         ("keys: [{kid: short, client: a}]", "kid"),
+        ("keys: [{kid: 5, client: a}]", "key 1: kid: '5' is no text"),
+        ("keys: []\nscope: {client: 5}", "scope: client: '5' is no text"),
+        ("keys: []\nscope: {env: [live]}", "scope: env"),
     ],
 )
 def test_a_bad_file(runner, content, named):
@@ -250,6 +253,17 @@ def test_a_bad_file(runner, content, named):
     line = refusal(apply(runner))
     assert "keys.yaml" in line
     assert named in line
+
+
+def test_mistakes_in_several_keys(runner):
+    """One run names the first mistake of each key, by its number and field."""
+    keys = "[{client: a}, {ref: a, client: 5}, {ref: b, client: b}, {ref: b, client: b}, 7]"
+    (runner.directory / "keys.yaml").write_text(f"keys: {keys}")
+    done = apply(runner)
+    named = ["key 1: ref", "key 2 ('a'): client", "key 5: is not", "ref b is there twice"]
+    assert (done.code, len(done.err.splitlines())) == (2, len(named))
+    for line, text in zip(done.err.splitlines(), named, strict=True):
+        assert text in line
 
 
 def test_a_time_without_quotes(runner):

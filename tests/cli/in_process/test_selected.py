@@ -123,6 +123,7 @@ def test_rotate_writes_each_secret_to_a_file(runner):
         (("update", "--where", "colour=red", "--name", "a"), "--where"),
         (("update", "--where", "plan", "--name", "a"), "--where"),
         (("update", "--where", "status=dead", "--name", "a"), "--status"),
+        (("update", "--where", "name=a", "--client", "b", "--plan", "c"), "--where client=ID"),
         (("revoke", "--unused-for", "long", "--yes"), "--unused-for"),
         (("revoke", "--unused-for", "90d", "--yes"), "authz meter"),
         (("revoke", "--name", ""), "--name"),

@@ -13,6 +13,7 @@ from authz.core.keys.pepper import Pepper
 from authz.core.keys.scanning import OVERLAP, KeyScanner, key_pattern
 
 RING = Keyring("ak", [Pepper.expand("1", b"p" * 32)], ["old"])
+PUBLIC = RING.mint("live", public=True).text
 SCANNER = KeyScanner(("ak", "old"), ("sk-",))
 KEYS = [RING.mint(env).text for env in ("live", "test") for _ in range(3)]
 
@@ -107,3 +108,17 @@ def test_random_text_raises_no_alarm():
     )  # fmt: skip
     assert re.search(key_pattern("ak").encode(), random)
     assert not found(random)
+
+
+def test_a_publishable_key_is_found_once_and_marked():
+    """Also if the settings declare its beginning as that of imported keys."""
+    scanner = KeyScanner(("ak", "old"), ("pk_",), public_prefix="pk")
+
+    def kinds(text, which=scanner):
+        data = f"key {text};".encode()
+        return [(one.public, one.is_possible) for one in which.find(data, len(data))]
+
+    assert kinds(PUBLIC) == [(True, False)]
+    assert kinds(f"{PUBLIC[:-1]}-") == [(False, True)]
+    assert kinds(PUBLIC, KeyScanner(("ak",))) == []
+    assert kinds(KEYS[0]) == [(False, False)]

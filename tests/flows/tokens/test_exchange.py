@@ -294,3 +294,37 @@ async def test_limits_that_cannot_be_counted():
 
     rig.exchange._spend = spend
     assert (await rig.ask()).error is ExchangeError.UNAVAILABLE
+
+
+PAGE = "https://app.example.com"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "null",
+        "http://app.example.com",
+        f"{PAGE}:443",
+        f"{PAGE}:8443",
+        f"{PAGE}.",
+        f"{PAGE}/",
+        "https://user@app.example.com",
+        f"{PAGE},{PAGE}",
+        f"{PAGE}, https://evil.example.com",
+        "https://app.example.com.evil.example.com",
+        " ",
+    ],
+)
+async def test_a_publishable_key_needs_its_origin(origin):
+    """Every other origin gets the answer of a wrong key, and nothing is taken from the limits."""
+    rig = Rig(public=True, allowed_origins=(PAGE,))
+
+    assert await rig.ask(origin=origin) is BAD_SUBJECT
+    assert isinstance(await rig.ask(origin=PAGE), Issued)
+    assert isinstance(await rig.ask(origin=PAGE.upper()), Issued)
+
+
+async def test_a_publishable_key_that_lost_its_origins_is_not_exchanged():
+    """A record without origins proves nothing."""
+    assert await Rig(public=True).ask(origin=PAGE) is BAD_SUBJECT

@@ -31,6 +31,7 @@ METHODS = {
     "tokens keys remove": ["Tokens.DeleteSigningKey"],
     "keys limits": ["Limits.GetKeyLimits"],
     "keys reset-limits": ["Limits.ResetKeyLimits"],
+    "keys refund": ["Limits.RefundKeyLimits"],
     "usage": ["Usage.ListUsage"],
     "usage top": ["Usage.ListTopKeys"],
     "usage erase": ["Usage.EraseUsage"],

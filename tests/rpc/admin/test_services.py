@@ -75,6 +75,23 @@ async def test_limits(admin: Stubs) -> None:
     assert fields_of(caught.value) == ["name"]
 
 
+async def test_a_refund_with_its_etag_is_made_once(admin: Stubs) -> None:
+    """A refund of more than was used is refused, and another etag is a conflict."""
+    key = (await create(admin, "refunds", limits=[key_pb2.Limit(spec="5/month,of=usd")])).key
+    refund = limits_pb2.RefundKeyLimitsRequest(
+        name=f"{key.name}/limits", budget="0.01/month,of=usd", etag=key.etag
+    )
+    for etag, code in ((key.etag, CODE.FAILED_PRECONDITION), ("1", CODE.ABORTED)):
+        refund.etag = etag
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await admin.limits.RefundKeyLimits(refund)
+        assert caught.value.code() is code
+    refund.budget = "5/month"
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await admin.limits.RefundKeyLimits(refund)
+    assert fields_of(caught.value) == ["budget"]
+
+
 async def test_credits(admin: Stubs) -> None:
     """Credits have no reset time, and a refill is an update of the limits with the etag."""
     key = (await create(admin, "credits", limits=[key_pb2.Limit(spec="500/once")])).key

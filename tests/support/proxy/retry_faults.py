@@ -88,6 +88,13 @@ RETRIES = [
         "retries",
         "the sidecar that failed",
     ),
+    Fault(
+        "late news of health",
+        lambda c: (two_sidecars(c), c.cluster.pop("common_lb_config")),
+        "warn",
+        "retries",
+        "a dead sidecar alone",
+    ),
     Fault("nobody else to ask", one_sidecar, "warn", "retries", "with a single sidecar"),
     Fault(
         "nobody else is asked",

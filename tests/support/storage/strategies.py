@@ -1,6 +1,7 @@
 """Hypothesis strategies for records and for texts that a store may hold."""
 
 import ipaddress
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
@@ -64,7 +65,7 @@ def _secrets(draw) -> tuple[Secret, ...]:
     )
 
 
-RECORDS = st.builds(
+_ANY_RECORDS = st.builds(
     KeyRecord,
     kid=KIDS,
     version=st.integers(1, 10**12),
@@ -89,7 +90,17 @@ RECORDS = st.builds(
     revoked_at=MAYBE_TIMES,
     revocation_reason=st.none() | st.sampled_from(RevocationReason),
     outage_grace=st.none() | st.integers(0, fields.MAX_OUTAGE_GRACE_MS),
+    public=st.booleans(),
 )
+
+
+def _possible(record: KeyRecord) -> KeyRecord:
+    """Return the record, not publishable if it lacks what such a key needs."""
+    can_be = record.allowed_origins and (record.limits or record.plan)
+    return replace(record, public=bool(record.public and can_be))
+
+
+RECORDS = _ANY_RECORDS.map(_possible)
 
 # Whatever bytes a store may hold.
 TEXTS = st.text(st.characters(exclude_categories=[]), max_size=30) | st.binary(max_size=30).map(

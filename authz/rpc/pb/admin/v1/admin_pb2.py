@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/admin.proto\x12\x0e\x61uthz.admin.v1\x1a\x1cgoogle/api/annotations.proto\"Z\n\x0bRoleBinding\x12\"\n\x04role\x18\x01 \x01(\x0e\x32\x14.authz.admin.v1.Role\x12\x12\n\ntenant_ids\x18\x02 \x03(\t\x12\x13\n\x0bproject_ids\x18\x03 \x03(\t\"\x0f\n\rWhoAmIRequest\"`\n\x0eWhoAmIResponse\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12-\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x1b.authz.admin.v1.RoleBinding\x12\x0e\n\x06method\x18\x03 \x01(\t\"\x18\n\x16GetInstallationRequest\"\x80\x02\n\x17GetInstallationResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\x12;\n\x05plans\x18\x03 \x03(\x0b\x32,.authz.admin.v1.GetInstallationResponse.Plan\x12\x1a\n\x12older_key_prefixes\x18\x04 \x03(\t\x12\x19\n\x11imported_prefixes\x18\x05 \x03(\t\x12\x12\n\nkey_header\x18\x06 \x01(\t\x12\x12\n\nkey_scheme\x18\x07 \x01(\t\x1a$\n\x04Plan\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\x0e\n\x06limits\x18\x02 \x03(\t*`\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x0f\n\x0bROLE_ISSUER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\x10\n\x0cROLE_AUDITOR\x10\x04\x32\xe2\x01\n\x05\x41\x64min\x12[\n\x06WhoAmI\x12\x1d.authz.admin.v1.WhoAmIRequest\x1a\x1e.authz.admin.v1.WhoAmIResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/whoami\x12|\n\x0fGetInstallation\x12&.authz.admin.v1.GetInstallationRequest\x1a\'.authz.admin.v1.GetInstallationResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/installationb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/admin.proto\x12\x0e\x61uthz.admin.v1\x1a\x1cgoogle/api/annotations.proto\"Z\n\x0bRoleBinding\x12\"\n\x04role\x18\x01 \x01(\x0e\x32\x14.authz.admin.v1.Role\x12\x12\n\ntenant_ids\x18\x02 \x03(\t\x12\x13\n\x0bproject_ids\x18\x03 \x03(\t\"\x0f\n\rWhoAmIRequest\"`\n\x0eWhoAmIResponse\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12-\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x1b.authz.admin.v1.RoleBinding\x12\x0e\n\x06method\x18\x03 \x01(\t\"\x18\n\x16GetInstallationRequest\"\x9b\x02\n\x17GetInstallationResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\nkey_prefix\x18\x02 \x01(\t\x12;\n\x05plans\x18\x03 \x03(\x0b\x32,.authz.admin.v1.GetInstallationResponse.Plan\x12\x1a\n\x12older_key_prefixes\x18\x04 \x03(\t\x12\x19\n\x11imported_prefixes\x18\x05 \x03(\t\x12\x12\n\nkey_header\x18\x06 \x01(\t\x12\x12\n\nkey_scheme\x18\x07 \x01(\t\x12\x19\n\x11public_key_prefix\x18\x08 \x01(\t\x1a$\n\x04Plan\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12\x0e\n\x06limits\x18\x02 \x03(\t*`\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_VIEWER\x10\x01\x12\x0f\n\x0bROLE_ISSUER\x10\x02\x12\x0e\n\nROLE_ADMIN\x10\x03\x12\x10\n\x0cROLE_AUDITOR\x10\x04\x32\xe2\x01\n\x05\x41\x64min\x12[\n\x06WhoAmI\x12\x1d.authz.admin.v1.WhoAmIRequest\x1a\x1e.authz.admin.v1.WhoAmIResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/whoami\x12|\n\x0fGetInstallation\x12&.authz.admin.v1.GetInstallationRequest\x1a\'.authz.admin.v1.GetInstallationResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/installationb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADMIN'].methods_by_name['WhoAmI']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/whoami'
   _globals['_ADMIN'].methods_by_name['GetInstallation']._loaded_options = None
   _globals['_ADMIN'].methods_by_name['GetInstallation']._serialized_options = b'\202\323\344\223\002\022\022\020/v1/installation'
-  _globals['_ROLE']._serialized_start=568
-  _globals['_ROLE']._serialized_end=664
+  _globals['_ROLE']._serialized_start=595
+  _globals['_ROLE']._serialized_end=691
   _globals['_ROLEBINDING']._serialized_start=76
   _globals['_ROLEBINDING']._serialized_end=166
   _globals['_WHOAMIREQUEST']._serialized_start=168
@@ -47,9 +47,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETINSTALLATIONREQUEST']._serialized_start=283
   _globals['_GETINSTALLATIONREQUEST']._serialized_end=307
   _globals['_GETINSTALLATIONRESPONSE']._serialized_start=310
-  _globals['_GETINSTALLATIONRESPONSE']._serialized_end=566
-  _globals['_GETINSTALLATIONRESPONSE_PLAN']._serialized_start=530
-  _globals['_GETINSTALLATIONRESPONSE_PLAN']._serialized_end=566
-  _globals['_ADMIN']._serialized_start=667
-  _globals['_ADMIN']._serialized_end=893
+  _globals['_GETINSTALLATIONRESPONSE']._serialized_end=593
+  _globals['_GETINSTALLATIONRESPONSE_PLAN']._serialized_start=557
+  _globals['_GETINSTALLATIONRESPONSE_PLAN']._serialized_end=593
+  _globals['_ADMIN']._serialized_start=694
+  _globals['_ADMIN']._serialized_end=920
 # @@protoc_insertion_point(module_scope)

@@ -50,7 +50,7 @@ class GetInstallationRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInstallationResponse(_message.Message):
-    __slots__ = ("version", "key_prefix", "plans", "older_key_prefixes", "imported_prefixes", "key_header", "key_scheme")
+    __slots__ = ("version", "key_prefix", "plans", "older_key_prefixes", "imported_prefixes", "key_header", "key_scheme", "public_key_prefix")
     class Plan(_message.Message):
         __slots__ = ("plan", "limits")
         PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -65,6 +65,7 @@ class GetInstallationResponse(_message.Message):
     IMPORTED_PREFIXES_FIELD_NUMBER: _ClassVar[int]
     KEY_HEADER_FIELD_NUMBER: _ClassVar[int]
     KEY_SCHEME_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_KEY_PREFIX_FIELD_NUMBER: _ClassVar[int]
     version: str
     key_prefix: str
     plans: _containers.RepeatedCompositeFieldContainer[GetInstallationResponse.Plan]
@@ -72,4 +73,5 @@ class GetInstallationResponse(_message.Message):
     imported_prefixes: _containers.RepeatedScalarFieldContainer[str]
     key_header: str
     key_scheme: str
-    def __init__(self, version: _Optional[str] = ..., key_prefix: _Optional[str] = ..., plans: _Optional[_Iterable[_Union[GetInstallationResponse.Plan, _Mapping]]] = ..., older_key_prefixes: _Optional[_Iterable[str]] = ..., imported_prefixes: _Optional[_Iterable[str]] = ..., key_header: _Optional[str] = ..., key_scheme: _Optional[str] = ...) -> None: ...
+    public_key_prefix: str
+    def __init__(self, version: _Optional[str] = ..., key_prefix: _Optional[str] = ..., plans: _Optional[_Iterable[_Union[GetInstallationResponse.Plan, _Mapping]]] = ..., older_key_prefixes: _Optional[_Iterable[str]] = ..., imported_prefixes: _Optional[_Iterable[str]] = ..., key_header: _Optional[str] = ..., key_scheme: _Optional[str] = ..., public_key_prefix: _Optional[str] = ...) -> None: ...

@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n authz/admin/v1/audit_entry.proto\x12\x0e\x61uthz.admin.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x85\x05\n\nAuditEntry\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x14\n\x0c\x62\x61se_version\x18\x02 \x01(\x03\x12\x0b\n\x03key\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06\x61\x63tion\x18\x05 \x01(\x0e\x32!.authz.admin.v1.AuditEntry.Action\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x0c\n\x04note\x18\x07 \x01(\t\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\'\n\x06\x64\x65tail\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\"\xf4\x02\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ISSUE\x10\x01\x12\x11\n\rACTION_IMPORT\x10\x02\x12\x11\n\rACTION_UPDATE\x10\x03\x12\x11\n\rACTION_ROTATE\x10\x04\x12\x11\n\rACTION_REVOKE\x10\x05\x12\x12\n\x0e\x41\x43TION_DISABLE\x10\x06\x12\x11\n\rACTION_ENABLE\x10\x07\x12\x17\n\x13\x41\x43TION_RESET_LIMITS\x10\x08\x12\x11\n\rACTION_RETIRE\x10\t\x12\x11\n\rACTION_DELETE\x10\n\x12\x16\n\x12\x41\x43TION_ERASE_USAGE\x10\x0b\x12\x0f\n\x0b\x41\x43TION_LEAK\x10\x0c\x12\x11\n\rACTION_CANARY\x10\r\x12\x1d\n\x19\x41\x43TION_ROTATE_SIGNING_KEY\x10\x0e\x12\x1d\n\x19\x41\x43TION_REMOVE_SIGNING_KEY\x10\x0f\x12\x14\n\x10\x41\x43TION_ROLL_BACK\x10\x10\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n authz/admin/v1/audit_entry.proto\x12\x0e\x61uthz.admin.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb8\x05\n\nAuditEntry\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x14\n\x0c\x62\x61se_version\x18\x02 \x01(\x03\x12\x0b\n\x03key\x18\x03 \x01(\t\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x06\x61\x63tion\x18\x05 \x01(\x0e\x32!.authz.admin.v1.AuditEntry.Action\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\t\x12\x0c\n\x04note\x18\x07 \x01(\t\x12\x0e\n\x06source\x18\x08 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\'\n\x06\x64\x65tail\x18\n \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x0b\n\x03row\x18\x0b \x01(\t\"\x9a\x03\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ISSUE\x10\x01\x12\x11\n\rACTION_IMPORT\x10\x02\x12\x11\n\rACTION_UPDATE\x10\x03\x12\x11\n\rACTION_ROTATE\x10\x04\x12\x11\n\rACTION_REVOKE\x10\x05\x12\x12\n\x0e\x41\x43TION_DISABLE\x10\x06\x12\x11\n\rACTION_ENABLE\x10\x07\x12\x17\n\x13\x41\x43TION_RESET_LIMITS\x10\x08\x12\x11\n\rACTION_RETIRE\x10\t\x12\x11\n\rACTION_DELETE\x10\n\x12\x16\n\x12\x41\x43TION_ERASE_USAGE\x10\x0b\x12\x0f\n\x0b\x41\x43TION_LEAK\x10\x0c\x12\x11\n\rACTION_CANARY\x10\r\x12\x1d\n\x19\x41\x43TION_ROTATE_SIGNING_KEY\x10\x0e\x12\x1d\n\x19\x41\x43TION_REMOVE_SIGNING_KEY\x10\x0f\x12\x14\n\x10\x41\x43TION_ROLL_BACK\x10\x10\x12\x11\n\rACTION_REFUND\x10\x11\x12\x11\n\rACTION_BUDGET\x10\x12\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'authz.admin.v1.audit_entry_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDITENTRY']._serialized_start=116
-  _globals['_AUDITENTRY']._serialized_end=761
-  _globals['_AUDITENTRY_ACTION']._serialized_start=389
-  _globals['_AUDITENTRY_ACTION']._serialized_end=761
+  _globals['_AUDITENTRY']._serialized_end=812
+  _globals['_AUDITENTRY_ACTION']._serialized_start=402
+  _globals['_AUDITENTRY_ACTION']._serialized_end=812
 # @@protoc_insertion_point(module_scope)

@@ -11,7 +11,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AuditEntry(_message.Message):
-    __slots__ = ("version", "base_version", "key", "change_time", "action", "actor", "note", "source", "request_id", "detail")
+    __slots__ = ("version", "base_version", "key", "change_time", "action", "actor", "note", "source", "request_id", "detail", "row")
     class Action(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ACTION_UNSPECIFIED: _ClassVar[AuditEntry.Action]
@@ -31,6 +31,8 @@ class AuditEntry(_message.Message):
         ACTION_ROTATE_SIGNING_KEY: _ClassVar[AuditEntry.Action]
         ACTION_REMOVE_SIGNING_KEY: _ClassVar[AuditEntry.Action]
         ACTION_ROLL_BACK: _ClassVar[AuditEntry.Action]
+        ACTION_REFUND: _ClassVar[AuditEntry.Action]
+        ACTION_BUDGET: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -48,6 +50,8 @@ class AuditEntry(_message.Message):
     ACTION_ROTATE_SIGNING_KEY: AuditEntry.Action
     ACTION_REMOVE_SIGNING_KEY: AuditEntry.Action
     ACTION_ROLL_BACK: AuditEntry.Action
+    ACTION_REFUND: AuditEntry.Action
+    ACTION_BUDGET: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
@@ -58,6 +62,7 @@ class AuditEntry(_message.Message):
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    ROW_FIELD_NUMBER: _ClassVar[int]
     version: int
     base_version: int
     key: str
@@ -68,4 +73,5 @@ class AuditEntry(_message.Message):
     source: str
     request_id: str
     detail: _struct_pb2.Struct
-    def __init__(self, version: _Optional[int] = ..., base_version: _Optional[int] = ..., key: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., action: _Optional[_Union[AuditEntry.Action, str]] = ..., actor: _Optional[str] = ..., note: _Optional[str] = ..., source: _Optional[str] = ..., request_id: _Optional[str] = ..., detail: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
+    row: str
+    def __init__(self, version: _Optional[int] = ..., base_version: _Optional[int] = ..., key: _Optional[str] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., action: _Optional[_Union[AuditEntry.Action, str]] = ..., actor: _Optional[str] = ..., note: _Optional[str] = ..., source: _Optional[str] = ..., request_id: _Optional[str] = ..., detail: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., row: _Optional[str] = ...) -> None: ...

@@ -298,7 +298,7 @@ class ListKeyHistoryResponse(_message.Message):
     def __init__(self, entries: _Optional[_Iterable[_Union[_audit_entry_pb2.AuditEntry, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., lost_version: _Optional[int] = ...) -> None: ...
 
 class VerifyKeyRequest(_message.Message):
-    __slots__ = ("api_key", "method", "host", "path", "client_address", "origin", "required_scopes", "required_env", "cost", "name", "model")
+    __slots__ = ("api_key", "method", "host", "path", "client_address", "origin", "required_scopes", "required_env", "cost", "name", "model", "public_route")
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
@@ -310,6 +310,7 @@ class VerifyKeyRequest(_message.Message):
     COST_FIELD_NUMBER: _ClassVar[int]
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_ROUTE_FIELD_NUMBER: _ClassVar[int]
     api_key: str
     method: str
     host: str
@@ -321,7 +322,8 @@ class VerifyKeyRequest(_message.Message):
     cost: int
     name: str
     model: str
-    def __init__(self, api_key: _Optional[str] = ..., method: _Optional[str] = ..., host: _Optional[str] = ..., path: _Optional[str] = ..., client_address: _Optional[str] = ..., origin: _Optional[str] = ..., required_scopes: _Optional[_Iterable[str]] = ..., required_env: _Optional[_Union[_key_pb2.Key.Environment, str]] = ..., cost: _Optional[int] = ..., name: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
+    public_route: bool
+    def __init__(self, api_key: _Optional[str] = ..., method: _Optional[str] = ..., host: _Optional[str] = ..., path: _Optional[str] = ..., client_address: _Optional[str] = ..., origin: _Optional[str] = ..., required_scopes: _Optional[_Iterable[str]] = ..., required_env: _Optional[_Union[_key_pb2.Key.Environment, str]] = ..., cost: _Optional[int] = ..., name: _Optional[str] = ..., model: _Optional[str] = ..., public_route: _Optional[bool] = ...) -> None: ...
 
 class VerifyKeyResponse(_message.Message):
     __slots__ = ("allowed", "reason", "checks", "key", "fault", "limits", "status_code", "code", "violated_limits", "enforced")

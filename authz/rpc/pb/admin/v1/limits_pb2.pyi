@@ -95,3 +95,27 @@ class ResetKeyLimitsResponse(_message.Message):
     key: _key_pb2.Key
     outcome: _key_pb2.ChangeOutcome
     def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ...) -> None: ...
+
+class RefundKeyLimitsRequest(_message.Message):
+    __slots__ = ("name", "budget", "etag", "validate_only", "note", "wait_time")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    WAIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    budget: str
+    etag: str
+    validate_only: bool
+    note: str
+    wait_time: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., budget: _Optional[str] = ..., etag: _Optional[str] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class RefundKeyLimitsResponse(_message.Message):
+    __slots__ = ("key", "outcome")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    key: _key_pb2.Key
+    outcome: _key_pb2.ChangeOutcome
+    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ...) -> None: ...

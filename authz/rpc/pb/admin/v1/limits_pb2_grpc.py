@@ -45,6 +45,11 @@ class LimitsStub:
                 request_serializer=authz_dot_admin_dot_v1_dot_limits__pb2.ResetKeyLimitsRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_limits__pb2.ResetKeyLimitsResponse.FromString,
                 _registered_method=True)
+        self.RefundKeyLimits = channel.unary_unary(
+                '/authz.admin.v1.Limits/RefundKeyLimits',
+                request_serializer=authz_dot_admin_dot_v1_dot_limits__pb2.RefundKeyLimitsRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_limits__pb2.RefundKeyLimitsResponse.FromString,
+                _registered_method=True)
 
 
 class LimitsServicer:
@@ -65,6 +70,13 @@ class LimitsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RefundKeyLimits(self, request, context):
+        """Give units of a budget of a key back, with an entry in the audit trail. Not for its pools.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LimitsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_LimitsServicer_to_server(servicer, server):
                     servicer.ResetKeyLimits,
                     request_deserializer=authz_dot_admin_dot_v1_dot_limits__pb2.ResetKeyLimitsRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_limits__pb2.ResetKeyLimitsResponse.SerializeToString,
+            ),
+            'RefundKeyLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.RefundKeyLimits,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_limits__pb2.RefundKeyLimitsRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_limits__pb2.RefundKeyLimitsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class Limits:
             '/authz.admin.v1.Limits/ResetKeyLimits',
             authz_dot_admin_dot_v1_dot_limits__pb2.ResetKeyLimitsRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_limits__pb2.ResetKeyLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RefundKeyLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Limits/RefundKeyLimits',
+            authz_dot_admin_dot_v1_dot_limits__pb2.RefundKeyLimitsRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_limits__pb2.RefundKeyLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

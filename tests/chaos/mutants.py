@@ -1,0 +1,188 @@
+"""Mutants of the subject: data paths with plausible mistakes."""
+
+import asyncio
+import contextlib
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import redis.asyncio
+
+from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.errors import Unavailable
+from authz.core.policy import Proof, judge
+from authz.core.records import KeyRecord
+from authz.core.request import Request, Route
+from authz.core.tokens.presented import SecretById
+from authz.flows.check import Checker
+from authz.storage import encoding
+from authz.storage.endpoint import Endpoint
+from authz.storage.feed import ChangeFeed
+from tests.chaos.caches import TTL, Asked, Leased
+from tests.chaos.checker import Bounds
+from tests.chaos.history import Outcome, now
+from tests.chaos.live_rules import OUTCOMES, CarelessSettings
+from tests.chaos.rules import HELD
+from tests.support.fakes import RecordingProbe, make_keyring, make_request
+from tests.support.real import RealClock
+from tests.support.storage import stored
+
+
+class OneClock(Leased):
+    """The mutant that decides by its own clock alone."""
+
+    has_two_clocks = False
+    registers = False
+
+
+class CarelessReload(Leased):
+    """The mutant that takes every settings file as it is."""
+
+    settings_type = CarelessSettings
+    registers = False
+
+
+class TokenAlone(Checker):
+    """A checker that looks at a token alone, once it has found the record of its key."""
+
+    def _judge(
+        self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
+    ) -> Decision:
+        token = request.token
+        if token is None:
+            return super()._judge(proof, record, request, stale=stale)
+        if token.covers(request.route.scopes):
+            return Allow(record)
+        return Deny(Reason.INSUFFICIENT_SCOPE, record)
+
+
+class ScopesOfToken(Checker):
+    """A checker that judges the scopes of a token and not those of its key."""
+
+    def _judge(
+        self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
+    ) -> Decision:
+        if request.token is not None:
+            record = replace(record, scopes=record.scopes | request.token.scopes)
+        return super()._judge(proof, record, request, stale=stale)
+
+
+class AnySecret(Checker):
+    """A checker for which a token proves the newest secret of its key."""
+
+    def _judge(
+        self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
+    ) -> Decision:
+        if request.token is not None:
+            proof = SecretById(record.newest_secret.digest)
+        return super()._judge(proof, record, request, stale=stale)
+
+
+def mutant_of(checker: type[Checker]) -> type[Leased]:
+    """Return the data path with this checker."""
+    return type(checker.__name__, (Leased,), {"checker_type": checker, "registers": False})
+
+
+class _Dict:
+    """Records with their expiry, and a separate client to read them."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.entries: dict[str, tuple[KeyRecord | None, float]] = {}
+        self.client = endpoint.client(timeout=0.3)
+
+    async def look_up(self, asked: Asked) -> Outcome:
+        kid = asked.kid
+        entry = self.entries.get(kid)
+        if entry is None or entry[1] < now():
+            try:
+                found = await self.client.hgetall(stored.key(kid))
+                record = encoding.decode(kid, found) if found else None
+            except (redis.RedisError, OSError, Unavailable):
+                return Outcome.UNAVAILABLE
+            await asyncio.sleep(random.choice((0, 0, 0.001)))  # whoever waits wakes later
+            entry = (record, now() + TTL)
+            self.entries[kid] = entry
+        if entry[0] is None:
+            return Outcome.UNKNOWN
+        record, token = entry[0], asked.token
+        request = make_request(route=Route(frozenset({HELD})), token=token)
+        proof = token.proof(record) if token else asked.presented
+        refusal = judge(record, proof, request, RealClock().wall_ms())
+        return OUTCOMES[refusal.reason, False] if refusal else Outcome.ALLOW
+
+
+class GetThenSet:
+    """A mutant: it is fed and trusted like the product, but stores a record after a pause."""
+
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, _grace: float, _file: Path) -> None:
+        self._dict = _Dict(endpoint)
+        self._trusted_until = 0.0
+        fingerprints = make_keyring().fingerprints
+        self._feed = ChangeFeed(
+            endpoint, RealClock(), RecordingProbe(), lease=bounds.lease, fingerprints=fingerprints
+        )
+
+    async def run(self) -> None:
+        """Implement Subject.run."""
+        await self._feed.run(self)
+
+    async def answer(self, asked: Asked, path: int) -> Outcome:
+        """Implement Subject.answer."""
+        if now() >= self._trusted_until:
+            return Outcome.UNAVAILABLE
+        return await self._dict.look_up(asked)
+
+    def forget(self, kid: str, *, revoked: bool) -> None:
+        """Implement ChangeSink.forget."""
+        self._dict.entries.pop(kid, None)
+
+    def flush(self, *, foreign: bool = False) -> None:
+        """Implement ChangeSink.flush."""
+        self._dict.entries.clear()
+
+    def trust(self, until: float) -> None:
+        """Implement ChangeSink.trust."""
+        self._trusted_until = until
+
+
+class PubSub:
+    """A mutant: redis-py's PubSub and a TTL, the common design."""
+
+    def __init__(self, endpoint: Endpoint, _bounds: Bounds, _grace: float, _file: Path) -> None:
+        self._dict = _Dict(endpoint)
+        self._subscriber = redis.asyncio.Redis(
+            host=endpoint.host, port=endpoint.port, decode_responses=True, health_check_interval=1
+        )
+
+    async def run(self) -> None:
+        """Implement Subject.run."""
+        subscription = self._subscriber.pubsub()
+        while True:
+            with contextlib.suppress(redis.RedisError, OSError):
+                await subscription.subscribe(stored.CHANGES)
+                while True:
+                    message = await subscription.get_message(timeout=0.2)
+                    if message is not None and message["type"] == "message":
+                        for kid in message["data"].split(" ")[1:2]:
+                            self._dict.entries.pop(kid, None)
+            await asyncio.sleep(0.1)
+
+    async def answer(self, asked: Asked, path: int) -> Outcome:
+        """Implement Subject.answer."""
+        return await self._dict.look_up(asked)
+
+
+TOKEN_MUTANTS = {
+    "token alone": mutant_of(TokenAlone),
+    "scopes of the token": mutant_of(ScopesOfToken),
+    "any secret": mutant_of(AnySecret),
+}
+MUTANTS = {
+    "get-then-set": GetThenSet,
+    "pub-sub": PubSub,
+    "one clock": OneClock,
+    "careless reload": CarelessReload,
+    **TOKEN_MUTANTS,
+}
+SUBJECTS = {"leased": Leased} | MUTANTS
+RELOADING = {kind for kind, subject in SUBJECTS.items() if issubclass(subject, Leased)}

@@ -1,0 +1,62 @@
+"""One sidecar process of a run, as the faults see it."""
+
+import asyncio
+import json
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from authz.settings.model import load
+from authz.wiring.live_settings import settings_hash
+from tests.chaos.history import Change
+from tests.chaos.rules import Rules
+from tests.support.gate import Gate, Rule
+
+RELOADS_WITHIN = 20.0  # seconds
+
+
+@dataclass(slots=True)
+class SidecarProcess:
+    """One sidecar. outages: times in which it could not reach the store or was paused.
+
+    reloads: the rules of its settings file, from the start on; empty if it has none.
+    """
+
+    kind: str
+    name: str
+    process: asyncio.subprocess.Process
+    answers: Path
+    stalls: Path  # from when to when it was not run, as JSON
+    log: Path
+    settings: Path
+    outages: list[tuple[float, float]]
+    reloads: list[Change[Rules]]
+    gate: Gate | None = None
+
+    def tell(self, command: dict) -> None:
+        """Send it a command."""
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    async def use_settings(self, text: str, *, is_good: bool) -> None:
+        """Write its settings file, send SIGHUP, and wait until it reports the reload.
+
+        is_good: the report must name no mistake; else it must name one, unless this is a mutant.
+        """
+        self.settings.write_text(text)
+        self.signal(signal.SIGHUP)
+        version = settings_hash(load(self.settings, environ={})) if is_good else None
+        async with asyncio.timeout(RELOADS_WITHIN):
+            while True:
+                report = json.loads(await self.process.stdout.readline())
+                if not is_good and (report["reason"] or self.kind != "leased"):
+                    return
+                if is_good and report == {"version": version, "reason": ""}:
+                    return
+
+    def spoil(self, rule: Rule) -> None:
+        """Set what happens to the traffic between it and the store."""
+        self.gate.set(rule)
