@@ -17,6 +17,7 @@ from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
 from authz.settings import includes, sections, sources
 from authz.settings.admin import Admin
+from authz.settings.anomalies import Anomalies
 from authz.settings.events import Events
 from authz.settings.identity import Identity
 from authz.settings.leaks import Leaks
@@ -206,6 +207,7 @@ class Settings(Section):
     events: Events = Events()
     leaks: Leaks = Leaks()
     rotation: Rotation = Rotation()
+    anomalies: Anomalies = Anomalies()
     telemetry: Telemetry = Telemetry()
     include: Annotated[tuple[File, ...], AtMost(64), distinct] = ()
     routes: Annotated[tuple[RouteRule, ...], AtMost(MAX_RULES)] = ()

@@ -129,6 +129,8 @@ SCRIPTS = {
         usage --key 7Hk2mQ9xT4bVzR1c
         usage top
         usage top --by denied --since 1h --json
+        usage anomalies
+        usage anomalies --since 3d --limit 7 --json
         usage erase --key {1} --note 'asked for'
     """,
     "apply": """
@@ -412,6 +414,7 @@ def test_the_answers_are_the_same(
         "plans: {standard: [10/s, 50/once], pro: [], basic: []}\n"
         "rotation: {plans: {standard: {rotate_every: 2d}}, default: {rotate_every: 90d}}\n"
         "tokens: {issuer: 'https://auth.example.com'}\n"
+        "anomalies: {enabled: false}\n"  # only the process of the API would judge hours
     )
     monkeypatch.setenv("AUTHZ_ACTOR", f"cert:{URI}")
     _write_files(empty_store)

@@ -138,6 +138,7 @@ CALLS: dict[str, Call] = {
     ),
     "Usage.ListUsage": lambda s, k, _: s.usage.ListUsage(usage_pb2.ListUsageRequest(key=k.name)),
     "Usage.ListTopKeys": lambda s, *_: s.usage.ListTopKeys(usage_pb2.ListTopKeysRequest()),
+    "Usage.ListAnomalies": lambda s, *_: s.usage.ListAnomalies(usage_pb2.ListAnomaliesRequest()),
     "Usage.GetLatestUse": lambda s, k, _: s.usage.GetLatestUse(
         usage_pb2.GetLatestUseRequest(name=f"{k.name}/latestUse")
     ),
