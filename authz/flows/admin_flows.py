@@ -28,6 +28,7 @@ from authz.flows.tokens.exchange import Exchange
 from authz.flows.tokens.inspection import TokenInspection
 from authz.flows.tokens.key_rotation import KeyRotation
 from authz.flows.trail.verifying import TrailHeads
+from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 from authz.flows.verify import Verifier
@@ -68,6 +69,7 @@ class AdminFlows:
     refunding: Refunding
     importer: Callable[[str, str, str, str], Importer]
     usage: UsageReading
+    anomalies: AnomalyReports
     erasure: UsageErasure
     index: KeyIndex
     registry: SidecarRegistry

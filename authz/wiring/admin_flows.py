@@ -57,7 +57,7 @@ from authz.wiring.extraction import extractor
 from authz.wiring.notifications import event_sinks
 from authz.wiring.token_gate import Uncounted, token_gate
 from authz.wiring.tokens import key_rotation, uncharged_exchange
-from authz.wiring.usage_readers import last_use, usage_reading
+from authz.wiring.usage_readers import anomaly_reports, last_use, usage_reading
 
 
 def admin_flows(
@@ -109,6 +109,7 @@ def admin_flows(
         limit_reports=reports,
         importer=importer,
         usage=usage_reading(client),
+        anomalies=anomaly_reports(client, selection, clock),
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),

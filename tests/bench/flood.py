@@ -15,7 +15,7 @@ import json
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from math import inf
 from pathlib import Path
@@ -65,24 +65,39 @@ def body_of(key: str) -> bytes:
     return b"\0" + len(raw).to_bytes(4) + raw
 
 
-class Flooded:
-    """A sidecar and its clients."""
+def forged_keys(_file: Path) -> Iterable[str]:
+    """Return keys that are forged as well as can be without the pepper."""
+    ring = make_keyring()
+    return (ring.mint("live").text for _ in range(KEYS))
 
-    def __init__(self, stack: ExitStack) -> None:
+
+class Flooded:
+    """A sidecar and its clients. settings: more of them. forge: makes the garbage, given the file.
+
+    store: that of the sidecar.
+    """
+
+    def __init__(
+        self,
+        stack: ExitStack,
+        settings: Mapping[str, Mapping[str, Any]] = {},
+        forge: Callable[[Path], Iterable[str]] = forged_keys,
+    ) -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
-        store = stack.enter_context(Valkey())
-        more = {"check": {"transport": "fast"}, "cache": {"ttl": "1h"}}
-        self._serving = Serving(directory, store, more)
+        self.store = stack.enter_context(Valkey())
+        more = {"check": {"transport": "fast"}, "cache": {"ttl": "1h"}, **settings}
+        self._serving = Serving(directory, self.store, more)
         issued = asyncio.run(prepared(self._serving.file, KEYS))
+        forged = list(forge(self._serving.file))
         stack.enter_context(self._serving)
         self._serving.wait_until_ready()
+        self.ops = self._serving.ops
         self._pid = self._serving.pid
         os.sched_setaffinity(self._pid, SERVER_CORE)
         os.sched_setaffinity(0, LOAD_CORE)
         self._address = Address.parse("", self._serving.check)
         self._good = Keys(key.key_text for key in issued)
-        ring = make_keyring()
-        self._garbage = Keys(ring.mint("live").text for _ in range(KEYS))
+        self._garbage = Keys(forged)
 
     def saturation(self, seconds: float, *, garbage: bool = False) -> float:
         """Return the largest number of Checks a second that the sidecar answers."""

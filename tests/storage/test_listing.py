@@ -3,11 +3,11 @@
 import pytest
 
 from authz.core.errors import Unavailable, Unreadable
-from authz.core.records import Status
+from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector, State
 from authz.flows.key_history import KeyHistory
 from authz.flows.selection import Selection
-from authz.storage.listing import StoredIndex, StoredTrail
+from authz.storage.listing import READ_AT_ONCE, StoredIndex, StoredTrail
 from tests.support.fakes import FakeClock
 from tests.support.storage import stored
 from tests.support.storage.sidecar import Admin
@@ -140,6 +140,31 @@ async def test_texts_without_the_right_to_run_scripts(valkey, admin):
         for client in (poor, rich):
             found = await StoredIndex(client).texts([record.kid, "z" * 16], ["name", "env"])
             assert [list(row) for row in found] == wanted
+
+
+async def test_records_without_the_right_to_run_scripts(valkey, admin):
+    """Many records are the same by a script and by commands, also those that cannot be read."""
+    kids = await issue(admin, 14)
+    valkey.admin.hset(stored.key(kids[1]), "allowed_cidrs", "nonsense")
+    valkey.admin.delete(stored.key(kids[2]), stored.key(kids[3]))
+    valkey.admin.set(stored.key(kids[3]), "text")
+    wanted = kids * (READ_AT_ONCE // len(kids) + 1)
+    rules = ("reset", "on", ">pw", "~authz:*", "+@all", "-evalsha_ro")
+    valkey.admin.execute_command("ACL", "SETUSER", "reader", *rules)
+    async with valkey.login("reader", "pw").client() as poor, valkey.endpoint.client() as rich:
+        by_commands = await StoredIndex(poor).read(wanted)
+        by_script = await StoredIndex(rich).read(wanted)
+    assert len(by_script) == len(wanted) > READ_AT_ONCE
+    assert list(map(repr, by_script)) == list(map(repr, by_commands))
+    assert [isinstance(one, KeyRecord) for one in by_script[:5]] == [
+        True,
+        False,
+        False,
+        False,
+        True,
+    ]
+    assert by_script[2] is None
+    assert "WRONGTYPE" in str(by_script[3])
 
 
 # history

@@ -7,6 +7,7 @@ from authz.console.pages import (
     bulk,
     changing,
     editing,
+    events,
     explaining,
     fleet,
     incident,
@@ -36,6 +37,6 @@ def console_routes(
     console = Console(handler, sessions, renderer, gateway=gateway, settings=settings)
     pages = (
         *(overview, bulk, issuing, key_list, one_key, changing, editing, explaining, incident),
-        *(owners, usage_report, audit_trail, fleet, installation),
+        *(owners, usage_report, audit_trail, events, fleet, installation),
     )
     return [renderer.static.route(), *(route for page in pages for route in page.routes(console))]

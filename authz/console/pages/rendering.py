@@ -21,6 +21,7 @@ NAVIGATION: Final = (
     ("/owners", "Clients", "read_keys"),
     ("/usage", "Usage", "read_usage"),
     ("/audit", "Audit", "read_audit"),
+    ("/events", "Events", "read_audit"),
     ("/sidecars", "Sidecars", "read_fleet"),
     ("/incident", "Leaked key", "revoke"),
     ("/settings", "Settings", "read_keys"),

@@ -1,7 +1,10 @@
 """Find a key in text that a person pasted: an assignment, a header, a command, a cut-off key."""
 
 import re
+from base64 import b64decode
+from collections.abc import Iterator
 from typing import Final, NamedTuple
+from urllib.parse import unquote
 
 from authz.core.errors import BadInput
 from authz.core.keys.text import ENVIRONMENTS, KID_LENGTH
@@ -12,6 +15,7 @@ _HEADER = re.compile(
     r"([A-Za-z][A-Za-z0-9-]{0,63})[\"']? ?: ?[\"']?(?:([A-Za-z][A-Za-z0-9-]{0,31}) +)?\Z", re.ASCII
 )
 _LOOK_BACK: Final = 128
+_STANDARD: Final = str.maketrans("-_", "+/")
 # One word: no blank, no quote, and `=` only at its end, as in base64.
 _WORD = re.compile(r"[^\s\"'`:<>(){}\[\];=\u2026]+=*")
 # A key of another format with one thing around it. An imported key may contain `=`, so the name of
@@ -28,6 +32,8 @@ _IN_HEADER = re.compile(
     rf"{_FOREIGN}(?P=quote)",
     re.ASCII,
 )
+# Base64, in either alphabet, of a text that is long enough to name a key.
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]{32,}", re.ASCII)
 _QUOTED = re.compile(rf"(?P<quote>[\"'`]){_FOREIGN}(?P=quote)[,;]?", re.ASCII)
 
 
@@ -44,10 +50,15 @@ class Pasted(NamedTuple):
 def find_key(text: str, prefix: str) -> Pasted | None:
     """Return the one key in `text`, complete or cut off. `text` has no blanks at its ends.
 
-    A single word is returned as it is. If no key of ours is found, return one line without the
-    assignment, header or quotes around it, and None for several lines. Raises BadInput if there are
+    If no key of ours stands there as it is, it is also looked for without the backslashes of
+    Markdown, without percent escapes, and in base64, as in a Secret of Kubernetes. A single word is
+    returned as it is. If no key of ours is found, return one line without the assignment, header or
+    quotes around it, and None for several lines. Raises BadInput if there are
     several different keys of ours. prefix: a regex pattern for the prefix of our keys.
     """
+    named = re.compile(rf"{prefix}_(?:{_ENVIRONMENT})_[0-9A-Za-z]{{{KID_LENGTH}}}", re.ASCII)
+    if not named.search(text):
+        text = next(filter(named.search, _decoded(text)), text)
     if _WORD.fullmatch(text):
         return Pasted(text)
     shape = rf"(?<![0-9A-Za-z_]){prefix}_(?:{_ENVIRONMENT})_[0-9A-Za-z_]*"
@@ -69,6 +80,16 @@ def named_kid(text: str, prefix: str) -> str:
     shape = rf"{prefix}_(?:{_ENVIRONMENT})_([0-9A-Za-z]{{{KID_LENGTH}}})(?![0-9A-Za-z])"
     match = re.match(shape, text, re.ASCII)
     return match[1] if match else ""
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """Yield the text without backslashes, without percent escapes, and each word of base64."""
+    yield text.replace("\\", "")
+    yield unquote(text)
+    for word in _BASE64.findall(text):
+        whole = word[: len(word) - (len(word) % 4 == 1)]  # no byte ends after one character
+        padded = f"{whole}{'=' * (-len(whole) % 4)}".translate(_STANDARD)
+        yield b64decode(padded).decode("latin-1")
 
 
 def _carrier_before(text: str) -> str:

@@ -16,6 +16,8 @@ from authz.core.trail.rows import Row
 from authz.core.trail.signing import is_about_signing
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.guards import sees_key
+from authz.rpc.admin.hiding import hide_time
 from authz.rpc.admin.key_messages import entry_message
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.paging import page_size
@@ -87,6 +89,9 @@ class AuditService:
         about = ("ListAuditEntries", context.caller.actor, repr(wanted))
         position = self._tokens.open(request.page_token, *about)
         response = audit_pb2.ListAuditEntriesResponse()
+        if wanted.kid and not await self._sees(wanted.kid, context):
+            await hide_time(context.caller, context.began, self._flows.clock)
+            return response
         for _ in range(MAX_CHUNKS):
             rows = await self._flows.trail_rows.before(position, CHUNK)
             entries = dict(self._entries(rows, wanted))
@@ -104,6 +109,9 @@ class AuditService:
                 return response
         response.next_page_token = self._tokens.seal(position, *about)
         return response
+
+    async def _sees(self, kid: str, context: CallContext) -> bool:
+        return await sees_key(self._flows.index, context.caller, kid, Right.READ_AUDIT)
 
     def _entries(self, rows: Sequence[Row], wanted: _Wanted) -> Iterator[tuple[str, AuditEntry]]:
         """Yield row id and entry of each wanted row, without those that cannot be read.

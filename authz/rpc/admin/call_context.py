@@ -13,13 +13,14 @@ class CallContext:
     """One call of an authenticated caller.
 
     source: address and user agent, for the audit trail. call_id: of this call, in the log and the
-    response. deadline: by `Clock.monotonic`; None: the client gave none.
+    response. began, deadline: by `Clock.monotonic`; no deadline: the client gave none.
     """
 
     caller: Caller
     source: str = ""
     call_id: str = ""
     deadline: float | None = None
+    began: float = 0.0
 
 
 def source_of(credentials: Credentials) -> str:

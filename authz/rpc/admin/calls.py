@@ -18,11 +18,12 @@ from google.protobuf.message import Message
 from authz.core.access import Caller, Credentials, Refusal, RefusalKind, visible
 from authz.core.admin_ports import Authenticator
 from authz.core.bounded import BoundedDict
-from authz.core.errors import Fault
+from authz.core.errors import Fault, NotFound
 from authz.core.ports import Clock
 from authz.core.token_bucket import TokenBucket
 from authz.rpc.admin.api_error import ApiError, Code, forbidden, of_fault, unavailable
 from authz.rpc.admin.call_context import CallContext, source_of
+from authz.rpc.admin.hiding import hide_time
 from authz.rpc.admin.method_table import Method
 from authz.rpc.admin.strict_messages import refuse_unknown
 
@@ -100,7 +101,11 @@ class Calls:
             given = MAX_CALL_SECONDS if arrival.seconds is None else arrival.seconds
             seconds = min(given, MAX_CALL_SECONDS)
             async with asyncio.timeout(seconds):
-                response: Message = await method.function(request, context)
+                try:
+                    response: Message = await method.function(request, context)
+                except NotFound:
+                    await hide_time(context.caller, context.began, self._clock)
+                    raise
             return response
 
     async def streaming(
@@ -129,6 +134,7 @@ class Calls:
         Takes one call from the rate of the caller. Raises ApiError: UNAVAILABLE, UNAUTHENTICATED,
         RESOURCE_EXHAUSTED over the rate, PERMISSION_DENIED if no role allows the method.
         """
+        began = self._clock.monotonic()
         if not self._is_ready():
             raise unavailable()
         caller = arrival.caller or await self._authenticator.authenticate(arrival.credentials)
@@ -143,7 +149,7 @@ class Calls:
         if arrival.seconds is not None:
             deadline = self._clock.monotonic() + arrival.seconds
         source = source_of(arrival.credentials)
-        return CallContext(caller, source, call.call_id, deadline)
+        return CallContext(caller, source, call.call_id, deadline, began)
 
     def _take_rate(self, caller: Caller) -> None:
         bucket = self._buckets.get(caller.actor)

@@ -14,6 +14,8 @@ from authz.flows.admin_flows import AdminFlows
 from authz.flows.notifications.sinks import SinkState
 from authz.rpc.admin.api_error import ApiError, Code
 from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.guards import sees_key
+from authz.rpc.admin.hiding import hide_time
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.paging import page_size
 from authz.rpc.admin.values import SINKS, id_of, kid_of, name_of, struct_of, timestamp
@@ -46,6 +48,9 @@ class EventsService:
         about = ("ListEvents", context.caller.actor, wanted, kid)
         position = self._tokens.open(request.page_token, *about)
         response = events_pb2.ListEventsResponse()
+        if kid and not await self._sees(kid, context):
+            await hide_time(context.caller, context.began, self._flows.clock)
+            return response
         for _ in range(MAX_CHUNKS):
             page = await self._flows.sinks.derivation.before(position, CHUNK)
             for row_id, event in page:
@@ -107,6 +112,9 @@ class EventsService:
             sink, list(request.event_ids), dry_run=request.validate_only
         )
         return events_pb2.ReplayEventsResponse(replayed_events=count)
+
+    async def _sees(self, kid: str, context: CallContext) -> bool:
+        return await sees_key(self._flows.index, context.caller, kid, Action.READ_AUDIT)
 
     async def _state(self, field: str, name: str) -> SinkState:
         return await self._flows.sinks.state(self._sink_name(field, name))

@@ -6,6 +6,7 @@ A key outside of the caller's tenants and projects is answered as a key that doe
 from typing import Final
 
 from authz.core.access import Caller, may, visible
+from authz.core.admin_ports import RecordReader
 from authz.core.errors import Forbidden, NotFound
 from authz.core.narrowing import narrows
 from authz.core.records import KeyRecord
@@ -32,6 +33,19 @@ def require_visible(caller: Caller, record: KeyRecord, action: Action = Action.R
     """
     if not visible(caller, action).covers(record.tenant_id, record.project_id):
         raise NotFound(f"no key has the kid {record.kid}")
+
+
+async def sees_key(index: RecordReader, caller: Caller, kid: str, action: Action) -> bool:
+    """Return whether a caller sees the key of a kid, by its tenant and project now.
+
+    True also for a kid without a key if the caller sees every key. action: that makes keys visible.
+    Raises Unavailable if the store fails.
+    """
+    seen = visible(caller, action)
+    if seen.is_everything:
+        return True
+    (record,) = await index.read([kid])
+    return isinstance(record, KeyRecord) and seen.covers(record.tenant_id, record.project_id)
 
 
 def permits(caller: Caller, action: Action, record: KeyRecord) -> bool:

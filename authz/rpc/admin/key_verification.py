@@ -15,6 +15,7 @@ from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.verify import CHECKS, Verdict, VerdictView
 from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.hiding import hide_time
 from authz.rpc.admin.key_messages import key_message, limits_message
 from authz.rpc.admin.values import kid_of
 from authz.rpc.check.build_request import carried, check_request
@@ -62,6 +63,8 @@ class KeyVerification:
         if record is not None and not seen.covers(record.tenant_id, record.project_id):
             passed = dict.fromkeys(CHECKS[: CHECKS.index("known")])
             verdict = Verdict(Deny(Reason.UNKNOWN_KEY), passed | {"known": Reason.UNKNOWN_KEY})
+        if verdict.record is None:
+            await hide_time(context.caller, context.began, self._flows.clock)
         return _response(verdict, view_of(verdict, wanted))
 
     def _check_request(self, request: keys_pb2.VerifyKeyRequest) -> bytes:

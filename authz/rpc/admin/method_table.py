@@ -63,6 +63,7 @@ NEEDED: Final[Mapping[str, Action | None]] = {
     "Limits.RefundKeyLimits": Action.RESET_LIMITS,
     "Usage.ListUsage": Action.READ_USAGE,
     "Usage.ListTopKeys": Action.READ_USAGE,
+    "Usage.ListAnomalies": Action.READ_USAGE,
     "Usage.GetLatestUse": Action.READ_USAGE,
     "Usage.EraseUsage": Action.ERASE_USAGE,
     "Tokens.IssueToken": Action.ISSUE_TOKENS,

@@ -16,6 +16,7 @@ from authz.rpc.admin.api_error import ApiError, Code, invalid, refused
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing
 from authz.rpc.admin.guards import permits
+from authz.rpc.admin.hiding import hide_time
 from authz.rpc.admin.key_messages import key_message
 from authz.rpc.admin.values import (
     SIGNING_KEYS,
@@ -94,6 +95,8 @@ class TokensService:
         if record is not None and seen.covers(record.tenant_id, record.project_id):
             response.key.CopyFrom(key_message(record))
             response.has_secret = found.has_secret
+        else:
+            await hide_time(context.caller, context.began, self._flows.clock)
         return response
 
     async def list_signing_keys(

@@ -1,5 +1,7 @@
 """Keys in pasted text."""
 
+from base64 import b64encode, urlsafe_b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,6 +48,32 @@ def test_one_thing_around_a_key_is_taken_off(text, carrier, key):
 def test_a_key_of_ours_is_found_in_any_text(text, carrier):
     """A key is found in text by its prefix, and the same key twice counts once."""
     assert find_key(text.format(KEY), "ak") == Pasted(KEY, carrier)
+
+
+@pytest.mark.parametrize("key", [KEY, KEY[:50]], ids=["whole", "cut off"])
+@pytest.mark.parametrize(
+    "disguise",
+    [
+        lambda key: key.replace("_", "\\_"),
+        lambda key: f"api\\_key: *{key}*".replace("_", "\\_"),
+        lambda key: key.replace("_", "%5F"),
+        lambda key: b64encode(key.encode()).decode(),
+        lambda key: f"  token: {urlsafe_b64encode(key.encode()).decode().rstrip('=')}",
+        lambda key: f"Basic {b64encode(f'{key}:'.encode()).decode()}",
+    ],
+)
+def test_a_key_is_found_in_another_form(disguise, key):
+    """Chats add backslashes, logs have percent escapes, and Secrets of Kubernetes are in base64."""
+    found = find_key(disguise(key).strip(), "ak")
+    assert (found.text, named_kid(found.text, "ak")) == (key, KID)
+
+
+def test_base64_that_is_cut_off():
+    """The kid is found wherever the text ends behind it."""
+    whole = b64encode(KEY.encode()).decode()
+    for length in range(40, len(whole)):
+        assert named_kid(find_key(whole[:length], "ak").text, "ak") in {KID, ""}
+    assert named_kid(find_key(whole[:45], "ak").text, "ak") == KID
 
 
 def test_several_keys_are_refused():

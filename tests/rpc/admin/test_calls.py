@@ -6,10 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from authz.core.access import Caller, Credentials, Kind, Refusal, RefusalKind
-from authz.core.errors import Conflict, OutcomeUnknown, Unavailable, UnknownPlan, Unreadable
+from authz.core.access import Binding, Caller, Credentials, Kind, Refusal, RefusalKind
+from authz.core.errors import (
+    Conflict,
+    NotFound,
+    OutcomeUnknown,
+    Unavailable,
+    UnknownPlan,
+    Unreadable,
+)
+from authz.core.roles import Role
+from authz.rpc.admin import calls as calls_module
 from authz.rpc.admin.api_error import ApiError, Code
 from authz.rpc.admin.calls import Arrival, Calls
+from authz.rpc.admin.hiding import hide_time
 from authz.rpc.admin.method_table import Method, methods
 from authz.rpc.pb.admin.v1 import admin_pb2, keys_pb2
 from authz.telemetry.admin_metrics import CallCounters
@@ -171,3 +181,39 @@ async def test_refused_credentials(kind, code, caplog: pytest.LogCaptureFixture)
     assert "unknown" not in error.message
     assert "by nobody" in caplog.text
     assert "key: unknown" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("took", "waits"), [(0.0, 0.0), (0.001, 0.019), (0.0199, 0.0001), (0.021, 0.019)]
+)
+async def test_a_missing_key_is_answered_at_a_fixed_time(
+    monkeypatch: pytest.MonkeyPatch, took: float, waits: float
+) -> None:
+    """A bound caller waits for a whole number of 20 ms; a caller who sees every key does not."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(round(seconds, 6))
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    clock, bound = FakeClock(), Binding(Role.VIEWER, frozenset({"north"}))
+    began = clock.monotonic()
+    clock.advance(took)
+    await hide_time(replace(ADMIN, bindings=(bound,)), began, clock)
+    await hide_time(replace(ADMIN, bindings=(bound, Binding(Role.VIEWER))), began, clock)
+    assert slept == [pytest.approx(waits, abs=1e-6)]
+
+
+async def test_a_missing_key_is_hidden_by_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A NotFound of any method waits; another fault does not."""
+    seen: list[float] = []
+
+    async def hide(_caller: Caller, began: float, _clock: object) -> None:
+        seen.append(began)
+
+    monkeypatch.setattr(calls_module, "hide_time", hide)
+    for cause in (NotFound("no key"), Conflict("other")):
+        calls, method, _ = around(cause)
+        with pytest.raises(ApiError):
+            await calls.unary(method, admin_pb2.WhoAmIRequest(), Arrival(Credentials(), "x"))
+    assert len(seen) == 1

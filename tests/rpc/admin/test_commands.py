@@ -34,6 +34,7 @@ METHODS = {
     "keys refund": ["Limits.RefundKeyLimits"],
     "usage": ["Usage.ListUsage"],
     "usage top": ["Usage.ListTopKeys"],
+    "usage anomalies": ["Usage.ListAnomalies"],
     "usage erase": ["Usage.EraseUsage"],
     "sidecars": ["Fleet.ListSidecars"],
     "audit list": ["Audit.ListAuditEntries"],

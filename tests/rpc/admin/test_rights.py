@@ -30,6 +30,7 @@ from authz.rpc.pb.admin.v1 import (
 )
 from authz.wiring import administration
 from tests.support.rpc.admin import AdminRig, Stubs, details_of
+from tests.support.rpc.direct_stubs import DirectStubs, commands_sent, record_commands
 from tests.support.rpc.rest import Answer
 from tests.support.rpc.rest_stubs import RestStubs
 
@@ -137,6 +138,7 @@ CALLS: dict[str, Call] = {
     ),
     "Usage.ListUsage": lambda s, k, _: s.usage.ListUsage(usage_pb2.ListUsageRequest(key=k.name)),
     "Usage.ListTopKeys": lambda s, *_: s.usage.ListTopKeys(usage_pb2.ListTopKeysRequest()),
+    "Usage.ListAnomalies": lambda s, *_: s.usage.ListAnomalies(usage_pb2.ListAnomaliesRequest()),
     "Usage.GetLatestUse": lambda s, k, _: s.usage.GetLatestUse(
         usage_pb2.GetLatestUseRequest(name=f"{k.name}/latestUse")
     ),
@@ -198,6 +200,15 @@ OF_A_KEY = {
     *("Keys.DeleteKey", "Keys.SaveAppliedKeys"),
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Limits.RefundKeyLimits"),
     *("Usage.ListUsage", "Usage.GetLatestUse", "Usage.EraseUsage"),
+}
+# Lists about one key.
+OF_A_FILTER: dict[str, Call] = {
+    "Audit.ListAuditEntries": lambda s, k, _: s.audit.ListAuditEntries(
+        audit_pb2.ListAuditEntriesRequest(key=k.name)
+    ),
+    "Events.ListEvents": lambda s, k, _: s.events.ListEvents(
+        events_pb2.ListEventsRequest(key=k.name)
+    ),
 }
 # The right that the call of the table needs, where it is another than the least for its method.
 RIGHT = NEEDED | {"Keys.UpdateKey": Action.UPDATE, "Keys.ChangeKeys": Action.REVOKE}
@@ -284,6 +295,26 @@ async def test_another_tenant_is_not_there(rig: AdminRig, caller, targets, role:
         if method in OF_A_KEY:
             assert theirs[0] in {CODE.NOT_FOUND, CODE.PERMISSION_DENIED}
             assert theirs[0] is CODE.NOT_FOUND or RIGHT[method] not in ALLOWED[role]
+
+
+@pytest.mark.parametrize("role", Role)
+async def test_another_tenant_costs_what_nobody_costs(
+    rig: AdminRig, targets, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is asked the same for a key of another tenant as for one that does not exist."""
+    record_commands(monkeypatch)
+    stubs = DirectStubs(rig, (await rig.issue([role.scope], tenant_id=OURS))[1])
+    for method, call in (CALLS | OF_A_FILTER).items():
+        if method not in OF_A_KEY | OF_A_FILTER.keys() | {"Keys.VerifyKey", "Tokens.IssueToken"}:
+            continue
+        await call(stubs, targets["nobody"], THEIRS)  # what is read once, is read
+        found = []
+        for target in (targets[THEIRS], targets["nobody"]):
+            with commands_sent() as sent:
+                answer = await call(stubs, target, THEIRS)
+            found.append((sent, answer[0]))
+        assert found[0] == found[1], method
+        assert found[0][0], method  # at least the credential is read
 
 
 @pytest.mark.parametrize("role", Role)
