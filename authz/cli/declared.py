@@ -146,7 +146,7 @@ def _declared(path: str, number: int, entry: Any) -> Declared:
         _need(kid or ref)
         record = record_of(entry, kid)
     except BadInput as cause:
-        raise BadInput("-f", f"{label}: {cause}") from None
+        raise BadInput("-f", f"{label}: {str(cause).removeprefix('--')}") from None
     version = entry.get("version")
     seen = None if version is None else _count(label, "version", version)
     return Declared(label, kid or None, ref, seen, record)

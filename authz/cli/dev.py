@@ -44,7 +44,7 @@ def dev(
 
     It never uses a store that it did not start: AUTHZ_REDIS…, AUTHZ_KEYS… and AUTHZ_CONFIG are
     ignored. Other settings of the environment apply. --config FILE gives the routes, plans, pools,
-    limits and prices; other sections of the file are ignored.
+    limits and prices, and identity.assertion_issuer; the rest of the file is ignored.
 
     \b
     Examples:

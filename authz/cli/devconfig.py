@@ -95,13 +95,19 @@ def foreign_variables() -> list[str]:
 def taken_sections(file: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the sections of a settings file that `authz dev` uses, and the names of the others.
 
-    The used ones are listed in TAKEN. The names are sorted. Included files belong to the file.
-    Raises BadInput if one of these cannot be read or is not valid.
+    The used ones are listed in TAKEN; of `identity`, `assertion_issuer` alone, which routes may
+    need. The names are sorted. Included files belong to the file. Raises BadInput if one of these
+    cannot be read or is not valid.
     """
     model.load(file, environ={})
     (joined,) = includes.join([files.read(file)], has_file=True).layers
     taken = {name: joined.tree[name] for name in TAKEN if name in joined.tree}
-    return taken, sorted(set(joined.tree) - set(taken) - {"include"})
+    others = set(joined.tree) - set(taken) - {"include"}
+    identity = dict(joined.tree.get("identity") or {})
+    if issuer := identity.pop("assertion_issuer", None):
+        taken["identity"] = {"assertion_issuer": issuer}
+        others -= set() if identity else {"identity"}
+    return taken, sorted(others)
 
 
 def write_settings(

@@ -6,7 +6,7 @@ formats are read whole, at most MAX_DOCUMENT bytes.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 
@@ -27,12 +27,14 @@ LISTS: Final = ("keys", "data")  # members of an export that hold the list of ke
 class Source:
     """The stdin of an import. renamed: fields by the names in the source, from --map.
 
+    may_be_key: whether a column that is no field could be a key; if so, no message shows it.
     unit: the word for an entry in messages. notes: how many entries had a setting that is not taken
     over, by a text that says so.
     """
 
     stdin: BinaryIO
     renamed: Mapping[str, str]
+    may_be_key: Callable[[str], bool]
     unit: str = "line"
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -58,7 +60,7 @@ class Source:
         except UnicodeDecodeError as cause:
             raise BadInput("stdin", f"is not UTF-8 at byte {cause.start}") from None
         if form == "csv":
-            return import_table.entries(text, blank, self.renamed)
+            return import_table.entries(text, blank, self.renamed, self.may_be_key)
         if form == "kong":
             return self._kong(text)
         return self._listed(text, form)

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from authz.cli.import_entry import IGNORED, IN_METADATA, Entry, is_field
@@ -12,18 +12,19 @@ from authz.cli.import_fields import ALIASES
 from authz.cli.json_lines import LINE
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys.text import MIN_IMPORTED
 
 _LISTED: Final = ("scope", "host", "origin", "cidr", "limit")  # lists in one cell of a table
 _MANY: Final = (IGNORED, "")  # columns of these names may stand in a table more than once
 _BOMS: Final = re.compile("^\ufeff+", re.MULTILINE)  # tables that were put together have them
 
 
-def entries(text: str, blank: int, renamed: Mapping[str, str]) -> Iterator[Entry]:
+def entries(
+    text: str, blank: int, renamed: Mapping[str, str], may_be_key: Callable[[str], bool]
+) -> Iterator[Entry]:
     """Yield the entries of a table.
 
-    blank: lines before the text. renamed: fields by column, from --map. Raises BadInput for a wrong
-    header.
+    blank: lines before the text. renamed: fields by column, from --map. may_be_key: whether a
+    column must not be shown. Raises BadInput for a wrong header.
     """
     text = _BOMS.sub("", text)
     delimiter = delimiter_of(text.lstrip("\r\n").partition("\n")[0]) or ","
@@ -32,7 +33,7 @@ def entries(text: str, blank: int, renamed: Mapping[str, str]) -> Iterator[Entry
     _, header, problem = next(rows, (1, None, None))
     if problem is not None:
         raise BadInput("stdin", f"the header {problem.problem}")
-    names = _columns(header or [], renamed)
+    names = _columns(header or [], renamed, may_be_key)
     for at, row, problem in rows:
         size = sum(map(len, row or ())) + len(row or ())
         number = at + blank
@@ -52,7 +53,9 @@ def delimiter_of(header: str) -> str:
     return next((mark for mark in "\t;," if mark in header), "")
 
 
-def _columns(header: list[str], renamed: Mapping[str, str]) -> list[str]:
+def _columns(
+    header: list[str], renamed: Mapping[str, str], may_be_key: Callable[[str], bool]
+) -> list[str]:
     """Return the field of each column; IGNORED for one that is left out, "" without a name.
 
     Raises BadInput for a column that is no field, for two columns of one field, and for a --map
@@ -62,7 +65,7 @@ def _columns(header: list[str], renamed: Mapping[str, str]) -> list[str]:
     for at, column in enumerate(header, start=1):
         name = renamed.get(column.strip(), column.strip())
         if not (is_field(name) or name in _MANY):
-            told = fields.shown(name) if len(name) < MIN_IMPORTED else f"number {at}"
+            told = f"number {at}" if may_be_key(name) else fields.shown(name)
             advice = "give --map COLUMN=FIELD, or --map COLUMN=- to leave it out"
             raise BadInput("stdin", f"column {told} is no field; {advice}")
         if name in names and name not in _MANY:

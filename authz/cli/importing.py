@@ -123,13 +123,14 @@ def import_(
       echo '{"key": "sk-0123456789abcdef", "client": "acme-web"}' | authz keys import
     """
     begin = _begin(invocation, note)
-    source = Source(_stdin(), renamed)
+    stdin = _stdin()
     with contextlib.ExitStack() as files, asyncio.Runner() as runner:
         refused = files.enter_context(_rejects(rejects)) if rejects is not None else None
         report = Report(dry_run, refused, keeps_rows=invocation.as_json)
         connection = contextlib.AsyncExitStack()
         session = runner.run(connection.enter_async_context(begin))
         parser = LineParser(session.keyring, session.plans, allow_hash_like)
+        source = Source(stdin, renamed, parser.may_be_key)
         try:
             sender = Sender(
                 runner, session.importer, report, overlaps=_size(source.stdin) is not None

@@ -76,11 +76,13 @@ class LineParser:
             entry[known] = value
         return entry
 
+    def may_be_key(self, text: str) -> bool:
+        """Return whether a text that is no field could be a key, so that nobody may see it."""
+        return len(text) >= MIN_IMPORTED or self.keyring.declares(text)
+
     def _described(self, name: str, at: int) -> str:
         """Return the name of a field, or its number if the name could be a key."""
-        if len(name) < MIN_IMPORTED and not self.keyring.declares(name):
-            return fields.shown(name)
-        return f"number {at}"
+        return f"number {at}" if self.may_be_key(name) else fields.shown(name)
 
     def _key(self, entry: dict[str, Any]) -> Imported | ImportedHash:
         key = _one(entry, "key", lambda _, text: self._foreign(text), None)

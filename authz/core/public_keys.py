@@ -29,13 +29,13 @@ def completed(record: KeyRecord) -> KeyRecord:
 def require_public(record: KeyRecord) -> None:
     """Raise BadInput for a publishable key without an allowed origin, or without limits and plan.
 
-    The field is `origins` or `limits`.
+    The field is `--origin` or `--limit`.
     """
     if not record.public:
         return
     if not record.allowed_origins:
         raise BadInput(
-            "origins", "a publishable key needs an allowed origin, such as https://app.example.com"
+            "--origin", "a publishable key needs an allowed origin, such as https://app.example.com"
         )
     if not (record.limits or record.plan):
-        raise BadInput("limits", "a publishable key needs a limit, such as 10/s, or a plan")
+        raise BadInput("--limit", "a publishable key needs a limit, such as 10/s, or a plan")

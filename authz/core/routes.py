@@ -207,7 +207,7 @@ class RouteTable:
             label=first.label,
             model=model or (first.model if len(models) == 1 else ""),
             spending=spending,
-            public=all(each.public for each in asked),
+            public=all(each.public for each in asked) or None,
             assertion=first.assertion if len({each.assertion for each in asked}) == 1 else "",
         )
 

@@ -23,7 +23,7 @@ IDENTITY: Final = (
     "assertion",
 )
 # Set or removed with every allow, but no identity.
-BESIDE_IDENTITY: Final = ("token-id", "would-deny")
+BESIDE_IDENTITY: Final = ("token-id", "budget-remaining", "would-deny")
 _LOGGED: Final = re.compile(r"%req(?:uest_header)?\(([^)]*)\)")
 _LOGGED_PATH: Final = re.compile(r"%path\((?:wq)?[:)]")
 _WITH_QUERY: Final = frozenset({":path", "x-envoy-original-path"})

@@ -9,3 +9,4 @@ class Identity(Section):
 
     header_prefix: HeaderName = "x-auth-"
     assertion_issuer: Audience = ""
+    budget_remaining: bool = False

@@ -16,7 +16,9 @@ from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
 from authz.settings import includes, sections, sources
+from authz.settings.abuse import Abuse
 from authz.settings.admin import Admin
+from authz.settings.anomalies import Anomalies
 from authz.settings.events import Events
 from authz.settings.identity import Identity
 from authz.settings.leaks import Leaks
@@ -204,8 +206,10 @@ class Settings(Section):
     admin: Admin = Admin()
     tokens: Tokens = Tokens()
     events: Events = Events()
+    abuse: Abuse = Abuse()
     leaks: Leaks = Leaks()
     rotation: Rotation = Rotation()
+    anomalies: Anomalies = Anomalies()
     telemetry: Telemetry = Telemetry()
     include: Annotated[tuple[File, ...], AtMost(64), distinct] = ()
     routes: Annotated[tuple[RouteRule, ...], AtMost(MAX_RULES)] = ()
@@ -265,7 +269,7 @@ def parse_included(field: str, content: bytes, path: Path) -> Settings:
 
     mistakes: list[BadInput] = []
     source = includes.checked(files.parse_included(field, content, path), mistakes)
-    return _checked([source], mistakes)
+    return _checked([source], mistakes, is_whole=False)
 
 
 def _layers(
@@ -279,14 +283,19 @@ def _layers(
     return [*above, files.read(file)]
 
 
-def _checked(layers: Sequence[Source], mistakes: Sequence[BadInput]) -> Settings:
-    """Return the settings of these layers. Raises BadSettings with `mistakes` and all others."""
+def _checked(
+    layers: Sequence[Source], mistakes: Sequence[BadInput], *, is_whole: bool = True
+) -> Settings:
+    """Return the settings of these layers. Raises BadSettings with `mistakes` and all others.
+
+    is_whole: what routes need from other sections has to be there.
+    """
     try:
         settings = sections.read(Settings, layers)
     except BadSettings as cause:
         raise BadSettings([*mistakes, *cause.mistakes]) from None
     ignore_case = settings.routes_case == "insensitive"
-    asserts = bool(settings.identity.assertion_issuer)
+    asserts = not is_whole or bool(settings.identity.assertion_issuer)
     unusable = unusable_rules(settings.routes, layers, ignore_case=ignore_case, asserts=asserts)
     if mistakes or unusable:
         raise BadSettings([*mistakes, *unusable])

@@ -76,4 +76,5 @@ def responder(
         find_keys=reading.find_keys,
         ids=ids,
         assertions=assertions,
+        budget_remaining=settings.identity.budget_remaining,
     )

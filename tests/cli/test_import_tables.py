@@ -73,6 +73,15 @@ def test_a_row_that_is_cut_off(importing, row, told) -> None:
     assert (outcome.code, told in outcome.err) == (1, True)
 
 
+@pytest.mark.parametrize("key", ["cust_123", "0123456789abcdef"])
+def test_a_table_without_a_header_shows_no_key(importing, monkeypatch, key) -> None:
+    """Its first row is taken for the header. A cell that could be a key has its number alone."""
+    monkeypatch.setenv("AUTHZ_KEYS__IMPORTED_PREFIXES", '["cust_"]')
+    outcome = importing(f"{key},acme-web\n".encode(), "--format", "csv")
+    assert outcome.code == 2
+    assert "column number 1 is no field" in outcome.err
+
+
 def test_a_header_that_is_too_long(importing) -> None:
     """A header that cannot be read ends the import before its first row."""
     outcome = importing(b"client," + b"x" * 200_000 + b"\na,b\n")

@@ -24,7 +24,7 @@ def issued(**given):
 
 def test_it_needs_an_origin():
     """Without an origin it would work from every page."""
-    with pytest.raises(BadInput, match="origins: a publishable key needs an allowed origin"):
+    with pytest.raises(BadInput, match="--origin: a publishable key needs an allowed origin"):
         issued()
 
 
@@ -48,7 +48,7 @@ def test_a_secret_key_gets_no_limits():
 
 @pytest.mark.parametrize(
     ("wanted", "problem"),
-    [({"allowed_origins": ()}, "origins"), ({"limits": ()}, "limits")],
+    [({"allowed_origins": ()}, "--origin"), ({"limits": ()}, "--limit")],
 )
 def test_an_update_keeps_the_conditions(wanted, problem):
     """The last origin and the last limit cannot be taken away."""

@@ -142,6 +142,21 @@ def test_a_rule_for_get_is_one_for_head() -> None:
     assert (both.require("HEAD", "h", "/a"), both.require("GET", "h", "/a")) == (B, A)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [(True, True, True), (True, None, False), (None, True, False), (True, False, False)],
+)
+def test_publishable_keys_need_the_mark_in_each_reading(first, second, expected) -> None:
+    """A path that a backend may read as another one is marked only if both rules are."""
+    rules = [
+        Rule.parse("routes", "/m/{name}:run", "", (), Facts(scopes=frozenset({"a"}), public=first)),
+        Rule.parse("routes", "/m/{name}", "", (), Facts(public=second)),
+    ]
+    found = RouteTable(rules).require("GET", "h", "/m/a%3Arun")
+
+    assert bool(found.public) is expected
+
+
 def test_rules_of_both_readings_hold_together() -> None:
     """Where a backend may not decode a literal, the next rule may be the one of its handler."""
     run, plain = Facts(frozenset({"run"}), True, cost=5), Facts(frozenset({"plain"}), False)

@@ -105,6 +105,8 @@ async def test_without_self_service_a_holder_is_nobody():
         {"allowed_cidrs": networks("cidr", ["10.0.0.0/8"])},
         {"allowed_hosts": ("api.example.com",)},
         {"allowed_origins": ("https://example.com",)},
+        {"public": True},
+        {"public": True, "allowed_origins": ("https://example.com",), "plan": "web"},
         {"secrets": (Secret("1", bytes(32), "1", NOW),)},
     ],
 )

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from authz.client import AdminError
 from authz.core.edits import Delete
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
+from authz.core.new_keys import KeySpec
 from authz.core.usage.counts import Level
 from authz.core.usage.question import By, Span
 from authz.flows.by import By as Authorship
@@ -28,6 +29,7 @@ from authz.remote.records import entry_of, kid_of, new_text_of, record_of
 from authz.remote.usage import RemoteUsage
 from authz.remote.verification import RemoteVerifier
 from authz.rpc.pb.admin.v1 import (
+    admin_pb2,
     applied_key_pb2,
     audit_entry_pb2,
     audit_pb2,
@@ -142,6 +144,15 @@ async def test_another_key() -> None:
         await RemoteKeys(answers, SystemClock()).find("0" * 16)
     with pytest.raises(Unreadable, match="another key"):
         await RemoteEditor(answers).change("0" * 16, Delete(), Authorship("ops"))
+
+
+async def test_an_older_server_is_not_asked_for_a_publishable_key() -> None:
+    """A server that does not know the field would make a secret key, and somebody publish it."""
+    origins = ("https://app.example.com",)
+    spec = KeySpec(client_id="a", env="live", life_ms=None, public=True, allowed_origins=origins)
+    answers: Any = Answers(admin_pb2.GetInstallationResponse(key_prefix="ak"))
+    with pytest.raises(Unavailable, match="no publishable keys"):
+        await RemoteEditor(answers).issue(spec, Authorship("ops"))
 
 
 async def test_a_list_that_follows_itself() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from authz.core.errors import BadInput, BadSettings
 from authz.settings import files
-from authz.settings.model import Settings, included, load
+from authz.settings.model import Settings, included, load, parse_included
 from tests.support.settings import refusal, written
 
 KEYS = """\
@@ -249,3 +249,17 @@ def test_a_number_is_the_name_of_a_file_that_is_read(tmp_path: Path) -> None:
     assert "No such file" in all_mistakes(file)["include.0"]
     (tmp_path / "1").write_text(KEYS)
     assert set(load(file, {}, {}).plans) == {"gold"}
+
+
+def test_the_issuer_of_assertions_may_stand_in_the_including_file(tmp_path: Path) -> None:
+    """An included route may ask for an assertion; alone, its file is not asked for the issuer."""
+    content = "routes: [{path: /orders, assertion: orders}]\n"
+    (tmp_path / "routes.yaml").write_text(content)
+    file = tmp_path / "authz.yaml"
+    file.write_text("include: [routes.yaml]\nidentity: {assertion_issuer: gate}\n")
+
+    assert load(file, {}, {}).routes[0].assertion == "orders"
+    assert parse_included("-f", content.encode(), file).routes[0].assertion == "orders"
+    file.write_text("include: [routes.yaml]\n")
+    with pytest.raises(BadInput, match=r"set identity\.assertion_issuer"):
+        load(file, {}, {})

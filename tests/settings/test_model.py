@@ -73,6 +73,7 @@ GARBAGE = {
     "cache.trust_lease": ("61s", "60s"),
     "identity.header_prefix": ("X-Auth-", "x-auth-"),
     "identity.assertion_issuer": ("two words", "api"),
+    "identity.budget_remaining": ("maybe", True),
     "extract.headers": ("x-api-key", '["x-api-key"]'),
     "extract.query": ("a&b", "api_key"),
     "extract.client_address": ("x-forwarded-for", "x-envoy-external-address"),

@@ -36,6 +36,7 @@ class History:
         self.now = BEGIN
         self.under_way = []  # (charge, ended: what to settle, digest)
         self.sent = []
+        self.leases = {}  # cost -> when it was granted, and the requests that are left
         self.number = 0
         self.current = {}
         groups = [self._group(*each) for each in OWNERS[: self.chance.randint(1, 3)]]
@@ -58,15 +59,15 @@ class History:
         for _ in range(steps):
             self.chance.choice(acts)()
 
-    def spend(self, cost, wanted):
+    def spend(self, cost, wanted, lease=0, returned=0, granted_at=0):
         limits = self.key_limits.taken_by(cost)
         if limits is None:
             return None, None
         charge = charge_for(limits, cost, self.now // 1000)
-        request = SpendRequest(wanted)
+        request = SpendRequest(wanted + lease, lease, returned, granted_at)
         reply = self.store.spend(charge, request, self.now)
         assert reply == self.model.spend(charge, request, self.now)
-        if reply.granted:
+        if reply.granted or returned:
             self.current |= {
                 place[:3]: counter.ends_ms for place, counter in self.model.places(charge)
             }
@@ -76,8 +77,17 @@ class History:
         cost = Amounts(
             1, *self.chance.choice(((800, 1200, 1), (100, 0, 300), (0, 250), (4096, 6144)))
         )
-        charge, reply = self.spend(cost, self.chance.choice((1, 1, 1, 5)))
-        for _ in range(reply.granted if reply else 0):
+        wanted, lease = self.chance.choice(((1, 0), (1, 0), (5, 0), (1, 7)))
+        granted_at, left = self.leases.pop(cost, (0, 0))
+        back = left or self.chance.choice((0, 0, 0, 0, -2))  # requests that passed in an outage
+        charge, reply = self.spend(cost, wanted, lease, back, granted_at if left else 0)
+        if reply is None:
+            return
+        leased = max(0, reply.granted - wanted)
+        unused = self.chance.randint(0, leased)
+        if unused:
+            self.leases[cost] = (reply.now_us, unused)
+        for _ in range(reply.granted - unused):
             self.number += 1
             used = min(4096 * 3, int(self.chance.lognormvariate(6.4, 0.9)))
             settlements = {}

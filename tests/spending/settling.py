@@ -53,8 +53,15 @@ class BudgetModel:
         ]
 
     def spend(self, charge, ask, now):
-        """Grant as many requests as fit every enforced budget. The shape is that of the store."""
+        """Grant as many requests as fit every enforced budget. The shape is that of the store.
+
+        Requests of a lease that did not come are given back first, those of an outage are taken.
+        """
         places = self.places(charge)
+        for place, counter in places if ask.returned else ():
+            is_same = ask.returned < 0 or ask.granted_at >= counter.begins_ms * 1000
+            given = ask.returned * counter.charge if is_same else 0
+            self.taken[place] = max(0, self.taken.get(place, 0) - given)
         rooms = [c.limit - self.taken.get(p, 0) for p, c in places]
         fits = [max(0, room // c.charge) for room, (_, c) in zip(rooms, places, strict=True)]
         enforced = [n for n, (_, c) in zip(fits, places, strict=True) if c.enforced]

@@ -8,6 +8,7 @@ from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.usage.commit import Budget, Settlement
 from authz.storage.limits.stored_counters import StoredCounters
 from tests.spending import settling
+from tests.spending import store as timed
 from tests.spending.budget_histories import play
 from tests.spending.budget_simulation import HIGHEST, LEARNED, LEARNED_P95, MEAN, simulate
 from tests.spending.plans import BEGIN, make_terms
@@ -20,6 +21,11 @@ MUTANTS = {
     "a settlement of an earlier period counts now": ("stored_end ~= ends", "false"),
     "more is returned than was taken": ("math.max(0, math.min(total", "math.abs(math.min(total"),
     "the real use is not counted": ("total + used - taken", "total"),
+}
+LEASE_MUTANTS = {
+    "a lease of the last period is given back to this one": ("booked >= c.a * 1000", "booked >= 0"),
+    "what is given back is lost": ("elseif booked >= c.a * 1000 then", "elseif false then"),
+    "requests of an outage are not counted": ("min(-back * c.charge,", "min(0,"),
 }
 
 
@@ -35,6 +41,15 @@ def test_the_histories_find_a_script_that_settles_wrong(valkey, monkeypatch, cha
     monkeypatch.setattr(settling, "COMMIT", settling.COMMIT.replace(*change))
     with pytest.raises(AssertionError):
         play(valkey.admin, 60)
+
+
+@pytest.mark.parametrize("change", LEASE_MUTANTS.values(), ids=LEASE_MUTANTS)
+def test_the_histories_find_leases_that_are_counted_wrong(valkey, monkeypatch, change):
+    """Each fault of the script that counts leases differs from the model, too."""
+    assert timed.SPEND.count(change[0]) == 1
+    monkeypatch.setattr(timed, "SPEND", timed.SPEND.replace(*change))
+    with pytest.raises(AssertionError):
+        play(valkey.admin, 400)
 
 
 @pytest.mark.parametrize("lost", [0, 0.05, 1])

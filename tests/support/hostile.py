@@ -31,6 +31,7 @@ IDENTITY = (
     "plan",
     "token-id",
     "assertion",
+    "budget-remaining",
     "stale",
 )
 CONCURRENT = 16

@@ -34,8 +34,8 @@ Code = grpc.StatusCode
 _PATHS: Final = {
     "expires-in": "key.expire_time",
     "expires-at": "key.expire_time",
-    "origins": "key.allowed_origins",
-    "limits": "key.limits",
+    "--origin": "key.allowed_origins",
+    "--limit": "key.limits",
     "scopes": "key.scopes",
     "cursor": "page_token",
 }

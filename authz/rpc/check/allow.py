@@ -16,8 +16,10 @@ from authz.rpc.check.wire import OK, OK_HEADERS, OK_REMOVED, field, header
 
 STALE, WOULD_DENY = "stale", "would-deny"
 SCOPES, TOKEN_ID, ASSERTION = "scopes", "token-id", "assertion"
+BUDGET: Final = "budget-remaining"
 OF_TOKEN: Final = frozenset({SCOPES, TOKEN_ID})  # written by `token_part`
 OF_ASSERTION: Final = frozenset({ASSERTION})  # written by AssertionHeaders
+OF_BUDGET: Final = frozenset({BUDGET})  # written by RateLimitHeaders
 
 
 def token_part(header_prefix: str, key: KeyRecord, token: AcceptedToken) -> bytes:
@@ -67,6 +69,8 @@ class AllowWriter:
         ok = response.ok_response
         headers = _identity(key)
         headers |= {STALE: "true" if decision.stale else "", WOULD_DENY: would_deny}
+        if limits and limits.has_budget_header:
+            apart |= OF_BUDGET
         for name in apart:
             del headers[name]
         for name, value in headers.items():
@@ -96,4 +100,5 @@ def _identity(key: KeyRecord | None) -> dict[str, str]:
         "plan": key.plan if key else "",
         TOKEN_ID: "",
         ASSERTION: "",
+        BUDGET: "",
     }

@@ -21,7 +21,7 @@ from authz.core.limits.amounts import Of
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.limits.limit import Limit
 from authz.core.limits.periods import Sliding
-from authz.rpc.check.wire import OK, STRING, STRUCT, field, header, metadata
+from authz.rpc.check.wire import OK, OK_HEADERS, STRING, STRUCT, field, header, metadata
 
 MAX_OVERRIDE: Final = (1 << 32) - 1  # Envoy holds requests_per_unit in 32 bits
 DAY_SECONDS: Final = 86_400
@@ -44,16 +44,24 @@ class RateLimitHeaders:
 
     headers, metadata: the parts that are the same in every response (RateLimit-Policy, `limits`).
     windows: of LimitResult, in seconds; they hold for the current calendar periods. legacy: also
-    write X-RateLimit headers.
+    write X-RateLimit headers. budget_header: the request header that tells the backend what is left
+    of enforced budgets, in the format of `ratelimit`; empty: none does.
     """
 
     def __init__(
-        self, key_limits: KeyLimits, windows: tuple[int, ...] = (), *, legacy: bool
+        self,
+        key_limits: KeyLimits,
+        windows: tuple[int, ...] = (),
+        *,
+        legacy: bool,
+        budget_header: str = "",
     ) -> None:
         self._key_limits = key_limits
         self.windows = windows
         self._legacy = legacy
         self._enforced = [i for i, limit in enumerate(key_limits.limits) if limit.enforce]
+        self._budget_header = budget_header
+        self._budgets = [i for i in self._enforced if key_limits.limits[i].is_budget]
         policies = ", ".join(
             _policy(key_limits.names[i], key_limits.limits[i], windows[i] if windows else 0)
             for i in self._enforced
@@ -64,6 +72,11 @@ class RateLimitHeaders:
         self._items = _items_format(key_limits)
         self._struct, self._pieces = _remaining_layout(key_limits.names)
         self._last: tuple[LimitResult | None, bytes] = (None, b"")
+
+    @property
+    def has_budget_header(self) -> bool:
+        """Whether an allow has the budget header."""
+        return bool(self._budget_header and self._budgets)
 
     def of_allowed(self, result: LimitResult) -> bytes:
         """Return the bytes to append to a CheckResponse that allows.
@@ -84,6 +97,10 @@ class RateLimitHeaders:
         if self._legacy:
             headers |= self._legacy_headers(result)
         options = b"".join(field(_TO_CALLER, header(*pair)) for pair in headers.items())
+        if self.has_budget_header:
+            names, left = self._key_limits.names, result.remaining
+            text = ", ".join(f'"{names[i]}";r={left[i]}' for i in self._budgets)
+            options += field(OK_HEADERS, header(self._budget_header, text))
         found = field(OK, options) + self._remaining(result) + self._named(result)
         if result.reserved:
             found += metadata("reserved", field(STRING, result.reserved.encode()))

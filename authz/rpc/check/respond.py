@@ -19,12 +19,12 @@ from typing import Final
 
 from authz.core.bounded import BoundedDict
 from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit
-from authz.core.limits.key_limits import KeyLimits
+from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.records import KeyRecord
 from authz.core.request import IN_QUERY, Request
 from authz.core.tokens.presented import AcceptedToken
 from authz.flows.packed_records import MAX_IN_USE
-from authz.rpc.check.allow import OF_ASSERTION, OF_TOKEN, AllowWriter, token_part
+from authz.rpc.check.allow import BUDGET, OF_ASSERTION, OF_TOKEN, AllowWriter, token_part
 from authz.rpc.check.assertion import AssertionHeaders
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.reason_table import TABLE
@@ -53,7 +53,8 @@ class Responder:
     refusal is only reported. max_templates: how many constant parts of each kind are remembered. As
     many as records that the cache holds unpacked: a record that is unpacked again is a new object.
     ids: of the responses; those of the process, so that a reload does not begin anew. assertions:
-    writes them for routes that want one; without it there are none.
+    writes them for routes that want one; without it there are none. budget_remaining: whether the
+    backend is told what is left of budgets.
     """
 
     def __init__(
@@ -67,8 +68,10 @@ class Responder:
         max_templates: int = MAX_IN_USE,
         ids: ChargeIds | None = None,
         assertions: AssertionHeaders | None = None,
+        budget_remaining: bool = False,
     ) -> None:
         self._header_prefix = header_prefix
+        self._budget_header = header_prefix + BUDGET if budget_remaining else ""
         self._write_allow = AllowWriter(header_prefix, removed_headers).write
         self._query = query
         self._find_keys = find_keys
@@ -178,9 +181,7 @@ class Responder:
             or entry[1] is not result.key_limits
             or entry[3].windows != result.windows
         ):
-            limits = RateLimitHeaders(
-                result.key_limits, result.windows, legacy=self._legacy_headers
-            )
+            limits = self._limits(result)
             strip = carrier_strip(carrier)
             constant = self._write_allow(decision, "ok", strip, apart=apart, limits=limits)
             constant += self._charge
@@ -193,6 +194,14 @@ class Responder:
             usage += self._assertion(key, request)
         limited = entry[3].of_allowed(result)
         return entry[2] + b"%012x%b%b" % (self._count(), usage, limited)
+
+    def _limits(self, result: LimitResult) -> RateLimitHeaders:
+        return RateLimitHeaders(
+            result.key_limits,
+            result.windows,
+            legacy=self._legacy_headers,
+            budget_header=self._budget_header,
+        )
 
     def _report(self, decision: Deny, request: Request) -> bytes:
         """Return an allow that reports the refusal and strips the keys that `find_keys` names.
@@ -228,7 +237,7 @@ class Responder:
         self, decision: OverLimit, strip: Strip, token: AcceptedToken | None
     ) -> bytes:
         reason, result = decision.reason, decision.limit_result
-        limits = RateLimitHeaders(result.key_limits, result.windows, legacy=self._legacy_headers)
+        limits = self._limits(result)
         code = TABLE[reason].code
         constant = self._write_allow(
             decision,

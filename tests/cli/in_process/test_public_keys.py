@@ -34,7 +34,7 @@ def test_an_origin_is_needed(runner):
     """Without an origin no key is issued."""
     done = runner.run("keys", "issue", "--client", "acme", "--public")
 
-    assert "origins: a publishable key needs an allowed origin" in refusal(done)
+    assert "--origin: a publishable key needs an allowed origin" in refusal(done)
 
 
 @pytest.mark.parametrize("cleared", ["origin", "limit"])
@@ -166,3 +166,13 @@ def test_an_import_refuses_another_word(runner, public):
     done = runner.run("keys", "import", stdin=line)
     assert done.code == 1
     assert "public: has to be true or false" in done.out + done.err
+
+
+def test_a_file_names_the_problem_of_a_publishable_key(runner):
+    """A declared key without an origin is refused by its name, and a word is no truth value."""
+    for public, problem in (("true", "origin: a publishable"), ("'yes'", "public: true or false")):
+        text = f"keys: [{{ref: web, client: acme, public: {public}}}]\n"
+        (runner.directory / "keys.yaml").write_text(text)
+        done = runner.run("diff", "-f", "keys.yaml")
+        assert f"key 1 ('web'): {problem}" in done.err
+        assert done.code == 2

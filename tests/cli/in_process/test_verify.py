@@ -15,7 +15,7 @@ def test_verify_allows(runner):
     done = runner.run("keys", "verify", *request, stdin=f"{text}\n")
     assert (done.code, done.err) == (0, "")
     assert done.out.endswith(f"\nallow: {kid} of client acme-web\n")
-    assert len(done.out.splitlines()) == 16
+    assert len(done.out.splitlines()) == 17
     document = runner.run("keys", "verify", "--json", *request, stdin=text).document
     assert (document["decision"], document["status"], document["kid"]) == ("allow", 200, kid)
     assert {check["result"] for check in document["checks"]} == {"ok"}

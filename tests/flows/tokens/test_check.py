@@ -71,6 +71,7 @@ async def test_a_token_finds_its_key(rig):
         ({"scopes": frozenset()}, Reason.INSUFFICIENT_SCOPE),
         ({"allowed_hosts": ("other.example.com",)}, Reason.HOST_NOT_ALLOWED),
         ({"allowed_origins": ("https://app.example.com",)}, Reason.ORIGIN_NOT_ALLOWED),
+        ({"public": True}, Reason.PUBLIC_KEY_NOT_ALLOWED),
         ({"secrets": (Secret("2", bytes(32), "1", NOW),)}, Reason.WRONG_SECRET),
     ],
 )

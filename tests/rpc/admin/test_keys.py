@@ -137,6 +137,35 @@ async def test_create(admin: Stubs) -> None:
     assert response.api_key not in str(key)
 
 
+async def test_a_publishable_key(admin: Stubs) -> None:
+    """Its kind is shown and never changes, and VerifyKey decides for a marked route, too."""
+    origins = ["https://app.example.com"]
+    response = await created(admin, public=True, allowed_origins=origins)
+    assert response.api_key.startswith("pk_live_")
+    assert [limit.spec for limit in response.key.limits] == ["10/s", "10000/d"]
+    assert (await fetched(admin, response.key.name)).public
+    for public_route in (False, True):
+        request = keys_pb2.VerifyKeyRequest(
+            api_key=response.api_key, origin=origins[0], public_route=public_route
+        )
+        found = await admin.keys.VerifyKey(request)
+        assert found.allowed is public_route
+        assert found.reason == ("" if public_route else "public_key_not_allowed")
+
+    name, mask = response.key.name, FieldMask(paths=["public"])
+    secret = (await created(admin)).key.name
+    for key, paths, wrong in (
+        (Key(name=secret, public=True, display_name="x"), None, "key.public"),
+        (Key(name=secret, public=True), mask, "key.public"),
+        (Key(name=name), mask, "update_mask"),
+        (Key(name=name), FieldMask(paths=["allowed_origins"]), "key.allowed_origins"),
+        (Key(name=name), FieldMask(paths=["limits"]), "key.limits"),
+    ):
+        request = keys_pb2.UpdateKeyRequest(key=key, update_mask=paths)
+        assert fields_of(await failure(admin.keys.UpdateKey(request))) == [wrong]
+    assert not (await fetched(admin, secret)).public
+
+
 async def test_the_end_of_a_key(admin: Stubs) -> None:
     """By default a key lives for 90 days; it may live for another time, or for ever."""
     now = (await created(admin)).key
@@ -163,6 +192,7 @@ async def test_the_end_of_a_key(admin: Stubs) -> None:
         ({"outage_grace": Duration(seconds=86_401)}, "key.outage_grace"),
         ({"metadata": {"a b": "c"}}, "key.metadata"),
         ({"display_name": "a\nb"}, "key.display_name"),
+        ({"public": True}, "key.allowed_origins"),
     ],
 )
 async def test_a_bad_field_is_named(admin: Stubs, fields, wrong: str) -> None:

@@ -11,7 +11,7 @@ from tests.support.fakes import make_request
 IDENTITY = (
     *("key-id", "client-id", "project-id", "tenant-id", "scopes", "env", "plan", "token-id"),
     "assertion",
-    *("stale", "would-deny"),
+    *("budget-remaining", "stale", "would-deny"),
 )
 
 
