@@ -27,6 +27,7 @@ METHODS: Final = (
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Limits.RefundKeyLimits"),
     "Audit.ListAuditEntries",
     *("Fleet.ListSidecars", "Fleet.WatchChanges"),
+    *("Fleet.ListBlockedClients", "Fleet.ClearBlockedClients", "Fleet.AllowNetwork"),
     *("Policy.ListRotationPolicies", "Policy.ListDueKeys"),
     *("Tokens.IssueToken", "Tokens.InspectToken", "Tokens.ListSigningKeys"),
     *("Tokens.RotateSigningKey", "Tokens.DeleteSigningKey"),
