@@ -8,6 +8,7 @@ import click
 from authz.cli.administration import with_usage
 from authz.cli.invocation import Invocation, common, write_stdout
 from authz.cli.times import ago_ms
+from authz.cli.usage_anomalies import anomalies
 from authz.cli.usage_erase import erase
 from authz.cli.usage_export import export
 from authz.cli.usage_reconcile import reconcile
@@ -86,6 +87,7 @@ def usage(context: click.Context, /, *, as_csv: bool, **asked: Any) -> None:
 
 
 usage.add_command(top)
+usage.add_command(anomalies)
 usage.add_command(erase)
 usage.add_command(reconcile)
 usage.add_command(export)

@@ -22,7 +22,8 @@ from authz.wiring.session import UsageSession
 _LIMIT: Final = re.compile(r"[1-9]\d{0,1}|[1-4]\d\d|500", re.ASCII)
 
 
-def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+def limited(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    """Return the number of `--limit`. Raises BadInput if it is not from 1 to 500."""
     if not _LIMIT.fullmatch(value):
         raise BadInput("--limit", f"{fields.shown(value)}: a number from 1 to 500, such as 20")
     return int(value)
@@ -41,7 +42,7 @@ def _limit(_context: click.Context, _parameter: click.Parameter, value: str) -> 
     "--limit",
     metavar="N",
     default="20",
-    callback=_limit,
+    callback=limited,
     show_default=True,
     help="Keys, at most 500.",
 )

@@ -36,7 +36,7 @@ def narrows(before: KeyRecord, after: KeyRecord) -> bool:
         and (after.not_before or 0) >= (before.not_before or 0)
         and _ends_no_later(before.expires_at, after.expires_at)
         and _grace_no_longer(before.outage_grace, after.outage_grace)
-        and _limits_no_higher(before.limits, after.limits)
+        and _limits_no_higher(before.limits, after.limits, may_add=not before.plan)
         and _secrets_end_no_later(before.secrets, after.secrets)
     )
 
@@ -63,14 +63,18 @@ def _grace_no_longer(before: int | None, after: int | None) -> bool:
     return after in {before, 0} or (after is not None and before is not None and after <= before)
 
 
-def _limits_no_higher(before: tuple[Limit, ...], after: tuple[Limit, ...]) -> bool:
+def _limits_no_higher(
+    before: tuple[Limit, ...], after: tuple[Limit, ...], *, may_add: bool
+) -> bool:
     """Return whether `after` has the same limits in the same order, none of them higher.
 
-    False if a limit was added or removed, or is no longer enforced.
+    False if a limit was removed, or is no longer enforced. may_add: whether further ones may
+    follow. Those of a key with a plan can replace a lower limit of the plan.
     """
     return all(
-        old is not None
-        and new is not None
+        may_add
+        if old is None
+        else new is not None
         and replace(old, limit=new.limit, burst=new.burst, enforce=new.enforce) == new
         and new.limit <= old.limit
         and _burst_no_higher(old.burst, new.burst)

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from authz.core.abuse import AbuseControl
 from authz.core.admin_ports import AppliedStore, ChangeLog, KeyIndex, SidecarRegistry
 from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
@@ -28,6 +29,7 @@ from authz.flows.tokens.exchange import Exchange
 from authz.flows.tokens.inspection import TokenInspection
 from authz.flows.tokens.key_rotation import KeyRotation
 from authz.flows.trail.verifying import TrailHeads
+from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 from authz.flows.verify import Verifier
@@ -68,9 +70,11 @@ class AdminFlows:
     refunding: Refunding
     importer: Callable[[str, str, str, str], Importer]
     usage: UsageReading
+    anomalies: AnomalyReports
     erasure: UsageErasure
     index: KeyIndex
     registry: SidecarRegistry
+    abuse: AbuseControl
     trail: AuditTrail
     trail_rows: TrailStore
     entry_of: Callable[[Row], AuditEntry | Unreadable]

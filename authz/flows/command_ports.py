@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from authz.core.records import KeyRecord
     from authz.core.selector import Selector
     from authz.core.sidecars import Confirmation, Heard
+    from authz.core.usage.anomalies.ports import UnusualKeys
     from authz.core.usage.counts import Counts
     from authz.core.usage.question import By, LatestUse, Report, Span, TopBy
     from authz.flows.bulk_change import Failed, Step
@@ -206,6 +207,14 @@ class UsageReports(Protocol):
 
     async def top(self, span: Span, by: TopBy, limit: int) -> tuple[Sequence[TopKey], int]:
         """Return the keys that were used most, the first one most, and how many were compared."""
+        ...
+
+    async def unusual(self, since: int | None, limit: int) -> UnusualKeys:
+        """Return at most `limit` keys with unusual hours.
+
+        since: ms since the epoch; None: a day before the latest hour that was judged. Raises
+        BadInput about `since` if it is more than 35 days ago.
+        """
         ...
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 from authz.core.errors import NotFound, Unreadable
 from authz.core.selector import Selector
+from authz.core.usage.anomalies.ports import UnusualKeys
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts, Field, Level
 from authz.core.usage.question import NAMED, By, Report, Span, TopBy
 from authz.flows.by import By as Authorship
 from authz.flows.command_ports import TopKey
+from authz.remote.anomalies import unusual_keys
 from authz.remote.calls import Calls
 from authz.remote.records import kid_of, ms_of
 from authz.remote.requests import filter_of
@@ -49,6 +51,14 @@ class RemoteUsage:
             for one in response.keys
         ]
         return rows, response.key_count
+
+    async def unusual(self, since: int | None, limit: int) -> UnusualKeys:
+        """Return the keys whose hours are unusual, with their clients."""
+        request = usage_pb2.ListAnomaliesRequest(limit=limit)
+        if since is not None:
+            request.since_time.CopyFrom(timestamp(since))
+        response = await self._calls.read(self._calls.client.usage.ListAnomalies, request)
+        return unusual_keys(response)
 
     async def erase(self, kid: str, by: Authorship) -> int:
         """Erase the facts about the callers of a key. Return how many there were."""

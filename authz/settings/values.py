@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal, TypeVar
 
 from authz.core import fields
 from authz.core.errors import BadInput
-from authz.core.keys.text import IMPORTED_PREFIX_PATTERN, PREFIX_PATTERN
+from authz.core.keys.text import IMPORTED_PREFIX_PATTERN, KID_PATTERN, PREFIX_PATTERN
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
 from authz.core.listen_address import Address
 from authz.core.methods import NAMED_METHOD
@@ -214,6 +214,7 @@ def fetchable(url: str) -> str:
 
 FetchableUrl = Annotated[HttpUrl, fetchable]
 Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
+KeyId = Annotated[str, _shape(KID_PATTERN.pattern, "the kid of a key: 16 of 0-9 A-Z a-z")]
 ClaimName = Annotated[
     str, _shape("[A-Za-z0-9_:/.@-]{1,128}", "the name of a claim, such as groups")
 ]

@@ -11,11 +11,15 @@ from authz.storage.replies import checked
 
 
 class StoredLeakMemory:
-    """A LeakMemory over redis-py. Methods raise Unavailable if the store fails."""
+    """A LeakMemory and an EndedKeys over redis-py. Methods raise Unavailable if the store fails.
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    ended: the name of the hash with the keys that were ended; "": the one of reports.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, ended: str = "") -> None:
         self._client = client
         self._names = schema.names_of(client)
+        self._ended = ended or self._names.leaked
 
     async def is_known(self, report: str, ms: int) -> bool:
         """Implement LeakMemory.is_known; `ms` is the time to live that `remember` set."""
@@ -30,7 +34,7 @@ class StoredLeakMemory:
         self, kids: Sequence[str], now: int, since: int, limit: int
     ) -> frozenset[str]:
         """Implement LeakMemory.may_end. A key that is remembered already takes no further place."""
-        name = self._names.leaked
+        name = self._ended
         times = await checked(self._client.hgetall(name))
         known = frozenset(kid for kid, at in times.items() if at.isdecimal() and int(at) >= since)
         old = times.keys() - known

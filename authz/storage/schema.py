@@ -46,6 +46,10 @@
     authz:{p}:events:seen           stream  sightings of sidecars, such as the use of a canary key,
                                             until `authz admin` moves them to the audit trail
     authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
+    authz:{p}:events:ruled          hash    the same of a rule about anomalies
+    authz:{p}:abuse:blocked         hash    address or IPv6 /64 network -> end of its block, in ms
+    authz:{p}:abuse:allowed         hash    network that is never blocked -> the author
+    authz:{p}:abuse:version         string  number of changes of these two
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
@@ -65,6 +69,16 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             <day>n -> distinct networks if more
                                             than one, estimated
     <kid>:net:<day>                 HLL     networks of the day, for three days
+    <kid>:seen                      hash    n (networks), a (families of user agents) -> MessagePack
+                                            array: an hour with so many callers that no more are
+                                            kept; then of each caller its name, the first and the
+                                            last hour in which it was seen, and bits of the last
+                                            eight hours
+    <kid>:habits                    string  the state that the next hour of the key is compared
+                                            with: core/usage/anomalies/habits.py
+    odd:<day>                       hash    <kid>:<hour> -> the reasons why the hour is unusual
+    judged                          hash    the latest hour of which all keys were judged, and sums
+    judging                         string  the process that judges, with a time to live
     all:m|h|d:<window>, all:y       hash    <slot>.<route>.<code> -> row, over all requests;
                                             all:d also <day>!<reason>: refusals without a key
     routes                          hash    name of a route -> its number in fields, from 1 on
@@ -125,6 +139,10 @@ class Names:
         self.estimates = f"{tag}:use:estimates"
         self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
+        self.ruled = f"{tag}:events:ruled"
+        self.blocked = f"{tag}:abuse:blocked"
+        self.allowed = f"{tag}:abuse:allowed"
+        self.abuse_version = f"{tag}:abuse:version"
         self.seen = f"{tag}:events:seen"
         self.leader = f"{tag}:events:lead"
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from authz.core.histogram import Histogram
+from authz.core.usage.anomalies.features import Feature, Gap
+from authz.core.usage.anomalies.policy import Done
 from authz.telemetry.catalogue import LOG_SUPPRESSED
 from authz.telemetry.metric import Kind, Labels, Metric, each
 from authz.telemetry.process_catalogue import PROCESS_METRICS
@@ -25,12 +27,14 @@ METHODS: Final = (
     *("Limits.GetKeyLimits", "Limits.ResetKeyLimits", "Limits.RefundKeyLimits"),
     "Audit.ListAuditEntries",
     *("Fleet.ListSidecars", "Fleet.WatchChanges"),
+    *("Fleet.ListBlockedClients", "Fleet.ClearBlockedClients", "Fleet.AllowNetwork"),
     *("Policy.ListRotationPolicies", "Policy.ListDueKeys"),
     *("Tokens.IssueToken", "Tokens.InspectToken", "Tokens.ListSigningKeys"),
     *("Tokens.RotateSigningKey", "Tokens.DeleteSigningKey"),
     *("Events.ListEvents", "Events.ListEventSinks", "Events.ListDeadEvents"),
     "Events.ReplayEvents",
-    *("Usage.ListUsage", "Usage.ListTopKeys", "Usage.GetLatestUse", "Usage.EraseUsage"),
+    *("Usage.ListUsage", "Usage.ListTopKeys", "Usage.ListAnomalies"),
+    *("Usage.GetLatestUse", "Usage.EraseUsage"),
     *("Me.GetMyKey", "Me.GetMyLimits", "Me.GetMyUsage", "Me.RotateMyKey", "Me.RevokeMyKey"),
     *("Admin.WhoAmI", "Admin.GetInstallation"),
 )
@@ -79,8 +83,55 @@ AUDIT_FINDINGS: Final = Metric(
     "Forged or altered rows of the audit trail, and confirmed checkpoints that vanished.",
     each(kind=("forged", "went_back")),
 )
+ANOMALY_KEYS: Final = Metric(
+    "authz.admin.anomaly.keys",
+    Kind.COUNTER,
+    "{key}",
+    "Hours of keys that this process compared with their habits.",
+)
+ANOMALIES: Final = Metric(
+    "authz.admin.anomaly.found",
+    Kind.COUNTER,
+    "{anomaly}",
+    "Unusual hours of keys, by feature.",
+    each(feature=tuple(feature.value for feature in Feature)),
+)
+ANOMALY_ALARMS: Final = Metric(
+    "authz.admin.anomaly.alarms",
+    Kind.COUNTER,
+    "{alarm}",
+    "Alarms about keys that the settings name, by result.",
+    each(done=tuple(done.value for done in Done)),
+)
+ANOMALY_NOT_JUDGED: Final = Metric(
+    "authz.admin.anomaly.not_judged",
+    Kind.GAUGE,
+    "{key}",
+    "Keys of which a feature was not judged in the latest hour, by feature and cause. Only the "
+    "process that judges has them.",
+    each(
+        feature=tuple(feature.value for feature in Feature),
+        cause=tuple(cause.value for cause in Gap),
+    ),
+)
+ANOMALY_LAG: Final = Metric(
+    "authz.admin.anomaly.lag",
+    Kind.GAUGE,
+    "s",
+    "Time since the end of the latest hour that was judged; 0 before the first one. It is at least "
+    "two hours.",
+)
+ANOMALY_METRICS: Final = (
+    ANOMALY_KEYS,
+    ANOMALIES,
+    ANOMALY_ALARMS,
+    ANOMALY_NOT_JUDGED,
+    ANOMALY_LAG,
+)
+"""The metrics about unusual use of keys. The dashboards show them."""
 ADMIN_METRICS: Final = (
     *(CALLS, CALL_DURATION, ADMIN_READY, AUDIT_ROUNDS, AUDIT_FINDINGS),
+    *ANOMALY_METRICS,
     *(LOG_SUPPRESSED, *PROCESS_METRICS),
 )
 """Every metric that `authz admin` exports."""

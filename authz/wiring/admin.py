@@ -33,6 +33,7 @@ from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_flows import admin_flows, services
 from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring
+from authz.wiring.anomalies import anomaly_works
 from authz.wiring.console import console
 from authz.wiring.leak_reports import leak_pages
 from authz.wiring.notifications import Work, event_works, rotation_works, sighting_work
@@ -122,7 +123,8 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         rotation = rotation_works(
             settings, client, flows.lifecycle, clock, instance=instance, is_ours=readiness
         )
-        page = stack.enter_context(telemetry.exporting(instance, readiness, sealing))
+        odd = anomaly_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
+        page = stack.enter_context(telemetry.exporting(instance, readiness, sealing, odd))
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(
             console(
@@ -159,7 +161,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await http.start()
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
         works += [*rotation, sighting_work(client, clock, instance, sightings, readiness)]
-        for work in (*own, *works):
+        for work in (*own, *works, *odd.works):
             stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 

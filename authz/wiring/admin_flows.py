@@ -38,6 +38,7 @@ from authz.rpc.admin.tokens_service import TokensService
 from authz.rpc.admin.trail_verification import TrailVerification
 from authz.rpc.admin.usage_service import UsageService
 from authz.settings.model import Settings
+from authz.storage.abuse import StoredAbuse
 from authz.storage.applied import StoredApplied
 from authz.storage.batches import StoredBatches
 from authz.storage.change_log import StoredChangeLog
@@ -57,7 +58,7 @@ from authz.wiring.extraction import extractor
 from authz.wiring.notifications import event_sinks
 from authz.wiring.token_gate import Uncounted, token_gate
 from authz.wiring.tokens import key_rotation, uncharged_exchange
-from authz.wiring.usage_readers import last_use, usage_reading
+from authz.wiring.usage_readers import anomaly_reports, last_use, usage_reading
 
 
 def admin_flows(
@@ -109,9 +110,11 @@ def admin_flows(
         limit_reports=reports,
         importer=importer,
         usage=usage_reading(client),
+        anomalies=anomaly_reports(client, selection, clock),
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),
+        abuse=StoredAbuse(client, clock),
         trail=trail,
         trail_rows=rows,
         entry_of=entry_of,

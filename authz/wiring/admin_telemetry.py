@@ -21,6 +21,7 @@ from authz.telemetry.catalogue import LOG_SUPPRESSED
 from authz.telemetry.logs import log_throttle
 from authz.telemetry.metric import Labels
 from authz.telemetry.metrics import Metrics, Page, Push, Readings
+from authz.wiring.anomalies import AnomalyWorks, anomaly_readings
 from authz.wiring.process_metrics import one, process_readings
 from authz.wiring.telemetry import traces_of
 
@@ -36,7 +37,11 @@ class AdminTelemetry:
 
     @contextmanager
     def exporting(
-        self, instance: str, is_ready: Callable[[], bool], sealing: RegularSealing
+        self,
+        instance: str,
+        is_ready: Callable[[], bool],
+        sealing: RegularSealing,
+        odd: AnomalyWorks,
     ) -> Iterator[Page | None]:
         """Export until the block ends. Yield the page of metrics, or None if metrics are off.
 
@@ -51,9 +56,9 @@ class AdminTelemetry:
         traces = traces_of(self._settings, about, self._clock)
         if traces:
             self.observer.trace(traces)
-        metrics = (
-            self._metrics(about, is_ready, sealing) if self._settings.telemetry.metrics else None
-        )
+        metrics = None
+        if self._settings.telemetry.metrics:
+            metrics = self._metrics(about, is_ready, sealing, odd)
         try:
             yield metrics.page if metrics else None
         finally:
@@ -62,7 +67,11 @@ class AdminTelemetry:
                     each.stop()
 
     def _metrics(
-        self, about: Mapping[str, str], is_ready: Callable[[], bool], sealing: RegularSealing
+        self,
+        about: Mapping[str, str],
+        is_ready: Callable[[], bool],
+        sealing: RegularSealing,
+        odd: AnomalyWorks,
     ) -> Metrics:
         otlp = self._settings.telemetry.otlp
         read: Readings = {
@@ -72,6 +81,7 @@ class AdminTelemetry:
             AUDIT_ROUNDS: lambda: _by("outcome", sealing.rounds),
             AUDIT_FINDINGS: lambda: _by("kind", sealing.findings),
             LOG_SUPPRESSED: one(lambda: log_throttle.left_out),
+            **anomaly_readings(odd, self._clock),
             **process_readings(self._clock),
         }
         push = Push(otlp.endpoint, otlp.interval) if otlp else None

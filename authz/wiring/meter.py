@@ -29,6 +29,7 @@ from authz.wiring.meter_metrics import meter_metrics
 log = logging.getLogger("authz")
 
 STOP_SECONDS: Final = 1.0  # for the answers to the last batches
+CALLERS_KEPT: Final = 35 * 86_400  # seconds
 MIN_TOKEN: Final = 16  # characters
 
 Tail = tuple[Path, Path]
@@ -81,7 +82,10 @@ async def meter_process(
     `meter.drain`. Raises BadInput for unusable settings.
     """
     ours, clock, counters = settings.meter, SystemClock(), MeterCounters()
-    link = UsageLink(endpoint(settings), clock, kept(settings))
+    link = UsageLink(
+        *(endpoint(settings), clock, kept(settings)),
+        callers_kept=CALLERS_KEPT if settings.anomalies.enabled else 0,
+    )
     meter = Meter(
         link,
         clock,

@@ -19,7 +19,7 @@ from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.wiring.administration import endpoint, keyring, our_store
 from authz.wiring.session import UsageSession
-from authz.wiring.usage_readers import usage_reading
+from authz.wiring.usage_readers import anomaly_reports, usage_reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
         reading = usage_reading(client)
         rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
         erasure = UsageErasure(StoredEraser(client), rows, SystemClock())
-        usage = StoreUsage(reading, erasure, selection, keys)
+        anomalies = anomaly_reports(client, selection, SystemClock())
+        usage = StoreUsage(reading, erasure, selection, keys, anomalies)
         yield UsageSession(usage, usage)
 
 

@@ -404,6 +404,46 @@ USAGE = (
     ),
 )
 
+USAGE += (
+    Panel(
+        "Unusual hours of keys, a day",
+        "none",
+        {
+            "{{feature}}": "sum by (feature) "
+            f"(increase(authz_admin_anomaly_found_total{where()}[1d]))"
+        },
+        about="A hint, not a proof: authz usage anomalies has the keys and the reasons.",
+    ),
+    Panel(
+        "Share of judged hours that are unusual",
+        "percentunit",
+        {
+            "": f"sum (increase(authz_admin_anomaly_found_total{where()}[1d]))"
+            f" / sum (increase(authz_admin_anomaly_keys_total{where()}[1d]))"
+        },
+    ),
+    Panel(
+        "Alarms about keys that the settings name, a day",
+        "none",
+        {"{{done}}": f"sum by (done) (increase(authz_admin_anomaly_alarms_total{where()}[1d]))"},
+        about="held: a rule would have disabled too many keys, and a person has to decide.",
+    ),
+    Panel(
+        "Keys of which a feature is not judged",
+        "none",
+        {
+            "{{feature}} {{cause}}": "max by (feature, cause) "
+            f"(authz_admin_anomaly_not_judged{where()}) > 0"
+        },
+    ),
+    Panel(
+        "Since the latest hour that was judged",
+        "s",
+        {"": f"min (authz_admin_anomaly_lag_seconds{where()} > 0)"},
+        about="An hour is judged two hours after its end.",
+    ),
+)
+
 DASHBOARDS = {"executive": EXECUTIVE, "on-call": ON_CALL, "debug": DEBUG, "usage": USAGE}
 
 

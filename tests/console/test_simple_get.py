@@ -71,7 +71,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=8).map(b"".join), st.booleans())
 def test_h11_reads_each_simple_get_in_the_same_way(rest: bytes, begun: bool):
-    """Whatever is taken for a simple GET is exactly that request for h11."""
+    """Each text that is taken for a simple GET is exactly that request for h11."""
     text = (b"GET /metrics HTTP/1.1\r\n" + HOST if begun else b"") + rest
     found = simple_get(text)
     if found is None:

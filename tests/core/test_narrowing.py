@@ -123,15 +123,24 @@ def test_a_narrowing_change(changed):
         (("10/s", "500/once"), ("10/s", "499/once"), True),
         (("10/s", "500/once"), ("10/s", "501/once"), False),
         (("10/s", "500/once"), ("10/s",), False),
-        (("10/s",), ("10/s", "500/once"), False),
+        (("10/s",), ("10/s", "500/once"), True),
+        ((), ("500/once",), True),
+        (("10/s",), ("500/once", "10/s"), False),
         (("500/once",), ("500/year",), False),
         (("500/once",), ("500/once,enforce=false",), False),
     ],
 )
 def test_credits(before, after, expected):
-    """A cut of credits narrows. A refill does not, nor does a removal of the limit."""
+    """A cut of credits narrows, and so does a first limit. A refill or a removal does not."""
     record = make_record(**limits(*before))
     assert narrows(record, replace(record, **limits(*after))) is expected
+
+
+def test_a_limit_beside_a_plan():
+    """A limit that is added to a key with a plan may replace a lower one of the plan."""
+    record = make_record(plan="pro", **limits("10/s"))
+    assert not narrows(record, replace(record, **limits("10/s", "5/h")))
+    assert narrows(record, replace(record, **limits("9/s")))
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,11 @@ BAD_SEAL = 'authz_key_lookup_failures_total{reason="bad_seal"}'
 FAULTS = "authz_check_faults_total{}"
 LATE, METER_READY = "authz_meter_lag_seconds{}", "authz_meter_ready{}"
 ENTRIES_REFUSED = 'authz_meter_entries_refused_total{cause="fields"}'
+ALARMS = 'authz_admin_anomaly_alarms_total{done="noted"}'
+HELD = 'authz_admin_anomaly_alarms_total{done="held"}'
+JUDGED_LAG = "authz_admin_anomaly_lag_seconds{}"
 NOT_WRITTEN = 'authz_snapshot_writes_total{result="failed"}'
-GAUGES = {TRUST, TRUST_AGE, CLOCK, UP, READY, LATE, METER_READY}
+GAUGES = {TRUST, TRUST_AGE, CLOCK, UP, READY, LATE, METER_READY, JUDGED_LAG}
 
 EACH_MINUTE: dict[float, tuple[str, ...]] = {
     1000: (ALLOWED, HITS, HITS_WITHIN_50_MS, WITHIN),
@@ -52,9 +55,10 @@ EACH_MINUTE: dict[float, tuple[str, ...]] = {
     96: (WITHIN_50_MS,),  # the objective allows 5 slow ones in 100
     1: (CHANGES, WITHIN_1_S, TRUST, UP, READY, METER_READY),
     0.2: (TRUST_AGE,),
+    9000: (JUDGED_LAG,),
     0: (
         *(UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS),
-        *(NOT_WRITTEN, CLOCK, LATE, ENTRIES_REFUSED),
+        *(NOT_WRITTEN, CLOCK, LATE, ENTRIES_REFUSED, ALARMS, HELD),
     ),
 }
 
@@ -164,6 +168,13 @@ CASES = {
     ),
     "AuthzUsageRefused": Case(
         {ENTRIES_REFUSED: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)
+    ),
+    "AuthzKeysUnusual": Case(
+        {ALARMS: after(H, (1, 1))}, fires=(H + 2, H + 50), quiet=(H - 1, H + 63)
+    ),
+    "AuthzRulesHeld": Case({HELD: after(H, (1, 1))}, fires=(H + 2, H + 50), quiet=(H - 1, H + 63)),
+    "AuthzAnomaliesLate": Case(
+        {JUDGED_LAG: after(H, (15, 20_000), before=9000)}, fires=(H + 13,), quiet=(H, H + 8, H + 17)
     ),
     "AuthzCheckFaults": Case(
         {FAULTS: after(H, (1, 1))}, fires=(H + 2, H + 14), quiet=(H - 1, H + 17)

@@ -119,6 +119,15 @@ SCRIPTS = {
         keys export --status revoked --json
         sidecars
         sidecars --json
+        abuse list
+        abuse allow 203.0.113.0/24
+        abuse allow 203.0.113.0/24 --json
+        abuse allow 2001:db8::/32 --remove --json
+        abuse allow 203.0.113.7/24
+        abuse clear 203.0.113.7 --json
+        abuse clear --all
+        abuse allow 203.0.113.0/24 --remove --json
+        abuse list --json
         usage
         usage --key {1} --json
         usage --client a --by hour --csv
@@ -129,6 +138,8 @@ SCRIPTS = {
         usage --key 7Hk2mQ9xT4bVzR1c
         usage top
         usage top --by denied --since 1h --json
+        usage anomalies
+        usage anomalies --since 3d --limit 7 --json
         usage erase --key {1} --note 'asked for'
     """,
     "apply": """
@@ -412,6 +423,7 @@ def test_the_answers_are_the_same(
         "plans: {standard: [10/s, 50/once], pro: [], basic: []}\n"
         "rotation: {plans: {standard: {rotate_every: 2d}}, default: {rotate_every: 90d}}\n"
         "tokens: {issuer: 'https://auth.example.com'}\n"
+        "anomalies: {enabled: false}\n"  # only the process of the API would judge hours
     )
     monkeypatch.setenv("AUTHZ_ACTOR", f"cert:{URI}")
     _write_files(empty_store)

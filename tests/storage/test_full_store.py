@@ -10,6 +10,7 @@ from authz.core import changes
 from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.finding import Level
+from authz.core.limits.limit import parse_limits
 from authz.core.records import RevocationReason, Status
 from authz.flows.bulk_change import BulkChange
 from authz.flows.by import By
@@ -129,6 +130,9 @@ async def test_disabling_and_shrinking(server):
             first.kid, {"expires_at": NOW * 2}, author, remove_scopes=frozenset({"b"})
         )
         assert smaller.record.scopes == {"a:b"}
+        limits = parse_limits("limits", ("5/s",))
+        slower = await admin.lifecycle.update(first.kid, {"limits": limits}, author)
+        assert slower.record.limits == limits
 
 
 async def test_adding_is_refused(server):

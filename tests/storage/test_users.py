@@ -16,6 +16,9 @@ from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.records import RevocationReason, Status
 from authz.core.sidecars import Issued
 from authz.core.trail.verification import Verification
+from authz.core.usage.anomalies.features import Feature, Reason
+from authz.core.usage.anomalies.ports import Round
+from authz.core.usage.anomalies.ranking import Anomaly
 from authz.core.usage.commit import Budget, Settlement
 from authz.core.usage.counts import Level
 from authz.core.usage.ports import Counted, Known
@@ -43,6 +46,7 @@ from authz.storage.signing_keys import StoredSigningKeys
 from authz.storage.trail import StoredRows
 from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
+from authz.storage.usage.habits import StoredHabits
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
@@ -353,22 +357,35 @@ async def test_tokens(guarded_valkey):
     assert valkey.admin.acl_log() == []
 
 
+async def judged(client, hour):
+    """Judge an hour of a key with two requests."""
+    habits = StoredHabits(client)
+    (one,) = await habits.read([USED], hour)
+    assert one.hour.requests == 2
+    odd = Anomaly(USED, hour, (Reason(Feature.RATE, 2, 1, 1),))
+    await habits.save({USED: b"x"}, [odd])
+    await habits.finish(Round(hour))
+    assert await habits.take_lease("one", 1000)
+    assert await habits.anomalies(range(hour, hour + 1)) == [odd]
+
+
 async def test_usage(guarded_valkey):
     """The meter counts usage; the admin reads it."""
     valkey = guarded_valkey
     async with administrator(valkey), valkey.login(ADMIN, ADMIN).client() as client:
         clock = SystemClock()
         await functions_loaded(valkey)
-        link = UsageLink(valkey.login(METER, METER), clock, dict.fromkeys(Level, 86_400))
+        kept = dict.fromkeys(Level, 86_400)
+        link = UsageLink(valkey.login(METER, METER), clock, kept, callers_kept=86_400)
         run = asyncio.create_task(link.run())
         await eventually(lambda: not link.reason)
         now = clock.wall_ms()
-        entries = [
+        commit = committed(
             line(started=now),
             line(started=now, reason="revoked", flags="UAEX"),
             line(started=now, kid="-", secret="-", reason="forged", flags="UAEX"),
-        ]
-        commit = committed(*entries, clocks=Clocks.near(now, 3_600_000, 60_000))
+            clocks=Clocks.near(now, 3_600_000, 60_000),
+        )
         budget = Budget(LimitGroup(Owner.KEY, KID, ()), now, "tokens-month month tokens UTC")
         commit.settlements[budget] = Settlement(3, 10)
         taken = struct.pack(">B6s6s", 2, now.to_bytes(6), (100).to_bytes(6))
@@ -378,12 +395,11 @@ async def test_usage(guarded_valkey):
         assert isinstance(await link.commit(commit, [b"one"], now), Known)
         usage = StoredUsage(client)
         hour = now // 3_600_000
-        found = await usage.counts(USED, Level.HOUR, range(hour, hour + 1))
-        assert [counts.requests for counts in found.values()] == [2]
+        counted = (await usage.counts(USED, Level.HOUR, range(hour, hour + 1))).values()
+        assert [counts.requests for counts in counted] == [2]
         assert [process.seen for process in await usage.processes()] == [3]
         index = StoredUsageIndex(client)
-        [latest] = await index.latest([USED])
-        assert abs(latest - now // 1000) <= 60
+        assert abs((await index.latest([USED]))[0] - now // 1000) <= 60
         assert [kids async for kids in index.used_since(0)] == [[USED]]
         assert await index.issued() == {}
         async with valkey.login(CONSOLE, CONSOLE).client() as reader:  # exports for billing
@@ -393,8 +409,9 @@ async def test_usage(guarded_valkey):
             assert len(found.counts) == 1
             assert [k async for k in StoredUsageIndex(reader).used_since(0)] == [[USED]]
             assert await StoredIndex(reader).read([USED]) == [None]
+        await judged(client, hour)
         erasure = UsageErasure(StoredEraser(client), StoredRows(client), clock)
-        assert await erasure.erase(USED, Author("c", "alice")) == 3
+        assert await erasure.erase(USED, Author("c", "alice")) == 4
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []

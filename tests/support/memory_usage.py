@@ -137,9 +137,9 @@ class MemoryUsage:
         for (minute, reason), number in usage.denials.items():
             self._count(self.denials, (kid, minute // 1440, reason), number)
         is_gone = kid in self.gone
-        for day, networks in usage.networks.items():
-            if not is_gone:
-                self.networks.setdefault((kid, day), set()).update(networks)
+        for hour, networks in usage.networks.items():
+            if networks and not is_gone:
+                self.networks.setdefault((kid, hour // 24), set()).update(networks)
         if usage.latest and usage.latest.at >= self.latest.get(kid, usage.latest).at:
             self.latest[kid] = Sight(usage.latest.at, "", "") if is_gone else usage.latest
         for secret, (sight, number) in usage.secrets.items():

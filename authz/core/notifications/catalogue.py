@@ -154,7 +154,29 @@ DUE: Final = EventType(
     {**_SECRET, "due_at": _TIME},
     {"secret": "1", "due_at": 1772000000000},
 )
-ALL: Final = (*TYPES.values(), EXPIRED, DUE)
+ANOMALY: Final = EventType(
+    "authz.key.anomaly",
+    "The use of a key is unusual. Only keys that the setting `anomalies` names have this event.",
+    {
+        "risk": _text("`elevated`, or `high` if several features are unusual."),
+        "features": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "`rate`, `silence`, `networks`, `agents`, `denied`, `errors`.",
+        },
+        "hour": {**_TIME, "description": "The begin of the hour, in ms since the epoch."},
+        "done": _text("`noted`, `disabled`, or `held`: a person has to decide."),
+        "rule": _text("The rule that decided; empty without one."),
+    },
+    {
+        "risk": "high",
+        "features": ["networks", "rate"],
+        "hour": 1772000400000,
+        "done": "disabled",
+        "rule": "stolen",
+    },
+)
+ALL: Final = (*TYPES.values(), EXPIRED, DUE, ANOMALY)
 
 
 def example(kind: EventType) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from authz.core.audit import Action, AuditEntry
-from authz.core.notifications.catalogue import DUE, EXPIRED, SPEC_VERSION, TYPES, EventType
+from authz.core.notifications.catalogue import ANOMALY, DUE, EXPIRED, SPEC_VERSION, TYPES, EventType
 from authz.core.records import KeyRecord
 from authz.core.rotation import Reminder
 from authz.core.times import rfc3339
+from authz.core.trail.alarms import Alarm
 from authz.core.trail.expiries import Expiry
 from authz.core.trail.rows import Row, position, row_hash
+from authz.core.usage.question import HOUR_MS
 
 _HASH_BYTES: Final = 6
 
@@ -95,9 +97,24 @@ def expiry_notification(row: Row, expiry: Expiry, record: KeyRecord | None) -> N
 def reminder_notification(row: Row, reminder: Reminder, record: KeyRecord | None) -> Notification:
     """Return the event of a row that notes a reminder. record: as of `notification`."""
     details = {"secret": reminder.secret, "due_at": reminder.due_at}
+    return _noted(DUE, row, (reminder.kid, _time(row)), details, record)
+
+
+def alarm_notification(row: Row, alarm: Alarm, record: KeyRecord | None) -> Notification:
+    """Return the event of a row that notes an alarm. record: as of `notification`."""
+    details = {
+        "risk": alarm.ranked.risk,
+        "features": sorted(alarm.reasons),
+        "hour": alarm.hour * HOUR_MS,
+        "done": alarm.done,
+        "rule": alarm.rule,
+    }
+    return _noted(ANOMALY, row, (alarm.kid, _time(row)), details, record)
+
+
+def _time(row: Row) -> int:
     at = row.fields.get("at", "")
-    when = int(at) if at.isascii() and at.isdecimal() else 0
-    return _noted(DUE, row, (reminder.kid, when), details, record)
+    return int(at) if at.isascii() and at.isdecimal() else 0
 
 
 def _noted(

@@ -48,7 +48,8 @@ class KeyUsage:
     about: as in an Identity, from the newest entry that has it. about_minute: minute of that entry.
     rows: counts by minute and route ("" without a label). denials: counts by minute and reason.
     latest: the latest use. secrets: by secret id, its latest use and the number of requests.
-    networks: by day. latest_denials: in any order, also more than KEPT_DENIALS.
+    networks, agents: by hour; of user agents the family, of the latest request of each minute.
+    latest_denials: in any order, also more than KEPT_DENIALS.
     """
 
     about: str = ""
@@ -58,6 +59,7 @@ class KeyUsage:
     latest: Sight | None = None
     secrets: dict[str, tuple[Sight, int]] = field(default_factory=dict)
     networks: dict[int, set[str]] = field(default_factory=dict)
+    agents: dict[int, set[str]] = field(default_factory=dict)
     latest_denials: list[Denial] = field(default_factory=list)
 
 

@@ -21,6 +21,7 @@ from authz.core.usage.counts import (
     FIELDS,
     MINUTE_MS,
     MINUTES_PER_DAY,
+    MINUTES_PER_HOUR,
     OUTCOMES,
     SLOW_MS,
     Field,
@@ -236,8 +237,10 @@ def _add_row(commit: Commit, identity: Identity, status: Status, minute: int, ro
         for kid in ("", identity.kid):
             case_of_model = (kid, minute // MINUTES_PER_DAY, identity.model)
             added(commit.models.setdefault(case_of_model, []), numbers)
-    found = usage.networks.setdefault(minute // MINUTES_PER_DAY, set())
+    hour = minute // MINUTES_PER_HOUR
+    found = usage.networks.setdefault(hour, set())
     found.update(filter(None, map(_network, row[_ADDRESSES])))
+    usage.agents.setdefault(hour, set()).add(sight.agent)
 
 
 def _numbers(identity: Identity, status: Status, row: _Row) -> list[int]:

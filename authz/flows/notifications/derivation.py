@@ -9,6 +9,7 @@ from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
 from authz.core.notifications.notification import (
     Notification,
+    alarm_notification,
     event_id,
     expiry_notification,
     notification,
@@ -16,7 +17,7 @@ from authz.core.notifications.notification import (
     row_of,
 )
 from authz.core.records import KeyRecord
-from authz.core.trail import reminders
+from authz.core.trail import alarms, reminders
 from authz.core.trail.erasures import subject
 from authz.core.trail.expiries import noted
 from authz.core.trail.ports import TrailStore
@@ -98,11 +99,13 @@ class Derivation:
             return expiry_notification(row, expiry, record)
         if (reminder := reminders.noted(row)) is not None:
             return reminder_notification(row, reminder, record)
+        if (alarm := alarms.noted(row)) is not None:
+            return alarm_notification(row, alarm, record)
         entry = self._decode(row)
         return notification(row, kid, entry, record) if isinstance(entry, AuditEntry) else None
 
 
 def _about(row: Row) -> str:
     """Return the kid of the key that a row is about, also of a note about one; else empty."""
-    found = noted(row) or reminders.noted(row)
+    found = noted(row) or reminders.noted(row) or alarms.noted(row)
     return found.kid if found else subject(row)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
@@ -12,8 +11,8 @@ from authz.core.records import KeyRecord
 from authz.core.rotation import Reminder, RotationPolicies, reminder
 from authz.core.trail.ports import TrailStore
 from authz.core.trail.reminders import note, noted
-from authz.core.trail.rows import Proof, Row, TrailKeys
-from authz.flows.trail.sealing import read_all
+from authz.core.trail.rows import TrailKeys
+from authz.flows.notifications.noting import Noting
 
 PAUSE: Final = 3600.0  # seconds between two rounds
 SOON: Final = 60.0  # seconds, after a round that found the store in use by another process
@@ -23,11 +22,28 @@ log = logging.getLogger("authz.events")
 Records = Callable[[], AsyncIterator[KeyRecord]]
 
 
+class _Known:
+    """The latest reminder of each key: the secret, and the time before the due time."""
+
+    def __init__(self) -> None:
+        self._latest: dict[str, tuple[str, int]] = {}
+
+    def clear(self) -> None:
+        self._latest = {}
+
+    def has(self, one: Reminder) -> bool:
+        secret, before = self._latest.get(one.kid, ("", 0))
+        return secret == one.secret and before <= one.before_ms
+
+    def remember(self, one: Reminder) -> None:
+        if not self.has(one):
+            self._latest[one.kid] = (one.secret, one.before_ms)
+
+
 class ReminderWatch:
     """Reads all keys in each round, and the rows of the trail that are new to it.
 
-    A row is added directly behind the last row that was read, so of several processes one notes a
-    reminder. records: begins a read of all keys.
+    records: begins a read of all keys.
     """
 
     def __init__(
@@ -40,14 +56,13 @@ class ReminderWatch:
         clock: Clock,
         writer: str,
     ) -> None:
-        self._store = store
-        self._keys = keys
         self._records = records
         self._policies = policies
         self._clock = clock
-        self._writer = writer
-        self._known: dict[str, tuple[str, int]] = {}  # kid -> secret, and its latest reminder
-        self._last: Row | None = None
+        self._known = _Known()
+        self._noting = Noting[Reminder](
+            store, keys, self._known, note=note, noted=noted, clock=clock, writer=writer
+        )
 
     async def look(self) -> bool:
         """Note the reminders that have come. Return False if another process added a row meanwhile.
@@ -56,47 +71,18 @@ class ReminderWatch:
         then reads the whole trail again.
         """
         wanted = [one async for one in self._wanted()]
-        last, self._last = self._last, None
-        if last is None:
-            self._known = {}
-        end = last
-
-        def take(row: Row) -> None:
-            nonlocal end
-            end = row
-            found = noted(row)
-            if found is not None and self._keys.check(row.fields) is Proof.VALID:
-                self._remember(found)
-
-        await read_all(self._store, take, after=last.id if last else "")
+        await self._noting.read()
         for one in wanted:
-            if self._is_known(one) or end is None:
-                continue
-            now = self._clock.wall_ms()
-            fields = self._keys.marked(note(one, secrets.token_hex(16), self._writer, now))
-            added = await self._store.add(end, fields)
-            if added is None:
-                self._last = end
+            if not self._known.has(one) and not await self._noting.add(one):
                 return False
-            end = Row(added[0], fields)
-            self._remember(one)
-        self._last = end
         return True
 
     async def _wanted(self) -> AsyncIterator[Reminder]:
         now = self._clock.wall_ms()
         async for record in self._records():
             found = reminder(record, self._policies, now)
-            if found is not None and not self._is_known(found):
+            if found is not None and not self._known.has(found):
                 yield found
-
-    def _is_known(self, one: Reminder) -> bool:
-        secret, before = self._known.get(one.kid, ("", 0))
-        return secret == one.secret and before <= one.before_ms
-
-    def _remember(self, one: Reminder) -> None:
-        if not self._is_known(one):
-            self._known[one.kid] = (one.secret, one.before_ms)
 
 
 async def watch_rotations(

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Sequence
 from authz.core.admin_ports import KeyStore
 from authz.core.errors import NotFound
 from authz.core.selector import Selector
+from authz.core.usage.anomalies.ports import UnusualKeys
 from authz.core.usage.question import By, Report, Span, TopBy
 from authz.flows.by import By as Authorship
 from authz.flows.command_ports import TopKey
 from authz.flows.selection import Selection
+from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 
@@ -17,12 +19,18 @@ class StoreUsage:
     """UsageReports and CallerEraser over the store."""
 
     def __init__(
-        self, reading: UsageReading, erasure: UsageErasure, selection: Selection, keys: KeyStore
+        self,
+        reading: UsageReading,
+        erasure: UsageErasure,
+        selection: Selection,
+        keys: KeyStore,
+        anomalies: AnomalyReports,
     ) -> None:
         self._reading = reading
         self._erasure = erasure
         self._selection = selection
         self._keys = keys
+        self._anomalies = anomalies
 
     async def of_key(self, kid: str, span: Span, by: By) -> Report:
         """Return the usage of one key, also of a deleted one. Raises NotFound."""
@@ -52,6 +60,10 @@ class StoreUsage:
             for (kid, counts), entry in zip(found.keys, entries, strict=True)
         ]
         return rows, found.looked_at
+
+    async def unusual(self, since: int | None, limit: int) -> UnusualKeys:
+        """Return the keys whose hours are unusual, with their clients."""
+        return await self._anomalies.unusual(since, limit)
 
     async def erase(self, kid: str, by: Authorship) -> int:
         """Erase the facts about the callers of a key. Return how many there were."""

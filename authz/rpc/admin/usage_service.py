@@ -9,6 +9,7 @@ from authz.core.roles import Action
 from authz.core.usage.question import DEFAULT_MS, By, LatestUse, Report, Span, TopBy
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.usage.reading import VisibleKids
+from authz.rpc.admin.anomaly_messages import unusual_message
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing
 from authz.rpc.admin.guards import guard, require_visible
@@ -35,6 +36,7 @@ from authz.rpc.admin.values import (
 from authz.rpc.pb.admin.v1 import usage_pb2
 
 TOP: Final = 20
+UNUSUAL: Final = 50
 MAX_TOP: Final = 500
 CHUNK: Final = 500  # keys of which some fields are read in one call
 OWNER: Final = ("client_id", "tenant_id", "project_id")  # fields of a record
@@ -111,6 +113,25 @@ class UsageService:
             start_time=timestamp(wanted.since),
             key_count=found.looked_at,
         )
+
+    async def list_anomalies(
+        self, request: usage_pb2.ListAnomaliesRequest, context: CallContext
+    ) -> usage_pb2.ListAnomaliesResponse:
+        """Return the keys whose hours are unusual, of those that the caller may see.
+
+        At most `limit`; 0: UNUSUAL (50). Raises BadInput for a wrong limit or time.
+        """
+        if not 0 <= request.limit <= MAX_TOP:
+            raise BadInput("limit", f"1 to {MAX_TOP}")
+        since = None
+        if request.HasField("since_time"):
+            since = time_ms("since_time", request.since_time)
+        kids = self._visible_kids(visible(context.caller, Action.READ_USAGE))
+        try:
+            found = await self._flows.anomalies.unusual(since, request.limit or UNUSUAL, kids)
+        except BadInput as cause:
+            raise BadInput("since_time", cause.problem) from None
+        return unusual_message(found)
 
     async def get_latest_use(
         self, request: usage_pb2.GetLatestUseRequest, context: CallContext

@@ -8,7 +8,8 @@
 -- ARGV  1 the name of authz:meta, which is only looked for: a user of the store may not write it
 --       2 the time of arrival of the oldest batch, in ms by the store's clock. Batches that waited
 --         for longer than an hour are not counted: their digests may be forgotten soon
---       3 seconds for which rows are kept, by level, as JSON: {m, h, d, y}
+--       3 seconds for which rows are kept, by level, as JSON: {m, h, d, y}; and s, for which a
+--         caller is remembered, 0 or missing: not at all
 --       4 the commit as JSON; see usage_script.py
 --       5 and more: the digests
 -- Returns {now in ms, result, ...}: 0 and the number of counters that stay at their largest value
@@ -127,6 +128,75 @@ if #commit.routes > 0 then
   end
 end
 
+-- Remember in which hours callers were seen; core/usage/anomalies/sightings.py says how. A field has
+-- {an hour with so many callers that no more are kept, name, first, last, recent, name, ...}
+-- kind: the field, n for networks, a for families of user agents
+local MEMORY, MOST, SIGHTINGS, PARTS = 8, 16, 40, 4
+local function was_seen(last, recent, hour)
+  local back = last - hour
+  return back >= 0 and back < MEMORY and bit.band(bit.rshift(recent, back), 1) == 1
+end
+
+-- Return whether a caller that is not in the row may be added, and make room for it.
+local function has_room(row, hour)
+  if row[1] == hour then
+    return false
+  end
+  local seen, oldest = 0, nil
+  for at = 2, #row, PARTS do
+    local name, last = row[at], row[at + 2]
+    seen = seen + (was_seen(last, row[at + 3], hour) and 1 or 0)
+    if not oldest or last < row[oldest + 2] or last == row[oldest + 2] and name < row[oldest] then
+      oldest = at
+    end
+  end
+  if seen >= MOST then
+    row[1] = hour
+    return false
+  end
+  if #row > SIGHTINGS * PARTS then
+    for _ = 1, PARTS do
+      table.remove(row, oldest)
+    end
+  end
+  return true
+end
+
+local function see(hash, kind, hour, names)
+  if #names == 0 then
+    return
+  end
+  local text = call('HGET', hash, kind)
+  local row = text and unpack_row(text) or {-1}
+  for _, name in ipairs(names) do
+    local place
+    for at = 2, #row, PARTS do
+      if row[at] == name then
+        place = at
+      end
+    end
+    if not place then
+      if has_room(row, hour) then
+        for _, part in ipairs({name, hour, hour, 1}) do
+          row[#row + 1] = part
+        end
+      end
+    else
+      local first, last, recent = unpack(row, place + 1, place + 3)
+      local back = last - hour
+      if back < 0 then
+        local moved = back > -MEMORY and bit.band(bit.lshift(recent, -back), 255) or 0
+        last, recent = hour, bit.bor(moved, 1)
+      elseif back < MEMORY then
+        first, recent = math.min(first, hour), bit.bor(recent, bit.lshift(1, back))
+      end
+      row[place + 1], row[place + 2], row[place + 3] = first, last, recent
+    end
+  end
+  call('HSET', hash, kind, pack_row(row))
+  call('EXPIRE', hash, kept.s)
+end
+
 local function is_newer(text, at)
   return not text or unpack_row(text)[1] <= at
 end
@@ -161,9 +231,10 @@ local function latest_denials(text, found, is_gone)
 end
 
 -- usage: kid, about, about_minute, time of the latest use, {at, network, agent} if no secret has
--- it, secrets, rows, denials, networks, latest denials (earlier meters have none)
+-- it, secrets, rows, denials, networks by day, latest denials, {hour, networks, families of user
+-- agents}... Earlier meters have neither of the two last ones
 local function add_key(usage)
-  local kid, about, about_minute, used_at, latest, secrets, rows, denials, networks, denied =
+  local kid, about, about_minute, used_at, latest, secrets, rows, denials, networks, denied, callers =
     unpack(usage)
   local name = base .. kid
   local fields, months = {'about', 'last'}, {}
@@ -260,6 +331,11 @@ local function add_key(usage)
         call('EXPIREAT', hash, ends)
       end
     end
+  end
+  local is_watched = callers and (kept.s or 0) > 0
+  for _, found in ipairs(is_watched and not is_gone and callers or {}) do
+    see(name .. 'seen', 'n', found[1], found[2])
+    see(name .. 'seen', 'a', found[1], found[3])
   end
 end
 

@@ -2,7 +2,7 @@
 --
 -- It runs on a full store, too, because it only makes data smaller.
 --
--- KEYS  1 usage of the key; the rest: logs of its distinct networks, by day
+-- KEYS  1 usage of the key; the rest: its callers by hour, and logs of its networks by day
 -- ARGV  1 '1': permanently, because the key is deleted. The mark 'gone' makes commit_usage.lua
 --         drop the facts of requests that the meter counts later
 -- Returns the number of facts that were erased.

@@ -24,12 +24,12 @@ class StoredEraser:
     async def erase(self, kid: str, today: int, *, permanently: bool = False) -> int:
         """Implement UsageEraser.erase: return how many networks and user agents were erased.
 
-        Counts the latest use of each secret as one, and the networks of a day as one. It also works
-        on a full store. Raises Unavailable if the store fails.
+        Counts the latest use of each secret as one, the networks of a day as one, and the callers
+        by hour as one. It also works on a full store. Raises Unavailable if the store fails.
         """
         name = f"{self._base}{kid}"
         days = range(today - BEFORE, today + AFTER + 1)
-        keys = [name, *(f"{name}:net:{day}" for day in days)]
+        keys = [name, f"{name}:seen", *(f"{name}:net:{day}" for day in days)]
         return int(await checked(self._script(keys=keys, args=[int(permanently)])))
 
     async def keep_again(self, kid: str) -> None:

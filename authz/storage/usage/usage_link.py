@@ -26,6 +26,7 @@ from authz.storage.link import Link, refusal
 from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
 from authz.storage.usage.usage_script import (
+    CALLERS,
     CLOSED,
     COMMIT,
     COUNTED,
@@ -36,15 +37,16 @@ from authz.storage.usage.usage_script import (
 
 CONNECTION_NAME: Final = "authz-meter"
 DEADLINE: Final = 5.0  # seconds for a reply
-MAX_NETWORKS: Final = 100_000  # of keys and days, which are known to be in the store
+MAX_CALLERS: Final = 100_000  # of keys and days, which are known to be in the store
 NO_META: Final = "the store has no authz:meta: it was emptied, or is not set up; run authz init"
 
 
 class UsageLink:
     """A UsageStore. `run` keeps the link open.
 
-    kept: seconds for which rows are kept, by level. script: with the interface of
-    lua/commit_usage.lua.
+    kept: seconds for which rows are kept, by level. callers_kept: seconds for which the callers of
+    a key are remembered, for the judgement of its hours; 0: not at all. script: with the interface
+    of lua/commit_usage.lua.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class UsageLink:
         clock: Clock,
         kept: Mapping[Level, int],
         *,
+        callers_kept: int = 0,
         deadline: float = DEADLINE,
         script: str = COMMIT,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
-        self._kept = dict(kept)
+        self._kept = {level.value: seconds for level, seconds in kept.items()}
+        self._kept[CALLERS] = callers_kept
         self._deadline = deadline
         self._script = LinkedScript(StoreFunction("commit_usage", script))
         self._primary = PrimaryLink(
@@ -70,7 +74,7 @@ class UsageLink:
             logs_first=True,
         )
         self._store_ms: tuple[int, float] | None = None
-        self._networks: BoundedDict[tuple[str, int, str], None] = BoundedDict(MAX_NETWORKS)
+        self._known: BoundedDict[tuple[str, int, str], None] = BoundedDict(MAX_CALLERS)
 
     @property
     def reason(self) -> str:
@@ -93,14 +97,14 @@ class UsageLink:
         """Implement UsageStore.commit: add all and return Counted, or add nothing.
 
         Known: the digests that were counted before. TooOld: the oldest batch came over an hour ago.
-        Networks that earlier commits of this link added are removed from `commit`, in place. Raises
+        Callers that earlier commits of this link added are removed from `commit`, in place. Raises
         Unavailable without a link, if the reply is late or lost, or if the store refuses or has no
         authz:meta.
         """
         link = self._primary.link
         if link is None:
             raise Unavailable(self.reason)
-        shown = self._without_known_networks(commit)
+        shown = self._without_known_callers(commit)
         names = self._endpoint.names
         words = arguments(names, commit, digests, self._kept, arrived_ms)
         reply = await self._answer(link, words)
@@ -113,7 +117,7 @@ class UsageLink:
         if reply[1] != COUNTED:
             return Closed() if reply[1] == CLOSED else TooOld()
         for each in shown:
-            self._networks.put(each, None)
+            self._known.put(each, None)
         return Counted(*reply[2:])
 
     async def run(self) -> None:
@@ -156,18 +160,18 @@ class UsageLink:
     def _keep_time(self, store_ms: int) -> None:
         self._store_ms = store_ms, self._clock.monotonic()
 
-    def _without_known_networks(self, commit: Commit) -> list[tuple[str, int, str]]:
-        """Remove the networks that earlier commits of this link added from `commit`, in place.
+    def _without_known_callers(self, commit: Commit) -> list[tuple[str, int, str]]:
+        """Remove the callers that earlier commits of this link added from `commit`, in place.
 
-        Return the others as kid, day and network.
+        Return the others as kid, hour and network, or `agent ` and the family of user agents.
         """
         shown = []
         for kid, usage in commit.keys.items():
-            for day, networks in usage.networks.items():
-                networks.difference_update(
-                    [each for each in networks if (kid, day, each) in self._networks]
-                )
-                shown += [(kid, day, each) for each in networks]
+            for mark, hours in (("", usage.networks), ("agent ", usage.agents)):
+                for hour, names in hours.items():
+                    known = [one for one in names if (kid, hour, mark + one) in self._known]
+                    names.difference_update(known)
+                    shown += [(kid, hour, mark + one) for one in names]
         return shown
 
 

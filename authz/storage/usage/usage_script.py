@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from authz.core.budgets.learned import Distribution
 from authz.core.usage.commit import KEPT_DENIALS, Commit, KeyUsage
-from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, Level, month_of
+from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, month_of
 from authz.storage import schema
 from authz.storage.limits.spend_script import hash_of
 from authz.storage.linked_script import StoreFunction
@@ -14,6 +14,8 @@ from authz.storage.scripts import script
 
 COMMIT: Final = script("commit_usage")
 COMMIT_FUNCTION: Final = StoreFunction("commit_usage", COMMIT)
+CALLERS: Final = "s"
+HOURS_PER_DAY: Final = 24
 COUNTED, KNOWN, LATE, FOREIGN, CLOSED = range(5)
 
 
@@ -21,17 +23,18 @@ def arguments(
     names: schema.Names,
     commit: Commit,
     digests: Sequence[bytes],
-    kept: Mapping[Level, int],
+    kept: Mapping[str, int],
     arrived_ms: int,
 ) -> tuple[str | bytes, ...]:
     """Return the arguments after the script's hash or the function's name.
 
-    kept: seconds for which rows are kept, by level. arrived_ms: the arrival of the oldest batch, in
+    kept: seconds for which rows are kept by the value of their Level, and callers by CALLERS.
+    arrived_ms: the arrival of the oldest batch, in
     ms since the epoch by the store's clock.
     """
-    retention = json.dumps({level.value: seconds for level, seconds in kept.items()})
     return (
-        *("1", names.usage, names.meta, str(arrived_ms), retention, encoded(commit, names)),
+        *("1", names.usage, names.meta, str(arrived_ms), json.dumps(dict(kept))),
+        encoded(commit, names),
         *digests,
     )
 
@@ -110,9 +113,21 @@ def _key(kid: str, usage: KeyUsage, number: Mapping[str, int]) -> list[Any]:
             for (minute, route), row in usage.rows.items()
         ],
         _denials(usage.denials),
-        [[day, sorted(networks)] for day, networks in usage.networks.items() if networks],
+        [[day, sorted(networks)] for day, networks in _by_day(usage.networks).items()],
         sorted(usage.latest_denials, reverse=True)[:KEPT_DENIALS],
+        [
+            [hour, sorted(networks), sorted(usage.agents.get(hour, ()))]
+            for hour, networks in usage.networks.items()
+        ],
     ]
+
+
+def _by_day(hours: Mapping[int, set[str]]) -> dict[int, set[str]]:
+    days: dict[int, set[str]] = {}
+    for hour, names in hours.items():
+        if names:
+            days.setdefault(hour // HOURS_PER_DAY, set()).update(names)
+    return days
 
 
 def _denials(denials: Mapping[tuple[int, str], int]) -> list[list[Any]]:

@@ -103,7 +103,9 @@ def test_the_latest_use():
     usage = commit.keys[KID]
     assert usage.latest == Sight(NOW // 1000, "2001:db8::/48", "new")
     assert usage.secrets["s1"] == (Sight(NOW // 1000 - 60, "203.0.113.0/24", "old"), 1)
-    assert usage.networks == {MINUTE // 1440: {"2001:db8::/48", "203.0.113.0/24"}}
+    hour = MINUTE // 60
+    assert usage.networks == {hour: {"2001:db8::/48"}, hour - 1: {"203.0.113.0/24"}}
+    assert usage.agents == {hour: {"new"}, hour - 1: {"old"}}
 
 
 def test_the_latest_denials():

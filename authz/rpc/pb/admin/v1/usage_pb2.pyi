@@ -29,6 +29,22 @@ class UsageOrder(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     USAGE_ORDER_REQUESTS: _ClassVar[UsageOrder]
     USAGE_ORDER_UNITS: _ClassVar[UsageOrder]
     USAGE_ORDER_DENIED: _ClassVar[UsageOrder]
+
+class AnomalyFeature(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ANOMALY_FEATURE_UNSPECIFIED: _ClassVar[AnomalyFeature]
+    ANOMALY_FEATURE_RATE: _ClassVar[AnomalyFeature]
+    ANOMALY_FEATURE_SILENCE: _ClassVar[AnomalyFeature]
+    ANOMALY_FEATURE_NETWORKS: _ClassVar[AnomalyFeature]
+    ANOMALY_FEATURE_AGENTS: _ClassVar[AnomalyFeature]
+    ANOMALY_FEATURE_DENIED: _ClassVar[AnomalyFeature]
+    ANOMALY_FEATURE_ERRORS: _ClassVar[AnomalyFeature]
+
+class AnomalyRisk(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ANOMALY_RISK_UNSPECIFIED: _ClassVar[AnomalyRisk]
+    ANOMALY_RISK_ELEVATED: _ClassVar[AnomalyRisk]
+    ANOMALY_RISK_HIGH: _ClassVar[AnomalyRisk]
 USAGE_GROUP_UNSPECIFIED: UsageGroup
 USAGE_GROUP_HOUR: UsageGroup
 USAGE_GROUP_DAY: UsageGroup
@@ -41,6 +57,16 @@ USAGE_ORDER_UNSPECIFIED: UsageOrder
 USAGE_ORDER_REQUESTS: UsageOrder
 USAGE_ORDER_UNITS: UsageOrder
 USAGE_ORDER_DENIED: UsageOrder
+ANOMALY_FEATURE_UNSPECIFIED: AnomalyFeature
+ANOMALY_FEATURE_RATE: AnomalyFeature
+ANOMALY_FEATURE_SILENCE: AnomalyFeature
+ANOMALY_FEATURE_NETWORKS: AnomalyFeature
+ANOMALY_FEATURE_AGENTS: AnomalyFeature
+ANOMALY_FEATURE_DENIED: AnomalyFeature
+ANOMALY_FEATURE_ERRORS: AnomalyFeature
+ANOMALY_RISK_UNSPECIFIED: AnomalyRisk
+ANOMALY_RISK_ELEVATED: AnomalyRisk
+ANOMALY_RISK_HIGH: AnomalyRisk
 
 class UsageCounts(_message.Message):
     __slots__ = ("requests", "ok", "client_error", "server_error", "denied", "aborted", "units", "bytes_in", "bytes_out", "duration_ms", "over_100_ms", "over_1_s", "over_10_s", "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "micro_usd", "estimated")
@@ -271,3 +297,72 @@ class EraseUsageResponse(_message.Message):
     ERASED_FIELD_NUMBER: _ClassVar[int]
     erased: int
     def __init__(self, erased: _Optional[int] = ...) -> None: ...
+
+class ListAnomaliesRequest(_message.Message):
+    __slots__ = ("since_time", "limit")
+    SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    since_time: _timestamp_pb2.Timestamp
+    limit: int
+    def __init__(self, since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class ListAnomaliesResponse(_message.Message):
+    __slots__ = ("keys", "key_count", "judged")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[KeyAnomaly]
+    key_count: int
+    judged: JudgedHour
+    def __init__(self, keys: _Optional[_Iterable[_Union[KeyAnomaly, _Mapping]]] = ..., key_count: _Optional[int] = ..., judged: _Optional[_Union[JudgedHour, _Mapping]] = ...) -> None: ...
+
+class KeyAnomaly(_message.Message):
+    __slots__ = ("name", "client_id", "risk", "reasons", "score", "first_time", "last_time")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
+    RISK_FIELD_NUMBER: _ClassVar[int]
+    REASONS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_TIME_FIELD_NUMBER: _ClassVar[int]
+    LAST_TIME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    client_id: str
+    risk: AnomalyRisk
+    reasons: _containers.RepeatedCompositeFieldContainer[AnomalyReason]
+    score: float
+    first_time: _timestamp_pb2.Timestamp
+    last_time: _timestamp_pb2.Timestamp
+    def __init__(self, name: _Optional[str] = ..., client_id: _Optional[str] = ..., risk: _Optional[_Union[AnomalyRisk, str]] = ..., reasons: _Optional[_Iterable[_Union[AnomalyReason, _Mapping]]] = ..., score: _Optional[float] = ..., first_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class AnomalyReason(_message.Message):
+    __slots__ = ("feature", "observed", "expected", "strength")
+    FEATURE_FIELD_NUMBER: _ClassVar[int]
+    OBSERVED_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
+    feature: AnomalyFeature
+    observed: float
+    expected: float
+    strength: float
+    def __init__(self, feature: _Optional[_Union[AnomalyFeature, str]] = ..., observed: _Optional[float] = ..., expected: _Optional[float] = ..., strength: _Optional[float] = ...) -> None: ...
+
+class JudgedHour(_message.Message):
+    __slots__ = ("start_time", "key_count", "anomaly_count", "not_judged")
+    class NotJudged(_message.Message):
+        __slots__ = ("feature", "cause", "key_count")
+        FEATURE_FIELD_NUMBER: _ClassVar[int]
+        CAUSE_FIELD_NUMBER: _ClassVar[int]
+        KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+        feature: AnomalyFeature
+        cause: str
+        key_count: int
+        def __init__(self, feature: _Optional[_Union[AnomalyFeature, str]] = ..., cause: _Optional[str] = ..., key_count: _Optional[int] = ...) -> None: ...
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ANOMALY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    NOT_JUDGED_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    key_count: int
+    anomaly_count: int
+    not_judged: _containers.RepeatedCompositeFieldContainer[JudgedHour.NotJudged]
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., key_count: _Optional[int] = ..., anomaly_count: _Optional[int] = ..., not_judged: _Optional[_Iterable[_Union[JudgedHour.NotJudged, _Mapping]]] = ...) -> None: ...

@@ -45,6 +45,11 @@ class UsageStub:
                 request_serializer=authz_dot_admin_dot_v1_dot_usage__pb2.ListTopKeysRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_usage__pb2.ListTopKeysResponse.FromString,
                 _registered_method=True)
+        self.ListAnomalies = channel.unary_unary(
+                '/authz.admin.v1.Usage/ListAnomalies',
+                request_serializer=authz_dot_admin_dot_v1_dot_usage__pb2.ListAnomaliesRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_usage__pb2.ListAnomaliesResponse.FromString,
+                _registered_method=True)
         self.GetLatestUse = channel.unary_unary(
                 '/authz.admin.v1.Usage/GetLatestUse',
                 request_serializer=authz_dot_admin_dot_v1_dot_usage__pb2.GetLatestUseRequest.SerializeToString,
@@ -72,6 +77,15 @@ class UsageServicer:
         """List the keys that were used most, the most used one first.
 
         The cost grows with the number of keys that were used since `since_time`, and with the days.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAnomalies(self, request, context):
+        """List the keys whose closed hours are unusual, those with most features first.
+
+        An hour is compared with the earlier hours of the same key, two hours after its end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,6 +120,11 @@ def add_UsageServicer_to_server(servicer, server):
                     servicer.ListTopKeys,
                     request_deserializer=authz_dot_admin_dot_v1_dot_usage__pb2.ListTopKeysRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_usage__pb2.ListTopKeysResponse.SerializeToString,
+            ),
+            'ListAnomalies': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAnomalies,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_usage__pb2.ListAnomaliesRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_usage__pb2.ListAnomaliesResponse.SerializeToString,
             ),
             'GetLatestUse': grpc.unary_unary_rpc_method_handler(
                     servicer.GetLatestUse,
@@ -173,6 +192,33 @@ class Usage:
             '/authz.admin.v1.Usage/ListTopKeys',
             authz_dot_admin_dot_v1_dot_usage__pb2.ListTopKeysRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_usage__pb2.ListTopKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAnomalies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Usage/ListAnomalies',
+            authz_dot_admin_dot_v1_dot_usage__pb2.ListAnomaliesRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_usage__pb2.ListAnomaliesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,183 @@
+"""AlarmWatch: raises alarms about keys that opted in, and carries out the rules.
+
+Rules:
+1. An alarm is a row of the audit trail, from which an event follows. It comes once a day, and at
+   once for a feature that the last one did not have.
+2. A rule disables a key before the row is written. If the process ends in between, the next look
+   writes the row.
+3. A look that would disable more keys than `per_hour` disables none of them: rather the detector,
+   or something that all keys share, is wrong. The rows say `held`, and a person decides.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from authz.core.admin_ports import RecordReader
+from authz.core.changes import Refused
+from authz.core.errors import NotFound, Unavailable
+from authz.core.ports import Clock
+from authz.core.records import KeyRecord, Status
+from authz.core.trail import alarms
+from authz.core.trail.alarms import Alarm
+from authz.core.trail.ports import TrailStore
+from authz.core.trail.rows import TrailKeys
+from authz.core.usage.anomalies.policy import AlarmPolicy, Done, Rule
+from authz.core.usage.anomalies.ports import AnomalyReader
+from authz.core.usage.anomalies.ranking import Ranked, ranking
+from authz.core.usage.question import HOUR_MS
+from authz.flows.lifecycle import Lifecycle
+from authz.flows.notifications.noting import Noting
+
+LOOK_BACK: Final = 24  # hours whose anomalies are looked at together
+PAUSE: Final = 60.0  # seconds between two looks
+CHUNK: Final = 200  # records that are read at once
+
+log = logging.getLogger("authz.anomalies")
+
+_Wanted = tuple[Alarm, KeyRecord, Rule | None]
+
+
+class EndedKeys(Protocol):
+    """Remembers the keys that were ended in the last hour."""
+
+    async def may_end(
+        self, kids: Sequence[str], now: int, since: int, limit: int
+    ) -> frozenset[str]:
+        """Return the keys that may be ended now, and remember them: at most `limit` from `since`.
+
+        Times are in ms since the epoch. Raises Unavailable.
+        """
+        ...
+
+
+class _Known:
+    """The latest alarm of each key."""
+
+    def __init__(self) -> None:
+        self._alarms: dict[str, list[Alarm]] = {}
+
+    def clear(self) -> None:
+        self._alarms = {}
+
+    def remember(self, one: Alarm) -> None:
+        before = [old for old in self._alarms.get(one.kid, []) if not one.covers(old)]
+        self._alarms[one.kid] = [*before[-len(one.reasons) :], one]
+
+    def has(self, one: Alarm) -> bool:
+        return any(old.covers(one) for old in self._alarms.get(one.kid, []))
+
+
+class AlarmWatch:
+    """Looks at the anomalies of the last day. done: how many alarms were raised, by result."""
+
+    def __init__(
+        self,
+        reader: AnomalyReader,
+        records: RecordReader,
+        lifecycle: Lifecycle,
+        *,
+        ended: EndedKeys,
+        policy: AlarmPolicy,
+        store: TrailStore,
+        keys: TrailKeys,
+        clock: Clock,
+        writer: str,
+    ) -> None:
+        self._reader = reader
+        self._records = records
+        self._lifecycle = lifecycle
+        self._ended = ended
+        self._policy = policy
+        self._clock = clock
+        self._known = _Known()
+        self._noting = Noting[Alarm](
+            *(store, keys, self._known),
+            note=alarms.note,
+            noted=alarms.noted,
+            clock=clock,
+            writer=writer,
+        )
+        self.done: dict[Done, int] = dict.fromkeys(Done, 0)
+
+    async def look(self) -> bool:
+        """Raise the alarms that are new. Return False if another process added a row meanwhile.
+
+        Then the rest is left to the next call. Raises Unavailable if the store fails.
+        """
+        latest = await self._reader.latest()
+        if latest is None:
+            return True
+        hours = range(latest.hour - LOOK_BACK + 1, latest.hour + 1)
+        ranked = ranking(await self._reader.anomalies(hours))
+        if not ranked:
+            return True
+        await self._noting.read()
+        wanted = await self._wanted(ranked)
+        may_end = await self._may_end(wanted)
+        for alarm, record, rule in wanted:
+            done = await self._act(record, rule, may_end)
+            name = rule.name if rule else ""
+            if not await self._noting.add(Alarm(alarm.kid, alarm.hour, alarm.reasons, done, name)):
+                return False
+            self.done[done] += 1
+            features = ", ".join(alarm.reasons)
+            log.warning("key %s is unusual (%s): %s", alarm.kid, features, done.value)
+        return True
+
+    async def _wanted(self, ranked: Sequence[Ranked]) -> list[_Wanted]:
+        """Return the alarms that are new, of keys that the settings name."""
+        found: list[_Wanted] = []
+        for start in range(0, len(ranked), CHUNK):
+            part = ranked[start : start + CHUNK]
+            records = await self._records.read([one.kid for one in part])
+            for one, record in zip(part, records, strict=True):
+                alarm = Alarm(one.kid, one.last, one.reasons)
+                if not isinstance(record, KeyRecord) or self._known.has(alarm):
+                    continue
+                if self._policy.watches(record):
+                    found.append((alarm, record, self._policy.rule_for(record, one.reasons)))
+        return found
+
+    async def _may_end(self, wanted: Sequence[_Wanted]) -> frozenset[str]:
+        kids = [
+            record.kid
+            for _, record, rule in wanted
+            if rule is not None and record.status is Status.ACTIVE
+        ]
+        if not kids or len(kids) > self._policy.per_hour:
+            return frozenset()
+        now = self._clock.wall_ms()
+        return await self._ended.may_end(kids, now, now - HOUR_MS, self._policy.per_hour)
+
+    async def _act(self, record: KeyRecord, rule: Rule | None, may_end: frozenset[str]) -> Done:
+        if rule is None or record.status is not Status.ACTIVE:
+            return Done.NOTED
+        if record.kid not in may_end:
+            return Done.HELD
+        author = self._lifecycle.author(f"anomalies/{rule.name}", "unusual use")
+        try:
+            result = await self._lifecycle.disable(record.kid, author)
+        except NotFound:  # deleted meanwhile
+            return Done.NOTED
+        return Done.NOTED if isinstance(result, Refused) else Done.DISABLED
+
+
+async def raise_alarms(
+    watch: AlarmWatch,
+    is_ours: Callable[[], bool],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Look now and after each pause of PAUSE (a minute), until cancelled.
+
+    is_ours: whether the store is reachable and ours; else a look is left out. Unavailable is
+    logged, not raised.
+    """
+    while True:
+        if is_ours():
+            try:
+                await watch.look()
+            except Unavailable as cause:
+                log.warning("alarms about anomalies come later: %s", cause)
+        await sleep(PAUSE)

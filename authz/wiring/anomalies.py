@@ -1,0 +1,100 @@
+"""Composition root of anomalies: the judgement of hours, and the alarms that follow."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+
+from authz.core.keys.keyring import Keyring
+from authz.core.ports import Clock
+from authz.core.usage.anomalies.features import Feature, Gap
+from authz.core.usage.anomalies.policy import Done
+from authz.flows.lifecycle import Lifecycle
+from authz.flows.notifications.alarm_watch import AlarmWatch, raise_alarms
+from authz.flows.usage.judgement import Judgement, judge_hours
+from authz.settings.model import Settings
+from authz.storage import schema
+from authz.storage.endpoint import Client
+from authz.storage.keys import StoredKeys
+from authz.storage.leak_memory import StoredLeakMemory
+from authz.storage.listing import StoredIndex
+from authz.storage.trail import StoredRows
+from authz.storage.usage.habits import StoredHabits
+from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.telemetry import admin_metrics as metrics
+from authz.telemetry.metric import Labels
+from authz.telemetry.metrics import Readings
+from authz.wiring.administration import endpoint
+from authz.wiring.notifications import Work
+from authz.wiring.process_metrics import one
+
+
+@dataclass(slots=True)
+class AnomalyWorks:
+    """The endless works, and their parts for telemetry. None: the settings do not want it."""
+
+    works: list[Work] = field(default_factory=list)
+    judgement: Judgement | None = None
+    alarms: AlarmWatch | None = None
+
+
+def anomaly_works(
+    settings: Settings,
+    client: Client,
+    ring: Keyring,
+    clock: Clock,
+    *,
+    instance: str,
+    is_ours: Callable[[], bool],
+) -> AnomalyWorks:
+    """Return the works: to judge hours, and to raise alarms if the settings name keys."""
+    section, found = settings.anomalies, AnomalyWorks()
+    if not section.enabled:
+        return found
+    habits = StoredHabits(client)
+    found.judgement = Judgement(habits, StoredUsageIndex(client), instance)
+    found.works.append(partial(judge_hours, found.judgement, is_ours))
+    policy = section.policy()
+    if policy is not None:
+        has_replicas = endpoint(settings).has_replicas
+        found.alarms = AlarmWatch(
+            habits,
+            StoredIndex(client),
+            Lifecycle(StoredKeys(client, has_replicas=has_replicas), ring, clock),
+            ended=StoredLeakMemory(client, schema.names_of(client).ruled),
+            policy=policy,
+            store=StoredRows(client, has_replicas=has_replicas),
+            keys=ring.trail_keys,
+            clock=clock,
+            writer=instance,
+        )
+        found.works.append(partial(raise_alarms, found.alarms, is_ours))
+    return found
+
+
+def anomaly_readings(odd: AnomalyWorks, clock: Clock) -> Readings:
+    """Return the readers of the metrics about anomalies. Without judgements all are 0."""
+    judgement, alarms = odd.judgement, odd.alarms
+
+    def lag() -> float:
+        last = judgement.last if judgement else None
+        return max(0.0, clock.wall_ms() / 1000 - (last.hour + 1) * 3600) if last else 0.0
+
+    def not_judged() -> Iterator[tuple[Labels, float]]:
+        last = judgement.last if judgement else None
+        for feature, cause in product(Feature, Gap):
+            number = last.gaps.get((feature, cause), 0) if last else 0
+            yield {"feature": feature.value, "cause": cause.value}, number
+
+    return {
+        metrics.ANOMALY_KEYS: one(lambda: judgement.keys if judgement else 0),
+        metrics.ANOMALIES: lambda: [
+            ({"feature": feature.value}, judgement.anomalies.get(feature, 0) if judgement else 0)
+            for feature in Feature
+        ],
+        metrics.ANOMALY_ALARMS: lambda: [
+            ({"done": done.value}, alarms.done[done] if alarms else 0) for done in Done
+        ],
+        metrics.ANOMALY_NOT_JUDGED: not_judged,
+        metrics.ANOMALY_LAG: one(lag),
+    }
