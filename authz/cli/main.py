@@ -50,8 +50,8 @@ STDERR: Final = 2
 
 COMMANDS: Final = (
     *("init", "serve", "admin", "meter", "keys", "tokens", "apply", "diff", "audit", "sidecars"),
-    *("usage", "scan", "events", "config", "doctor", "backup", "restore", "reseal", "envoy"),
-    *("dev", "completion"),
+    *("usage", "scan", "abuse", "events", "config", "doctor", "backup", "restore", "reseal"),
+    *("envoy", "dev", "completion"),
 )
 
 # Failures to use the store that can hide others.

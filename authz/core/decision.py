@@ -44,6 +44,7 @@ class Reason(StrEnum):
     INSUFFICIENT_SCOPE = "insufficient_scope"
     RATE_LIMITED = "rate_limited"
     QUOTA_EXCEEDED = "quota_exceeded"
+    TOO_MANY_FAILURES = "too_many_failures"
     UNAVAILABLE = "unavailable"
 
 

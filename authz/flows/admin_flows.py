@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from authz.core.abuse import AbuseControl
 from authz.core.admin_ports import AppliedStore, ChangeLog, KeyIndex, SidecarRegistry
 from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
@@ -73,6 +74,7 @@ class AdminFlows:
     erasure: UsageErasure
     index: KeyIndex
     registry: SidecarRegistry
+    abuse: AbuseControl
     trail: AuditTrail
     trail_rows: TrailStore
     entry_of: Callable[[Row], AuditEntry | Unreadable]

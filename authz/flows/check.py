@@ -7,6 +7,7 @@ records, and no request has to time out first.
 from collections.abc import Awaitable
 from typing import Final, TypeVar
 
+from authz.core.abuse import FAILURES, FailureBuckets
 from authz.core.audit import Action
 from authz.core.decision import (
     Allow,
@@ -41,6 +42,7 @@ MALFORMED: Final = Deny(Reason.MALFORMED)
 FORGED: Final = Deny(Reason.FORGED)
 UNKNOWN: Final = Deny(Reason.UNKNOWN_KEY)
 UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
+TOO_MANY: Final = Deny(Reason.TOO_MANY_FAILURES)
 
 _Key = TypeVar("_Key")
 
@@ -51,7 +53,7 @@ class Checker:
     imported: the lookup of imported keys; without it there are none. limiter: takes from the limits
     of keys; without it keys have no limits. store_clock: the store's clock; without it decisions go
     by our clock alone. tokens: accepts tokens; without it there are none. sightings: collects uses
-    of canary keys.
+    of canary keys. failures: counts the failures of each address; without it none is blocked.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Checker:
         store_clock: StoreClock | None = None,
         tokens: TokenGate | None = None,
         sightings: Sightings | None = None,
+        failures: FailureBuckets | None = None,
     ) -> None:
         self._cache = cache
         self._peek = cache.peek
@@ -80,6 +83,7 @@ class Checker:
         self._accept = tokens.accept if tokens else None
         self._token_keys = TokenKeys(cache)
         self._sightings = sightings or Sightings()
+        self._fail = failures.fail if failures else None
         self.hits = 0  # checks that found their record in the cache; only grows
         self._spend = limiter.spend if limiter else _take_nothing
 
@@ -259,13 +263,20 @@ class Checker:
     def _conclude(self, decision: Decision, request: Request) -> Decision:
         """Count the decision and return it.
 
-        A refusal on a route that does not enforce is counted apart, by `Probe.reported`.
+        A refusal on a route that does not enforce is counted apart, by `Probe.reported`. A failure
+        of an address with too many of them becomes TOO_MANY_FAILURES.
         """
         if not isinstance(decision, Deny):
             self._decided(None)
         elif request.route.enforce is False:
             self._reported(decision.reason)
         else:
+            if (
+                self._fail
+                and decision.reason in FAILURES
+                and self._fail(request.client_address, self._wall_ms())
+            ):
+                decision = TOO_MANY
             self._decided(decision.reason)
         return decision
 

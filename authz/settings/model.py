@@ -16,6 +16,7 @@ from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import OnOutage
 from authz.core.listen_address import Address
 from authz.settings import includes, sections, sources
+from authz.settings.abuse import Abuse
 from authz.settings.admin import Admin
 from authz.settings.anomalies import Anomalies
 from authz.settings.events import Events
@@ -205,6 +206,7 @@ class Settings(Section):
     admin: Admin = Admin()
     tokens: Tokens = Tokens()
     events: Events = Events()
+    abuse: Abuse = Abuse()
     leaks: Leaks = Leaks()
     rotation: Rotation = Rotation()
     anomalies: Anomalies = Anomalies()

@@ -47,6 +47,9 @@
                                             until `authz admin` moves them to the audit trail
     authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
     authz:{p}:events:ruled          hash    the same of a rule about anomalies
+    authz:{p}:abuse:blocked         hash    address or IPv6 /64 network -> end of its block, in ms
+    authz:{p}:abuse:allowed         hash    network that is never blocked -> the author
+    authz:{p}:abuse:version         string  number of changes of these two
     authz:{p}:restoring             string  identity of the backup that is or was restored
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
@@ -137,6 +140,9 @@ class Names:
         self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
         self.ruled = f"{tag}:events:ruled"
+        self.blocked = f"{tag}:abuse:blocked"
+        self.allowed = f"{tag}:abuse:allowed"
+        self.abuse_version = f"{tag}:abuse:version"
         self.seen = f"{tag}:events:seen"
         self.leader = f"{tag}:events:lead"
 

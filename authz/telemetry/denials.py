@@ -40,10 +40,13 @@ class Denials:
     def take_line(self, decision: Deny) -> bool:
         """Take a line for this refusal and return True; if none is left, count the refusal.
 
-        The first refusal of a reason since the last summary may take a line on credit. Nothing is
-        written.
+        The first refusal of a reason since the last summary may take a line on credit.
+        TOO_MANY_FAILURES never gets one. Nothing is written.
         """
         reason = decision.reason
+        if reason is Reason.TOO_MANY_FAILURES:  # a client that floods gets none
+            self._without_line[reason] += 1
+            return False
         if self._take(self._monotonic()) or (
             reason not in self._with_line and self._borrow(len(Reason))
         ):

@@ -6,7 +6,7 @@ from authz.core.decision import Reason
 from authz.telemetry.metric import Labels
 
 ALLOWED: Final = {"outcome": "allowed", "reason": "none"}
-# Reasons that are answered with 401.
+# Reasons that are answered with 401, or with 429 in its place.
 AUTHENTICATION: Final = (
     Reason.MISSING_CREDENTIAL,
     Reason.UNRECOGNIZED_CREDENTIAL,
@@ -24,6 +24,7 @@ AUTHENTICATION: Final = (
     Reason.EXPIRED,
     Reason.TOKEN_EXPIRED,
     Reason.WRONG_AUDIENCE,
+    Reason.TOO_MANY_FAILURES,
 )
 
 

@@ -38,6 +38,7 @@ from authz.rpc.admin.tokens_service import TokensService
 from authz.rpc.admin.trail_verification import TrailVerification
 from authz.rpc.admin.usage_service import UsageService
 from authz.settings.model import Settings
+from authz.storage.abuse import StoredAbuse
 from authz.storage.applied import StoredApplied
 from authz.storage.batches import StoredBatches
 from authz.storage.change_log import StoredChangeLog
@@ -113,6 +114,7 @@ def admin_flows(
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),
+        abuse=StoredAbuse(client, clock),
         trail=trail,
         trail_rows=rows,
         entry_of=entry_of,

@@ -20,6 +20,7 @@ from authz.storage.seals import StoreSeals
 from authz.wiring.pepper_files import read_pepper
 
 if TYPE_CHECKING:  # a command imports only what it uses
+    from authz.core.abuse import AbuseControl
     from authz.core.limits.key_limits import LimitPolicy
     from authz.flows.command_ports import KeyEditor
     from authz.flows.confirmation import SidecarWait
@@ -146,6 +147,18 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator["StoredSidecars"
 
     async with aclosing(endpoint(settings).client()) as client:
         yield StoredSidecars(client)
+
+
+@asynccontextmanager
+async def abuse_control(settings: Settings) -> AsyncIterator["AbuseControl"]:
+    """Yield the control of blocked clients, and close its connection at the end.
+
+    Raises BadInput, Unavailable.
+    """
+    from authz.storage.abuse import StoredAbuse  # noqa: PLC0415
+
+    async with aclosing(endpoint(settings).client()) as client:
+        yield StoredAbuse(client, SystemClock())
 
 
 @asynccontextmanager

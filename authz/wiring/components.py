@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from authz.core.abuse import FailureBuckets
 from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import CheckObserver, Clock, Probe
@@ -60,6 +61,7 @@ class Components:
     live: LiveSettings
     charge_ids: ChargeIds
     sightings: Sightings
+    failures: FailureBuckets
     learned_estimates: LearnedEstimates
 
 
@@ -92,12 +94,14 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     )
 
     # Decisions, and the listener for Envoy.
+    failures = settings.abuse.buckets()
     checker = Checker(
         *(cache, feed.meta, clock, counters, imported),
         limiter=limiter,
         store_clock=store_clock,
         tokens=token_gate(settings, ring, feed.meta, clock, counters),
         sightings=sightings,
+        failures=failures,
     )
     ids = ChargeIds()
     estimates = Estimates(is_wanted=learns(settings))
@@ -112,7 +116,8 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     return Components(
         *(instance, clock, ring, telemetry, feed, cache, imported),
-        *(spend_link, limiter, checker, server, live, ids, sightings),
+        *(spend_link, limiter, checker, server, live, ids),
+        *(sightings, failures),
         LearnedEstimates(estimates, lambda: feed.link, feed.names),
     )
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from authz.core.abuse import AbuseControl
 from authz.flows.applying import Applying
 from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder
 from authz.flows.key_history import KeyHistory
@@ -17,6 +18,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # before its import: stderr is 
 
 from authz.client import AdminClient, AsyncAdminClient, admin_pb2
 from authz.client.client import Tls
+from authz.remote.abuse import RemoteAbuse
 from authz.remote.audit import RemoteAudit
 from authz.remote.calls import Calls
 from authz.remote.declared_keys import RemoteApplied, RemoteDeclaredKeys
@@ -143,6 +145,13 @@ async def sidecars(target: AdminTarget) -> AsyncIterator[SidecarFinder]:
     """Yield the finder of sidecars. Raises the errors of `calls`."""
     async with calls(target) as found:
         yield RemoteSidecars(found)
+
+
+@asynccontextmanager
+async def abuse(target: AdminTarget) -> AsyncIterator[AbuseControl]:
+    """Yield the control of blocked clients. Raises the errors of `calls`."""
+    async with calls(target) as found:
+        yield RemoteAbuse(found)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from authz.process.ending import Ending
 from authz.process.readiness import Readiness
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
+from authz.storage.abuse import AbuseLink
 from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.link import Link
@@ -85,11 +86,13 @@ async def sidecar(
             *(registration, readiness, built.live),
         )
         sender = SightingSender(built.sightings, built.feed.names, built.clock)
+        abuse = AbuseLink(built.failures, built.feed.names, built.clock)
 
         def announce(link: Link) -> None:
             registration.announce(link)
             if not built.feed.is_foreign:
                 sender.send(link)
+                abuse.send(link)
 
         async with asyncio.TaskGroup() as tasks:
             work = [

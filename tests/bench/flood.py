@@ -15,7 +15,8 @@ import json
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from math import inf
 from pathlib import Path
@@ -30,7 +31,7 @@ from tests.bench.figures import offer_record, record
 from tests.bench.measured import GRPC, LOAD_CORE, SERVER_CORE
 from tests.support.fakes import make_keyring
 from tests.support.real import Valkey
-from tests.support.rpc.messages import check_request
+from tests.support.rpc.messages import PEER, check_request
 from tests.support.serving import Serving, prepared
 
 LIMITS = {
@@ -39,6 +40,7 @@ LIMITS = {
     "lines": 99,
     "growth_mib": 8.0,
 }
+NOT_BLOCKED = {"abuse": {"failures_per_minute": 0}}  # each failure is decided as it is
 GOOD, HALF = 0.1, 0.5  # shares of what saturates
 CONNECTIONS, AT_A_TIME = 2, 16
 KEYS = 5000  # of a forged one nothing is remembered: each time it is as if never seen
@@ -47,8 +49,8 @@ KEYS = 5000  # of a forged one nothing is remembered: each time it is as if neve
 class Keys(load.Requests):
     """An endless supply of keys of one length, so that all requests have one length."""
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        bodies = [body_of(text) for text in texts]
+    def __init__(self, texts: Iterable[str], peers: Sequence[str] = (PEER,)) -> None:
+        bodies = [body_of(*pair) for pair in zip(texts, itertools.cycle(peers))]
         super().__init__(GRPC, bodies[0])
         assert {len(body) for body in bodies} == {len(self.body)}
         self._bodies = itertools.cycle(bodies)
@@ -59,9 +61,10 @@ class Keys(load.Requests):
             yield made[: -len(self.body)] + next(self._bodies)
 
 
-def body_of(key: str) -> bytes:
+def body_of(key: str, peer: str) -> bytes:
     """Return a gRPC message with the Check of this key."""
-    raw = check_request(client_headers(key), method="POST", path="/v1").SerializeToString()
+    request = check_request(client_headers(key), method="POST", path="/v1", peer=peer)
+    raw = request.SerializeToString()
     return b"\0" + len(raw).to_bytes(4) + raw
 
 
@@ -74,7 +77,7 @@ def forged_keys(_file: Path) -> Iterable[str]:
 class Flooded:
     """A sidecar and its clients. settings: more of them. forge: makes the garbage, given the file.
 
-    store: that of the sidecar.
+    store: that of the sidecar. peers: the addresses of the clients.
     """
 
     def __init__(
@@ -82,10 +85,12 @@ class Flooded:
         stack: ExitStack,
         settings: Mapping[str, Mapping[str, Any]] = {},
         forge: Callable[[Path], Iterable[str]] = forged_keys,
+        peers: Sequence[str] = (PEER,),
     ) -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
         self.store = stack.enter_context(Valkey())
-        more = {"check": {"transport": "fast"}, "cache": {"ttl": "1h"}, **settings}
+        own = {"check": {"transport": "fast"}, "cache": {"ttl": "1h"}, **NOT_BLOCKED}
+        more = {**own, **settings}
         self._serving = Serving(directory, self.store, more)
         issued = asyncio.run(prepared(self._serving.file, KEYS))
         forged = list(forge(self._serving.file))
@@ -95,9 +100,10 @@ class Flooded:
         self._pid = self._serving.pid
         os.sched_setaffinity(self._pid, SERVER_CORE)
         os.sched_setaffinity(0, LOAD_CORE)
+        self.answered = 0  # good keys in measurements of latency
         self._address = Address.parse("", self._serving.check)
-        self._good = Keys(key.key_text for key in issued)
-        self._garbage = Keys(forged)
+        self._good = Keys([key.key_text for key in issued], peers)
+        self._garbage = Keys(forged, peers)
 
     def saturation(self, seconds: float, *, garbage: bool = False) -> float:
         """Return the largest number of Checks a second that the sidecar answers."""
@@ -123,6 +129,7 @@ class Flooded:
 
         found = uvloop.run(run())
         assert not found.failed
+        self.answered += found.answered
         return found.quantile(0.99)
 
     def _pace(self, requests: load.Requests, rate: float, seconds: float) -> Any:
@@ -150,6 +157,24 @@ class Flooded:
             "mib": round(self._mib(), 1),
             "growth_mib": round(self._mib() - before, 1),
         }
+
+    def allowed(self) -> int:
+        """Return how many Checks the sidecar has allowed."""
+        return self._counted('outcome="allowed"')
+
+    def blocked(self) -> int:
+        """Return how many Checks it has refused because their address had too many failures."""
+        return self._counted('reason="too_many_failures"')
+
+    def _counted(self, label: str) -> int:
+        with urllib.request.urlopen(f"{self._serving.ops}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        found = [one for one in lines if one.startswith("authz_checks_total{") and label in one]
+        return sum(int(float(one.split()[-1])) for one in found)
+
+    def mib(self) -> float:
+        """Return the memory of the sidecar in MiB."""
+        return self._mib()
 
     def _lines(self) -> int:
         return len(self._serving.log.read_text().splitlines())

@@ -119,6 +119,15 @@ SCRIPTS = {
         keys export --status revoked --json
         sidecars
         sidecars --json
+        abuse list
+        abuse allow 203.0.113.0/24
+        abuse allow 203.0.113.0/24 --json
+        abuse allow 2001:db8::/32 --remove --json
+        abuse allow 203.0.113.7/24
+        abuse clear 203.0.113.7 --json
+        abuse clear --all
+        abuse allow 203.0.113.0/24 --remove --json
+        abuse list --json
         usage
         usage --key {1} --json
         usage --client a --by hour --csv

@@ -50,6 +50,7 @@ class Serving:
             "redis": {"url": valkey.url},
             "keys": {"peppers": [{"file": str(pepper)}]},
             "shutdown": {"delay": "0"},
+            "abuse": {"failures_per_minute": 0},  # tests send many wrong keys from one address
         }
         for section, values in more.items():
             wanted[section] = wanted.get(section, {}) | dict(values)

@@ -23,6 +23,14 @@ GROUPS: Final[Mapping[str, str]] = {
     each: f"USAGE_GROUP_{each.upper()}"
     for each in ("hour", "day", "month", "route", "status", "model")
 }
+TOKENS: Final = (
+    ("inputTokens", "Input tokens"),
+    ("cachedTokens", "Of them cached"),
+    ("outputTokens", "Output tokens"),
+    ("reasoningTokens", "Of them reasoning"),
+    ("estimated", "Estimated requests"),
+)
+"""The numbers of a model: their names in the API, and their words."""
 OWNERS: Final = ("client", "project", "tenant")
 TOP: Final = 20
 YEARS: Final = range(2000, 2200)
@@ -126,6 +134,7 @@ async def _page(visit: Visit) -> Response:
         groups=GROUPS,
         owners=OWNERS,
         outcomes=OUTCOMES,
+        tokens=TOKENS,
         months=_months(visit.now),
         does=does(asked.command(), asked.call()),
     )

@@ -70,6 +70,37 @@ class FleetService:
             if len(changes) < PAGE:
                 await asyncio.sleep(PAUSE)
 
+    async def list_blocked_clients(
+        self, _request: fleet_pb2.ListBlockedClientsRequest, _context: CallContext
+    ) -> fleet_pb2.ListBlockedClientsResponse:
+        """Return the clients that are blocked now, and the allowed networks."""
+        found = await self._flows.abuse.read()
+        return fleet_pb2.ListBlockedClientsResponse(
+            clients=[
+                fleet_pb2.BlockedClient(client=client, end_time=timestamp(until))
+                for client, until in sorted(found.blocked.items())
+            ],
+            allowed_networks=[
+                fleet_pb2.AllowedNetwork(network=network, author=author)
+                for network, author in sorted(found.allowed.items())
+            ],
+        )
+
+    async def clear_blocked_clients(
+        self, request: fleet_pb2.ClearBlockedClientsRequest, _context: CallContext
+    ) -> fleet_pb2.ClearBlockedClientsResponse:
+        """End the blocks of some clients; without any, of all."""
+        cleared = await self._flows.abuse.clear(request.clients)
+        return fleet_pb2.ClearBlockedClientsResponse(cleared=cleared)
+
+    async def allow_network(
+        self, request: fleet_pb2.AllowNetworkRequest, context: CallContext
+    ) -> fleet_pb2.AllowNetworkResponse:
+        """Allow a network, or take it back. Raises BadInput for text that is no network."""
+        author = None if request.remove else context.caller.actor
+        changed = await self._flows.abuse.allow(request.network, author)
+        return fleet_pb2.AllowNetworkResponse(changed=changed)
+
     async def _visible(
         self, caller: Caller, found: Sequence[LoggedChange]
     ) -> Sequence[LoggedChange]:

@@ -135,6 +135,12 @@ TABLE: Final[dict[Reason, Row]] = {
     Reason.QUOTA_EXCEEDED: Row(
         429, "quota_exceeded", "Quota exceeded", "A quota of this API key is used up."
     ),
+    Reason.TOO_MANY_FAILURES: Row(
+        429,
+        "too_many_failures",
+        "Too many failures",
+        "Too many requests without a valid API key came from this address.",
+    ),
     Reason.UNAVAILABLE: Row(
         503,
         "unavailable",

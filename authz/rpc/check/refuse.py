@@ -24,7 +24,7 @@ from authz.rpc.check.usage import RouteParts, secret_part
 from authz.rpc.check.wire import field, header
 
 REALM: Final = "authz"
-RETRY_AFTER_SECONDS: Final = 1
+_RETRY_AFTER: Final = {Reason.UNAVAILABLE: "1", Reason.TOO_MANY_FAILURES: "60"}  # seconds
 # Envoy cuts a body off after 4,096 bytes as shipped. The detail stands in it twice.
 MAX_NAMED: Final = 512
 MAX_CHALLENGE_SCOPES: Final = 1024
@@ -252,7 +252,7 @@ def _headers(reason: Reason, row: Row, scopes: Sequence[str], is_grpc: bool) -> 
         "content-type": "" if is_grpc else "application/problem+json",
         "grpc-status": str(row.grpc_code) if is_grpc else "",
         "www-authenticate": _challenge(reason, row, scopes),
-        "retry-after": str(RETRY_AFTER_SECONDS) if reason is Reason.UNAVAILABLE else "",
+        "retry-after": _RETRY_AFTER.get(reason, ""),
     }
     return {name: value for name, value in headers.items() if value}
 

@@ -3,7 +3,8 @@
 import pytest
 
 from authz.core.roles import Role
-from tests.support.console.serving import Page, Site, get, post, session_of
+from tests.support.console.serving import Page, Site, console_site, get, post, session_of
+from tests.support.rpc.admin import admin_rig, admin_settings
 
 
 async def found(site: Site, text: str) -> Page:
@@ -31,6 +32,16 @@ async def test_a_whole_key(site: Site, line: str) -> None:
     assert kid in page.text
     assert text not in page.text
     assert text[:40] not in page.text
+
+
+async def test_routes_hide_no_key(valkey, tmp_path_factory) -> None:
+    """A key is proven whatever the routes of the settings require, also if they are all closed."""
+    settings = admin_settings(valkey, tmp_path_factory.mktemp("console"))
+    closed = settings.changed(routes_default="deny")
+    async with admin_rig(closed) as rig, console_site(rig) as site:
+        _, text = await rig.issue(client_id="acme")
+        page = await found(site, text)
+    assert "The text has a secret of this key that is right" in page.text
 
 
 async def test_a_link_proves_nothing(site: Site) -> None:

@@ -177,6 +177,15 @@ CALLS: dict[str, Call] = {
         events_pb2.ReplayEventsRequest(name="eventSinks/siem", all_dead=True, validate_only=True)
     ),
     "Fleet.ListSidecars": lambda s, *_: s.fleet.ListSidecars(fleet_pb2.ListSidecarsRequest()),
+    "Fleet.ListBlockedClients": lambda s, *_: s.fleet.ListBlockedClients(
+        fleet_pb2.ListBlockedClientsRequest()
+    ),
+    "Fleet.ClearBlockedClients": lambda s, *_: s.fleet.ClearBlockedClients(
+        fleet_pb2.ClearBlockedClientsRequest(clients=["192.0.2.1"])
+    ),
+    "Fleet.AllowNetwork": lambda s, *_: s.fleet.AllowNetwork(
+        fleet_pb2.AllowNetworkRequest(network="192.0.2.0/24", remove=True)
+    ),
     "Fleet.WatchChanges": lambda s, *_: s.fleet.WatchChanges(
         fleet_pb2.WatchChangesRequest(after_version=0)
     ),

@@ -2,6 +2,7 @@ import datetime
 
 from authz.rpc.pb.admin.v1 import key_pb2 as _key_pb2
 from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -11,6 +12,60 @@ from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class ListBlockedClientsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListBlockedClientsResponse(_message.Message):
+    __slots__ = ("clients", "allowed_networks")
+    CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    ALLOWED_NETWORKS_FIELD_NUMBER: _ClassVar[int]
+    clients: _containers.RepeatedCompositeFieldContainer[BlockedClient]
+    allowed_networks: _containers.RepeatedCompositeFieldContainer[AllowedNetwork]
+    def __init__(self, clients: _Optional[_Iterable[_Union[BlockedClient, _Mapping]]] = ..., allowed_networks: _Optional[_Iterable[_Union[AllowedNetwork, _Mapping]]] = ...) -> None: ...
+
+class BlockedClient(_message.Message):
+    __slots__ = ("client", "end_time")
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    client: str
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, client: _Optional[str] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class AllowedNetwork(_message.Message):
+    __slots__ = ("network", "author")
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    network: str
+    author: str
+    def __init__(self, network: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
+
+class ClearBlockedClientsRequest(_message.Message):
+    __slots__ = ("clients",)
+    CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    clients: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, clients: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ClearBlockedClientsResponse(_message.Message):
+    __slots__ = ("cleared",)
+    CLEARED_FIELD_NUMBER: _ClassVar[int]
+    cleared: int
+    def __init__(self, cleared: _Optional[int] = ...) -> None: ...
+
+class AllowNetworkRequest(_message.Message):
+    __slots__ = ("network", "remove")
+    NETWORK_FIELD_NUMBER: _ClassVar[int]
+    REMOVE_FIELD_NUMBER: _ClassVar[int]
+    network: str
+    remove: bool
+    def __init__(self, network: _Optional[str] = ..., remove: _Optional[bool] = ...) -> None: ...
+
+class AllowNetworkResponse(_message.Message):
+    __slots__ = ("changed",)
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    changed: bool
+    def __init__(self, changed: _Optional[bool] = ...) -> None: ...
 
 class ListSidecarsRequest(_message.Message):
     __slots__ = ()

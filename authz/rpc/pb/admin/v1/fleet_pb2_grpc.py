@@ -45,6 +45,21 @@ class FleetStub:
                 request_serializer=authz_dot_admin_dot_v1_dot_fleet__pb2.WatchChangesRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_fleet__pb2.WatchChangesResponse.FromString,
                 _registered_method=True)
+        self.ListBlockedClients = channel.unary_unary(
+                '/authz.admin.v1.Fleet/ListBlockedClients',
+                request_serializer=authz_dot_admin_dot_v1_dot_fleet__pb2.ListBlockedClientsRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_fleet__pb2.ListBlockedClientsResponse.FromString,
+                _registered_method=True)
+        self.ClearBlockedClients = channel.unary_unary(
+                '/authz.admin.v1.Fleet/ClearBlockedClients',
+                request_serializer=authz_dot_admin_dot_v1_dot_fleet__pb2.ClearBlockedClientsRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_fleet__pb2.ClearBlockedClientsResponse.FromString,
+                _registered_method=True)
+        self.AllowNetwork = channel.unary_unary(
+                '/authz.admin.v1.Fleet/AllowNetwork',
+                request_serializer=authz_dot_admin_dot_v1_dot_fleet__pb2.AllowNetworkRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_fleet__pb2.AllowNetworkResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServicer:
@@ -68,6 +83,27 @@ class FleetServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBlockedClients(self, request, context):
+        """List the clients that are blocked because they failed to authenticate too often.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClearBlockedClients(self, request, context):
+        """End the blocks of some clients, or of all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AllowNetwork(self, request, context):
+        """Allow a network, whose clients are never blocked, or take it back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -80,6 +116,21 @@ def add_FleetServicer_to_server(servicer, server):
                     servicer.WatchChanges,
                     request_deserializer=authz_dot_admin_dot_v1_dot_fleet__pb2.WatchChangesRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_fleet__pb2.WatchChangesResponse.SerializeToString,
+            ),
+            'ListBlockedClients': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBlockedClients,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_fleet__pb2.ListBlockedClientsRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_fleet__pb2.ListBlockedClientsResponse.SerializeToString,
+            ),
+            'ClearBlockedClients': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClearBlockedClients,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_fleet__pb2.ClearBlockedClientsRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_fleet__pb2.ClearBlockedClientsResponse.SerializeToString,
+            ),
+            'AllowNetwork': grpc.unary_unary_rpc_method_handler(
+                    servicer.AllowNetwork,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_fleet__pb2.AllowNetworkRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_fleet__pb2.AllowNetworkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -137,6 +188,87 @@ class Fleet:
             '/authz.admin.v1.Fleet/WatchChanges',
             authz_dot_admin_dot_v1_dot_fleet__pb2.WatchChangesRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_fleet__pb2.WatchChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBlockedClients(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Fleet/ListBlockedClients',
+            authz_dot_admin_dot_v1_dot_fleet__pb2.ListBlockedClientsRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_fleet__pb2.ListBlockedClientsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClearBlockedClients(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Fleet/ClearBlockedClients',
+            authz_dot_admin_dot_v1_dot_fleet__pb2.ClearBlockedClientsRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_fleet__pb2.ClearBlockedClientsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AllowNetwork(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Fleet/AllowNetwork',
+            authz_dot_admin_dot_v1_dot_fleet__pb2.AllowNetworkRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_fleet__pb2.AllowNetworkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,69 @@
+"""Measures good keys beside failures from the same addresses: `python -m tests.bench.abuse`.
+
+A real sidecar on a core of its own. 5,000 addresses send forged keys, beside good keys from the
+same addresses. In each round the good keys come alone first, then beside the failures; the median
+of the ratios counts. No good key may be refused, and the addresses have to be blocked.
+"""
+
+import argparse
+import json
+import statistics
+from contextlib import ExitStack
+from typing import Any
+
+from tests.bench.check_hot import machine
+from tests.bench.flood import KEYS, Flooded
+
+ADDRESSES = [f"100.1{one:02}.1{other:02}.100" for one in range(50) for other in range(100)]
+# A busy machine may stand still for seconds, which ends trust in the store.
+SETTINGS = {
+    "abuse": {"failures_per_minute": 10},
+    "cache": {"ttl": "1h", "trust_lease": "4s"},
+    "check": {"transport": "fast", "deadline": "3s"},
+}
+LIMITS = {"ratio": 1.5, "refused": 0, "growth_mib": 16.0}
+
+
+def run(good: float, failures: float, seconds: float, rounds: int) -> dict[str, Any]:
+    """Return the measurements. good, failures: a second."""
+    with ExitStack() as stack:
+        server = Flooded(stack, SETTINGS, peers=ADDRESSES)
+        while server.allowed() < 3 * KEYS:
+            server.saturation(1)  # every good key has been seen
+        before, sent = server.allowed(), server.answered
+        alone, beside, mib = [], [], []
+        for _ in range(rounds):
+            alone.append(server.p99(good, seconds))
+            beside.append(server.p99(good, seconds, failures))
+            mib.append(server.mib())
+        refused = server.answered - sent - (server.allowed() - before)
+        blocked = server.blocked()
+    ratios = [other / one for one, other in zip(alone, beside, strict=True)]
+    return {
+        "p99_alone_ms": round(statistics.median(alone) * 1000, 2),
+        "p99_beside_ms": round(statistics.median(beside) * 1000, 2),
+        "ratio": round(statistics.median(ratios), 2),
+        "refused": refused,
+        "blocked": blocked,
+        "mib": round(mib[-1], 1),
+        "growth_mib": round(mib[-1] - mib[0], 1),
+    }
+
+
+def main() -> None:
+    """Measure, and exit with 1 if a figure is over its limit."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--good", type=float, default=1_000, help="good keys a second")
+    parser.add_argument("--failures", type=float, default=20_000, help="failures a second")
+    parser.add_argument("--seconds", type=float, default=5, help="for each latency")
+    parser.add_argument("--rounds", type=int, default=5, help="of them; medians count")
+    given = parser.parse_args()
+    found = run(given.good, given.failures, given.seconds, given.rounds)
+    is_good = found["blocked"] > 0 and all(found[name] <= most for name, most in LIMITS.items())
+    print(json.dumps(found | {"limits": LIMITS, "within_limits": is_good}))
+    print(f"\n{machine()}")
+    raise SystemExit(0 if is_good else 1)
+
+
+if __name__ == "__main__":
+    main()
