@@ -137,6 +137,7 @@ def expected_of(given: Settings) -> Expected:
         has_hosts=any(rule.host for rule in given.routes),
         reads_model=any(rule.rule().reads_model for rule in given.routes),
         has_budgets=any(isinstance(rule.cost, BudgetCost) for rule in given.routes),
+        has_assertions=bool(given.identity.assertion_issuer),
     )
 
 

@@ -72,6 +72,7 @@ def update(
 ) -> None:
     """Bring a file up to date, and keep its comments, its order, and SECTIONS byte for byte.
 
+    Lines that all end with CR LF do so afterwards, too.
     It gets the kids of new keys, the versions, as_of, and the values that were changed in the store
     alone. before: the text that was applied; if the file has another one by now, Unavailable is
     raised. kids: by place in the file, from 0. records: by kid. Raises Unavailable if the file
@@ -80,7 +81,9 @@ def update(
     rt = YAML()
     rt.preserve_quotes = True
     rt.width = 4096
-    document = rt.load(before)
+    is_crlf = before.count("\r\n") == before.count("\n") > 0
+    text = before.replace("\r\n", "\n") if is_crlf else before
+    document = rt.load(text)
     has_versions = "as_of" in document
     for place, entry in enumerate(document["keys"]):
         if place in kids:
@@ -92,13 +95,13 @@ def update(
         document["as_of"] = as_of
     out = io.StringIO()
     rt.dump(document, out)
-    after = _with_sections_of(path, before, out.getvalue())
+    after = _with_sections_of(path, text, out.getvalue())
     file = Path(path)
     try:
         if read_text(path) != before:
             raise Unavailable(f"{path}: was changed meanwhile; its versions were not updated")
         draft = file.with_name(f".{file.name[:100]}.new")
-        draft.write_bytes(after.encode())
+        draft.write_bytes((after.replace("\n", "\r\n") if is_crlf else after).encode())
         draft.chmod(file.stat().st_mode & 0o777)
         draft.replace(file)
     except OSError as cause:

@@ -18,7 +18,8 @@ class Expected:
     deadline: check.deadline in seconds. delay: shutdown.delay in seconds. has_rules,
     has_methods, has_hosts: whether there are `routes`, and some for certain methods or hosts only.
     reads_model: some route takes the model from the body of a request. has_budgets: some route
-    takes from budgets, which the tokens of answers correct.
+    takes from budgets, which the tokens of answers correct. has_assertions: routes may ask for
+    assertions.
     """
 
     header_prefix: str
@@ -32,6 +33,7 @@ class Expected:
     has_hosts: bool = False
     reads_model: bool = False
     has_budgets: bool = False
+    has_assertions: bool = False
 
 
 @dataclass(frozen=True, slots=True)

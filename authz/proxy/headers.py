@@ -20,10 +20,10 @@ IDENTITY: Final = (
     "env",
     "plan",
     "stale",
-    "assertion",
 )
-# Set or removed with every allow, but no identity.
-BESIDE_IDENTITY: Final = ("token-id", "budget-remaining", "would-deny")
+ASSERTION: Final = "assertion"
+# Set or removed with every allow, but no identity, or only with a setting.
+BESIDE_IDENTITY: Final = ("token-id", "budget-remaining", "would-deny", ASSERTION)
 _LOGGED: Final = re.compile(r"%req(?:uest_header)?\(([^)]*)\)")
 _LOGGED_PATH: Final = re.compile(r"%path\((?:wq)?[:)]")
 _WITH_QUERY: Final = frozenset({":path", "x-envoy-original-path"})
@@ -52,6 +52,12 @@ def mutations(chain: Chain, expected: Expected) -> Iterator[Problem]:
             yield FAIL, f"authz may not change {name}", advice
     if not is_on(rules.get("disallow_is_error")):
         yield WARN, "a forbidden change is dropped in silence", "disallow_is_error: true"
+
+
+def identity_headers(expected: Expected) -> list[str]:
+    """Return the headers that a backend takes for the identity of the caller."""
+    names = (*IDENTITY, ASSERTION) if expected.has_assertions else IDENTITY
+    return [expected.header_prefix + name for name in names]
 
 
 def changed(expected: Expected) -> list[str]:
@@ -117,7 +123,7 @@ def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
     internal = {
         name.lower() for name in texts(chain.levels[0].message.get("internal_only_headers"))
     }
-    names = [prefix + name for name in IDENTITY]
+    names = identity_headers(expected)
     kept = [
         name
         for name in names
@@ -135,7 +141,7 @@ def identity(chain: Chain, expected: Expected) -> Iterator[Problem]:
     if action in ("ALLOW", 0):
         advice = "headers_with_underscores_action: REJECT_REQUEST"
         yield WARN, f"{prefix.replace('-', '_')}* is the same header to many backends", advice
-    yield from _late(chain, prefix)
+    yield from _late(chain, expected)
     yield from _address(chain, expected)
 
 
@@ -157,9 +163,10 @@ def _address(chain: Chain, expected: Expected) -> Iterator[Problem]:
         yield FAIL, f"a client in internal_address_config can write {source} itself", advice
 
 
-def _late(chain: Chain, prefix: str) -> Iterator[Problem]:
+def _late(chain: Chain, expected: Expected) -> Iterator[Problem]:
     """Report routes that remove (FAIL) or set (WARN) identity headers after authz has set them."""
-    names = {prefix + name for name in IDENTITY}
+    prefix = expected.header_prefix
+    names = set(identity_headers(expected))
     for level in chain.levels:
         for name in texts(level.message.get("request_headers_to_remove")):
             if name.lower().startswith(prefix):

@@ -5,7 +5,7 @@ from typing import Final
 
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, is_on, items, kind_of, within
-from authz.proxy.headers import IDENTITY, removes
+from authz.proxy.headers import identity_headers, removes
 from authz.proxy.problem import WARN, Problem
 
 OVERWRITES: Final = ("OVERWRITE_IF_EXISTS", 2)
@@ -23,7 +23,7 @@ def trailers(chain: Chain, expected: Expected) -> Iterator[Problem]:
         for config in filters
         for mutation in items(config.get("request_trailers_mutations"))
     ]
-    names = [expected.header_prefix + name for name in IDENTITY]
+    names = identity_headers(expected)
     if not all(any(removes(mutation, name) for mutation in stripped) for name in names):
         prefix = expected.header_prefix
         advice = "request_trailers_mutations of a header_mutation filter, as in envoy.yaml"

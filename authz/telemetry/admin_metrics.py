@@ -121,9 +121,17 @@ ANOMALY_LAG: Final = Metric(
     "Time since the end of the latest hour that was judged; 0 before the first one. It is at least "
     "two hours.",
 )
+ANOMALY_METRICS: Final = (
+    ANOMALY_KEYS,
+    ANOMALIES,
+    ANOMALY_ALARMS,
+    ANOMALY_NOT_JUDGED,
+    ANOMALY_LAG,
+)
+"""The metrics about unusual use of keys. The dashboards show them."""
 ADMIN_METRICS: Final = (
     *(CALLS, CALL_DURATION, ADMIN_READY, AUDIT_ROUNDS, AUDIT_FINDINGS),
-    *(ANOMALY_KEYS, ANOMALIES, ANOMALY_ALARMS, ANOMALY_NOT_JUDGED, ANOMALY_LAG),
+    *ANOMALY_METRICS,
     *(LOG_SUPPRESSED, *PROCESS_METRICS),
 )
 """Every metric that `authz admin` exports."""

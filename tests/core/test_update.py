@@ -150,6 +150,7 @@ def test_what_cannot_be_updated():
     assert untouched == {
         "kid",
         "version",
+        "public",
         "status",
         "env",
         "created_at",

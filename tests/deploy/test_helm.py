@@ -135,7 +135,8 @@ async def test_envoy_sends_the_token_of_the_meter(
         route.pop("typed_per_filter_config", None)
     (logger,) = (log for log in manager["access_log"] if "filter" in log)
     del logger["filter"]
-    _, usage, _ = whole["static_resources"]["clusters"]
+    clusters = {each["name"]: each for each in whole["static_resources"]["clusters"]}
+    usage = clusters["authz_usage"]
     (group,) = usage["load_assignment"]["endpoints"]
     (endpoint,) = group["lb_endpoints"]
     assert endpoint["endpoint"]["address"]["socket_address"]["address"] == "authz-usage"

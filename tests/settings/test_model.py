@@ -73,7 +73,7 @@ GARBAGE = {
     "cache.trust_lease": ("61s", "60s"),
     "identity.header_prefix": ("X-Auth-", "x-auth-"),
     "identity.assertion_issuer": ("two words", "api"),
-    "identity.budget_remaining": ("maybe", True),
+    "identity.budget_remaining": ("maybe", "true"),
     "extract.headers": ("x-api-key", '["x-api-key"]'),
     "extract.query": ("a&b", "api_key"),
     "extract.client_address": ("x-forwarded-for", "x-envoy-external-address"),
@@ -116,6 +116,17 @@ GARBAGE = {
     "rotation.plans": ("90d", None),
     "rotation.default.rotate_every": ("1h", "1d"),
     "rotation.default.remind": ("14d", None),
+    "rotation.default.retire_after": ("1m", "1h"),
+    "abuse.failures_per_minute": ("-1", "0"),
+    "abuse.block": ("1s", "10s"),
+    "anomalies.enabled": ("perhaps", "true"),
+    "anomalies.alarms.keys": ("short", None),
+    "anomalies.alarms.clients": ("a b", None),
+    "anomalies.alarms.projects": ("a b", None),
+    "anomalies.alarms.tenants": ("a b", None),
+    "anomalies.alarms.plans": ("a b", None),
+    "anomalies.disable": ("stolen", None),
+    "anomalies.max_per_hour": ("-1", None),
     "leaks.github": ("perhaps", "true"),
     "leaks.secret_file": ("", "/etc/authz/pepper-1"),
     "leaks.live": ("rotate", "disable"),
@@ -162,7 +173,8 @@ GARBAGE = {
 NEEDED = {
     *("check.tls.cert", "check.tls.key", "admin.tls.cert", "admin.tls.key"),
     "admin.console.login.client_id",
-    *("rotation.default.rotate_every", "rotation.default.remind"),  # no section without them
+    "rotation.default.rotate_every",  # no section without these
+    *("rotation.default.remind", "rotation.default.retire_after"),
     *("admin.oidc.issuer", "admin.oidc.audience", "meter.tls.cert", "meter.tls.key"),
 }
 

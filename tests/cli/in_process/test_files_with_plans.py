@@ -164,3 +164,15 @@ def test_three_mistakes_are_three_lines(with_plans):
     checked = with_plans.run("config", "check", "--json").document
     assert [each["setting"] for each in checked["mistakes"]] == starts
     assert f"(in {with_plans.directory}/keys.yaml, line 6)" in checked["mistakes"][0]["problem"]
+
+
+def test_a_file_with_crlf_keeps_it(runner):
+    """A file from Windows has one kind of line ends before and after, its plans too."""
+    path = runner.directory / "keys.yaml"
+    text = "# ours\nplans:\n  gold: [50/s]\nkeys:\n- ref: a  # the shop\n  client: a\n"
+    path.write_bytes(text.replace("\n", "\r\n").encode())
+    done = runner.run("apply", "-f", "keys.yaml", "--secrets-to", "out", "--json")
+    kid = done.document["issued"]["a"]
+    expected = text.replace("- ref: a", f"- kid: {kid}\n  ref: a").replace("\n", "\r\n")
+    assert path.read_bytes().decode() == expected
+    assert runner.run("diff", "-f", "keys.yaml").code == 0

@@ -134,6 +134,7 @@ async def run(rig: AdminRig, calls: int, seed: int) -> tuple[Counter[str], list[
         names = [
             f"keys/{kid}{tail}" for kid in kids for tail in ("", "/limits", "/usage", "/latestUse")
         ]
+        names += ["eventSinks/siem", "signingKeys/qTE6TnOM0ab1Cd2E"]
         callers = [(await rig.issue([role.scope]))[1] for role in Role]
         for number in range(calls):
             method = rng.choice(list(rig.process.calls.methods.values()))

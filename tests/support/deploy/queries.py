@@ -8,6 +8,7 @@ from typing import Any
 
 import promql_parser
 
+from authz.telemetry.admin_metrics import ANOMALY_METRICS
 from authz.telemetry.catalogue import METRICS
 from authz.telemetry.meter_catalogue import METER_METRICS
 from tests.support.deploy.rules import RECORDS, ROOT
@@ -78,7 +79,7 @@ def parsed(query: str) -> Any:
 def known() -> Labelled:
     """Return each metric with its labels and their values; an empty tuple means any value."""
     found = dict(OWN)
-    for metric in (*METRICS, *METER_METRICS):
+    for metric in (*METRICS, *METER_METRICS, *ANOMALY_METRICS):
         for sample in metric.samples:
             labels = dict(metric.prometheus_labels)
             if not sample.endswith("_bucket"):

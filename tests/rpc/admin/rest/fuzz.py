@@ -30,6 +30,11 @@ CHECKS: Final = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance"),
     *("response_schema_conformance", "response_headers_conformance"),
 )
+SETTINGS: Final = """
+tokens: {issuer: https://auth.example.com}
+events: {sinks: {siem: {kind: log}}}
+rotation: {default: {rotate_every: 1d}}
+"""
 ENDLESS: Final = "/v1/changes:watch"
 
 
@@ -49,7 +54,9 @@ def main() -> int:
         key = run("keys", "issue", "--client", "fuzz", "--scope", "authz:admin").out.strip()
         for client in ("acme-web", "acme-batch"):
             assert run("keys", "issue", "--client", client, "--limit", "10/s").code == 0
-        with AdminCommand(None, directory) as server:
+        file = directory / "authz.yaml"
+        file.write_text(SETTINGS)
+        with AdminCommand(file, directory) as server:
             code = _schemathesis(program, server.http, key, given.seconds, given.seed)
             answered = _answered(server.http)
             _check_credential(server.http, key)
