@@ -144,7 +144,7 @@ def test_a_registry_that_does_not_know_the_digest(wanted: dict, problem: str):
 
 
 def test_a_redirect_takes_the_token_to_no_other_host():
-    """Python alone would send it there."""
+    """Python itself would send the token of the first host to the second one."""
     with serving(Registry({})) as other:
         first = Registry({}, moved=f"http://{other.host}")
         with serving(first) as registry, pytest.raises(RegistryError, match="not public"):
@@ -164,7 +164,7 @@ def test_a_redirect_keeps_https():
     "content", [b'{"mediaType": "a\\n\\u001b[2Jb"}', b"[" * 100_000, b'{"mediaType": ["\x1b"]}']
 )
 def test_a_hostile_answer_is_one_printable_line(content: bytes):
-    """It reaches the terminal of whoever runs the command."""
+    """Text of a registry reaches a terminal without control characters."""
     with serving(Registry({"a/b:1": content}, lie="\x1b[2J" * 99)) as registry:
         given = Reference.parse(f"{registry.host}/a/b:1")
         with pytest.raises(RegistryError) as lied:
