@@ -138,8 +138,8 @@ class StoredAbuse:
 
     async def clear(self, clients: Sequence[str]) -> int:
         """Implement AbuseControl.clear."""
-        found = (await self.read()).blocked
-        ended = [one for one in found if not clients or one in clients]
+        found, wanted = (await self.read()).blocked, frozenset(clients)
+        ended = [one for one in found if not wanted or one in wanted]
         if ended:
             await self._change(self._client.hdel(self._names.blocked, *ended))
         return len(ended)

@@ -66,7 +66,7 @@ def sidecar(link, *clients):
 @pytest.mark.parametrize("name", ["\udcff", "x" * 100_000, "", "\x1b[31m", ONE + "\n", "::1/65"])
 @pytest.mark.parametrize("end", ["1", SOON, "9" * 15, "-1", "x"])
 def test_a_text_that_is_no_client(name, end):
-    """It is not shown, does not stop the sidecar, and goes away."""
+    """Such a text is not shown, does not stop the sidecar, and goes away."""
     link = StoreLink({name: end})
     assert blocked_of(link.blocked, NOW) == {}
     _, abuse = sidecar(link, ONE)
