@@ -84,10 +84,14 @@ class BoundedHttpProtocol(H11Protocol):
         self._restart_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Send the response if it is ready, else let uvicorn read the request."""
+        """Send the response if it is ready, else let uvicorn read the request.
+
+        Uvicorn also gets it while an earlier response is not read: it waits, so no memory fills.
+        """
         if self.transport.is_closing():
             return
-        if self.is_idle and self.conn.their_state is IDLE and not self.conn.trailing_data[0]:
+        is_read = self.is_idle and not self.transport.get_write_buffer_size()
+        if is_read and self.conn.their_state is IDLE and not self.conn.trailing_data[0]:
             request = simple_get(data)
             response = self._others.ready(request) if request else None
             if request is not None and response is not None:

@@ -104,6 +104,7 @@ class FailureBuckets:
 
     def put_back(self, found: Mapping[str, int]) -> None:
         """Take back clients that could not be published."""
+        self._fleet = {client: end for client, end in self._fleet.items() if client not in found}
         for client, until in found.items():
             self._own.put(client, until)
 

@@ -7,7 +7,7 @@ from typing import Final
 from authz.core.bounded import BoundedDict
 
 MAX_CLIENTS: Final = 10_000  # that are remembered
-MAX_ADDRESS: Final = 64  # characters; longer text is no address
+MAX_ADDRESS: Final = 64  # characters; longer text is no address and must not fill the cache
 _IPV6_BITS: Final = 64  # of an IPv6 network that one client has
 
 
@@ -39,14 +39,18 @@ class FailureBudgets:
         self._free.pop(client, None)
 
 
-@lru_cache(MAX_CLIENTS)
 def client_of(address: str) -> str:
     """Return the client of an address: an IPv4 address, or an IPv6 network such as `2001:db8::/64`.
 
     Empty if it is no address, as that of a Unix socket. IPv4-mapped IPv6 counts as IPv4.
     """
+    return _client(address) if len(address) <= MAX_ADDRESS else ""
+
+
+@lru_cache(MAX_CLIENTS)
+def _client(address: str) -> str:
     try:
-        found = ipaddress.ip_address(address[:MAX_ADDRESS])
+        found = ipaddress.ip_address(address)
     except ValueError:
         return ""
     if isinstance(found, ipaddress.IPv6Address):

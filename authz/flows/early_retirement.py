@@ -17,7 +17,6 @@ from authz.flows.lifecycle import Changed, Lifecycle
 
 PAUSE: Final = 3600.0  # seconds between two rounds
 MAX_A_ROUND: Final = 100  # secrets that end; the others wait for the next round
-MOST_MISSING: Final = 100  # at most one request in so many may lack its usage record
 
 log = logging.getLogger("authz.rotation")
 
@@ -64,8 +63,7 @@ class EarlyRetirement:
 
         Raises Unavailable if the store fails, Unreadable if usage cannot be read.
         """
-        found = await self._usage.completeness()
-        if found.missing * MOST_MISSING > found.issued or not found.seen:
+        if not (await self._usage.completeness()).is_enough:
             log.info("no secret ends early: usage is not complete")
             return 0
         ended = 0

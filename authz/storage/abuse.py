@@ -1,6 +1,7 @@
 """Blocked clients in the store: sidecars publish theirs and read those of the fleet."""
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -16,7 +17,9 @@ from authz.storage.replies import checked
 
 PAUSE: Final = 1.0  # seconds between two rounds of a sidecar
 MOST: Final = 100  # clients that one sidecar publishes in a round
+FARTHEST_MS: Final = 2 * 86_400_000  # of an end from now: `abuse.block` is at most a day
 _DIGITS: Final = 15
+_CLIENT: Final = re.compile(r"[0-9a-f.:]{2,39}(?:/64)?", re.ASCII)
 
 log = logging.getLogger("authz.store")
 
@@ -24,11 +27,13 @@ log = logging.getLogger("authz.store")
 def blocked_of(found: Mapping[str, str], now: int) -> dict[str, int]:
     """Return the clients that are blocked at `now` (ms since the epoch), with the end in ms.
 
-    Texts that no sidecar writes are left out, and so are clients beyond MAX_CLIENTS (10,000).
+    Left out are texts that no sidecar writes, ends above FARTHEST_MS (2 days) from now, and clients
+    beyond MAX_CLIENTS (10,000).
     """
     blocked: dict[str, int] = {}
     for client, text in found.items():
-        if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS) or int(text) <= now:
+        is_number = text.isascii() and text.isdecimal() and len(text) <= _DIGITS
+        if not (is_number and now < int(text) <= now + FARTHEST_MS and _CLIENT.fullmatch(client)):
             continue
         if len(blocked) == MAX_CLIENTS:
             break
@@ -39,7 +44,8 @@ def blocked_of(found: Mapping[str, str], now: int) -> dict[str, int]:
 class AbuseLink:
     """Publishes the blocked clients of a sidecar, and reads those of the fleet, every PAUSE (1 s).
 
-    Without the store a sidecar goes by its own failures, and by what it read last.
+    Without the store a sidecar goes by its own failures, and by what it read last. It adds nothing
+    while the store has MAX_CLIENTS (10,000) clients.
     """
 
     def __init__(self, buckets: FailureBuckets, names: schema.Names, clock: Clock) -> None:
@@ -49,7 +55,7 @@ class AbuseLink:
         self._due = float("-inf")
         self._version: object = None
         self._link: Link | None = None
-        self._blocked: dict[str, int] = {}
+        self._stored: dict[str, str] = {}  # as it was read last
         self._problem = ""
 
     def send(self, link: Link) -> None:
@@ -67,18 +73,28 @@ class AbuseLink:
         found = self._buckets.unpublished(MOST)
         if not found:
             return
+        if not self._has_room(link):
+            self._buckets.put_back(found)
+            return
 
         def on_reply(reply: Any) -> None:
             if isinstance(reply, Exception):
                 self._buckets.put_back(found)
 
-        now, names = self._clock.wall_ms(), self._names
-        over = [client for client, until in self._blocked.items() if until <= now]
-        if over:
-            link.send(_ignore, "HDEL", names.blocked, *over)
         pairs = [text for client, until in found.items() for text in (client, str(until))]
-        link.send(on_reply, "HSET", names.blocked, *pairs)
-        link.send(_ignore, "INCR", names.abuse_version)
+        link.send(on_reply, "HSET", self._names.blocked, *pairs)
+        link.send(_ignore, "INCR", self._names.abuse_version)
+
+    def _has_room(self, link: Link) -> bool:
+        """Remove clients that are not blocked any more. Return whether the store has room then."""
+        live = blocked_of(self._stored, self._clock.wall_ms())
+        over = [client for client in self._stored if client not in live]
+        if over:
+            # The link takes no surrogates, and a text of the store may have some.
+            names = (client.encode("utf-8", "surrogateescape") for client in over)
+            link.send(_ignore, "HDEL", self._names.blocked, *names)
+            self._stored = {client: self._stored[client] for client in live}
+        return len(live) < MAX_CLIENTS
 
     def _on_version(self, link: Link, reply: Any) -> None:
         if isinstance(reply, Exception) or reply == self._version:
@@ -95,7 +111,7 @@ class AbuseLink:
         if not (isinstance(blocked, dict) and isinstance(allowed, dict)):
             return
         self._version = version
-        self._blocked = {client: int(end) for client, end in blocked_of(blocked, 0).items()}
+        self._stored = blocked
         try:
             self._buckets.replace_fleet(blocked_of(blocked, self._clock.wall_ms()), allowed)
             problem = ""
@@ -122,8 +138,8 @@ class StoredAbuse:
 
     async def clear(self, clients: Sequence[str]) -> int:
         """Implement AbuseControl.clear."""
-        found = (await self.read()).blocked
-        ended = [one for one in found if not clients or one in clients]
+        found, wanted = (await self.read()).blocked, frozenset(clients)
+        ended = [one for one in found if not wanted or one in wanted]
         if ended:
             await self._change(self._client.hdel(self._names.blocked, *ended))
         return len(ended)

@@ -120,3 +120,21 @@ async def test_a_ready_response_is_that_of_the_web_server():
             assert all(any(line.startswith("date: ") for line in head) for head, _ in found)
     finally:
         await server.stop()
+
+
+async def test_a_client_that_reads_nothing_gets_no_further_ready_response():
+    """Requests one by one fill no memory: the web server waits until a response is read."""
+    server = OperationsServer(Address("127.0.0.1", 0), "1.2.3", monotonic=lambda: 0.0)
+    server.publish(lambda _accept: (b"x" * 4_000_000, "text/plain"))
+    await server.start()
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.address.port, limit=1)
+        for _ in range(50):
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: o\r\n\r\n")
+            await asyncio.sleep(0.01)
+        (connection,) = server._server.server_state.connections
+        waiting = connection.transport.get_write_buffer_size()
+        assert 0 < waiting < 12_000_000
+        writer.transport.abort()
+    finally:
+        await server.stop()

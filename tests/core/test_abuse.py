@@ -1,5 +1,7 @@
 """Failure buckets: who is blocked, for how long, in how much memory."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,3 +121,14 @@ def test_allowed_networks():
     assert not buckets.fail(OTHER, NOW)
     with pytest.raises(BadInput):
         buckets.replace_fleet({}, ["203.0.113.7/24"])
+
+
+def test_long_text_is_not_remembered():
+    """A client may write 60 KiB where its address is a header: 10,000 of them would fill memory."""
+    tracemalloc.start()
+    try:
+        for number in range(2_000):
+            assert client_of(f"{number:060000}") == ""
+        assert tracemalloc.get_traced_memory()[0] < 10_000_000
+    finally:
+        tracemalloc.stop()

@@ -4,16 +4,25 @@ import hashlib
 import json
 import shutil
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.error import URLError
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from tests.support.deploy.image_digests import DEPLOY, check, images, renew
-from tests.support.deploy.registry import INDEXES, MANIFESTS, Reference, RegistryError, fetch_digest
+from tests.support.deploy.registry import (
+    INDEXES,
+    MANIFESTS,
+    Redirects,
+    Reference,
+    RegistryError,
+    fetch_digest,
+)
 
 INDEX = json.dumps({"schemaVersion": 2, "mediaType": INDEXES[0], "manifests": []}).encode()
 ONE = json.dumps({"schemaVersion": 2, "mediaType": MANIFESTS[1], "layers": []}).encode()
@@ -26,12 +35,18 @@ def digest_of(content: bytes) -> str:
 
 
 class Registry(ThreadingHTTPServer):
-    """A registry that wants a token. manifests: by name and tag; lie: the digest that it names."""
+    """A registry that wants a token. manifests: by name and tag; lie: the digest that it names.
 
-    def __init__(self, manifests: dict[str, bytes], *, lie: str = "", status: int = 200) -> None:
+    moved: the place that it redirects requests with a token to.
+    """
+
+    def __init__(
+        self, manifests: dict[str, bytes], *, lie: str = "", status: int = 200, moved: str = ""
+    ) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.manifests, self.lie, self.status = manifests, lie, status
+        self.manifests, self.lie, self.status, self.moved = manifests, lie, status, moved
         self.tokens = 0
+        self.seen: list[str | None] = []  # the Authorization header of each request
 
     @property
     def host(self) -> str:
@@ -50,6 +65,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Give out a token, or a manifest to those who have one."""
         where = urlsplit(self.path)
+        self.server.seen.append(self.headers.get("Authorization"))
         scope = "repository:" + "/".join(where.path.split("/")[2:-2]) + ":pull"
         if where.path == "/token":
             self.server.tokens += 1
@@ -60,6 +76,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.headers.get("Authorization") != f"Bearer for-{scope}":
             realm = f'realm="http://{self.server.host}/token",service="test",scope="{scope}"'
             self.answer(401, "", ("WWW-Authenticate", f"Bearer {realm}"))
+        elif self.server.moved:
+            self.answer(307, "", ("Location", self.server.moved + where.path))
         else:
             name, tag = where.path.removeprefix("/v2/").split("/manifests/")
             content = self.server.manifests.get(f"{name}:{tag}")
@@ -123,6 +141,41 @@ def test_a_registry_that_does_not_know_the_digest(wanted: dict, problem: str):
         fetch_digest(Reference.parse(f"{registry.host}/acme/tool:{wanted.get('tag', '1')}"))
     assert problem in str(found.value)
     assert "\n" not in str(found.value)
+
+
+def test_a_redirect_takes_the_token_to_no_other_host():
+    """Python itself would send the token of the first host to the second one."""
+    with serving(Registry({})) as other:
+        first = Registry({}, moved=f"http://{other.host}")
+        with serving(first) as registry, pytest.raises(RegistryError, match="not public"):
+            fetch_digest(Reference.parse(f"{registry.host}/acme/tool:1"))
+        assert first.seen[-1] == "Bearer for-repository:acme/tool:pull"
+        assert other.seen == [None]
+
+
+def test_a_redirect_keeps_https():
+    """A digest that came over http could be anybody's."""
+    request = urllib.request.Request("https://ghcr.io/v2/a/manifests/1")
+    with pytest.raises(URLError, match="without https"):
+        Redirects().redirect_request(request, None, 307, "", {}, "http://ghcr.io/v2/a")
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"mediaType": "a\\n\\u001b[2Jb"}', b"[" * 100_000, b'{"mediaType": ["\x1b"]}']
+)
+def test_a_hostile_answer_is_one_printable_line(content: bytes):
+    """Text of a registry reaches a terminal without control characters."""
+    with serving(Registry({"a/b:1": content}, lie="\x1b[2J" * 99)) as registry:
+        given = Reference.parse(f"{registry.host}/a/b:1")
+        with pytest.raises(RegistryError) as lied:
+            fetch_digest(given)
+        registry.lie = ""
+        with pytest.raises(RegistryError) as found:
+            fetch_digest(given)
+    for text in (str(lied.value), str(found.value)):
+        assert text.isascii()
+        assert text.isprintable()
+        assert len(text) < 500
 
 
 def test_a_registry_that_nobody_runs():

@@ -7,7 +7,7 @@ from authz.core.errors import Unavailable
 from authz.core.records import RevocationReason
 from authz.core.rotation import RotationPolicies, RotationPolicy
 from authz.core.usage.commit import Sight
-from authz.core.usage.completeness import Completeness
+from authz.core.usage.completeness import Completeness, ProcessSeen, completeness
 from authz.core.usage.ports import KeyFacts
 from authz.flows.early_retirement import MAX_A_ROUND, EarlyRetirement
 from tests.support.fakes import DAY, NOW
@@ -94,7 +94,13 @@ async def test_a_day_has_to_pass(rig):
 
 
 @pytest.mark.parametrize(
-    "found", [Completeness(), Completeness(1000, 980, 20), Completeness(5, 0, 5)]
+    "found",
+    [
+        Completeness(),
+        Completeness(1000, 980, 20),
+        Completeness(5, 0, 5),
+        completeness({"a": 1_000_000, "b": 101}, [ProcessSeen("a", 1_000_000, 1_000_000)]),
+    ],
 )
 async def test_incomplete_usage_ends_nothing(rig, found):
     """If requests lack their usage record, a secret in use may look unused."""

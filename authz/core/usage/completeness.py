@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 BLOCK: Final = 4096  # charge ids whose entries are counted together
+MOST_MISSING: Final = 100  # at most one entry in so many may be missing
+UNDER_WAY: Final = 100  # entries of one process that may be missing for another reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,20 @@ class Completeness:
 
     issued: charge ids that were given out. seen: entries that came. missing: charge ids without an
     entry; those of requests that still run are among them. repeated: entries that came again and
-    were left out.
+    were left out. unheard: processes of the last day that lack more than UNDER_WAY (100) entries
+    and more than one in MOST_MISSING (100), such as one whose proxy has no logger.
     """
 
     issued: int = 0
     seen: int = 0
     missing: int = 0
     repeated: int = 0
+    unheard: int = 0
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether at most 1 % is missing of all entries, and of those of each process."""
+        return self.seen > 0 and not self.unheard and self.missing * MOST_MISSING <= self.issued
 
 
 def completeness(issued: Mapping[str, int], found: Iterable[ProcessSeen]) -> Completeness:
@@ -75,11 +84,13 @@ def completeness(issued: Mapping[str, int], found: Iterable[ProcessSeen]) -> Com
     seen = {each.process: each for each in found}
     numbers = {name: max(issued.get(name, 0), each.highest) for name, each in seen.items()}
     numbers = {**issued, **numbers}
+    gaps = {name: _missing(seen.get(name), number) for name, number in numbers.items()}
     return Completeness(
         issued=sum(numbers.values()),
         seen=sum(each.seen for each in seen.values()),
-        missing=sum(_missing(seen.get(name), number) for name, number in numbers.items()),
+        missing=sum(gaps.values()),
         repeated=sum(each.repeated for each in seen.values()),
+        unheard=sum(gaps[name] > max(UNDER_WAY, numbers[name] // MOST_MISSING) for name in issued),
     )
 
 

@@ -159,6 +159,18 @@ def test_completeness_of_all_processes():
     assert completeness({}, []) == Completeness()
 
 
+@pytest.mark.parametrize(
+    ("came", "issued", "unheard"),
+    [(0, 100, 0), (0, 101, 1), (9_900, 10_000, 0), (9_899, 10_000, 1), (99_000, 100_000, 0)],
+)
+def test_a_process_whose_usage_does_not_come(came, issued, unheard):
+    """One process counts also beside others with a thousand times as many requests."""
+    others = ProcessSeen("f" * 16, seen=10**8, highest=10**8)
+    one = ProcessSeen(PROCESS, seen=came, highest=issued, lost=issued - came) if came else None
+    found = completeness({PROCESS: issued}, [others, *([one] if one else [])])
+    assert (found.unheard, found.is_enough) == (unheard, not unheard)
+
+
 def test_a_span_has_whole_slots():
     """A span begins and ends with its slots."""
     hours = span(NOW - HOUR_MS, NOW, By.HOUR, of_keys=True)

@@ -10,7 +10,8 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
-from typing import Final
+from http.client import HTTPException
+from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 
@@ -78,8 +79,8 @@ def fetch_digest(image: Reference) -> str:
         if status == 401:
             token = _token(headers.get("WWW-Authenticate", ""), image)
             status, headers, body = _get(url, accept | {"Authorization": f"Bearer {token}"})
-    except (OSError, URLError, ValueError) as cause:
-        raise RegistryError(f"{image.text}: {image.host}: {cause}") from None
+    except (OSError, URLError, ValueError, HTTPException, RecursionError) as cause:
+        raise RegistryError(f"{image.text}: {image.host}: {_told(cause)}") from None
     if status != 200:
         raise RegistryError(f"{image.text}: {_refusal(status, headers)}")
     return _verified(image, headers, body)
@@ -91,13 +92,14 @@ def _verified(image: Reference, headers: Message, body: bytes) -> str:
     if len(body) > MOST_BYTES:
         raise RegistryError(f"{image.text}: the manifest has more than {MOST_BYTES} bytes")
     if told != digest:
-        raise RegistryError(f"{image.text}: the registry names {told}, the manifest is {digest}")
+        problem = f"the registry names {_told(told)}, the manifest is {digest}"
+        raise RegistryError(f"{image.text}: {problem}")
     try:
         kind = json.loads(body).get("mediaType") or headers.get_content_type()
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         kind = "no JSON"
     if kind not in INDEXES + MANIFESTS:
-        raise RegistryError(f"{image.text}: no manifest of an image: {kind}")
+        raise RegistryError(f"{image.text}: no manifest of an image: {_told(kind)}")
     return digest
 
 
@@ -106,7 +108,8 @@ def _token(challenge: str, image: Reference) -> str:
     scheme, _, rest = challenge.partition(" ")
     asked = dict(_PARAMETER.findall(rest))
     realm = urlsplit(asked.get("realm", ""))
-    is_safe = realm.scheme == "https" or (realm.scheme == "http" and _LOCAL.fullmatch(realm.netloc))
+    is_local = _LOCAL.fullmatch(image.host) and _LOCAL.fullmatch(realm.netloc)
+    is_safe = realm.scheme == "https" or (realm.scheme == "http" and is_local)
     if scheme.lower() != "bearer" or not is_safe:
         raise RegistryError(f"{image.text}: {image.host} wants a login that is not supported")
     query = {"scope": asked.get("scope") or f"repository:{image.name}:pull"}
@@ -136,10 +139,34 @@ def _refusal(status: int, headers: Message) -> str:
     return f"the registry answers {status}"
 
 
+def _told(found: object) -> str:
+    """Return what a registry sent as printable ASCII, cut to fit a line of a terminal."""
+    return ascii(str(found))[1:-1][:200]
+
+
+class Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, without the token to another host, and never from https to http."""
+
+    def redirect_request(  # noqa: PLR0917  the signature of Python
+        self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """Return the request to the other place. Raises URLError for one without https."""
+        before, after = urlsplit(req.full_url), urlsplit(newurl)
+        if before.scheme == "https" != after.scheme:
+            raise URLError("it redirects to a place without https")
+        found = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if found is not None and before.netloc != after.netloc:
+            found.remove_header("Authorization")
+        return found
+
+
+_OPENER: Final = urllib.request.build_opener(Redirects)
+
+
 def _get(url: str, headers: Mapping[str, str]) -> tuple[int, Message, bytes]:
     request = urllib.request.Request(url, headers=dict(headers))
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+        with _OPENER.open(request, timeout=SECONDS) as answer:
             return answer.status, answer.headers, answer.read(MOST_BYTES + 1)
     except HTTPError as refused:
         with refused:
