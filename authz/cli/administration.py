@@ -14,11 +14,9 @@ from authz.settings.model import Settings, included, load
 
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.core.records import KeyRecord
-    from authz.core.trail.report import Report as TrailReport
     from authz.flows.command_ports import KeyEditor, KeyExporter, SidecarFinder, TrailReader
     from authz.flows.notifications.sinks import EventSinks
     from authz.flows.usage.reading import UsageReading
-    from authz.flows.verify import VerdictView
     from authz.wiring.session import BulkSession, FileSession, TokenSession, UsageSession
     from authz.wiring.usage import BillingSession
     from authz.wiring.verification import AdminSession
@@ -191,18 +189,6 @@ def with_trail(invocation: Invocation, work: Callable[["TrailReader"], Awaitable
     return _run(invocation, audit.trail_reader, work)
 
 
-def verify_trail_over_api(
-    invocation: Invocation, trimmed_before: int, unmarked_until: int, max_unsealed: int | None
-) -> "TrailReport":
-    """Return the admin API's verification of the audit trail, as RemoteAudit.verify does."""
-    from authz.wiring import remote  # noqa: PLC0415
-
-    return within(
-        remote.audit(admin_target(invocation)),
-        lambda audit: audit.verify(trimmed_before, unmarked_until, max_unsealed),
-    )
-
-
 def with_sidecars(invocation: Invocation, work: Callable[["SidecarFinder"], Awaitable[_T]]) -> _T:
     """Run `work` with a SidecarFinder on a new event loop, and return its result.
 
@@ -216,20 +202,6 @@ def with_sidecars(invocation: Invocation, work: Callable[["SidecarFinder"], Awai
     from authz.wiring import administration  # noqa: PLC0415
 
     return _run(invocation, administration.sidecar_registry, work)
-
-
-def verify_over_api(invocation: Invocation, key: str, **parts: Any) -> "VerdictView":
-    """Return the decision of the admin API on a request with this key.
-
-    parts: other fields of a Question. Raises BadInput, Unavailable.
-    """
-    from authz.flows.verify import Question  # noqa: PLC0415
-    from authz.wiring import remote  # noqa: PLC0415
-
-    question = Question(key=key, **parts)
-    return within(
-        remote.verifier(admin_target(invocation)), lambda verifier: verifier.verify(question)
-    )
 
 
 def with_billing(settings: Settings, work: Callable[["BillingSession"], Awaitable[_T]]) -> _T:

@@ -10,10 +10,10 @@ from typing import Any, Final
 import click
 
 from authz.cli import storestate
-from authz.cli.administration import load_settings, verify_trail_over_api
+from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
-from authz.cli.over_api import is_over_api
+from authz.cli.over_api import is_over_api, verify_trail_over_api
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.times import rfc3339

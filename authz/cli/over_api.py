@@ -1,7 +1,7 @@
-"""--admin: whether a command works over the admin API, and which one."""
+"""--admin: whether a command works over the admin API, which one, and what it alone answers."""
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -9,6 +9,8 @@ from authz.cli.invocation import Invocation
 from authz.core.errors import BadInput
 
 if TYPE_CHECKING:  # only a command over the admin API needs it
+    from authz.core.trail.report import Report as TrailReport
+    from authz.flows.verify import VerdictView
     from authz.remote.target import AdminTarget
 
 LOCAL: Final = "works with the settings and the store of one machine: run it there without --admin"
@@ -40,6 +42,34 @@ def refuse_over_api(invocation: Invocation, why: str = LOCAL) -> None:
         context = click.get_current_context(silent=True)
         command = context.command_path if context else "this command"
         raise BadInput(name, f"`{command}` {why}")
+
+
+def verify_over_api(invocation: Invocation, key: str, **parts: Any) -> "VerdictView":
+    """Return the decision of the admin API on a request with this key.
+
+    parts: other fields of a Question. Raises BadInput, Unavailable.
+    """
+    from authz.cli.session_loop import within  # noqa: PLC0415
+    from authz.flows.verify import Question  # noqa: PLC0415
+    from authz.wiring import remote  # noqa: PLC0415
+
+    question = Question(key=key, **parts)
+    return within(
+        remote.verifier(admin_target(invocation)), lambda verifier: verifier.verify(question)
+    )
+
+
+def verify_trail_over_api(
+    invocation: Invocation, trimmed_before: int, unmarked_until: int, max_unsealed: int | None
+) -> "TrailReport":
+    """Return the admin API's verification of the audit trail, as RemoteAudit.verify does."""
+    from authz.cli.session_loop import within  # noqa: PLC0415
+    from authz.wiring import remote  # noqa: PLC0415
+
+    return within(
+        remote.audit(admin_target(invocation)),
+        lambda audit: audit.verify(trimmed_before, unmarked_until, max_unsealed),
+    )
 
 
 def _given(invocation: Invocation) -> tuple[str, str]:

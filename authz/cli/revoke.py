@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from authz.cli.administration import load_settings, verify_over_api, with_session
+from authz.cli.administration import load_settings, with_session
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import note_option, optional_kid_argument
 from authz.cli.outcome import make_change, report_change
-from authz.cli.over_api import is_over_api
+from authz.cli.over_api import is_over_api, verify_over_api
 from authz.cli.reasons import Reason
 from authz.cli.selecting import selector_options
 from authz.cli.stdin_key import ANY_PREFIX, any_prefix, key_from_stdin

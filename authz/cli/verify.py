@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import click
 
-from authz.cli.administration import load_settings, verify_over_api, with_session
+from authz.cli.administration import load_settings, with_session
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import scopes
-from authz.cli.over_api import is_over_api
+from authz.cli.over_api import is_over_api, verify_over_api
 from authz.cli.stdin_key import ANY_PREFIX, any_prefix, key_from_stdin
 from authz.cli.verdicts import as_document, as_lines
 from authz.core import fields

@@ -6,14 +6,14 @@ A command makes them in the store or over the admin API, so they hold no record 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from authz.core import changes, deletion
+from authz.core import changes, deletion, secret_changes
 from authz.core.changes import Author, Outcome, Refused
 from authz.core.deletion import Removal
 from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.limit import Limit
 from authz.core.records import KeyRecord, RevocationReason
-from authz.core.rollback import roll_back
+from authz.core.secret_changes import roll_back
 from authz.core.updates import Updates
 
 NO_SCOPES: frozenset[str] = frozenset()
@@ -52,13 +52,13 @@ class Rotate:
     mint: Callable[[KeyRecord], Minted] | None = None
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
-        """Call `mint` and return the result of `changes.rotate`. Raises TypeError without `mint`.
+        """Call `mint` and return the result of `rotate`. Raises TypeError without `mint`.
 
         now: ms since the epoch.
         """
         if self.mint is None:
             raise TypeError("a rotation is planned with the secret that it adds")
-        return changes.rotate(record, self.mint(record), self.grace_ms, author, now)
+        return secret_changes.rotate(record, self.mint(record), self.grace_ms, author, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class Retire:
     secret: str
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
-        """Return the result of `changes.retire`. now: ms since the epoch."""
-        return changes.retire(record, self.secret, author, now)
+        """Return the result of `secret_changes.retire`. now: ms since the epoch."""
+        return secret_changes.retire(record, self.secret, author, now)
 
 
 @dataclass(frozen=True, slots=True)

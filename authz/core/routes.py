@@ -14,6 +14,7 @@ A rule must hold for every spelling that a backend reads as the same request:
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from authz.core.decision import Reason
@@ -197,19 +198,26 @@ class RouteTable:
             return _ambiguous(asked)
         spending, model = next(iter(spent), (None, ""))
         models = {each.model for each in asked}
-        costs = [1 if each.cost is None else each.cost for each in asked]
+        cost = max(map(_units, asked))
         return Facts(
             scopes=frozenset().union(*(each.scopes or () for each in asked)),
             optional=all(each.optional for each in asked),
             env=next(iter(environments), None),
-            cost=max(costs),
+            cost=cost,
             enforce=strictest([each.enforce for each in asked]),
             label=first.label,
             model=model or (first.model if len(models) == 1 else ""),
-            spending=spending,
+            spending=spending and replace(spending, units=cost),
             public=all(each.public for each in asked) or None,
             assertion=first.assertion if len({each.assertion for each in asked}) == 1 else "",
         )
+
+
+def _units(facts: Facts) -> int:
+    """Return what a request takes from limits of requests."""
+    if facts.spending is not None:
+        return facts.spending.units
+    return 1 if facts.cost is None else facts.cost
 
 
 def _ambiguous(asked: Sequence[Facts]) -> Refusal:

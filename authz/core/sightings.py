@@ -73,7 +73,7 @@ def sighting(found: Mapping[str, str]) -> Sighting | None:
     about = found.get("about", "")
     if not (_ABOUT.fullmatch(about) if action == Action.BUDGET.value else not about):
         return None
-    if where and network(where.partition("/")[0].encode()) != where:
+    if where and network(where.partition("/")[0].encode("ascii", "replace")) != where:
         return None
     if not all(one.isascii() and one.isdecimal() and len(one) <= _DIGITS for one in (at, uses)):
         return None

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
-from authz.core import changes
+from authz.core import secret_changes
 from authz.core.changes import KeyChange, Outcome, Unchanged
 from authz.core.errors import NotFound, OutcomeUnknown, Unavailable, Unreadable
 from authz.core.ports import Clock
@@ -88,7 +88,7 @@ class EarlyRetirement:
             secret = policy.unused(current, used, now)
             if secret is None or current.secrets != record.secrets:
                 return Unchanged(current, "it is used, or was changed")
-            return changes.retire(current, secret.id, author, now)
+            return secret_changes.retire(current, secret.id, author, now)
 
         if not isinstance(plan(record, self._clock.wall_ms()), KeyChange):
             return False

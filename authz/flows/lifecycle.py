@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from authz.core import changes
+from authz.core import changes, secret_changes
 from authz.core.admin_ports import KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.errors import Conflict, LateConflict, NotFound, OutcomeUnknown, Unavailable
@@ -191,7 +191,7 @@ class Lifecycle:
         )
 
         def plan(record: KeyRecord, now: int) -> Outcome:
-            outcome = changes.rotate(record, minted, grace_ms, author, now)
+            outcome = secret_changes.rotate(record, minted, grace_ms, author, now)
             if isinstance(outcome, KeyChange) and attempt is not None and attempt.is_repeated:
                 newest = int(record.last.id)
                 if newest >= attempt.newest_secret + MAX_LINEAGE:
@@ -215,7 +215,7 @@ class Lifecycle:
         the key is revoked. Raises NotFound, Unavailable as the class says.
         """
         return await self.change(
-            kid, lambda record, now: changes.retire(record, which, author, now), conditions
+            kid, lambda record, now: secret_changes.retire(record, which, author, now), conditions
         )
 
     async def revoke(

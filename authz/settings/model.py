@@ -22,6 +22,7 @@ from authz.settings.anomalies import Anomalies
 from authz.settings.events import Events
 from authz.settings.identity import Identity
 from authz.settings.leaks import Leaks
+from authz.settings.meter import Meter
 from authz.settings.parsers import AtMost, Between
 from authz.settings.prices import Prices
 from authz.settings.rotation import Rotation
@@ -30,6 +31,7 @@ from authz.settings.sections import Section
 from authz.settings.sources import Source
 from authz.settings.store import Redis
 from authz.settings.telemetry import Log, Telemetry
+from authz.settings.tls import Tls
 from authz.settings.tokens import Tokens
 from authz.settings.values import (
     Carrier,
@@ -48,14 +50,6 @@ from authz.settings.values import (
     distinct,
     seconds,
 )
-
-
-class Tls(Section):
-    """TLS of a listener."""
-
-    cert: File
-    key: File
-    client_ca: File | None = None
 
 
 class Check(Section):
@@ -157,31 +151,6 @@ class Limiting(Section):
 
     on_outage: OutageWord = OnOutage.LOCAL
     legacy_headers: bool = False
-
-
-class Retention(Section):
-    """How long counts of usage are kept, in seconds, by the span that they count."""
-
-    minutes: Annotated[float, seconds("10m", "2d")] = 7_200.0
-    hours: Annotated[float, seconds("3d", "1000d")] = 35 * 86_400.0
-    days: Annotated[float, seconds("30d", "4000d")] = 395 * 86_400.0
-    months: Annotated[float, seconds("60d", "10000d")] = 1_830 * 86_400.0
-
-
-class Meter(Section):
-    """The meter: takes Envoy's access logs and counts usage."""
-
-    listen: Listen = Address("127.0.0.1", 9195)
-    ops_listen: Listen = Address("127.0.0.1", 9196)
-    socket_mode: Mode = 0o660
-    tls: Tls | None = None
-    token_file: File | None = None
-    allow_plaintext: bool = False
-    max_message_bytes: Annotated[int, Between(65_536, 4_194_304)] = 262_144
-    max_waiting_mib: Annotated[int, Between(1, 4_096)] = 64
-    commit_interval: Annotated[float, seconds("10ms", "5s")] = 0.25
-    drain: Annotated[float, seconds("0", "5m")] = 10.0
-    retention: Retention = Retention()
 
 
 class Settings(Section):

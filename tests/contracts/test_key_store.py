@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from authz.core import changes
+from authz.core import changes, secret_changes
 from authz.core.changes import KeyChange
 from authz.core.errors import AliasTaken, Conflict
 from authz.core.new_keys import KeySpec
@@ -233,7 +233,7 @@ class Comparison(RuleBasedStateMachine):
             return
         plan = {
             "revoke": lambda: changes.revoke(found, RevocationReason.SUPERSEDED, author(), NOW),
-            "rotate": lambda: changes.rotate(
+            "rotate": lambda: secret_changes.rotate(
                 found, KEYRING.mint(found.env, kid), DAY, author(), NOW
             ),
             "disable": lambda: changes.disable(found, author(), NOW),

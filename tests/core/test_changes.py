@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from authz.core import changes, new_keys
+from authz.core import changes, new_keys, secret_changes
 from authz.core.audit import Action
 from authz.core.changes import Author, KeyChange, Refused, Unchanged
 from authz.core.errors import BadInput
@@ -19,7 +19,7 @@ from authz.core.records import (
     Secret,
     Status,
 )
-from authz.core.rollback import roll_back
+from authz.core.secret_changes import roll_back
 from tests.support.fakes import DAY, KID, NOW, issue_record, make_keyring, make_record
 
 KEYRING = make_keyring()
@@ -30,7 +30,7 @@ GRACE = 7 * DAY
 
 def rotated(record, grace_ms=GRACE, now=NOW):
     """The record after a rotation that must succeed."""
-    outcome = changes.rotate(record, KEYRING.mint("live", record.kid), grace_ms, AUTHOR, now)
+    outcome = secret_changes.rotate(record, KEYRING.mint("live", record.kid), grace_ms, AUTHOR, now)
     assert isinstance(outcome, KeyChange), outcome
     return replace(outcome.record, version=record.version + 1)
 
@@ -172,7 +172,7 @@ def test_rotate_adds_a_secret_and_retires_the_one_before():
     record, _ = issue_record(KEYRING)
     minted = KEYRING.mint("live", record.kid)
 
-    change = changes.rotate(record, minted, GRACE, AUTHOR, NOW + DAY)
+    change = secret_changes.rotate(record, minted, GRACE, AUTHOR, NOW + DAY)
 
     after = change.record
     assert change.base_version == record.version
@@ -195,8 +195,8 @@ def test_two_live_secrets_are_enough():
     """While an overlap lasts no other is begun: its holder was promised the time."""
     during = rotated(make_record())
 
-    refused = changes.rotate(during, KEYRING.mint("live"), 1, AUTHOR, NOW + GRACE - 1)
-    taken = changes.rotate(during, KEYRING.mint("live"), 1, AUTHOR, NOW + GRACE)
+    refused = secret_changes.rotate(during, KEYRING.mint("live"), 1, AUTHOR, NOW + GRACE - 1)
+    taken = secret_changes.rotate(during, KEYRING.mint("live"), 1, AUTHOR, NOW + GRACE)
 
     assert isinstance(refused, Refused)
     assert "--grace 0" in refused.why
@@ -254,7 +254,7 @@ def test_an_overlap_ends_with_the_key():
 
 def retired(record, which, now=NOW + 1):
     """The record after one of its secrets was ended."""
-    outcome = changes.retire(record, which, AUTHOR, now)
+    outcome = secret_changes.retire(record, which, AUTHOR, now)
     assert isinstance(outcome, KeyChange)
     assert outcome.narrows
     return outcome.record
@@ -283,13 +283,13 @@ def test_the_only_secret_does_not_end():
     """The only live secret, one that is unknown, and one of a revoked key are refused."""
     record = make_record()
     for which, why in (("old", "one live secret"), ("1", "one live secret"), ("9", "it has 1")):
-        outcome = changes.retire(record, which, AUTHOR, NOW)
+        outcome = secret_changes.retire(record, which, AUTHOR, NOW)
         assert isinstance(outcome, Refused)
         assert why in outcome.why
     gone = replace(rotated(record), status=Status.REVOKED)
-    assert isinstance(changes.retire(gone, "old", AUTHOR, NOW), Refused)
+    assert isinstance(secret_changes.retire(gone, "old", AUTHOR, NOW), Refused)
     once = retired(rotated(record), "old")
-    assert isinstance(changes.retire(once, "1", AUTHOR, NOW + 2), Unchanged)
+    assert isinstance(secret_changes.retire(once, "1", AUTHOR, NOW + 2), Unchanged)
 
 
 def test_the_lineage_is_bounded():
@@ -332,7 +332,7 @@ def test_a_key_without_an_end_gets_none():
 
 def test_a_revoked_key_cannot_be_rotated():
     """A leaked key does not come back by a new secret."""
-    outcome = changes.rotate(
+    outcome = secret_changes.rotate(
         make_record(status=Status.REVOKED), KEYRING.mint("live"), 0, AUTHOR, NOW
     )
 
@@ -348,11 +348,11 @@ def test_a_disabled_key_stays_disabled():
 def test_a_rotation_is_not_made_twice(grace_ms):
     """Asked again with the secret that it made, also after another rotation, nothing is done."""
     record, minted = make_record(), KEYRING.mint("live")
-    once = changes.rotate(record, minted, 0, AUTHOR, NOW).record
+    once = secret_changes.rotate(record, minted, 0, AUTHOR, NOW).record
     since = rotated(once, now=NOW + 1)
 
     for current in (once, since):
-        outcome = changes.rotate(current, minted, grace_ms, AUTHOR, NOW + 2)
+        outcome = secret_changes.rotate(current, minted, grace_ms, AUTHOR, NOW + 2)
         assert isinstance(outcome, Unchanged)
         assert outcome.record is current
 
@@ -368,8 +368,8 @@ def test_every_change_says_who_what_when_and_why():
         Action.ISSUE: new_keys.issue(spec, KEYRING.mint("live"), AUTHOR, NOW),
         Action.IMPORT: new_keys.import_key(spec, KID, [("1", b"d" * 32)], AUTHOR, NOW),
         Action.UPDATE: changes.update(record, {"name": "shop"}, AUTHOR, NOW),
-        Action.ROTATE: changes.rotate(record, KEYRING.mint("live"), 5, AUTHOR, NOW),
-        Action.RETIRE: changes.retire(rotated(record), "old", AUTHOR, NOW),
+        Action.ROTATE: secret_changes.rotate(record, KEYRING.mint("live"), 5, AUTHOR, NOW),
+        Action.RETIRE: secret_changes.retire(rotated(record), "old", AUTHOR, NOW),
         Action.ROLL_BACK: roll_back(rotated(record), AUTHOR, NOW),
         Action.REVOKE: changes.revoke(record, RevocationReason.SUPERSEDED, AUTHOR, NOW),
         Action.DISABLE: changes.disable(record, AUTHOR, NOW),

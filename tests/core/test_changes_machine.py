@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from authz.core import changes, new_keys
+from authz.core import changes, new_keys, secret_changes
 from authz.core.changes import Author, KeyChange, Refused, Unchanged
 from authz.core.new_keys import KeySpec
 from authz.core.policy import judge
@@ -17,7 +17,7 @@ from authz.core.records import (
     RevocationReason,
     Status,
 )
-from authz.core.rollback import roll_back
+from authz.core.secret_changes import roll_back
 from tests.support.fakes import DAY, NOW, make_keyring, make_request
 
 KEYRING = make_keyring()
@@ -74,7 +74,7 @@ class KeyMachine(RuleBasedStateMachine):
         minted = KEYRING.mint("live", self.record.kid)
         overlap = any(ends is not None and ends > self.now for ends in self.promised.values())
 
-        outcome = changes.rotate(self.record, minted, grace_ms, self.author(), self.now)
+        outcome = secret_changes.rotate(self.record, minted, grace_ms, self.author(), self.now)
 
         if self.record.expires_at is not None and self.now >= self.record.expires_at:
             grace_ms = 0  # what was dead is not revived
@@ -90,7 +90,7 @@ class KeyMachine(RuleBasedStateMachine):
                 self.promised[text] = min(over, self.record.expires_at or over)
         self.promised[minted.text] = None
         self.kept.append(minted.text)
-        again = changes.rotate(self.record, minted, grace_ms, self.author(), self.now)
+        again = secret_changes.rotate(self.record, minted, grace_ms, self.author(), self.now)
         assert isinstance(again, Unchanged)
 
     def working(self):

@@ -10,6 +10,7 @@ from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
 from authz.core.merging import Clash, Merge, fields_of, merge, state_at
 from authz.core.records import RevocationReason
+from authz.core.secret_changes import rotate
 from tests.support.changes import KEYRING, author
 from tests.support.fakes import DAY, NOW, make_record
 
@@ -70,7 +71,7 @@ def step(record, kind, count):
         "rename": lambda: changes.update(record, {"name": f"n{count}"}, by, now),
         "plan": lambda: changes.update(record, {"plan": f"p{count % 2}"}, by, now),
         "life": lambda: changes.update(record, {"expires_at": NOW + DAY + count}, by, now),
-        "rotate": lambda: changes.rotate(record, KEYRING.mint("live", record.kid), 0, by, now),
+        "rotate": lambda: rotate(record, KEYRING.mint("live", record.kid), 0, by, now),
         "disable": lambda: changes.disable(record, by, now),
         "enable": lambda: changes.enable(record, by, now),
         "limits": lambda: changes.reset_limits(record, by, now),

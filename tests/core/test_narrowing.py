@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core import changes, narrowing, new_keys, policy
+from authz.core import changes, narrowing, new_keys, policy, secret_changes
 from authz.core.changes import Author
 from authz.core.fields import networks
 from authz.core.limits.limit import OnOutage, parse_limits
@@ -182,7 +182,7 @@ def test_changes_say_whether_they_narrow():
     others = [
         new_keys.issue(spec, minted, author, NOW),
         changes.enable(disabled, author, NOW),
-        changes.rotate(active, minted, 0, author, NOW),
+        secret_changes.rotate(active, minted, 0, author, NOW),
         changes.reset_limits(active, author, NOW),
     ]
     assert [change.narrows for change in (*narrowing, *others)] == [True] * 4 + [False] * 4

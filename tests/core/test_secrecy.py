@@ -2,7 +2,7 @@
 
 import pprint
 
-from authz.core import changes, new_keys
+from authz.core import new_keys, secret_changes
 from authz.core.changes import Author
 from authz.core.new_keys import KeySpec
 from authz.flows.lifecycle import Changed
@@ -29,7 +29,7 @@ def test_nothing_shows_a_secret():
     minted = keyring.mint("live", record.kid)
     presented = keyring.parse(minted.text)
     author = Author("change-1", "alice")
-    change = changes.rotate(record, minted, DAY, author, NOW)
+    change = secret_changes.rotate(record, minted, DAY, author, NOW)
     spec = KeySpec(client_id="acme-web", env="live", life_ms=None)
     things = [
         pepper,

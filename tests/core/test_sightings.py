@@ -86,6 +86,7 @@ def test_texts_of_the_store():
         {"kid": "../../etc/passwd1"},
         {"network": "192.0.2.7"},
         {"network": "<script>"},
+        {"network": "\udcff/24"},  # a byte of the store that is not UTF-8
         {"at": "-1"},
         {"at": "1" * 99},
         {"uses": "1e9"},

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core import changes
+from authz.core import changes, secret_changes
 from authz.core.audit import Action
 from authz.core.changes import Refused, Unchanged
 from authz.core.errors import OutcomeUnknown, Unavailable
@@ -139,7 +139,7 @@ def disable(record, author):
 
 def rotate(record, author):
     """Somebody rotates the key, with an overlap."""
-    return changes.rotate(record, KEYRING.mint("live", record.kid), DAY, author, NOW)
+    return secret_changes.rotate(record, KEYRING.mint("live", record.kid), DAY, author, NOW)
 
 
 @pytest.mark.parametrize("overtake", [disable, rotate])

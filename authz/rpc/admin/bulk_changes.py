@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from authz.core import changes
+from authz.core import secret_changes
 from authz.core.access import visible
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
@@ -187,7 +187,7 @@ class BulkChanges:
 
         def plan(record: KeyRecord, now: int, author: Author) -> Outcome:
             minted = ring.mint(record.env, record.kid, public=record.public)
-            outcome = changes.rotate(record, minted, overlap, author, now)
+            outcome = secret_changes.rotate(record, minted, overlap, author, now)
             if isinstance(outcome, KeyChange):
                 texts[record.kid] = minted.text
             return outcome

@@ -7,7 +7,7 @@ from authz.core.errors import BadInput, Forbidden
 from authz.core.fields import shown
 from authz.core.records import KeyRecord, RevocationReason
 from authz.core.roles import Action
-from authz.core.rollback import roll_back
+from authz.core.secret_changes import roll_back
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.lifecycle import Result
 from authz.rpc.admin.call_context import CallContext

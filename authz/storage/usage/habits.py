@@ -105,7 +105,7 @@ class StoredHabits:
             hour, keys, anomalies, unreadable, gaps = json.loads(text or "")
             found = {(Feature(one), Gap(why)): int(number) for one, why, number in gaps}
             return Round(int(hour), int(keys), int(anomalies), int(unreadable), found)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             return None
 
     async def anomalies(self, hours: range) -> Sequence[Anomaly]:
@@ -132,6 +132,8 @@ def _hour(texts: Sequence[str | None], seen: Sequence[str | None], hour: int) ->
             requests += counts.requests
             denied += counts[Field.DENIED]
             errors += counts[Field.CLIENT_ERROR] + counts[Field.SERVER_ERROR]
+    if min(requests, denied, errors) < 0 or denied + errors > requests:
+        raise Unreadable("an hour with more denials and errors than requests")
     if not requests:
         return Hour()
     networks, agents = map(_sightings, seen)

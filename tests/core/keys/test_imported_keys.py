@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core import changes, new_keys
+from authz.core import new_keys, secret_changes
 from authz.core.audit import Action
 from authz.core.changes import Author
 from authz.core.errors import BadInput
@@ -135,7 +135,7 @@ def test_rotation_gives_an_imported_key_a_native_secret():
     [(_, digest)] = RING.parse_imported(FOREIGN).digests()
     record = new_keys.import_key(spec(life_ms=None), KID, [("1", digest)], AUTHOR, NOW).record
     minted = RING.mint("live", KID)
-    rotated = changes.rotate(record, minted, 1000, AUTHOR, NOW).record
+    rotated = secret_changes.rotate(record, minted, 1000, AUTHOR, NOW).record
     old, new = Alias(KID, digest), RING.parse(minted.text)
 
     for presented in (old, new):

@@ -150,6 +150,28 @@ def test_habits_that_are_damaged(data):
         unpack(data)
 
 
+@given(
+    at=st.lists(st.integers(1, SIZE - 1), min_size=1, max_size=9),
+    number=st.sampled_from([math.nan, math.inf, -math.inf, -1.0, 0.0, 1e-44, 1.0, 3e38]),
+    age=st.sampled_from([0.0, 30.0, 400.0]),
+)
+def test_garbled_numbers(at, number, age):
+    """Habits with any numbers are judged or cannot be read: no key stops the judgement of all."""
+    garbled = fresh(490_000)
+    garbled[AGE] = age
+    for place in at:
+        garbled[place] = number
+    for hour in range(490_001, 490_030):
+        try:
+            found = unpack(pack(garbled))
+        except Unreadable:
+            return
+        if found[HOUR] >= hour:
+            return
+        encoded(judge(found, hour, Hour(50, 5, 5, Callers(2, True, None), ONE))[0])
+        garbled = found
+
+
 @given(st.lists(st.tuples(st.integers(0, 7), st.sampled_from("abcdef")), max_size=40))
 def test_sightings_in_another_order(seen):
     """The order in which the hours of few callers come does not matter."""

@@ -72,6 +72,16 @@ def test_the_cost_of_the_proxy_is_that_of_requests():
     assert request.route.cost == Amounts(7, 800, None)
 
 
+@pytest.mark.parametrize(("cost", "units", "taken"), [(50, 1, 50), (0, 7, 7), (None, 0, 1)])
+def test_a_path_of_two_rules_takes_the_higher_cost(cost, units, taken):
+    """An escape must not make a dear route cheap by the rule of a route with a budget."""
+    dear, plain = Facts(cost=cost), Facts(spending=Spending(800, units=units))
+    paths = {"/m/{m}:batch": dear, "/m/{m}": plain}
+    rules = RouteTable([Rule.parse("routes", path, "", (), of) for path, of in paths.items()])
+    request = read(settings={"rules": rules}, path="/m/a%3Abatch")
+    assert request.route.cost == Amounts(taken, 800, None)
+
+
 @pytest.mark.parametrize("granted", [0, 1])
 def test_the_metadata_of_a_request(granted):
     """An allow says what was taken and by which terms it is settled."""

@@ -76,6 +76,16 @@ async def test_an_hour_of_a_key(valkey):
         assert not valkey.admin.exists(f"{BASE}{KID}:seen")
 
 
+async def test_counts_that_no_meter_writes(valkey):
+    """An hour with negative numbers, or more denials than requests, cannot be read."""
+    async with linked(valkey) as (_, client):
+        window, place = divmod(THIS_HOUR, Level.HOUR.window)
+        for row in (b"\x91\xff", b"\x97\xff\0\0\0\0\0\x03", b"\x96\x02\0\0\0\0\xff"):
+            name, field = f"{BASE}{KID}:{Level.HOUR}:{window}", str(place * 10_000)
+            valkey.admin.hset(name, field, row)
+            assert await StoredHabits(client).read([KID], THIS_HOUR) == [None]
+
+
 async def test_callers_that_are_not_kept(valkey):
     """With judgements off, the meter keeps no callers by hour."""
     async with linked(valkey, callers_kept=0) as (link, _):
@@ -130,7 +140,7 @@ async def test_a_round(valkey):
         done = Round(7, keys=3, anomalies=1, gaps={(Feature.RATE, Gap.HISTORY): 2})
         await store.finish(done)
         assert await store.latest() == done
-        for text in ("x", "[]", "[1,2,3,4,[[1]]]", '{"a":1}'):
+        for text in ("x", "[]", "[1,2,3,4,[[1]]]", '{"a":1}', "[1e999,2,3,4,[]]", "[" * 50_000):
             valkey.admin.hset(f"{BASE}judged", "latest", text)
             assert await store.latest() is None
 

@@ -7,6 +7,7 @@ since the epoch, so it has an exact value as such a float until the year 3883.
 import sys
 from array import array
 from itertools import pairwise
+from math import inf
 from typing import Final
 
 from authz.core.errors import Unreadable
@@ -43,7 +44,7 @@ def fresh(hour: int) -> "array[float]":
 
 
 def unpack(data: bytes) -> "array[float]":
-    """Return stored habits. Raises Unreadable for another length or another version."""
+    """Return stored habits. Raises Unreadable for another length, another version or no habits."""
     habits = array("f")
     if len(data) != SIZE * habits.itemsize:
         raise Unreadable("not the habits of a key: another length")
@@ -52,6 +53,9 @@ def unpack(data: bytes) -> "array[float]":
         habits.byteswap()
     if habits[FORMAT] != VERSION:
         raise Unreadable("not the habits of a key: another version")
+    is_sound = all(0.0 <= one < inf for one in habits)  # NaN is not
+    if not (is_sound and habits[VARIANCE] and all(habits[DAY:NETWORKS])):
+        raise Unreadable("not the habits of a key: a number that no hour gives")
     return habits
 
 
