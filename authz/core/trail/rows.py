@@ -24,8 +24,10 @@ CHECKPOINT: Final = "checkpoint"
 RESTORE: Final = "restore"
 REMOVED: Final = "entries"  # in the detail of a deletion: ids and hashes of the removed entries
 MARK_BYTES: Final = 16  # half of the hash, the least that RFC 2104 section 5 advises
-MAX_PART_DIGITS: Final = 15
 START: Final = bytes(32)  # the hash of no rows
+
+_TOO_LARGE: Final = 2**64
+_MOST_DIGITS: Final = len(str(_TOO_LARGE))
 
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
@@ -78,14 +80,17 @@ class TrailKeys:
 
 
 def position(row_id: str) -> tuple[int, int]:
-    """Return number and part of an id. Raises ValueError if it is not `NUMBER-PART`."""
+    """Return number and part of an id, each below 2^64 as in the store.
+
+    Raises ValueError if it is not `NUMBER-PART`.
+    """
     number, dash, part = row_id.partition("-")
     texts = (number, part)
-    if not dash or not all(t.isascii() and t.isdecimal() for t in texts):
-        raise ValueError(f"{row_id[:40]!r} is not the id of a row")
-    if max(map(len, texts)) > MAX_PART_DIGITS + 5:
-        raise ValueError(f"{row_id[:40]!r} is not the id of a row")
-    return int(number), int(part)
+    if dash and all(t.isascii() and t.isdecimal() and len(t) <= _MOST_DIGITS for t in texts):
+        found = int(number), int(part)
+        if max(found) < _TOO_LARGE:
+            return found
+    raise ValueError(f"{row_id[:40]!r} is not the id of a row")
 
 
 def following(row_id: str) -> str:

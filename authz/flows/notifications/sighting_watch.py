@@ -49,6 +49,8 @@ class SightingWatch:
                 if one is None:
                     log.warning("a sighting of a sidecar cannot be read: %s", entry_id)
                 elif not is_told:
+                    if one.about:
+                        self._told.put((one.kid, one.about), True)
                     log.warning(
                         "key %s: %s, %d times",
                         one.kid,
@@ -59,13 +61,8 @@ class SightingWatch:
         return moved
 
     def _is_told(self, one: Sighting) -> bool:
-        """Return whether another sidecar reported the same mark of a budget. Remember it."""
-        if not one.about:
-            return False
-        case = (one.kid, one.about)
-        is_told = self._told.get(case) is not None
-        self._told.put(case, True)
-        return is_told
+        """Return whether the trail has this mark of a budget from another sidecar."""
+        return bool(one.about) and self._told.get((one.kid, one.about)) is not None
 
     async def _hand_in(self) -> None:
         found = self._own.take(self._clock.wall_ms())
