@@ -16,6 +16,7 @@ from authz.core.usage.callers import network
 ACTIONS: Final = frozenset({Action.CANARY, Action.BUDGET})
 MAX_OPEN: Final = 100  # different ones at a time
 MAX_BUDGETS: Final = 10_000  # that wait
+MAX_TAKEN: Final = 100  # of these at once: a link takes 10,000 commands, heartbeats among them
 PAUSE_MS: Final = 60_000
 _DIGITS: Final = 15
 _FIELDS: Final = ("action", "kid", "network", "at", "uses")
@@ -91,7 +92,8 @@ class Sightings:
 
     The first one of a key and a network may be sent at once, those of the next minute (PAUSE_MS)
     together. At most MAX_OPEN (100) pairs are told apart; more uses count without their network, of
-    at most as many keys. Marks of budgets are due at once, at most MAX_BUDGETS (10,000) of them.
+    at most as many keys. Marks of budgets are due at once, MAX_TAKEN (100) at a time, and at most
+    MAX_BUDGETS (10,000) wait.
     """
 
     def __init__(self) -> None:
@@ -112,7 +114,7 @@ class Sightings:
 
     def take(self, now: int) -> list[Sighting]:
         """Return the sightings that are due, and forget them. now: ms since the epoch."""
-        found, self._budgets = self._budgets, []
+        found, self._budgets = self._budgets[:MAX_TAKEN], self._budgets[MAX_TAKEN:]
         if not self._open:
             return found
         for key, entry in list(self._open.items()):

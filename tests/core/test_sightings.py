@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.audit import Action
-from authz.core.sightings import MAX_BUDGETS, MAX_OPEN, PAUSE_MS, Sighting, Sightings, sighting
+from authz.core.sightings import (
+    MAX_BUDGETS,
+    MAX_OPEN,
+    MAX_TAKEN,
+    PAUSE_MS,
+    Sighting,
+    Sightings,
+    sighting,
+)
 
 KIDS = ["A" * 16, "B" * 16]
 ONE = Sighting(Action.CANARY, KIDS[0], "192.0.2.0/24", 1_000, 3)
@@ -115,9 +123,21 @@ def test_marks_of_budgets_are_due_at_once():
     assert sightings.take(1_000) == []
     sightings.put_back(MARK)
     assert sightings.take(1_001) == [MARK]
+
+
+def test_marks_of_budgets_leave_room_for_heartbeats():
+    """Marks that cannot be sent, as without the right, are bounded, and so is each attempt."""
+    sightings = Sightings()
     for number in range(MAX_BUDGETS + 10):
         sightings.note_budget(KIDS[0], "month", 80, number, 1_000)
-    assert len(sightings.take(1_000)) == MAX_BUDGETS
+    taken = set()
+    for _ in range(MAX_BUDGETS // MAX_TAKEN):
+        found = sightings.take(1_000)
+        assert len(found) == MAX_TAKEN
+        taken.update(found)
+        for one in found:
+            sightings.put_back(one)
+    assert len(taken) == MAX_BUDGETS  # none waits for ever behind the others
 
 
 def test_a_mark_of_a_budget_goes_through_the_store():
