@@ -1,6 +1,6 @@
 """Changes that make a key as a file declares it, planned from the merge of both."""
 
-from typing import cast
+from typing import Final, cast
 
 from authz.core.changes import Refused, Unchanged
 from authz.core.edits import Disable, Edit, Enable, Revoke, Update
@@ -9,6 +9,8 @@ from authz.core.merging import Clash, Merge
 from authz.core.new_keys import KeySpec
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
+
+_NO_CANARY: Final = "status: a file makes no canary key; `authz keys issue --canary` makes one"
 
 Planned = Edit | Refused | Unchanged
 """An edit of a key, or why there is none."""
@@ -20,7 +22,19 @@ def problem(record: KeyRecord, merged: Merge) -> str:
         return "changed in the store, too: " + "; ".join(map(_in_words, merged.clashes))
     if record.status is Status.REVOKED and merged.wanted:
         return "is revoked, which is final; take it out of the file"
+    if merged.wanted.get("status") == Status.CANARY.value:
+        return _NO_CANARY
     return ""
+
+
+def problem_of_new(record: KeyRecord) -> str:
+    """Return the reason why a declared key that is new cannot be issued; empty if it can.
+
+    It would work, although the file says that it never does.
+    """
+    if record.status is Status.REVOKED:
+        return "status: a new key cannot be revoked; take it out of the file"
+    return _NO_CANARY if record.status is Status.CANARY else ""
 
 
 def set_fields(record: KeyRecord, declared: KeyRecord, merged: Merge) -> Planned:

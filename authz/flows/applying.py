@@ -130,7 +130,7 @@ class Applying:
         overwrites: bool,
     ) -> Intent:
         if one.kid is None:
-            return Intent(one, None)
+            return Intent(one, None, problem=declared_changes.problem_of_new(one.record))
         record = stored[one.kid]
         if isinstance(record, str):
             return Intent(one, None, problem=record)

@@ -154,6 +154,27 @@ async def test_a_new_key_is_issued_once():
         await world.apply([fresh("late", expires_at=NOW - 1)])
 
 
+@pytest.mark.parametrize("status", [Status.CANARY, Status.REVOKED])
+async def test_a_key_that_shall_not_work_is_not_issued_as_one_that_works(status):
+    """A new key that is declared as a decoy or as revoked is a problem. No key becomes a decoy."""
+    world = World()
+    (problem,) = (await world.apply([fresh(status=status, scopes=frozenset({"*"}))]))[0]
+    assert problem.startswith("status: ")
+    assert world.store.records == {}
+    record = world.store.records[world.issue()]
+    (problem,) = (await world.apply([declared(record, status=Status.CANARY)]))[0]
+    assert "canary" in problem
+
+
+async def test_a_decoy_stays_one():
+    """A declared decoy of the store is applied as any other key, without a change of its status."""
+    world = World()
+    kid = world.issue(is_canary=True)
+    assert (await world.apply([declared(world.store.records[kid], name="old key")]))[0] == []
+    after = world.store.records[kid]
+    assert (after.name, after.status) == ("old key", Status.CANARY)
+
+
 async def test_a_ref_leads_to_no_key_of_another_tenant():
     """A ref that a key of another tenant has is a conflict, and with a key of its own it is that.
 
