@@ -14,6 +14,7 @@ _INTEGERS: Final = {
 }
 _LENGTHS: Final = {0xD9: Struct(">B"), 0xDA: Struct(">H"), 0xDB: Struct(">I")}
 _ARRAY_16: Final = 0xDC
+_DIGITS: Final = 20  # of the largest number of a store, and its sign
 _ARRAY: Final = Struct(">H")
 
 
@@ -39,7 +40,7 @@ def number(name: str, text: str) -> int:
 
     name: for the error.
     """
-    if not (text.isascii() and text.isdecimal()):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _DIGITS):
         raise Unreadable(f"{name}: not a number")
     return int(text)
 

@@ -101,9 +101,9 @@ class StoredUsage:
             if kid and field.isdecimal() and int(field) in days:
                 networks.setdefault(int(field), 1)  # only a larger number is stored
             day, mark, reason = field.partition("!")
-            if mark and int(day) in days:
+            if mark and rows.number(field, day) in days:
                 denials.setdefault(int(day), {})[reason] = rows.number(field, text)
-            elif field.endswith("n") and int(field[:-1]) in days:
+            elif field.endswith("n") and rows.number(field, field[:-1]) in days:
                 networks[int(field[:-1])] = rows.number(field, text)
         return {
             day: DayFacts(denials.get(day, {}), networks.get(day, 0))
@@ -129,7 +129,7 @@ class StoredUsage:
             number = {name: rows.number(name, text) for name, text in fields.items()}
             # Block 0 counts one entry from the start, because there is no charge id 0.
             blocks = {
-                int(name[1:]): count - (name == "b0")
+                rows.number(name, name[1:]): count - (name == "b0")
                 for name, count in number.items()
                 if name[:1] == "b"
             }

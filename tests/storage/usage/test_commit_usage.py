@@ -73,6 +73,25 @@ async def test_a_row_that_is_damaged(valkey):
         await requests(valkey, KID)
 
 
+@pytest.mark.parametrize(("field", "text"), [("bx", "1"), ("seen", "x"), ("at", "9" * 5_000)])
+async def test_a_process_that_is_damaged(valkey, field, text):
+    """Its numbers cannot be read. Work that runs for ever, such as early retirement, goes on."""
+    valkey.admin.zadd(f"{BASE}procs", {"one": 1})
+    valkey.admin.hset(f"{BASE}proc:one", field, text)
+    async with valkey.endpoint.client() as client:
+        with pytest.raises(Unreadable):
+            await StoredUsage(client).processes()
+
+
+@pytest.mark.parametrize("field", ["x!revoked", "xn", f"{'9' * 5_000}n"])
+async def test_a_day_that_is_damaged(valkey, field):
+    """A day that is no number is refused as every number."""
+    valkey.admin.hset(f"{BASE}{KID}:d:0", field, "1")
+    async with valkey.endpoint.client() as client:
+        with pytest.raises(Unreadable):
+            await StoredUsage(client).days(KID, range(5))
+
+
 async def test_a_full_store(own_valkey):
     """A store that takes no more writes has neither the digest nor a count; later it has both."""
     async with linked(own_valkey) as link:
