@@ -68,7 +68,8 @@ class EarlyRetirement:
     async def look(self) -> int:
         """End the old secrets that nobody needs, at most MAX_A_ROUND (100). Return how many.
 
-        Raises Unavailable if the store fails, Unreadable if usage cannot be read.
+        A key whose usage cannot be read is left out. Raises Unavailable if the store fails,
+        Unreadable if it cannot be told whether usage is complete.
         """
         are_dated = await self._are_dated()
         if not (are_dated and (await self._usage.completeness()).is_enough):
@@ -102,7 +103,11 @@ class EarlyRetirement:
             return False
         if now - self._misdated_at < policy.retire_after_ms:
             return False
-        facts = await self._usage.facts(record.kid)
+        try:
+            facts = await self._usage.facts(record.kid)
+        except Unreadable as cause:
+            log.warning("the old secret of %s does not end early: %s", record.kid, cause)
+            return False
         used = {name: (sight.at + 1) * 1000 for name, (sight, _) in facts.secrets.items()}
         note = "only the new secret was used"
         author = self._lifecycle.author(f"rotation@{self._writer}", note)

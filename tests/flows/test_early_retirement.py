@@ -3,7 +3,7 @@
 import pytest
 
 from authz.core.changes import Author
-from authz.core.errors import Unavailable
+from authz.core.errors import Unavailable, Unreadable
 from authz.core.records import RevocationReason
 from authz.core.rotation import RotationPolicies, RotationPolicy
 from authz.core.usage.commit import Sight
@@ -156,6 +156,27 @@ async def test_a_round_is_bounded(rig):
     rig.used = {"2": NOW + 47 * HOUR}
     rig.later(2 * DAY)
     assert [await rig.retirement.look() for _ in range(3)] == [MAX_A_ROUND, 3, 0]
+
+
+async def test_garbled_usage_of_one_key(rig):
+    """The key keeps both secrets, and the others go on."""
+    await rig.rotated()
+    await rig.rotated()
+    rig.used = {"2": NOW + 47 * HOUR}
+    garbled, facts = next(iter(rig.store.records)), rig.facts
+
+    async def read(kid):
+        if kid == garbled:
+            raise Unreadable("s:1: not a row")
+        return await facts(kid)
+
+    rig.facts = read
+    rig.later(2 * DAY)
+    assert await rig.retirement.look() == 1
+    assert all(
+        one.retires_at is None or one.is_live(rig.clock.wall_ms())
+        for one in rig.store.records[garbled].secrets
+    )
 
 
 async def test_a_store_that_fails(rig):
