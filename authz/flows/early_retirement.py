@@ -24,7 +24,7 @@ Records = Callable[[], AsyncIterator[KeyRecord]]
 
 
 class UsageFacts(Protocol):
-    """Reads the uses of secrets. Both raise Unavailable; `facts` also Unreadable."""
+    """Reads the uses of secrets. All raise Unavailable; `facts` also Unreadable."""
 
     async def facts(self, kid: str) -> KeyFacts:
         """Return the facts about a key."""
@@ -34,11 +34,16 @@ class UsageFacts(Protocol):
         """Return how many requests have a usage record."""
         ...
 
+    async def misdated(self) -> int:
+        """Return how many requests, ever, were counted for no key: their Envoy's clock is off."""
+        ...
+
 
 class EarlyRetirement:
     """Ends old secrets by the rotation policies. records: begins a read of all keys.
 
-    No secret ends if usage is not complete: then a secret in use may look unused.
+    No secret ends if usage is not complete: then a secret in use may look unused. The same holds
+    until `retire_after` has passed since the last round with new misdated requests.
     """
 
     def __init__(
@@ -57,13 +62,16 @@ class EarlyRetirement:
         self._policies = policies
         self._clock = clock
         self._writer = writer
+        self._misdated: int | None = None  # at the last round
+        self._misdated_at = float("-inf")  # ms since the epoch
 
     async def look(self) -> int:
         """End the old secrets that nobody needs, at most MAX_A_ROUND (100). Return how many.
 
         Raises Unavailable if the store fails, Unreadable if usage cannot be read.
         """
-        if not (await self._usage.completeness()).is_enough:
+        are_dated = await self._are_dated()
+        if not (are_dated and (await self._usage.completeness()).is_enough):
             log.info("no secret ends early: usage is not complete")
             return 0
         ended = 0
@@ -74,10 +82,25 @@ class EarlyRetirement:
             ended += await self._retire(record)
         return ended
 
+    async def _are_dated(self) -> bool:
+        """Return whether no request was misdated since the last round; in the first, whether ever.
+
+        Remember when it was.
+        """
+        before, self._misdated = self._misdated, await self._usage.misdated()
+        if self._misdated <= (before or 0):
+            return True
+        if before is not None:
+            self._misdated_at = self._clock.wall_ms()
+        return False
+
     async def _retire(self, record: KeyRecord) -> bool:
-        policy = self._policies.of(record, self._clock.wall_ms())
-        live = [one for one in record.secrets if one.is_live(self._clock.wall_ms())]
+        now = self._clock.wall_ms()
+        policy = self._policies.of(record, now)
+        live = [one for one in record.secrets if one.is_live(now)]
         if policy is None or policy.retire_after_ms is None or len(live) < 2:  # noqa: PLR2004
+            return False
+        if now - self._misdated_at < policy.retire_after_ms:
             return False
         facts = await self._usage.facts(record.kid)
         used = {name: (sight.at + 1) * 1000 for name, (sight, _) in facts.secrets.items()}

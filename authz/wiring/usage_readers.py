@@ -43,3 +43,7 @@ class RecordedUses:
     async def completeness(self) -> Completeness:
         """Implement UsageFacts.completeness."""
         return await self._reading.completeness()
+
+    async def misdated(self) -> int:
+        """Implement UsageFacts.misdated."""
+        return (await self._stored.sums()).get("misdated", 0)

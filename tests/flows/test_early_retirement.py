@@ -23,6 +23,7 @@ class Rig(LifecycleRig):
     def __init__(self):
         super().__init__()
         self.used = {}
+        self.wrong_clock = 0
         self.complete = Completeness(issued=1000, seen=995, missing=5)
         self.retirement = EarlyRetirement(
             *(self.read, self, self.keys, POLICIES), clock=self.clock, writer="one"
@@ -41,6 +42,10 @@ class Rig(LifecycleRig):
     async def completeness(self):
         """Implement UsageFacts.completeness."""
         return self.complete
+
+    async def misdated(self):
+        """Implement UsageFacts.misdated."""
+        return self.wrong_clock
 
     async def rotated(self):
         """Return the two texts of a key that was rotated just now."""
@@ -109,6 +114,26 @@ async def test_incomplete_usage_ends_nothing(rig, found):
     rig.later(2 * DAY)
     assert await rig.retirement.look() == 0
     assert rig.opens(first)
+
+
+async def test_an_envoy_whose_clock_is_off_ends_nothing(rig):
+    """Its requests count for no key, so the old secret may be in use there.
+
+    They are noticed for as long as the new secret has to be the only one.
+    """
+    first, _ = await rig.rotated()
+    rig.later(2 * DAY)
+    rig.wrong_clock = 7  # before the first round: nobody knows when
+    assert await rig.retirement.look() == 0
+    rig.wrong_clock = 8
+    assert await rig.retirement.look() == 0
+    for _ in range(23):
+        rig.later(HOUR)
+        rig.used = {"2": rig.clock.wall_ms() - HOUR}
+        assert await rig.retirement.look() == 0
+    assert rig.opens(first)
+    rig.later(HOUR)
+    assert await rig.retirement.look() == 1
 
 
 async def test_other_keys_are_left_alone(rig):

@@ -10,3 +10,4 @@ async def test_nothing_was_recorded(valkey):
         uses = RecordedUses(client)
         assert await uses.completeness() == Completeness()
         assert (await uses.facts("A" * 16)).secrets == {}
+        assert await uses.misdated() == 0
