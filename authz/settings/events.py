@@ -7,12 +7,12 @@ from authz.settings.parsers import AtMost
 from authz.settings.sections import Section
 from authz.settings.values import (
     EventPattern,
-    FetchableUrl,
     File,
     Line,
     Networks,
     Several,
     SinkName,
+    WebhookUrl,
     filled,
 )
 
@@ -21,7 +21,7 @@ class Sink(Section):
     """One receiver of events. types: of events; `*` at the end stands for any rest."""
 
     kind: Literal["webhook", "slack", "alertmanager", "log"]
-    url: FetchableUrl | None = None
+    url: WebhookUrl | None = None
     secret_file: File | None = None
     ca: File | None = None
     types: Several[EventPattern] = ("*",)

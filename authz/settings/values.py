@@ -58,10 +58,12 @@ def seconds(least: str, most: str) -> Read:
     return _read_by(parse)
 
 
-def _shape(pattern: str, good: str) -> Read:
+def _shape(pattern: str, good: str, *, is_secret: bool = False) -> Read:
+    """Return a reader of texts of a pattern. is_secret: a refusal does not show the text."""
+
     def parse(text: str) -> str:
         if not re.fullmatch(pattern, text, re.ASCII):
-            raise BadInput("", f"{fields.shown(text)}: {good}")
+            raise BadInput("", good if is_secret else f"{fields.shown(text)}: {good}")
         return text
 
     return _read_by(parse)
@@ -195,12 +197,9 @@ ServiceName = Annotated[str, _shape("[A-Za-z0-9._-]{1,128}", "a name, such as my
 Audience = Annotated[
     str, _shape("[!#-\\[\\]-~]{0,256}", "a name or URL without blanks, such as api")
 ]
+_HTTP_URL: Final = r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?"
 HttpUrl = Annotated[
-    str,
-    _shape(
-        r"https?://[A-Za-z0-9._:\[\]-]{1,255}(/[A-Za-z0-9._~/-]{0,255})?",
-        "an http:// or https:// URL, such as http://127.0.0.1:4318",
-    ),
+    str, _shape(_HTTP_URL, "an http:// or https:// URL, such as http://127.0.0.1:4318")
 ]
 
 
@@ -213,6 +212,12 @@ def fetchable(url: str) -> str:
 
 
 FetchableUrl = Annotated[HttpUrl, fetchable]
+# Whoever knows the address of a webhook can send to it.
+WebhookUrl = Annotated[
+    str,
+    _shape(_HTTP_URL, "an https:// URL, such as https://siem.example.com/in", is_secret=True),
+    fetchable,
+]
 Id = Annotated[str, _read_by(lambda text: fields.identifier("", text))]
 KeyId = Annotated[str, _shape(KID_PATTERN.pattern, "the kid of a key: 16 of 0-9 A-Z a-z")]
 ClaimName = Annotated[

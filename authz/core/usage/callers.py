@@ -50,3 +50,12 @@ def agent_family(text: bytes) -> str:
 def method(text: bytes) -> str:
     """Return the method of a request, such as `GET`; "" if it is not at most 20 of A-Z and -."""
     return text.decode("ascii") if _METHOD.fullmatch(text) else ""
+
+
+def last_words(rest: bytes, blanks: int) -> list[bytes]:
+    """Return the words of the end of a line; after so many blanks the rest is one word.
+
+    Words that the line lacks are empty: whoever adds lines up fast does not look for each.
+    """
+    words = rest.split(b" ", blanks)
+    return words + [b""] * (blanks + 1 - len(words))

@@ -53,9 +53,8 @@ PROCESS: Final = slice(PROCESS_START, PROCESS_END)
 COUNT: Final = slice(PROCESS_END, COUNT_END)
 SPLIT_WORDS: Final = 9  # from RESPONSE_CODE to START_TIME, and the rest
 VERSION_2, VERSION_3, VERSION_4 = b"234"
-# Blanks in the rest before the user agent, and before the method.
+# Blanks in the rest before the user agent. The method is the second word before it.
 AGENT: Final = {VERSION_2: 4, VERSION_3: 4, VERSION_4: 5}
-METHOD: Final = {version: blanks - 2 for version, blanks in AGENT.items()}
 TYPE_AT: Final = {  # words before ACCESS_LOG_TYPE
     VERSION_2: 4,
     VERSION_3: 1 + len(GATE_FIELDS_3),

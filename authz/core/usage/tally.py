@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from authz.core.usage.callers import agent_family, method, network
+from authz.core.usage.callers import agent_family, last_words, method, network
 from authz.core.usage.commit import Commit, Denial, KeyUsage, Sight
 from authz.core.usage.completeness import BLOCK
 from authz.core.usage.counts import (
@@ -34,7 +34,6 @@ from authz.core.usage.entry import (
     COUNT_END,
     END,
     LARGEST,
-    METHOD,
     PROCESS_END,
     PROCESS_START,
     UNKNOWN,
@@ -272,9 +271,8 @@ def _key_usage(commit: Commit, identity: Identity, minute: int) -> KeyUsage:
 
 
 def _sight(identity: Identity, ended_at: int, address: bytes, rest: bytes) -> Sight:
-    blanks = AGENT[identity.version]
-    agent = rest.split(b" ", blanks)[blanks]
-    return Sight(ended_at // 1000, _network(address), _agent_family(agent))
+    agent = _agent_family(last_words(rest, AGENT[identity.version])[-1])
+    return Sight(ended_at // 1000, _network(address), agent)
 
 
 def _denial(identity: Identity, status: Status, row: _Row) -> Denial:
@@ -284,7 +282,7 @@ def _denial(identity: Identity, status: Status, row: _Row) -> Denial:
         route=identity.route,
         code=status.code,
         network=_network(row[_ADDRESS]),
-        method=method(row[_REST].split(b" ", AGENT[identity.version])[METHOD[identity.version]]),
+        method=method(last_words(row[_REST], AGENT[identity.version])[-3]),
         requests=row[_N],
     )
 

@@ -150,6 +150,19 @@ def test_what_came_of_each_process():
     assert commit.highest == {PROCESS: 5 * BLOCK}
 
 
+@pytest.mark.parametrize("lacks", [1, 2, 3, 4])
+@pytest.mark.parametrize("reason", ["ok", "revoked"])
+def test_a_line_that_lacks_its_last_words(lacks, reason):
+    """It does not stop the meter, which would get it again for ever."""
+    whole = line(reason=reason, started=NOW - 1_000)
+    short = line(reason=reason, started=NOW).rsplit(b" ", lacks)[0]
+    commit = committed(whole, short)
+    assert row(commit).requests == 2
+    (found, number) = commit.keys[KID].secrets["s1"]
+    assert (found.agent, number) == ("none", 2)
+    assert [one.method for one in commit.keys[KID].latest_denials] in ([], [""], ["GET"])
+
+
 def test_refused_entries():
     """Refused entries are counted by cause, and the others are counted as ever."""
     tally = tallied(b"garbage", line(), line(kid="'"), line(kid="'"))
