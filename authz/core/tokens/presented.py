@@ -30,7 +30,7 @@ class PresentedToken:
 class AcceptedToken(NamedTuple):
     """A token whose signature was right. `kid`: of its parent key, whose record has to be judged.
 
-    expires_at: milliseconds since the epoch. key_id: of the signing key.
+    expires_at: milliseconds since the epoch. signed_by: id and public half of the signing key.
     """
 
     id: str
@@ -38,7 +38,7 @@ class AcceptedToken(NamedTuple):
     secret_id: str
     scopes: frozenset[str]
     expires_at: int
-    key_id: str
+    signed_by: str
 
     def covers(self, required: frozenset[str]) -> bool:
         """Return whether the token holds each of these scopes. The key must hold them, too."""

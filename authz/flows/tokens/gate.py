@@ -65,8 +65,9 @@ class TokenGate:
         self._budget = FairBudget(rate)
         self._accepted: BoundedDict[bytes, AcceptedToken] = BoundedDict(max_entries)
         self._seen: Mapping[str, str] = {}
-        self._verifies: dict[bytes, tuple[str, Verify]] = {}  # by header: key id, verification
-        self._until: dict[str, int | None] = {}  # by key id, in ms; None: no end
+        # By header: id and public half of the key, and its verification.
+        self._verifies: dict[bytes, tuple[str, Verify]] = {}
+        self._until: dict[str, int | None] = {}  # by id and public half, in ms; None: no end
 
     def accept(self, presented: PresentedToken, address: str) -> AcceptedToken | Deny:
         """Return the accepted token, or the refusal. Never waits.
@@ -79,7 +80,7 @@ class TokenGate:
         known = self._accepted.get(digest)
         if known is None:
             return self._examine(presented, digest, address, now)
-        if not self._counts(known.key_id, now):
+        if not self._counts(known.signed_by, now):
             return self._unknown_key()
         return known if now < known.expires_at else EXPIRED
 
@@ -89,8 +90,8 @@ class TokenGate:
         parts = text.split(presented.reveal())
         if parts is None:
             return MALFORMED
-        key_id, verify = self._verifies.get(parts.header, ("", None))
-        if verify is None or not self._counts(key_id, now):
+        name, verify = self._verifies.get(parts.header, ("", None))
+        if verify is None or not self._counts(name, now):
             return self._unknown_key()
         refusal = self._refuse_tag(parts)
         if refusal is not None:
@@ -113,7 +114,7 @@ class TokenGate:
             claims.secret_id,
             claims.scopes,
             claims.expires_at * 1000,
-            key_id,
+            name,
         )
         self._accepted.put(digest, accepted)
         return accepted
@@ -132,8 +133,8 @@ class TokenGate:
         """
         return FORGED if self._source.is_current else UNAVAILABLE
 
-    def _counts(self, key_id: str, now: int) -> bool:
-        until = self._until.get(key_id, 0)
+    def _counts(self, name: str, now: int) -> bool:
+        until = self._until.get(name, 0)
         return until is None or now < until
 
     def _read_keys(self) -> None:
@@ -147,5 +148,6 @@ class TokenGate:
                 verify = self._make_verify(key.x, key.y)
             except Unreadable:
                 continue
-            self._verifies[text.header_text(key.key_id).encode()] = key.key_id, verify
-            self._until[key.key_id] = until.get(key.key_id)
+            name = f"{key.key_id}{key.x.hex()}"  # another key may get the id of a removed one
+            self._verifies[text.header_text(key.key_id).encode()] = name, verify
+            self._until[name] = until.get(key.key_id)

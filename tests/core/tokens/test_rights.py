@@ -28,7 +28,7 @@ def token(**overrides):
         "secret_id": "1",
         "scopes": frozenset(),
         "expires_at": NOW + 300_000,
-        "key_id": "k",
+        "signed_by": "k",
     }
     return AcceptedToken(**fields | overrides)
 

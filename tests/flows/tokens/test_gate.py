@@ -130,6 +130,17 @@ def test_a_removed_signing_key_ends_its_tokens(rig):
     assert reason(rig.accept(token)) is Reason.FORGED
 
 
+def test_a_signing_key_that_took_the_id_of_a_removed_one_accepts_none_of_its_tokens(rig):
+    """A repeated request to rotate makes another key with the same id."""
+    token = rig.issue()
+    assert reason(rig.accept(token)) is None
+    rig.publish()
+    rig.publish(signing_key(private=OTHER_PRIVATE))
+
+    assert reason(rig.accept(token)) is Reason.FORGED
+    assert reason(rig.accept(issue(rig.ring, claims(), OTHER_PRIVATE))) is None
+
+
 def test_an_unknown_signing_key_is_unavailable_without_trust(rig):
     """While the link is not trusted the store may have a newer key, so the answer is no 401."""
     token = rig.issue()
