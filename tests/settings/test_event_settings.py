@@ -52,7 +52,7 @@ def test_refused(tmp_path, text, problem):
     "url", ["https://u:s3cret@a.b/in", "https://a.b/in?token=s3cret", "http://a.b/s3cret", "s3cret"]
 )
 def test_a_refused_address_is_not_shown(tmp_path, url):
-    """Whoever knows the address of a webhook can send to it, and an error goes into a log."""
+    """The address of a webhook is a secret, and an error goes into a log."""
     with pytest.raises(BadInput, match=r"events\.sinks\.a\.url") as refused:
         events(tmp_path, f"{{sinks: {{a: {{kind: slack, url: '{url}'}}}}}}")
     assert "s3cret" not in str(refused.value)

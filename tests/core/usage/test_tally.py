@@ -153,7 +153,7 @@ def test_what_came_of_each_process():
 @pytest.mark.parametrize("lacks", [1, 2, 3, 4])
 @pytest.mark.parametrize("reason", ["ok", "revoked"])
 def test_a_line_that_lacks_its_last_words(lacks, reason):
-    """It does not stop the meter, which would get it again for ever."""
+    """Such a line does not stop the meter, which would get it again for ever."""
     whole = line(reason=reason, started=NOW - 1_000)
     short = line(reason=reason, started=NOW).rsplit(b" ", lacks)[0]
     commit = committed(whole, short)
