@@ -22,6 +22,7 @@ from authz.core.trail.rows import position
 from authz.flows.notifications.derivation import Derivation
 
 BATCH: Final = 100  # rows in one read
+REPLAYED: Final = 10  # events that are delivered again between two batches
 POLL: Final = 1.0  # seconds between two looks for new rows
 PATIENCE_MS: Final = 24 * 3_600_000
 REFUSAL_MS: Final = 10 * 60_000
@@ -75,14 +76,14 @@ class Delivery:
         The progress is saved after each event, so a repetition has the same id. Raises Unavailable
         if the store fails.
         """
-        await self._replay()
+        waiting = await self._replay()
         progress = await self._places.progress.load(self.sink)
         if progress is None:
             return await self._begin()
         rows = await self._places.rows.after(progress.cursor, BATCH)
         if not rows:
             await self._heed_loss(progress)
-            return POLL
+            return 0.0 if waiting else POLL
         for row, event in zip(rows, await self._places.derivation.events(rows), strict=True):
             if event is not None and self._wants(event.type):
                 progress, pause = await self._one(event, progress)
@@ -136,9 +137,13 @@ class Delivery:
             return None, str(cause)[:MAX_PROBLEM]
         return answer, f"the receiver answered {answer.status}"
 
-    async def _replay(self) -> None:
-        """Deliver the events that somebody asked for, each once. A failure makes a dead letter."""
-        for wanted in await self._places.replays.asked(self.sink):
+    async def _replay(self) -> int:
+        """Deliver some events that somebody asked for, each once. A failure makes a dead letter.
+
+        Return how many still wait: new events come in between, however many were asked for.
+        """
+        asked = await self._places.replays.asked(self.sink)
+        for wanted in asked[:REPLAYED]:
             event = await self._places.derivation.one(wanted)
             if event is None:
                 log.warning("%s: %s is not in the audit trail any more", self.sink, wanted)
@@ -150,3 +155,4 @@ class Delivery:
                     letter = DeadLetter(event.type, event.kid, self._clock.wall_ms(), problem)
                     await self._places.letters.put(self.sink, wanted, letter)
             await self._places.replays.done(self.sink, wanted)
+        return max(0, len(asked) - REPLAYED)

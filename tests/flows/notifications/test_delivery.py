@@ -7,7 +7,13 @@ import pytest
 from authz.core.audit import Action
 from authz.core.errors import Unavailable
 from authz.core.notifications.ports import Answer, Progress
-from authz.flows.notifications.delivery import MAX_PAUSE, PATIENCE_MS, REFUSAL_MS
+from authz.flows.notifications.delivery import (
+    MAX_PAUSE,
+    PATIENCE_MS,
+    POLL,
+    REFUSAL_MS,
+    REPLAYED,
+)
 from authz.flows.notifications.regular_delivery import RegularDelivery
 from tests.support.fakes import make_record
 from tests.support.notifications import OK, DeliveryRig
@@ -149,6 +155,22 @@ async def test_replay(rig):
     await rig.delivery.deliver()
     assert [one.id for one in rig.delivered] == [event_id]
     assert (rig.stored.letters["sink"], rig.stored.wanted["sink"]) == ({}, {})
+
+
+async def test_new_events_come_between_replays(rig):
+    """An event that is new does not wait until all of many replays are tried."""
+    olds = [rig.writer.write(KID) for _ in range(4 * REPLAYED)]
+    await rig.until_idle()
+    ids = [one.id for one in rig.delivered]
+    rig.delivered.clear()
+    await rig.stored.ask("sink", ids)
+    new = rig.writer.write(KID, Action.REVOKE)
+    await rig.delivery.deliver()
+    assert rig.delivered[-1].id.startswith(new.id)
+    assert len(rig.delivered) <= REPLAYED + 1
+    while rig.stored.wanted["sink"]:
+        assert await rig.delivery.deliver() in {0.0, POLL}
+    assert len(rig.delivered) == len(olds) + 1
 
 
 async def test_types(rig):
