@@ -35,7 +35,7 @@ class AnomalyReports:
         if since is not None and since // HOUR_MS < now - KEPT_HOURS:
             raise BadInput("since", f"anomalies are kept for {KEPT_HOURS // 24} days")
         judged = await self._reader.latest()
-        last = judged.hour if judged else now
+        last = min(judged.hour, now) if judged else now
         first = last - LOOK_BACK + 1 if since is None else since // HOUR_MS
         ranked = ranking(await self._reader.anomalies(range(first, last + 1)))
         if visible is not None:

@@ -7,6 +7,7 @@ Rules:
    so a round that was interrupted is only continued.
 3. Of several processes one judges, by a lease. If two did, both would write the same.
 4. After an outage, hours are judged in order, at most a day of them. Earlier ones are left out.
+5. A latest hour that is not closed yet is of a clock that was wrong. It counts as none.
 """
 
 import asyncio
@@ -52,6 +53,8 @@ class Judgement:
             return False
         end = closed_before(await self._store.now_ms())
         latest = await self._store.latest()
+        if latest is not None and latest.hour >= end:
+            latest = None
         first = end - 1 if latest is None else max(latest.hour + 1, end - CATCH_UP)
         self.last = latest or self.last
         for hour in range(first, end):

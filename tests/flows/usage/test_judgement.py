@@ -8,8 +8,11 @@ from authz.core.errors import Unavailable
 from authz.core.usage.anomalies.features import Feature, Gap
 from authz.core.usage.anomalies.habits import AGE, HOUR, unpack
 from authz.core.usage.anomalies.judging import Callers, Hour
+from authz.core.usage.anomalies.ports import Round
+from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.judgement import Judgement, judge_hours
 from tests.support.anomalies.memory_habits import FIRST, AllKids, MemoryHabits
+from tests.support.fakes import FakeClock
 
 KID, OTHER = "A" * 16, "B" * 16
 ONE = Callers(1, has_new=False, gap=None)
@@ -87,6 +90,30 @@ async def test_after_an_outage():
     rig.at(FIRST + 90)
     await rig.judgement.look()
     assert [done.hour for done in rig.store.rounds[6:]] == list(range(FIRST + 67, FIRST + 91))
+
+
+async def test_a_latest_hour_that_is_to_come():
+    """An hour of a wrong clock stops no judgement, and a reader reads no hours up to it."""
+    rig = Rig(3)
+    rig.store.rounds.append(Round(10**15))
+    rig.at(FIRST)
+    assert await rig.judgement.look()
+    assert [done.hour for done in rig.store.rounds[1:]] == [FIRST]
+
+    class Hours(MemoryHabits):
+        async def anomalies(self, hours):
+            self.asked = hours
+            return []
+
+    class Nobody:
+        async def read(self, kids):
+            return []
+
+    store, clock = Hours(), FakeClock()
+    store.rounds.append(Round(10**15))
+    now = clock.wall_ms()
+    await AnomalyReports(store, Nobody(), clock).unusual(now - 7 * 24 * HOUR_MS, 1)
+    assert len(store.asked) == 7 * 24 + 1
 
 
 async def test_one_process_judges():

@@ -13,6 +13,7 @@ from tests.support.storage.sidecar import Registered
 from tests.support.storage.stored import BEATING, CHANGING, COUNTING, INDEXING, REGISTERING, SERVING
 
 EVERYTHING = ["~authz:*", "&authz:*", "+@all"]
+SERVED = {words[0] for words in SERVING}  # without one of them a sidecar does not serve at all
 
 
 def user(valkey: Valkey, *rules: str):
@@ -21,7 +22,7 @@ def user(valkey: Valkey, *rules: str):
     return valkey.login("app", "pw")
 
 
-@pytest.mark.parametrize("command", sorted({words[0] for words in SERVING} - {"HELLO", "PING"}))
+@pytest.mark.parametrize("command", sorted(SERVED - {"HELLO", "PING"}))
 async def test_a_command_that_a_sidecar_needs(valkey, admin, command):
     """A missing command that serving needs fails."""
     found = await report(user(valkey, *EVERYTHING, f"-{command}"))
@@ -45,12 +46,32 @@ async def test_the_heartbeat_behind_sentinel_writes(valkey, admin):
     assert (await report(writer, has_replicas=True))["serving"].level is Level.OK
 
 
-@pytest.mark.parametrize("command", sorted({words[0] for words in COUNTING} - {"TIME"}))
+@pytest.mark.parametrize("command", sorted({words[0] for words in COUNTING} - SERVED))
 async def test_a_command_that_counting_needs(valkey, admin, command):
     """A missing command that limits need is a warning."""
     found = await report(user(valkey, *EVERYTHING, f"-{command}", "-evalsha"))
     assert found["counting"].level is Level.WARN
     assert f"may not {command}" in found["counting"].found
+    assert found["serving"].level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("check", "command"),
+    [
+        (check, words)
+        for check, commands in (("counting", COUNTING), ("registering", REGISTERING))
+        for words in commands
+        if words[0] in SERVED and len(words) > 1
+    ],
+)
+async def test_a_name_that_only_limits_or_the_registry_need(valkey, admin, check, command):
+    """A command that serving needs too is looked at for each name: a missing one is a warning."""
+    others = {words[1] for words in (*SERVING, *COUNTING, *REGISTERING) if len(words) > 1}
+    others |= {words[3] for words in (*COUNTING, *REGISTERING) if words[0] == "FCALL"}
+    names = sorted(f"~{name}" for name in others - {command[1]})
+    found = await report(user(valkey, *names, "&authz:*", "+@all"))
+    assert found[check].level is Level.WARN
+    assert f"may not {command[0]} {command[1]}" in found[check].found
     assert found["serving"].level is Level.OK
 
 
@@ -62,7 +83,7 @@ async def test_without_functions(valkey, admin):
     assert "sidecars load scripts" in found["functions"].found
 
 
-@pytest.mark.parametrize("command", sorted({words[0] for words in REGISTERING}))
+@pytest.mark.parametrize("command", sorted({words[0] for words in REGISTERING} - SERVED))
 async def test_a_command_that_registering_needs(valkey, admin, command):
     """A missing command that the registry needs is a warning."""
     found = await report(user(valkey, *EVERYTHING, f"-{command}", "-evalsha"))
@@ -71,9 +92,7 @@ async def test_a_command_that_registering_needs(valkey, admin, command):
     assert found["serving"].level is Level.OK
 
 
-@pytest.mark.parametrize(
-    "command", sorted({words[0] for words in CHANGING} - {words[0] for words in SERVING})
-)
+@pytest.mark.parametrize("command", sorted({words[0] for words in CHANGING} - SERVED))
 async def test_a_command_that_a_change_needs(valkey, admin, command):
     """A missing command that changes need is a warning, because a sidecar does not change keys."""
     found = await report(user(valkey, *EVERYTHING, f"-{command}"))
