@@ -34,6 +34,7 @@ from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler, NullObserver
 from authz.rpc.check.respond import Responder
 from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
+from authz.settings.abuse import Abuse
 from authz.telemetry import Counters
 from tests.bench.figures import machine, offer_record, record
 from tests.support.caches import filled
@@ -147,6 +148,7 @@ class Hot:
             limiter=self.limiter,
             store_clock=store_clock,
             tokens=gate(ring, clock) if gate else None,
+            failures=Abuse().buckets(),
         )
         self.responder = Responder(
             header_prefix="x-auth-",

@@ -100,7 +100,7 @@ def test_a_budget_beside_other_changes_of_limits(runner, options):
         ("5", "not a limit"),
         ("5/s", "goes with calendar-day"),
         ("0/month", "a budget is 0.000001 to 1000000 dollars"),
-        ("5/month,of=requests", "a budget says of=tokens or of=usd"),
+        ("5/month,of=requests", "a budget says of=tokens, of=usd or of=bytes_out"),
     ],
 )
 def test_texts_that_are_no_budget(runner, text, problem):

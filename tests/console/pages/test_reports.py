@@ -23,7 +23,7 @@ async def test_usage_by_day_and_its_csv(site):
     assert page.status == 200
     assert "200</strong>" in page.text
     # Earlier tests of this process have used charge ids, which are missing here.
-    assert re.search(r"Of [\d,]+ requests that sidecars answered", page.text)
+    assert re.search(r"Of [\d\u202f]+ requests that sidecars answered", page.text)
     table = await get(site, "/usage.csv?by=day")
     assert table.headers["content-type"] == "text/csv; charset=utf-8"
     rows = list(csv.DictReader(io.StringIO(table.text)))
