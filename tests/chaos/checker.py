@@ -5,7 +5,8 @@
    grace.
 2. A sidecar that once called a key revoked never allows it again.
 3. A good key is not refused. `unavailable` and stale answers are right only while the store cannot
-   be reached, or up to `settle` seconds later, for the link to be replaced.
+   be reached, or up to `settle` seconds later, for the link to be replaced. Only a secret that was
+   just rotated away may be `unavailable` too, for a lease: its end may lie between both clocks.
 4. After every sidecar has acknowledged the end of a key, none allows it. The same holds after the
    time at which `--wait` reports that no sidecar can act on the old state.
 5. A sidecar never answers with an internal error.
@@ -110,7 +111,8 @@ def check(
             verdict.blame("fault", key, answer)
         elif outcome is not Outcome.UNAVAILABLE:
             _check_claim(verdict, key, answer, bounds)
-        _check_reach(verdict, key, answer, outages, bounds.settle)
+        if outcome is not Outcome.UNAVAILABLE or not _may_be_between_clocks(key, answer, bounds):
+            _check_reach(verdict, key, answer, outages, bounds.settle)
         _check_acknowledged(verdict, key, answer)
         if reloads and (
             outcome in ALLOWS
@@ -136,6 +138,20 @@ def _possible(key: Key, answer: Answer, bounds: Bounds) -> set[State]:
 
 def _may_be_narrowed(key: Key, answer: Answer, bounds: Bounds) -> bool:
     return State.NARROWED in _possible(key, answer, bounds)
+
+
+def _may_be_between_clocks(key: Key, answer: Answer, bounds: Bounds) -> bool:
+    """Return whether the end of the secret may lie between the sidecar's clock and the store's.
+
+    The store's clock is known but for the round trip of a heartbeat. A longer one than a lease
+    gives no trust.
+    """
+    return any(
+        State.ROTATED in change.states
+        and change.asked <= answer.answered
+        and (change.confirmed is None or answer.sent <= change.confirmed + bounds.lease)
+        for change in key.changes
+    )
 
 
 def _check_claim(verdict: Verdict, key: Key, answer: Answer, bounds: Bounds) -> None:

@@ -43,6 +43,7 @@ OUTCOMES: Final = {
     (Reason.NOT_YET_VALID, False): Outcome.UNAVAILABLE,
     (Reason.UNKNOWN_KEY, False): Outcome.UNKNOWN,
     (Reason.UNAVAILABLE, False): Outcome.UNAVAILABLE,
+    (Reason.UNAVAILABLE, True): Outcome.UNAVAILABLE,  # a stale record, between both clocks
     (Reason.INSUFFICIENT_SCOPE, False): Outcome.NO_SCOPE,
     (Reason.INSUFFICIENT_SCOPE, True): Outcome.STALE_NO_SCOPE,
 }
