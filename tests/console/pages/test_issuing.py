@@ -127,12 +127,12 @@ async def test_rotate(site: Site) -> None:
     assert secret(made) == secret(await post(site, f"/keys/{kid}/rotate", form))
     assert "Secret 1 works until" in made.text
     shown = (await get(site, f"/keys/{kid}")).text
-    assert shown.count("End now") == 2
+    assert shown.count("End the old one") == 2
     page = await get(site, f"/keys/{kid}/retire?secret=1")
     ended = await post(site, f"/keys/{kid}/retire", {"etag": hidden(page, "etag"), "secret": "1"})
     assert "The secret has ended" in ended.text
     shown = (await get(site, f"/keys/{kid}")).text
-    assert "End now" not in shown
+    assert "End the old one" not in shown
     assert "ended" in shown
 
 
