@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import itertools
+import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +12,12 @@ import grpc.aio
 import promql_parser
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
 
+from authz.core.usage.anomalies.habits import fresh, pack
+from authz.core.usage.anomalies.ports import Round
+from authz.core.usage.billing.differences import closed_before
 from authz.settings import model
+from authz.storage.endpoint import Endpoint
+from authz.storage.usage.habits import StoredHabits
 from authz.wiring import administration
 from tests.support.deploy.prometheus import Prometheus
 from tests.support.deploy.queries import inner_parts, panel_queries, parsed, parts
@@ -18,12 +25,14 @@ from tests.support.deploy.rules import RECORDS, RULES
 from tests.support.limits import limits
 from tests.support.metering import MeterProcess, batch, export
 from tests.support.real import Valkey, eventually
+from tests.support.rpc.admin_command import AdminCommand
 from tests.support.rpc.messages import check_request
 from tests.support.serving import Serving, prepared
 from tests.support.storage import stored
 from tests.support.usage import line
 
 SECONDS = 60.0  # the longest wait until every query has a result; usually a few are enough
+HASTY = (sys.executable, "-m", "tests.deploy.hasty")
 FILTERS = {">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"}
 
 
@@ -95,8 +104,20 @@ async def changing(sidecar: Serving, kid: str, over: asyncio.Event) -> None:
 async def reporting(meter: MeterProcess, kid: str, over: asyncio.Event) -> None:
     """Send entries of a key and of none until it is over."""
     while not over.is_set():
-        await export(meter.listen, batch(line(kid=kid), line(kid="-")))
+        used = line(kid=kid, started=int(time.time() * 1000))  # the clock of the other one is off
+        await export(meter.listen, batch(used, line(kid=kid), line(kid="-")))
         await asyncio.sleep(0.1)
+
+
+async def judged(valkey: Valkey, kid: str, over: asyncio.Event) -> None:
+    """Let the latest closed hour of a key be judged again and again until it is over."""
+    async with Endpoint.parse(valkey.url).client() as client:
+        store = StoredHabits(client)
+        while not over.is_set():
+            hour = closed_before(await store.now_ms()) - 1
+            await store.save({kid: pack(fresh(hour))}, [])
+            await store.finish(Round(hour - 1))
+            await asyncio.sleep(0.5)
 
 
 async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None:
@@ -112,7 +133,10 @@ async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None
         await eventually(sidecar.is_ready)
         await eventually(meter.is_ready)
         targets = [sidecar.ops.removeprefix("http://"), meter.ops]
-        with Prometheus(tmp_path, targets) as prometheus:
+        with (
+            AdminCommand(sidecar.file, tmp_path, program=HASTY) as admin,
+            Prometheus(tmp_path, [*targets, admin.http]) as prometheus,
+        ):
             await eventually(prometheus.is_ready, SECONDS)
             await eventually(lambda: prometheus.values("authz_ready"), SECONDS)
             over, at_once = asyncio.Event(), asyncio.Event()
@@ -121,6 +145,7 @@ async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None
                 working.create_task(busy(sidecar, [one.key_text for one in keys], over))
                 working.create_task(changing(sidecar, changed.record.kid, over))
                 working.create_task(reporting(meter, keys[0].record.kid, over))
+                working.create_task(judged(own_valkey, keys[0].record.kid, over))
                 own_valkey.admin.hdel(stored.key(damaged.record.kid), "status")
                 await busy(sidecar, [damaged.key_text], at_once)
                 missing = await without_numbers(prometheus)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import time
 import urllib.request
+from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
@@ -56,10 +57,13 @@ class Files:
 class AdminCommand:
     """A process `authz admin` on a free port, until it is closed. file: of its settings.
 
-    Its store is that of the environment.
+    Its store is that of the environment. program: a command that stands in for `authz`.
     """
 
-    def __init__(self, file: Path | None, directory: Path, **admin: Any) -> None:
+    def __init__(
+        self, file: Path | None, directory: Path, *, program: Sequence[str] = AUTHZ, **admin: Any
+    ) -> None:
+        self._program = program
         self.address, self.http = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
         found = yaml.safe_load(file.read_text()) if file else {}
         own = {"listen": self.address, "http_listen": self.http, "calls_per_second": 100_000}
@@ -68,7 +72,7 @@ class AdminCommand:
         self._file.write_text(yaml.safe_dump(found))
 
     def __enter__(self) -> Self:
-        command = [*AUTHZ, "--config", str(self._file), "admin"]
+        command = [*self._program, "--config", str(self._file), "admin"]
         kept = {name: text for name, text in os.environ.items() if not name.startswith(VARIABLE)}
         with self._file.with_suffix(".log").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=kept)
