@@ -51,6 +51,7 @@ GARBAGE = {
     "redis.username": ("two\nlines", None),
     "redis.namespace": ("a:b", "staging"),
     "redis.password_file": ("", "/etc/authz/pepper-1"),
+    "redis.cluster": ("maybe", "true"),
     "redis.tls.ca": ("", "/etc/authz/pepper-1"),
     "redis.tls.cert": ("", "/etc/authz/pepper-1"),
     "redis.tls.key": ("a\nb", "/etc/authz/pepper-1"),
