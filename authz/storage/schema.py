@@ -12,6 +12,10 @@
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>
+    authz:{p}:limit:once:<digest>   hash    a request that is charged once: `until` in us, how many
+                                            `requests` so far, the text of what the first one has
+                                            `taken` from budgets, and the most of each that one of
+                                            them has `used`
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at, change_id: recent changes
     authz:{p}:changes               channel "seq kid status at change_id"; for an import then
@@ -149,6 +153,10 @@ class Names:
     def key(self, kid: str) -> str:
         """Name of the hash of one key."""
         return f"{self._tag}:key:{kid}"
+
+    def once(self, name: str) -> str:
+        """Name of the hash that remembers a request that is charged once."""
+        return f"{self._tag}:limit:once:{name}"
 
     def limit(self, group: str) -> str:
         """Name of the hash with the limit counters of `group`.

@@ -368,6 +368,18 @@ def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
             {"path": "/a", "cost": {"estimate": "much"}},
             "routes.0.cost.estimate: a whole number, or",
         ),
+        (
+            {"path": "/a", "charge_once": {"headers": []}},
+            "routes.0.charge_once.headers: a list of at least one",
+        ),
+        (
+            {"path": "/a", "charge_once": {"headers": ["A"]}},
+            "routes.0.charge_once.headers.0: 'A': lower case",
+        ),
+        (
+            {"path": "/a", "charge_once": {"within": "2d"}},
+            "routes.0.charge_once.within: '2d': a duration from 1s to 1d",
+        ),
         ({"path": "/a", "cost": {}}, "routes.0: a cost has an estimate, or bytes_out without"),
         (
             {"path": "/a", "cost": {"bytes_out": 5, "model": "m"}},
