@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor
     from authz.flows.confirmation import SidecarWait
     from authz.flows.deletion import Deletion
+    from authz.flows.delivered_rotation import DeliveredRotation
     from authz.flows.lifecycle import Lifecycle
     from authz.storage.limits.stored_counters import StoredCounters
     from authz.storage.registry import StoredSidecars
@@ -206,7 +207,12 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
         def refunding() -> Refunding:
             return Refunding(lifecycle, limit_counters(client), clock)
 
-        yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client), refunding)
+        def delivering() -> "DeliveredRotation":
+            from authz.wiring.deliveries import delivered_rotation  # noqa: PLC0415
+
+            return delivered_rotation(settings, client, lifecycle, ring, clock)
+
+        yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client), refunding, delivering)
 
 
 def limit_counters(client: Client) -> "StoredCounters":
