@@ -202,10 +202,8 @@ class DeliveredRotation:
         if arrival is Arrival.PENDING and now >= entry.began_at + GIVEN_UP_MS:
             arrival = Arrival.UNDONE
         self.counts[arrival] += 1
-        log.log(
-            logging.INFO if arrival is Arrival.DELIVERED else logging.WARNING,
-            *("secret of %s for %s: %s %s", kid, entry.target, arrival.value, why),
-        )
+        if arrival is not Arrival.DELIVERED:
+            log.warning("the new secret of %s is %s: %s", kid, arrival.value, why)
         if arrival is not Arrival.PENDING:
             record = await self._settle(record, entry, author, arrival, why)
         return SecretDelivery(record, arrival, why)
