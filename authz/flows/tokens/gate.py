@@ -102,11 +102,14 @@ class TokenGate:
         reason = judge(claims, self._expected, now)
         if reason is not None:
             return Deny(reason)
+        signature = parts.signature()
+        if signature is None:
+            return MALFORMED
         if not self._budget.take(address, self._clock.monotonic()):
             self._probe.count(Event.TOKEN_LIMITED)
             return UNAVAILABLE
         self._probe.count(Event.TOKEN_SIGNATURE)
-        if not verify(parts.signed, parts.signature):
+        if not verify(parts.signed, signature):
             return FORGED
         accepted = AcceptedToken(
             claims.token_id,
