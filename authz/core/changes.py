@@ -12,7 +12,7 @@ from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.limit import MAX_LIMITS, Limit
 from authz.core.narrowing import narrows
-from authz.core.public_keys import require_public
+from authz.core.public_keys import require_enforced_limit, require_public
 from authz.core.records import (
     STATUS_CHANGES,
     KeyRecord,
@@ -94,7 +94,7 @@ def update(
     Refused if the key is revoked or its credits cannot be changed like this, Unchanged if every
     value is the same. `now`: ms since the epoch. Raises BadInput for too many scopes, or if
     `not_before` or `expires_at` changes, and the end is then at or before `now` or `not_before`, or
-    if a publishable key would have no origin or no limits.
+    if a publishable key would have no origin, no limits, or new ones that are only reported.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -113,6 +113,8 @@ def update(
     altered = differences(record, updated)
     if not altered:
         return Unchanged(record, f"{record.kid} is so already")
+    if altered.keys() & {"limits", "plan"}:
+        require_enforced_limit(updated)
     begins, ends = updated.not_before, updated.expires_at
     if altered.keys() & {"not_before", "expires_at"} and ends and ends <= max(now, begins or now):
         raise BadInput(

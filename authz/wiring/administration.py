@@ -170,7 +170,7 @@ async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Cl
     where = endpoint(settings)
     async with aclosing(where.client()) as client:
         keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.prefixes)
+        await keys.verify(ring.fingerprints, ring.read_prefixes)
         yield client, keys
 
 
