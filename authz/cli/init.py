@@ -125,7 +125,9 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
             made = _make(newest.file)
         ring = administration.keyring(found)
         try:
-            initialised = await store.initialise(ring.fingerprints, ring.prefixes, ring.public_prefix)
+            initialised = await store.initialise(
+                ring.fingerprints, ring.prefixes, ring.public_prefix
+            )
         except (Unavailable, Conflict) as cause:
             if made:
                 await _remove_unused(newest, ring.fingerprints[newest.version], store)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
-from authz.core.records import Status
 from authz.core.kinds import Kind
 from authz.core.name_patterns import Glob, Search
+from authz.core.records import Status
 from authz.core.selector import Screen, Selector, State, states_of
 from authz.storage import encoding
 from tests.linear.growth import is_linear
