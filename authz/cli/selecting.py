@@ -75,8 +75,8 @@ _WHERE: Final = click.option(
     "--where",
     metavar="FIELD=VALUE",
     multiple=True,
-    help="Without KID: change the keys that fit. client, project, tenant, plan, env, kind, status, name, "
-    "search, metadata.NAME, created-before, expires-before or unused-for. Repeatable.",
+    help="Without KID: change the keys that fit. client, project, tenant, plan, env, kind, status, "
+    "name, search, metadata.NAME, created-before, expires-before or unused-for. Repeatable.",
 )
 _WHERE_FIELDS: Final = {
     *("client", "project", "tenant", "plan", "env", "kind", "status", "name", "search"),

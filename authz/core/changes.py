@@ -12,7 +12,7 @@ from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.limit import MAX_LIMITS, Limit
 from authz.core.narrowing import narrows
-from authz.core.public_keys import require_enforced_limit, require_public
+from authz.core.public_keys import require_so_still
 from authz.core.records import (
     STATUS_CHANGES,
     KeyRecord,
@@ -109,12 +109,10 @@ def update(
         if len(limits) > MAX_LIMITS:
             return Refused(f"{record.kid}: at most {MAX_LIMITS} limits, its credits included")
         updated = replace(updated, limits=limits)
-    require_public(updated)
+    require_so_still(record, updated)
     altered = differences(record, updated)
     if not altered:
         return Unchanged(record, f"{record.kid} is so already")
-    if altered.keys() & {"limits", "plan"}:
-        require_enforced_limit(updated)
     begins, ends = updated.not_before, updated.expires_at
     if altered.keys() & {"not_before", "expires_at"} and ends and ends <= max(now, begins or now):
         raise BadInput(

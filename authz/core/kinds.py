@@ -8,7 +8,7 @@ from authz.core.records import PUBLIC_ENV, KeyRecord, Status
 class Kind(StrEnum):
     """The kind of a key. A revoked canary key is a secret or a publishable one."""
 
-    SECRET = "secret"
+    SECRET = "secret"  # noqa: S105  a word
     PUBLISHABLE = "publishable"
     CANARY = "canary"
 

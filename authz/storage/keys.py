@@ -85,7 +85,8 @@ class StoredKeys:
     ) -> bool:
         """Write authz:meta, or add peppers and prefixes to it. Return False if nothing was missing.
 
-        prefixes: of secret keys. public_prefix: of publishable ones, or empty. A new store is marked as sealed if this client makes seals. Raises Foreign as `verify`,
+        prefixes: of secret keys. public_prefix: of publishable ones, or empty. A new store is
+        marked as sealed if this client makes seals. Raises Foreign as `verify`,
         Conflict if the store has data without authz:meta, Unavailable if it cannot be used or the
         server is too old.
         """

@@ -141,7 +141,7 @@ def header_text(key_id: str) -> str:
 
 
 def split(text: str) -> TokenParts | None:
-    """Return the parts of a token; None if its shape or its size is wrong, or its claims' base64url.
+    """Return the parts of a token; None if its shape, its size or the claims' base64url is wrong.
 
     Header and signature have the lengths of ours; their content is not looked at.
     """

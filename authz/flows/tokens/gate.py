@@ -96,15 +96,12 @@ class TokenGate:
         refusal = self._refuse_tag(parts)
         if refusal is not None:
             return refusal
-        claims = text.parse_claims(parts.claims)
-        if claims is None:
+        claims, signature = text.parse_claims(parts.claims), parts.signature()
+        if claims is None or signature is None:
             return MALFORMED
         reason = judge(claims, self._expected, now)
         if reason is not None:
             return Deny(reason)
-        signature = parts.signature()
-        if signature is None:
-            return MALFORMED
         if not self._budget.take(address, self._clock.monotonic()):
             self._probe.count(Event.TOKEN_LIMITED)
             return UNAVAILABLE
