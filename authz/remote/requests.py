@@ -138,7 +138,7 @@ def filter_of(selector: Selector) -> str:
 def _comparisons(selector: Selector) -> Iterator[str]:
     if selector.unused_since is not None:  # first, because only the server can look at it
         yield f"last_use_time < {_time(selector.unused_since)}"
-    for name in ("client_id", "project_id", "tenant_id", "plan", "env"):
+    for name in ("client_id", "project_id", "tenant_id", "plan", "env", "kind"):
         if value := getattr(selector, name):
             yield f"{name} = {_quoted(value)}"
     if len(selector.states) == 1:

@@ -109,6 +109,7 @@ LOG_LENGTH: Final = 100_000
 
 META_SCHEMA: Final = "schema"
 META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
+META_PUBLIC: Final = "public_prefix:"  # of publishable keys; earlier versions ignore it
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 META_SEALED: Final = "sealed"

@@ -95,7 +95,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aclosing(endpoint(settings).client()))
         keys = StoredKeys(client, has_replicas=endpoint(settings).has_replicas)
-        watch = MetaWatch(client, clock, ring.fingerprints, ring.prefixes)
+        watch = MetaWatch(client, clock, ring.fingerprints, ring.read_prefixes)
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
             authentication(settings, keys, ring, watch.meta, clock, sightings=sightings)

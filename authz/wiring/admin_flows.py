@@ -6,6 +6,7 @@ from authz import __version__
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows, TokenFlows
+from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
 from authz.flows.due_keys import DueKeys
@@ -116,7 +117,7 @@ def admin_flows(
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),
-        abuse=StoredAbuse(client, clock),
+        abuse=BlockedClients(StoredAbuse(client, clock), rows, clock),
         trail=trail,
         trail_rows=rows,
         entry_of=entry_of,

@@ -156,10 +156,14 @@ async def abuse_control(settings: Settings) -> AsyncIterator["AbuseControl"]:
 
     Raises BadInput, Unavailable.
     """
+    from authz.flows.blocked_clients import BlockedClients  # noqa: PLC0415
     from authz.storage.abuse import StoredAbuse  # noqa: PLC0415
+    from authz.storage.trail import StoredRows  # noqa: PLC0415
 
-    async with aclosing(endpoint(settings).client()) as client:
-        yield StoredAbuse(client, SystemClock())
+    where, clock = endpoint(settings), SystemClock()
+    async with aclosing(where.client()) as client:
+        rows = StoredRows(client, has_replicas=where.has_replicas)
+        yield BlockedClients(StoredAbuse(client, clock), rows, clock)
 
 
 @asynccontextmanager
@@ -171,7 +175,7 @@ async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Cl
     where = endpoint(settings)
     async with aclosing(where.client()) as client:
         keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.prefixes)
+        await keys.verify(ring.fingerprints, ring.read_prefixes)
         yield client, keys
 
 

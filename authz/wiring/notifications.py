@@ -23,6 +23,7 @@ from authz.flows.notifications.reminder_watch import ReminderWatch, watch_rotati
 from authz.flows.notifications.sighting_watch import SightingWatch, watch_sightings
 from authz.flows.notifications.sinks import EventSinks, SinkFacts, StoredSinks
 from authz.flows.selection import Cost, Selection
+from authz.process.clock import SystemClock
 from authz.process.notification_receivers import Log, Messages, Webhook, read_secrets
 from authz.process.web_client import WebClient
 from authz.settings.events import Sink
@@ -114,13 +115,16 @@ def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:
 
 def event_sinks(settings: Settings, client: Client, ring: Keyring) -> StoredSinks:
     """Return the events, and the state of the sinks of the settings."""
+    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
     return StoredSinks(
         {name: SinkFacts(one.kind, one.types) for name, one in settings.events.sinks.items()},
         settings.events.source,
-        Derivation(StoredRows(client), ring.trail_keys, StoredIndex(client), entry_of),
+        Derivation(rows, ring.trail_keys, StoredIndex(client), entry_of),
         progress=StoredNotifications(client),
         letters=StoredLetters(client),
         replays=StoredReplays(client),
+        notes=rows,
+        clock=SystemClock(),
     )
 
 
