@@ -230,7 +230,7 @@ async def _prepare(settings: model.Settings, specs: Sequence[KeySpec]) -> list[C
     """
     ring = administration.keyring(settings)
     async with administration.store(settings) as store:
-        await store.initialise(ring.fingerprints, ring.prefixes)
+        await store.initialise(ring.fingerprints, ring.prefixes, ring.public_prefix)
     async with token_session(settings) as tokens:
         await tokens.rotation.rotate(By("authz dev").author())
     async with administration.administration(settings) as lifecycle:

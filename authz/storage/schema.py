@@ -50,6 +50,9 @@
     authz:{p}:events:seen           stream  sightings of sidecars, such as the use of a canary key,
                                             until `authz admin` moves them to the audit trail
     authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
+    authz:{p}:events:rotated        hash    the same of keys that administration rotated
+    authz:{p}:events:deliveries     hash    kid -> JSON of a delivery that has begun: its target,
+                                            and the seed of the new secret
     authz:{p}:events:ruled          hash    the same of a rule about anomalies
     authz:{p}:abuse:blocked         hash    address or IPv6 /64 network -> end of its block, in ms
     authz:{p}:abuse:allowed         hash    network that is never blocked -> the author
@@ -110,6 +113,7 @@ LOG_LENGTH: Final = 100_000
 
 META_SCHEMA: Final = "schema"
 META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
+META_PUBLIC: Final = "public_prefix:"  # of publishable keys; earlier versions ignore it
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 META_SEALED: Final = "sealed"
@@ -144,6 +148,8 @@ class Names:
         self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
         self.ruled = f"{tag}:events:ruled"
+        self.rotated = f"{tag}:events:rotated"
+        self.deliveries = f"{tag}:events:deliveries"
         self.blocked = f"{tag}:abuse:blocked"
         self.allowed = f"{tag}:abuse:allowed"
         self.abuse_version = f"{tag}:abuse:version"
