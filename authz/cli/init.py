@@ -67,7 +67,7 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
     An existing file and an initialised store stay unchanged. A store that lost its data is refused:
     `authz restore` brings the keys back, --new-store begins without them.
 
-    The store records keys.prefix. If you change the prefix, list the old one in
+    The store records keys.prefix and keys.public_prefix. If you change one, list the old one in
     keys.older_prefixes: its keys stay valid. --retire-prefix gives it up.
 
     It loads the functions by which sidecars and meters count, so that they need no right to load
@@ -131,7 +131,9 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
             made = _make(newest.file)
         ring = administration.keyring(found)
         try:
-            initialised = await store.initialise(ring.fingerprints, ring.prefixes)
+            initialised = await store.initialise(
+                ring.fingerprints, ring.prefixes, ring.public_prefix
+            )
         except (Unavailable, Conflict) as cause:
             if made:
                 await _remove_unused(newest, ring.fingerprints[newest.version], store)
@@ -151,8 +153,8 @@ async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:
 
     Raises BadInput if the settings still list it, ClickException if the store does not know it.
     """
-    if prefix in (found.keys.prefix, *found.keys.older_prefixes):
-        problem = f"{fields.shown(prefix)} is in keys.prefix or keys.older_prefixes"
+    if prefix in (found.keys.prefix, *found.keys.older_prefixes, found.keys.public_prefix):
+        problem = f"{fields.shown(prefix)} is a prefix of keys in the settings"
         raise BadInput("--retire-prefix", f"{problem}; take it out there first")
     if not await store.retire_prefix(prefix):
         raise click.ClickException(f"the store knows no prefix {fields.shown(prefix)}")

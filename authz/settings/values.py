@@ -141,6 +141,19 @@ def _pool_id(text: str) -> str:
     return text if text == ANY else fields.identifier("", text)
 
 
+def _fillable(text: str) -> str:
+    from authz.core.delivery import check_template  # noqa: PLC0415  only targets need it
+
+    return check_template(text)
+
+
+def _fillable_path(text: str) -> str:
+    parts = _fillable(text).split("/")
+    if not all(re.fullmatch(r"[A-Za-z0-9._{}-]+", one) and one.strip(".") for one in parts):
+        raise BadInput("", f"{fields.shown(text)}: a path such as authz/{{client}}/{{kid}}")
+    return text
+
+
 def _limits(value: object) -> object:
     if not (isinstance(value, list) and all(isinstance(text, str) for text in value)):
         raise ValueError("a list of limits, such as [10/s, 1000000/month@15]")
@@ -248,4 +261,6 @@ EventPattern = Annotated[
         r"[a-z][a-z_.]{0,63}\*?|\*", "a type of event, such as authz.key.revoked or authz.key.*"
     ),
 ]
+FillableName = Annotated[str, _read_by(_fillable)]
+FillablePath = Annotated[str, _read_by(_fillable_path)]
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

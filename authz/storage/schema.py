@@ -13,6 +13,10 @@
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>
+    authz:{p}:limit:once:<digest>   hash    a request that is charged once: `until` in us, how many
+                                            `requests` so far, the text of what the first one has
+                                            `taken` from budgets, and the most of each that one of
+                                            them has `used`
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at, change_id: recent changes
     authz:{p}:changes               channel "seq kid status at change_id"; for an import then
@@ -48,6 +52,9 @@
     authz:{p}:events:seen           stream  sightings of sidecars, such as the use of a canary key,
                                             until `authz admin` moves them to the audit trail
     authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
+    authz:{p}:events:rotated        hash    the same of keys that administration rotated
+    authz:{p}:events:deliveries     hash    kid -> JSON of a delivery that has begun: its target,
+                                            and the seed of the new secret
     authz:{p}:events:ruled          hash    the same of a rule about anomalies
     authz:{p}:abuse:blocked         hash    address or IPv6 /64 network -> end of its block, in ms
     authz:{p}:abuse:allowed         hash    network that is never blocked -> the author
@@ -109,6 +116,7 @@ LOG_LENGTH: Final = 100_000
 
 META_SCHEMA: Final = "schema"
 META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
+META_PUBLIC: Final = "public_prefix:"  # of publishable keys; earlier versions ignore it
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 META_SEALED: Final = "sealed"
@@ -150,6 +158,8 @@ class Names:
         self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
         self.ruled = f"{tag}:events:ruled"
+        self.rotated = f"{tag}:events:rotated"
+        self.deliveries = f"{tag}:events:deliveries"
         self.blocked = f"{tag}:abuse:blocked"
         self.allowed = f"{tag}:abuse:allowed"
         self.abuse_version = f"{tag}:abuse:version"
@@ -159,6 +169,10 @@ class Names:
     def key(self, kid: str) -> str:
         """Name of the hash of one key."""
         return f"{self._tag}:key:{kid}"
+
+    def once(self, name: str) -> str:
+        """Name of the hash that remembers a request that is charged once."""
+        return f"{self._tag}:limit:once:{name}"
 
     def limit(self, group: str) -> str:
         """Name of the hash with the limit counters of `group`.

@@ -40,7 +40,9 @@ async def identity(store: Store) -> Finding:
     if unlisted := meta.unlisted_prefixes(found, store.prefixes):
         problem, _, advice = unlisted.partition(": ")
         return fail("identity", problem, advice)
-    if not all(f"{schema.META_PREFIX}{prefix}" in found for prefix in store.prefixes):
+    starts = (schema.META_PREFIX, schema.META_PUBLIC)
+    recorded = {name.partition(":")[2] for name in found if name.startswith(starts)}
+    if not recorded.issuperset(store.prefixes):
         problem = "the store does not know the prefix of its keys"
         return warn("identity", problem, "`authz init` records it")
     missing = sorted(theirs.keys() - store.fingerprints.keys())
