@@ -14,7 +14,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import CONNECTION_NAME
 from authz.storage.schema import Names
 from tests.support.gate import LOSE, PASS, Gate, closed_to_all_but, open_to_all
-from tests.support.real import PATIENCE, Valkey, eventually, free_port
+from tests.support.real import PATIENCE, PAUSE, Valkey, eventually, free_port
 
 NAMES = Names(is_clustered=True)
 SLOT = slot_of(NAMES.meta)
@@ -198,18 +198,20 @@ class Cluster(contextlib.AsyncExitStack):
                 await eventually(lambda: heir.owns_slot, 7)
         return heir
 
-    def move_slot(self, source: Node, target: Node) -> None:
+    async def move_slot(self, source: Node, target: Node) -> None:
         """Move our slot with all its names, key by key, and tell each primary."""
         target.ask("CLUSTER", "SETSLOT", SLOT, "IMPORTING", source.node_id)
         source.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", target.node_id)
         while names := source.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 100):
-            self.migrate(source, target, *names)
+            await self.migrate(source, target, *names)
         self.end_move(target)
 
-    def migrate(self, source: Node, target: Node, *names: str) -> None:
-        """Move some names."""
-        found = source.ask("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
-        assert found in ("OK", "NOKEY"), found
+    async def migrate(self, source: Node, target: Node, *names: str) -> None:
+        """Move some names; wait while the cluster is down."""
+        move = ("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
+        while (found := source.ask(*move)) not in ("OK", "NOKEY"):
+            assert "down" in str(found), found
+            await asyncio.sleep(PAUSE)
 
     def end_move(self, target: Node) -> None:
         """Give our slot to its new owner, on every primary."""

@@ -175,12 +175,12 @@ async def test_slot_that_moves_key_by_key(binary):
         source.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", target.node_id)
         with pytest.raises(Unavailable):
             await sidecar.cache.find(KID)
-        cluster.migrate(source, target, NAMES.key(unread.kid))
+        await cluster.migrate(source, target, NAMES.key(unread.kid))
         for kid in (unread.kid, KID):
             with pytest.raises(Unavailable):
                 await sidecar.cache.find(kid)
         while names := source.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 100):
-            cluster.migrate(source, target, *names)
+            await cluster.migrate(source, target, *names)
         await eventually(lambda: "moved" in sidecar.reason)
         assert not await confirmed(admin, record.kid)
         cluster.end_move(target)
@@ -252,7 +252,7 @@ async def test_node_that_comes_and_node_that_goes():
     async with running(spare=2) as (cluster, admin, sidecar):
         (record, other), source, (target, replica) = cluster.keys, cluster.owner, cluster.spare
         replica.ask("CLUSTER", "REPLICATE", target.node_id)
-        cluster.move_slot(source, target)
+        await cluster.move_slot(source, target)
         await revoked_in_time(admin, sidecar, record.kid)
 
         gone = cluster.shard_of(source)

@@ -119,7 +119,7 @@ async def test_node_without_functions(users):
             await eventually(lambda: limits.is_open)
             await admin.issue()
             [target] = cluster.spare
-            cluster.move_slot(cluster.owner, target)
+            await cluster.move_slot(cluster.owner, target)
             await eventually(partial(lacks_functions, limits))
             assert await counted(limits) == 0
             await eventually(partial(loaded, admin))
