@@ -79,7 +79,9 @@ def one_change(kid: str, edit: Edit, etag: str) -> Any:  # noqa: PLR0911  one fo
             return keys_pb2.UpdateKeyRequest(key=key, update_mask=mask, **_scopes(edit))
         case Rotate():
             overlap = duration(edit.grace_ms)
-            return keys_pb2.RotateKeyRequest(name=name, overlap=overlap, etag=etag)
+            return keys_pb2.RotateKeyRequest(
+                name=name, overlap=overlap, etag=etag, deliver_to=edit.to
+            )
         case Retire():
             return keys_pb2.RetireKeySecretRequest(name=name, secret=edit.secret, etag=etag)
         case RollBack():
