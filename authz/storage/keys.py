@@ -28,8 +28,8 @@ from authz.storage.change_script import (
     script_input,
     script_outcome,
 )
-from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
+from authz.storage.hello import refuse_mode, refuse_old
 from authz.storage.link import refusal
 from authz.storage.marks import marks_of
 from authz.storage.replies import checked, describe_full, last_change
@@ -92,7 +92,9 @@ class StoredKeys:
         """
         ask: Callable[..., Awaitable[Any]] = self._client.execute_command
         hello = await checked(ask("HELLO"), ADVICE)
-        refuse_old(hello if isinstance(hello, dict) else {})
+        hello = hello if isinstance(hello, dict) else {}
+        refuse_old(hello)
+        refuse_mode(hello, self._names)
         wanted = meta.entries(fingerprints, prefixes, public_prefix)
 
         async def complete(transaction: Any) -> bool:
