@@ -16,6 +16,7 @@ from authz.core.trail.rows import Row
 from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
+from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.due_keys import DueKeys
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
@@ -63,6 +64,7 @@ class AdminFlows:
     applied: AppliedStore
     policies: RotationPolicies
     due_keys: DueKeys
+    deliveries: DeliveredRotation
     sinks: StoredSinks
     tokens: TokenFlows | None
     verifier: Callable[[], Awaitable[Verifier]]

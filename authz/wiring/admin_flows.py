@@ -55,6 +55,7 @@ from authz.storage.requests import StoredRequests
 from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
 from authz.wiring.administration import endpoint, limit_policy
+from authz.wiring.deliveries import delivered_rotation
 from authz.wiring.extraction import extractor
 from authz.wiring.notifications import event_sinks
 from authz.wiring.token_gate import Uncounted, token_gate
@@ -105,6 +106,7 @@ def admin_flows(
         applied=StoredApplied(client),
         policies=settings.rotation.policies(),
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
+        deliveries=delivered_rotation(settings, client, lifecycle, ring, clock),
         sinks=event_sinks(settings, client, ring),
         tokens=tokens,
         verifier=verifier,
