@@ -25,7 +25,7 @@ class StoredRanking:
         fails, Unreadable for a garbled start of the rankings.
         """
         name = f"{self._base}ranked"
-        since = await checked(self._client.hget(name, "since"))
+        (since,) = await checked(self._client.hmget(name, "since"))
         if since is None or month < rows.number(name, since):
             return None
         found = self._client.zrange(f"{self._base}top:{month}:{by}", 0, -1, desc=True)
