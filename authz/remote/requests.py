@@ -79,7 +79,9 @@ def one_change(kid: str, edit: Edit, etag: str) -> Any:  # noqa: PLR0911  one fo
             return keys_pb2.UpdateKeyRequest(key=key, update_mask=mask, **_scopes(edit))
         case Rotate():
             overlap = duration(edit.grace_ms)
-            return keys_pb2.RotateKeyRequest(name=name, overlap=overlap, etag=etag)
+            return keys_pb2.RotateKeyRequest(
+                name=name, overlap=overlap, etag=etag, deliver_to=edit.to
+            )
         case Retire():
             return keys_pb2.RetireKeySecretRequest(name=name, secret=edit.secret, etag=etag)
         case RollBack():
@@ -136,7 +138,7 @@ def filter_of(selector: Selector) -> str:
 def _comparisons(selector: Selector) -> Iterator[str]:
     if selector.unused_since is not None:  # first, because only the server can look at it
         yield f"last_use_time < {_time(selector.unused_since)}"
-    for name in ("client_id", "project_id", "tenant_id", "plan", "env"):
+    for name in ("client_id", "project_id", "tenant_id", "plan", "env", "kind"):
         if value := getattr(selector, name):
             yield f"{name} = {_quoted(value)}"
     if len(selector.states) == 1:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import redis.asyncio
 
-from authz.core.abuse import MAX_ALLOWED, AbuseState, FailureBuckets, network_of
+from authz.core.abuse import AbuseState, FailureBuckets
 from authz.core.errors import BadInput
 from authz.core.failure_budget import MAX_CLIENTS
 from authz.core.ports import Clock
@@ -123,7 +123,7 @@ class AbuseLink:
 
 
 class StoredAbuse:
-    """An AbuseControl over redis-py."""
+    """An AbuseStore over redis-py."""
 
     def __init__(self, client: redis.asyncio.Redis, clock: Clock) -> None:
         self._client = client
@@ -131,35 +131,26 @@ class StoredAbuse:
         self._clock = clock
 
     async def read(self) -> AbuseState:
-        """Implement AbuseControl.read."""
+        """Implement AbuseStore.read."""
         found = await checked(self._client.hgetall(self._names.blocked))
         allowed = await checked(self._client.hgetall(self._names.allowed))
         return AbuseState(blocked_of(found, self._clock.wall_ms()), allowed)
 
-    async def clear(self, clients: Sequence[str]) -> int:
-        """Implement AbuseControl.clear."""
-        found, wanted = (await self.read()).blocked, frozenset(clients)
-        ended = [one for one in found if not wanted or one in wanted]
-        if ended:
-            await self._change(self._client.hdel(self._names.blocked, *ended))
-        return len(ended)
+    async def unblock(self, clients: Sequence[str]) -> None:
+        """Implement AbuseStore.unblock."""
+        await self._change(self._client.hdel(self._names.blocked, *clients))
 
-    async def allow(self, network: str, by: str | None) -> bool:
-        """Implement AbuseControl.allow."""
-        text = str(network_of("network", network))
-        known = (await self.read()).allowed
+    async def allow(self, network: str, by: str | None) -> None:
+        """Implement AbuseStore.allow."""
         if by is None:
-            return bool(await self._change(self._client.hdel(self._names.allowed, text)))
-        if text not in known and len(known) >= MAX_ALLOWED:
-            raise BadInput("network", f"at most {MAX_ALLOWED} networks are allowed")
-        mapping: dict[Any, Any] = {text: by}
-        await self._change(self._client.hset(self._names.allowed, mapping=mapping))
-        return text not in known
+            await self._change(self._client.hdel(self._names.allowed, network))
+        else:
+            mapping: dict[Any, Any] = {network: by}
+            await self._change(self._client.hset(self._names.allowed, mapping=mapping))
 
-    async def _change(self, work: Any) -> Any:
-        done = await checked(work)
+    async def _change(self, work: Any) -> None:
+        await checked(work)
         await checked(self._client.incr(self._names.abuse_version))
-        return done
 
 
 def _ignore(_reply: Any) -> None:

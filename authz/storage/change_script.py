@@ -90,7 +90,7 @@ def script_input(
     return keys, [
         change.id,
         change.base_version,
-        names.changes,
+        names.publish,
         schema.LOG_LENGTH,
         record.kid,
         record.status.value,

@@ -29,8 +29,8 @@ from authz.storage.change_script import (
     script_input,
     script_outcome,
 )
-from authz.storage.endpoint import refuse_old
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
+from authz.storage.hello import refuse_mode, refuse_old
 from authz.storage.link import refusal
 from authz.storage.marks import marks_of
 from authz.storage.replies import checked, describe_full, last_change
@@ -79,24 +79,30 @@ class StoredKeys:
             self._seals.note(found)
 
     async def initialise(
-        self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()
+        self,
+        fingerprints: Mapping[str, str],
+        prefixes: Collection[str] = (),
+        public_prefix: str = "",
     ) -> bool:
         """Write authz:meta, or add peppers and prefixes to it. Return False if nothing was missing.
 
-        A new store is marked as sealed if this client makes seals. Raises Foreign as `verify`,
+        prefixes: of secret keys. public_prefix: of publishable ones, or empty. A new store is
+        marked as sealed if this client makes seals. Raises Foreign as `verify`,
         Conflict if the store has data without authz:meta, Unavailable if it cannot be used or the
         server is too old.
         """
         ask: Callable[..., Awaitable[Any]] = self._client.execute_command
         hello = await checked(ask("HELLO"), ADVICE)
-        refuse_old(hello if isinstance(hello, dict) else {})
-        wanted = meta.entries(fingerprints, prefixes)
+        hello = hello if isinstance(hello, dict) else {}
+        refuse_old(hello)
+        refuse_mode(hello, self._names)
+        wanted = meta.entries(fingerprints, prefixes, public_prefix)
 
         async def complete(transaction: Any) -> bool:
             found = await transaction.hgetall(self._names.meta)
             if found:
                 meta.verify(found, fingerprints)
-                _refuse_unlisted(found, prefixes)
+                _refuse_unlisted(found, (*prefixes, *filter(None, [public_prefix])))
             elif problem := await emptiness.remains(transaction, self._names):
                 raise Conflict(problem)
             missing = not wanted.items() <= found.items()
@@ -118,7 +124,8 @@ class StoredKeys:
 
         The keys stay. Raises Unavailable.
         """
-        removed = self._client.hdel(self._names.meta, f"{schema.META_PREFIX}{prefix}")
+        starts = (schema.META_PREFIX, schema.META_PUBLIC)
+        removed = self._client.hdel(self._names.meta, *(f"{start}{prefix}" for start in starts))
         return bool(await checked(removed, ADVICE))
 
     async def remains(self) -> str:

@@ -84,8 +84,8 @@ def unlisted_prefixes(meta: Mapping[str, str], listed: Collection[str]) -> str:
 
     Returns "" if all are listed, and if `listed` is empty.
     """
-    start = schema.META_PREFIX
-    recorded = {name.removeprefix(start) for name in meta if name.startswith(start)}
+    starts = (schema.META_PREFIX, schema.META_PUBLIC)
+    recorded = {name.partition(":")[2] for name in meta if name.startswith(starts)}
     missing = sorted(recorded.difference(listed))
     if not missing or not listed:
         return ""
@@ -227,11 +227,15 @@ class KnownPeppers:
         return theirs is None or theirs == self.ours.get(pepper_version)
 
 
-def entries(fingerprints: Mapping[str, str], prefixes: Iterable[str] = ()) -> dict[str, str]:
+def entries(
+    fingerprints: Mapping[str, str], prefixes: Iterable[str] = (), public_prefix: str = ""
+) -> dict[str, str]:
     """Return the fields of authz:meta that `authz init` writes: schema, peppers and prefixes.
 
-    fingerprints: by pepper version.
+    fingerprints: by pepper version. public_prefix: of publishable keys, or empty.
     """
     peppers = {f"{schema.META_PEPPER}{version}": text for version, text in fingerprints.items()}
     recorded = {f"{schema.META_PREFIX}{prefix}": "1" for prefix in prefixes}
+    if public_prefix:
+        recorded[f"{schema.META_PUBLIC}{public_prefix}"] = "1"
     return {schema.META_SCHEMA: str(schema.SCHEMA), **peppers, **recorded}

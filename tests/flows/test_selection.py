@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import BadInput, Unreadable
+from authz.core.name_patterns import Glob, Search
 from authz.core.records import Status
-from authz.core.selector import Glob, Search, Selector, State
+from authz.core.selector import Selector, State
 from authz.flows import selection
 from authz.flows.selection import Cost, Entry, Selection
 from tests.support.fakes import NOW, FakeClock, make_record

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from authz.console.pages.api_client import Answer, Call
 from authz.console.pages.bulk import ACTIONS
 from authz.console.pages.commands import does
-from authz.console.pages.key_filter import ENVIRONMENTS, NEWEST, STATES, KeyFilter
+from authz.console.pages.key_filter import ENVIRONMENTS, KINDS, NEWEST, STATES, KeyFilter
 from authz.console.pages.security_headers import HEADERS
 from authz.console.pages.spreadsheets import keys_as_csv
 from authz.console.pages.visit import Console, Visit
@@ -26,6 +26,7 @@ _ANY_PREFIX: Final = "[a-z][a-z0-9]{1,11}"
 
 _VALUES: Final[dict[str, Any]] = {
     "states": STATES,
+    "kinds": KINDS,
     "environments": ENVIRONMENTS,
     "bulk_actions": ACTIONS,
 }

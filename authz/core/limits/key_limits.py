@@ -119,6 +119,7 @@ class LimitResult:
     windows: the length of each limit's window or current period, in seconds, 0 of credits; empty if
     all limits are rates.
     reserved: what the request took from budgets, for its usage record; empty if it is nothing.
+    is_repeat: the request was charged before, and took nothing.
     """
 
     key_limits: KeyLimits
@@ -128,6 +129,7 @@ class LimitResult:
     retry_after_ms: int | None = 0
     windows: tuple[int, ...] = ()
     reserved: str = ""
+    is_repeat: bool = False
 
     @property
     def allowed(self) -> bool:

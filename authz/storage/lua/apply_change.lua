@@ -15,7 +15,8 @@
 --       7.. of an imported key: its possible aliases, newest first; the first is written
 --       last: keys of the former client, only if the client changes; for a new key (base 0) the
 --       tombstone sets of its kid and its aliases
--- ARGV  1 change id  2 base version (0: no record)  3 channel  4 log length  5 kid  6 status
+-- ARGV  1 change id  2 base version (0: no record)  3 channel, see `announcement`  4 log length
+--       5 kid  6 status
 --       7 created_at  8 number of aliases in KEYS
 --       9 seals of the record, as PEPPER:FIRST: and a MAC for each number from FIRST on that the
 --       change may get, of 16 bytes for a compact record, else 22 characters; "": it gets no seal
@@ -158,6 +159,6 @@ if alias_key then
   notice = notice .. (entry and ' ' .. entry or '') .. ' imported'
   writes[#writes + 1] = {'SET', alias_key, kid}
 end
-writes[#writes + 1] = {'PUBLISH', channel, notice}
+writes[#writes + 1] = announcement(channel, notice)
 
 return write_all(writes) or {repeated and 'repeated' or 'applied', seq}

@@ -127,6 +127,12 @@ local function index_writes(index, seq, alias)
   return writes, string.format('%.0f:%s', count, entry)
 end
 
+-- Return the write that sends a notice. channel: its name; on a cluster the command stands before it.
+local function announcement(channel, notice)
+  local command, name = string.match(channel, '^(%u+) (.*)$')
+  return {command or 'PUBLISH', name or channel, notice}
+end
+
 -- Do all writes. If one of them is not permitted, do none and return the error.
 local function write_all(writes)
   for _, write in ipairs(writes) do

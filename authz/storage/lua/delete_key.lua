@@ -9,7 +9,7 @@
 --
 -- KEYS  1 record  2 seq  3 log  4 audit  5 all keys  6 keys of the client
 --       7 tombstone set of the kid, then for each alias: the alias, and its tombstone set
--- ARGV  1 change id  2 version of the record  3 channel  4 log length  5 kid
+-- ARGV  1 change id  2 version of the record  3 channel, see `announcement`  4 log length  5 kid
 --       6 the index of imported digests, which keeps the entries of deleted keys
 --       7 tombstone of the kid, 8 number of aliases, then their tombstones
 --       then the number of audit entries to remove, their ids, and the audit fields
@@ -56,6 +56,6 @@ end
 writes[#writes + 1] = {'ZREM', all_key, kid}
 writes[#writes + 1] = {'ZREM', client_key, kid}
 writes[#writes + 1] = {'DEL', record_key}
-writes[#writes + 1] = {'PUBLISH', channel, text .. ' ' .. kid .. ' revoked ' .. at .. ' ' .. change_id}
+writes[#writes + 1] = announcement(channel, text .. ' ' .. kid .. ' revoked ' .. at .. ' ' .. change_id)
 
 return write_all(writes) or {'applied', seq}
