@@ -13,9 +13,8 @@ from redis import exceptions
 from authz.core.errors import Unavailable
 from authz.storage import compact, encoding, schema
 from authz.storage.field_codec import as_bytes
-from authz.storage.link import refusal
 from authz.storage.meta import Form, form_of
-from authz.storage.replies import checked
+from authz.storage.replies import checked, unusable
 
 PAGE: Final = 200  # records in one round trip
 
@@ -65,18 +64,35 @@ async def _read(client: redis.asyncio.Redis, kids: Sequence[str]) -> list[Any]:
     names = schema.names_of(client)
     found: list[Any] = []
     for start in range(0, len(kids), PAGE):
-        async with client.pipeline(transaction=False) as pipeline:
-            for kid in kids[start : start + PAGE]:
-                add_reads(pipeline, names.key(kid))
-            found += joined(await checked(pipeline.execute(raise_on_error=False)))
+        page = kids[start : start + PAGE]
+        commands = [(word, names.key(kid)) for kid in page for word in ("GET", "HGETALL")]
+        found += joined(await _replies(client, commands))
     return found
 
 
-def refuse_errors(replies: Sequence[Any]) -> None:
-    """Raise Unavailable if one of the replies is an error."""
+async def _replies(
+    client: redis.asyncio.Redis, commands: Sequence[tuple[str, str]], advice: str = ""
+) -> list[Any]:
+    """Return the replies to these reads, errors included, in one round trip.
+
+    They are sent once more if another node of a cluster has become the owner. Raises Unavailable.
+    """
+    replies: list[Any] = []
+    for _ in range(2):
+        async with client.pipeline(transaction=False) as pipeline:
+            for command in commands:
+                pipeline.execute_command(*command)
+            replies = await checked(pipeline.execute(raise_on_error=False), advice)
+        if not any(isinstance(reply, exceptions.MovedError) for reply in replies):
+            break
+    return replies
+
+
+def refuse_errors(replies: Sequence[Any], advice: str = "") -> None:
+    """Raise Unavailable if one of the replies is an error, with the text of `checked`."""
     for reply in replies:
         if isinstance(reply, exceptions.RedisError):
-            raise Unavailable(f"the store cannot be used: {refusal(reply)}")
+            raise unusable(reply, advice)
 
 
 async def last_change_and_form(client: redis.asyncio.Redis, advice: str = "") -> tuple[int, Form]:
@@ -85,10 +101,9 @@ async def last_change_and_form(client: redis.asyncio.Redis, advice: str = "") ->
     Raises Unavailable, also if the number is garbled.
     """
     names = schema.names_of(client)
-    async with client.pipeline(transaction=False) as pipeline:
-        pipeline.get(names.seq)
-        pipeline.hgetall(names.meta)
-        seq, found = await checked(pipeline.execute(), advice)
+    commands = [("GET", names.seq), ("HGETALL", names.meta)]
+    seq, found = await _replies(client, commands, advice)
+    refuse_errors([seq, found], advice)
     try:
         return encoding.number(names.seq, seq or "0"), form_of(found.get(schema.META_COMPACT))
     except ValueError as cause:
