@@ -72,6 +72,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.flood
 	@$(BIN)/python -m tests.bench.limits
 	@$(BIN)/python -m tests.bench.budgets
+	@$(BIN)/python -m tests.bench.charge_once
 	@$(BIN)/python -m tests.bench.admin_api
 	@$(BIN)/python -m tests.bench.usage
 	@$(BIN)/python -m tests.bench.console

@@ -51,6 +51,7 @@ GARBAGE = {
     "redis.username": ("two\nlines", None),
     "redis.namespace": ("a:b", "staging"),
     "redis.password_file": ("", "/etc/authz/pepper-1"),
+    "redis.cluster": ("maybe", "true"),
     "redis.tls.ca": ("", "/etc/authz/pepper-1"),
     "redis.tls.cert": ("", "/etc/authz/pepper-1"),
     "redis.tls.key": ("a\nb", "/etc/authz/pepper-1"),
@@ -131,6 +132,8 @@ GARBAGE = {
     "anomalies.alarms.tenants": ("a b", None),
     "anomalies.alarms.plans": ("a b", None),
     "anomalies.disable": ("stolen", None),
+    "anomalies.rotate": ("stolen", None),
+    "anomalies.throttle": ("stolen", None),
     "anomalies.max_per_hour": ("-1", None),
     "leaks.github": ("perhaps", "true"),
     "leaks.secret_file": ("", "/etc/authz/pepper-1"),
@@ -374,6 +377,18 @@ def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
         (
             {"path": "/a", "cost": {"estimate": "much"}},
             "routes.0.cost.estimate: a whole number, or",
+        ),
+        (
+            {"path": "/a", "charge_once": {"headers": []}},
+            "routes.0.charge_once.headers: a list of at least one",
+        ),
+        (
+            {"path": "/a", "charge_once": {"headers": ["A"]}},
+            "routes.0.charge_once.headers.0: 'A': lower case",
+        ),
+        (
+            {"path": "/a", "charge_once": {"within": "2d"}},
+            "routes.0.charge_once.within: '2d': a duration from 1s to 1d",
         ),
         ({"path": "/a", "cost": {}}, "routes.0: a cost has an estimate, or bytes_out without"),
         (

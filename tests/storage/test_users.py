@@ -12,6 +12,7 @@ import pytest
 from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
+from authz.core.limits.charge_once import RetryName
 from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.records import RevocationReason, Status
 from authz.core.sidecars import Issued
@@ -20,8 +21,9 @@ from authz.core.usage.anomalies.features import Feature, Reason
 from authz.core.usage.anomalies.ports import Round
 from authz.core.usage.anomalies.ranking import Anomaly
 from authz.core.usage.commit import Budget, Settlement
-from authz.core.usage.counts import Level
+from authz.core.usage.counts import Level, month_of
 from authz.core.usage.ports import Counted, Known
+from authz.core.usage.question import TopBy
 from authz.core.usage.tally import Clocks
 from authz.flows.deletion import Deletion
 from authz.flows.trail.sealing import Sealer
@@ -48,6 +50,7 @@ from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.habits import StoredHabits
 from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.storage.usage.month_ranking import StoredRanking
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
 from tests.spending.plans import make_terms
@@ -318,9 +321,14 @@ async def test_limits(guarded_valkey):
     link.spend(asked, SpendRequest(13, lease=10), receipts.append)
     await eventually(lambda: receipts)
     assert receipts[0].granted == 13
+    for _ in range(2):
+        once = RetryName("n" * 22, 60_000)
+        link.spend(asked, SpendRequest(1, once=once), receipts.append)
+    await eventually(lambda: len(receipts) == 3)
+    assert [(reply.granted, reply.is_repeat) for reply in receipts[1:]] == [(1, False), (1, True)]
     async with valkey.login(ADMIN, ADMIN).client() as client:
         counters = StoredCounters(client)
-        assert (await counters.look(asked)).left == (8987, 98987)
+        assert (await counters.look(asked)).left == (8986, 98986)
         granted_at = receipts[0].now_us // 1000
         [[lease]] = await counters.leases([account for account, _ in asked.groups], granted_at)
         assert (lease.holder, lease.requests, lease.cost) == ("one", 10, 1)
@@ -407,8 +415,8 @@ async def test_usage(guarded_valkey):
             assert abs(await hours.now_ms() - now) < 3_600_000
             (found,) = await hours.read([USED], range(hour, hour + 1))
             assert len(found.counts) == 1
-            assert [k async for k in StoredUsageIndex(reader).used_since(0)] == [[USED]]
             assert await StoredIndex(reader).read([USED]) == [None]
+            assert await StoredRanking(reader).ranked(month_of(now // 60_000), TopBy.DENIED)
         await judged(client, hour)
         erasure = UsageErasure(StoredEraser(client), StoredRows(client), clock)
         assert await erasure.erase(USED, Author("c", "alice")) == 4

@@ -12,7 +12,7 @@ from authz.storage.limits.spend_script import hash_of
 from authz.storage.linked_script import StoreFunction
 from authz.storage.scripts import script
 
-COMMIT: Final = script("commit_usage")
+COMMIT: Final = script("rankings", "commit_usage")
 COMMIT_FUNCTION: Final = StoreFunction("commit_usage", COMMIT)
 CALLERS: Final = "s"
 HOURS_PER_DAY: Final = 24
@@ -75,6 +75,15 @@ def encoded(commit: Commit, names: schema.Names) -> str:
         "settlements": [
             [hash_of(budget.group, names), budget.counter, budget.ends_ms, used, taken]
             for budget, (used, taken) in commit.settlements.items()
+        ],
+        "once": [
+            [
+                names.once(name),
+                at + 1,
+                *(hash_of(budget.group, names), budget.counter, budget.ends_ms),
+                *settlement,
+            ]
+            for (name, at), budget, settlement in commit.once
         ],
         "learned": [
             [f"{route} {model}", _distribution(of.units), _distribution(of.usd)]
