@@ -87,7 +87,9 @@ def _carrier(text: str) -> str:
 
 
 def _store_url(text: str) -> str:
-    if not re.fullmatch("(rediss?|unix)://[!-~]+", text):  # not shown: it may contain a password
+    if not re.fullmatch(
+        r"(rediss?(\+cluster)?|unix)://[!-~]+", text
+    ):  # not shown: it may contain a password
         raise BadInput(
             "", "not a redis://, rediss:// or unix:// URL, such as redis://127.0.0.1:6379/0"
         )

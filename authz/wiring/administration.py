@@ -94,6 +94,7 @@ def endpoint(settings: Settings) -> Endpoint:
         store.password_file,
         tls=files,
         sentinel=monitors,
+        is_cluster=store.cluster,
         namespace=store.namespace,
     )
     ring = cache(lambda: keyring(settings))
@@ -136,6 +137,20 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
         yield StoredKeys(client, has_replicas=where.has_replicas)
     finally:
         await client.aclose()
+
+
+async def cluster_problems(settings: Settings) -> list[str]:
+    """Return what the store's cluster lacks, each with its remedy; nothing for a single store.
+
+    Raises BadInput for invalid redis settings, Unavailable if the cluster cannot be used.
+    """
+    where = endpoint(settings)
+    if where.cluster is None:
+        return []
+    from authz.storage.inspection.cluster import cluster_problems as find  # noqa: PLC0415
+
+    async with aclosing(where.client()) as client:
+        return await find(client)
 
 
 @asynccontextmanager

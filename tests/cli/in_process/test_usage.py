@@ -160,6 +160,9 @@ def test_nothing_was_counted(runner):
         (("--csv", "--json"), "--csv"),
         (("top", "--limit", "0"), "--limit"),
         (("top", "--since", "x"), "--since"),
+        (("top", "--month", "2026-13"), "--month"),
+        (("top", "--month", "1969-12"), "--month"),
+        (("top", "--month", "this", "--since", "1h"), "--month"),
         (("top", "--by", "cost"), "--by"),
     ],
 )
