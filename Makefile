@@ -95,6 +95,9 @@ budgets: $(READY) ## Play 10,000 random histories of budgets against a model, an
 	@$(BIN)/python -m tests.spending.budget_histories $(or $(HISTORIES),10000)
 	@$(BIN)/python -m tests.spending.budget_simulation
 
+budgets-real: $(READY) ## Use up budgets through Envoy, two sidecars and a meter, with 0, 5 and 100 % of the usage lost (about 6 minutes)
+	@$(BIN)/python -m tests.spending.real_budgets $(RECORD)
+
 metering: $(READY) ## Count usage through a real Envoy while everything fails; counted = answered (SECONDS, SEED)
 	@$(BIN)/python -m tests.metering --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
@@ -126,7 +129,7 @@ requirements: ## Write the packages of the image with their hashes (deploy/requi
 	@.requirements/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@deploy/requirements.sh .requirements/bin/uv
 
-example: $(READY) ## Play an example of docs/examples: NAME=saas, internal, devices or llm
+example: $(READY) ## Play an example of docs/examples: NAME=saas, internal, devices, webhooks, downloads or llm
 	@$(BIN)/python -m tests.support.docs.example $(or $(NAME),saas)
 
 image-digests: $(READY) ## Ask the registries for the digests of the images of others, and write them into deploy/
