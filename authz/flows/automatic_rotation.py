@@ -37,6 +37,17 @@ class RotatedKeys(Protocol):
         ...
 
 
+class KeyRotation(Protocol):
+    """Rotates keys whose policy has a target."""
+
+    async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
+        """Have a key rotated soon. Return False if its policy has no target.
+
+        overlap_ms: None: that of the policy. Raises Unavailable.
+        """
+        ...
+
+
 class PolicyRotation:
     """Rotates a key at once that a report or a rule names, to the target of its policy."""
 
@@ -47,15 +58,13 @@ class PolicyRotation:
         self._policies = policies
         self._clock = clock
 
-    async def begin(self, record: KeyRecord, overlap_ms: int, author: Author) -> bool:
-        """Have a key rotated soon. Return False if its policy has no target.
-
-        Raises Unavailable.
-        """
+    async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
+        """Implement KeyRotation.begin."""
         policy = self._policies.of(record, self._clock.wall_ms())
         if policy is None or not policy.to or record.public:
             return False
-        await self._rotation.begin(record, policy.to, overlap_ms, author)
+        overlap = policy.overlap_ms if overlap_ms is None else overlap_ms
+        await self._rotation.begin(record, policy.to, overlap, author)
         return True
 
 

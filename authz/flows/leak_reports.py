@@ -14,9 +14,10 @@ from authz.core.changes import Author, KeyChange, Outcome, Refused
 from authz.core.errors import Fault, Unavailable
 from authz.core.leaks import HOUR_MS, Done, Finding, Leak, Response
 from authz.core.ports import Clock
-from authz.core.records import KeyRecord, RevocationReason, Status
+from authz.core.records import RevocationReason, Status
 from authz.core.trail.erasures import KEY
 from authz.core.trail.ports import TrailNotes
+from authz.flows.automatic_rotation import KeyRotation
 from authz.flows.identification import Identification, Identity, Standing
 from authz.flows.lifecycle import Lifecycle
 
@@ -59,17 +60,6 @@ class LeakPolicy:
     responses: Mapping[str, Response]
     per_hour: int
     overlap_ms: int = 3_600_000
-
-
-class KeyRotation(Protocol):
-    """Rotates keys whose policy has a target."""
-
-    async def begin(self, record: KeyRecord, overlap_ms: int, author: Author) -> bool:
-        """Have a key rotated soon. Return False if its policy has no target.
-
-        Raises Unavailable.
-        """
-        ...
 
 
 class LeakReports:

@@ -127,7 +127,12 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 instance=instance,
                 is_ours=readiness,
             ),
-            anomaly_works(settings, client, ring, clock, instance=instance, is_ours=readiness),
+            anomaly_works(
+                *(settings, client, ring, clock),
+                deliveries=flows.deliveries,
+                instance=instance,
+                is_ours=readiness,
+            ),
         )
         works = event_works(
             *(settings, client, ring, clock),

@@ -132,6 +132,8 @@ GARBAGE = {
     "anomalies.alarms.tenants": ("a b", None),
     "anomalies.alarms.plans": ("a b", None),
     "anomalies.disable": ("stolen", None),
+    "anomalies.rotate": ("stolen", None),
+    "anomalies.throttle": ("stolen", None),
     "anomalies.max_per_hour": ("-1", None),
     "leaks.github": ("perhaps", "true"),
     "leaks.secret_file": ("", "/etc/authz/pepper-1"),

@@ -167,7 +167,9 @@ ANOMALY: Final = EventType(
             "description": "`rate`, `silence`, `networks`, `agents`, `denied`, `errors`.",
         },
         "hour": {**_TIME, "description": "The begin of the hour, in ms since the epoch."},
-        "done": _text("`noted`, `disabled`, or `held`: a person has to decide."),
+        "done": _text(
+            "`noted`, `disabled`, `rotated`, `throttled`, or `held`: a person has to decide."
+        ),
         "rule": _text("The rule that decided; empty without one."),
     },
     {

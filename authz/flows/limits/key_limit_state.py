@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from math import inf
 from typing import Final, NamedTuple
 
 from authz.core.limits.amounts import Cost
@@ -36,6 +37,7 @@ class KeyLimitState:
         "cost",
         "debt",
         "demand",
+        "eases_at",
         "granted_at",
         "is_asking",
         "is_asking_once",
@@ -72,6 +74,7 @@ class KeyLimitState:
         self.refused_at = self.refused_until = _NEVER
         self.refusals = self.seen = self.debt = 0
         self.demand = 0.0
+        self.eases_at = inf  # the end of a throttle, in monotonic seconds
 
     def charge_at(self, wall: int) -> Charge:
         """Return the charge at `wall`, in ms since the epoch. Each calendar period has its own.

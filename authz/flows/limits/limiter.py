@@ -72,7 +72,9 @@ class Limiter:
         self._leases = leases
         self._marks = BudgetMarks(notes)
         self._outage = OutageLimits(store, self._wall_ms, probe)
-        self._states = KeyLimitStates(store, policy, self._outage, probe, max_keys=max_keys)
+        self._states = KeyLimitStates(
+            store, policy, self._outage, probe, clock=clock, max_keys=max_keys
+        )
         self._find = self._states.find
         self._ahead_ms = 0  # how far the store's clock was found ahead of ours
 
@@ -99,6 +101,8 @@ class Limiter:
         if state is None or state.record is not record:
             state = self._states.open(record, cost)
         now = self._monotonic()
+        if now >= state.eases_at:
+            state = self._states.ease(state)
         if once is not None:
             return self._spend_once(state, now, once)
         if state.left and now < state.until:

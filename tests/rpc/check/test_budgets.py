@@ -90,7 +90,7 @@ def test_the_metadata_of_a_request(granted):
     route = Route(cost=Amounts(1, 800, 900), label="chat", priced_as="mini", terms="1,1,0,0,0;-")
     texts = ("10/s", "5000/month,of=tokens", "try=0.01/month,of=usd,enforce=false")
     record = make_record(limits=parse_limits("limits", texts))
-    limits = LimitPolicy().of(record)
+    limits = LimitPolicy().of(record, 0)
     assert limits is not None
     charge = charge_for(limits, route.cost, NOW)
     reply = SpendReply(granted, NOW * 1000, (9, 4200, 0), (0, 0, 5_000_000))
@@ -127,7 +127,7 @@ def test_the_headers_of_budgets():
     """RateLimit-Policy says the unit of a budget."""
     texts = ("5000/month,of=tokens", "1/once,of=usd")
     record = make_record(limits=parse_limits("limits", texts))
-    limits = LimitPolicy().of(record)
+    limits = LimitPolicy().of(record, 0)
     assert limits is not None
     charge = charge_for(limits, Amounts(1, 800, 900), NOW)
     result = limit_result(charge, SpendReply(1, NOW * 1000, (4200, 999_100), (0, 0)))
