@@ -156,11 +156,8 @@ class Restore:
         for bucket in range(tombstones.BUCKETS):
             pipeline.smembers(self._names.gone(bucket))
         found = await checked(pipeline.execute())
-        return frozenset(
-            Tombstone(bucket, int(member))
-            for bucket, members in enumerate(found)
-            for member in members
-        )
+        places = map(tombstones.of_members, range(tombstones.BUCKETS), found)
+        return frozenset(chain.from_iterable(places))
 
     async def _write_tombstones(self, writes: GuardedWrites, gone: frozenset[Tombstone]) -> None:
         names = self._names
@@ -196,13 +193,17 @@ class Restore:
             await self._change(writes, commands)
 
     def _records(self, records: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Command]:
-        """Yield the commands for these records, and one for each index that they are in."""
+        """Yield the commands for these records, and one for each index that they are in.
+
+        A damaged record is written as it is. Without a client it is in the index of all keys only.
+        """
         places: dict[str, list[Any]] = {}
         for kid, fields in records:
             yield "HSET", self._names.key(kid), *_flat(fields)
-            place = (encoding.number("created_at", fields["created_at"]), kid)
-            for name in (self._names.keys, self._names.client(fields["client_id"])):
-                places.setdefault(name, []).extend(place)
+            place, client = (_created_at(fields), kid), fields.get("client_id")
+            places.setdefault(self._names.keys, []).extend(place)
+            if client:
+                places.setdefault(self._names.client(client), []).extend(place)
         for name, found in places.items():
             yield "ZADD", name, *found
 
@@ -253,6 +254,14 @@ def _left_out(item: dict[str, Any], kept: dict[str, Any]) -> dict[str, bytes]:
     """Return the hashes, by id, of the audit entries of `item` that `kept` lacks."""
     rows, present = item.get("audit", ()), {row[0] for row in kept.get("audit", ())}
     return {row_id: row_hash(row_id, fields) for row_id, fields in rows if row_id not in present}
+
+
+def _created_at(fields: Mapping[str, str]) -> int:
+    """Return the time of a record, in ms since the epoch; 0 if it cannot be read."""
+    try:
+        return encoding.number("created_at", fields.get("created_at", ""))
+    except ValueError:
+        return 0
 
 
 def _flat(fields: Mapping[str, str]) -> Iterator[str]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from authz.core.seals import RecordSeals, Seal
 from authz.storage import encoding, meta, schema
 from authz.storage.backup import FORMAT, Contents
 from authz.storage.sealed_lines import FileRefused
 from authz.storage.tombstones import Tombstone
+
+MEMBERS: Final = frozenset({"records", "again", "aliases", "audit", "applied", "tombstones"})
 
 Line = tuple[int, dict[str, Any]]
 
@@ -79,14 +81,26 @@ def _check_header(item: dict[str, Any]) -> None:
 
 
 def _check(item: dict[str, Any], found: Contents) -> None:
+    if unknown := sorted(item.keys() - MEMBERS):
+        raise ValueError(f"unknown member {unknown[0]!r}; upgrade this version")
     for kid, fields in item.get("records", ()):
-        if encoding.number("schema", fields["schema"]) > schema.SCHEMA:
+        if not fields:
+            raise ValueError(f"record {kid} has no fields")
+        if _is_newer(fields):
             raise ValueError(f"record {kid} has a newer schema; upgrade this version")
         found.records += 1
     for digest, _kid in item.get("aliases", ()):
         bytes.fromhex(digest)
         found.aliases += 1
     found.audit += len(item.get("audit", ()))
+
+
+def _is_newer(fields: Mapping[str, str]) -> bool:
+    """Return whether a record has a newer schema than ours. One that cannot be read has none."""
+    try:
+        return encoding.number("schema", fields.get("schema", "")) > schema.SCHEMA
+    except ValueError:
+        return False
 
 
 def _note_seals(

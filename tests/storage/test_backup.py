@@ -26,6 +26,7 @@ from tests.support.storage.changing import NEWEST, everything, imported, moved
 from tests.support.storage.sidecar import Registered
 
 RING = make_keyring()
+GONE = stored.DEFAULT.gone(5)
 KEYS = RING.backup_keys
 
 
@@ -196,6 +197,52 @@ async def test_an_interrupted_restore(own_valkey, own_admin, monkeypatch):
     assert not own_valkey.admin.exists(stored.META)
     await restored(own_valkey.endpoint, content)
     assert keys_of(own_valkey) == before
+
+
+DAMAGES = [
+    {"schema": None},
+    {"schema": "x"},
+    {"created_at": None},
+    {"created_at": "x"},
+    {"created_at": "-1"},
+    {"created_at": "9" * 30},
+    {"client_id": None},
+    {"client_id": b"\xff\n"},
+    {"secrets": "x"},
+    {"version": None},
+    {b"\xff": b"\xfe"},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=str)
+async def test_a_damaged_record(own_valkey, own_admin, damage):
+    """A record that cannot be read is restored as it is. It stops no other record."""
+    damaged, good = (await own_admin.issue()).kid, (await own_admin.issue()).kid
+    for name, value in damage.items():
+        if value is None:
+            own_valkey.admin.hdel(stored.key(damaged), name)
+        else:
+            own_valkey.admin.hset(stored.key(damaged), name, value)
+    async with own_valkey.endpoint.client() as client:
+        before = [await client.hgetall(stored.key(kid)) for kid in (damaged, good)]
+        content = await back_up(own_valkey.endpoint)
+        own_valkey.admin.flushall()
+        await restored(own_valkey.endpoint, content)
+        assert [await client.hgetall(stored.key(kid)) for kid in (damaged, good)] == before
+    assert set(own_valkey.admin.zrange(stored.KEYS, 0, -1)) == {damaged, good}
+
+
+@pytest.mark.parametrize("member", ["x", "", "1.5", "9" * 60, b"\xff"])
+async def test_a_member_that_is_no_tombstone(own_valkey, own_admin, member):
+    """Such a member stops neither a backup nor a restore, and is not restored."""
+    record = await own_admin.issue()
+    own_valkey.admin.sadd(GONE, member)
+    content = await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    own_valkey.admin.sadd(GONE, member)
+    await restored(own_valkey.endpoint, content)
+    assert own_valkey.admin.hget(stored.key(record.kid), "status") == "active"
+    assert own_valkey.admin.scard(GONE) == 1
 
 
 async def late_revocation(endpoint, admin, monkeypatch):
@@ -401,7 +448,8 @@ def sealed(items):
         (1, {"schema": 2}, "schema 2; this version reads 1"),
         (1, {"format": 2}, "format 2"),
         (2, {"records": [["A" * 16, {"schema": "2"}]]}, "newer schema"),
-        (2, {"records": [["A" * 16, {}]]}, "schema"),
+        (2, {"records": [["A" * 16, {}]]}, "no fields"),
+        (2, {"budgets": []}, "'budgets'"),
         (3, {"aliases": [["xyz", "A" * 16]]}, "hexadecimal"),
         (5, {"end": {"seq": 1, "records": 2, "aliases": 1, "audit": 1}}, "not hold as much"),
     ],
