@@ -13,11 +13,14 @@ Rules:
    is no trust. So an emptied store does not turn good keys into unknown ones. Another schema or
    pepper means another store, so entries kept for an outage are dropped too.
 5. Each heartbeat reads the store's clock and passes it to `clock_watch` before it grants trust.
-6. Before each PING `send` calls `announce`. Its writes are in the store before the PONG that grants
+6. The first pause on a link is random. So sidecars that connect at the same moment do not send
+   their heartbeats at the same moment ever after.
+7. Before each PING `send` calls `announce`. Its writes are in the store before the PONG that grants
    trust.
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -126,14 +129,16 @@ class Heartbeats:
         Raises Unavailable with the fault of the link, or if a whole lease of heartbeats is
         unanswered.
         """
+        share = random.random()  # noqa: S311  jitter
         while link.is_open:
             if self._unanswered >= HEARTBEATS_PER_LEASE:
                 raise Unavailable(f"it has not answered for {self._lease:g} s")
             self._unanswered += 1
             self.send(link)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._lease / HEARTBEATS_PER_LEASE):
+                async with asyncio.timeout(share * self._lease / HEARTBEATS_PER_LEASE):
                     await ended.wait()
+            share = 1.0
         raise Unavailable(link.fault)
 
     def send(self, link: Link) -> None:
