@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
+.PHONY: mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ helm: $(READY) ## Write the generated files of the Helm chart; lint and render i
 	@$(BIN)/python -m tests.support.deploy.chart
 	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm*.py
 
+mesh: $(READY) ## Our manifests on a real kube-apiserver (needs Go and Debian packages; builds once, minutes; BUILD=no)
+	@$(BIN)/python -m tests.mesh $(if $(PART),--part "$(PART)") $(if $(filter no,$(BUILD)),--no-build)
+
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
 	@$(BIN)/python -m hatchling build --directory dist
 	@cd dist && sha256sum envoy_authz-*
@@ -69,6 +72,7 @@ bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocation
 	@$(BIN)/python -m tests.bench.flood
 	@$(BIN)/python -m tests.bench.limits
 	@$(BIN)/python -m tests.bench.budgets
+	@$(BIN)/python -m tests.bench.charge_once
 	@$(BIN)/python -m tests.bench.admin_api
 	@$(BIN)/python -m tests.bench.usage
 	@$(BIN)/python -m tests.bench.console

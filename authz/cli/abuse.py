@@ -17,6 +17,7 @@ from authz.core.errors import BadInput
 from authz.core.failure_budget import client_of
 from authz.core.fields import shown
 from authz.core.times import rfc3339
+from authz.flows.by import By
 
 _T = TypeVar("_T")
 _ADDRESS: Final = "ADDRESS"
@@ -88,7 +89,8 @@ def clear(invocation: Invocation, clients: list[str], *, every: bool) -> None:
     """
     if every == bool(clients):
         raise click.UsageError("give either addresses or --all")
-    ended = _with_control(invocation, lambda control: control.clear(clients))
+    author = By(actor()).author()
+    ended = _with_control(invocation, lambda control: control.clear(clients, author))
     invocation.answer({"cleared": ended}, f"{ended} blocks ended")
 
 
@@ -111,8 +113,10 @@ def allow(invocation: Invocation, network: str, *, remove: bool) -> None:
       authz abuse allow 203.0.113.0/24
       authz abuse allow 203.0.113.0/24 --remove
     """
-    by = None if remove else actor()
-    is_new = _with_control(invocation, lambda control: control.allow(network, by))
+    author = By(actor()).author()
+    is_new = _with_control(
+        invocation, lambda control: control.allow(network, author, remove=remove)
+    )
     word = "no longer allowed" if remove else "allowed"
     invocation.answer(
         {"network": network, "allowed": not remove, "changed": is_new}, f"{network} is {word}"

@@ -194,5 +194,12 @@ def with_llm(text: str, expected: Expected) -> str:
     return yaml.safe_dump(config, sort_keys=False)
 
 
+def repaired(text: str, expected: Expected) -> str:
+    """Return an Envoy configuration that shows the sidecar each header that its routes need."""
+    config = yaml.safe_load(text)
+    repair([config], expected)
+    return yaml.safe_dump(config, sort_keys=False)
+
+
 def _place(node: dict[str, Any], host: str, port: int) -> None:
     node["address"] = {"socket_address": {"address": host, "port_value": port}}

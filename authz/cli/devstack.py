@@ -16,6 +16,7 @@ from authz.cli.devconfig import (
     Backend,
     llm_sections,
     own_environment,
+    repaired,
     taken_sections,
     with_llm,
     write_settings,
@@ -153,7 +154,12 @@ def running(
         settings = model.load(file, environ=environ)
         envoy_file = children.directory / "envoy.yaml"
         proxy = envoy_config(ports, settings.check.listen, backend)
-        envoy_file.write_text(with_llm(proxy, expected_of(settings)) if llm else proxy)
+        expected = expected_of(settings)
+        if llm:
+            proxy = with_llm(proxy, expected)
+        elif expected.repeats:
+            proxy = repaired(proxy, expected)
+        envoy_file.write_text(proxy)
         own = None if backend else "authz.cli.llm_backend" if llm else "authz.cli.echo"
         _spawn(children, ports, file, envoy_file, own)
         if with_admin:
@@ -224,7 +230,7 @@ async def _prepare(settings: model.Settings, specs: Sequence[KeySpec]) -> list[C
     """
     ring = administration.keyring(settings)
     async with administration.store(settings) as store:
-        await store.initialise(ring.fingerprints, ring.prefixes)
+        await store.initialise(ring.fingerprints, ring.prefixes, ring.public_prefix)
     async with token_session(settings) as tokens:
         await tokens.rotation.rotate(By("authz dev").author())
     async with administration.administration(settings) as lifecycle:

@@ -138,6 +138,14 @@ def expected_of(given: Settings) -> Expected:
         reads_model=any(rule.rule().reads_model for rule in given.routes),
         has_budgets=any(isinstance(rule.cost, BudgetCost) for rule in given.routes),
         has_assertions=bool(given.identity.assertion_issuer),
+        repeats=list(
+            dict.fromkeys(
+                name
+                for rule in given.routes
+                if rule.charge_once
+                for name in rule.charge_once.headers
+            )
+        ),
     )
 
 

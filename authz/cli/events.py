@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from authz.cli.actor import actor
 from authz.cli.administration import load_settings, with_events
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stdout
@@ -18,6 +19,7 @@ from authz.core.notifications.catalogue import schema as event_schema
 from authz.core.notifications.notification import row_of
 from authz.core.notifications.ports import Progress
 from authz.core.times import rfc3339
+from authz.flows.by import By
 from authz.flows.notifications.sinks import EventSinks, SinkState, chosen
 
 MAX_LISTED: Final = 10_000
@@ -153,7 +155,7 @@ def replay(invocation: Invocation, ids: tuple[str, ...], sink: str | None, *, ev
     async def work(session: EventSinks) -> int:
         names = [one.name for one in await session.states(sink)]
         _check_number(names, is_one=bool(ids))
-        return sum([await session.replay(name, ids) for name in names])
+        return sum([await session.replay(name, ids, By(actor()).author()) for name in names])
 
     count = with_events(invocation, work)
     invocation.answer({"events": count}, f"{count} events will be delivered again")

@@ -32,7 +32,8 @@ class Done:
     """The result of `init`: the pepper file, and whether it and the store were new.
 
     indexed: imported keys in the index that was made, or None if it was complete or is not needed.
-    not_loaded: the reason why the store has not all functions, or "".
+    not_loaded: the reason why the store has not all functions, or "". lacking: what the store's
+    cluster lacks, each with its remedy.
     """
 
     pepper: Path
@@ -40,6 +41,7 @@ class Done:
     store_initialised: bool
     indexed: int | None = None
     not_loaded: str = ""
+    lacking: tuple[str, ...] = ()
 
 
 @click.command()
@@ -65,11 +67,12 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
     An existing file and an initialised store stay unchanged. A store that lost its data is refused:
     `authz restore` brings the keys back, --new-store begins without them.
 
-    The store records keys.prefix. If you change the prefix, list the old one in
+    The store records keys.prefix and keys.public_prefix. If you change one, list the old one in
     keys.older_prefixes: its keys stay valid. --retire-prefix gives it up.
 
     It loads the functions by which sidecars and meters count, so that they need no right to load
-    scripts. Run it before they are updated.
+    scripts. Run it before they are updated. On a cluster each primary gets them, and the answer
+    names settings of the cluster that do not suit sidecars. Run it again after a node was added.
 
     If keys were imported, it makes the index by which sidecars know the digests of all imported
     keys, unless that is complete. Run it after an update of everything that writes keys.
@@ -101,6 +104,9 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
     if done.not_loaded:
         document["functions_not_loaded"] = done.not_loaded
         text += f"\nfunctions: not loaded, so sidecars load scripts: {done.not_loaded}"
+    if done.lacking:
+        document["cluster_lacks"] = list(done.lacking)
+        text += "".join(f"\ncluster: {problem}" for problem in done.lacking)
     invocation.answer(document, text)
 
 
@@ -125,7 +131,9 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
             made = _make(newest.file)
         ring = administration.keyring(found)
         try:
-            initialised = await store.initialise(ring.fingerprints, ring.prefixes)
+            initialised = await store.initialise(
+                ring.fingerprints, ring.prefixes, ring.public_prefix
+            )
         except (Unavailable, Conflict) as cause:
             if made:
                 await _remove_unused(newest, ring.fingerprints[newest.version], store)
@@ -136,7 +144,8 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         storestate.remember(found, change) if lost is None else storestate.write(found, change)
         indexed = await store.index_imports()
         not_loaded = await store.load_functions()
-    return Done(newest.file, made, initialised, indexed, not_loaded)
+        lacking = tuple(await administration.cluster_problems(found))
+    return Done(newest.file, made, initialised, indexed, not_loaded, lacking)
 
 
 async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:
@@ -144,8 +153,8 @@ async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:
 
     Raises BadInput if the settings still list it, ClickException if the store does not know it.
     """
-    if prefix in (found.keys.prefix, *found.keys.older_prefixes):
-        problem = f"{fields.shown(prefix)} is in keys.prefix or keys.older_prefixes"
+    if prefix in (found.keys.prefix, *found.keys.older_prefixes, found.keys.public_prefix):
+        problem = f"{fields.shown(prefix)} is a prefix of keys in the settings"
         raise BadInput("--retire-prefix", f"{problem}; take it out there first")
     if not await store.retire_prefix(prefix):
         raise click.ClickException(f"the store knows no prefix {fields.shown(prefix)}")

@@ -1,7 +1,7 @@
 """`authz keys rotate`, `authz keys retire` and `authz keys rollback`."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any, Final, cast
 
 import click
 
@@ -15,9 +15,11 @@ from authz.cli.over_api import is_over_api
 from authz.cli.secret_files import SecretDirectory, secrets_to_option
 from authz.cli.selecting import required, selector_options
 from authz.cli.task import DONE, Consent, Task, bulk_options
+from authz.cli.terminal import escaped
 from authz.cli.waiting import wait_options
 from authz.core import fields
 from authz.core.changes import Unchanged
+from authz.core.delivery import Arrival
 from authz.core.edits import Retire, RollBack, Rotate
 from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
@@ -29,6 +31,8 @@ from authz.flows.lifecycle import Changed
 from authz.process.clock import SystemClock
 from authz.wiring import administration
 
+NOT_DELIVERED: Final = 1
+
 
 @click.command()
 @optional_kid_argument
@@ -39,6 +43,12 @@ from authz.wiring import administration
     default="7d",
     show_default=True,
     help="How long the old secret still works.",
+)
+@click.option(
+    "--to",
+    metavar="TARGET",
+    default="",
+    help="One key: take the new secret to this target of rotation.targets.",
 )
 @out_option
 @secrets_to_option
@@ -53,6 +63,7 @@ def rotate(
     *,
     selector: Selector,
     grace: str,
+    to: str,
     out: str | None,
     secrets_to: Path | None,
     note: str,
@@ -65,6 +76,10 @@ def rotate(
     none works longer than the key. --grace 0 ends the old secrets at once. The secret of an expired
     key does not work again.
 
+    With --to nobody sees the new secret, and --grace begins when it has arrived. If the target
+    refuses it, the rotation is undone. If its answer is unknown, the delivery is pending: `authz
+    admin` or the same command tries again, and until then both secrets work.
+
     Without KID, all keys that fit the conditions get a new secret, after a confirmation. The
     secrets go to files of mode 0600 in --secrets-to, KID.key for each key.
 
@@ -73,10 +88,15 @@ def rotate(
       authz keys rotate 7Hk2mQ9xT4bVzR1c
       authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 24h --out acme-web.key
       authz keys rotate 7Hk2mQ9xT4bVzR1c --grace 0 --note "leaked in a log"
+      authz keys rotate 7Hk2mQ9xT4bVzR1c --to vault
       authz keys rotate --client acme-web --secrets-to ./secrets --yes
     """
     required(selector, kid)
     grace_ms = fields.duration_ms("--grace", grace)
+    if to and (kid is None or out is not None or secrets_to is not None):
+        raise BadInput("--to", "is for one KID, and the secret goes nowhere else")
+    if to:
+        return _deliver(invocation, cast("str", kid), Rotate(grace_ms, to=to), note, wait_seconds)
     if kid is None:
         if out is not None:
             raise BadInput("--out", "is for one key; many secrets go to --secrets-to DIR")
@@ -98,6 +118,34 @@ def rotate(
         what = f"rotated {show.summary(result.record)}; {_ended(result.record)}"
         show_new_key(invocation, result, what, file, waited)
     return DONE
+
+
+def _deliver(
+    invocation: Invocation, kid: str, edit: Rotate, note: str, wait_seconds: float | None
+) -> int:
+    """Rotate a key and have the secret delivered. Return 1 unless it has arrived."""
+    waited = make_change(invocation, kid, edit, note, wait_seconds)
+    done, result = waited.delivery, cast("Changed", waited.result)
+    if done is None:  # an older server knows no targets: the secret must not be lost
+        with key_file(None) as file:
+            show_new_key(invocation, result, f"rotated {kid}, not delivered", file, waited)
+        return NOT_DELIVERED
+    record, why = result.record, f": {done.why}" if done.why else ""
+    if done.arrival is Arrival.DELIVERED:
+        text = f"{kid}: delivered to {edit.to}; {_ended(record)}"
+    elif done.arrival is Arrival.UNDONE:
+        text = f"{kid}: not delivered to {edit.to}{why}; the rotation is undone"
+    else:
+        text = f"{kid}: the delivery to {edit.to} is pending{why}; the old secret works until then"
+    document: dict[str, Any] = {
+        "kid": kid,
+        "delivery": done.arrival.value,
+        "problem": done.why or None,
+    }
+    document |= {"record": show.document(record), **waited.document()}
+    invocation.answer(document, f"{escaped(text)}{waited.text()}")
+    waited.exit_if_incomplete()
+    return DONE if done.arrival is Arrival.DELIVERED else NOT_DELIVERED
 
 
 def _ended(record: KeyRecord) -> str:

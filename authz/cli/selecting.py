@@ -12,7 +12,9 @@ from authz.cli.times import moment_ms
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.keys.text import ENVIRONMENTS
-from authz.core.selector import Glob, Search, Selector, State
+from authz.core.kinds import Kind
+from authz.core.name_patterns import Glob, Search
+from authz.core.selector import Selector, State
 from authz.core.times import rfc3339
 from authz.process.clock import SystemClock
 
@@ -31,6 +33,12 @@ _TIMED: Final = (
 )
 _STATED: Final = (
     click.option("--env", "of_env", type=click.Choice(ENVIRONMENTS), help="Keys of this one."),
+    click.option(
+        "--kind",
+        "of_kind",
+        type=click.Choice([kind.value for kind in Kind]),
+        help="Keys of this kind.",
+    ),
     click.option(
         "--status",
         "of_status",
@@ -67,11 +75,11 @@ _WHERE: Final = click.option(
     "--where",
     metavar="FIELD=VALUE",
     multiple=True,
-    help="Without KID: change the keys that fit. client, project, tenant, plan, env, status, name, "
-    "search, metadata.NAME, created-before, expires-before or unused-for. Repeatable.",
+    help="Without KID: change the keys that fit. client, project, tenant, plan, env, kind, status, "
+    "name, search, metadata.NAME, created-before, expires-before or unused-for. Repeatable.",
 )
 _WHERE_FIELDS: Final = {
-    *("client", "project", "tenant", "plan", "env", "status", "name", "search"),
+    *("client", "project", "tenant", "plan", "env", "kind", "status", "name", "search"),
     *("created-before", "expires-before", "unused-for"),
 }
 
@@ -116,6 +124,7 @@ def described(selector: Selector) -> str:
             ("tenant", selector.tenant_id),
             ("plan", selector.plan),
             ("env", selector.env),
+            ("kind", selector.kind),
         )
         if value is not None
     ]
@@ -148,7 +157,7 @@ def _taken(options: dict[str, Any], added: tuple[Any, ...]) -> dict[str, Any]:
         "of_search",
         "of_metadata",
     ]
-    names = [*(names if added is _OPTIONS else ()), "of_env", "of_status"]
+    names = [*(names if added is _OPTIONS else ()), "of_env", "of_kind", "of_status"]
     names += ["created_before", "expires_before", "unused_for"]
     return {name.removeprefix("of_"): options.pop(name) for name in names}
 
@@ -191,6 +200,7 @@ def _selector(given: dict[str, Any]) -> Selector:
         tenant_id=_optional_id("--tenant", given.get("tenant")),
         plan=_optional_id("--plan", given.get("plan")),
         env=None if env is None else fields.environment("--env", env),
+        kind=None if given["kind"] is None else _kind(given["kind"]),
         states=frozenset(map(_state, given["status"])),
         name=None if name is None else Glob.parse("--name", name),
         search=None if search is None else Search.parse("--search", search),
@@ -203,6 +213,14 @@ def _selector(given: dict[str, Any]) -> Selector:
 
 def _optional_id(field: str, text: str | None) -> str | None:
     return text if not text else fields.identifier(field, text)
+
+
+def _kind(text: str) -> Kind:
+    try:
+        return Kind(text)
+    except ValueError:
+        problem = f"{fields.shown(text)}: one of {', '.join(Kind)}"
+        raise BadInput("--kind", problem) from None
 
 
 def _state(text: str) -> State:

@@ -36,6 +36,7 @@ def document(record: KeyRecord) -> dict[str, Any]:
         "plan": record.plan,
         "limits": list(map(limit_document, record.limits)),
         "on_outage": record.on_outage,
+        **_throttle(record),
         "scopes": sorted(record.scopes),
         "secrets": [_secret(entry) for entry in record.secrets],
         "created_at": rfc3339(record.created_at),
@@ -49,6 +50,14 @@ def document(record: KeyRecord) -> dict[str, Any]:
         "revoked_at": optional(record.revoked_at),
         "revocation_reason": reason.value if reason else None,
     }
+
+
+def _throttle(record: KeyRecord) -> dict[str, Any]:
+    """Return the throttle as a member; none without one."""
+    found = record.throttle
+    if found is None:
+        return {}
+    return {"throttle": {"percent": found.percent, "until": rfc3339(found.until)}}
 
 
 def state(record: KeyRecord, now: int) -> dict[str, Any]:
@@ -175,6 +184,7 @@ def table(record: KeyRecord, now: int, revision: int | None = None) -> str:
     rows["public"] = "yes: it may stand in a web page or an app" if record.public else ""
     rows["status"] = status_text(record, now)
     rows["limits"] = list(map(str, record.limits))
+    rows["throttle"] = _throttle_text(record, now)
     rows["secrets"] = [_secret_line(entry, now) for entry in record.secrets]
     rows["metadata"] = [f"{name}={value}" for name, value in rows["metadata"].items()]
     lines = []
@@ -185,6 +195,12 @@ def table(record: KeyRecord, now: int, revision: int | None = None) -> str:
                 shown = color.status(shown) if name == "status" else shown
                 lines.append(f"{'' if index else name:<17}  {shown}")
     return "\n".join(lines)
+
+
+def _throttle_text(record: KeyRecord, now: int) -> str:
+    """Return the throttle in words; empty if there is none or it is over."""
+    found = record.throttle
+    return str(found) if found and now < found.until else ""
 
 
 def summary(record: KeyRecord) -> str:

@@ -38,6 +38,8 @@ from authz.core.limits.credits import (
     parse_credits_change,
 )
 from authz.core.limits.limit import parse_limits, parse_on_outage
+from authz.core.limits.throttle import Throttle
+from authz.core.limits.throttle import parse as parse_throttle
 from authz.core.selector import Selector
 from authz.core.updates import Updates
 from authz.process.clock import SystemClock
@@ -47,6 +49,10 @@ _Reader = Callable[[str, Any], object]
 
 def _moment(field: str, text: str) -> int:
     return moment_ms(field, text, SystemClock().wall_ms())
+
+
+def _throttle(field: str, text: str) -> Throttle:
+    return parse_throttle(field, text, SystemClock().wall_ms())
 
 
 # The record field and the parser of each option.
@@ -65,6 +71,7 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
     "metadata": ("metadata", metadata),
     "not-before": ("not_before", _moment),
     "outage-grace": ("outage_grace", fields.outage_grace_ms),
+    "throttle": ("throttle", _throttle),
 }
 # The empty value of each field that --clear may name.
 EMPTY: Final[dict[str, object]] = {
@@ -81,6 +88,7 @@ EMPTY: Final[dict[str, object]] = {
     "metadata": {},
     "not-before": None,
     "outage-grace": None,
+    "throttle": None,
 }
 
 
@@ -125,6 +133,11 @@ EMPTY: Final[dict[str, object]] = {
     multiple=True,
     help="Remove this restriction or value. Repeatable.",
 )
+@click.option(
+    "--throttle",
+    metavar="FACTOR:DURATION",
+    help="Lower the rates of the key for a time, such as 25%:6h.",
+)
 @outage_grace_option
 @plan_option
 @limit_option
@@ -157,7 +170,8 @@ def update(
 
     --credits +5000 refills a key: the used units stay counted, and the total grows. Two refills at
     once both count. --limit and --clear limit leave the credits as they are. --budget sets a budget
-    of the key or tops it up; other limits stay.
+    of the key or tops it up; other limits stay. --throttle lowers the rates, such as 10/s, of the
+    key and of its plan; quotas, budgets, credits and pools stay. It ends by itself.
 
     Without KID, all keys that fit the conditions are changed, after a confirmation. --where,
     --env, --status and the times are conditions. --client is one only if there is no --where.
@@ -170,6 +184,7 @@ def update(
       authz keys update 7Hk2mQ9xT4bVzR1c --cidr 10.0.0.0/8 --cidr 192.0.2.0/24
       authz keys update 7Hk2mQ9xT4bVzR1c --clear cidr --expires-in 30d
       authz keys update 7Hk2mQ9xT4bVzR1c --plan standard --limit 20/s
+      authz keys update 7Hk2mQ9xT4bVzR1c --throttle 25%:6h --note "a loop at the client"
       authz keys update 7Hk2mQ9xT4bVzR1c --credits +5000 --note "invoice 4711"
       authz keys update 7Hk2mQ9xT4bVzR1c --budget +10.00/month --note "asked for more"
       authz keys update 7Hk2mQ9xT4bVzR1c --client acme-batch --note "the team moved"

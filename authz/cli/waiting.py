@@ -12,6 +12,7 @@ from authz.core import fields
 from authz.core.times import rfc3339
 
 if TYPE_CHECKING:
+    from authz.core.delivery import SecretDelivery
     from authz.core.sidecars import Confirmation
     from authz.flows.command_ports import Effect
     from authz.flows.lifecycle import Result
@@ -26,6 +27,7 @@ class Waited:
 
     result: None for changes of many keys.
     confirmation: None without --wait, for a refused change, or if the wait failed with `error`.
+    delivery: of a rotation that delivers the new secret.
     """
 
     def __init__(self, result: "Result | None", wait_seconds: float | None) -> None:
@@ -33,12 +35,14 @@ class Waited:
         self.is_waited_for = wait_seconds is not None
         self.confirmation: Confirmation | None = None
         self.error = ""
+        self.delivery: SecretDelivery | None = None
 
     @classmethod
     def of(cls, effect: "Effect", wait_seconds: float | None) -> "Waited":
         """Return the Waited of an effect. wait_seconds: None without --wait."""
         found = cls(effect.result, wait_seconds)
         found.confirmation, found.error = effect.confirmation, effect.problem
+        found.delivery = effect.delivery
         return found
 
     def document(self) -> dict[str, Any]:

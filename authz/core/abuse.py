@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 
 from authz.core.addresses import blocks_of, parse_address
 from authz.core.bounded import BoundedDict
+from authz.core.changes import Author
 from authz.core.decision import Reason
 from authz.core.failure_budget import MAX_CLIENTS, FailureBudgets, client_of
 from authz.core.fields import Network, networks
@@ -32,19 +33,35 @@ class AbuseState(NamedTuple):
     allowed: Mapping[str, str]
 
 
-class AbuseControl(Protocol):
-    """Reads and changes the state of the fleet. Methods raise Unavailable."""
+class AbuseStore(Protocol):
+    """Keeps the state of the fleet. Methods raise Unavailable."""
 
     async def read(self) -> AbuseState:
         """Return the clients that are blocked now, and the allowed networks."""
         ...
 
-    async def clear(self, clients: Sequence[str]) -> int:
+    async def unblock(self, clients: Sequence[str]) -> None:
+        """End the blocks of these clients, at least one."""
+        ...
+
+    async def allow(self, network: str, by: str | None) -> None:
+        """Keep a network with its author. Without one, forget it."""
+        ...
+
+
+class AbuseControl(Protocol):
+    """Reads and changes the state of the fleet, for commands. Methods raise Unavailable."""
+
+    async def read(self) -> AbuseState:
+        """Return the clients that are blocked now, and the allowed networks."""
+        ...
+
+    async def clear(self, clients: Sequence[str], author: Author) -> int:
         """End the blocks of these clients; without any, all blocks. Return how many there were."""
         ...
 
-    async def allow(self, network: str, by: str | None) -> bool:
-        """Allow a network: its clients are never blocked. Without an author, take it back.
+    async def allow(self, network: str, author: Author, *, remove: bool = False) -> bool:
+        """Allow a network: its clients are never blocked. remove: take it back.
 
         Return whether this changed anything. Raises BadInput for text that is no network, or if
         MAX_ALLOWED (100) are allowed already.

@@ -26,8 +26,12 @@ class Action(StrEnum):
     LEAK = "leak"  # somebody reported the key; no change of a record either
     BUDGET = "budget"  # a budget passed a mark, such as 80 %; no change of a record either
     CANARY = "canary"  # somebody used a canary key; no change of a record either
-    ROTATE_SIGNING_KEY = "rotate_signing_key"  # about tokens, not a key: core/trail/signing.py
+    ROTATE_SIGNING_KEY = "rotate_signing_key"  # about tokens, not a key: core/trail/installation.py
     REMOVE_SIGNING_KEY = "remove_signing_key"
+    CLEAR_BLOCKED_CLIENTS = "clear_blocked_clients"  # about no key either, as those below
+    ALLOW_NETWORK = "allow_network"
+    FORBID_NETWORK = "forbid_network"  # an allowed network was taken back
+    REPLAY_EVENTS = "replay_events"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.limit import MAX_LIMITS, Limit
 from authz.core.narrowing import narrows
-from authz.core.public_keys import require_public
+from authz.core.public_keys import require_so_still
 from authz.core.records import (
     STATUS_CHANGES,
     KeyRecord,
@@ -94,7 +94,7 @@ def update(
     Refused if the key is revoked or its credits cannot be changed like this, Unchanged if every
     value is the same. `now`: ms since the epoch. Raises BadInput for too many scopes, or if
     `not_before` or `expires_at` changes, and the end is then at or before `now` or `not_before`, or
-    if a publishable key would have no origin or no limits.
+    if a publishable key would have no origin, no limits, or new ones that are only reported.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -109,7 +109,7 @@ def update(
         if len(limits) > MAX_LIMITS:
             return Refused(f"{record.kid}: at most {MAX_LIMITS} limits, its credits included")
         updated = replace(updated, limits=limits)
-    require_public(updated)
+    require_so_still(record, updated)
     altered = differences(record, updated)
     if not altered:
         return Unchanged(record, f"{record.kid} is so already")

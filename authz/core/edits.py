@@ -45,11 +45,13 @@ class Update:
 class Rotate:
     """Add a secret. The live ones work for at most `grace_ms` more; with 0 they stop now.
 
-    mint: makes the secret of a key. None: the executor of the edit makes it.
+    mint: makes the secret of a key. None: the executor of the edit makes it. to: the target that
+    gets the new secret; "": the caller gets it.
     """
 
     grace_ms: int
     mint: Callable[[KeyRecord], Minted] | None = None
+    to: str = ""
 
     def plan(self, record: KeyRecord, now: int, author: Author) -> Outcome:
         """Call `mint` and return the result of `rotate`. Raises TypeError without `mint`.

@@ -29,6 +29,7 @@ class Event(StrEnum):
     LINK_CONNECTED = "link_connected"
     LINK_LOST = "link_lost"
     LIMIT_ALLOWED_BY_STORE = "limit_allowed_by_store"
+    LIMIT_ALLOWED_BEFORE = "limit_allowed_before"
     LIMIT_ALLOWED_ON_LEASE = "limit_allowed_on_lease"
     LIMIT_ALLOWED_IN_OUTAGE = "limit_allowed_in_outage"
     LIMIT_DENIED_BY_STORE = "limit_denied_by_store"

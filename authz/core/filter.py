@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.fields import shown
-from authz.core.selector import Glob, Search, Selector, State
+from authz.core.kinds import Kind
+from authz.core.name_patterns import Glob, Search
+from authz.core.selector import Selector, State
 
 MAX_FILTER: Final = 2048  # characters
 MAX_COMPARISONS: Final = 20
@@ -123,6 +125,13 @@ def _states(field: str, text: str) -> frozenset[State]:
     return frozenset({State(word)})
 
 
+def _kind(field: str, text: str) -> Kind:
+    word = fields.folded(text)
+    if word not in set(Kind):
+        raise BadInput(field, f"{shown(text)}: one of {', '.join(Kind)}")
+    return Kind(word)
+
+
 def _env(field: str, text: str) -> str:
     return fields.environment(field, fields.folded(text).removeprefix("environment_"))
 
@@ -134,6 +143,7 @@ _FIELDS: Final[dict[str, tuple[str, str, Callable[[str, str], Any]]]] = {
     "tenant_id": ("tenant_id", "=", fields.identifier),
     "plan": ("plan", "=", fields.identifier),
     "env": ("env", "=", _env),
+    "kind": ("kind", "=", _kind),
     "status": ("states", "=", _states),
     "display_name": ("name", "=", Glob.parse),
     "search": ("search", "=", Search.parse),

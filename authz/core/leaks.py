@@ -20,6 +20,7 @@ class Response(StrEnum):
 
     REVOKE = "revoke"
     DISABLE = "disable"
+    ROTATE = "rotate"  # its holder gets a new secret, and the reported one ends soon
     NOTIFY = "notify"
 
 
@@ -28,6 +29,7 @@ class Done(StrEnum):
 
     REVOKED = "revoked"
     DISABLED = "disabled"
+    ROTATED = "rotated"  # a new secret is on its way to the holder
     NOTED = "noted"  # by the policy, or because the key does not work any more
     HELD = "held"  # too many keys in an hour: a person decides
 

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from typing import Final
 
 from authz.core.limits.limit import Limit
+from authz.core.limits.throttle import Throttle
 from authz.core.records import STATUS_CHANGES, KeyRecord, Secret, Status
 from authz.core.scopes import is_held
 
@@ -36,6 +37,7 @@ def narrows(before: KeyRecord, after: KeyRecord) -> bool:
         and (after.not_before or 0) >= (before.not_before or 0)
         and _ends_no_later(before.expires_at, after.expires_at)
         and _grace_no_longer(before.outage_grace, after.outage_grace)
+        and _throttle_no_weaker(before.throttle, after.throttle)
         and _limits_no_higher(before.limits, after.limits, may_add=not before.plan)
         and _secrets_end_no_later(before.secrets, after.secrets)
     )
@@ -61,6 +63,11 @@ def _grace_no_longer(before: int | None, after: int | None) -> bool:
     None is the sidecar's grace, which is unknown here.
     """
     return after in {before, 0} or (after is not None and before is not None and after <= before)
+
+
+def _throttle_no_weaker(before: Throttle | None, after: Throttle | None) -> bool:
+    """Return whether the rates are lowered at least as much, for at least as long."""
+    return before is None if after is None else after.is_no_weaker(before)
 
 
 def _limits_no_higher(

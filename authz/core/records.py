@@ -8,6 +8,7 @@ from typing import Final
 from authz.core.addresses import Block, blocks_of
 from authz.core.fields import Network
 from authz.core.limits.limit import Limit, OnOutage
+from authz.core.limits.throttle import Throttle
 
 MAX_LIVE_SECRETS: Final = 2
 MAX_LINEAGE: Final = 5
@@ -90,6 +91,7 @@ class KeyRecord:
     plan: str = ""  # name of a plan in the settings; empty: only the key's own limits
     limits: tuple[Limit, ...] = ()
     on_outage: OnOutage | None = None  # of the limits; None: the sidecar's setting applies
+    throttle: Throttle | None = None  # lowers the rates until its end; may be over
     scopes: frozenset[str] = frozenset()
     not_before: int | None = None
     expires_at: int | None = None

@@ -3,7 +3,7 @@
 import codecs
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from authz.core.decision import Deny
 from authz.core.keys.credentials import Imported, Presented
@@ -57,6 +57,16 @@ _ODD_BYTES: Final = "authz.odd_bytes"
 codecs.register_error(_ODD_BYTES, _as_envoy_does)
 
 
+class ChargeOnce(NamedTuple):
+    """How a route tells retries: by the first of these headers that a request has.
+
+    headers: in lower case. within_ms: how long a request is remembered.
+    """
+
+    headers: tuple[str, ...]
+    within_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """Requirements of a route on a key, from the proxy's or our own configuration.
@@ -75,6 +85,7 @@ class Route:
     public: bool = False  # marked for publishable keys; they are refused on every other route
     assertion: str = ""  # the audience of the signed identity header; empty: there is none
     terms: str = ""  # of the settlement, for usage records; empty: the cost is final
+    charge_once: ChargeOnce | None = None  # None: each request is charged
 
 
 @dataclass(slots=True, eq=False)

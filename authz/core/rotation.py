@@ -11,12 +11,15 @@ class RotationPolicy:
     """A policy. rotate_every_ms: the age at which a secret is due. remind_ms: times before that.
 
     retire_after_ms: for so long only the new secret must have been used before the old one ends
-    early; None: the old one works until its overlap ends.
+    early; None: the old one works until its overlap ends. to: the target of new secrets, "": none.
+    overlap_ms: how long the old secret works after a delivery.
     """
 
     rotate_every_ms: int
     remind_ms: tuple[int, ...] = ()
     retire_after_ms: int | None = None
+    to: str = ""
+    overlap_ms: int = 7 * 86_400_000
 
     def due_at(self, record: KeyRecord) -> int:
         """Return when the newest secret of a key is due, in ms since the epoch."""

@@ -10,6 +10,7 @@ from authz.core.decision import Reason
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.limits.limit import parse_cost
+from authz.core.request import ChargeOnce
 
 MAX_NAMES: Final = 200  # of names that are none of ours, in characters
 
@@ -22,7 +23,8 @@ class Facts:
     request. label: names the rule in usage records. It requires nothing, so rules that differ only
     in it are equal. model: that a request asks for; empty if it is unknown or no matter. spending:
     what a request takes from budgets. assertion: the audience of the signed identity header; empty:
-    there is none. public: whether publishable keys are accepted.
+    there is none. public: whether publishable keys are accepted. charge_once: how retries are told,
+    so that they are charged once.
     """
 
     scopes: frozenset[str] | None = None
@@ -35,6 +37,7 @@ class Facts:
     spending: Spending | None = None
     assertion: str = ""
     public: bool | None = None
+    charge_once: ChargeOnce | None = None
 
 
 NO_FACTS: Final = Facts()

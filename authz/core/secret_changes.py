@@ -84,6 +84,27 @@ def retire(record: KeyRecord, which: str, author: Author, now: int) -> Outcome:
     return planned(record, retired, Action.RETIRE, author, now, secret=secret.id, retires_at=now)
 
 
+def end_old(record: KeyRecord, ends_at: int, author: Author, now: int) -> Outcome:
+    """Plan an earlier end of the older of two live secrets: at `ends_at`, or now if that is over.
+
+    Times are in ms since the epoch. Returns Unchanged if it ends by then already, Refused if the
+    key is revoked or no two secrets are live.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
+    live = [entry for entry in record.secrets if entry.is_live(now)]
+    if len(live) < MAX_LIVE_SECRETS:
+        return Refused(f"{record.kid} has no two live secrets: its overlap is over")
+    older, at = live[0], max(ends_at, now)
+    if older.retires_at is not None and older.retires_at <= at:
+        return Unchanged(record, f"secret {older.id} of {record.kid} ends by then")
+    kept = tuple(
+        replace(entry, retires_at=at) if entry is older else entry for entry in record.secrets
+    )
+    ended = replace(record, secrets=kept)
+    return planned(record, ended, Action.RETIRE, author, now, secret=older.id, retires_at=at)
+
+
 def roll_back(record: KeyRecord, author: Author, now: int) -> Outcome:
     """Plan the end of the newer of two live secrets. The older one has no end any more.
 

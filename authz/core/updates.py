@@ -5,6 +5,7 @@ from typing import TypedDict
 
 from authz.core.fields import Network
 from authz.core.limits.limit import Limit, OnOutage
+from authz.core.limits.throttle import Throttle
 from authz.core.records import KeyRecord
 
 
@@ -17,6 +18,7 @@ class Updates(TypedDict, total=False):
     plan: str
     limits: tuple[Limit, ...]
     on_outage: OnOutage | None
+    throttle: Throttle | None
     name: str
     scopes: frozenset[str]
     not_before: int | None
@@ -48,6 +50,7 @@ def plain(record: KeyRecord) -> dict[str, object]:
         "plan": record.plan,
         "limits": list(map(str, record.limits)),
         "on_outage": record.on_outage,
+        "throttle": str(record.throttle) if record.throttle else None,
         "name": record.name,
         "scopes": sorted(record.scopes),
         "not_before": record.not_before,

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from authz.core.abuse import AbuseControl
 from authz.core.admin_ports import AppliedStore, ChangeLog, KeyIndex, SidecarRegistry
 from authz.core.audit import AuditEntry
 from authz.core.errors import Unreadable
@@ -14,8 +13,10 @@ from authz.core.request import Request
 from authz.core.rotation import RotationPolicies
 from authz.core.trail.ports import AuditTrail, TrailStore
 from authz.core.trail.rows import Row
+from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
+from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.due_keys import DueKeys
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
@@ -63,6 +64,7 @@ class AdminFlows:
     applied: AppliedStore
     policies: RotationPolicies
     due_keys: DueKeys
+    deliveries: DeliveredRotation
     sinks: StoredSinks
     tokens: TokenFlows | None
     verifier: Callable[[], Awaitable[Verifier]]
@@ -74,7 +76,7 @@ class AdminFlows:
     erasure: UsageErasure
     index: KeyIndex
     registry: SidecarRegistry
-    abuse: AbuseControl
+    abuse: BlockedClients
     trail: AuditTrail
     trail_rows: TrailStore
     entry_of: Callable[[Row], AuditEntry | Unreadable]

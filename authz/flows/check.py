@@ -22,6 +22,7 @@ from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.limits.amounts import Cost
+from authz.core.limits.charge_once import RetryName, charged_once
 from authz.core.limits.key_limits import LimitResult
 from authz.core.policy import Proof, judge, judge_within
 from authz.core.ports import Clock, PepperProof, Probe
@@ -239,7 +240,10 @@ class Checker:
         if isinstance(decision, Deny) or decision.key is None:
             return self._conclude(decision, request)
         try:
-            result = self._spend(decision.key, request.route.cost)
+            once = None
+            if request.route.charge_once is not None:
+                once = charged_once(decision.key.kid, request)
+            result = self._spend(decision.key, request.route.cost, once)
         except Unavailable:
             return self._conclude(UNAVAILABLE, request)
         if result is None:
@@ -281,5 +285,5 @@ class Checker:
         return decision
 
 
-def _take_nothing(_key: KeyRecord, _cost: Cost) -> None:
+def _take_nothing(_key: KeyRecord, _cost: Cost, _once: RetryName | None) -> None:
     """Stand in for a limiter: return None, because no key has limits."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from authz.core.changes import Outcome
     from authz.core.declared_changes import Planned
     from authz.core.deletion import Removal
+    from authz.core.delivery import SecretDelivery
     from authz.core.edits import Edit
     from authz.core.new_keys import KeySpec
     from authz.core.records import KeyRecord
@@ -37,12 +38,14 @@ if TYPE_CHECKING:
 class Effect:
     """The result of a change, and the confirmation of the sidecars if it was waited for.
 
-    problem: why the wait failed, else empty. The change itself was made.
+    problem: why the wait failed, else empty. The change itself was made. delivery: of a rotation
+    that delivers the new secret, its result.
     """
 
     result: Result
     confirmation: Confirmation | None = None
     problem: str = ""
+    delivery: SecretDelivery | None = None
 
 
 class KeyEditor(Protocol):

@@ -1,6 +1,7 @@
 """Changes of one key in the store, as commands ask for them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from authz.core.changes import Author, Refused
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from authz.core.new_keys import KeySpec
     from authz.flows.confirmation import SidecarWait
     from authz.flows.deletion import Deletion
+    from authz.flows.delivered_rotation import DeliveredRotation
     from authz.flows.limits.refunds import Refunding
 
 SKIPPED: Final = "was changed meanwhile"
@@ -24,7 +26,7 @@ class StoreEditor:
     """KeyEditor over the store.
 
     deletion: is made only if a key is deleted. wait: is made only if a change is waited for.
-    refunding: is made only for a refund.
+    refunding: is made only for a refund. delivering: only for a rotation with a target.
     """
 
     def __init__(
@@ -33,7 +35,9 @@ class StoreEditor:
         deletion: "Callable[[], Deletion]",
         wait: "Callable[[], SidecarWait]",
         refunding: "Callable[[], Refunding]",
+        delivering: "Callable[[], DeliveredRotation]",
     ) -> None:
+        self._delivering = delivering
         self._lifecycle = lifecycle
         self._refunding = refunding
         self._deletion = deletion
@@ -53,18 +57,27 @@ class StoreEditor:
         asked for the sidecars before the change.
         """
         if wait_seconds is None:
-            return Effect(await self._made(kid, edit, by.author()))
+            return await self._effect(kid, edit, by.author())
         wait = self._wait()
         await wait.connect()
-        result = await self._made(kid, edit, by.author())
+        effect = await self._effect(kid, edit, by.author())
+        result = effect.result
         if isinstance(result, Refused):
-            return Effect(result)
+            return effect
         confirmed = wait.for_deleted if isinstance(edit, Delete) else wait.for_key
         try:
-            return Effect(result, await confirmed(result.record, wait_seconds))
+            return replace(effect, confirmation=await confirmed(result.record, wait_seconds))
         except Exception as cause:  # noqa: BLE001  no fault may hide that the change was made
             is_known = isinstance(cause, Unavailable)
-            return Effect(result, problem=str(cause) if is_known else f"no answer: {cause!r}")
+            return replace(effect, problem=str(cause) if is_known else f"no answer: {cause!r}")
+
+    async def _effect(self, kid: str, edit: Edit, author: Author) -> Effect:
+        if not (isinstance(edit, Rotate) and edit.to):
+            return Effect(await self._made(kid, edit, author))
+        done = await self._delivering().rotate(kid, edit.to, edit.grace_ms, author)
+        if isinstance(done, Refused):
+            return Effect(done)
+        return Effect(Changed(done.record), delivery=done)
 
     async def _made(self, kid: str, edit: Edit, author: Author) -> Result:
         lifecycle = self._lifecycle

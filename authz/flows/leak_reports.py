@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -16,6 +17,7 @@ from authz.core.ports import Clock
 from authz.core.records import RevocationReason, Status
 from authz.core.trail.erasures import KEY
 from authz.core.trail.ports import TrailNotes
+from authz.flows.automatic_rotation import KeyRotation
 from authz.flows.identification import Identification, Identity, Standing
 from authz.flows.lifecycle import Lifecycle
 
@@ -50,14 +52,21 @@ class LeakMemory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LeakPolicy:
-    """The treatment by environment, and how many keys may be ended in an hour without a person."""
+    """The treatment by environment, and how many keys may be ended in an hour without a person.
+
+    overlap_ms: how long the reported secret works after the new one has reached its holder.
+    """
 
     responses: Mapping[str, Response]
     per_hour: int
+    overlap_ms: int = 3_600_000
 
 
 class LeakReports:
-    """Carries out reports. Every step may be repeated: a key that does not work is left alone."""
+    """Carries out reports. Every step may be repeated: a key that does not work is left alone.
+
+    counts: gets the number of reported keys, by what was done.
+    """
 
     def __init__(
         self,
@@ -66,18 +75,22 @@ class LeakReports:
         *,
         batches: BatchStore,
         notes: TrailNotes,
+        rotation: KeyRotation,
         memory: LeakMemory,
         policy: LeakPolicy,
         clock: Clock,
+        counts: Counter[Done],
     ) -> None:
         self._identification = identification
         self._lifecycle = lifecycle
         self._batches = batches
         self._notes = notes
         self._memory = memory
+        self._rotation = rotation
         self._policy = policy
         self._clock = clock
         self._ending = asyncio.Lock()
+        self._counts = counts
 
     async def is_known(self, report: str) -> bool:
         """Return whether a report with this id was carried out in the last 7 days.
@@ -136,6 +149,9 @@ class LeakReports:
         done: dict[str, Done] = {}
         planned: dict[str, KeyChange] = {}
         for kid, (leak, identity) in found.items():
+            if self._response(identity) is Response.ROTATE:
+                done[kid] = await self._rotate(identity, self._author(leak, origin))
+                continue
             outcome = self._plan(identity, self._author(leak, origin))
             if isinstance(outcome, KeyChange):
                 planned[kid] = outcome
@@ -147,6 +163,15 @@ class LeakReports:
             if kid not in done:  # its record cannot be read, or was changed meanwhile
                 done[kid] = await self._end(identity, self._author(leak, origin))
         return done
+
+    async def _rotate(self, identity: Identity, author: Author) -> Done:
+        """Have a key rotated. Without a target of its policy a person decides."""
+        record = identity.record
+        if record is None or not await self._rotation.begin(
+            record, self._policy.overlap_ms, author
+        ):
+            return Done.HELD
+        return Done.ROTATED
 
     def _plan(self, identity: Identity, author: Author) -> Outcome | None:
         record, now = identity.record, self._clock.wall_ms()
@@ -183,5 +208,6 @@ class LeakReports:
         detail = {KEY: identity.kid, "done": done, "where": leak.where, "found_in": leak.source}
         event = AuditEvent(Action.LEAK, author.actor, "", self._clock.wall_ms(), detail)
         await self._notes.append(event, author.change_id)
+        self._counts[done] += 1
         log.warning("key %s was reported by %s: %s", identity.kid, origin, done.value)
         return Finding(leak, is_key=True, done=done)

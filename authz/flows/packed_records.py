@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from authz.core.bounded import BoundedDict
 from authz.core.limits.limit import Limit, OnOutage, parse_limits
+from authz.core.limits.throttle import of_stored
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 
 MAX_IN_USE: Final = 8_192
@@ -45,6 +46,7 @@ def pack(record: KeyRecord, deadline: float = NEVER) -> bytes:
     plain["metadata"] = dict(record.metadata)
     plain["limits"] = tuple(map(str, record.limits))
     plain["on_outage"] = record.on_outage and record.on_outage.value
+    plain["throttle"] = record.throttle and record.throttle.stored()
     return marshal.dumps((deadline, *plain.values()))
 
 
@@ -59,6 +61,7 @@ def unpack(packed: bytes) -> Entry:
     plain["allowed_cidrs"] = tuple(map(ipaddress.ip_network, plain["allowed_cidrs"]))
     plain["limits"] = _limits(plain["limits"])
     plain["on_outage"] = plain["on_outage"] and OnOutage(plain["on_outage"])
+    plain["throttle"] = plain["throttle"] and of_stored(plain["throttle"])
     return KeyRecord(**plain), deadline
 
 

@@ -19,7 +19,7 @@ class Expected:
     has_methods, has_hosts: whether there are `routes`, and some for certain methods or hosts only.
     reads_model: some route takes the model from the body of a request. has_budgets: some route
     takes from budgets, which the tokens of answers correct. has_assertions: routes may ask for
-    assertions.
+    assertions. repeats: lower-case names of the headers by which routes tell repeated requests.
     """
 
     header_prefix: str
@@ -34,6 +34,7 @@ class Expected:
     reads_model: bool = False
     has_budgets: bool = False
     has_assertions: bool = False
+    repeats: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,13 +84,15 @@ def may_change(rules: Message, name: str) -> bool:
 def carriers(chain: Chain, expected: Expected) -> Iterator[Problem]:
     """Report headers that the sidecar needs and does not receive.
 
-    FAIL: Envoy does not send a key header or the client-address header, or a filter removes it
-    first. WARN: allowed_headers exists and lacks origin, content-type or, if the routes of the
-    settings name methods, a header by which a client names another method.
+    FAIL: Envoy does not send a key header, the client-address header, or a header that tells
+    repeated requests, or a filter removes it first. WARN: allowed_headers exists and lacks origin,
+    content-type or, if the routes of the settings name methods, a header by which a client names
+    another method.
     """
     config, needed = chain.config, list(expected.carriers)
     if expected.client_address != "peer":
         needed.append(expected.client_address)
+    needed += expected.repeats
     allowed = list(items(at(config, "allowed_headers", "patterns")))
     refused = list(items(at(config, "disallowed_headers", "patterns")))
     for name in needed:

@@ -132,11 +132,13 @@ def _carriers(chain: Chain, expected: Expected) -> None:
 def allow_headers(config: Node, expected: Expected) -> None:
     """Add to allowed_headers, in place, each header that authz needs and no pattern matches.
 
-    These are the carriers, the client-address header (unless `peer`) and SHOWN. Other patterns
-    stay.
+    These are the carriers, the client-address header (unless `peer`), the headers that tell
+    repeated requests, and SHOWN. Other patterns stay.
     """
     patterns = _node(config, "allowed_headers").setdefault("patterns", [])
-    for name in dict.fromkeys([*expected.carriers, expected.client_address, *SHOWN]):
+    for name in dict.fromkeys(
+        [*expected.carriers, expected.client_address, *expected.repeats, *SHOWN]
+    ):
         if name != "peer" and not any(fits(pattern, name) for pattern in items(patterns)):
             patterns.append({"exact": name, "ignore_case": True})
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from authz.core.changes import Refused
+from authz.core.delivery import Arrival, SecretDelivery
 from authz.core.edits import Delete, Edit, Refund, ResetLimits, is_relative
 from authz.core.errors import BadInput, Conflict, OutcomeUnknown, Unavailable
 from authz.core.new_keys import KeySpec
@@ -122,8 +123,19 @@ def _effect(response: Any, edit: Edit, before: KeyRecord | None, *, is_waited: b
         has_answer = response.outcome.HasField("confirmation")
         given = response.outcome.confirmation if has_answer else None
     if not is_waited:
-        return Effect(result)
-    return Effect(result, *waited(given))
+        return Effect(result, delivery=_delivery(response, result))
+    return Effect(result, *waited(given), delivery=_delivery(response, result))
+
+
+def _delivery(response: Any, result: Result) -> SecretDelivery | None:
+    """Return the result of a rotation with a target; None of another change."""
+    word = getattr(response, "delivery", "")
+    if not word or isinstance(result, Refused):
+        return None
+    known = {one.value: one for one in Arrival}
+    return SecretDelivery(
+        result.record, known.get(word, Arrival.PENDING), response.delivery_problem
+    )
 
 
 def waited(given: key_pb2.Confirmation | None) -> tuple[Confirmation | None, str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from authz.core.changes import Author
 from authz.core.notifications.catalogue import ALL
 from authz.core.notifications.notification import Notification
 from authz.core.notifications.ports import DeadLetter, Progress
@@ -49,10 +50,13 @@ class RemoteSinks:
             for name in chosen(sinks, sink)
         ]
 
-    async def replay(self, sink: str, event_ids: Sequence[str]) -> int:
-        """Let the server deliver events to a sink again, and return their number."""
+    async def replay(self, sink: str, event_ids: Sequence[str], author: Author) -> int:
+        """Let the server deliver events to a sink again. The server knows the author."""
         request = events_pb2.ReplayEventsRequest(
-            name=f"{SINKS}{sink}", event_ids=event_ids, all_dead=not event_ids
+            name=f"{SINKS}{sink}",
+            event_ids=event_ids,
+            all_dead=not event_ids,
+            note=author.note,
         )
         response = await self._calls.change(self._calls.client.events.ReplayEvents, request)
         return int(response.replayed_events)

@@ -36,6 +36,7 @@ _OPTIONS: Final = {
     "allowed_origins": "--origin",
     "metadata": "--metadata",
     "outage_grace": "--outage-grace",
+    "throttle": "--throttle",
     "credits": "--credits",
     "page_token": "--cursor",
     "wait_time": "--timeout",

@@ -15,6 +15,7 @@ from authz.core.changes import Unchanged
 from authz.core.errors import BadInput, Unavailable, Unreadable
 from authz.core.keys.text import KID_PATTERN
 from authz.core.limits.limit import Limit, OnOutage, parse_limit
+from authz.core.limits.throttle import Throttle
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from authz.core.sidecars import Confirmation, Outstanding
 from authz.core.usage.commit import Denial, Sight
@@ -43,7 +44,16 @@ _ORDER: Final = {
         (
             *("secret", "retires_at", "signing_key", "signs_from", "removed"),
             *("reason", "client_id", "project_id", "tenant_id", "plan"),
-            *("limits", "on_outage", "name", "scopes", "not_before", "expires_at", "status"),
+            *(
+                "limits",
+                "on_outage",
+                "throttle",
+                "name",
+                "scopes",
+                "not_before",
+                "expires_at",
+                "status",
+            ),
             *("allowed_cidrs", "allowed_hosts", "allowed_origins", "metadata", "outage_grace"),
         )
     )
@@ -155,7 +165,14 @@ def _record(key: Key) -> KeyRecord:
         revoked_at=optional_ms(key, "revoke_time"),
         revocation_reason=_reason(key),
         outage_grace=_optional_duration(key, "outage_grace"),
+        throttle=_throttle(key),
     )
+
+
+def _throttle(key: Key) -> Throttle | None:
+    if not key.HasField("throttle"):
+        return None
+    return Throttle(key.throttle.percent, ms_of(key.throttle.end_time))
 
 
 def result_of(

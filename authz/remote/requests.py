@@ -20,6 +20,7 @@ from authz.core.edits import (
 from authz.core.filter import MAX_COMPARISONS, MAX_FILTER
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.limit import Limit, OnOutage
+from authz.core.limits.throttle import Throttle
 from authz.core.new_keys import KeySpec
 from authz.core.selector import Selector
 from authz.core.updates import Updates
@@ -54,7 +55,7 @@ def updated(fields: Updates) -> tuple[Key, FieldMask]:
             paths.append("never_expires" if value is None else "expire_time")
             _set_end(key, value)
             continue
-        path, write = _FIELDS[name]
+        path, write = _UPDATED[name]
         paths.append(path)
         if value is not None:
             write(key, value)
@@ -79,7 +80,9 @@ def one_change(kid: str, edit: Edit, etag: str) -> Any:  # noqa: PLR0911  one fo
             return keys_pb2.UpdateKeyRequest(key=key, update_mask=mask, **_scopes(edit))
         case Rotate():
             overlap = duration(edit.grace_ms)
-            return keys_pb2.RotateKeyRequest(name=name, overlap=overlap, etag=etag)
+            return keys_pb2.RotateKeyRequest(
+                name=name, overlap=overlap, etag=etag, deliver_to=edit.to
+            )
         case Retire():
             return keys_pb2.RetireKeySecretRequest(name=name, secret=edit.secret, etag=etag)
         case RollBack():
@@ -136,7 +139,7 @@ def filter_of(selector: Selector) -> str:
 def _comparisons(selector: Selector) -> Iterator[str]:
     if selector.unused_since is not None:  # first, because only the server can look at it
         yield f"last_use_time < {_time(selector.unused_since)}"
-    for name in ("client_id", "project_id", "tenant_id", "plan", "env"):
+    for name in ("client_id", "project_id", "tenant_id", "plan", "env", "kind"):
         if value := getattr(selector, name):
             yield f"{name} = {_quoted(value)}"
     if len(selector.states) == 1:
@@ -203,6 +206,11 @@ def _on_outage(key: Key, value: OnOutage) -> None:
     key.on_outage = number
 
 
+def _throttle(key: Key, value: Throttle) -> None:
+    key.throttle.percent = value.percent
+    key.throttle.end_time.CopyFrom(timestamp(value.until))
+
+
 # The path of each field of a record that an update may set, and the writer of a value that is set.
 _FIELDS: Final[dict[str, tuple[str, Callable[[Key, Any], None]]]] = {
     "name": _text("display_name"),
@@ -223,3 +231,5 @@ _FIELDS: Final[dict[str, tuple[str, Callable[[Key, Any], None]]]] = {
     "metadata": ("metadata", lambda key, value: key.metadata.update(value)),
     "outage_grace": ("outage_grace", lambda key, value: key.outage_grace.CopyFrom(duration(value))),
 }
+# A new key has no throttle.
+_UPDATED: Final = _FIELDS | {"throttle": ("throttle", _throttle)}

@@ -9,11 +9,23 @@ from authz.core.limits.limit import MAX_COST
 from authz.settings.parsers import Between, Read, parser_of
 from authz.settings.sections import Section
 from authz.settings.sources import Source, origin
-from authz.settings.values import COST, Audience, HostPattern, Id, Method, Scopes, Template
+from authz.settings.values import (
+    COST,
+    Audience,
+    HeaderName,
+    HostPattern,
+    Id,
+    Method,
+    Scopes,
+    Several,
+    Template,
+    seconds,
+)
 
 if TYPE_CHECKING:  # most commands need no routes
     from authz.core.budgets.learned import Statistic
     from authz.core.budgets.spending import Spending
+    from authz.core.request import ChargeOnce
     from authz.core.route_rule import Rule
 
 MAX_RULES: Final = 1000
@@ -110,6 +122,19 @@ def _route_cost(value: Any) -> Any:
 RouteCost = Annotated[BudgetCost | int | str, Read(_route_cost)]
 
 
+class ChargeOnceRule(Section):
+    """How repeated requests of a route are charged once. See core/limits/charge_once.py."""
+
+    headers: Several[HeaderName] = ("idempotency-key",)
+    within: Annotated[float, seconds("1s", "1d")] = 3600.0
+
+    def rule(self) -> "ChargeOnce":
+        """Return the rule."""
+        from authz.core.request import ChargeOnce  # noqa: PLC0415
+
+        return ChargeOnce(self.headers, round(self.within * 1000))
+
+
 class RouteRule(Section):
     """Requirements of a route. The first matching rule decides. See core/route_rule.py."""
 
@@ -124,6 +149,7 @@ class RouteRule(Section):
     enforce: bool | None = None
     public: bool | None = None
     assertion: Audience = ""
+    charge_once: ChargeOnceRule | None = None
 
     def check_together(self) -> None:
         """Raise ValueError for a bad value, or for a variable that the path lacks."""
@@ -151,6 +177,7 @@ class RouteRule(Section):
             spending=cost.spending() if isinstance(cost, BudgetCost) else None,
             public=self.public,
             assertion=self.assertion,
+            charge_once=self.charge_once.rule() if self.charge_once else None,
         )
         return Rule.parse(
             "routes",

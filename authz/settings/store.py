@@ -28,9 +28,13 @@ class RedisSentinel(Section):
 
 
 class Redis(Section):
-    """The store. namespace: begins every name in the store, for installations that share it."""
+    """The store. namespace: begins every name in the store, for installations that share it.
+
+    cluster: the store is a cluster, of which `url` names one or more nodes.
+    """
 
     url: StoreUrl = "redis://127.0.0.1:6379/0"
+    cluster: bool = False
     namespace: Namespace = ""
     username: Line = ""
     password_file: File | None = None

@@ -87,7 +87,9 @@ def _carrier(text: str) -> str:
 
 
 def _store_url(text: str) -> str:
-    if not re.fullmatch("(rediss?|unix)://[!-~]+", text):  # not shown: it may contain a password
+    if not re.fullmatch(
+        r"(rediss?(\+cluster)?|unix)://[!-~]+", text
+    ):  # not shown: it may contain a password
         raise BadInput(
             "", "not a redis://, rediss:// or unix:// URL, such as redis://127.0.0.1:6379/0"
         )
@@ -137,6 +139,19 @@ def _pool_id(text: str) -> str:
     from authz.core.limits.key_limits import ANY  # noqa: PLC0415  only pools need it
 
     return text if text == ANY else fields.identifier("", text)
+
+
+def _fillable(text: str) -> str:
+    from authz.core.delivery import check_template  # noqa: PLC0415  only targets need it
+
+    return check_template(text)
+
+
+def _fillable_path(text: str) -> str:
+    parts = _fillable(text).split("/")
+    if not all(re.fullmatch(r"[A-Za-z0-9._{}-]+", one) and one.strip(".") for one in parts):
+        raise BadInput("", f"{fields.shown(text)}: a path such as authz/{{client}}/{{kid}}")
+    return text
 
 
 def _limits(value: object) -> object:
@@ -246,4 +261,6 @@ EventPattern = Annotated[
         r"[a-z][a-z_.]{0,63}\*?|\*", "a type of event, such as authz.key.revoked or authz.key.*"
     ),
 ]
+FillableName = Annotated[str, _read_by(_fillable)]
+FillablePath = Annotated[str, _read_by(_fillable_path)]
 Parameter = Annotated[str, _shape("[A-Za-z0-9._-]{0,64}", "a query parameter, such as api_key")]

@@ -83,7 +83,7 @@ class StoredDeletions:
         fields = encoding.encode_event(removal.event, removal.id, record.version)
         fields = with_mark(self._marks, record.kid, fields)
         args: list[Any] = [
-            *(removal.id, record.version, names.changes, schema.LOG_LENGTH, record.kid),
+            *(removal.id, record.version, names.publish, schema.LOG_LENGTH, record.kid),
             *(names.imported, own.member, len(aliases), *(place.member for place in places)),
             *(len(removal.entries), *(entry.id for entry in removal.entries)),
             *(text for pair in fields.items() for text in pair),

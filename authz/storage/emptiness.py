@@ -46,8 +46,10 @@ def describe(present: list[str], names: schema.Names) -> str:
 def emptying(names: schema.Names) -> str:
     """Return the way to remove an installation's data, as text for an operator.
 
-    Without a namespace it is FLUSHDB, which empties the whole database.
+    Without a namespace it is FLUSHDB, which empties the whole database, or that of one node.
     """
+    if names.is_clustered and not names.namespace:
+        return "FLUSHDB on the node that owns its slot"
     if names.namespace:
         return f"delete every name that begins with {names.namespace}:authz:"
     return "FLUSHDB"

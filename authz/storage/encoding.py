@@ -14,12 +14,14 @@ from authz.core.audit import Action, AuditEvent
 from authz.core.errors import BadInput, Unreadable
 from authz.core.keys import base62
 from authz.core.limits.limit import Limit, OnOutage, parse_limits, parse_on_outage
+from authz.core.limits.throttle import Throttle, of_stored
 from authz.core.public_keys import require_public
 from authz.core.records import PUBLIC_ENV, KeyRecord, RevocationReason, Secret, Status
 from authz.storage.schema import SCHEMA
 
 MAX_DIGITS: Final = 15  # of a number: Lua and JSON numbers represent these exactly
 OF_SCRIPT: Final = frozenset({"version", "change_id", "seal"})  # fields that the script writes
+THROTTLE: Final = "throttle="  # prefix of the word before it
 ON_OUTAGE: Final = "on_outage="  # prefix of the last word of a key's limits, if it is no limit
 
 _Word = TypeVar("_Word", bound=StrEnum)
@@ -142,7 +144,7 @@ def _decode(kid: str, found: Mapping[str, str], unknown: Mapping[str, str]) -> K
     if found["kid"] != kid:
         raise ValueError("it belongs to another kid")
     reason = found["revocation_reason"]
-    own, on_outage = _limits(_words(found["limits"]))
+    own, on_outage, throttle = _limits(_words(found["limits"]))
     env = found["env"]
     record = KeyRecord(
         kid=kid,
@@ -157,6 +159,7 @@ def _decode(kid: str, found: Mapping[str, str], unknown: Mapping[str, str]) -> K
         plan=_optional_id("plan", found["plan"]),
         limits=own,
         on_outage=on_outage,
+        throttle=throttle,
         scopes=fields.scopes("scopes", _words(found["scopes"])),
         secrets=_secrets(found["secrets"]),
         created_at=number("created_at", found["created_at"]),
@@ -234,18 +237,25 @@ def _metadata(text: str) -> dict[str, str]:
 
 
 def _limit_words(record: KeyRecord) -> str:
-    """Return the limits, then `on_outage`. An older version finds such a record unreadable."""
+    """Return the limits, then the throttle, then `on_outage`.
+
+    An older version finds a record with one of the last two unreadable.
+    """
     words = list(map(str, record.limits))
+    if record.throttle:
+        words.append(f"{THROTTLE}{record.throttle.stored()}")
     if record.on_outage:
         words.append(f"{ON_OUTAGE}{record.on_outage}")
     return " ".join(words)
 
 
-def _limits(words: list[str]) -> tuple[tuple[Limit, ...], OnOutage | None]:
-    on_outage = None
+def _limits(words: list[str]) -> tuple[tuple[Limit, ...], OnOutage | None, Throttle | None]:
+    on_outage = throttle = None
     if words and words[-1].startswith(ON_OUTAGE):
         on_outage = parse_on_outage("limits", words.pop().removeprefix(ON_OUTAGE))
-    return parse_limits("limits", words), on_outage
+    if words and words[-1].startswith(THROTTLE):
+        throttle = of_stored(words.pop().removeprefix(THROTTLE))
+    return parse_limits("limits", words), on_outage, throttle
 
 
 def _words(text: str) -> list[str]:

@@ -1,45 +1,39 @@
 """Endpoint: the address of the store, and how to connect and log in to it."""
 
 import asyncio
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, cast
 
 import redis.asyncio
 from redis.asyncio import Connection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelManagedConnection
 from redis.backoff import NoBackoff
-from redis.credentials import CredentialProvider
 from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
+from authz.core.listen_address import Address
+from authz.storage.credentials import Credentials
+from authz.storage.hello import NO_RESP3, refuse_mode, refuse_old
 from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED, Link
 from authz.storage.marks import Marks
 from authz.storage.schema import Names
 from authz.storage.seals import StoreSeals
+from authz.storage.store_url import CLUSTER_FIELD, parse_url
 
 if TYPE_CHECKING:  # most stores are reached without them
+    from authz.storage.cluster import Cluster
+    from authz.storage.cluster_link import SlotFault
     from authz.storage.sentinel import Sentinel
     from authz.storage.tls import TlsFiles
-
-FIELD: Final = "redis.url"
-GOOD_URL: Final = "such as redis://127.0.0.1:6379/0 or unix:///run/valkey.sock?db=0"
-OLDEST_MAJOR: Final = 7
-NO_RESP3: Final = "the store does not speak RESP3; Redis 7 or Valkey is needed"
-
-# A host name or an IPv4 address, or an IPv6 address without its brackets.
-_HOST: Final = re.compile(
-    r"[a-z0-9_-]{1,63}(?:(?=\.[a-z0-9_-])\.[a-z0-9_-]{1,63})*+\.?|[0-9a-f.]*:[0-9a-z:.%]*", re.ASCII
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Address of a Redis or Valkey server, or the Sentinels that know it, with login and TLS files.
+    """Address of a Redis or Valkey server, or the Sentinels or cluster nodes that know it.
 
     `str` shows the address without credentials. namespace: prefix of all names in the store, or "".
     marks: of the clients' entries in the audit trail. seals: makes the seals of one client; None:
@@ -54,6 +48,7 @@ class Endpoint:
     password_file: Path | None
     tls: "TlsFiles | None" = None
     sentinel: "Sentinel | None" = None
+    cluster: "Cluster | None" = None
     namespace: str = ""
     marks: Marks | None = field(default=None, repr=False, compare=False)
     seals: Callable[[], StoreSeals] | None = field(default=None, repr=False, compare=False)
@@ -68,75 +63,80 @@ class Endpoint:
         *,
         tls: "TlsFiles | None" = None,
         sentinel: "Sentinel | None" = None,
+        is_cluster: bool = False,
         namespace: str = "",
     ) -> "Endpoint":
-        """Parse a `redis://`, `rediss://` (TLS) or `unix://` URL.
+        """Parse `redis.url`, as `store_url.parse_url` does.
 
-        Raises BadInput if a part is invalid. A user or password in the URL is refused, because URLs
-        appear in logs and process lists. The password comes from `password_file`, read at every
+        Raises BadInput if a part is invalid. The password comes from `password_file`, read at every
         connect. With `sentinel`, only the scheme and the database of the URL are used, and a
-        `unix://` URL is refused. `tls` is refused without `rediss://`. Without a port it is 6379,
-        without a database 0. namespace: prefix of all names in the store.
+        `unix://` URL is refused. `tls` is refused without `rediss://`. namespace: prefix of all
+        names in the store.
         """
-        try:
-            parts = urlsplit(url)
-            port = 6379 if parts.port is None else parts.port
-        except ValueError:
-            raise BadInput(FIELD, f"not a URL, {GOOD_URL}") from None
-        if parts.password is not None or parts.username is not None:
-            raise BadInput(
-                FIELD,
-                f"holds a user or a password, which belong in redis.username and "
-                f"redis.password_file; {GOOD_URL}",
-            )
-        if parts.scheme == "unix" and not parts.netloc and parts.path.startswith("/"):
-            db = _database("db=", parts.query)
-            where = ("", 0, unquote(parts.path))
-        elif parts.scheme in {"redis", "rediss"} and _HOST.fullmatch(parts.hostname or "") and port:
-            db = _database("/", parts.path.rstrip("/"))
-            where = (parts.hostname or "", port, "")
-        else:
-            raise BadInput(FIELD, f"not a redis:// or unix:// URL, {GOOD_URL}")
-        if parts.fragment or (parts.query and parts.scheme != "unix"):
-            raise BadInput(FIELD, f"has something behind the database, {GOOD_URL}")
-        if parts.scheme == "rediss":
+        found = parse_url(url, is_cluster=is_cluster)
+        if found.is_tls:
             from authz.storage.tls import TlsFiles  # noqa: PLC0415
 
             tls = tls or TlsFiles()
         elif tls is not None:
             raise BadInput("redis.tls", "is for a rediss:// URL; redis.url has none")
-        if sentinel is not None and parts.scheme == "unix":
+        if sentinel is not None and found.socket_path:
             raise BadInput("redis.sentinel", "names an address; redis.url has to be one, too")
         if sentinel is not None and not all(asked.port for asked in sentinel.hosts):
             raise BadInput("redis.sentinel.hosts", "host:port each, such as 10.0.0.1:26379")
-        return cls(*where, db, username, password_file, tls, sentinel, namespace)
+        where = (found.hosts[0].host, found.hosts[0].port) if found.hosts else ("", 0)
+        cluster = None
+        if found.is_cluster:
+            if sentinel is not None:
+                raise BadInput(CLUSTER_FIELD, "needs no Sentinel; remove redis.sentinel")
+            from authz.storage.cluster import Cluster, slot_of  # noqa: PLC0415
+
+            cluster = Cluster(found.hosts, slot_of(Names(namespace, is_clustered=True).meta))
+        login = (username, password_file)
+        return cls(*where, found.socket_path, found.db, *login, tls, sentinel, cluster, namespace)
 
     def __str__(self) -> str:
         if self.socket_path:
             return f"unix://{self.socket_path}?db={self.db}"
         if self.sentinel:
             return str(self.sentinel)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.db}"
+        scheme = "rediss" if self.tls else "redis"
+        if self.cluster:
+            return f"{scheme}+cluster://{self.cluster}"
+        return f"{scheme}://{Address(self.host, self.port)}/{self.db}"
 
     @property
     def names(self) -> Names:
         """The names of our data in the store, for this namespace and database."""
-        return Names(self.namespace, self.db)
+        return Names(self.namespace, self.db, is_clustered=self.cluster is not None)
 
     @property
     def has_replicas(self) -> bool:
-        """True if Sentinel names the primary.
+        """True if Sentinel or a cluster names the primary.
 
         Then the feed requires proof that a replica follows it.
         """
-        return self.sentinel is not None
+        return self.sentinel is not None or self.cluster is not None
+
+    def link(
+        self,
+        on_push: Callable[[list[Any]], None],
+        on_lost: Callable[[], None],
+        on_refused: "Callable[[SlotFault], None] | None" = None,
+    ) -> Link:
+        """Return a link for `open`. on_refused: see ClusterLink; it is for clusters alone."""
+        if self.cluster is None:
+            return Link(on_push, on_lost)
+        from authz.storage.cluster_link import ClusterLink  # noqa: PLC0415
+
+        return ClusterLink(on_push, on_lost, on_refused, self.cluster.note_move)
 
     async def open(self, protocol: Callable[[], Link]) -> Link:
         """Connect, with TLS if configured, and return the link. It is not logged in.
 
         `greet` does that. Raises OSError if the connection fails, Unavailable if no Sentinel names
-        a primary or a TLS file is unusable. It has no timeout of its own.
+        a primary, no node names the owner of our slot, or a TLS file is unusable. It has no timeout
+        of its own.
         """
         loop = asyncio.get_running_loop()
         if self.socket_path:
@@ -144,14 +144,30 @@ class Endpoint:
         host, port = self.host, self.port
         if self.sentinel:
             host, port = await self.sentinel.primary(self._dial)
-        security = self.tls.context() if self.tls else None
+        elif self.cluster:
+            owner = await self.cluster.owner(self._slots)
+            host, port = owner.host, owner.port
+        return await self._reach(protocol, host, port)
+
+    async def _reach(self, protocol: Callable[[], Link], host: str, port: int) -> Link:
+        loop, security = asyncio.get_running_loop(), self.tls.context() if self.tls else None
         return (await loop.create_connection(protocol, host, port, ssl=security))[1]
+
+    async def _slots(self, node: Address) -> Any:
+        """Return the reply of a node of the cluster to CLUSTER SLOTS. Raises Unavailable."""
+        link = await self._reach(lambda: Link(_ignore, _ignore), node.host, node.port)
+        try:
+            await self.greet(link, "authz-cluster")
+            return await link.call("CLUSTER", "SLOTS")
+        finally:
+            link.abort()
 
     async def greet(self, link: Link, name: str) -> dict[str, Any]:
         """Switch to RESP3, log in, name the connection, select the database.
 
         Return the reply to HELLO. Raises Unavailable if the login is refused, the password file is
-        unreadable, the server does not speak RESP3 or is older than Redis 7, or the link fails.
+        unreadable, the server does not speak RESP3 or is older than Redis 7, or the link fails;
+        also if the server is a node of a cluster and the settings name none, or the reverse.
         """
         login = self.login()
         authentication = ("AUTH", *login) if login else ()
@@ -164,6 +180,7 @@ class Endpoint:
         if not isinstance(hello, dict):
             raise Unavailable(NO_RESP3)
         refuse_old(hello)
+        refuse_mode(hello, self.names)
         if self.db:
             await link.call("SELECT", str(self.db))
         return hello
@@ -171,8 +188,8 @@ class Endpoint:
     def client(self, timeout: float = 5.0) -> redis.asyncio.Redis:
         """Return a redis-py client for administration. It connects at its first command.
 
-        timeout: seconds for each connect and each reply. No command is repeated. Raises Unavailable
-        if a TLS file or the password file is unusable.
+        timeout: seconds for each connect and each reply. No command that may have been carried out
+        is repeated. Raises Unavailable if a TLS file or the password file is unusable.
         """
         client: redis.asyncio.Redis = self._client(timeout)
         cast("Any", client).names = self.names  # see schema.names_of
@@ -182,7 +199,10 @@ class Endpoint:
         return client
 
     def _client(self, timeout: float) -> Any:
-        login = {"db": self.db, "credential_provider": _Login(self) if self.login() else None}
+        login = {
+            "db": self.db,
+            "credential_provider": Credentials(self.login) if self.login() else None,
+        }
         if self.sentinel:
             options = self._options(SentinelManagedConnection, timeout)
             return self.sentinel.client(self._dial, options | login)
@@ -190,6 +210,11 @@ class Endpoint:
             options = self._options(UnixDomainSocketConnection, timeout)
             return _client(path=self.socket_path, **options, **login)
         options = self._options(Connection, timeout)
+        if self.cluster:
+            from authz.storage.cluster_client import client_of  # noqa: PLC0415
+
+            find, kind = partial(self.cluster.owner, self._slots), options["connection_class"]
+            return client_of(kind, self.cluster, find, options | login)
         return _client(host=self.host, port=self.port, **options, **login)
 
     def _dial(self, host: str, port: int, timeout: float) -> redis.asyncio.Redis:
@@ -256,42 +281,9 @@ Client = redis.asyncio.Redis
 """A client of redis-py, as `Endpoint.client` returns it."""
 
 
-def refuse_old(hello: Mapping[str, Any]) -> None:
-    """Raise Unavailable if the reply to HELLO is from a server older than Redis 7.
-
-    A reply without a readable version is accepted.
-    """
-    found = str(hello.get("version", ""))
-    major = found.partition(".")[0]
-    if major.isdecimal() and int(major) < OLDEST_MAJOR:
-        server = hello.get("server", "server")
-        raise Unavailable(f"the store is {server} {found}; Redis 7 or Valkey is needed")
+def _ignore(*_any: Any) -> None:
+    pass
 
 
 def _client(**options: Any) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
-
-
-class _Login(CredentialProvider):
-    """The credentials for redis-py, which asks at every connect."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
-
-    def get_credentials(self) -> tuple[str, str]:
-        """Return user and password: `default` and an empty password if no login is set.
-
-        Raises Unavailable if the password file is unreadable.
-        """
-        return self._endpoint.login() or ("default", "")
-
-    async def get_credentials_async(self) -> tuple[str, str]:
-        """Return the same as `get_credentials`."""
-        return self.get_credentials()
-
-
-def _database(start: str, text: str) -> int:
-    match = re.fullmatch(rf"({start}(\d{{1,5}}))?", text, re.ASCII)
-    if match is None:
-        raise BadInput(FIELD, f"the database is a number, {GOOD_URL}")
-    return int(match[2] or 0)

@@ -5,6 +5,7 @@ Rules:
 2. If the link closes, or heartbeats stay unanswered for a whole lease, trust ends at once. Then the
    feed reconnects, without limit.
 3. Never link to a replica: HELLO must name the primary.
+4. A refusal of a cluster because of our slot ends trust at once, see cluster_link.py.
 """
 
 import asyncio
@@ -198,12 +199,14 @@ class ChangeFeed:
     async def _connect(self, ended: asyncio.Event) -> Link:
         async with asyncio.timeout(self._lease):
             self._link = link = await self._endpoint.open(
-                lambda: Link(self._on_push, partial(self._on_lost, ended))
+                lambda: self._endpoint.link(
+                    self._on_push, partial(self._on_lost, ended), self._heartbeats.refused
+                )
             )
             hello = await self._endpoint.greet(link, CONNECTION_NAME)
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
-            await link.call("SUBSCRIBE", self._names.changes)
+            await link.call(*self._names.subscribe)
         self._heartbeats.begin_link()
         self._follower.follow(link, self._sink, partial(self._heartbeats.send, link))
         self._probe.count(Event.LINK_CONNECTED)
@@ -211,7 +214,7 @@ class ChangeFeed:
 
     # The parser calls this, in the store's order with the replies.
     def _on_push(self, push: list[Any]) -> None:
-        if push[:1] == ["message"]:
+        if push[:1] in (["message"], ["smessage"]):
             if isinstance(push[-1], str) and notices.announces_import(push[-1]):
                 self._meta.note_import()
                 self.imported.note(push[-1])

@@ -52,17 +52,17 @@ class GuardedWrites:
 
         Then nothing is written. Raises the error of the first command that the store refuses.
         """
-        if not self._answers:
-            self._answers = (await self._call(self._ask))[1:]
+        answers, self._answers = self._answers, ()  # after an error they are asked for again
+        answers = answers or (await self._call(self._ask))[1:]
         transaction = [("MULTI",), *commands, ("EXEC",)]
         sent = [*transaction, *self._ask]
-        while self._is_allowed(self._raised(self._answers)):
+        while self._is_allowed(_raised(answers)):
             replies = await self._call(sent)
-            self._answers = replies[len(transaction) + 1 :]
-            done = replies[len(transaction) - 1]
-            self._raised(replies[: len(transaction)])
+            done = _raised(replies[: len(transaction)])[-1]
+            answers = replies[len(transaction) + 1 :]
             if done is not None:  # None: a watched name changed, so the answers count
-                self._raised(done)
+                _raised(done)
+                self._answers = answers
                 return True
         return False
 
@@ -72,8 +72,10 @@ class GuardedWrites:
         await self._connection.send_packed_command([b"".join(map(packed, commands))])
         return await replies_of(self._connection, len(commands))
 
-    def _raised(self, replies: Sequence[Any]) -> Sequence[Any]:
-        for reply in replies:
-            if isinstance(reply, exceptions.ResponseError):
-                raise reply
-        return replies
+
+def _raised(replies: Sequence[Any]) -> Sequence[Any]:
+    """Return the replies. Raises the first of them that is an error."""
+    for reply in replies:
+        if isinstance(reply, exceptions.ResponseError):
+            raise reply
+    return replies

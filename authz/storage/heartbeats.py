@@ -6,9 +6,9 @@ Rules:
 2. Trust is extended only if the sequence number in that heartbeat equals the last change applied.
    If they differ, changes were missed. They are read from the log, or the cache is flushed (see
    follower.py).
-3. Never trust a replica: each heartbeat sends ROLE. Behind Sentinel each heartbeat also writes. A
-   primary that lost its replicas then loses trust, even if it does not know of a new primary: it
-   refuses the write, or no replica acknowledges it (see replication.py).
+3. Never trust a replica: each heartbeat sends ROLE. Behind Sentinel and on a cluster each heartbeat
+   also writes. A primary that lost its replicas then loses trust, even if it does not know of a new
+   primary: it refuses the write, or no replica acknowledges it (see replication.py).
 4. `authz:meta` must say that the store is ours. Without it, or with another schema or pepper, there
    is no trust. So an emptied store does not turn good keys into unknown ones. Another schema or
    pepper means another store, so entries kept for an outage are dropped too.
@@ -17,6 +17,9 @@ Rules:
    their heartbeats at the same moment ever after.
 7. Before each PING `send` calls `announce`. Its writes are in the store before the PONG that grants
    trust.
+7. A node of a cluster may refuse commands because of our slot. Then trust ends before the heartbeat
+   does, and the link stays for REFUSED_SECONDS: a short refusal costs no reconnect. After that the
+   other nodes are asked for the owner again, because a node that is cut off refuses for ever.
 """
 
 import asyncio
@@ -44,6 +47,7 @@ from authz.storage.trust_lease import TrustLease
 
 HEARTBEATS_PER_LEASE: Final = 4
 PRIMARY: Final = "master"  # the store's own word
+REFUSED_SECONDS: Final = 2.0
 NOT_ACKNOWLEDGED: Final = "no replica acknowledges its writes"
 
 
@@ -101,6 +105,7 @@ class Heartbeats:
         self._sink: ChangeSink
         self._announce: Callable[[Link], None]
         self._unanswered = 0
+        self._refusal: tuple[float, str] | None = None
         self._is_foreign = False
 
     @property
@@ -118,21 +123,31 @@ class Heartbeats:
 
     def begin_link(self) -> None:
         """Forget the unanswered heartbeats and the replicas of the link before."""
-        self._unanswered = 0
+        self._unanswered, self._refusal = 0, None
         self._imported.begin_link()
         if self._replication is not None:
             self._replication.start(self._clock.monotonic())
 
+    def refused(self, fault: Unavailable) -> None:
+        """End trust, because the node refused a command for the slot. The link may stay open."""
+        self._trust.report(str(fault))
+        self._trust.end()
+        if self._refusal is None:
+            self._refusal = self._clock.monotonic(), str(fault)
+
     async def repeat(self, link: Link, ended: asyncio.Event) -> None:
         """Send heartbeats on the link until it closes. `ended` is set when it does.
 
-        Raises Unavailable with the fault of the link, or if a whole lease of heartbeats is
-        unanswered.
+        Raises Unavailable with the fault of the link, if a whole lease of heartbeats is unanswered,
+        or if the node has refused commands for REFUSED_SECONDS (2 s).
         """
         share = random.random()  # noqa: S311  jitter
         while link.is_open:
             if self._unanswered >= HEARTBEATS_PER_LEASE:
                 raise Unavailable(f"it has not answered for {self._lease:g} s")
+            at, fault = self._refusal or (float("inf"), "")
+            if self._clock.monotonic() - at > REFUSED_SECONDS:
+                raise Unavailable(fault)
             self._unanswered += 1
             self.send(link)
             with suppress(TimeoutError):
@@ -146,7 +161,7 @@ class Heartbeats:
         beat = Heartbeat(self._clock.monotonic())
         self._announce(link)
         if self._replication is not None:
-            on_written = partial(self._on_written, link)
+            on_written = partial(self._on_written, link, beat)
             self._writes.send(link, on_written, "SET", self._names.heartbeat, beat.nonce)
         link.send(partial(self._on_role, link, beat), "ROLE")
         link.send(partial(self._on_meta, beat), "HGETALL", self._names.meta)
@@ -172,7 +187,7 @@ class Heartbeats:
         replication.observe(beat.sent, role)
         if not replication.is_followed(beat.sent):
             beat.fail(Unavailable(NOT_ACKNOWLEDGED))
-            if replication.is_overdue(beat.sent):  # reconnect, to ask Sentinel again
+            if replication.is_overdue(beat.sent):  # reconnect, to ask who is the primary
                 link.abort(NOT_ACKNOWLEDGED)
 
     def _on_meta(self, beat: Heartbeat, reply: Any) -> None:
@@ -187,9 +202,11 @@ class Heartbeats:
                 self._sink.flush(foreign=True)
             beat.fail(cause)
 
-    def _on_written(self, link: Link, reply: Any) -> None:
-        if isinstance(reply, hiredis.ReplyError):  # reconnect, to ask Sentinel again
+    def _on_written(self, link: Link, beat: Heartbeat, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):  # reconnect, to ask who is the primary
             link.abort(f"it takes no writes: {refusal(reply)}")
+        elif isinstance(reply, Unavailable):
+            beat.fail(reply)
 
     def _on_seq(self, link: Link, beat: Heartbeat, reply: Any) -> None:
         try:
@@ -222,4 +239,5 @@ class Heartbeats:
             self._trust.report(beat.fault)
             self._trust.end()
         elif beat.in_step:
+            self._refusal = None
             self._trust.grant(beat.sent)

@@ -88,6 +88,9 @@ class ImportedIndex:
             self._held.add(found.entry)
 
     def _on_state(self, link: Link, seq: int, reply: Any) -> None:
+        if isinstance(reply, Unavailable):  # of the link or the cluster: the next heartbeat asks
+            self._is_complete = False
+            return
         try:
             state = decode_state(expect(str, reply))
         except Unavailable as cause:

@@ -4,7 +4,7 @@
 
 SERVING      every sidecar needs these
 COUNTING     a sidecar counts limits with these
-BEATING      a sidecar behind Sentinel also sends these in each heartbeat
+BEATING      a sidecar behind Sentinel or on a cluster also sends these in each heartbeat
 INDEXING     a sidecar reads the index of imported keys with these
 REGISTERING  a sidecar writes its registry entry with these
 CHANGING     a change to a key needs these
@@ -52,10 +52,12 @@ def permissions(names: schema.Names) -> Permissions:
             ("PING",),
             ("ROLE",),
             ("TIME",),
-            ("SUBSCRIBE", names.changes),
+            names.subscribe,
+            *((("CLUSTER", "SLOTS"),) if names.is_clustered else ()),
             ("GET", names.seq),
             ("HGETALL", names.meta),
             ("HGETALL", names.key(_KID)),
+            ("GET", names.key(_KID)),
             ("MGET", names.alias(b"")),
             ("EXISTS", names.meta),
             ("XRANGE", names.log, "-", "+"),
@@ -104,6 +106,8 @@ def permissions(names: schema.Names) -> Permissions:
             ("SET", names.seq, "1"),
             ("HMGET", names.key(_KID), "version"),
             ("HSET", names.key(_KID), "version", "1"),
+            ("GET", names.key(_KID)),
+            ("SET", names.key(_KID), ""),
             ("EXISTS", names.log),
             ("XINFO", "STREAM", names.log),
             ("XADD", names.log, "*", "kid", _KID),
@@ -112,7 +116,7 @@ def permissions(names: schema.Names) -> Permissions:
             ("ZADD", names.keys, "1", _KID),
             ("ZADD", names.client("any"), "1", _KID),
             ("ZREM", names.client("any"), _KID),
-            ("PUBLISH", names.changes, ""),
+            ("SPUBLISH" if names.is_clustered else "PUBLISH", names.changes, ""),
             ("GETRANGE", names.imported, "0", "1"),
             ("SETRANGE", names.imported, "0", ""),
             ("APPEND", names.imported, ""),

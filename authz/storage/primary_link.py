@@ -97,7 +97,7 @@ class PrimaryLink:
 
     async def _connect(self, ended: asyncio.Event) -> Link:
         link = await self._endpoint.open(
-            lambda: Link(lambda _push: None, partial(self._on_lost, ended))
+            lambda: self._endpoint.link(lambda _push: None, partial(self._on_lost, ended))
         )
         try:
             hello = await self._endpoint.greet(link, self._name)

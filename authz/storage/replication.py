@@ -11,6 +11,9 @@ Rules:
 3. The first primary of a process is trusted at once and has `longest_alone` seconds to show a
    replica. A later one must show a replica before it is trusted, unless the previous one was
    followed less than `longest_alone` seconds ago.
+4. All replicas of the link but one have to acknowledge, and at least one. A change waits for one
+   (WAIT). Of N replicas one becomes the new primary, and N - 1 follow it or the old one. So the two
+   cannot both have enough.
 """
 
 from collections import deque
@@ -38,6 +41,7 @@ class Replication:
         self._longest_alone = longest_alone(lease)
         self._pending: deque[tuple[float, int]] = deque(maxlen=_MAX_PENDING)
         self._linked_at = 0.0
+        self._replicas = 0  # the most that the link has shown
         self._followed_at: float | None = None
 
     def start(self, now: float) -> None:
@@ -46,21 +50,24 @@ class Replication:
         The first link of a process counts as followed now.
         """
         self._pending.clear()
-        self._linked_at = now
+        self._linked_at, self._replicas = now, 0
         if self._followed_at is None:
             self._followed_at = now
 
     def observe(self, sent: float, role: list[Any]) -> None:
         """Take the reply to the ROLE that was sent at `sent`.
 
-        Without replicas nothing counts as acknowledged. Raises ValueError if the reply is not that
-        of a primary.
+        Without enough replicas nothing counts as acknowledged. Raises ValueError if the reply is
+        not that of a primary.
         """
         try:
             offset = int(role[1])
-            acknowledged = max((int(replica[2]) for replica in role[2]), default=-1)
+            offsets = sorted((int(replica[2]) for replica in role[2]), reverse=True)
         except (TypeError, LookupError):
             raise ValueError("its answer to ROLE is not that of a primary") from None
+        self._replicas = max(self._replicas, len(offsets))
+        needed = max(1, self._replicas - 1)
+        acknowledged = offsets[needed - 1] if len(offsets) >= needed else -1
         while self._pending and self._pending[0][1] <= acknowledged:
             self._followed_at, _ = self._pending.popleft()
         self._pending.append((sent, offset))

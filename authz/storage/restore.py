@@ -27,7 +27,7 @@ from authz.core.audit import Action
 from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.digest_index import entry_of
 from authz.core.trail.rows import row_hash
-from authz.storage import emptiness, encoding, meta, schema, tombstones
+from authz.storage import compact, emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import Contents
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.index_state import encoded_index
@@ -94,7 +94,7 @@ class Restore:
             for number, item in lines:
                 kept = _without_deleted(_without_earlier(item, number, file.last), gone)
                 left_out |= _left_out(item, kept)
-                await self._write(writes, kept, done)
+                await self._write(writes, file, kept, done)
             seq = max(file.contents.seq, highest) + 1
             if meta.has_imports(file.meta):
                 with suppress(Unavailable):  # its right may be missing; a failed store fails below
@@ -176,11 +176,11 @@ class Restore:
         return _stream_id(last[0][0]) if last else (0, 0)
 
     async def _write(
-        self, writes: GuardedWrites, item: dict[str, Any], done: tuple[int, int]
+        self, writes: GuardedWrites, file: Verified, item: dict[str, Any], done: tuple[int, int]
     ) -> None:
         aliases = [(bytes.fromhex(digest), kid) for digest, kid in item.get("aliases", ())]
         self._entries += [entry_of(digest) for digest, _ in aliases]
-        commands = [*self._records(item.get("records", ()))]
+        commands = [*self._records(file, item.get("records", ()))]
         commands += [("SET", self._names.alias(digest), kid) for digest, kid in aliases]
         if applied := item.get("applied"):
             commands.append(("HSET", self._names.applied, *_flat(applied)))
@@ -192,20 +192,33 @@ class Restore:
         if commands:
             await self._change(writes, commands)
 
-    def _records(self, records: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[Command]:
+    def _records(
+        self, file: Verified, records: Sequence[tuple[str, Mapping[str, str]]]
+    ) -> Iterator[Command]:
         """Yield the commands for these records, and one for each index that they are in.
 
         A damaged record is written as it is. Without a client it is in the index of all keys only.
         """
         places: dict[str, list[Any]] = {}
         for kid, fields in records:
-            yield "HSET", self._names.key(kid), *_flat(fields)
+            yield self._record(file, kid, fields)
             place, client = (_created_at(fields), kid), fields.get("client_id")
             places.setdefault(self._names.keys, []).extend(place)
             if client:
                 places.setdefault(self._names.client(client), []).extend(place)
         for name, found in places.items():
             yield "ZADD", name, *found
+
+    def _record(self, file: Verified, kid: str, fields: Mapping[str, str]) -> Command:
+        """Return the command for a record in the form that authz:meta of the file names.
+
+        A damaged one has no compact form, and stays a damaged hash.
+        """
+        name = self._names.key(kid)
+        if meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES:
+            with suppress(ValueError):
+                return "SET", name, compact.pack(fields)
+        return "HSET", name, *_flat(fields)
 
 
 def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int]) -> dict[str, Any]:

@@ -1,23 +1,32 @@
 """All names in the store, and the layout of their content. No other module spells a name out.
 
     authz:meta                      hash    schema, pepper:<version> -> fingerprint,
+                                            (on a cluster authz:{p}:meta)
                                             imports: 1 if keys may have been imported
                                             sealed: 1 if records without a seal are refused
+                                            compact: 1 if changes write compact records, 2 if all
+                                            records are compact
                                             signing:<key id> -> the public half of a key that signs
                                             tokens; see core/tokens/signing_keys.py
-    authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
+    authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present;
+                                    string  the same in the compact form of compact.py
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
                                             which is of its text or of its SHA-256
     authz:{p}:imported              string  index of the digests of imported keys: index_state.py
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>
+    authz:{p}:limit:once:<digest>   hash    a request that is charged once: `until` in us, how many
+                                            `requests` so far, the text of what the first one has
+                                            `taken` from budgets, and the most of each that one of
+                                            them has `used`
     authz:{p}:seq                   string  sequence number of the last change
     authz:{p}:log                   stream  seq-0 -> kid, status, at, change_id: recent changes
     authz:{p}:changes               channel "seq kid status at change_id"; for an import then
                                             "number:entry" of its entry in the index, if that is
                                             current, and "imported"
-    authz:{p}:heartbeat             string  written by sidecars behind Sentinel to test the primary
+    authz:{p}:heartbeat             string  written by sidecars behind Sentinel and on a cluster to
+                                            test the primary
     authz:{p}:audit                 stream  seq-0 -> actor, action, time, note, the version that was
                                             changed (`base`) and a mark of the writer (`mac`).
                                             seq-N -> a row without a kid is about the trail, such as
@@ -46,6 +55,9 @@
     authz:{p}:events:seen           stream  sightings of sidecars, such as the use of a canary key,
                                             until `authz admin` moves them to the audit trail
     authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
+    authz:{p}:events:rotated        hash    the same of keys that administration rotated
+    authz:{p}:events:deliveries     hash    kid -> JSON of a delivery that has begun: its target,
+                                            and the seed of the new secret
     authz:{p}:events:ruled          hash    the same of a rule about anomalies
     authz:{p}:abuse:blocked         hash    address or IPv6 /64 network -> end of its block, in ms
     authz:{p}:abuse:allowed         hash    network that is never blocked -> the author
@@ -94,7 +106,8 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             core/budgets/learned.py
 
 With `redis.namespace` every name begins with it: `<namespace>:authz:...`.
-All names that one change touches share the hash tag {p}, so they lie in one Cluster slot.
+All names that one change touches share the hash tag {p}. On a cluster all names have it, so all
+lie in one slot. A single store keeps authz:meta without it, as in every version so far.
 Times are milliseconds since the epoch.
 """
 
@@ -106,9 +119,13 @@ LOG_LENGTH: Final = 100_000
 
 META_SCHEMA: Final = "schema"
 META_PREFIX: Final = "prefix:"  # of the text of keys; its value says nothing
+META_PUBLIC: Final = "public_prefix:"  # of publishable keys; earlier versions ignore it
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 META_SEALED: Final = "sealed"
+META_COMPACT: Final = "compact"
+SOME_COMPACT: Final = "1"
+ALL_COMPACT: Final = "2"
 META_SIGNING: Final = "signing:"  # public halves of keys that sign tokens
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
 
@@ -117,16 +134,23 @@ class Names:
     """The names of one installation's data. They begin with the namespace, if there is one.
 
     Channels are not separate for each database of a server, so their name has the database, too.
+    On a cluster `meta` has the hash tag, and notices are sharded: `publish` then names the command
+    before the channel.
     """
 
-    def __init__(self, namespace: str = "", database: int = 0) -> None:
+    def __init__(
+        self, namespace: str = "", database: int = 0, *, is_clustered: bool = False
+    ) -> None:
         self.namespace = namespace
+        self.is_clustered = is_clustered
         root = f"{namespace}:authz" if namespace else "authz"
         tag = self._tag = f"{root}:{{{PARTITION}}}"
-        self.meta = f"{root}:meta"
+        self.meta = f"{tag if is_clustered else root}:meta"
         self.seq = f"{tag}:seq"
         self.log = f"{tag}:log"
         self.changes = f"{tag}:changes:{database}" if database else f"{tag}:changes"
+        self.publish = f"SPUBLISH {self.changes}" if is_clustered else self.changes
+        self.subscribe = ("SSUBSCRIBE" if is_clustered else "SUBSCRIBE", self.changes)
         self.audit = f"{tag}:audit"
         self.keys = f"{tag}:keys"
         self.applied = f"{tag}:applied"
@@ -140,6 +164,8 @@ class Names:
         self.signing = f"{tag}:signing"
         self.leaked = f"{tag}:events:leaked"
         self.ruled = f"{tag}:events:ruled"
+        self.rotated = f"{tag}:events:rotated"
+        self.deliveries = f"{tag}:events:deliveries"
         self.blocked = f"{tag}:abuse:blocked"
         self.allowed = f"{tag}:abuse:allowed"
         self.abuse_version = f"{tag}:abuse:version"
@@ -147,8 +173,12 @@ class Names:
         self.leader = f"{tag}:events:lead"
 
     def key(self, kid: str) -> str:
-        """Name of the hash of one key."""
+        """Name of the record of one key."""
         return f"{self._tag}:key:{kid}"
+
+    def once(self, name: str) -> str:
+        """Name of the hash that remembers a request that is charged once."""
+        return f"{self._tag}:limit:once:{name}"
 
     def limit(self, group: str) -> str:
         """Name of the hash with the limit counters of `group`.

@@ -7,6 +7,7 @@ from authz.core.histogram import Histogram
 from authz.core.usage.anomalies.features import Feature, Gap
 from authz.core.usage.anomalies.policy import Done
 from authz.telemetry.catalogue import LOG_SUPPRESSED
+from authz.telemetry.guard_metrics import GUARD_METRICS
 from authz.telemetry.metric import Kind, Labels, Metric, each
 from authz.telemetry.process_catalogue import PROCESS_METRICS
 
@@ -132,6 +133,7 @@ ANOMALY_METRICS: Final = (
 ADMIN_METRICS: Final = (
     *(CALLS, CALL_DURATION, ADMIN_READY, AUDIT_ROUNDS, AUDIT_FINDINGS),
     *ANOMALY_METRICS,
+    *GUARD_METRICS,
     *(LOG_SUPPRESSED, *PROCESS_METRICS),
 )
 """Every metric that `authz admin` exports."""

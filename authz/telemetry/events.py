@@ -58,6 +58,7 @@ COUNTED: Final[Mapping[Event, tuple[Metric, Labels]]] = {
     Event.LINK_CONNECTED: (LINK_CONNECTS, {}),
     Event.LINK_LOST: (LINK_LOSSES, {}),
     Event.LIMIT_ALLOWED_BY_STORE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "store"}),
+    Event.LIMIT_ALLOWED_BEFORE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "repeat"}),
     Event.LIMIT_ALLOWED_ON_LEASE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "lease"}),
     Event.LIMIT_ALLOWED_IN_OUTAGE: (LIMIT_DECISIONS, {"decision": "allowed", "source": "outage"}),
     Event.LIMIT_DENIED_BY_STORE: (LIMIT_DECISIONS, {"decision": "denied", "source": "store"}),

@@ -9,9 +9,9 @@ LIMIT_DECISIONS: Final = Metric(
     Kind.COUNTER,
     "{decision}",
     "Checks of keys with limits, by decision and source. denied_locally: by an earlier refusal of "
-    "the store; outage: without the store.",
+    "the store; outage: without the store; repeat: charged before, by `charge_once` of its route.",
     (
-        *each(decision=("allowed",), source=("store", "lease", "outage")),
+        *each(decision=("allowed",), source=("store", "lease", "outage", "repeat")),
         *each(decision=("denied",), source=("store", "denied_locally", "outage")),
     ),
 )

@@ -35,8 +35,10 @@ from authz.wiring.admin_telemetry import AdminTelemetry
 from authz.wiring.administration import endpoint, keyring
 from authz.wiring.anomalies import anomaly_works
 from authz.wiring.console import console
+from authz.wiring.guard import Guard
 from authz.wiring.leak_reports import leak_pages
-from authz.wiring.notifications import Work, event_works, rotation_works, sighting_work
+from authz.wiring.notifications import Work, event_works, sighting_work
+from authz.wiring.rotation import rotation_works
 from authz.wiring.tokens import assertion_routes, token_endpoint
 
 DRAIN_SECONDS: Final = 5.0
@@ -93,7 +95,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aclosing(endpoint(settings).client()))
         keys = StoredKeys(client, has_replicas=endpoint(settings).has_replicas)
-        watch = MetaWatch(client, clock, ring.fingerprints, ring.prefixes)
+        watch = MetaWatch(client, clock, ring.fingerprints, ring.read_prefixes)
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
             authentication(settings, keys, ring, watch.meta, clock, sightings=sightings)
@@ -119,12 +121,26 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         sealing = RegularSealing(
             Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
         )
-        works = event_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
-        rotation = rotation_works(
-            settings, client, flows.lifecycle, clock, instance=instance, is_ours=readiness
+        guard = Guard(
+            rotation_works(
+                *(settings, client, flows.lifecycle, flows.deliveries, clock),
+                instance=instance,
+                is_ours=readiness,
+            ),
+            anomaly_works(
+                *(settings, client, ring, clock),
+                deliveries=flows.deliveries,
+                instance=instance,
+                is_ours=readiness,
+            ),
         )
-        odd = anomaly_works(settings, client, ring, clock, instance=instance, is_ours=readiness)
-        page = stack.enter_context(telemetry.exporting(instance, readiness, sealing, odd))
+        works = event_works(
+            *(settings, client, ring, clock),
+            instance=instance,
+            is_ours=readiness,
+            counts=guard.events,
+        )
+        page = stack.enter_context(telemetry.exporting(instance, readiness, sealing, guard))
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(
             console(
@@ -149,7 +165,9 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             )
         )
         others = [
-            *leak_pages(settings, client, ring, watch.meta, clock),
+            *leak_pages(
+                *(settings, client, ring), peppers=watch.meta, clock=clock, counts=guard.leaks
+            ),
             *assertion_routes(settings, ring),
         ]
         http = _http(settings, rest, [*others, *pages, *(tokens.routes() if tokens else ())])
@@ -160,8 +178,11 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         await server.start()
         await http.start()
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
-        works += [*rotation, sighting_work(client, clock, instance, sightings, readiness)]
-        for work in (*own, *works, *odd.works):
+        works += [
+            *guard.rotation.works,
+            sighting_work(client, clock, instance, sightings, readiness),
+        ]
+        for work in (*own, *works, *guard.anomalies.works):
             stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
 

@@ -6,6 +6,7 @@ from authz import __version__
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows, TokenFlows
+from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
 from authz.flows.deletion import Deletion
 from authz.flows.due_keys import DueKeys
@@ -54,6 +55,7 @@ from authz.storage.requests import StoredRequests
 from authz.storage.trail import StoredRows, entry_of
 from authz.storage.usage.erasing import StoredEraser
 from authz.wiring.administration import endpoint, limit_policy
+from authz.wiring.deliveries import delivered_rotation
 from authz.wiring.extraction import extractor
 from authz.wiring.notifications import event_sinks
 from authz.wiring.token_gate import Uncounted, token_gate
@@ -104,6 +106,7 @@ def admin_flows(
         applied=StoredApplied(client),
         policies=settings.rotation.policies(),
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
+        deliveries=delivered_rotation(settings, client, lifecycle, ring, clock),
         sinks=event_sinks(settings, client, ring),
         tokens=tokens,
         verifier=verifier,
@@ -114,7 +117,7 @@ def admin_flows(
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),
-        abuse=StoredAbuse(client, clock),
+        abuse=BlockedClients(StoredAbuse(client, clock), rows, clock),
         trail=trail,
         trail_rows=rows,
         entry_of=entry_of,

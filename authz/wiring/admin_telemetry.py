@@ -21,7 +21,7 @@ from authz.telemetry.catalogue import LOG_SUPPRESSED
 from authz.telemetry.logs import log_throttle
 from authz.telemetry.metric import Labels
 from authz.telemetry.metrics import Metrics, Page, Push, Readings
-from authz.wiring.anomalies import AnomalyWorks, anomaly_readings
+from authz.wiring.guard import Guard, guard_readings
 from authz.wiring.process_metrics import one, process_readings
 from authz.wiring.telemetry import traces_of
 
@@ -41,7 +41,7 @@ class AdminTelemetry:
         instance: str,
         is_ready: Callable[[], bool],
         sealing: RegularSealing,
-        odd: AnomalyWorks,
+        guard: Guard,
     ) -> Iterator[Page | None]:
         """Export until the block ends. Yield the page of metrics, or None if metrics are off.
 
@@ -58,7 +58,7 @@ class AdminTelemetry:
             self.observer.trace(traces)
         metrics = None
         if self._settings.telemetry.metrics:
-            metrics = self._metrics(about, is_ready, sealing, odd)
+            metrics = self._metrics(about, is_ready, sealing, guard)
         try:
             yield metrics.page if metrics else None
         finally:
@@ -71,7 +71,7 @@ class AdminTelemetry:
         about: Mapping[str, str],
         is_ready: Callable[[], bool],
         sealing: RegularSealing,
-        odd: AnomalyWorks,
+        guard: Guard,
     ) -> Metrics:
         otlp = self._settings.telemetry.otlp
         read: Readings = {
@@ -81,7 +81,7 @@ class AdminTelemetry:
             AUDIT_ROUNDS: lambda: _by("outcome", sealing.rounds),
             AUDIT_FINDINGS: lambda: _by("kind", sealing.findings),
             LOG_SUPPRESSED: one(lambda: log_throttle.left_out),
-            **anomaly_readings(odd, self._clock),
+            **guard_readings(guard, self._clock),
             **process_readings(self._clock),
         }
         push = Push(otlp.endpoint, otlp.interval) if otlp else None

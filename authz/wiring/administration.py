@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor
     from authz.flows.confirmation import SidecarWait
     from authz.flows.deletion import Deletion
+    from authz.flows.delivered_rotation import DeliveredRotation
     from authz.flows.lifecycle import Lifecycle
     from authz.storage.limits.stored_counters import StoredCounters
     from authz.storage.registry import StoredSidecars
@@ -93,6 +94,7 @@ def endpoint(settings: Settings) -> Endpoint:
         store.password_file,
         tls=files,
         sentinel=monitors,
+        is_cluster=store.cluster,
         namespace=store.namespace,
     )
     ring = cache(lambda: keyring(settings))
@@ -137,6 +139,20 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
         await client.aclose()
 
 
+async def cluster_problems(settings: Settings) -> list[str]:
+    """Return what the store's cluster lacks, each with its remedy; nothing for a single store.
+
+    Raises BadInput for invalid redis settings, Unavailable if the cluster cannot be used.
+    """
+    where = endpoint(settings)
+    if where.cluster is None:
+        return []
+    from authz.storage.inspection.cluster import cluster_problems as find  # noqa: PLC0415
+
+    async with aclosing(where.client()) as client:
+        return await find(client)
+
+
 @asynccontextmanager
 async def sidecar_registry(settings: Settings) -> AsyncIterator["StoredSidecars"]:
     """Yield the registry of sidecars, and close its connection at the end.
@@ -155,10 +171,14 @@ async def abuse_control(settings: Settings) -> AsyncIterator["AbuseControl"]:
 
     Raises BadInput, Unavailable.
     """
+    from authz.flows.blocked_clients import BlockedClients  # noqa: PLC0415
     from authz.storage.abuse import StoredAbuse  # noqa: PLC0415
+    from authz.storage.trail import StoredRows  # noqa: PLC0415
 
-    async with aclosing(endpoint(settings).client()) as client:
-        yield StoredAbuse(client, SystemClock())
+    where, clock = endpoint(settings), SystemClock()
+    async with aclosing(where.client()) as client:
+        rows = StoredRows(client, has_replicas=where.has_replicas)
+        yield BlockedClients(StoredAbuse(client, clock), rows, clock)
 
 
 @asynccontextmanager
@@ -170,7 +190,7 @@ async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Cl
     where = endpoint(settings)
     async with aclosing(where.client()) as client:
         keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.prefixes)
+        await keys.verify(ring.fingerprints, ring.read_prefixes)
         yield client, keys
 
 
@@ -206,7 +226,12 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
         def refunding() -> Refunding:
             return Refunding(lifecycle, limit_counters(client), clock)
 
-        yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client), refunding)
+        def delivering() -> "DeliveredRotation":
+            from authz.wiring.deliveries import delivered_rotation  # noqa: PLC0415
+
+            return delivered_rotation(settings, client, lifecycle, ring, clock)
+
+        yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client), refunding, delivering)
 
 
 def limit_counters(client: Client) -> "StoredCounters":

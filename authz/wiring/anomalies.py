@@ -9,6 +9,8 @@ from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
 from authz.core.usage.anomalies.features import Feature, Gap
 from authz.core.usage.anomalies.policy import Done
+from authz.flows.automatic_rotation import PolicyRotation
+from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.notifications.alarm_watch import AlarmWatch, raise_alarms
 from authz.flows.usage.judgement import Judgement, judge_hours
@@ -44,6 +46,7 @@ def anomaly_works(
     ring: Keyring,
     clock: Clock,
     *,
+    deliveries: DeliveredRotation,
     instance: str,
     is_ours: Callable[[], bool],
 ) -> AnomalyWorks:
@@ -61,6 +64,7 @@ def anomaly_works(
             habits,
             StoredIndex(client),
             Lifecycle(StoredKeys(client, has_replicas=has_replicas), ring, clock),
+            rotation=PolicyRotation(deliveries, settings.rotation.policies(), clock),
             ended=StoredLeakMemory(client, schema.names_of(client).ruled),
             policy=policy,
             store=StoredRows(client, has_replicas=has_replicas),

@@ -135,7 +135,7 @@ def change_feed(
         lease=settings.cache.trust_lease,
         fingerprints=ring.fingerprints,
         store_clock=store_clock,
-        prefixes=ring.prefixes,
+        prefixes=ring.read_prefixes,
         imported_index=settings.keys.imported_index,
     )
 

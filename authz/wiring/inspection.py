@@ -27,4 +27,4 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
             nobody = replace(where, username="", password_file=None)
             anonymous = await stack.enter_async_context(aclosing(nobody.client()))
         about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, anonymous)
-        yield inspect(Store(client, *about, prefixes=ring.prefixes))
+        yield inspect(Store(client, *about, prefixes=ring.read_prefixes))

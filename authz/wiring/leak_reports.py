@@ -1,5 +1,6 @@
 """Composition root of reports of leaked keys: the endpoints of `authz admin`."""
 
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from authz.console.login.site import Routes
 from authz.core.errors import BadInput, Unavailable
 from authz.core.http_exchange import HttpRequest
 from authz.core.keys.keyring import Keyring
+from authz.core.leaks import Done
 from authz.core.notifications.bodies import WEBHOOK_HEADERS, is_signed
 from authz.core.ports import Clock, PepperProof
 from authz.core.trail.ports import TrailNotes
+from authz.flows.automatic_rotation import PolicyRotation
 from authz.flows.identification import Identification
 from authz.flows.leak_reports import LeakPolicy, LeakReports
 from authz.flows.lifecycle import Lifecycle
@@ -26,6 +29,7 @@ from authz.storage.keys import StoredKeys
 from authz.storage.leak_memory import StoredLeakMemory
 from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
+from authz.wiring.deliveries import delivered_rotation
 
 
 def leak_endpoints(
@@ -37,21 +41,26 @@ def leak_endpoints(
     peppers: PepperProof,
     notes: TrailNotes,
     clock: Clock,
+    counts: Counter[Done],
     github_keys: str = KEYS_URL,
 ) -> dict[str, LeakEndpoint]:
     """Return the endpoints for reports by their paths; empty if the settings have none.
 
     github_keys: the URL of GitHub's keys. Raises BadInput if leaks.secret_file cannot be used.
     """
-    section = settings.leaks
+    section, lifecycle = settings.leaks, Lifecycle(keys, ring, clock)
+    deliveries = delivered_rotation(settings, client, lifecycle, ring, clock)
+    overlap_ms = round(section.rotate_overlap * 1000)
     reports = LeakReports(
         Identification(ring, StoredIndex(client), StoredImports(client), clock, peppers=peppers),
-        Lifecycle(keys, ring, clock),
+        lifecycle,
         batches=StoredBatches(client),
         notes=notes,
         memory=StoredLeakMemory(client),
-        policy=LeakPolicy(section.responses(), section.max_per_hour),
+        rotation=PolicyRotation(deliveries, settings.rotation.policies(), clock),
+        policy=LeakPolicy(section.responses(), section.max_per_hour, overlap_ms),
         clock=clock,
+        counts=counts,
     )
     found = {}
     if section.github:
@@ -93,11 +102,22 @@ def _by_secret(file: Path, clock: Clock) -> Proof:
 
 
 def leak_pages(
-    settings: Settings, client: Client, ring: Keyring, peppers: PepperProof, clock: Clock
+    settings: Settings,
+    client: Client,
+    ring: Keyring,
+    *,
+    peppers: PepperProof,
+    clock: Clock,
+    counts: Counter[Done],
 ) -> Routes:
     """Return the routes of the endpoints. Raises BadInput as `leak_endpoints`."""
     rows, keys = StoredRows(client), StoredKeys(client)
     found = leak_endpoints(
-        settings, client, keys, ring=ring, peppers=peppers, notes=rows, clock=clock
+        *(settings, client, keys),
+        ring=ring,
+        peppers=peppers,
+        notes=rows,
+        clock=clock,
+        counts=counts,
     )
     return leak_routes(found)

@@ -14,8 +14,7 @@ from authz.core.records import KeyRecord
 from authz.core.rotation import RotationPolicies
 from authz.core.selector import Selector
 from authz.core.sightings import Sightings
-from authz.flows.early_retirement import EarlyRetirement, watch_overlaps
-from authz.flows.lifecycle import Lifecycle
+from authz.flows.notifications.counts import EventCounts
 from authz.flows.notifications.delivery import Delivery, Places
 from authz.flows.notifications.derivation import Derivation
 from authz.flows.notifications.expiry_watch import ExpiryWatch, watch_expiries
@@ -24,6 +23,7 @@ from authz.flows.notifications.reminder_watch import ReminderWatch, watch_rotati
 from authz.flows.notifications.sighting_watch import SightingWatch, watch_sightings
 from authz.flows.notifications.sinks import EventSinks, SinkFacts, StoredSinks
 from authz.flows.selection import Cost, Selection
+from authz.process.clock import SystemClock
 from authz.process.notification_receivers import Log, Messages, Webhook, read_secrets
 from authz.process.web_client import WebClient
 from authz.settings.events import Sink
@@ -34,7 +34,6 @@ from authz.storage.notifications import StoredLetters, StoredNotifications, Stor
 from authz.storage.sightings import StoredSightings
 from authz.storage.trail import StoredRows, entry_of
 from authz.wiring.administration import endpoint, keyring, our_store
-from authz.wiring.usage_readers import RecordedUses
 
 ALERTS_PATH: Final = "/api/v2/alerts"
 
@@ -49,6 +48,7 @@ def event_works(
     *,
     instance: str,
     is_ours: Callable[[], bool],
+    counts: EventCounts,
 ) -> list[Work]:
     """Return the endless works of events: to deliver them, and to note expiries and reminders.
 
@@ -63,7 +63,7 @@ def event_works(
         StoredReplays(client),
     )
     deliveries = [
-        Delivery(name, sink.wants, receiver(settings, sink, clock), places, clock)
+        Delivery(name, sink.wants, receiver(settings, sink, clock), places, clock, counts=counts)
         for name, sink in settings.events.sinks.items()
     ]
     if not deliveries:
@@ -73,36 +73,12 @@ def event_works(
     works: list[Work] = [delivery.run, partial(watch_expiries, watch, is_ours)]
     policies = settings.rotation.policies()
     if policies != RotationPolicies():
-        records = partial(_records, Selection(StoredIndex(client), clock))
+        records = partial(all_records, Selection(StoredIndex(client), clock))
         reminders = ReminderWatch(
             *(rows, ring.trail_keys, records, policies), clock=clock, writer=instance
         )
         works.append(partial(watch_rotations, reminders, is_ours))
     return works
-
-
-def rotation_works(
-    settings: Settings,
-    client: Client,
-    lifecycle: Lifecycle,
-    clock: Clock,
-    *,
-    instance: str,
-    is_ours: Callable[[], bool],
-) -> list[Work]:
-    """Return the endless work that ends old secrets early; empty if no policy asks for it."""
-    policies = settings.rotation.policies()
-    if not any(one.retire_after_ms for one in policies.each()):
-        return []
-    retirement = EarlyRetirement(
-        partial(_records, Selection(StoredIndex(client), clock)),
-        RecordedUses(client),
-        lifecycle,
-        policies,
-        clock=clock,
-        writer=instance,
-    )
-    return [partial(watch_overlaps, retirement, is_ours)]
 
 
 def sighting_work(
@@ -113,7 +89,8 @@ def sighting_work(
     return partial(watch_sightings, watch, is_ours)
 
 
-async def _records(selection: Selection) -> AsyncIterator[KeyRecord]:
+async def all_records(selection: Selection) -> AsyncIterator[KeyRecord]:
+    """Yield the records of all keys that can be read. Raises Unavailable."""
     async for entry in selection.each(Selector(), Cost()):
         if isinstance(entry.record, KeyRecord):
             yield entry.record
@@ -138,13 +115,16 @@ def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:
 
 def event_sinks(settings: Settings, client: Client, ring: Keyring) -> StoredSinks:
     """Return the events, and the state of the sinks of the settings."""
+    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
     return StoredSinks(
         {name: SinkFacts(one.kind, one.types) for name, one in settings.events.sinks.items()},
         settings.events.source,
-        Derivation(StoredRows(client), ring.trail_keys, StoredIndex(client), entry_of),
+        Derivation(rows, ring.trail_keys, StoredIndex(client), entry_of),
         progress=StoredNotifications(client),
         letters=StoredLetters(client),
         replays=StoredReplays(client),
+        notes=rows,
+        clock=SystemClock(),
     )
 
 

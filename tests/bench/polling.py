@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 from authz.core.listen_address import Address
 from tests.bench.load import Connection, Requests, Tally, close
@@ -89,6 +90,43 @@ def one_at_a_time(address: Address, requests: Requests, *, seconds: float) -> Ta
     return tally
 
 
+@dataclass
+class Flow:
+    """Requests at random times, `rate` a second, in turn over some connections.
+
+    answered, waiting: how many of them have an answer, and how many do not.
+    """
+
+    requests: Requests
+    rate: float
+    answered: int = 0
+    waiting: int = 0
+
+    def begin(self, opened: list[Connection], seed: int, now: float) -> None:
+        """Send over these connections from now on. seed: the times are those of each run."""
+        self._opened, self._turns = opened, itertools.cycle(opened)
+        self._random, self.due = random.Random(seed), now
+
+    def end(self, _connection: Connection, _stream_id: int) -> None:
+        """Note an answer."""
+        self.answered += 1
+        self.waiting -= 1
+
+    def send(self, now: float, note: Callable[[Connection, float], None] | None = None) -> None:
+        """Send what is due, in one write for each connection. note: is told each with its time."""
+        wanted = dict.fromkeys(self._opened, 0)
+        while self.due <= now:
+            connection = next(self._turns)
+            if note is not None:
+                note(connection, self.due)
+            wanted[connection] += 1
+            self.due += self._random.expovariate(self.rate)
+        for connection, count in wanted.items():
+            if count:
+                self.waiting += count
+                connection.send(count)
+
+
 def pace(
     address: Address,
     requests: Requests,
@@ -97,35 +135,45 @@ def pace(
     rate: float,
     seconds: float,
     spin: bool,
+    beside: Flow | None = None,
 ) -> Tally:
     """So many a second, at random times, whether the server keeps up or not.
 
-    What is due at once goes out in one write. spin: nobody else needs the core of the load.
+    What is due at once goes out in one write. spin: nobody else needs the core of the load. beside:
+    other requests over as many connections of their own, which are not timed.
     """
     tally, sent = Tally(), {}
+    clock, timed = time.perf_counter, Flow(requests, rate)
+    flows = [timed, beside] if beside else [timed]
+    with ExitStack() as stack:
+        polls = []
+        ids: dict[Connection, int] = {}
 
-    def on_end(connection: Connection, stream_id: int) -> None:
-        tally.latencies.append(clock() - sent.pop((connection, stream_id)))
+        def note(connection: Connection, due: float) -> None:
+            sent[connection, ids[connection]] = due  # when it should have gone
+            ids[connection] += 2
+            tally.late.append(now - due)
 
-    clock, made = time.perf_counter, random.Random(1)
-    with polled(address, requests, connections, on_end) as (opened, poll):
-        turns, ids = itertools.cycle(opened), dict.fromkeys(opened, 1)
-        due = clock()
-        end = due + seconds
-        while due < end:
-            now, wanted = clock(), dict.fromkeys(opened, 0)
-            while due <= now:
-                connection = next(turns)
-                sent[connection, ids[connection]] = due  # when it should have gone
-                ids[connection] += 2
-                wanted[connection] += 1
-                tally.late.append(now - due)
-                due += made.expovariate(rate)
-            for connection, count in wanted.items():
-                if count:
-                    connection.send(count)
-            poll(0 if spin else due - clock())
-        while sent and clock() < end + PATIENCE:
-            poll(0.001)
-    tally.answered, tally.failed = len(tally.latencies), len(sent)
+        def on_end(connection: Connection, stream_id: int) -> None:
+            tally.latencies.append(clock() - sent.pop((connection, stream_id)))
+            timed.end(connection, stream_id)
+
+        for seed, flow in enumerate(flows, 1):
+            heard = on_end if flow is timed else flow.end
+            opened, poll = stack.enter_context(polled(address, flow.requests, connections, heard))
+            flow.begin(opened, seed, clock())
+            polls.append(poll)
+            ids |= dict.fromkeys(opened, 1)
+        end = timed.due + seconds
+        while (now := clock()) < end:
+            for flow in flows:
+                if flow.due <= now:
+                    flow.send(now, note if flow is timed else None)
+            wait = 0 if spin or beside else min(timed.due, end) - clock()
+            for poll in polls:
+                poll(wait)
+        while any(flow.waiting for flow in flows) and clock() < end + PATIENCE:
+            for poll in polls:
+                poll(0.001)
+    tally.answered, tally.failed = timed.answered, len(sent)
     return tally

@@ -4,7 +4,8 @@ The sidecar of tests.bench.flood, with a signing key. The tokens are forged as w
 without the pepper: the header is that of the signing key, which is public, the claims are good, and
 each token is another. Only the tag is wrong. They come at RATE a second. Beside them good keys are
 sent at random times, a twentieth of that. `as good`: as many good keys instead of forged tokens.
-commands: those of the store in a second of the flood, more than in a second without it.
+commands: those of the store in a second of the flood, more than in a second without it. late: the
+p99 by which the load itself was late, in the worst look.
 """
 
 import argparse
@@ -99,6 +100,7 @@ def run(seconds: float, rounds: int, rate: float) -> dict[str, float]:
         "ratio": statistics.median(one / other for one, other in pairs),
         "signatures": signatures,
         "commands": more,
+        "late, ms": server.late * 1000,
     }
 
 

@@ -90,10 +90,14 @@ def run(repeats: int, number: int) -> dict[str, float]:
         for name, raw in requests.items():
             taken[name].append(microseconds(lambda raw=raw: hot.door.check(raw), number))
     for raw in [hot.request(token(hot)) for _ in range(repeats * 20)]:
-        taken["first"].append(once(lambda raw=raw: hot.door.check(raw)))
-        for _ in range(5):  # the processor's caches are those of a sidecar at work for both
-            hot.door.check(requests["key"])
-        taken["signature"].append(once(lambda: verify(*checked)))
+        steps = {
+            "first": lambda raw=raw: hot.door.check(raw),
+            "signature": lambda: verify(*checked),
+        }
+        for name, step in steps.items():
+            for _ in range(5):  # the processor's caches are those of a sidecar at work for both
+                hot.door.check(requests["key"])
+            taken[name].append(once(step))
     found = {name: statistics.median(values) for name, values in taken.items()}
     pairs = zip(taken["hit"], taken["key"], strict=True)
     ratio = statistics.median(hit / key for hit, key in pairs)

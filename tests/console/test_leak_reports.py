@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,7 +31,7 @@ class Rig:
     """Endpoints on a real store, with GitHub's keys in memory."""
 
     def __init__(self, client, directory, monkeypatch, theirs=None, **leaks):
-        self.clock = FakeClock()
+        self.clock, self.counts = FakeClock(), Counter()
         self.keys = StoredKeys(client)
         self.rows = StoredRows(client)
         self.lifecycle = Lifecycle(self.keys, RING, self.clock)
@@ -47,6 +48,7 @@ class Rig:
             peppers=KnownPeppers(theirs or RING.fingerprints, RING.fingerprints),
             notes=self.rows,
             clock=self.clock,
+            counts=self.counts,
         )
 
     async def issue(self, env="live"):

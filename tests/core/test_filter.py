@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
 from authz.core.filter import Comparison, comparisons, parse_filter
-from authz.core.selector import Glob, Search, Selector, State
+from authz.core.kinds import Kind
+from authz.core.name_patterns import Glob, Search
+from authz.core.selector import Selector, State
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,8 @@ from authz.core.selector import Glob, Search, Selector, State
         ("plan = p AND project_id = w", Selector(plan="p", project_id="w")),
         ("env = live", Selector(env="live")),
         ("env = ENVIRONMENT_TEST", Selector(env="test")),
+        ("kind = publishable", Selector(kind=Kind.PUBLISHABLE)),
+        ("kind = Canary", Selector(kind=Kind.CANARY)),
         ("status = STATUS_ACTIVE", Selector(states=frozenset({State.ACTIVE}))),
         ("status = expired", Selector(states=frozenset({State.EXPIRED}))),
         ('display_name = "the \\"shop\\" \\\\*"', Selector(name=Glob('the "shop" \\*'))),
@@ -65,6 +69,7 @@ def test_filters(text: str, selector: Selector) -> None:
         ("nothing = 1", "is no field"),
         ("env = prod", "one of live, test"),
         ("status = gone", "one of active"),
+        ("kind = private", "one of secret, publishable, canary"),
         ('expire_time < "soon"', "is not a time"),
         ("plan = p " * 300, "at most 2048"),
         (" AND ".join(["plan = p"] * 21), "at most 20"),

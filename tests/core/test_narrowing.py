@@ -12,6 +12,7 @@ from authz.core import changes, narrowing, new_keys, policy, secret_changes
 from authz.core.changes import Author
 from authz.core.fields import networks
 from authz.core.limits.limit import OnOutage, parse_limits
+from authz.core.limits.throttle import Throttle
 from authz.core.narrowing import narrows
 from authz.core.new_keys import KeySpec
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
@@ -40,6 +41,8 @@ CHANGED = st.fixed_dictionaries(
         "scopes": SCOPES,
         "secrets": SECRETS,
         "not_before": TIMES,
+        "throttle": st.none()
+        | st.builds(Throttle, st.integers(25, 27), st.integers(NOW - 2, NOW + 2)),
         "expires_at": TIMES,
         "allowed_cidrs": BLOCKS,
         "allowed_hosts": NAMES,

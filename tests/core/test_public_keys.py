@@ -8,6 +8,7 @@ from authz.core.errors import BadInput
 from authz.core.limits.limit import parse_limits
 from authz.core.new_keys import KeySpec, issue
 from authz.core.records import RevocationReason
+from authz.storage import encoding
 from tests.support.fakes import NOW, make_keyring, make_record
 
 AUTHOR = Author("change", "somebody")
@@ -57,6 +58,30 @@ def test_an_update_keeps_the_conditions(wanted, problem):
     with pytest.raises(BadInput) as refused:
         changes.update(record, wanted, AUTHOR, NOW)
     assert refused.value.field == problem
+
+
+REPORTED = parse_limits("limits", ["5/s,enforce=false", "trial=9/min,enforce=false"])
+
+
+@pytest.mark.parametrize("plan", ["", "web"])
+def test_a_limit_that_is_only_reported_is_none(plan):
+    """A new publishable key needs a limit that is enforced; one of them is enough."""
+    with pytest.raises(BadInput, match="--limit: a publishable key needs a limit that is enforced"):
+        issued(allowed_origins=ORIGINS, limits=REPORTED, plan=plan)
+
+    assert issued(allowed_origins=ORIGINS, limits=REPORTED + LIMITS).limits == REPORTED + LIMITS
+
+
+def test_a_stored_key_with_reported_limits_can_be_changed_but_not_so():
+    """Other fields of a key of an earlier version can be set; new limits have to be enforced."""
+    record = make_record(public=True, allowed_origins=ORIGINS, limits=REPORTED)
+
+    assert isinstance(changes.update(record, {"name": "shop"}, AUTHOR, NOW), KeyChange)
+    assert isinstance(changes.update(record, {"limits": LIMITS}, AUTHOR, NOW), KeyChange)
+    with pytest.raises(BadInput, match="enforced"):
+        changes.update(record, {"limits": REPORTED[:1]}, AUTHOR, NOW)
+    stored = {**encoding.encode(record), "version": "1"}
+    assert encoding.decode(record.kid, stored).limits == REPORTED
 
 
 def test_operations_that_remove_rights_work_on_a_damaged_record():

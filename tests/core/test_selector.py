@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import BadInput
+from authz.core.kinds import Kind
+from authz.core.name_patterns import Glob, Search
 from authz.core.records import Status
-from authz.core.selector import Glob, Screen, Search, Selector, State, states_of
+from authz.core.selector import Screen, Selector, State, states_of
 from authz.storage import encoding
 from tests.linear.growth import is_linear
 from tests.support.fakes import DAY, NOW, make_record
@@ -79,6 +81,8 @@ def test_states(status, expires_at, wanted):
         ({"plan": "pro"}, {"plan": "free"}),
         ({"plan": ""}, None),
         ({"env": "live"}, {"env": "test"}),
+        ({"kind": Kind.SECRET}, {"kind": Kind.PUBLISHABLE}),
+        ({"kind": Kind.SECRET}, {"kind": Kind.CANARY}),
         ({"states": frozenset({State.ACTIVE})}, {"states": frozenset({State.EXPIRED})}),
         ({"search": Search("ACME-w")}, {"search": Search("other")}),
         ({"search": Search("T1")}, {"search": Search("pro")}),
@@ -109,6 +113,7 @@ SELECTORS = st.builds(
     tenant_id=st.sampled_from([None, "", "t"]),
     plan=st.sampled_from([None, "", "pro"]),
     env=st.sampled_from([None, "live"]),
+    kind=st.sampled_from([None, *Kind]),
     states=st.frozensets(st.sampled_from(State), max_size=2),
     name=st.sampled_from([None, Glob("*"), Glob("a*"), Glob("*?")]),
     search=st.sampled_from([None, Search("a"), Search("P")]),
@@ -132,6 +137,10 @@ def test_a_screen_keeps_every_selected_key(record, selector, now):
     [
         (Selector(name=Glob("x*")), ["shop"]),
         (Selector(search=Search("x")), ["shop", "acme", "", "eu"]),
+        (Selector(kind=Kind.SECRET), ["public:live", "active"]),
+        (Selector(kind=Kind.SECRET), ["live", "canary"]),
+        (Selector(kind=Kind.PUBLISHABLE), ["live", "active"]),
+        (Selector(kind=Kind.CANARY), ["public:live", "revoked"]),
         (Selector(states=frozenset({State.EXPIRED})), ["active", ""]),
         (Selector(states=frozenset({State.EXPIRED})), ["revoked", "5"]),
         (Selector(expires_before=5), ["5"]),
@@ -140,6 +149,23 @@ def test_a_screen_keeps_every_selected_key(record, selector, now):
 def test_a_screen_excludes(selector, row):
     """A field that does not fit spares the reading of the record."""
     assert not Screen(selector, NOW).passes(row)
+
+
+@pytest.mark.parametrize(
+    ("status", "public", "kind"),
+    [
+        (Status.ACTIVE, False, Kind.SECRET),
+        (Status.REVOKED, False, Kind.SECRET),
+        (Status.ACTIVE, True, Kind.PUBLISHABLE),
+        (Status.CANARY, False, Kind.CANARY),
+        (Status.CANARY, True, Kind.CANARY),
+    ],
+)
+def test_each_key_has_one_kind(status, public, kind):
+    """A key is found by its kind alone; a canary key also without a condition on the state."""
+    record = make_record(status=status, public=public)
+
+    assert [one for one in Kind if Selector(kind=one).matches(record, NOW)] == [kind]
 
 
 @pytest.mark.parametrize("env", ["live", "test"])

@@ -14,6 +14,7 @@ from authz.core.errors import BadInput
 from authz.core.fields import MAX_ENTRIES, networks
 from authz.core.limits.credits import KEEP_CREDITS, parse_credits_change
 from authz.core.limits.limit import OnOutage, parse_limits
+from authz.core.limits.throttle import Throttle
 from authz.core.records import KeyRecord, Status
 from authz.core.updates import Updates
 from tests.support.fakes import DAY, NOW, make_record
@@ -36,6 +37,7 @@ OTHER: Updates = {
     "plan": "standard",
     "limits": parse_limits("limits", ["10/s", "1000000/month@15"]),
     "on_outage": OnOutage.DENY,
+    "throttle": Throttle(25, NOW + DAY),
     "name": "another",
     "scopes": frozenset({"e:f"}),
     "not_before": NOW + DAY,

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.errors import BadInput, Unreadable
+from authz.core.name_patterns import Glob, Search
 from authz.core.records import Status
-from authz.core.selector import Glob, Search, Selector, State
+from authz.core.selector import Selector, State
 from authz.flows import selection
 from authz.flows.selection import Cost, Entry, Selection
 from tests.support.fakes import NOW, FakeClock, make_record
@@ -100,6 +101,17 @@ async def test_a_page_without_a_condition_reads_its_keys_alone():
     assert [entry.kid for entry in page.entries] == list(map(kid, range(4)))
     assert (index.read_kids, index.asked) == (list(map(kid, range(4))), [5])
     assert page.cost == Cost(4, 4)
+
+
+@pytest.mark.parametrize(("each", "most"), [(1, 20), (2, 24), (5, 30)])
+async def test_a_page_reads_few_records_in_vain(each, most):
+    """A condition that one key of `each` fits costs about the records of one page."""
+    some = {"states": frozenset({State.ACTIVE})}
+    status = (Status.ACTIVE, Status.DISABLED)
+    found, _ = chosen(*(key(n, status=status[bool(n % each)]) for n in range(1000)))
+    page = await found.page(Selector(**some), 20)
+    assert len(page.entries) == 20
+    assert page.cost.read <= most
 
 
 async def test_the_last_page_has_no_next():

@@ -97,6 +97,7 @@ def test_another_spelling_is_the_same(fault: Fault, tmp_path: Path):
     [
         (replace(DEFAULTS, header_prefix="x-caller-"), "identity", "only x-auth-"),
         (replace(DEFAULTS, carriers=["x-key"]), "carriers", "not shown x-key"),
+        (replace(DEFAULTS, repeats=["idempotency-key"]), "carriers", "not shown idempotency-key"),
         (replace(DEFAULTS, carriers=["x-key"]), "mutations", "may not change x-key"),
         (replace(DEFAULTS, query="k", carriers=["x-key"]), "mutations", "may not change x-key"),
         (replace(DEFAULTS, deadline=0.5), "timeouts", "not later than check.deadline (0.5s)"),

@@ -283,6 +283,11 @@ SCRIPTS = {
         keys issue --client a --public --origin https://a.example.com --out a.key
         keys show {1} --json
         keys list --columns kid,public,limits
+        keys issue --client a --canary --out c.key
+        keys list --kind publishable --json
+        keys list --kind canary --json
+        keys list --kind secret --json
+        keys disable --where kind=publishable --dry-run
         keys update {1} --clear origin
         keys update {1} --clear limit
         keys verify --origin https://a.example.com < a.key

@@ -51,6 +51,7 @@ GARBAGE = {
     "redis.username": ("two\nlines", None),
     "redis.namespace": ("a:b", "staging"),
     "redis.password_file": ("", "/etc/authz/pepper-1"),
+    "redis.cluster": ("maybe", "true"),
     "redis.tls.ca": ("", "/etc/authz/pepper-1"),
     "redis.tls.cert": ("", "/etc/authz/pepper-1"),
     "redis.tls.key": ("a\nb", "/etc/authz/pepper-1"),
@@ -117,6 +118,11 @@ GARBAGE = {
     "rotation.default.rotate_every": ("1h", "1d"),
     "rotation.default.remind": ("14d", None),
     "rotation.default.retire_after": ("1m", "1h"),
+    "rotation.default.to": ("no target", None),
+    "rotation.default.overlap": ("31d", "1d"),
+    "rotation.targets": ("vault", None),
+    "rotation.allowed_networks": ("10.0.0.1/8", None),
+    "rotation.max_per_hour": ("-1", None),
     "abuse.failures_per_minute": ("-1", "0"),
     "abuse.block": ("1s", "10s"),
     "anomalies.enabled": ("perhaps", "true"),
@@ -126,11 +132,14 @@ GARBAGE = {
     "anomalies.alarms.tenants": ("a b", None),
     "anomalies.alarms.plans": ("a b", None),
     "anomalies.disable": ("stolen", None),
+    "anomalies.rotate": ("stolen", None),
+    "anomalies.throttle": ("stolen", None),
     "anomalies.max_per_hour": ("-1", None),
     "leaks.github": ("perhaps", "true"),
     "leaks.secret_file": ("", "/etc/authz/pepper-1"),
-    "leaks.live": ("rotate", "disable"),
+    "leaks.live": ("end", "rotate"),
     "leaks.test": ("nothing", "notify"),
+    "leaks.rotate_overlap": ("8d", "7d"),
     "leaks.max_per_hour": ("-1", None),
     "meter.listen": ("nonsense", "127.0.0.1:9191"),
     "meter.ops_listen": ("unix:", "unix:/run/authz.sock"),
@@ -175,6 +184,7 @@ NEEDED = {
     "admin.console.login.client_id",
     "rotation.default.rotate_every",  # no section without these
     *("rotation.default.remind", "rotation.default.retire_after"),
+    *("rotation.default.to", "rotation.default.overlap"),
     *("admin.oidc.issuer", "admin.oidc.audience", "meter.tls.cert", "meter.tls.key"),
 }
 
@@ -367,6 +377,18 @@ def test_null_keeps_the_default(tmp_path: Path, name: str) -> None:
         (
             {"path": "/a", "cost": {"estimate": "much"}},
             "routes.0.cost.estimate: a whole number, or",
+        ),
+        (
+            {"path": "/a", "charge_once": {"headers": []}},
+            "routes.0.charge_once.headers: a list of at least one",
+        ),
+        (
+            {"path": "/a", "charge_once": {"headers": ["A"]}},
+            "routes.0.charge_once.headers.0: 'A': lower case",
+        ),
+        (
+            {"path": "/a", "charge_once": {"within": "2d"}},
+            "routes.0.charge_once.within: '2d': a duration from 1s to 1d",
         ),
         ({"path": "/a", "cost": {}}, "routes.0: a cost has an estimate, or bytes_out without"),
         (

@@ -74,7 +74,7 @@ class BudgetGate(Sidecar):
             return
         chance = self.world.chance
         used = max(1, min(MOST, round(chance.lognormvariate(6.35, 0.85))))
-        (taken,) = parse_reserved(spent.reserved)
+        ((taken,), _) = parse_reserved(spent.reserved)
         request = Request(taken.units, used, moment)
         self.world.requests.append(request)
         self.world.at(

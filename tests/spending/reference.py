@@ -13,7 +13,7 @@ class Reference:
 
     def spend(self, charge, ask, now):
         """Implement SpendStore.spend, and return the reply."""
-        wanted, _, back, booked = ask
+        wanted, _, back, booked, _ = ask
         rows = []
         for account, counters in charge.groups:
             for counter in counters:

@@ -36,4 +36,4 @@ class TimedStore:
         reply = step.execute(raise_on_error=False)[0]
         if isinstance(reply, Exception):
             raise reply
-        return spend_reply(charge, reply)
+        return spend_reply(charge, reply, ask.once)

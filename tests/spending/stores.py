@@ -9,7 +9,7 @@ LATER = 0.02  # seconds
 
 FIXED_WINDOWS = """
 local time = redis.call('TIME')
-local now, wanted, w = time[1] * 1000000 + time[2], tonumber(ARGV[1]), 7
+local now, wanted, w = time[1] * 1000000 + time[2], tonumber(ARGV[1]), 8
 local answer, names, granted = {}, {}, wanted
 for k = 1, #KEYS - (ARGV[6] == '0' and 0 or 1) do
   local key = KEYS[k]

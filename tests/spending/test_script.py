@@ -8,7 +8,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz.core.limits.charge import SpendRequest, charge_for
+from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from tests.spending.history import fullest
 from tests.spending.plans import make_terms
 from tests.spending.store import TimedStore
@@ -99,7 +99,7 @@ def test_periods_that_are_not_those_of_now_are_sent_back(store, valkey):
     yesterday = charge_for(terms, 1, NOW // 1000 - 86_400_000)
 
     receipt = store.spend(yesterday, SpendRequest(1, returned=-5), NOW)
-    assert receipt == (-1, NOW, (), ())
+    assert receipt == SpendReply(-1, NOW, (), ())
     assert not valkey.admin.exists(HASH)
 
 

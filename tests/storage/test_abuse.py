@@ -2,6 +2,8 @@
 
 import hiredis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from authz.core.abuse import FailureBuckets
 from authz.core.failure_budget import MAX_CLIENTS
@@ -72,6 +74,19 @@ def test_a_text_that_is_no_client(name, end):
     _, abuse = sidecar(link, ONE)
     abuse.send(link)
     assert link.blocked == {ONE: SOON}
+
+
+CLIENTS = st.sampled_from(["203.0.113.7", "2001:db8::/64", "198.51.100.1", "nobody", ""])
+ENDS = st.integers(NOW - 5, NOW + 5).map(str) | st.sampled_from(["x", "-1", "9" * 15])
+FOUND = st.dictionaries(CLIENTS, ENDS)
+
+
+@given(read=FOUND, found=FOUND, later=st.integers(0, 10))
+def test_entries_that_were_read_before_count_as_if_read_anew(read, found, later):
+    """The clients that were found before save time and change nothing."""
+    known = blocked_of(read, NOW)
+
+    assert blocked_of(found, NOW + later, known, read) == blocked_of(found, NOW + later)
 
 
 def test_an_end_that_is_too_far():

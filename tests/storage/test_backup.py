@@ -184,11 +184,11 @@ async def test_an_interrupted_restore(own_valkey, own_admin, monkeypatch):
     own_valkey.admin.flushall()
     original, done = Restore._write, []
 
-    async def fails(self, writes, item, audited):
+    async def fails(self, writes, file, item, audited):
         if len(done) == 2:
             raise Unavailable("interrupted")
         done.append(item)
-        await original(self, writes, item, audited)
+        await original(self, writes, file, item, audited)
 
     with monkeypatch.context() as patched:
         patched.setattr(Restore, "_write", fails)
@@ -263,11 +263,11 @@ async def interrupted(endpoint, content, monkeypatch, lines):
     """Begin a restore that ends after this number of lines."""
     original, done = Restore._write, []
 
-    async def fails(self, writes, item, audited):
+    async def fails(self, writes, file, item, audited):
         if len(done) == lines:
             raise Unavailable("interrupted")
         done.append(item)
-        await original(self, writes, item, audited)
+        await original(self, writes, file, item, audited)
 
     with monkeypatch.context() as patched:
         patched.setattr(Restore, "_write", fails)
@@ -327,8 +327,8 @@ async def test_a_store_emptied_during_a_restore(own_valkey, own_admin, monkeypat
     own_valkey.admin.flushall()
     original = Restore._write
 
-    async def emptied(self, writes, item, audited):
-        await original(self, writes, item, audited)
+    async def emptied(self, writes, file, item, audited):
+        await original(self, writes, file, item, audited)
         own_valkey.admin.flushall()
 
     monkeypatch.setattr(Restore, "_write", emptied)

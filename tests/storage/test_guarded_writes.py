@@ -74,3 +74,15 @@ async def test_a_store_that_ends(client, own_valkey):
         for _ in range(2):
             with pytest.raises((exceptions.RedisError, OSError)):
                 await writes.apply([("SET", "a", 2)])
+
+
+async def test_a_lost_connection(client, own_valkey):
+    """On a new connection nothing is watched, so the questions are asked again."""
+    async with guarded(client) as writes:
+        assert await writes.apply([("SET", "a", 1)])
+        own_valkey.admin.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises((exceptions.RedisError, OSError)):
+            await writes.apply([("SET", "a", 2)])
+        own_valkey.admin.flushall()
+        assert not await writes.apply([("SET", "a", 3)])
+    assert own_valkey.admin.keys("*") == []

@@ -12,6 +12,7 @@ import pytest
 from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
+from authz.core.limits.charge_once import RetryName
 from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.records import RevocationReason, Status
 from authz.core.sidecars import Issued
@@ -318,9 +319,14 @@ async def test_limits(guarded_valkey):
     link.spend(asked, SpendRequest(13, lease=10), receipts.append)
     await eventually(lambda: receipts)
     assert receipts[0].granted == 13
+    for _ in range(2):
+        once = RetryName("n" * 22, 60_000)
+        link.spend(asked, SpendRequest(1, once=once), receipts.append)
+    await eventually(lambda: len(receipts) == 3)
+    assert [(reply.granted, reply.is_repeat) for reply in receipts[1:]] == [(1, False), (1, True)]
     async with valkey.login(ADMIN, ADMIN).client() as client:
         counters = StoredCounters(client)
-        assert (await counters.look(asked)).left == (8987, 98987)
+        assert (await counters.look(asked)).left == (8986, 98986)
         granted_at = receipts[0].now_us // 1000
         [[lease]] = await counters.leases([account for account, _ in asked.groups], granted_at)
         assert (lease.holder, lease.requests, lease.cost) == ("one", 10, 1)

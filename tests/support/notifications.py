@@ -6,6 +6,7 @@ from authz.core.errors import Unavailable
 from authz.core.notifications.notification import Notification
 from authz.core.notifications.ports import Answer, DeadLetter, Progress
 from authz.core.records import KeyRecord
+from authz.flows.notifications.counts import EventCounts
 from authz.flows.notifications.delivery import Delivery, Places
 from authz.flows.notifications.derivation import Derivation
 from authz.storage.trail import entry_of
@@ -96,7 +97,9 @@ class DeliveryRig:
         """Begin again with a new Delivery, as a new process does."""
         stored = self.stored
         places = Places(self.rows, self.derivation, stored, stored, stored)
-        self.delivery = Delivery("sink", self._wants, self, places, self.clock)
+        self.delivery = Delivery(
+            "sink", self._wants, self, places, self.clock, counts=EventCounts()
+        )
 
     def _wants(self, kind: str) -> bool:
         return self.wants(kind)

@@ -102,7 +102,9 @@ class Valkey:
         self._arguments = arguments
         self._binary = binary or str(binaries.valkey_server())
         self._process: subprocess.Popen[bytes] | None = None
-        self.admin = redis.Redis(port=self.port, decode_responses=True, protocol=3)
+        self.admin = redis.Redis(
+            port=self.port, decode_responses=True, encoding_errors="surrogateescape", protocol=3
+        )
 
     def __enter__(self) -> Self:
         self.start()

@@ -1,14 +1,19 @@
 """Budgets of a running LLM gateway: reserved by the sidecar, settled by the meter."""
 
 import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 
+from authz.cli import devstack
 from authz.cli.administration import read_record
-from authz.cli.devstack import LLM_MODELS
+from authz.cli.devconfig import own_environment
+from authz.cli.devstack import EMBEDDING_MODEL, LLM_MODELS
 from authz.core.limits.limit import parse_limits
 from authz.wiring.many_keys import bulk_session
 from tests.support.system import Installation, running, until
@@ -22,8 +27,13 @@ BUDGETS = ("5000/month,of=tokens", "0.01/month,of=usd", "600/month")
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Installation]:
     """A gateway that all tests share."""
-    with running(llm=True) as (stack, _):
-        yield Installation(stack)
+    sections = devstack.llm_sections()
+    (embeddings,) = (route for route in sections["routes"] if route["name"] == "embeddings")
+    embeddings["charge_once"] = {"headers": ["idempotency-key"]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devstack, "llm_sections", lambda: sections)
+        with running(llm=True) as (stack, _):
+            yield Installation(stack)
 
 
 def issued(gateway: Installation, *limits: str) -> tuple[str, str]:
@@ -60,6 +70,44 @@ def test_the_real_use_takes_the_place_of_the_estimate(gateway):
     price = -(-(5 * 150_000 + 4 * 75_000 + 11 * 600_000) // 10**6)
     settled = {"tokens-month": (20, 0), "usd-month": (price, 0)}
     assert until(lambda: spent(gateway, kid), lambda found: found == settled)
+
+
+def embed(gateway: Installation, key: str, words: str, **headers: str) -> Any:
+    """Ask for one embedding, with an idempotency key perhaps. Return the answer's headers."""
+    with openai.OpenAI(base_url=f"{gateway.stack.envoy}/v1", api_key=key, max_retries=0) as client:
+        answer = client.embeddings.with_raw_response.create(
+            model=EMBEDDING_MODEL, input=words, extra_headers=headers
+        )
+        return answer.headers
+
+
+def test_attempts_of_one_request_are_charged_once(gateway):
+    """Three attempts cost the tokens of the largest one, once; others cost their own.
+
+    The second one comes while the first may be unsettled, and the limit of requests has one use.
+    """
+    kid, key = issued(gateway, "5000/month,of=tokens", "2/min")
+    name = {"idempotency-key": "order 17"}
+    for words in (WORDS, "one two", WORDS):
+        assert 'minute";r=1' in embed(gateway, key, words, **name)["ratelimit"]
+    assert 'minute";r=0' in embed(gateway, key, "one two three")["ratelimit"]
+    embed(gateway, key, WORDS, **name)  # the limit has no room for another request
+    with pytest.raises(openai.RateLimitError):
+        embed(gateway, key, WORDS, **{"idempotency-key": "order 18"})
+    settled = {"tokens-month": (9 + 3, 0)}
+    assert until(lambda: spent(gateway, kid), lambda found: found == settled) == settled
+    counts = until(lambda: usage(gateway, kid), lambda found: found[0] == 6)
+    assert counts == (6, 2, 9 * 3 + 2 + 3)  # a refused one too; tokens of all answers
+
+
+def usage(gateway: Installation, kid: str) -> tuple[int, int, int]:
+    """Return the counts of a key: requests, units, and tokens of input."""
+    command = ["-m", "authz.cli.main", "--config", gateway.stack.config, "usage", "--key", kid]
+    found = subprocess.run(
+        [sys.executable, *command, "--json"], check=True, capture_output=True, env=own_environment()
+    )
+    total = json.loads(found.stdout)["total"]
+    return total["requests"], total["units"], total["input_tokens"]
 
 
 def test_an_answer_without_tokens_keeps_the_estimate(gateway):

@@ -18,7 +18,9 @@ from authz.console.pages.visit import Console, Visit
 
 ACTIONS: Final = (
     *("issue", "import", "update", "rotate", "retire", "revoke", "disable", "enable", "delete"),
-    *("reset_limits", "refund", "erase_usage", "leak", "rotate_signing_key", "remove_signing_key"),
+    *("roll_back", "reset_limits", "refund", "erase_usage", "leak", "canary", "budget"),
+    *("rotate_signing_key", "remove_signing_key", "clear_blocked_clients", "allow_network"),
+    *("forbid_network", "replay_events"),
 )
 PAGE_SIZE: Final = 50
 CSV_PAGE: Final = 1000

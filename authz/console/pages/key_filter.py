@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
+from authz.core.kinds import Kind
 from authz.core.selector import State
 
 STATES: Final = tuple(state.value for state in State)
+KINDS: Final = tuple(kind.value for kind in Kind)
 ENVIRONMENTS: Final = ("live", "test")
 # The parameter of a URL, the field of the API's filter, and the name of a condition of a command.
 _FIELDS: Final = (
     ("q", "search", "search"),
     ("status", "status", "status"),
+    ("kind", "kind", "kind"),
     ("env", "env", "env"),
     ("client", "client_id", "client"),
     ("project", "project_id", "project"),
@@ -32,9 +35,10 @@ class Order(NamedTuple):
 
 
 NEWEST: Final = Order("create_time desc", "-created")
+OLDEST: Final = Order("", "")
 ORDERS: Final[Mapping[str, Order]] = {
     "": NEWEST,
-    "oldest": Order("", ""),
+    "oldest": OLDEST,
     "name": Order("display_name", "name"),
     "client": Order("client_id", "client"),
     "plan": Order("plan", "plan"),

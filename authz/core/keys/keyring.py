@@ -89,6 +89,11 @@ class Keyring:
         )
 
     @property
+    def read_prefixes(self) -> tuple[str, ...]:
+        """The prefixes of all keys that are read, also of publishable ones."""
+        return (*self.prefixes, self.public_prefix) if self.public_prefix else self.prefixes
+
+    @property
     def fingerprints(self) -> dict[str, str]:
         """Fingerprints by pepper version. They are public: they reveal nothing of the pepper."""
         return {version: pepper.fingerprint for version, pepper in self._peppers.items()}

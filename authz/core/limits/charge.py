@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from authz.core.limits.amounts import Cost
+from authz.core.limits.charge_once import RetryName
 from authz.core.limits.counters import (
     BUCKETS,
     BudgetCounter,
@@ -20,7 +21,7 @@ from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult
 from authz.core.limits.limit import Limit
 from authz.core.limits.limit_counters import LEASED_SHARE, LEAST_LEASE, counters_of
 from authz.core.limits.periods import Once, Sliding
-from authz.core.limits.reserved import Taken, reserved_text
+from authz.core.limits.reserved import Taken, reserved_text, taken_from
 
 LONGEST_LEASE: Final = 1.0  # seconds
 RECHECK_CREDITS: Final = 60.0  # seconds; a lease of another sidecar may have come back
@@ -63,7 +64,7 @@ class Charge:
     def taken(self) -> list[Taken]:
         """The units that a request takes from each budget."""
         return [
-            Taken(group.owner, counter.charge, counter.ends_ms, counter.field)
+            taken_from(group, counter)
             for group, counters in self.groups
             for counter in counters
             if isinstance(counter, BudgetCounter)
@@ -78,12 +79,14 @@ class SpendRequest(NamedTuple):
     returned: requests of an earlier grant that did not come. A negative number: requests that
     passed during an outage and were not counted.
     granted_at: `now_us` of the reply that granted the returned requests; 0 if none are returned.
+    once: the name of the only request, which is charged once; then none are returned.
     """
 
     wanted: int
     lease: int = 0
     returned: int = 0
     granted_at: int = 0
+    once: RetryName | None = None
 
 
 class Lease(NamedTuple):
@@ -106,13 +109,17 @@ class SpendReply(NamedTuple):
     current one. Then nothing was counted, and `left` and `waits_us` are empty. now_us: microseconds
     since the epoch by the clock of the counters. left: units left after the grant, at least 0.
     waits_us: microseconds until a counter has room for one request. 0 if it had room before the
-    grant; negative if it never has, unless credits are refilled.
+    grant; negative if it never has, unless credits are refilled. is_repeat: the request was charged
+    before, and nothing was taken. reserved: what the first attempt took from budgets, of a request
+    that is charged once; None of others.
     """
 
     granted: int
     now_us: int
     left: tuple[int, ...]
     waits_us: tuple[int, ...]
+    is_repeat: bool = False
+    reserved: str | None = None
 
 
 def charge_for(key_limits: KeyLimits, cost: Cost, now: int) -> Charge:
@@ -172,7 +179,8 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
             reply.left,
             tuple(resets_ms),
             windows=charge.windows,
-            reserved=charge.reserved if reply.granted > 0 else "",
+            reserved=_reserved(charge, reply, []),
+            is_repeat=reply.is_repeat,
         )
     remaining: list[int] = []
     resets: list[int] = []
@@ -198,12 +206,18 @@ def limit_result(charge: Charge, reply: SpendReply, elapsed_us: int = 0) -> Limi
         tuple(violated),
         None if never else max((resets[index] for index in enforced), default=0),
         charge.windows,
-        _reserved_without(charge, violated) if reply.granted > 0 else "",
+        _reserved(charge, reply, violated),
     )
 
 
-def _reserved_without(charge: Charge, violated: list[int]) -> str:
-    """Return `charge.reserved` without the budgets that only report and had no room."""
+def _reserved(charge: Charge, reply: SpendReply, violated: list[int]) -> str:
+    """Return what a request took from budgets, without those that only report and had no room."""
+    if reply.granted <= 0:
+        return ""
+    if reply.reserved is not None:
+        return reply.reserved
+    if not violated:
+        return charge.reserved
     budgets = [at for at, limit in enumerate(charge.key_limits.limits) if limit.is_budget]
     pairs = zip(budgets, charge.taken, strict=True)
     return reserved_text([taken for at, taken in pairs if at not in violated])

@@ -119,6 +119,7 @@ class LimitResult:
     windows: the length of each limit's window or current period, in seconds, 0 of credits; empty if
     all limits are rates.
     reserved: what the request took from budgets, for its usage record; empty if it is nothing.
+    is_repeat: the request was charged before, and took nothing.
     """
 
     key_limits: KeyLimits
@@ -128,6 +129,7 @@ class LimitResult:
     retry_after_ms: int | None = 0
     windows: tuple[int, ...] = ()
     reserved: str = ""
+    is_repeat: bool = False
 
     @property
     def allowed(self) -> bool:
@@ -159,13 +161,14 @@ class LimitPolicy:
     tenants: Mapping[str, Limits] = field(default_factory=dict)
     on_outage: OnOutage = OnOutage.LOCAL
 
-    def of(self, record: KeyRecord) -> KeyLimits | None:
+    def of(self, record: KeyRecord, now: int) -> KeyLimits | None:
         """Return the limits of a key, its project and its tenant, or None if there are none at all.
 
-        Raises UnknownPlan if `plans` lacks the plan that the record names.
+        A throttle that lasts at `now` (ms since the epoch) lowers the rates of the key. Raises
+        UnknownPlan if `plans` lacks the plan that the record names.
         """
         groups = (
-            LimitGroup(Owner.KEY, record.kid, self._own(record)),
+            LimitGroup(Owner.KEY, record.kid, self._own(record, now)),
             pool_of_project(record, _pool(self.projects, record.project_id)),
             LimitGroup(Owner.TENANT, record.tenant_id, _pool(self.tenants, record.tenant_id)),
         )
@@ -176,7 +179,13 @@ class LimitPolicy:
         """Return the key's own `on_outage`, or that of the settings if the record has none."""
         return record.on_outage or self.on_outage
 
-    def _own(self, record: KeyRecord) -> Limits:
+    def _own(self, record: KeyRecord, now: int) -> Limits:
+        limits, throttle = self._named(record), record.throttle
+        if throttle is None or now >= throttle.until:
+            return limits
+        return tuple(map(throttle.lowered, limits))
+
+    def _named(self, record: KeyRecord) -> Limits:
         if not record.plan:
             return record.limits
         plan = self.plans.get(record.plan)

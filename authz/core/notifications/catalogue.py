@@ -104,7 +104,9 @@ TYPES: Final[Mapping[Action, EventType]] = {
         "authz.key.leaked",
         "Somebody reported a key as leaked.",
         {
-            "done": _text("`revoked`, `disabled`, `noted`, or `held`: a person has to decide."),
+            "done": _text(
+                "`revoked`, `disabled`, `rotated`, `noted`, or `held`: a person has to decide."
+            ),
             "where": _text("The place of the leak, such as a URL."),
             "found_in": _text("The kind of place, as the scanner names it."),
         },
@@ -165,7 +167,9 @@ ANOMALY: Final = EventType(
             "description": "`rate`, `silence`, `networks`, `agents`, `denied`, `errors`.",
         },
         "hour": {**_TIME, "description": "The begin of the hour, in ms since the epoch."},
-        "done": _text("`noted`, `disabled`, or `held`: a person has to decide."),
+        "done": _text(
+            "`noted`, `disabled`, `rotated`, `throttled`, or `held`: a person has to decide."
+        ),
         "rule": _text("The rule that decided; empty without one."),
     },
     {

@@ -84,6 +84,13 @@ class Settlement(NamedTuple):
         return Settlement(self.used + other.used, self.taken + other.taken)
 
 
+class OnceUse(NamedTuple):
+    """A budget of a request that is charged once. name: of the request. at: the budget's index."""
+
+    name: str
+    at: int
+
+
 @dataclass(slots=True)
 class Commit:
     """The sums of some batches. Minutes are counted since the epoch.
@@ -97,7 +104,9 @@ class Commit:
     time of the store from which on nothing may be added, because its oldest minute is closed then;
     0: none. models: counts by kid ("" for all requests), day and model of the price table.
     settlements: by budget; `used` minus `taken` is added to its counter. estimated,
-    implausible: as in TokenUse. learned: real use by label of a route and model.
+    implausible: as in TokenUse. once: settlements of requests that are charged once, in which all
+    attempts of a request together cost the most that one of them used. learned: real use by label
+    of a route and model.
     """
 
     keys: dict[str, KeyUsage] = field(default_factory=dict)
@@ -111,6 +120,7 @@ class Commit:
     until_ms: int = 0
     settlements: dict[Budget, Settlement] = field(default_factory=dict)
     models: dict[tuple[str, int, str], Row] = field(default_factory=dict)
+    once: list[tuple[OnceUse, Budget, Settlement]] = field(default_factory=list)
     estimated: int = 0
     implausible: int = 0
     learned: dict[tuple[str, str], Learning] = field(default_factory=dict)

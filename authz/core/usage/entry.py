@@ -104,7 +104,8 @@ class Identity:
     about: client, project, tenant, plan and environment of the key, with single blanks between,
     `-` for none. charged: the units that its limits paid. version: the first byte of the line.
     model: of the price table, or empty. terms: of the settlement, None if tokens do not matter.
-    taken: from which budgets, and how much. settles: whether there are terms or budgets.
+    taken: from which budgets, and how much. settles: whether there are terms or budgets. once: the
+    name of a request that takes from budgets once, however often it is repeated; empty for others.
     Instances are equal only if they are one object; an EntryReader gives one for equal fields.
     """
 
@@ -119,6 +120,7 @@ class Identity:
     terms: Terms | None = None
     taken: tuple[Taken, ...] = ()
     settles: bool = False
+    once: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -267,6 +269,7 @@ def _identity(version: int, words: list[str]) -> Identity:
     )
     if not is_sound:
         raise ValueError("a field is not in order")
+    taken, once = parse_reserved(reserved)
     return Identity(
         version=version,
         kid=kid,
@@ -277,8 +280,9 @@ def _identity(version: int, words: list[str]) -> Identity:
         charged=int(charged or 0),
         model=model,
         terms=parse_terms(settle) if settle else None,
-        taken=parse_reserved(reserved),
+        taken=taken,
         settles=bool(settle or reserved),
+        once=once,
     )
 
 

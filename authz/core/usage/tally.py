@@ -152,7 +152,9 @@ class Tally:
                     block[1] = count
 
     def _new_row(self, identity: Identity, status: Status, minute: int) -> _Row:
-        use = TokenUse(identity.terms, identity.taken) if identity.settles else None
+        use = None
+        if identity.settles:
+            use = TokenUse(identity.terms, identity.taken, once=bool(identity.once))
         row: _Row = [0, 0, 0, 0, [], 0, b"", b"", set(), use]
         self._rows[identity, status, minute] = row
         return row

@@ -5,7 +5,7 @@ from authz.core.budgets.settlement import NOT_METERED, Basis, parse_report, sett
 from authz.core.budgets.terms import Terms
 from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.core.limits.reserved import Taken
-from authz.core.usage.commit import Budget, Commit, Settlement
+from authz.core.usage.commit import Budget, Commit, OnceUse, Settlement
 from authz.core.usage.entry import NO_VALUE, Identity
 
 
@@ -15,15 +15,19 @@ class TokenUse:
     tokens: in the order of Tokens. micro_dollars: their cost.
     estimated: how many requests kept their estimate, or more. implausible: how many reported more
     than one request can have. requests: how many there are. used: the sum of what each of them used
-    of each budget, in the order of `taken`. learning: from final and plausible reports alone.
+    of each budget, in the order of `taken`; of attempts of one request that is charged once, the
+    most. learning: from final and plausible reports alone.
     """
 
     __slots__ = (
-        *("_taken", "_terms", "estimated", "implausible", "learning", "micro_dollars"),
+        *("_once", "_taken", "_terms", "estimated", "implausible", "learning", "micro_dollars"),
         *("requests", "tokens", "used"),
     )
 
-    def __init__(self, terms: Terms | None, taken: tuple[Taken, ...]) -> None:
+    def __init__(
+        self, terms: Terms | None, taken: tuple[Taken, ...], *, once: bool = False
+    ) -> None:
+        self._once = once
         self._terms = terms
         self._taken = taken
         self.tokens = [0, 0, 0, 0, 0]
@@ -46,7 +50,8 @@ class TokenUse:
         for at, number in enumerate(settled.tokens):
             self.tokens[at] += number
         for at, taken in enumerate(self._taken):
-            self.used[at] += settled.used(taken, bytes_out)
+            used = settled.used(taken, bytes_out)
+            self.used[at] = max(self.used[at], used) if self._once else self.used[at] + used
 
 
 def add_settlements(commit: Commit, identity: Identity, use: TokenUse) -> None:
@@ -59,10 +64,14 @@ def add_settlements(commit: Commit, identity: Identity, use: TokenUse) -> None:
     if identity.route and use.learning.units.steps:
         place = (identity.route, identity.model)
         commit.learned.setdefault(place, Learning()).merge(use.learning)
-    for taken, used in zip(identity.taken, use.used, strict=True):
+    for at, (taken, used) in enumerate(zip(identity.taken, use.used, strict=True)):
         group = _owner(identity, taken.owner)
-        if group.id:
-            budget = Budget(group, taken.ends_ms, taken.counter)
+        if not group.id:
+            continue
+        budget = Budget(group, taken.ends_ms, taken.counter)
+        if identity.once:
+            commit.once.append((OnceUse(identity.once, at), budget, Settlement(used, taken.units)))
+        else:
             known = commit.settlements.get(budget, Settlement(0, 0))
             more = Settlement(used, use.requests * taken.units)
             commit.settlements[budget] = known + more

@@ -8,6 +8,7 @@ from authz.core.limits.credits import CREDITS
 from authz.core.limits.key_limits import LimitGroup, LimitPolicy, Owner
 from authz.core.limits.limit import Limit
 from authz.core.limits.ports import CreditCounters
+from authz.core.limits.throttle import NO_THROTTLE
 from authz.core.records import KeyRecord
 
 
@@ -47,7 +48,7 @@ class CreditReports:
 
     def _limit(self, record: KeyRecord) -> Limit | None:
         try:
-            found = self._policy.of(record)
+            found = self._policy.of(record, NO_THROTTLE)
         except UnknownPlan:
             return None
         groups = found.groups if found else ()

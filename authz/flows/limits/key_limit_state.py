@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import deque
+from math import inf
 from typing import Final, NamedTuple
 
 from authz.core.limits.amounts import Cost
 from authz.core.limits.charge import Charge, SpendReply, charge_for
+from authz.core.limits.charge_once import RetryName
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.records import KeyRecord
 
@@ -24,7 +26,8 @@ class KeyLimitState:
     last_reply: the store's last reply. refusal: its last reply that granted nothing; a grant that
     was already under way may arrive after it. refused_at, refused_until: the time in which requests
     are refused by it, by the monotonic clock. refusals: such requests since the last call.
-    is_asking: a call for a lease is under way. waiting: requests that wait for the next call.
+    is_asking: a call for a lease is under way. is_asking_once: a call for a request that is charged
+    once is under way, after a refusal. waiting: requests that wait for the next call.
     is_dropped: the limiter has another state of the key by now, or none; calls may be under way.
     seen, seen_from, demand: see `observe`. debt: requests that passed in an outage, uncounted.
     """
@@ -34,8 +37,10 @@ class KeyLimitState:
         "cost",
         "debt",
         "demand",
+        "eases_at",
         "granted_at",
         "is_asking",
+        "is_asking_once",
         "is_dropped",
         "key_limits",
         "last_reply",
@@ -62,13 +67,14 @@ class KeyLimitState:
         self.lease = self.left = 0
         self.until = self.seen_from = _NEVER
         self.granted_at = 0
-        self.is_asking = self.is_dropped = False
+        self.is_asking = self.is_asking_once = self.is_dropped = False
         self.waiting: deque[Waiter] = deque()
         self.last_reply: SpendReply | None = None
         self.refusal: SpendReply | None = None
         self.refused_at = self.refused_until = _NEVER
         self.refusals = self.seen = self.debt = 0
         self.demand = 0.0
+        self.eases_at = inf  # the end of a throttle, in monotonic seconds
 
     def charge_at(self, wall: int) -> Charge:
         """Return the charge at `wall`, in ms since the epoch. Each calendar period has its own.
@@ -112,8 +118,8 @@ class KeyLimitState:
 class PendingSpend(NamedTuple):
     """A call to the store that has no reply yet.
 
-    returned: as in SpendRequest. sent: by the monotonic clock. is_retry: the first call named a
-    calendar period that was not current.
+    returned, once: as in SpendRequest. sent: by the monotonic clock. is_retry: the first call named
+    a calendar period that was not current.
     """
 
     state: KeyLimitState
@@ -122,6 +128,7 @@ class PendingSpend(NamedTuple):
     returned: int
     sent: float
     is_retry: bool = False
+    once: RetryName | None = None
 
 
 def serve(waiters: deque[Waiter], result: LimitResult, most: int) -> int:

@@ -12,7 +12,7 @@ from authz.core.limits.amounts import Cost
 from authz.core.limits.charge import Charge, SpendReply, SpendRequest, credits_part
 from authz.core.limits.key_limits import KeyLimits, LimitPolicy
 from authz.core.limits.ports import SpendStore
-from authz.core.ports import Probe
+from authz.core.ports import Clock, Probe
 from authz.core.records import KeyRecord
 from authz.flows.limits.key_limit_state import KeyLimitState
 from authz.flows.limits.outage_limits import OutageLimits
@@ -35,11 +35,13 @@ class KeyLimitStates:
         outage: OutageLimits,
         probe: Probe,
         *,
+        clock: Clock,
         max_keys: int,
     ) -> None:
         self._store = store
         self._policy = policy
         self._outage = outage
+        self._clock = clock
         self._count = probe.count
         self._max_keys = max_keys
         self._states: dict[Name, KeyLimitState] = {}
@@ -59,12 +61,27 @@ class KeyLimitStates:
         if known is not None and known.record.version == record.version:
             known.record = record  # the same version, loaded again
             return known
-        key_limits = _taken(self._policy, record, cost)
+        state = self._made(record, cost)
         if known is not None:
             self.strand(known)
         elif len(self._states) >= self._max_keys:
             self._evict(self._states.pop(next(iter(self._states))))
-        state = self._states[name] = KeyLimitState(record, key_limits, cost)
+        self._states[name] = state
+        return state
+
+    def ease(self, state: KeyLimitState) -> KeyLimitState:
+        """Return the state that follows one whose throttle is over, and return its lease."""
+        record, cost = state.record, state.cost
+        name = record.kid if cost == 1 else (record.kid, cost)
+        following = self._states[name] = self._made(record, cost)
+        self._evict(state)
+        return following
+
+    def _made(self, record: KeyRecord, cost: Cost) -> KeyLimitState:
+        now, throttle = self._clock.wall_ms(), record.throttle
+        state = KeyLimitState(record, _taken(self._policy, record, cost, now), cost)
+        if throttle is not None and now < throttle.until:
+            state.eases_at = self._clock.monotonic() + (throttle.until - now) / 1000
         return state
 
     def replace_policy(self, policy: LimitPolicy) -> None:
@@ -127,7 +144,7 @@ class KeyLimitStates:
             return None
         if state.record.version != record.version:
             self.strand(state)
-        elif _are_same(state, self._policy, record):
+        elif _are_same(state, self._policy, record, self._clock.wall_ms()):
             self._states[name] = state
             return state
         else:
@@ -156,17 +173,17 @@ def _ignore(_reply: SpendReply | Unavailable) -> None:
     """Ignore a reply that nobody waits for."""
 
 
-def _taken(policy: LimitPolicy, record: KeyRecord, cost: Cost) -> KeyLimits | None:
+def _taken(policy: LimitPolicy, record: KeyRecord, cost: Cost, now: int) -> KeyLimits | None:
     """Return the limits that a request takes from, or None. Raises UnknownPlan, UnknownPrice."""
-    found = policy.of(record)
+    found = policy.of(record, now)
     return found.taken_by(cost) if found else None
 
 
-def _are_same(state: KeyLimitState, policy: LimitPolicy, record: KeyRecord) -> bool:
+def _are_same(state: KeyLimitState, policy: LimitPolicy, record: KeyRecord, now: int) -> bool:
     try:
-        limits, now = state.key_limits, _taken(policy, record, state.cost)
+        limits, wanted = state.key_limits, _taken(policy, record, state.cost, now)
     except (UnknownPlan, UnknownPrice):
         return False
-    if limits is None or now is None:
-        return limits is now
-    return (limits.groups, limits.on_outage) == (now.groups, now.on_outage)
+    if limits is None or wanted is None:
+        return limits is wanted
+    return (limits.groups, limits.on_outage) == (wanted.groups, wanted.on_outage)

@@ -168,11 +168,11 @@ class LimitReports:
         UnknownPlan if the settings lack the key's plan, Unreadable if the counters are garbled,
         Unavailable if the store fails or its clock fits no calendar period in two tries.
         """
-        found = self._policy.of(record)
+        now = self._clock.wall_ms()
+        found = self._policy.of(record, now)
         key_limits = found.taken_by(cost) if found else None
         if key_limits is None:
             return None
-        now = self._clock.wall_ms()
         for _ in range(2):  # the second time with the day and month of the store's clock
             charge = charge_for(key_limits, cost, now)
             reply = await self._counters.look(charge)

@@ -15,7 +15,9 @@ Rules:
    returned a part of an estimate.
 6. No call is repeated. If a reply is lost, the sidecar admits nothing on it, although the store may
    have counted all of it.
-7. Without the store each key follows its `on_outage`; see outage_limits.py.
+7. A request that is charged once asks the store each time and takes from no lease. So the store can
+   tell a retry, whichever sidecar it comes to. See core/limits/charge_once.py.
+8. Without the store each key follows its `on_outage`; see outage_limits.py.
 """
 
 import asyncio
@@ -34,6 +36,7 @@ from authz.core.limits.charge import (
     next_lease_size,
     seconds_until_room,
 )
+from authz.core.limits.charge_once import RetryName
 from authz.core.limits.key_limits import LimitPolicy, LimitResult
 from authz.core.limits.ports import SpendStore
 from authz.core.ports import Clock, Probe
@@ -69,12 +72,18 @@ class Limiter:
         self._leases = leases
         self._marks = BudgetMarks(notes)
         self._outage = OutageLimits(store, self._wall_ms, probe)
-        self._states = KeyLimitStates(store, policy, self._outage, probe, max_keys=max_keys)
+        self._states = KeyLimitStates(
+            store, policy, self._outage, probe, clock=clock, max_keys=max_keys
+        )
         self._find = self._states.find
         self._ahead_ms = 0  # how far the store's clock was found ahead of ours
 
-    def spend(self, record: KeyRecord, cost: Cost) -> LimitResult | Awaitable[LimitResult] | None:
+    def spend(
+        self, record: KeyRecord, cost: Cost, once: RetryName | None = None
+    ) -> LimitResult | Awaitable[LimitResult] | None:
         """Return the result of a request that costs `cost`, or an awaitable if the store is asked.
+
+        once: the name of a request that is charged once; the store is asked for each of these.
 
         None: `cost` is 0, or neither the key nor its pools have limits that it takes from. Raises
         UnknownPlan if the settings lack the key's plan. Raises Unavailable, as the awaitable does,
@@ -92,6 +101,10 @@ class Limiter:
         if state is None or state.record is not record:
             state = self._states.open(record, cost)
         now = self._monotonic()
+        if now >= state.eases_at:
+            state = self._states.ease(state)
+        if once is not None:
+            return self._spend_once(state, now, once)
         if state.left and now < state.until:
             state.left -= 1
             return state.lease_result
@@ -102,6 +115,26 @@ class Limiter:
         if not self._store.is_open:
             return self._outage.spend(state, state.key_limits)
         return self._ask(state, now)
+
+    def _spend_once(
+        self, state: KeyLimitState, now: float, once: RetryName
+    ) -> LimitResult | Awaitable[LimitResult] | None:
+        """Ask the store about a request that it may have charged before.
+
+        After a refusal one call at a time asks whether this is a retry; others are refused here.
+        """
+        if state.key_limits is None:
+            return None
+        if not self._store.is_open:
+            return self._outage.spend(state, state.key_limits)
+        if now < state.refused_until:
+            if state.is_asking_once:
+                return self._refuse(state, now)
+            state.is_asking_once = True
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        charge = state.charge_at(self._wall_ms())
+        self._send(PendingSpend(state, charge, deque((waiter,)), 0, now, once=once))
+        return waiter
 
     def _refuse(self, state: KeyLimitState, now: float) -> LimitResult:
         if state.charge is None or state.refusal is None:
@@ -155,16 +188,20 @@ class Limiter:
     def _send(self, pending: PendingSpend, lease: int = 0) -> None:
         self._count(Event.LIMIT_STORE_CALL)
         wanted = len(pending.waiters) + lease
-        request = SpendRequest(wanted, lease, pending.returned, pending.state.granted_at)
+        request = SpendRequest(
+            wanted, lease, pending.returned, pending.state.granted_at, pending.once
+        )
         self._store.spend(pending.charge, request, partial(self._on_reply, pending))
 
     # replies, inside the parser's callback
 
     def _on_reply(self, pending: PendingSpend, reply: SpendReply | Unavailable) -> None:
         state = pending.state
-        leased = self._leases and pending.charge.max_lease
+        leased = self._leases and pending.charge.max_lease and pending.once is None
         if leased:
             state.is_asking = False
+        elif pending.once is not None:
+            state.is_asking_once = False
         if isinstance(reply, Unavailable):
             self._on_fault(pending, reply)
         elif reply.granted < 0:
@@ -173,7 +210,7 @@ class Limiter:
             self._on_refusal(pending, reply)
         else:
             self._on_grant(pending, reply)
-        if state.is_asking:
+        if state.is_asking or pending.once is not None:
             return
         if leased and state.waiting:
             self._ask_for_lease(state, self._monotonic())
@@ -197,12 +234,13 @@ class Limiter:
         state, result = pending.state, limit_result(pending.charge, reply)
         state.last_reply = reply
         served = serve(pending.waiters, result, reply.granted)
-        self._count(Event.LIMIT_ALLOWED_BY_STORE, served)
+        event = Event.LIMIT_ALLOWED_BEFORE if reply.is_repeat else Event.LIMIT_ALLOWED_BY_STORE
+        self._count(event, served)
         if result.violated:
             self._count(Event.LIMIT_SHADOW_DENIED, served)
         state.waiting.extendleft(reversed(pending.waiters))
         left = reply.granted - served
-        if left and pending.charge.max_lease and self._leases:
+        if left and pending.charge.max_lease and self._leases and pending.once is None:
             self._begin_lease(pending, reply, result, left)
         self._outage.on_reply(pending.charge)
         self._look_for_marks(pending, reply)
@@ -236,7 +274,8 @@ class Limiter:
         self._ahead_ms = now - self._clock.wall_ms()
         state = pending.state
         state.charge = charge_for(pending.charge.key_limits, pending.charge.cost, now)
-        state.is_asking = bool(self._leases and state.charge.max_lease)
+        if pending.once is None:
+            state.is_asking = bool(self._leases and state.charge.max_lease)
         self._send(pending._replace(charge=state.charge, is_retry=True))
 
     def _on_fault(self, pending: PendingSpend, fault: Unavailable) -> None:

@@ -3,9 +3,9 @@
 Rules:
 1. An alarm is a row of the audit trail, from which an event follows. It comes once a day, and at
    once for a feature that the last one did not have.
-2. A rule disables a key before the row is written. If the process ends in between, the next look
+2. A rule changes a key before the row is written. If the process ends in between, the next look
    writes the row.
-3. A look that would disable more keys than `per_hour` disables none of them: rather the detector,
+3. A look that would change more keys than `per_hour` changes none of them: rather the detector,
    or something that all keys share, is wrong. The rows say `held`, and a person decides.
 """
 
@@ -15,18 +15,20 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 from authz.core.admin_ports import RecordReader
-from authz.core.changes import Refused
+from authz.core.changes import Author, Refused
 from authz.core.errors import NotFound, Unavailable
+from authz.core.limits.throttle import Throttle
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Status
 from authz.core.trail import alarms
 from authz.core.trail.alarms import Alarm
 from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import TrailKeys
-from authz.core.usage.anomalies.policy import AlarmPolicy, Done, Rule
+from authz.core.usage.anomalies.policy import AlarmPolicy, Done, Rule, RuleAction
 from authz.core.usage.anomalies.ports import AnomalyReader
 from authz.core.usage.anomalies.ranking import Ranked, ranking
 from authz.core.usage.question import HOUR_MS
+from authz.flows.automatic_rotation import KeyRotation
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.notifications.noting import Noting
 
@@ -79,6 +81,7 @@ class AlarmWatch:
         lifecycle: Lifecycle,
         *,
         ended: EndedKeys,
+        rotation: KeyRotation,
         policy: AlarmPolicy,
         store: TrailStore,
         keys: TrailKeys,
@@ -89,6 +92,7 @@ class AlarmWatch:
         self._records = records
         self._lifecycle = lifecycle
         self._ended = ended
+        self._rotation = rotation
         self._policy = policy
         self._clock = clock
         self._known = _Known()
@@ -158,9 +162,19 @@ class AlarmWatch:
             return Done.HELD
         author = self._lifecycle.author(f"anomalies/{rule.name}", "unusual use")
         try:
-            result = await self._lifecycle.disable(record.kid, author)
+            return await self._change(record, rule, author)
         except NotFound:  # deleted meanwhile
             return Done.NOTED
+
+    async def _change(self, record: KeyRecord, rule: Rule, author: Author) -> Done:
+        if rule.action is RuleAction.ROTATE:
+            is_begun = await self._rotation.begin(record, None, author)
+            return Done.ROTATED if is_begun else Done.HELD
+        if rule.action is RuleAction.THROTTLE:
+            throttle = Throttle(rule.percent, self._clock.wall_ms() + rule.for_ms)
+            result = await self._lifecycle.update(record.kid, {"throttle": throttle}, author)
+            return Done.NOTED if isinstance(result, Refused) else Done.THROTTLED
+        result = await self._lifecycle.disable(record.kid, author)
         return Done.NOTED if isinstance(result, Refused) else Done.DISABLED
 
 

@@ -19,6 +19,7 @@ from authz.core.notifications.ports import (
 from authz.core.ports import Clock
 from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import position
+from authz.flows.notifications.counts import EventCounts, Sent
 from authz.flows.notifications.derivation import Derivation
 
 BATCH: Final = 100  # rows in one read
@@ -63,7 +64,10 @@ class Delivery:
         receiver: Receiver,
         places: Places,
         clock: Clock,
+        *,
+        counts: EventCounts,
     ) -> None:
+        self._counts = counts
         self.sink = sink
         self._wants = wants
         self._receiver = receiver
@@ -86,11 +90,13 @@ class Delivery:
             return 0.0 if waiting else POLL
         for row, event in zip(rows, await self._places.derivation.events(rows), strict=True):
             if event is not None and self._wants(event.type):
+                self._counts.waits(self.sink, event.at)
                 progress, pause = await self._one(event, progress)
                 if pause:
                     return pause
                 progress = Progress(row.id)
                 await self._places.progress.save(self.sink, progress)
+        self._counts.waits(self.sink, None)
         await self._places.progress.save(self.sink, Progress(rows[-1].id))
         return 0.0
 
@@ -111,6 +117,7 @@ class Delivery:
         """Return the progress, and a pause if the event is to be tried again; else 0."""
         answer, problem = await self._sent(event)
         if answer is not None and answer.status in _OK:
+            self._counts.count(Sent.DELIVERED)
             return progress, 0.0
         now = self._clock.wall_ms()
         if progress.failing != event.id:
@@ -122,9 +129,11 @@ class Delivery:
             letter = DeadLetter(event.type, event.kid, now, problem)
             if await self._places.letters.put(self.sink, event.id, letter):
                 log.warning("%s: %s was given up: %s", self.sink, event.id, problem)
+                self._counts.count(Sent.DEAD)
                 return progress, 0.0
         if progress.tries == 0:
             log.warning("%s: %s is tried again: %s", self.sink, event.id, problem)
+        self._counts.count(Sent.FAILED)
         pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** min(progress.tries, 20))
         progress = replace(progress, tries=progress.tries + 1)
         await self._places.progress.save(self.sink, progress)

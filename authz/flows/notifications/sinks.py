@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from authz.core import fields
+from authz.core.audit import Action
 from authz.core.errors import BadInput
 from authz.core.notifications.pattern import fits
+from authz.core.trail.installation import COUNT, EVENT_IDS, MOST_LISTED, SINK
+from authz.core.trail.notes import note_event
 
 if TYPE_CHECKING:
+    from authz.core.changes import Author
     from authz.core.notifications.ports import (
         DeadLetter,
         DeadLetters,
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
         Progress,
         Replays,
     )
+    from authz.core.ports import Clock
+    from authz.core.trail.ports import TrailNotes
     from authz.flows.notifications.derivation import Derivation
 
 CHUNK: Final = 1000  # ids in one call
@@ -58,7 +64,7 @@ class EventSinks(Protocol):
         """Return the state of a sink, or of all. Raises BadInput if no sink has the name."""
         ...
 
-    async def replay(self, sink: str, event_ids: Sequence[str]) -> int:
+    async def replay(self, sink: str, event_ids: Sequence[str], author: Author) -> int:
         """Let the server deliver events to a sink again, and return their number.
 
         No ids: all that were given up. Raises BadInput if no sink has the name.
@@ -78,6 +84,8 @@ class StoredSinks:
         progress: DeliveryProgress,
         letters: DeadLetters,
         replays: Replays,
+        notes: TrailNotes,
+        clock: Clock,
     ) -> None:
         self.derivation = derivation
         self.source = source
@@ -85,6 +93,8 @@ class StoredSinks:
         self._progress = progress
         self._letters = letters
         self._replays = replays
+        self._notes = notes
+        self._clock = clock
 
     @property
     def names(self) -> Collection[str]:
@@ -108,12 +118,18 @@ class StoredSinks:
         progress, dead = await self._progress.load(sink), await self._dead(sink)
         return SinkState(sink, self._sinks[sink], progress, dead)
 
-    async def replay(self, sink: str, event_ids: Sequence[str], *, dry_run: bool = False) -> int:
-        """Implement EventSinks.replay. dry_run: only count."""
+    async def replay(
+        self, sink: str, event_ids: Sequence[str], author: Author, *, dry_run: bool = False
+    ) -> int:
+        """Implement EventSinks.replay. dry_run: only count. The audit trail is told first."""
         chosen(self._sinks, sink)
         wanted = list(event_ids) or list(await self._letters.all(sink))
-        for start in range(0, 0 if dry_run else len(wanted), CHUNK):
-            await self._replays.ask(sink, wanted[start : start + CHUNK])
+        if wanted and not dry_run:
+            detail = {SINK: sink, EVENT_IDS: wanted[:MOST_LISTED], COUNT: len(wanted)}
+            event = note_event(Action.REPLAY_EVENTS, author, self._clock.wall_ms(), detail)
+            await self._notes.append(event, author.change_id)
+            for start in range(0, len(wanted), CHUNK):
+                await self._replays.ask(sink, wanted[start : start + CHUNK])
         return len(wanted)
 
     async def _dead(self, sink: str) -> Mapping[str, DeadLetter]:

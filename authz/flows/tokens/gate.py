@@ -96,8 +96,8 @@ class TokenGate:
         refusal = self._refuse_tag(parts)
         if refusal is not None:
             return refusal
-        claims = text.parse_claims(parts.claims)
-        if claims is None:
+        claims, signature = text.parse_claims(parts.claims), parts.signature()
+        if claims is None or signature is None:
             return MALFORMED
         reason = judge(claims, self._expected, now)
         if reason is not None:
@@ -106,7 +106,7 @@ class TokenGate:
             self._probe.count(Event.TOKEN_LIMITED)
             return UNAVAILABLE
         self._probe.count(Event.TOKEN_SIGNATURE)
-        if not verify(parts.signed, parts.signature):
+        if not verify(parts.signed, signature):
             return FORGED
         accepted = AcceptedToken(
             claims.token_id,

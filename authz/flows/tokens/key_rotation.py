@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from authz.core.audit import Action, AuditEvent
+from authz.core.audit import Action
 from authz.core.changes import Author
 from authz.core.errors import NotFound
 from authz.core.ports import Clock
@@ -17,8 +17,9 @@ from authz.core.tokens.signing_keys import (
     signer,
     verifying,
 )
+from authz.core.trail.installation import SIGNING_KEY
+from authz.core.trail.notes import note_event
 from authz.core.trail.ports import TrailNotes
-from authz.core.trail.signing import SIGNING_KEY
 from authz.flows.tokens.ports import SigningKeyChanges, SigningKeyStore
 
 NEXT: Final = "next"
@@ -130,15 +131,8 @@ class KeyRotation:
     async def _note(
         self, action: Action, key_id: str, author: Author, detail: dict[str, object]
     ) -> None:
-        event = AuditEvent(
-            action,
-            author.actor,
-            author.note,
-            self._clock.wall_ms(),
-            {SIGNING_KEY: key_id, **detail},
-            author.source,
-            author.request_id,
-        )
+        detail = {SIGNING_KEY: key_id, **detail}
+        event = note_event(action, author, self._clock.wall_ms(), detail)
         await self._notes.append(event, author.change_id)
 
 

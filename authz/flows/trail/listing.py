@@ -11,9 +11,9 @@ from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.trail.erasures import subject
 from authz.core.trail.expiries import Expiries, Expiry
+from authz.core.trail.installation import is_about_installation
 from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import RESTORE, Row
-from authz.core.trail.signing import is_about_signing
 from authz.flows.trail.sealing import read_all
 
 CHUNK: Final = 500  # rows read in one call
@@ -149,7 +149,7 @@ class TrailListing:
 
 
 def _is_event(row: Row) -> bool:
-    return bool(subject(row)) or _is_restore(row) or is_about_signing(row)
+    return bool(subject(row)) or _is_restore(row) or is_about_installation(row)
 
 
 def _is_restore(row: Row) -> bool:

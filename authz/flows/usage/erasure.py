@@ -1,9 +1,10 @@
 """UsageErasure: erases the facts about the callers of a key, and tells the audit trail."""
 
-from authz.core.audit import Action, AuditEvent
+from authz.core.audit import Action
 from authz.core.changes import Author
 from authz.core.ports import Clock
 from authz.core.trail.erasures import KEY
+from authz.core.trail.notes import note_event
 from authz.core.trail.ports import TrailNotes
 from authz.core.usage.ports import UsageEraser
 from authz.core.usage.question import DAY_MS
@@ -24,14 +25,6 @@ class UsageErasure:
         fails: then a row may be there, and facts are left.
         """
         now = self._clock.wall_ms()
-        event = AuditEvent(
-            Action.ERASE_USAGE,
-            author.actor,
-            author.note,
-            now,
-            {KEY: kid},
-            author.source,
-            author.request_id,
-        )
+        event = note_event(Action.ERASE_USAGE, author, now, {KEY: kid})
         await self._notes.append(event, author.change_id)
         return await self._eraser.erase(kid, now // DAY_MS)

@@ -12,8 +12,8 @@ from authz.core.keys.text import KID_PATTERN
 from authz.core.records import KeyRecord
 from authz.core.roles import Action as Right
 from authz.core.trail.erasures import subject
+from authz.core.trail.installation import is_about_installation
 from authz.core.trail.rows import Row
-from authz.core.trail.signing import is_about_signing
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.guards import sees_key
@@ -81,7 +81,7 @@ class AuditService:
     ) -> audit_pb2.ListAuditEntriesResponse:
         """Return a page of the changes of keys that the caller may see, newest first.
 
-        Changes of signing keys are for callers who see every key.
+        Changes of the installation, such as of signing keys, are for callers who see every key.
         It reads at most 10,000 rows. So a page may be short or empty and still have a token of the
         next one. Rows that cannot be read are left out. Raises BadInput for a wrong field or token.
         """
@@ -116,11 +116,11 @@ class AuditService:
     def _entries(self, rows: Sequence[Row], wanted: _Wanted) -> Iterator[tuple[str, AuditEntry]]:
         """Yield row id and entry of each wanted row, without those that cannot be read.
 
-        Only rows about a key or a signing key.
+        Only rows about a key or the installation.
         """
         for row in rows:
             kid = subject(row)
-            if KID_PATTERN.fullmatch(kid) or is_about_signing(row):
+            if KID_PATTERN.fullmatch(kid) or is_about_installation(row):
                 entry = self._flows.entry_of(row)
                 if not isinstance(entry, Unreadable) and wanted.fits(kid, entry.event):
                     yield row.id, entry

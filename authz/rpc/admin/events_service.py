@@ -14,11 +14,20 @@ from authz.flows.admin_flows import AdminFlows
 from authz.flows.notifications.sinks import SinkState
 from authz.rpc.admin.api_error import ApiError, Code
 from authz.rpc.admin.call_context import CallContext
+from authz.rpc.admin.changing import Changing
 from authz.rpc.admin.guards import sees_key
 from authz.rpc.admin.hiding import hide_time
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.paging import page_size
-from authz.rpc.admin.values import SINKS, id_of, kid_of, name_of, struct_of, timestamp
+from authz.rpc.admin.values import (
+    SINKS,
+    id_of,
+    kid_of,
+    name_of,
+    note_of,
+    struct_of,
+    timestamp,
+)
 from authz.rpc.pb.admin.v1 import events_pb2
 
 CHUNK: Final = 500  # rows read in one call
@@ -34,6 +43,7 @@ class EventsService:
     def __init__(self, flows: AdminFlows, tokens: PageTokens) -> None:
         self._flows = flows
         self._tokens = tokens
+        self._changing = Changing(flows)
 
     async def list_events(
         self, request: events_pb2.ListEventsRequest, context: CallContext
@@ -94,12 +104,12 @@ class EventsService:
         return response
 
     async def replay_events(
-        self, request: events_pb2.ReplayEventsRequest, _context: CallContext
+        self, request: events_pb2.ReplayEventsRequest, context: CallContext
     ) -> events_pb2.ReplayEventsResponse:
         """Let the process that delivers events send some to a sink again.
 
         With `validate_only`, only count them. Raises ApiError if no sink has the name, BadInput for
-        wrong ids, and unless there are ids or `all_dead`.
+        wrong ids or a wrong note, and unless there are ids or `all_dead`.
         """
         if request.all_dead == bool(request.event_ids):
             raise BadInput("event_ids", "give ids of events, or all_dead")
@@ -108,8 +118,9 @@ class EventsService:
         for one in request.event_ids:
             _checked_id(one)
         sink = self._sink_name("name", request.name)
+        author = self._changing.author(context, note_of(request.note))
         count = await self._flows.sinks.replay(
-            sink, list(request.event_ids), dry_run=request.validate_only
+            sink, list(request.event_ids), author, dry_run=request.validate_only
         )
         return events_pb2.ReplayEventsResponse(replayed_events=count)
 

@@ -13,7 +13,8 @@ from authz.core.sidecars import Heard
 from authz.flows.admin_flows import AdminFlows
 from authz.rpc.admin.api_error import ApiError, Code
 from authz.rpc.admin.call_context import CallContext
-from authz.rpc.admin.values import duration, name_of, timestamp
+from authz.rpc.admin.changing import Changing
+from authz.rpc.admin.values import duration, name_of, note_of, timestamp
 from authz.rpc.pb.admin.v1 import fleet_pb2
 
 PAGE: Final = 500  # changes read in one call
@@ -26,6 +27,7 @@ class FleetService:
 
     def __init__(self, flows: AdminFlows) -> None:
         self._flows = flows
+        self._changing = Changing(flows)
 
     async def list_sidecars(
         self, _request: fleet_pb2.ListSidecarsRequest, _context: CallContext
@@ -87,18 +89,32 @@ class FleetService:
         )
 
     async def clear_blocked_clients(
-        self, request: fleet_pb2.ClearBlockedClientsRequest, _context: CallContext
+        self, request: fleet_pb2.ClearBlockedClientsRequest, context: CallContext
     ) -> fleet_pb2.ClearBlockedClientsResponse:
-        """End the blocks of some clients; without any, of all."""
-        cleared = await self._flows.abuse.clear(request.clients)
+        """End the blocks of some clients; without any, of all.
+
+        With `validate_only`, only count them. Raises BadInput for a wrong note.
+        """
+        cleared = await self._flows.abuse.clear(
+            request.clients,
+            self._changing.author(context, note_of(request.note)),
+            dry_run=request.validate_only,
+        )
         return fleet_pb2.ClearBlockedClientsResponse(cleared=cleared)
 
     async def allow_network(
         self, request: fleet_pb2.AllowNetworkRequest, context: CallContext
     ) -> fleet_pb2.AllowNetworkResponse:
-        """Allow a network, or take it back. Raises BadInput for text that is no network."""
-        author = None if request.remove else context.caller.actor
-        changed = await self._flows.abuse.allow(request.network, author)
+        """Allow a network, or take it back. With `validate_only`, change nothing.
+
+        Raises BadInput for text that is no network, or a wrong note.
+        """
+        changed = await self._flows.abuse.allow(
+            request.network,
+            self._changing.author(context, note_of(request.note)),
+            remove=request.remove,
+            dry_run=request.validate_only,
+        )
         return fleet_pb2.AllowNetworkResponse(changed=changed)
 
     async def _visible(

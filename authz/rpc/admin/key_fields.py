@@ -19,6 +19,7 @@ from authz.core.limits.credits import (
     parse_credits_change,
 )
 from authz.core.limits.limit import OnOutage, parse_limits
+from authz.core.limits.throttle import Throttle, checked
 from authz.core.new_keys import KeySpec
 from authz.core.records import KeyRecord
 from authz.core.updates import Updates
@@ -57,6 +58,15 @@ def _outage_grace(name: str, key: Key) -> int | None:
     return duration_ms(name, key.outage_grace, MAX_OUTAGE_GRACE_MS)
 
 
+def _throttle(name: str, key: Key) -> Throttle | None:
+    if not key.HasField("throttle"):
+        return None
+    if not key.throttle.HasField("end_time"):
+        raise BadInput(f"{name}.end_time", "is needed: a throttle ends")
+    until = time_ms(f"{name}.end_time", key.throttle.end_time)
+    return checked(f"{name}.percent", key.throttle.percent, until)
+
+
 def _limits(name: str, key: Key) -> object:
     return parse_limits(name, [limit.spec for limit in key.limits])
 
@@ -80,6 +90,7 @@ READ: Final[dict[str, tuple[str, _Reader]]] = {
     ),
     "metadata": ("metadata", lambda name, key: fields.metadata(name, key.metadata)),
     "outage_grace": ("outage_grace", _outage_grace),
+    "throttle": ("throttle", _throttle),
 }
 
 
@@ -91,6 +102,8 @@ def key_spec(path: str, key: Key, plans: Collection[str], *, is_canary: bool = F
     field or an unknown plan.
     """
     found: dict[str, Any] = {name: read(f"{path}.{at}", key) for at, (name, read) in READ.items()}
+    if found.pop("throttle") is not None:
+        raise BadInput(f"{path}.throttle", "is for a key that exists already")
     _refuse_unknown_plan(f"{path}.plan", found["plan"], plans)
     env = Key.Environment.Name(key.env or Key.ENVIRONMENT_LIVE).removeprefix("ENVIRONMENT_")
     found |= {"env": env.lower(), "public": key.public, "is_canary": is_canary}

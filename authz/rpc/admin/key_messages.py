@@ -64,6 +64,9 @@ def key_message(record: KeyRecord) -> key_pb2.Key:
         key.never_expires = True
     if record.outage_grace is not None:
         key.outage_grace.CopyFrom(duration(record.outage_grace))
+    if record.throttle is not None:
+        key.throttle.percent = record.throttle.percent
+        key.throttle.end_time.CopyFrom(timestamp(record.throttle.until))
     if record.revoked_at is not None:
         key.revoke_time.CopyFrom(timestamp(record.revoked_at))
     return key

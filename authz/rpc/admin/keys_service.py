@@ -3,13 +3,16 @@
 from typing import Final
 
 from authz.core.access import may
+from authz.core.changes import Refused
+from authz.core.delivery import SecretDelivery
 from authz.core.errors import BadInput, Forbidden
 from authz.core.fields import shown
 from authz.core.records import KeyRecord, RevocationReason
 from authz.core.roles import Action
 from authz.core.secret_changes import roll_back
 from authz.flows.admin_flows import AdminFlows
-from authz.flows.lifecycle import Result
+from authz.flows.conditions import Conditions
+from authz.flows.lifecycle import Changed, Result
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing, Rotation
 from authz.rpc.admin.guards import require_visible
@@ -122,9 +125,37 @@ class KeysService:
         )
         version, dry_run = version_of(request.etag), request.validate_only
         conditions = self._changing.conditions(context, Action.ROTATE, version, dry_run=dry_run)
+        if request.deliver_to:
+            return await self._deliver(request.deliver_to, context, kid, wanted, conditions)
         made = await self._changing.rotate(context, kid, wanted, conditions)
         return keys_pb2.RotateKeyResponse(
             key=key_message(made.result.record), api_key=made.key_text, outcome=made.outcome
+        )
+
+    async def _deliver(
+        self, to: str, context: CallContext, kid: str, wanted: Rotation, conditions: Conditions
+    ) -> keys_pb2.RotateKeyResponse:
+        author = self._changing.author(context, wanted.note, wanted.request.request_id)
+        found: list[SecretDelivery] = []
+
+        async def change() -> Result:
+            done = await self._flows.deliveries.rotate(
+                *(kid, to, wanted.overlap_ms, author, conditions)
+            )
+            if isinstance(done, Refused):
+                return done
+            found.append(done)
+            return Changed(done.record)
+
+        made = await self._changing.carry_out(
+            context, change, wanted.wait_seconds, dry_run=conditions.dry_run
+        )
+        (done,) = found
+        return keys_pb2.RotateKeyResponse(
+            key=key_message(made.result.record),
+            outcome=made.outcome,
+            delivery="" if conditions.dry_run else done.arrival.value,
+            delivery_problem=done.why,
         )
 
     async def retire_key_secret(

@@ -62,25 +62,31 @@ class MeService:
         """Give the caller's key a new secret, once for each request id. Return its text.
 
         The old secret works for `overlap`, at most 7 days and by default 7 days.
+        With `validate_only`, change nothing and return no text.
         """
         kid = _own_kid(context, OwnAction.ROTATE)
         overlap = OVERLAP_MS
         if request.HasField("overlap"):
             overlap = duration_ms("overlap", request.overlap, MAX_OVERLAP_MS)
-        made = await self._changing.rotate(context, kid, Rotation(request, overlap), Conditions())
+        conditions = Conditions(dry_run=request.validate_only)
+        made = await self._changing.rotate(context, kid, Rotation(request, overlap), conditions)
         return me_pb2.RotateMyKeyResponse(key=_own(made.result.record), api_key=made.key_text)
 
     async def revoke_my_key(
         self, request: me_pb2.RevokeMyKeyRequest, context: CallContext
     ) -> me_pb2.RevokeMyKeyResponse:
-        """Revoke the caller's key, and wait for the sidecars for at most `wait_time`."""
+        """Revoke the caller's key, and wait for the sidecars for at most `wait_time`.
+
+        With `validate_only`, change nothing.
+        """
         kid = _own_kid(context, OwnAction.REVOKE)
         reason, author = revocation_reason(request.reason), self._changing.author(context, "")
+        conditions = Conditions(dry_run=request.validate_only)
         made = await self._changing.carry_out(
             context,
-            lambda: self._flows.lifecycle.revoke(kid, reason, author),
+            lambda: self._flows.lifecycle.revoke(kid, reason, author, conditions),
             wait_seconds(request.wait_time),
-            dry_run=False,
+            dry_run=conditions.dry_run,
         )
         return me_pb2.RevokeMyKeyResponse(key=_own(made.result.record), outcome=made.outcome)
 

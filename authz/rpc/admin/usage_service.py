@@ -107,6 +107,7 @@ class UsageService:
                     name=name_of(kid),
                     client_id=entry.record.client_id if entry.record else "",
                     counts=counts_message(counts),
+                    display_name=entry.record.name if entry.record else "",
                 )
                 for (kid, counts), entry in zip(found.keys, entries, strict=True)
             ],

@@ -280,6 +280,7 @@ class Extractor:
             model=rule.model,
             public=public or False,
             assertion=rule.assertion,
+            charge_once=rule.charge_once,
         )
 
 

@@ -150,14 +150,22 @@ class Responder:
             self._tokens.put(token.id, known)
         return known[1]
 
-    def _usage(self, key: KeyRecord | None, secrets: SecretParts | None, request: Request) -> bytes:
+    def _usage(
+        self,
+        key: KeyRecord | None,
+        secrets: SecretParts | None,
+        request: Request,
+        *,
+        is_repeat: bool = False,
+    ) -> bytes:
         """Return the serialised metadata of the route and, with `secrets`, of the secret used.
 
         If the key stood in the query, also the header `:path` without it.
         """
         if key is None:
             return self._routes.label(request.route)
-        found = self._routes.charged(request.route)
+        routes = self._routes
+        found = (routes.repeated if is_repeat else routes.charged)(request.route)
         if secrets:
             found += secrets.find(request)
         return found + self._path(request) if request.carrier is IN_QUERY else found
@@ -187,7 +195,7 @@ class Responder:
             constant += self._charge
             entry = (key, result.key_limits, constant, limits, SecretParts.of(key))
             self._charged.put(name, entry)
-        usage = self._usage(key, entry[4], request)
+        usage = self._usage(key, entry[4], request, is_repeat=result.is_repeat)
         if request.token is not None:
             usage += self._token(key, request.token)
         if request.route.assertion:

@@ -98,13 +98,21 @@ class RouteParts:
             if len(self._kept) >= MAX_ROUTES:
                 self._charged.clear()
                 self._kept.clear()
-            part = self.label(route) + _text("charged", str(units_of(route.cost)))
-            if route.terms:
-                part += _text("settle", route.terms)
-            if route.priced_as:
-                part += _text("model", route.priced_as)
+            part = self._part(route, units_of(route.cost))
             self._charged[id(route)] = part
             self._kept.append(route)
+        return part
+
+    def repeated(self, route: Route) -> bytes:
+        """Return the same for a request that was charged before: it costs 0 units."""
+        return self._part(route, 0)
+
+    def _part(self, route: Route, units: int) -> bytes:
+        part = self.label(route) + _text("charged", str(units))
+        if route.terms:
+            part += _text("settle", route.terms)
+        if route.priced_as:
+            part += _text("model", route.priced_as)
         return part
 
     @staticmethod

@@ -9,7 +9,7 @@ from typing import Final
 
 from authz.core.errors import Unavailable
 from authz.core.finding import Finding, fail, warn
-from authz.storage.inspection import data, rights, server
+from authz.storage.inspection import cluster, data, rights, server
 from authz.storage.inspection.store import Store
 from authz.storage.replies import checked
 
@@ -35,12 +35,13 @@ CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     data.sidecars,
     data.limits,
 )
+OF_CLUSTERS: Final = (cluster.cluster,)
 
 
 async def inspect(store: Store) -> AsyncIterator[Finding]:
     """Yield every finding in the order of CHECKS; only one, a failure, if the store is unreachable.
 
-    A check that raises Unavailable yields a warning.
+    For a cluster those of OF_CLUSTERS follow. A check that raises Unavailable yields a warning.
     """
     try:
         await checked(store.client.ping(), "check redis.url and that the store runs")
@@ -48,7 +49,7 @@ async def inspect(store: Store) -> AsyncIterator[Finding]:
         problem, _, advice = str(cause).partition("; ")
         yield fail("store", problem, advice)
         return
-    for check in CHECKS:
+    for check in CHECKS + (OF_CLUSTERS if store.names.is_clustered else ()):
         try:
             yield await check(store)
         except Unavailable as cause:

@@ -40,7 +40,9 @@ async def identity(store: Store) -> Finding:
     if unlisted := meta.unlisted_prefixes(found, store.prefixes):
         problem, _, advice = unlisted.partition(": ")
         return fail("identity", problem, advice)
-    if not all(f"{schema.META_PREFIX}{prefix}" in found for prefix in store.prefixes):
+    starts = (schema.META_PREFIX, schema.META_PUBLIC)
+    recorded = {name.partition(":")[2] for name in found if name.startswith(starts)}
+    if not recorded.issuperset(store.prefixes):
         problem = "the store does not know the prefix of its keys"
         return warn("identity", problem, "`authz init` records it")
     missing = sorted(theirs.keys() - store.fingerprints.keys())
@@ -56,12 +58,12 @@ async def _refuse_other_namespace(store: Store) -> None:
     Without the right to SCAN, only the name without a namespace is looked for. Call it if ours is
     missing.
     """
+    unnamed = schema.Names(is_clustered=store.names.is_clustered).meta
     try:
-        names = [name async for name in store.client.scan_iter("*authz:meta", count=10_000)]
+        names = [name async for name in store.client.scan_iter(f"*{unnamed}", count=10_000)]
     except (exceptions.RedisError, OSError):  # the user may lack the right to SCAN
-        unnamed = schema.DEFAULT.meta
         names = [unnamed] if await checked(store.client.exists(unnamed)) else []
-    others = [name.removesuffix("authz:meta").removesuffix(":") for name in names]
+    others = [name.removesuffix(unnamed).removesuffix(":") for name in names]
     if others:
         found = ", ".join(repr(other) if other else "(none)" for other in sorted(others)[:5])
         ours = repr(store.names.namespace) if store.names.namespace else "(none)"

@@ -8,7 +8,7 @@ from redis import exceptions
 
 from authz.core.errors import Unavailable
 from authz.core.finding import Finding, Level, fail, ok, warn
-from authz.storage.endpoint import OLDEST_MAJOR
+from authz.storage.hello import OLDEST_MAJOR
 from authz.storage.inspection.store import Store
 from authz.storage.replies import checked, mebibytes
 
@@ -130,7 +130,8 @@ async def replication(store: Store) -> Finding:
     """Check that a replica exists, and that a primary without one refuses writes.
 
     Failure on a replica, or if no replica keeps up. Warning without a replica. Without
-    min-replicas-to-write: failure behind Sentinel, otherwise warning. Raises Unavailable.
+    min-replicas-to-write: failure behind Sentinel, otherwise warning. On a cluster with one replica
+    it is not needed: a promoted replica could not take a revocation. Raises Unavailable.
     """
     found = await _info(store, "replication")
     if found.get("role") != "master":
@@ -140,8 +141,11 @@ async def replication(store: Store) -> Finding:
         return fail("replication", "no replica keeps up: changes are refused", "look at them")
     if not count:
         return warn("replication", "no replica", "run one: a lost disk loses all keys")
+    if good is None and store.names.is_clustered and count == 1:
+        return ok("replication", "1 replica")
     if good is None:  # Sentinel may promote a replica while sidecars still trust this primary
-        level = Level.FAIL if store.has_replicas else Level.WARN
+        is_needed = store.has_replicas and not store.names.is_clustered
+        level = Level.FAIL if is_needed else Level.WARN
         advice = "set min-replicas-to-write 1 and min-replicas-max-lag 1"
         problem = f"{count} replicas; an isolated primary still accepts writes"
         return Finding(level, "replication", problem, advice)

@@ -13,8 +13,9 @@ class Store:
     """The store that is checked, and the settings that the checks need.
 
     fingerprints: of our peppers, by version. deadline: seconds that a lookup may take. wall_ms:
-    returns our clock. has_replicas: whether it is behind Sentinel. anonymous: a client that does
-    not log in; None if `client` does not log in either. prefixes: of the keys that sidecars read.
+    returns our clock. has_replicas: whether it is a cluster or behind Sentinel. anonymous: a client
+    that does not log in; None if `client` does not log in either. prefixes: of the keys that
+    sidecars read.
     """
 
     client: redis.asyncio.Redis

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.limits.charge import Charge, SpendReply, SpendRequest
+from authz.core.limits.charge_once import RetryName
 from authz.core.ports import Clock
 from authz.storage.crowd import Crowd
 from authz.storage.endpoint import Endpoint
@@ -41,6 +42,7 @@ MAX_GARBLED: Final = 1000
 
 Deliver = Callable[[SpendReply | Unavailable], None]
 Words = tuple[str | bytes, ...]
+Asked = tuple[Charge, RetryName | None]  # as the request said, to decode its reply
 
 
 class SpendLink:
@@ -103,7 +105,7 @@ class SpendLink:
             asyncio.get_running_loop().call_soon(deliver, fault)
             return
         words = arguments(charge, ask, self._holder, self._endpoint.names)
-        self._send(link, partial(self._on_reply, link, charge, words, deliver), words)
+        self._send(link, partial(self._on_reply, link, (charge, ask.once), words, deliver), words)
 
     async def drain(self) -> None:
         """Wait until all requests so far are answered, at most two deadlines. Raises nothing.
@@ -131,19 +133,20 @@ class SpendLink:
         link.send(on_reply, *self._script.call, *words)
 
     def _on_reply(
-        self, link: Link, charge: Charge, words: Words, deliver: Deliver, reply: Any
+        self, link: Link, asked: Asked, words: Words, deliver: Deliver, reply: Any
     ) -> None:
         if self._script.load_again(link, reply):
             self._sent -= 1
-            self._send(link, partial(self._on_answer, link, charge, deliver), words)
+            self._send(link, partial(self._on_answer, link, asked, deliver), words)
         else:
-            self._on_answer(link, charge, deliver, reply)
+            self._on_answer(link, asked, deliver, reply)
 
-    def _on_answer(self, link: Link, charge: Charge, deliver: Deliver, reply: Any) -> None:
+    def _on_answer(self, link: Link, asked: Asked, deliver: Deliver, reply: Any) -> None:
         self._answered += 1
         if isinstance(reply, list):
             self._primary.accept()
-            deliver(spend_reply(charge, reply))
+            charge, once = asked
+            deliver(spend_reply(charge, reply, once))
         elif isinstance(reply, LinkLost):
             deliver(OutcomeUnknown(str(reply)))
         elif isinstance(reply, Unavailable):  # the command was not sent

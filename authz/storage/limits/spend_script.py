@@ -4,12 +4,14 @@ import math
 import re
 from functools import lru_cache
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 from authz.core.limits.amounts import Amounts, Cost, units_of
 from authz.core.limits.charge import Charge, Lease, SpendReply, SpendRequest
+from authz.core.limits.charge_once import RetryName
 from authz.core.limits.counters import BudgetCounter, BurstCounter, PeriodCounter, WindowCounter
 from authz.core.limits.key_limits import LimitGroup, Owner
+from authz.core.limits.reserved import charged_once_text, parse_reserved, reserved_text, taken_from
 from authz.storage import schema
 from authz.storage.linked_script import StoreFunction
 from authz.storage.scripts import script
@@ -23,6 +25,8 @@ KINDS: Final = {
     BurstCounter: 3,
 }  # first byte of each counter
 MAX_HOLDER: Final = 100  # bytes of a holder's name
+# For so long after the last retry the meter can settle a request: usage may be two hours late.
+SETTLED_WITHIN_MS: Final = 3 * 3_600_000
 
 _COUNTER: Final = Struct(">BBQIQQ")
 _LEASE: Final = Struct(">7s5sHIB")  # granted at (us), requests, life (ms), cost, length of name
@@ -42,22 +46,40 @@ def arguments(
 
     holder: see `holder_name`. The holder is left out unless `ask` wants a lease or returns units.
     """
-    wanted, lease, back, granted_at = ask
+    wanted, lease, back, granted_at, once = ask
     has_lease = lease > 0 or back > 0
     keys, counters = _encoded(charge, names, has_lease=has_lease)
+    if once is not None:
+        keys, counters = _with_memory(keys, counters, charge, once, names)
     lease_end = _holder(charge, holder) if has_lease else b""
     return (*keys, str(wanted), str(back), str(granted_at), str(lease), lease_end, *counters)
 
 
-def spend_reply(charge: Charge, reply: list[int]) -> SpendReply:
+def spend_reply(charge: Charge, reply: list[Any], once: RetryName | None = None) -> SpendReply:
     """Return the decoded reply: one remaining amount and one wait for each counter of the charge.
 
     The script omits the waits if no request has to wait: then they are 0. It omits both if it
-    counted nothing: then both are empty.
+    counted nothing: then both are empty. once: as the request said.
     """
     granted, now, *rows = reply
+    attempt, reserved = 1, None
+    if once is not None and rows:
+        attempt, text, *rows = rows
+        reserved = _reserved(text, once)
     count = len(charge.counters) if rows else 0
-    return SpendReply(granted, now, tuple(rows[:count]), tuple(rows[count:]) or (0,) * count)
+    waits = tuple(rows[count:]) or (0,) * count
+    return SpendReply(granted, now, tuple(rows[:count]), waits, attempt > 1, reserved)
+
+
+def _reserved(text: bytes | str, once: RetryName) -> str:
+    """Return the text for the usage record. Empty if it is not valid: the estimate then stays."""
+    found = text.decode("ascii", "replace") if isinstance(text, bytes) else text
+    reserved = charged_once_text(found, once.id)
+    try:
+        parse_reserved(reserved)
+    except ValueError:
+        return ""
+    return reserved
 
 
 def holder_name(instance: str) -> bytes:
@@ -100,7 +122,7 @@ def _encoded(
 ) -> tuple[tuple[str, ...], tuple[str | bytes, ...]]:
     """Return the number of hashes (as text) with their names, and the arguments of their counters.
 
-    Cached, because charges repeat.
+    Cached, because charges repeat. No request of them is charged once.
     """
     keys = [hash_of(group, names) for group, _ in charge.groups]
     starts, words = "0", list[str | bytes]()
@@ -108,13 +130,31 @@ def _encoded(
         if group.former_id:
             starts = str(number)
             keys.append(_hash(group.owner, group.former_id, names))
-    words.append(starts)
+    words += (starts, "0")
     for _, counters in charge.groups:
         packed = (_COUNTER.pack(KINDS[type(c)], *c[1:]) for c in counters)
         words += (b"".join(packed), *(c.field for c in counters))
         if has_lease:
             words.append(schema.LEASES)
     return (str(len(keys)), *keys), tuple(words)
+
+
+def _with_memory(
+    keys: tuple[str, ...],
+    counters: tuple[str | bytes, ...],
+    charge: Charge,
+    once: RetryName,
+    names: schema.Names,
+) -> tuple[tuple[str, ...], tuple[str | bytes, ...]]:
+    """Return the same for a request that is charged once."""
+    keys = (str(len(keys)), *keys[1:], names.once(once.id))
+    kept = once.within_ms + (SETTLED_WITHIN_MS if charge.reserved else 0)
+    texts = [
+        reserved_text([taken_from(group, counter)]) if isinstance(counter, BudgetCounter) else ""
+        for group, of_group in charge.groups
+        for counter in of_group
+    ]
+    return keys, (counters[0], str(once.within_ms), *counters[2:], str(kept), *texts)
 
 
 @lru_cache(maxsize=10_000)

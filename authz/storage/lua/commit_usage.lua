@@ -450,7 +450,34 @@ local function settle(settlement)
     field .. ' settled', struct.pack(SETTLED_STATE, SETTLED, ends, all_used, all_taken))
 end
 
+-- Settle an attempt of a request that is charged once: all attempts together cost the most that one
+-- of them used, in whatever order they come. lua/spend.lua remembers the request, and was given what
+-- the first attempt took. If the memory is gone, the estimate stays.
+-- one: name of the memory, index of the budget, and a settlement
+local function settle_once(one)
+  local memory, at, name, field, ends, used, taken = unpack(one)
+  local known = call('HMGET', memory, 'requests', 'used')
+  if not known[1] then
+    return
+  end
+  local most = {}
+  for number in string.gmatch(known[2] or '', '[^,]+') do
+    most[#most + 1] = number
+  end
+  local before = tonumber(most[at])
+  if before and used <= before then
+    return
+  end
+  settle({name, field, ends, used - (before or 0), before and 0 or taken})
+  for missing = #most + 1, at - 1 do
+    most[missing] = '-'
+  end
+  most[at] = string.format('%.0f', used)
+  call('HSET', memory, 'used', table.concat(most, ','))
+end
+
 each(commit.settlements or {}, settle)  -- earlier meters have none
+each(commit.once or {}, settle_once)    -- earlier meters have none
 -- counts: kid (empty for all requests), day, model, row
 local function add_model(counts)
   local kid, day, model, row = unpack(counts)

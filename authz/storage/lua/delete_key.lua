@@ -9,7 +9,7 @@
 --
 -- KEYS  1 record  2 seq  3 log  4 audit  5 all keys  6 keys of the client
 --       7 tombstone set of the kid, then for each alias: the alias, and its tombstone set
--- ARGV  1 change id  2 version of the record  3 channel  4 log length  5 kid
+-- ARGV  1 change id  2 version of the record  3 channel, see `announcement`  4 log length  5 kid
 --       6 the index of imported digests, which keeps the entries of deleted keys
 --       7 tombstone of the kid, 8 number of aliases, then their tombstones
 --       then the number of audit entries to remove, their ids, and the audit fields
@@ -23,18 +23,18 @@ local removed = tonumber(ARGV[9 + aliases])
 local ids = {unpack(ARGV, 10 + aliases, 9 + aliases + removed)}
 local audit = {unpack(ARGV, 10 + aliases + removed)}
 
-local version = redis.call('HGET', record_key, 'version')
-if not version then
+local version = stored_record(record_key)
+if version == 0 then
   if redis.call('SISMEMBER', KEYS[7], ARGV[7]) == 1 then
     return {'repeated', stored_seq(seq_key)}
   end
   return {'conflict', 0}
 end
-if version ~= base then
-  return {'conflict', whole('the version of ' .. record_key, version)}
+if version ~= tonumber(base) then
+  return {'conflict', version}
 end
 
-local seq = next_seq(tonumber(version), seq_key, log_key, audit_key)
+local seq = next_seq(version, seq_key, log_key, audit_key)
 local text, at = string.format('%.0f', seq), now_ms()
 local writes = {
   {'SET', seq_key, text},
@@ -56,6 +56,6 @@ end
 writes[#writes + 1] = {'ZREM', all_key, kid}
 writes[#writes + 1] = {'ZREM', client_key, kid}
 writes[#writes + 1] = {'DEL', record_key}
-writes[#writes + 1] = {'PUBLISH', channel, text .. ' ' .. kid .. ' revoked ' .. at .. ' ' .. change_id}
+writes[#writes + 1] = announcement(channel, text .. ' ' .. kid .. ' revoked ' .. at .. ' ' .. change_id)
 
 return write_all(writes) or {'applied', seq}

@@ -18,11 +18,18 @@
 --       6 number of the group that starts with the counters in the last of KEYS, while its own hash
 --         has none of them; 0: none. So a pool of a project goes on when it becomes a pool of its
 --         tenant: each tenant starts with all that the project had used
+--       7 ms for which the only wanted request is remembered, so that it is charged once; 0: not. If it
+--         is not 0, the last of KEYS is the memory
 --       then for each group: its counters in one string (COUNTER each), the field name of each, and
 --       unless argument 5 is empty, the field name of the leases
+--       then if argument 7 is not 0, ms for which the memory is kept, and for each counter the text
+--       that says what is taken from it, empty unless it is a budget
 -- Returns {requests granted, now in us, units left in each counter}. If one more request does not
 --   fit some counter, for each counter the wait in us follows (0: it fits, -1: it never fits, or
 --   not before the limit is raised).
+--   If argument 7 is not 0, two more follow now: how many requests so far had this memory, with this
+--   one, and the texts of what the first of them took, with `;` between. From the second on nothing
+--   is taken, and no waits follow.
 --   Returns {-1, now} if a calendar period is not the current one; then nothing was counted. An
 --   error that begins with GARBLED names a field that this script did not write.
 
@@ -45,12 +52,15 @@ local GRANT, GRANT_SIZE = '>I7I5', 12       -- time in us, requests
 local NEVER = 7258118400000  -- as NEVER_ENDS_MS of core/limits/periods.py
 local MOST = 1e12        -- largest count that uncounted requests may lead to
 local MAX_LEASES = 4096  -- bytes of leases kept for each group
+local MAX_ATTEMPTS = 16  -- as in core/limits/charge_once.py
 
 local pack, unpack_bytes, sub, floor = struct.pack, struct.unpack, string.sub, math.floor
 local min, max, call = math.min, math.max, redis.call
 local wanted, back, booked = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local for_lease, holder, starts = tonumber(ARGV[4]), ARGV[5], tonumber(ARGV[6])
-local groups = #KEYS - (starts > 0 and 1 or 0)
+local once = tonumber(ARGV[7])
+local memory = once > 0 and KEYS[#KEYS]
+local groups = #KEYS - (starts > 0 and 1 or 0) - (memory and 1 or 0)
 local clock = call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local turned_back = false  -- then counters are written even if the request is refused
@@ -236,7 +246,7 @@ local function rare()
 end
 
 -- Read every counter and advance it to the current time.
-local counters, count, last, leases, w = {}, 0, {[0] = 0}, {}, 7
+local counters, count, last, leases, w = {}, 0, {[0] = 0}, {}, 8
 for k = 1, groups do
   local key = KEYS[k]
   local packed = ARGV[w]
@@ -244,7 +254,7 @@ for k = 1, groups do
   local names = size + (holder == '' and 0 or 1)
   local stored, source = call('HMGET', key, unpack(ARGV, w + 1, w + names)), key
   if k == starts and rare().is_new(stored, size) then
-    source = KEYS[#KEYS]
+    source = KEYS[groups + 1]
     stored = call('HMGET', source, unpack(ARGV, w + 1, w + size))
   end
   for i = 1, size do
@@ -324,6 +334,14 @@ for k = 1, groups do
 end
 
 -- Apply what is given back or owed, then compute how many requests fit.
+local attempt, text = 1, ''
+if memory then
+  local known = call('HMGET', memory, 'until', 'requests', 'taken')
+  local requests = tonumber(known[2])
+  if requests and requests < MAX_ATTEMPTS and now < (tonumber(known[1]) or 0) then
+    attempt, text, wanted = requests + 1, known[3] or '', 0
+  end
+end
 local granted, is_full = wanted, false
 for i = 1, count do
   local c = counters[i]
@@ -344,22 +362,42 @@ for i = 1, count do
 end
 
 local answer = {granted, now}
+if attempt > 1 then
+  call('HSET', memory, 'requests', attempt)
+  answer = {1, now, attempt, text}
+  for i = 1, count do
+    answer[i + 4] = max(0, counters[i].left)
+  end
+  return answer
+elseif memory then
+  answer = {granted, now, attempt, text}
+end
+local size_before = #answer
 for i = 1, count do
   local c = counters[i]
   -- A limit that only reports is not charged for requests that it would have refused.
   local taken = (granted < c.fits and granted or c.fits) * c.charge
   c.added, c.left = c.added + taken, c.left - taken
-  answer[i + 2] = c.left > 0 and c.left or 0
+  answer[size_before + i] = c.left > 0 and c.left or 0
+  if taken > 0 and memory and ARGV[w + i] ~= '' then
+    text = text .. (text == '' and '' or ';') .. ARGV[w + i]
+  end
 end
 if is_full then
   for i = 1, count do
-    answer[count + 2 + i] = counters[i].fits > 0 and 0 or rare().wait(counters[i])
+    answer[size_before + count + i] = counters[i].fits > 0 and 0 or rare().wait(counters[i])
   end
 end
 if granted == 0 and back == 0 and not (turned_back and wanted > 0) then
   return answer
 end
 
+if memory then
+  answer[4] = text
+  call('HSET', memory, 'until', string.format('%.0f', now + once * 1000), 'requests', 1,
+    'taken', text, 'used', '')
+  call('PEXPIRE', memory, ARGV[w])
+end
 for k = 1, groups do
   local key = KEYS[k]
   local writes, size, moved = {}, 0, false

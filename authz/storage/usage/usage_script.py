@@ -76,6 +76,15 @@ def encoded(commit: Commit, names: schema.Names) -> str:
             [hash_of(budget.group, names), budget.counter, budget.ends_ms, used, taken]
             for budget, (used, taken) in commit.settlements.items()
         ],
+        "once": [
+            [
+                names.once(name),
+                at + 1,
+                *(hash_of(budget.group, names), budget.counter, budget.ends_ms),
+                *settlement,
+            ]
+            for (name, at), budget, settlement in commit.once
+        ],
         "learned": [
             [f"{route} {model}", _distribution(of.units), _distribution(of.usd)]
             for (route, model), of in commit.learned.items()

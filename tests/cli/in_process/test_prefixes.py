@@ -63,10 +63,40 @@ def test_an_older_prefix_is_given_up(runner, old_key, valkey):
     runner.run("init", config)
     done = runner.run("init", "--retire-prefix", "ak", config)
     assert done.code == 2
-    assert "--retire-prefix: 'ak' is in keys.prefix or keys.older_prefixes" in done.err
+    assert "--retire-prefix: 'ak' is a prefix of keys in the settings" in done.err
 
     config = write(runner, "prefix: zz")
     assert runner.run("init", "--retire-prefix", "ak", config).code == 0
     assert valkey.admin.hget("authz:meta", "prefix:ak") is None
     assert runner.run("keys", "verify", config, stdin=old_key).code == 1
     assert runner.run("init", "--retire-prefix", "ak", config).code == 1
+
+
+def test_the_store_knows_the_prefix_of_publishable_keys(runner, valkey):
+    """A changed keys.public_prefix is refused; listed as an older prefix the keys stay valid."""
+    origin = "https://app.example.com"
+    public = runner.run("keys", "issue", "--client", "acme", "--public", "--origin", origin).out
+    assert valkey.admin.hget("authz:meta", "public_prefix:pk") == "1"
+    valkey.admin.hdel("authz:meta", "public_prefix:pk")
+    assert "does not know the prefix" in runner.run("doctor").out
+    assert runner.run("init").code == 0
+
+    config = write(runner, "public_prefix: web")
+    done = runner.run("keys", "list", config)
+    assert done.code == 3
+    assert "keys with the prefix pk get 401: add it to keys.older_prefixes" in done.err
+
+    config = write(runner, "public_prefix: web, older_prefixes: [pk]")
+    verify = ("keys", "verify", "--public", "--origin", origin)
+    assert runner.run("init", config).code == 0
+    assert runner.run(*verify, config, stdin=public).code == 0
+    issued = runner.run(
+        "keys", "issue", "--client", "acme", "--public", "--origin", origin, config
+    ).out
+    assert issued.startswith("web_live_")
+    assert runner.run(*verify, config, stdin=issued).code == 0
+
+    config = write(runner, "public_prefix: web")
+    assert runner.run("init", "--retire-prefix", "pk", config).code == 0
+    assert valkey.admin.hget("authz:meta", "public_prefix:pk") is None
+    assert runner.run(*verify, config, stdin=public).code == 1

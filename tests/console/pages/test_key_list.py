@@ -68,11 +68,13 @@ async def test_hostile_names_are_text(site: Site, text: str) -> None:
 
 def test_conditions_become_a_filter_and_options() -> None:
     """The filter of the API and the options of the command select the same keys."""
-    chosen = KeyFilter.of([("q", 'a"\\b'), ("client", "acme"), ("status", "active"), ("x", "y")])
+    chosen = KeyFilter.of(
+        [("q", 'a"\\b'), ("client", "acme"), ("status", "active"), ("kind", "secret")]
+    )
     selector = parse_filter("filter", chosen.text)
     assert selector.search is not None
     assert (selector.search.text, selector.client_id) == ('a"\\b', "acme")
-    conditions = ["--search", 'a"\\b', "--status", "active", "--client", "acme"]
+    conditions = ["--search", 'a"\\b', "--status", "active", "--kind", "secret", "--client", "acme"]
     assert chosen.selecting() == conditions
     assert chosen.options() == [*conditions, "--sort", "-created"]
 

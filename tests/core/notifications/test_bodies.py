@@ -14,7 +14,7 @@ from authz.core.errors import BadInput
 from authz.core.notifications import bodies
 from authz.core.notifications.catalogue import ALL, TYPES, example, schema
 from authz.core.notifications.notification import event_id, notification, row_of
-from authz.core.trail import signing
+from authz.core.trail import installation
 from authz.core.trail.rows import Row
 from tests.support.fakes import KID, make_record
 
@@ -29,7 +29,7 @@ def made(action=Action.REVOKE, note="", detail=None, record=None):
 
 def test_every_action_has_a_type():
     """Each action on a key has an event, with a name of its own."""
-    assert set(TYPES) == set(Action) - set(map(Action, signing.ACTIONS))
+    assert set(TYPES) == set(Action) - set(map(Action, installation.ACTIONS))
     assert len({kind.name for kind in ALL}) == len(ALL)
 
 

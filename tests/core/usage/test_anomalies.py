@@ -12,7 +12,7 @@ from authz.core.usage.anomalies import habits as state
 from authz.core.usage.anomalies.features import Feature, Gap, Reason
 from authz.core.usage.anomalies.habits import AGE, HOUR, SIZE, fresh, move_on, pack, unpack
 from authz.core.usage.anomalies.judging import Callers, Hour, callers, judge
-from authz.core.usage.anomalies.policy import AlarmPolicy, Rule, Subjects
+from authz.core.usage.anomalies.policy import AlarmPolicy, Rule, RuleAction, Subjects
 from authz.core.usage.anomalies.ranking import Anomaly, Risk, decoded, encoded, ranking
 from authz.core.usage.anomalies.sightings import KEPT, MOST, Sightings
 from tests.support.anomalies import detectors, leaks, rates
@@ -239,7 +239,12 @@ def test_reasons_that_are_damaged(text):
 
 def test_policy():
     """Nothing happens to a key that the settings do not name; a rule needs all of its features."""
-    rule = Rule("stolen", frozenset({Feature.RATE, Feature.NETWORKS}), Subjects(plans={"gold"}))
+    rule = Rule(
+        "stolen",
+        frozenset({Feature.RATE, Feature.NETWORKS}),
+        Subjects(plans={"gold"}),
+        RuleAction.DISABLE,
+    )
     policy = AlarmPolicy(Subjects(tenants={"acme"}), (rule,))
     named, gold = make_record(tenant_id="acme"), make_record(plan="gold")
     both = dict.fromkeys([Feature.RATE, Feature.NETWORKS, Feature.DENIED])

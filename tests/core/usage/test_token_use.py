@@ -3,7 +3,7 @@
 import pytest
 
 from authz.core.limits.key_limits import LimitGroup, Owner
-from authz.core.usage.commit import Budget, Settlement
+from authz.core.usage.commit import Budget, OnceUse, Settlement
 from authz.core.usage.counts import Counts, Field, added
 from authz.core.usage.entry import Cause
 from authz.core.usage.tally import Clocks
@@ -44,6 +44,31 @@ def test_tokens_and_their_cost():
     assert counts[Field.MICRO_USD] == (70 + 5 + 20 + 90 + 10 + 3) + (1 + 3)
     assert (counts.requests, counts[Field.ESTIMATED]) == (3, 1)
     assert (commit.estimated, commit.implausible) == (1, 0)
+
+
+def test_attempts_of_a_request_that_is_charged_once():
+    """Attempts are settled apart from others, by their name; in one row the largest use counts."""
+    name, other = "n" * 22, "o" * 22
+    commit = committed(
+        entry("complete:100:50:0:0:0", f"{POOLS};o!{name}"),
+        entry("complete:9:0:0:0:0", f"{POOLS};o!{name}"),
+        entry("complete:7:0:0:0:0", f"{TAKEN};o!{other}"),
+        entry(reserved=f"{TAKEN};o!{other}", code="503"),
+    )
+    assert commit.settlements == {}
+    own_uses = [(use, found) for use, budget, found in commit.once if budget == own()]
+    assert own_uses == [
+        (OnceUse(name, 0), Settlement(150, 800)),
+        (OnceUse(other, 0), Settlement(7, 800)),
+        (OnceUse(other, 0), Settlement(0, 800)),
+    ]
+    assert row(commit)[Field.INPUT_TOKENS] == 116  # the usage has all of them
+
+
+@pytest.mark.parametrize("part", ["o!short", "o!", f"o!{'n' * 23}", f"o!{'n' * 21}~"])
+def test_a_name_that_is_not_valid(part):
+    """Such a line is refused as a whole."""
+    assert tallied(entry("complete:1:0:0:0:0", f"{TAKEN};{part}")).refused == {Cause.IDENTITY: 1}
 
 
 def test_every_owner_is_settled():

@@ -253,7 +253,7 @@ async def test_the_stores_calendar_counts():
     waiting = rig.spend()
     tomorrow = NOW + 86_400_000
     rig.store.answer(-1, now=tomorrow)
-    [(charge, wanted, _, _, _)] = rig.store.asked
+    [(charge, wanted, *_)] = rig.store.asked
     assert wanted == 1
     assert charge.begins <= tomorrow < charge.ends
     rig.store.answer(1, now=tomorrow)

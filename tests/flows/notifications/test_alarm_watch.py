@@ -1,12 +1,15 @@
 """Alarms about anomalies, and rules that disable keys: never too many, never twice."""
 
+from dataclasses import replace
+
 import pytest
 
 from authz.core.errors import NotFound
+from authz.core.limits.throttle import Throttle
 from authz.core.records import Status
 from authz.core.trail import alarms
 from authz.core.usage.anomalies.features import Feature, Reason
-from authz.core.usage.anomalies.policy import AlarmPolicy, Done, Rule, Subjects
+from authz.core.usage.anomalies.policy import AlarmPolicy, Done, Rule, RuleAction, Subjects
 from authz.core.usage.anomalies.ports import Round
 from authz.core.usage.anomalies.ranking import Anomaly
 from authz.flows.lifecycle import Lifecycle
@@ -19,7 +22,12 @@ from tests.support.trail.memory_rows import KEYS
 KIDS = [letter * 16 for letter in "ABCDEFGH"]
 A, B = KIDS[:2]
 RATE, NETWORKS = (Reason(one, 9, 1, 2) for one in (Feature.RATE, Feature.NETWORKS))
-RULE = Rule("stolen", frozenset({Feature.RATE, Feature.NETWORKS}), Subjects(plans={"gold"}))
+RULE = Rule(
+    "stolen",
+    frozenset({Feature.RATE, Feature.NETWORKS}),
+    Subjects(plans={"gold"}),
+    RuleAction.DISABLE,
+)
 NOBODY = Subjects()
 
 
@@ -51,12 +59,19 @@ class Disabling(Lifecycle):
         self.records.records[kid] = changed
         return changed
 
+    async def update(self, kid, wanted, author):
+        """Set fields of a record in memory."""
+        self.authors.append(author)
+        changed = self.records.records[kid] = make_record(kid=kid, plan="gold", **wanted)
+        return changed
+
 
 class Rig(DeliveryRig):
     """A trail, keys with the plan gold, and the watch of a process."""
 
     def __init__(self, *, per_hour=3, alarms_for=NOBODY, rules=(RULE,)):
         super().__init__()
+        self.rotated, self.has_target = [], True
         self.habits, self.ended = MemoryHabits(), Ended()
         self.records = Records(*(make_record(kid=kid, plan="gold") for kid in KIDS))
         self.lifecycle = Disabling(self.records)
@@ -65,11 +80,17 @@ class Rig(DeliveryRig):
         self.watch = self.process("one")
         self.at(FIRST)
 
+    async def begin(self, record, overlap_ms, author):
+        """Implement KeyRotation.begin."""
+        self.rotated.append((record.kid, overlap_ms, author.actor))
+        return self.has_target
+
     def process(self, name):
         """Return the watch of a process."""
         return AlarmWatch(
             *(self.habits, self.records, self.lifecycle),
             ended=self.ended,
+            rotation=self,
             policy=self.policy,
             store=self.rows,
             keys=KEYS,
@@ -120,7 +141,48 @@ async def test_a_rule_disables_a_key():
         assert await rig.watch.look()
     assert rig.noted() == [(A, ["networks", "rate"], Done.DISABLED), (B, ["rate"], Done.NOTED)]
     assert [author.actor for author in rig.lifecycle.authors] == ["anomalies/stolen"]
-    assert rig.watch.done == {Done.NOTED: 1, Done.DISABLED: 1, Done.HELD: 0}
+    assert {done: n for done, n in rig.watch.done.items() if n} == {
+        Done.NOTED: 1,
+        Done.DISABLED: 1,
+    }
+
+
+def rule(action, **rest):
+    """Return the rule with another action."""
+    return replace(RULE, name="other", action=action, **rest)
+
+
+async def test_a_rule_throttles_a_key():
+    """The rates of the key are lowered until a time; the alarm says so."""
+    rig = Rig(rules=(rule(RuleAction.THROTTLE, percent=30, for_ms=60_000),))
+    rig.at(FIRST, (A, RATE, NETWORKS))
+    assert await rig.watch.look()
+    assert rig.noted() == [(A, ["networks", "rate"], Done.THROTTLED)]
+    record = rig.records.records[A]
+    assert record.throttle == Throttle(30, rig.clock.wall_ms() + 60_000)
+    assert record.status is Status.ACTIVE
+
+
+@pytest.mark.parametrize("has_target", [True, False])
+async def test_a_rule_rotates_a_key(has_target):
+    """The rotation is begun with the overlap of the policy. Without a target a person decides."""
+    rig = Rig(rules=(rule(RuleAction.ROTATE),))
+    rig.has_target = has_target
+    rig.at(FIRST, (A, RATE, NETWORKS))
+    assert await rig.watch.look()
+    assert rig.rotated == [(A, None, "anomalies/other")]
+    done = Done.ROTATED if has_target else Done.HELD
+    assert rig.noted() == [(A, ["networks", "rate"], done)]
+
+
+@pytest.mark.parametrize("action", list(RuleAction))
+async def test_every_rule_stops_and_asks(action):
+    """A look that would change more keys than allowed changes none, whatever the rule does."""
+    rig = Rig(rules=(rule(action),))
+    rig.at(FIRST, *((kid, RATE, NETWORKS) for kid in KIDS[:4]))
+    assert await rig.watch.look()
+    assert {done for _, _, done in rig.noted()} == {Done.HELD}
+    assert (rig.rotated, rig.lifecycle.authors) == ([], [])
 
 
 async def test_too_many_keys_at_once():

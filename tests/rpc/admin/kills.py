@@ -111,7 +111,7 @@ class AdminServing:
         """Initialise the store and return the text of a new key with these roles."""
         ring = administration.keyring(self.settings)
         async with administration.store(self.settings) as store:
-            await store.initialise(ring.fingerprints, ring.prefixes)
+            await store.initialise(ring.fingerprints, ring.prefixes, ring.public_prefix)
         spec = KeySpec(
             client_id="ops", env="live", life_ms=None, scopes=frozenset(r.scope for r in roles)
         )

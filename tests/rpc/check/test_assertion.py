@@ -79,7 +79,7 @@ def test_a_route_that_wants_one_gets_one(rig, kind):
 def test_a_key_with_limits_gets_one(rig):
     """An allow that took from limits has it beside the headers of the limits, also for a token."""
     record = make_record(limits=parse_limits("limits", ("10/s",)))
-    limits = LimitPolicy().of(record)
+    limits = LimitPolicy().of(record, 0)
     charge = charge_for(limits, 1, NOW)
     allow = Charged(record, limit_result(charge, SpendReply(1, NOW * 1000, (9,), (0,))))
     for token in (None, TOKEN):

@@ -19,7 +19,7 @@ COST = Amounts(1, 800, 900)
 def charged(*texts, left=(412, 7, 5), waits=(0, 0, 0)):
     """A request that passed, or did not, with so much left of these limits."""
     record = make_record(limits=parse_limits("limits", texts))
-    charge = charge_for(LimitPolicy().of(record).taken_by(COST), COST, NOW)
+    charge = charge_for(LimitPolicy().of(record, 0).taken_by(COST), COST, NOW)
     count = len(charge.counters)
     granted = not any(waits)
     result = limit_result(charge, SpendReply(granted, NOW * 1000, left[:count], waits[:count]))

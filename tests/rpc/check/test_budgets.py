@@ -1,5 +1,7 @@
 """Routes with budgets in the gate: their price, and the metadata that a usage record needs."""
 
+from dataclasses import replace
+
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
@@ -13,7 +15,7 @@ from authz.core.limits.charge import SpendReply, charge_for, limit_result
 from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitPolicy, Owner
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.limits.reserved import parse_reserved
-from authz.core.request import Route
+from authz.core.request import ChargeOnce, Route
 from authz.core.route_facts import Facts
 from authz.core.route_rule import Rule
 from authz.core.routes import RouteTable
@@ -88,7 +90,7 @@ def test_the_metadata_of_a_request(granted):
     route = Route(cost=Amounts(1, 800, 900), label="chat", priced_as="mini", terms="1,1,0,0,0;-")
     texts = ("10/s", "5000/month,of=tokens", "try=0.01/month,of=usd,enforce=false")
     record = make_record(limits=parse_limits("limits", texts))
-    limits = LimitPolicy().of(record)
+    limits = LimitPolicy().of(record, 0)
     assert limits is not None
     charge = charge_for(limits, route.cost, NOW)
     reply = SpendReply(granted, NOW * 1000, (9, 4200, 0), (0, 0, 5_000_000))
@@ -99,7 +101,7 @@ def test_the_metadata_of_a_request(granted):
     if not granted:
         assert "reserved" not in found
         return
-    (taken,) = parse_reserved(found["reserved"])  # nothing of the budget that only reports
+    ((taken,), _) = parse_reserved(found["reserved"])  # nothing of the budget that only reports
     assert (taken.units, taken.ends_ms) == (800, charge.ends)
     assert taken.counter == "tokens-month month tokens UTC"
 
@@ -110,7 +112,7 @@ def test_equal_budgets_of_key_and_tenant_are_told_apart():
     groups = (LimitGroup(Owner.KEY, KID, same), LimitGroup(Owner.TENANT, "acme", same))
     charge = charge_for(KeyLimits(groups, OnOutage.DENY), Amounts(1, 800), NOW)
     result = limit_result(charge, SpendReply(1, NOW * 1000, (4200, 0), (0, 5_000_000)))
-    assert [taken.owner for taken in parse_reserved(result.reserved)] == [Owner.KEY]
+    assert [taken.owner for taken in parse_reserved(result.reserved)[0]] == [Owner.KEY]
 
 
 def test_a_key_without_limits_is_counted_all_the_same():
@@ -125,7 +127,7 @@ def test_the_headers_of_budgets():
     """RateLimit-Policy says the unit of a budget."""
     texts = ("5000/month,of=tokens", "1/once,of=usd")
     record = make_record(limits=parse_limits("limits", texts))
-    limits = LimitPolicy().of(record)
+    limits = LimitPolicy().of(record, 0)
     assert limits is not None
     charge = charge_for(limits, Amounts(1, 800, 900), NOW)
     result = limit_result(charge, SpendReply(1, NOW * 1000, (4200, 999_100), (0, 0)))
@@ -169,3 +171,20 @@ def test_a_learned_estimate_holds_as_soon_as_it_is_read():
     assert learned.cost == Amounts(1, 128, 664)
     estimates.replace({("chat", "other"): parse_learned("900 127 80 900 641 90")})
     assert reader.read(raw).route is learned  # the same steps
+
+
+def test_a_request_that_was_charged_before():
+    """A retry has 0 units in its record, and its name with the budgets of its first attempt."""
+    route = route_of("/v1/models/mini:generate")
+    route = replace(route, charge_once=ChargeOnce(("idempotency-key",), 60_000))
+    limits = parse_limits("limits", ("5000/month,of=tokens", "9/min"))
+    key_limits = KeyLimits((LimitGroup(Owner.KEY, KID, limits),), OnOutage.LOCAL)
+    charge = charge_for(key_limits, route.cost, NOW)
+    taken = f"k!800!{NOW + 5}!tokens-month~month~tokens~UTC;o!{'n' * 22}"
+    for is_repeat, units in ((False, "1"), (True, "0"), (False, "1")):
+        reply = SpendReply(1, NOW * 1000, (4200, 8), (0, 0), is_repeat, taken)
+        decision = Charged(make_record(), limit_result(charge, reply))
+        written = responder().write(decision, make_request(route=route))
+        found = dict(CheckResponse.FromString(written).dynamic_metadata)
+        assert (found["charged"], found["reserved"]) == (units, taken)
+        assert found["settle"] == route.terms

@@ -116,8 +116,15 @@ def refusal(values: dict[str, Any], **more: Any) -> list[str]:
     """Return the lines of a refusal that say what is wrong. Raises AssertionError without one."""
     done = template(values, **more)
     assert done.returncode != 0
-    lines = done.stderr.partition("\n\nUse --debug")[0].strip().splitlines()
-    general = re.compile(r"Error: values don't meet the specifications|authz:$")
+    return refusal_lines(done.stderr)
+
+
+def refusal_lines(text: str) -> list[str]:
+    """Return the lines of helm's message that say what is wrong."""
+    lines = text.partition("\n\nUse --debug")[0].strip().splitlines()
+    general = re.compile(
+        r"Error: (INSTALLATION FAILED: )?values don't meet the specifications|authz:$"
+    )
     return [line for line in lines if not general.match(line)]
 
 

@@ -17,18 +17,20 @@ class MemorySpendStore:
         self.is_open = True
         self.asked = []  # (charge, wanted, back, granted_at, deliver)
         self.leases = []  # of all that was ever asked
+        self.names = []  # the same
 
     def spend(self, charge, ask, deliver):
         """Implement SpendStore.spend."""
         self.leases.append(ask.lease)
+        self.names.append(ask.once)
         self.asked.append((charge, ask.wanted, ask.returned, ask.granted_at, deliver))
 
-    def answer(self, granted, *waits, left=None, now=NOW):
+    def answer(self, granted, *waits, left=None, now=NOW, is_repeat=False):
         """Answer the oldest call."""
         charge, _, _, _, deliver = self.asked.pop(0)
         count = len(charge.counters)
         left = left or tuple(counter.limit for counter in charge.counters)
-        deliver(SpendReply(granted, now * 1000, left, waits or (0,) * count))
+        deliver(SpendReply(granted, now * 1000, left, waits or (0,) * count, is_repeat))
 
     def fail(self, fault):
         """Answer the oldest call with a fault."""
@@ -50,9 +52,9 @@ class Rig:
             leases=leases,
         )
 
-    def spend(self, cost=1, record=None):
+    def spend(self, cost=1, record=None, once=None):
         """Spend for one request. Return the result, or an awaitable."""
-        return self.limiter.spend(record or self.record, cost)
+        return self.limiter.spend(record or self.record, cost, once)
 
     def lease(self, size, life=0.009):
         """Spend until the limiter asks for a lease, and grant it. Return the waiting requests."""

@@ -160,7 +160,7 @@ async def admin_rig(settings: Settings, *, initialise: bool = True) -> AsyncIter
     if initialise:
         ring = administration.keyring(settings)
         async with administration.store(settings) as store:
-            await store.initialise(ring.fingerprints, ring.prefixes)
+            await store.initialise(ring.fingerprints, ring.prefixes, ring.public_prefix)
     async with admin_process(settings) as process:
         address = str(process.server.address)
         async with grpc.aio.insecure_channel(address) as channel:

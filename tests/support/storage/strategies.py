@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from authz.core import fields
 from authz.core.keys import base62
 from authz.core.limits.limit import OnOutage
+from authz.core.limits.throttle import Throttle
 from authz.core.records import KeyRecord, RevocationReason, Secret, Status
 from tests.support.limits import any_limits
 
@@ -80,6 +81,7 @@ _ANY_RECORDS = st.builds(
     plan=st.just("") | IDS,
     limits=any_limits(),
     on_outage=st.none() | st.sampled_from(OnOutage),
+    throttle=st.none() | st.builds(Throttle, st.integers(25, 99), TIMES),
     scopes=_parsed(fields.scopes, SCOPES),
     not_before=MAYBE_TIMES,
     expires_at=MAYBE_TIMES,

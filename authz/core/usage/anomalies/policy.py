@@ -17,7 +17,9 @@ class Done(StrEnum):
 
     NOTED = "noted"
     DISABLED = "disabled"
-    HELD = "held"  # a rule would have disabled too many keys: a person decides
+    ROTATED = "rotated"  # a new secret is on its way to the holder
+    THROTTLED = "throttled"  # its rates are lowered for a time
+    HELD = "held"  # a rule would have changed too many keys: a person decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,32 @@ class Subjects:
         )
 
 
+class RuleAction(StrEnum):
+    """The effect of a rule on a key."""
+
+    DISABLE = "disable"
+    ROTATE = "rotate"
+    THROTTLE = "throttle"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Disables keys whose hours are unusual in all of these features, at least two."""
+    """Changes keys whose hours are unusual in all of these features, at least two.
+
+    percent, for_ms: of a throttle.
+    """
 
     name: str
     features: frozenset[Feature]
     subjects: Subjects
+    action: RuleAction
+    percent: int = 50
+    for_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class AlarmPolicy:
-    """The keys with alarms, and the rules. per_hour: keys that rules may disable in an hour."""
+    """The keys with alarms, and the rules. per_hour: keys that rules may change in an hour."""
 
     alarms: Subjects
     rules: tuple[Rule, ...] = ()
@@ -65,7 +81,7 @@ class AlarmPolicy:
         )
 
     def rule_for(self, record: KeyRecord, reasons: Mapping[Feature, object]) -> Rule | None:
-        """Return the first rule that disables a key for these reasons, or None."""
+        """Return the first rule that fits a key and these reasons, or None."""
         return next(
             (
                 rule

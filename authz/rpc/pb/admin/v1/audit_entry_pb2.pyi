@@ -33,6 +33,10 @@ class AuditEntry(_message.Message):
         ACTION_ROLL_BACK: _ClassVar[AuditEntry.Action]
         ACTION_REFUND: _ClassVar[AuditEntry.Action]
         ACTION_BUDGET: _ClassVar[AuditEntry.Action]
+        ACTION_CLEAR_BLOCKED_CLIENTS: _ClassVar[AuditEntry.Action]
+        ACTION_ALLOW_NETWORK: _ClassVar[AuditEntry.Action]
+        ACTION_FORBID_NETWORK: _ClassVar[AuditEntry.Action]
+        ACTION_REPLAY_EVENTS: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -52,6 +56,10 @@ class AuditEntry(_message.Message):
     ACTION_ROLL_BACK: AuditEntry.Action
     ACTION_REFUND: AuditEntry.Action
     ACTION_BUDGET: AuditEntry.Action
+    ACTION_CLEAR_BLOCKED_CLIENTS: AuditEntry.Action
+    ACTION_ALLOW_NETWORK: AuditEntry.Action
+    ACTION_FORBID_NETWORK: AuditEntry.Action
+    ACTION_REPLAY_EVENTS: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]

@@ -111,16 +111,18 @@ class ListDeadEventsResponse(_message.Message):
     def __init__(self, dead_events: _Optional[_Iterable[_Union[DeadEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ReplayEventsRequest(_message.Message):
-    __slots__ = ("name", "event_ids", "all_dead", "validate_only")
+    __slots__ = ("name", "event_ids", "all_dead", "validate_only", "note")
     NAME_FIELD_NUMBER: _ClassVar[int]
     EVENT_IDS_FIELD_NUMBER: _ClassVar[int]
     ALL_DEAD_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     name: str
     event_ids: _containers.RepeatedScalarFieldContainer[str]
     all_dead: bool
     validate_only: bool
-    def __init__(self, name: _Optional[str] = ..., event_ids: _Optional[_Iterable[str]] = ..., all_dead: _Optional[bool] = ..., validate_only: _Optional[bool] = ...) -> None: ...
+    note: str
+    def __init__(self, name: _Optional[str] = ..., event_ids: _Optional[_Iterable[str]] = ..., all_dead: _Optional[bool] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ...) -> None: ...
 
 class ReplayEventsResponse(_message.Message):
     __slots__ = ("replayed_events",)

@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/fleet.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1b\n\x19ListBlockedClientsRequest\"\x86\x01\n\x1aListBlockedClientsResponse\x12.\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x1d.authz.admin.v1.BlockedClient\x12\x38\n\x10\x61llowed_networks\x18\x02 \x03(\x0b\x32\x1e.authz.admin.v1.AllowedNetwork\"M\n\rBlockedClient\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x0e\x41llowedNetwork\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\"-\n\x1a\x43learBlockedClientsRequest\x12\x0f\n\x07\x63lients\x18\x01 \x03(\t\".\n\x1b\x43learBlockedClientsResponse\x12\x0f\n\x07\x63leared\x18\x01 \x01(\x05\"<\n\x13\x41llowNetworkRequest\x12\x15\n\x07network\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06remove\x18\x02 \x01(\x08\"\'\n\x14\x41llowNetworkResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"\x15\n\x13ListSidecarsRequest\"R\n\x14ListSidecarsResponse\x12)\n\x08sidecars\x18\x01 \x03(\x0b\x32\x17.authz.admin.v1.Sidecar\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x85\x04\n\x07Sidecar\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x17\n\x0fprogram_version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x0f\x61pplied_version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03lag\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07trusted\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12*\n\x07silence\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63\x61\x63hed_keys\x18\n \x01(\x03\x12.\n\x0btrust_lease\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0coutage_grace\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10settings_version\x18\r \x01(\t\x12\x36\n\x12settings_load_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcharge_prefix\x18\x0f \x01(\t\x12\x16\n\x0eissued_charges\x18\x10 \x01(\x03\x42\x12\n\x10_applied_versionB\x06\n\x04_lag\"C\n\x13WatchChangesRequest\x12\x1a\n\rafter_version\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_after_version\"\x91\x01\n\x14WatchChangesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12*\n\x06status\x18\x03 \x01(\x0e\x32\x1a.authz.admin.v1.Key.Status\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x90\x05\n\x05\x46leet\x12o\n\x0cListSidecars\x12#.authz.admin.v1.ListSidecarsRequest\x1a$.authz.admin.v1.ListSidecarsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sidecars\x12v\n\x0cWatchChanges\x12#.authz.admin.v1.WatchChangesRequest\x1a$.authz.admin.v1.WatchChangesResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/changes:watch0\x01\x12\x87\x01\n\x12ListBlockedClients\x12).authz.admin.v1.ListBlockedClientsRequest\x1a*.authz.admin.v1.ListBlockedClientsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/blockedClients\x12\x93\x01\n\x13\x43learBlockedClients\x12*.authz.admin.v1.ClearBlockedClientsRequest\x1a+.authz.admin.v1.ClearBlockedClientsResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/blockedClients:clear:\x01*\x12~\n\x0c\x41llowNetwork\x12#.authz.admin.v1.AllowNetworkRequest\x1a$.authz.admin.v1.AllowNetworkResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/blockedClients:allow:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61uthz/admin/v1/fleet.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x1b\n\x19ListBlockedClientsRequest\"\x86\x01\n\x1aListBlockedClientsResponse\x12.\n\x07\x63lients\x18\x01 \x03(\x0b\x32\x1d.authz.admin.v1.BlockedClient\x12\x38\n\x10\x61llowed_networks\x18\x02 \x03(\x0b\x32\x1e.authz.admin.v1.AllowedNetwork\"M\n\rBlockedClient\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"1\n\x0e\x41llowedNetwork\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0e\n\x06\x61uthor\x18\x02 \x01(\t\"R\n\x1a\x43learBlockedClientsRequest\x12\x0f\n\x07\x63lients\x18\x01 \x03(\t\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x0c\n\x04note\x18\x03 \x01(\t\".\n\x1b\x43learBlockedClientsResponse\x12\x0f\n\x07\x63leared\x18\x01 \x01(\x05\"a\n\x13\x41llowNetworkRequest\x12\x15\n\x07network\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0e\n\x06remove\x18\x02 \x01(\x08\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12\x0c\n\x04note\x18\x04 \x01(\t\"\'\n\x14\x41llowNetworkResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"\x15\n\x13ListSidecarsRequest\"R\n\x14ListSidecarsResponse\x12)\n\x08sidecars\x18\x01 \x03(\x0b\x32\x17.authz.admin.v1.Sidecar\x12\x0f\n\x07version\x18\x02 \x01(\x03\"\x85\x04\n\x07Sidecar\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x17\n\x0fprogram_version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x0f\x61pplied_version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x03lag\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x0f\n\x07trusted\x18\x07 \x01(\x08\x12\x0e\n\x06reason\x18\x08 \x01(\t\x12*\n\x07silence\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0b\x63\x61\x63hed_keys\x18\n \x01(\x03\x12.\n\x0btrust_lease\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0coutage_grace\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10settings_version\x18\r \x01(\t\x12\x36\n\x12settings_load_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\rcharge_prefix\x18\x0f \x01(\t\x12\x16\n\x0eissued_charges\x18\x10 \x01(\x03\x42\x12\n\x10_applied_versionB\x06\n\x04_lag\"C\n\x13WatchChangesRequest\x12\x1a\n\rafter_version\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x10\n\x0e_after_version\"\x91\x01\n\x14WatchChangesResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x0b\n\x03key\x18\x02 \x01(\t\x12*\n\x06status\x18\x03 \x01(\x0e\x32\x1a.authz.admin.v1.Key.Status\x12/\n\x0b\x63hange_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x90\x05\n\x05\x46leet\x12o\n\x0cListSidecars\x12#.authz.admin.v1.ListSidecarsRequest\x1a$.authz.admin.v1.ListSidecarsResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/sidecars\x12v\n\x0cWatchChanges\x12#.authz.admin.v1.WatchChangesRequest\x1a$.authz.admin.v1.WatchChangesResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/changes:watch0\x01\x12\x87\x01\n\x12ListBlockedClients\x12).authz.admin.v1.ListBlockedClientsRequest\x1a*.authz.admin.v1.ListBlockedClientsResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/blockedClients\x12\x93\x01\n\x13\x43learBlockedClients\x12*.authz.admin.v1.ClearBlockedClientsRequest\x1a+.authz.admin.v1.ClearBlockedClientsResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/blockedClients:clear:\x01*\x12~\n\x0c\x41llowNetwork\x12#.authz.admin.v1.AllowNetworkRequest\x1a$.authz.admin.v1.AllowNetworkResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/blockedClients:allow:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,23 +57,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ALLOWEDNETWORK']._serialized_start=445
   _globals['_ALLOWEDNETWORK']._serialized_end=494
   _globals['_CLEARBLOCKEDCLIENTSREQUEST']._serialized_start=496
-  _globals['_CLEARBLOCKEDCLIENTSREQUEST']._serialized_end=541
-  _globals['_CLEARBLOCKEDCLIENTSRESPONSE']._serialized_start=543
-  _globals['_CLEARBLOCKEDCLIENTSRESPONSE']._serialized_end=589
-  _globals['_ALLOWNETWORKREQUEST']._serialized_start=591
-  _globals['_ALLOWNETWORKREQUEST']._serialized_end=651
-  _globals['_ALLOWNETWORKRESPONSE']._serialized_start=653
-  _globals['_ALLOWNETWORKRESPONSE']._serialized_end=692
-  _globals['_LISTSIDECARSREQUEST']._serialized_start=694
-  _globals['_LISTSIDECARSREQUEST']._serialized_end=715
-  _globals['_LISTSIDECARSRESPONSE']._serialized_start=717
-  _globals['_LISTSIDECARSRESPONSE']._serialized_end=799
-  _globals['_SIDECAR']._serialized_start=802
-  _globals['_SIDECAR']._serialized_end=1319
-  _globals['_WATCHCHANGESREQUEST']._serialized_start=1321
-  _globals['_WATCHCHANGESREQUEST']._serialized_end=1388
-  _globals['_WATCHCHANGESRESPONSE']._serialized_start=1391
-  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1536
-  _globals['_FLEET']._serialized_start=1539
-  _globals['_FLEET']._serialized_end=2195
+  _globals['_CLEARBLOCKEDCLIENTSREQUEST']._serialized_end=578
+  _globals['_CLEARBLOCKEDCLIENTSRESPONSE']._serialized_start=580
+  _globals['_CLEARBLOCKEDCLIENTSRESPONSE']._serialized_end=626
+  _globals['_ALLOWNETWORKREQUEST']._serialized_start=628
+  _globals['_ALLOWNETWORKREQUEST']._serialized_end=725
+  _globals['_ALLOWNETWORKRESPONSE']._serialized_start=727
+  _globals['_ALLOWNETWORKRESPONSE']._serialized_end=766
+  _globals['_LISTSIDECARSREQUEST']._serialized_start=768
+  _globals['_LISTSIDECARSREQUEST']._serialized_end=789
+  _globals['_LISTSIDECARSRESPONSE']._serialized_start=791
+  _globals['_LISTSIDECARSRESPONSE']._serialized_end=873
+  _globals['_SIDECAR']._serialized_start=876
+  _globals['_SIDECAR']._serialized_end=1393
+  _globals['_WATCHCHANGESREQUEST']._serialized_start=1395
+  _globals['_WATCHCHANGESREQUEST']._serialized_end=1462
+  _globals['_WATCHCHANGESRESPONSE']._serialized_start=1465
+  _globals['_WATCHCHANGESRESPONSE']._serialized_end=1610
+  _globals['_FLEET']._serialized_start=1613
+  _globals['_FLEET']._serialized_end=2269
 # @@protoc_insertion_point(module_scope)

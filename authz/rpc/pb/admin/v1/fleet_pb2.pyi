@@ -42,10 +42,14 @@ class AllowedNetwork(_message.Message):
     def __init__(self, network: _Optional[str] = ..., author: _Optional[str] = ...) -> None: ...
 
 class ClearBlockedClientsRequest(_message.Message):
-    __slots__ = ("clients",)
+    __slots__ = ("clients", "validate_only", "note")
     CLIENTS_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     clients: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, clients: _Optional[_Iterable[str]] = ...) -> None: ...
+    validate_only: bool
+    note: str
+    def __init__(self, clients: _Optional[_Iterable[str]] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ...) -> None: ...
 
 class ClearBlockedClientsResponse(_message.Message):
     __slots__ = ("cleared",)
@@ -54,12 +58,16 @@ class ClearBlockedClientsResponse(_message.Message):
     def __init__(self, cleared: _Optional[int] = ...) -> None: ...
 
 class AllowNetworkRequest(_message.Message):
-    __slots__ = ("network", "remove")
+    __slots__ = ("network", "remove", "validate_only", "note")
     NETWORK_FIELD_NUMBER: _ClassVar[int]
     REMOVE_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     network: str
     remove: bool
-    def __init__(self, network: _Optional[str] = ..., remove: _Optional[bool] = ...) -> None: ...
+    validate_only: bool
+    note: str
+    def __init__(self, network: _Optional[str] = ..., remove: _Optional[bool] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ...) -> None: ...
 
 class AllowNetworkResponse(_message.Message):
     __slots__ = ("changed",)

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61uthz/admin/v1/key.proto\x12\x0e\x61uthz.admin.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf5\x0c\n\x03Key\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x15\n\x07version\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x30\n\x06status\x18\x04 \x01(\x0e\x32\x1a.authz.admin.v1.Key.StatusB\x04\xe2\x41\x01\x03\x12\x32\n\x03\x65nv\x18\x05 \x01(\x0e\x32\x1f.authz.admin.v1.Key.EnvironmentB\x04\xe2\x41\x01\x05\x12\x14\n\x0c\x64isplay_name\x18\x06 \x01(\t\x12\x17\n\tclient_id\x18\x07 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nproject_id\x18\x08 \x01(\t\x12\x11\n\ttenant_id\x18\t \x01(\t\x12\x0c\n\x04plan\x18\n \x01(\t\x12%\n\x06limits\x18\x0b \x03(\x0b\x32\x15.authz.admin.v1.Limit\x12/\n\ton_outage\x18\x0c \x01(\x0e\x32\x1c.authz.admin.v1.Key.OnOutage\x12\x0e\n\x06scopes\x18\r \x03(\t\x12\x30\n\x07secrets\x18\x0e \x03(\x0b\x32\x19.authz.admin.v1.KeySecretB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x33\n\x0fnot_before_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0b\x65xpire_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12.\n\x03ttl\x18\x12 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x04H\x00\x12\x17\n\rnever_expires\x18\x13 \x01(\x08H\x00\x12\x15\n\rallowed_cidrs\x18\x14 \x03(\t\x12\x15\n\rallowed_hosts\x18\x15 \x03(\t\x12\x17\n\x0f\x61llowed_origins\x18\x16 \x03(\t\x12\x33\n\x08metadata\x18\x17 \x03(\x0b\x32!.authz.admin.v1.Key.MetadataEntry\x12/\n\x0coutage_grace\x18\x18 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x0brevoke_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x45\n\x11revocation_reason\x18\x1a \x01(\x0e\x32$.authz.admin.v1.Key.RevocationReasonB\x04\xe2\x41\x01\x03\x12\x37\n\rlast_use_time\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06public\x18\x1c \x01(\x08\x42\x04\xe2\x41\x01\x05\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"o\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n\rSTATUS_ACTIVE\x10\x01\x12\x13\n\x0fSTATUS_DISABLED\x10\x02\x12\x12\n\x0eSTATUS_REVOKED\x10\x03\x12\x11\n\rSTATUS_CANARY\x10\x04\"V\n\x0b\x45nvironment\x12\x1b\n\x17\x45NVIRONMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NVIRONMENT_LIVE\x10\x01\x12\x14\n\x10\x45NVIRONMENT_TEST\x10\x02\"c\n\x08OnOutage\x12\x19\n\x15ON_OUTAGE_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_OUTAGE_LOCAL\x10\x01\x12\x13\n\x0fON_OUTAGE_ALLOW\x10\x02\x12\x12\n\x0eON_OUTAGE_DENY\x10\x03\"\x81\x02\n\x10RevocationReason\x12!\n\x1dREVOCATION_REASON_UNSPECIFIED\x10\x00\x12$\n REVOCATION_REASON_KEY_COMPROMISE\x10\x01\x12)\n%REVOCATION_REASON_AFFILIATION_CHANGED\x10\x02\x12 \n\x1cREVOCATION_REASON_SUPERSEDED\x10\x03\x12,\n(REVOCATION_REASON_CESSATION_OF_OPERATION\x10\x04\x12)\n%REVOCATION_REASON_PRIVILEGE_WITHDRAWN\x10\x05\x42\x0c\n\nexpiration\"\x90\x01\n\tKeySecret\x12\x11\n\tsecret_id\x18\x01 \x01(\t\x12\x0e\n\x06pepper\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bretire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x05Limit\x12\x12\n\x04spec\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nlimit_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x61mount\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06period\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\ttime_zone\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\x05\x62urst\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x16\n\x08\x65nforced\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x63ounts\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x42\x08\n\x06_burst\"\x88\x01\n\rChangeOutcome\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x15\n\x08replicas\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x32\n\x0c\x63onfirmation\x18\x04 \x01(\x0b\x32\x1c.authz.admin.v1.ConfirmationB\x0b\n\t_replicas\"\xa6\x02\n\x0c\x43onfirmation\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x10\n\x08sidecars\x18\x02 \x01(\x05\x12\x11\n\tconfirmed\x18\x03 \x01(\x05\x12*\n\x07\x65lapsed\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12=\n\x0boutstanding\x18\x05 \x03(\x0b\x32(.authz.admin.v1.Confirmation.Outstanding\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x1a\x65\n\x0bOutstanding\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x36\n\x12may_act_until_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04over\x18\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61uthz/admin/v1/key.proto\x12\x0e\x61uthz.admin.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa1\r\n\x03Key\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x15\n\x07version\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12\x30\n\x06status\x18\x04 \x01(\x0e\x32\x1a.authz.admin.v1.Key.StatusB\x04\xe2\x41\x01\x03\x12\x32\n\x03\x65nv\x18\x05 \x01(\x0e\x32\x1f.authz.admin.v1.Key.EnvironmentB\x04\xe2\x41\x01\x05\x12\x14\n\x0c\x64isplay_name\x18\x06 \x01(\t\x12\x17\n\tclient_id\x18\x07 \x01(\tB\x04\xe2\x41\x01\x02\x12\x12\n\nproject_id\x18\x08 \x01(\t\x12\x11\n\ttenant_id\x18\t \x01(\t\x12\x0c\n\x04plan\x18\n \x01(\t\x12%\n\x06limits\x18\x0b \x03(\x0b\x32\x15.authz.admin.v1.Limit\x12/\n\ton_outage\x18\x0c \x01(\x0e\x32\x1c.authz.admin.v1.Key.OnOutage\x12\x0e\n\x06scopes\x18\r \x03(\t\x12\x30\n\x07secrets\x18\x0e \x03(\x0b\x32\x19.authz.admin.v1.KeySecretB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x33\n\x0fnot_before_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0b\x65xpire_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12.\n\x03ttl\x18\x12 \x01(\x0b\x32\x19.google.protobuf.DurationB\x04\xe2\x41\x01\x04H\x00\x12\x17\n\rnever_expires\x18\x13 \x01(\x08H\x00\x12\x15\n\rallowed_cidrs\x18\x14 \x03(\t\x12\x15\n\rallowed_hosts\x18\x15 \x03(\t\x12\x17\n\x0f\x61llowed_origins\x18\x16 \x03(\t\x12\x33\n\x08metadata\x18\x17 \x03(\x0b\x32!.authz.admin.v1.Key.MetadataEntry\x12/\n\x0coutage_grace\x18\x18 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x0brevoke_time\x18\x19 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x45\n\x11revocation_reason\x18\x1a \x01(\x0e\x32$.authz.admin.v1.Key.RevocationReasonB\x04\xe2\x41\x01\x03\x12\x37\n\rlast_use_time\x18\x1b \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x14\n\x06public\x18\x1c \x01(\x08\x42\x04\xe2\x41\x01\x05\x12*\n\x08throttle\x18\x1d \x01(\x0b\x32\x18.authz.admin.v1.Throttle\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"o\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\x11\n\rSTATUS_ACTIVE\x10\x01\x12\x13\n\x0fSTATUS_DISABLED\x10\x02\x12\x12\n\x0eSTATUS_REVOKED\x10\x03\x12\x11\n\rSTATUS_CANARY\x10\x04\"V\n\x0b\x45nvironment\x12\x1b\n\x17\x45NVIRONMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NVIRONMENT_LIVE\x10\x01\x12\x14\n\x10\x45NVIRONMENT_TEST\x10\x02\"c\n\x08OnOutage\x12\x19\n\x15ON_OUTAGE_UNSPECIFIED\x10\x00\x12\x13\n\x0fON_OUTAGE_LOCAL\x10\x01\x12\x13\n\x0fON_OUTAGE_ALLOW\x10\x02\x12\x12\n\x0eON_OUTAGE_DENY\x10\x03\"\x81\x02\n\x10RevocationReason\x12!\n\x1dREVOCATION_REASON_UNSPECIFIED\x10\x00\x12$\n REVOCATION_REASON_KEY_COMPROMISE\x10\x01\x12)\n%REVOCATION_REASON_AFFILIATION_CHANGED\x10\x02\x12 \n\x1cREVOCATION_REASON_SUPERSEDED\x10\x03\x12,\n(REVOCATION_REASON_CESSATION_OF_OPERATION\x10\x04\x12)\n%REVOCATION_REASON_PRIVILEGE_WITHDRAWN\x10\x05\x42\x0c\n\nexpiration\"U\n\x08Throttle\x12\x15\n\x07percent\x18\x01 \x01(\x05\x42\x04\xe2\x41\x01\x02\x12\x32\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x02\"\x90\x01\n\tKeySecret\x12\x11\n\tsecret_id\x18\x01 \x01(\t\x12\x0e\n\x06pepper\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bretire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcc\x01\n\x05Limit\x12\x12\n\x04spec\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x18\n\nlimit_name\x18\x02 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x61mount\x18\x03 \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06period\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x17\n\ttime_zone\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\x05\x62urst\x18\x06 \x01(\x03\x42\x04\xe2\x41\x01\x03H\x00\x88\x01\x01\x12\x16\n\x08\x65nforced\x18\x07 \x01(\x08\x42\x04\xe2\x41\x01\x03\x12\x14\n\x06\x63ounts\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x42\x08\n\x06_burst\"\x88\x01\n\rChangeOutcome\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x02 \x01(\t\x12\x15\n\x08replicas\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x32\n\x0c\x63onfirmation\x18\x04 \x01(\x0b\x32\x1c.authz.admin.v1.ConfirmationB\x0b\n\t_replicas\"\xa6\x02\n\x0c\x43onfirmation\x12\x10\n\x08\x63omplete\x18\x01 \x01(\x08\x12\x10\n\x08sidecars\x18\x02 \x01(\x05\x12\x11\n\tconfirmed\x18\x03 \x01(\x05\x12*\n\x07\x65lapsed\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12=\n\x0boutstanding\x18\x05 \x03(\x0b\x32(.authz.admin.v1.Confirmation.Outstanding\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x1a\x65\n\x0bOutstanding\x12\x10\n\x08instance\x18\x01 \x01(\t\x12\x36\n\x12may_act_until_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04over\x18\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +60,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_KEY'].fields_by_name['last_use_time']._serialized_options = b'\342A\001\003'
   _globals['_KEY'].fields_by_name['public']._loaded_options = None
   _globals['_KEY'].fields_by_name['public']._serialized_options = b'\342A\001\005'
+  _globals['_THROTTLE'].fields_by_name['percent']._loaded_options = None
+  _globals['_THROTTLE'].fields_by_name['percent']._serialized_options = b'\342A\001\002'
+  _globals['_THROTTLE'].fields_by_name['end_time']._loaded_options = None
+  _globals['_THROTTLE'].fields_by_name['end_time']._serialized_options = b'\342A\001\002'
   _globals['_LIMIT'].fields_by_name['spec']._loaded_options = None
   _globals['_LIMIT'].fields_by_name['spec']._serialized_options = b'\342A\001\002'
   _globals['_LIMIT'].fields_by_name['limit_name']._loaded_options = None
@@ -77,25 +81,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LIMIT'].fields_by_name['counts']._loaded_options = None
   _globals['_LIMIT'].fields_by_name['counts']._serialized_options = b'\342A\001\003'
   _globals['_KEY']._serialized_start=143
-  _globals['_KEY']._serialized_end=1796
-  _globals['_KEY_METADATAENTRY']._serialized_start=1173
-  _globals['_KEY_METADATAENTRY']._serialized_end=1220
-  _globals['_KEY_STATUS']._serialized_start=1222
-  _globals['_KEY_STATUS']._serialized_end=1333
-  _globals['_KEY_ENVIRONMENT']._serialized_start=1335
-  _globals['_KEY_ENVIRONMENT']._serialized_end=1421
-  _globals['_KEY_ONOUTAGE']._serialized_start=1423
-  _globals['_KEY_ONOUTAGE']._serialized_end=1522
-  _globals['_KEY_REVOCATIONREASON']._serialized_start=1525
-  _globals['_KEY_REVOCATIONREASON']._serialized_end=1782
-  _globals['_KEYSECRET']._serialized_start=1799
-  _globals['_KEYSECRET']._serialized_end=1943
-  _globals['_LIMIT']._serialized_start=1946
-  _globals['_LIMIT']._serialized_end=2150
-  _globals['_CHANGEOUTCOME']._serialized_start=2153
-  _globals['_CHANGEOUTCOME']._serialized_end=2289
-  _globals['_CONFIRMATION']._serialized_start=2292
-  _globals['_CONFIRMATION']._serialized_end=2586
-  _globals['_CONFIRMATION_OUTSTANDING']._serialized_start=2485
-  _globals['_CONFIRMATION_OUTSTANDING']._serialized_end=2586
+  _globals['_KEY']._serialized_end=1840
+  _globals['_KEY_METADATAENTRY']._serialized_start=1217
+  _globals['_KEY_METADATAENTRY']._serialized_end=1264
+  _globals['_KEY_STATUS']._serialized_start=1266
+  _globals['_KEY_STATUS']._serialized_end=1377
+  _globals['_KEY_ENVIRONMENT']._serialized_start=1379
+  _globals['_KEY_ENVIRONMENT']._serialized_end=1465
+  _globals['_KEY_ONOUTAGE']._serialized_start=1467
+  _globals['_KEY_ONOUTAGE']._serialized_end=1566
+  _globals['_KEY_REVOCATIONREASON']._serialized_start=1569
+  _globals['_KEY_REVOCATIONREASON']._serialized_end=1826
+  _globals['_THROTTLE']._serialized_start=1842
+  _globals['_THROTTLE']._serialized_end=1927
+  _globals['_KEYSECRET']._serialized_start=1930
+  _globals['_KEYSECRET']._serialized_end=2074
+  _globals['_LIMIT']._serialized_start=2077
+  _globals['_LIMIT']._serialized_end=2281
+  _globals['_CHANGEOUTCOME']._serialized_start=2284
+  _globals['_CHANGEOUTCOME']._serialized_end=2420
+  _globals['_CONFIRMATION']._serialized_start=2423
+  _globals['_CONFIRMATION']._serialized_end=2717
+  _globals['_CONFIRMATION_OUTSTANDING']._serialized_start=2616
+  _globals['_CONFIRMATION_OUTSTANDING']._serialized_end=2717
 # @@protoc_insertion_point(module_scope)

@@ -13,7 +13,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Key(_message.Message):
-    __slots__ = ("name", "version", "etag", "status", "env", "display_name", "client_id", "project_id", "tenant_id", "plan", "limits", "on_outage", "scopes", "secrets", "create_time", "not_before_time", "expire_time", "ttl", "never_expires", "allowed_cidrs", "allowed_hosts", "allowed_origins", "metadata", "outage_grace", "revoke_time", "revocation_reason", "last_use_time", "public")
+    __slots__ = ("name", "version", "etag", "status", "env", "display_name", "client_id", "project_id", "tenant_id", "plan", "limits", "on_outage", "scopes", "secrets", "create_time", "not_before_time", "expire_time", "ttl", "never_expires", "allowed_cidrs", "allowed_hosts", "allowed_origins", "metadata", "outage_grace", "revoke_time", "revocation_reason", "last_use_time", "public", "throttle")
     class Status(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATUS_UNSPECIFIED: _ClassVar[Key.Status]
@@ -93,6 +93,7 @@ class Key(_message.Message):
     REVOCATION_REASON_FIELD_NUMBER: _ClassVar[int]
     LAST_USE_TIME_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_FIELD_NUMBER: _ClassVar[int]
+    THROTTLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     etag: str
@@ -121,7 +122,16 @@ class Key(_message.Message):
     revocation_reason: Key.RevocationReason
     last_use_time: _timestamp_pb2.Timestamp
     public: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., etag: _Optional[str] = ..., status: _Optional[_Union[Key.Status, str]] = ..., env: _Optional[_Union[Key.Environment, str]] = ..., display_name: _Optional[str] = ..., client_id: _Optional[str] = ..., project_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., plan: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Limit, _Mapping]]] = ..., on_outage: _Optional[_Union[Key.OnOutage, str]] = ..., scopes: _Optional[_Iterable[str]] = ..., secrets: _Optional[_Iterable[_Union[KeySecret, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., never_expires: _Optional[bool] = ..., allowed_cidrs: _Optional[_Iterable[str]] = ..., allowed_hosts: _Optional[_Iterable[str]] = ..., allowed_origins: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., outage_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., revoke_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revocation_reason: _Optional[_Union[Key.RevocationReason, str]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., public: _Optional[bool] = ...) -> None: ...
+    throttle: Throttle
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., etag: _Optional[str] = ..., status: _Optional[_Union[Key.Status, str]] = ..., env: _Optional[_Union[Key.Environment, str]] = ..., display_name: _Optional[str] = ..., client_id: _Optional[str] = ..., project_id: _Optional[str] = ..., tenant_id: _Optional[str] = ..., plan: _Optional[str] = ..., limits: _Optional[_Iterable[_Union[Limit, _Mapping]]] = ..., on_outage: _Optional[_Union[Key.OnOutage, str]] = ..., scopes: _Optional[_Iterable[str]] = ..., secrets: _Optional[_Iterable[_Union[KeySecret, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., not_before_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., never_expires: _Optional[bool] = ..., allowed_cidrs: _Optional[_Iterable[str]] = ..., allowed_hosts: _Optional[_Iterable[str]] = ..., allowed_origins: _Optional[_Iterable[str]] = ..., metadata: _Optional[_Mapping[str, str]] = ..., outage_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., revoke_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., revocation_reason: _Optional[_Union[Key.RevocationReason, str]] = ..., last_use_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., public: _Optional[bool] = ..., throttle: _Optional[_Union[Throttle, _Mapping]] = ...) -> None: ...
+
+class Throttle(_message.Message):
+    __slots__ = ("percent", "end_time")
+    PERCENT_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    percent: int
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, percent: _Optional[int] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class KeySecret(_message.Message):
     __slots__ = ("secret_id", "pepper", "create_time", "retire_time")

@@ -112,7 +112,7 @@ class UpdateKeyResponse(_message.Message):
     def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ...) -> None: ...
 
 class RotateKeyRequest(_message.Message):
-    __slots__ = ("name", "overlap", "request_id", "etag", "validate_only", "note", "wait_time")
+    __slots__ = ("name", "overlap", "request_id", "etag", "validate_only", "note", "wait_time", "deliver_to")
     NAME_FIELD_NUMBER: _ClassVar[int]
     OVERLAP_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +120,7 @@ class RotateKeyRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     NOTE_FIELD_NUMBER: _ClassVar[int]
     WAIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    DELIVER_TO_FIELD_NUMBER: _ClassVar[int]
     name: str
     overlap: _duration_pb2.Duration
     request_id: str
@@ -127,17 +128,22 @@ class RotateKeyRequest(_message.Message):
     validate_only: bool
     note: str
     wait_time: _duration_pb2.Duration
-    def __init__(self, name: _Optional[str] = ..., overlap: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., etag: _Optional[str] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    deliver_to: str
+    def __init__(self, name: _Optional[str] = ..., overlap: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., etag: _Optional[str] = ..., validate_only: _Optional[bool] = ..., note: _Optional[str] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., deliver_to: _Optional[str] = ...) -> None: ...
 
 class RotateKeyResponse(_message.Message):
-    __slots__ = ("key", "api_key", "outcome")
+    __slots__ = ("key", "api_key", "outcome", "delivery", "delivery_problem")
     KEY_FIELD_NUMBER: _ClassVar[int]
     API_KEY_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_PROBLEM_FIELD_NUMBER: _ClassVar[int]
     key: _key_pb2.Key
     api_key: str
     outcome: _key_pb2.ChangeOutcome
-    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., api_key: _Optional[str] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ...) -> None: ...
+    delivery: str
+    delivery_problem: str
+    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., api_key: _Optional[str] = ..., outcome: _Optional[_Union[_key_pb2.ChangeOutcome, _Mapping]] = ..., delivery: _Optional[str] = ..., delivery_problem: _Optional[str] = ...) -> None: ...
 
 class RetireKeySecretRequest(_message.Message):
     __slots__ = ("name", "secret", "etag", "validate_only", "note", "wait_time")

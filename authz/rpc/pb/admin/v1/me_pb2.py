@@ -30,7 +30,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61uthz/admin/v1/me.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1b\x61uthz/admin/v1/limits.proto\x1a\x1a\x61uthz/admin/v1/usage.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n\x0fGetMyKeyRequest\"4\n\x10GetMyKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\"\x14\n\x12GetMyLimitsRequest\"@\n\x13GetMyLimitsResponse\x12)\n\x06limits\x18\x01 \x01(\x0b\x32\x19.authz.admin.v1.KeyLimits\"\xa1\x01\n\x11GetMyUsageRequest\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08group_by\x18\x03 \x01(\x0e\x32\x1a.authz.admin.v1.UsageGroup\"p\n\x12GetMyUsageResponse\x12+\n\x06report\x18\x01 \x01(\x0b\x32\x1b.authz.admin.v1.UsageReport\x12-\n\nlatest_use\x18\x02 \x01(\x0b\x32\x19.authz.admin.v1.LatestUse\"T\n\x12RotateMyKeyRequest\x12*\n\x07overlap\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x02 \x01(\t\"M\n\x13RotateMyKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\x14\n\x07\x61pi_key\x18\x02 \x01(\tB\x03\x80\x01\x01\"x\n\x12RevokeMyKeyRequest\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.authz.admin.v1.Key.RevocationReason\x12,\n\twait_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x13RevokeMyKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome2\xa1\x04\n\x02Me\x12]\n\x08GetMyKey\x12\x1f.authz.admin.v1.GetMyKeyRequest\x1a .authz.admin.v1.GetMyKeyResponse\"\x0e\x82\xd3\xe4\x93\x02\x08\x12\x06/v1/me\x12m\n\x0bGetMyLimits\x12\".authz.admin.v1.GetMyLimitsRequest\x1a#.authz.admin.v1.GetMyLimitsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/limits\x12i\n\nGetMyUsage\x12!.authz.admin.v1.GetMyUsageRequest\x1a\".authz.admin.v1.GetMyUsageResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/me/usage\x12p\n\x0bRotateMyKey\x12\".authz.admin.v1.RotateMyKeyRequest\x1a#.authz.admin.v1.RotateMyKeyResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/me:rotate:\x01*\x12p\n\x0bRevokeMyKey\x12\".authz.admin.v1.RevokeMyKeyRequest\x1a#.authz.admin.v1.RevokeMyKeyResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/me:revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61uthz/admin/v1/me.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1b\x61uthz/admin/v1/limits.proto\x1a\x1a\x61uthz/admin/v1/usage.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x11\n\x0fGetMyKeyRequest\"4\n\x10GetMyKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\"\x14\n\x12GetMyLimitsRequest\"@\n\x13GetMyLimitsResponse\x12)\n\x06limits\x18\x01 \x01(\x0b\x32\x19.authz.admin.v1.KeyLimits\"\xa1\x01\n\x11GetMyUsageRequest\x12.\n\nsince_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nuntil_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08group_by\x18\x03 \x01(\x0e\x32\x1a.authz.admin.v1.UsageGroup\"p\n\x12GetMyUsageResponse\x12+\n\x06report\x18\x01 \x01(\x0b\x32\x1b.authz.admin.v1.UsageReport\x12-\n\nlatest_use\x18\x02 \x01(\x0b\x32\x19.authz.admin.v1.LatestUse\"k\n\x12RotateMyKeyRequest\x12*\n\x07overlap\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"M\n\x13RotateMyKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\x14\n\x07\x61pi_key\x18\x02 \x01(\tB\x03\x80\x01\x01\"\x8f\x01\n\x12RevokeMyKeyRequest\x12\x34\n\x06reason\x18\x01 \x01(\x0e\x32$.authz.admin.v1.Key.RevocationReason\x12,\n\twait_time\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"g\n\x13RevokeMyKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12.\n\x07outcome\x18\x02 \x01(\x0b\x32\x1d.authz.admin.v1.ChangeOutcome2\xa1\x04\n\x02Me\x12]\n\x08GetMyKey\x12\x1f.authz.admin.v1.GetMyKeyRequest\x1a .authz.admin.v1.GetMyKeyResponse\"\x0e\x82\xd3\xe4\x93\x02\x08\x12\x06/v1/me\x12m\n\x0bGetMyLimits\x12\".authz.admin.v1.GetMyLimitsRequest\x1a#.authz.admin.v1.GetMyLimitsResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/me/limits\x12i\n\nGetMyUsage\x12!.authz.admin.v1.GetMyUsageRequest\x1a\".authz.admin.v1.GetMyUsageResponse\"\x14\x82\xd3\xe4\x93\x02\x0e\x12\x0c/v1/me/usage\x12p\n\x0bRotateMyKey\x12\".authz.admin.v1.RotateMyKeyRequest\x1a#.authz.admin.v1.RotateMyKeyResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/me:rotate:\x01*\x12p\n\x0bRevokeMyKey\x12\".authz.admin.v1.RevokeMyKeyRequest\x1a#.authz.admin.v1.RevokeMyKeyResponse\"\x18\x82\xd3\xe4\x93\x02\x12\"\r/v1/me:revoke:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -62,13 +62,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMYUSAGERESPONSE']._serialized_start=546
   _globals['_GETMYUSAGERESPONSE']._serialized_end=658
   _globals['_ROTATEMYKEYREQUEST']._serialized_start=660
-  _globals['_ROTATEMYKEYREQUEST']._serialized_end=744
-  _globals['_ROTATEMYKEYRESPONSE']._serialized_start=746
-  _globals['_ROTATEMYKEYRESPONSE']._serialized_end=823
-  _globals['_REVOKEMYKEYREQUEST']._serialized_start=825
-  _globals['_REVOKEMYKEYREQUEST']._serialized_end=945
-  _globals['_REVOKEMYKEYRESPONSE']._serialized_start=947
-  _globals['_REVOKEMYKEYRESPONSE']._serialized_end=1050
-  _globals['_ME']._serialized_start=1053
-  _globals['_ME']._serialized_end=1598
+  _globals['_ROTATEMYKEYREQUEST']._serialized_end=767
+  _globals['_ROTATEMYKEYRESPONSE']._serialized_start=769
+  _globals['_ROTATEMYKEYRESPONSE']._serialized_end=846
+  _globals['_REVOKEMYKEYREQUEST']._serialized_start=849
+  _globals['_REVOKEMYKEYREQUEST']._serialized_end=992
+  _globals['_REVOKEMYKEYRESPONSE']._serialized_start=994
+  _globals['_REVOKEMYKEYRESPONSE']._serialized_end=1097
+  _globals['_ME']._serialized_start=1100
+  _globals['_ME']._serialized_end=1645
 # @@protoc_insertion_point(module_scope)

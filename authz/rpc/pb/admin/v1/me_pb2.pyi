@@ -52,12 +52,14 @@ class GetMyUsageResponse(_message.Message):
     def __init__(self, report: _Optional[_Union[_usage_pb2.UsageReport, _Mapping]] = ..., latest_use: _Optional[_Union[_usage_pb2.LatestUse, _Mapping]] = ...) -> None: ...
 
 class RotateMyKeyRequest(_message.Message):
-    __slots__ = ("overlap", "request_id")
+    __slots__ = ("overlap", "request_id", "validate_only")
     OVERLAP_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     overlap: _duration_pb2.Duration
     request_id: str
-    def __init__(self, overlap: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    validate_only: bool
+    def __init__(self, overlap: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class RotateMyKeyResponse(_message.Message):
     __slots__ = ("key", "api_key")
@@ -68,12 +70,14 @@ class RotateMyKeyResponse(_message.Message):
     def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., api_key: _Optional[str] = ...) -> None: ...
 
 class RevokeMyKeyRequest(_message.Message):
-    __slots__ = ("reason", "wait_time")
+    __slots__ = ("reason", "wait_time", "validate_only")
     REASON_FIELD_NUMBER: _ClassVar[int]
     WAIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     reason: _key_pb2.Key.RevocationReason
     wait_time: _duration_pb2.Duration
-    def __init__(self, reason: _Optional[_Union[_key_pb2.Key.RevocationReason, str]] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    validate_only: bool
+    def __init__(self, reason: _Optional[_Union[_key_pb2.Key.RevocationReason, str]] = ..., wait_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
 class RevokeMyKeyResponse(_message.Message):
     __slots__ = ("key", "outcome")

@@ -254,14 +254,16 @@ class ListTopKeysRequest(_message.Message):
 class ListTopKeysResponse(_message.Message):
     __slots__ = ("keys", "start_time", "key_count")
     class TopKey(_message.Message):
-        __slots__ = ("name", "client_id", "counts")
+        __slots__ = ("name", "client_id", "counts", "display_name")
         NAME_FIELD_NUMBER: _ClassVar[int]
         CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
         COUNTS_FIELD_NUMBER: _ClassVar[int]
+        DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
         name: str
         client_id: str
         counts: UsageCounts
-        def __init__(self, name: _Optional[str] = ..., client_id: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
+        display_name: str
+        def __init__(self, name: _Optional[str] = ..., client_id: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ..., display_name: _Optional[str] = ...) -> None: ...
     KEYS_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     KEY_COUNT_FIELD_NUMBER: _ClassVar[int]

@@ -1,0 +1,182 @@
+"""AutomaticRotation: gives due keys a new secret, if their policy has a target, and delivers it."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Final, Protocol
+
+from authz.core.bounded import BoundedDict
+from authz.core.changes import Author, Refused
+from authz.core.delivery import Arrival
+from authz.core.errors import BadInput, Conflict, NotFound, Unavailable, Unreadable
+from authz.core.ports import Clock
+from authz.core.records import KeyRecord
+from authz.core.rotation import RotationPolicies, RotationPolicy
+from authz.flows.conditions import Conditions
+from authz.flows.delivered_rotation import DeliveredRotation
+from authz.flows.lifecycle import Lifecycle
+
+PAUSE: Final = 10.0  # seconds between two looks
+HOUR_MS: Final = 3_600_000
+RETRY_MS: Final = 86_400_000  # after a target refused the secret of a key
+MAX_REFUSED: Final = 10_000
+
+log = logging.getLogger("authz.rotation")
+
+
+class RotatedKeys(Protocol):
+    """Remembers the keys that were rotated in the last hour."""
+
+    async def may_end(
+        self, kids: Sequence[str], now: int, since: int, limit: int
+    ) -> frozenset[str]:
+        """Return the keys that may be rotated now, and remember them: at most `limit` from `since`.
+
+        Times are in ms since the epoch. Raises Unavailable.
+        """
+        ...
+
+
+class KeyRotation(Protocol):
+    """Rotates keys whose policy has a target."""
+
+    async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
+        """Have a key rotated soon. Return False if its policy has no target.
+
+        overlap_ms: None: that of the policy. Raises Unavailable.
+        """
+        ...
+
+
+class PolicyRotation:
+    """Rotates a key at once that a report or a rule names, to the target of its policy."""
+
+    def __init__(
+        self, rotation: DeliveredRotation, policies: RotationPolicies, clock: Clock
+    ) -> None:
+        self._rotation = rotation
+        self._policies = policies
+        self._clock = clock
+
+    async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
+        """Implement KeyRotation.begin."""
+        policy = self._policies.of(record, self._clock.wall_ms())
+        if policy is None or not policy.to or record.public:
+            return False
+        overlap = policy.overlap_ms if overlap_ms is None else overlap_ms
+        await self._rotation.begin(record, policy.to, overlap, author)
+        return True
+
+
+class AutomaticRotation:
+    """Rotates by the policies. records: begins a read of all keys.
+
+    per_hour: if more keys are due at once, none of them is rotated: rather a policy is wrong, and a
+    person decides. held: how many keys wait for that person.
+    """
+
+    def __init__(
+        self,
+        rotation: DeliveredRotation,
+        lifecycle: Lifecycle,
+        records: Callable[[], AsyncIterator[KeyRecord]],
+        *,
+        policies: RotationPolicies,
+        rotated: RotatedKeys,
+        per_hour: int,
+        clock: Clock,
+        writer: str,
+    ) -> None:
+        self._rotation = rotation
+        self._lifecycle = lifecycle
+        self._records = records
+        self._policies = policies
+        self._rotated = rotated
+        self._per_hour = per_hour
+        self._clock = clock
+        self._actor = f"rotation@{writer}"
+        self._refused: BoundedDict[str, int] = BoundedDict(MAX_REFUSED)  # kid -> ms
+        self._looked_at = float("-inf")
+        self.held = 0
+        self.pending = 0
+
+    async def look(self) -> None:
+        """Try pending deliveries again, and once an hour rotate the keys that are due.
+
+        Raises Unavailable if the store fails.
+        """
+        await self._resume()
+        now = self._clock.wall_ms()
+        if now - self._looked_at >= HOUR_MS:
+            await self.rotate_due()
+            self._looked_at = now
+
+    async def rotate_due(self) -> None:
+        """Rotate the keys that are due. Raises Unavailable if the store fails."""
+        now = self._clock.wall_ms()
+        due = [record async for record in self._records() if self._is_due(record, now)]
+        self.held = 0
+        kids, may = [record.kid for record in due], frozenset[str]()
+        if 0 < len(kids) <= self._per_hour:
+            since = now - HOUR_MS
+            may = await self._rotated.may_end(kids, now, since, self._per_hour)
+        for record in due:
+            policy = self._policies.of(record, now)
+            if record.kid not in may or policy is None:
+                self.held += 1
+                continue
+            await self._rotate(record, policy)
+        if self.held:
+            log.warning("%d keys are due and more than max_per_hour: decide", self.held)
+
+    def _is_due(self, record: KeyRecord, now: int) -> bool:
+        policy = self._policies.of(record, now)
+        if policy is None or not policy.to or policy.due_at(record) > now:
+            return False
+        is_overlapping = sum(one.is_live(now) for one in record.secrets) > 1
+        if is_overlapping or record.public:
+            return False
+        return now - self._refused.get(record.kid, -RETRY_MS) >= RETRY_MS
+
+    async def _rotate(self, record: KeyRecord, policy: RotationPolicy) -> None:
+        author = self._lifecycle.author(self._actor, "due by its rotation policy")
+        conditions = Conditions(version=record.version)
+        try:
+            done = await self._rotation.rotate(
+                *(record.kid, policy.to, policy.overlap_ms, author, conditions)
+            )
+        except (NotFound, Conflict):
+            return  # deleted or changed meanwhile
+        except (BadInput, Unreadable) as cause:
+            log.warning("%s is not rotated: %s", record.kid, cause)
+            return
+        if isinstance(done, Refused) or done.arrival is Arrival.UNDONE:
+            self._refused.put(record.kid, self._clock.wall_ms())
+
+    async def _resume(self) -> None:
+        entries = await self._rotation.pending()
+        self.pending = len(entries)
+        for kid, text in entries.items():
+            try:
+                await self._rotation.resume(kid, text)
+            except (NotFound, Unreadable) as cause:
+                log.warning("the delivery of %s is not tried again: %s", kid, cause)
+
+
+async def watch_due_keys(
+    automatic: AutomaticRotation,
+    is_ours: Callable[[], bool],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Look now and after each pause of PAUSE (10 s), until cancelled.
+
+    is_ours: whether the store is reachable and ours; else a look is left out. Unavailable is
+    logged, not raised.
+    """
+    while True:
+        if is_ours():
+            try:
+                await automatic.look()
+            except Unavailable as cause:
+                log.warning("keys are rotated later: %s", cause)
+        await sleep(PAUSE)

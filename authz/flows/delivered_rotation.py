@@ -1,0 +1,263 @@
+"""DeliveredRotation: gives a key a new secret and brings it to its holder.
+
+The old secret never ends before the new one has arrived:
+
+1. The store remembers the delivery: its target, and the seed from which the secret follows. Without
+   the pepper the seed says nothing.
+2. The key is rotated with an overlap of HELD_MS (30 days).
+3. The target gets the secret. Then the overlap becomes the one that was asked for, from now on.
+4. If the target refuses it, the rotation is rolled back. If its answer is not known, the delivery
+   is pending: `resume` makes the same secret from the seed and delivers it again. After GIVEN_UP_MS
+   (24 h) the rotation is rolled back.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from authz.core import secret_changes
+from authz.core.changes import Author, Outcome, Refused, Unchanged
+from authz.core.delivery import Arrival, Parcel, SecretDelivery, Undelivered
+from authz.core.errors import BadInput, Fault, Unavailable, Unreadable
+from authz.core.keys.keyring import Keyring
+from authz.core.keys.seed import Seed
+from authz.core.ports import Clock
+from authz.core.records import MAX_LIVE_SECRETS, KeyRecord
+from authz.flows.conditions import ANY, Conditions
+from authz.flows.lifecycle import Changed, Lifecycle
+from authz.flows.repeatable import Attempt
+
+HELD_MS: Final = 30 * 86_400_000
+GIVEN_UP_MS: Final = 86_400_000
+PAUSES: Final = (1.0, 3.0)  # seconds before the second and the third try of one call
+
+log = logging.getLogger("authz.rotation")
+
+
+class Target(Protocol):
+    """Takes a secret to the place from which its holder reads it."""
+
+    async def deliver(self, parcel: Parcel) -> None:
+        """Deliver a secret. MUST be repeatable.
+
+        Raises Undelivered if the target does not have it and does not take it, Unavailable if it is
+        unknown whether the target has it.
+        """
+        ...
+
+
+class PendingDeliveries(Protocol):
+    """Remembers the deliveries that have begun, by kid. Methods raise Unavailable."""
+
+    async def begin(self, kid: str, entry: str) -> str:
+        """Remember a delivery, and return its entry: of two that begin, that of the first."""
+        ...
+
+    async def all(self) -> Mapping[str, str]:
+        """Return the entries by kid."""
+        ...
+
+    async def end(self, kid: str) -> None:
+        """Forget a delivery."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A delivery that has begun. began_at: ms since the epoch. newest: number of a secret.
+
+    actor, note: of the changes.
+    """
+
+    target: str
+    overlap_ms: int
+    began_at: int
+    newest: int
+    seed: Seed
+    actor: str
+    note: str
+
+    def text(self) -> str:
+        found = {
+            "target": self.target,
+            "overlap_ms": self.overlap_ms,
+            "began_at": self.began_at,
+            "newest": self.newest,
+            "seed": self.seed.random.hex(),
+            "pepper": self.seed.pepper_version,
+            "actor": self.actor,
+            "note": self.note,
+        }
+        return json.dumps(found)
+
+    @classmethod
+    def read(cls, text: str) -> "_Entry":
+        try:
+            found = json.loads(text)
+            seed = Seed(bytes.fromhex(found["seed"]), str(found["pepper"]))
+            overlap_ms, began_at = int(found["overlap_ms"]), int(found["began_at"])
+            texts = (str(found["actor"]), str(found["note"]))
+            newest = int(found["newest"])
+            return cls(str(found["target"]), overlap_ms, began_at, newest, seed, *texts)
+        except (ValueError, TypeError, KeyError):
+            raise Unreadable("the entry of a delivery in the store is garbled") from None
+
+
+class DeliveredRotation:
+    """Rotates keys and delivers their secrets. targets: by name.
+
+    Methods raise BadInput for an unknown target, NotFound, and Unavailable if the store fails.
+    """
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        keyring: Keyring,
+        pending: PendingDeliveries,
+        targets: Mapping[str, Target],
+        *,
+        clock: Clock,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._keyring = keyring
+        self._pending = pending
+        self._targets = targets
+        self._clock = clock
+        self._sleep = sleep
+        self.counts: dict[Arrival, int] = dict.fromkeys(Arrival, 0)
+
+    async def rotate(
+        self,
+        kid: str,
+        target: str,
+        overlap_ms: int,
+        author: Author,
+        conditions: Conditions = ANY,
+    ) -> SecretDelivery | Refused:
+        """Give a key a new secret and deliver it. Then its old secret works for `overlap_ms` more.
+
+        If a delivery of the key to this target is pending, it is tried again. Returns Refused if
+        the key cannot be rotated.
+        """
+        if target not in self._targets:
+            known = ", ".join(sorted(self._targets)) or "none"
+            raise BadInput("to", f"rotation.targets has no such name; it has {known}")
+        record = await self._lifecycle.show(kid)
+        conditions.check(record)
+        entry = self._entry(record, target, overlap_ms, author)
+        if conditions.dry_run:
+            minted = self._keyring.mint(record.env, kid, public=record.public)
+            planned = secret_changes.rotate(record, minted, HELD_MS, author, entry.began_at)
+            return (
+                planned if isinstance(planned, Refused) else SecretDelivery(record, Arrival.PENDING)
+            )
+        stored = _Entry.read(await self._pending.begin(kid, entry.text()))
+        if stored.target != target:
+            return Refused(f"a delivery of {kid} to {stored.target} is pending; wait for its end")
+        return await self._continue(kid, stored, author, replace(conditions, version=None))
+
+    async def begin(self, record: KeyRecord, target: str, overlap_ms: int, author: Author) -> None:
+        """Remember that a key shall be rotated, and return. `resume` does it, soon."""
+        entry = self._entry(record, target, overlap_ms, author)
+        await self._pending.begin(record.kid, entry.text())
+
+    async def resume(self, kid: str, text: str) -> SecretDelivery | Refused:
+        """Try a delivery again that has begun. text: its entry."""
+        entry = _Entry.read(text)
+        return await self._continue(kid, entry, self._lifecycle.author(entry.actor, entry.note))
+
+    def _entry(self, record: KeyRecord, target: str, overlap_ms: int, author: Author) -> _Entry:
+        now, newest = self._clock.wall_ms(), int(record.last.id)
+        seed = self._keyring.new_seed()
+        return _Entry(target, overlap_ms, now, newest, seed, author.actor, author.note)
+
+    async def pending(self) -> Mapping[str, str]:
+        """Return the entries of the deliveries that have begun, by kid."""
+        return await self._pending.all()
+
+    async def _continue(
+        self, kid: str, entry: _Entry, author: Author, conditions: Conditions = ANY
+    ) -> SecretDelivery | Refused:
+        by = replace(author, change_id=self._keyring.change_id(entry.seed))
+        attempt = Attempt(entry.seed, is_repeated=True, newest_secret=entry.newest)
+        try:
+            rotated = await self._lifecycle.rotate(kid, HELD_MS, by, attempt, conditions)
+        except Unavailable:
+            raise
+        except Fault:  # there is no such key, or the author may not change it
+            await self._pending.end(kid)
+            raise
+        if isinstance(rotated, Refused):
+            await self._pending.end(kid)
+            return rotated
+        record, now = rotated.record, self._clock.wall_ms()
+        if int(record.newest_secret.id) != entry.newest + 1 or not record.last.is_live(now):
+            await self._pending.end(kid)
+            return Refused(f"the new secret of {kid} was ended before it was delivered")
+        arrival, why = await self._deliver(entry, Parcel.of(record, rotated.key_text or ""))
+        if arrival is Arrival.PENDING and now >= entry.began_at + GIVEN_UP_MS:
+            arrival = Arrival.UNDONE
+        self.counts[arrival] += 1
+        if arrival is not Arrival.DELIVERED:
+            log.warning("the new secret of %s is %s: %s", kid, arrival.value, why)
+        if arrival is not Arrival.PENDING:
+            record = await self._settle(record, entry, author, arrival, why)
+        return SecretDelivery(record, arrival, why)
+
+    async def _deliver(self, entry: _Entry, parcel: Parcel) -> tuple[Arrival, str]:
+        target = self._targets.get(entry.target)
+        if target is None:
+            return Arrival.PENDING, f"the settings have no target {entry.target}"
+        why = ""
+        for pause in (0.0, *PAUSES):
+            if pause:
+                await self._sleep(pause)
+            try:
+                await target.deliver(parcel)
+            except Undelivered as cause:
+                return Arrival.UNDONE, str(cause)
+            except Unavailable as cause:
+                why = str(cause)
+            else:
+                return Arrival.DELIVERED, ""
+        return Arrival.PENDING, why
+
+    async def _settle(
+        self,
+        record: KeyRecord,
+        entry: _Entry,
+        author: Author,
+        arrival: Arrival,
+        why: str,
+    ) -> KeyRecord:
+        """Make the change that follows from a delivery, forget it, and return the record."""
+        kid = record.kid
+        note = f"{arrival.value} to {entry.target}"
+        if why:
+            note = f"not delivered to {entry.target}: {why}"
+        by = self._lifecycle.author(author.actor, _line(note), source=author.source)
+
+        def plan(current: KeyRecord, now: int) -> Outcome:
+            if not _is_held(current, entry, now):
+                return Unchanged(current, "the overlap was changed meanwhile")
+            if arrival is Arrival.UNDONE:
+                return secret_changes.roll_back(current, by, now)
+            return secret_changes.end_old(current, now + entry.overlap_ms, by, now)
+
+        result = await self._lifecycle.change(kid, plan)
+        await self._pending.end(kid)
+        return result.record if isinstance(result, Changed | Unchanged) else record
+
+
+def _is_held(record: KeyRecord, entry: _Entry, now: int) -> bool:
+    """Return whether the overlap of this delivery is still as the rotation made it."""
+    live = [one for one in record.secrets if one.is_live(now)]
+    return len(live) == MAX_LIVE_SECRETS and int(live[-1].id) == entry.newest + 1
+
+
+def _line(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text)[:250]

@@ -1,0 +1,158 @@
+"""Targets of new secrets: a Secret of Kubernetes, Vault's key-value store, a webhook, a directory.
+
+Each of them may be repeated. No text of a response and no secret gets into an error.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from authz.core import delivery
+from authz.core.delivery import Parcel, Undelivered
+from authz.core.errors import BadInput, Unavailable
+from authz.core.notifications.bodies import webhook_headers
+from authz.core.ports import Clock
+from authz.process.notification_receivers import read_secrets
+from authz.process.web_client import WebClient, WebResponse
+
+JSON: Final = "application/json"
+# A status with which a server may do later what it did not do now.
+_LATER: Final = frozenset({408, 425, 429})
+_CLIENT_ERRORS: Final = range(300, 500)
+
+
+class KubernetesTarget:
+    """Applies an entry of a Secret with the service account of the process (server-side apply)."""
+
+    def __init__(
+        self,
+        client: WebClient,
+        api: str,
+        token_file: Path,
+        *,
+        namespace: str,
+        name: str,
+        entry: str,
+    ) -> None:
+        self._client = client
+        self._api = api.rstrip("/")
+        self._token_file = token_file
+        self._namespace = namespace
+        self._name = name
+        self._entry = entry
+
+    async def deliver(self, parcel: Parcel) -> None:
+        """Implement Target.deliver."""
+        path = delivery.kubernetes_path(parcel, self._namespace, self._name)
+        body = delivery.kubernetes_body(parcel, self._name, self._entry)
+        headers = {"content-type": delivery.PATCH_TYPE, "accept": JSON}
+        headers |= {"authorization": f"Bearer {_token(self._token_file)}"}
+        url = f"{self._api}{path}"
+        _judge(await self._client.send("PATCH", url, body=body, headers=headers))
+
+
+class VaultTarget:
+    """Writes a secret to a key-value store of version 2, of Vault or OpenBao."""
+
+    def __init__(
+        self,
+        client: WebClient,
+        url: str,
+        token_file: Path,
+        *,
+        mount: str,
+        path: str,
+        namespace: str = "",
+    ) -> None:
+        self._client = client
+        self._url = url.rstrip("/")
+        self._token_file = token_file
+        self._mount = mount
+        self._path = path
+        self._namespace = namespace
+
+    async def deliver(self, parcel: Parcel) -> None:
+        """Implement Target.deliver."""
+        url = f"{self._url}{delivery.vault_path(parcel, self._mount, self._path)}"
+        headers = {"content-type": JSON, "x-vault-request": "true"}
+        headers |= {"x-vault-token": _token(self._token_file)}
+        if self._namespace:
+            headers["x-vault-namespace"] = self._namespace
+        body = delivery.vault_body(parcel)
+        _judge(await self._client.send("POST", url, body=body, headers=headers))
+
+
+class WebhookTarget:
+    """Posts a secret, signed by Standard Webhooks. secret_file: read at each delivery."""
+
+    def __init__(self, client: WebClient, url: str, secret_file: Path, clock: Clock) -> None:
+        self._client = client
+        self._url = url
+        self._secret_file = secret_file
+        self._clock = clock
+
+    async def deliver(self, parcel: Parcel) -> None:
+        """Implement Target.deliver."""
+        body = delivery.webhook_body(parcel)
+        try:
+            secrets = read_secrets(self._secret_file)
+        except BadInput as cause:
+            raise Unavailable(str(cause)) from None
+        seconds = self._clock.wall_ms() // 1000
+        headers = webhook_headers(parcel.delivery_id, body, secrets, seconds)
+        headers = {"content-type": JSON, **headers}
+        _judge(await self._client.send("POST", self._url, body=body, headers=headers))
+
+
+class DirectoryTarget:
+    """Writes KID.key of mode 0600 into a directory that only its owner may write to."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    async def deliver(self, parcel: Parcel) -> None:
+        """Implement Target.deliver: the file is there wholly, or as before."""
+        new = self._directory / f"{parcel.kid}.key.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        try:
+            if self._directory.stat().st_mode & 0o022:
+                raise Undelivered(f"others may write to {self._directory}")
+            descriptor = os.open(new, flags, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                os.fchmod(file.fileno(), 0o600)
+                file.write(f"{parcel.text}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._directory / f"{parcel.kid}.key")
+        except OSError as cause:
+            raise Unavailable(f"{self._directory}: {cause.strerror}") from None
+
+
+def in_cluster(environ: Mapping[str, str]) -> str:
+    """Return the URL of the Kubernetes API for a pod. Raises BadInput outside of a cluster."""
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT")
+    if not host:
+        raise BadInput("rotation.targets", "not in a cluster: give url, token_file and ca")
+    shown = f"[{host}]" if ":" in host else host
+    return f"https://{shown}:{port or 443}"
+
+
+def _token(file: Path) -> str:
+    try:
+        text = file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        raise Unavailable(f"{file} cannot be read") from None
+    if not text or not text.isprintable():
+        raise Unavailable(f"{file} has no token")
+    return text
+
+
+def _judge(response: WebResponse) -> None:
+    """Raise Undelivered for a refusal, Unavailable if another try may succeed."""
+    if response.is_ok:
+        return
+    problem = f"the target answered {response.status}"
+    if response.status in _CLIENT_ERRORS and response.status not in _LATER:
+        raise Undelivered(problem)
+    raise Unavailable(problem)

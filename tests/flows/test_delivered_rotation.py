@@ -1,0 +1,339 @@
+"""A rotation that delivers its secret: at every failure one secret works that its holder has."""
+
+import pytest
+
+from authz.core.changes import Refused
+from authz.core.delivery import Arrival, Undelivered
+from authz.core.errors import BadInput, NotFound, Unavailable
+from authz.core.rotation import RotationPolicies, RotationPolicy
+from authz.core.secret_changes import roll_back
+from authz.flows.automatic_rotation import AutomaticRotation, PolicyRotation
+from authz.flows.delivered_rotation import GIVEN_UP_MS, HELD_MS, DeliveredRotation
+from tests.support.fakes import DAY
+from tests.support.flows.rigs import KEYRING, SPEC, LifecycleRig
+
+HOUR = 3_600_000
+POLICIES = RotationPolicies({}, RotationPolicy(30 * DAY, to="vault", overlap_ms=DAY))
+
+
+class MemoryDeliveries:
+    """PendingDeliveries in memory. is_down: the store fails."""
+
+    def __init__(self):
+        self.entries = {}
+        self.is_down = False
+
+    async def begin(self, kid, entry):
+        """Implement PendingDeliveries.begin."""
+        return self.entries.setdefault(kid, entry)
+
+    async def all(self):
+        """Implement PendingDeliveries.all."""
+        return dict(self.entries)
+
+    async def end(self, kid):
+        """Implement PendingDeliveries.end."""
+        if self.is_down:
+            raise Unavailable("the store is down")
+        self.entries.pop(kid, None)
+
+
+class Rig(LifecycleRig):
+    """A target: its holder uses the latest secret that the target has.
+
+    failure: raised by the next tries. takes: whether the target has the secret all the same.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.pending = MemoryDeliveries()
+        self.failure, self.takes = None, False
+        self.has = []
+        self.slept = []
+        self.restart()
+
+    def restart(self, **targets):
+        """Begin again, as a new process does."""
+        self.rotation = DeliveredRotation(
+            *(self.keys, KEYRING, self.pending, {"vault": self} | targets),
+            clock=self.clock,
+            sleep=self.sleep,
+        )
+        self.rotated = {}
+        self.automatic = AutomaticRotation(
+            *(self.rotation, self.keys, self.records),
+            policies=POLICIES,
+            rotated=self,
+            per_hour=3,
+            clock=self.clock,
+            writer="one",
+        )
+
+    async def sleep(self, seconds):
+        """Remember a pause."""
+        self.slept.append(seconds)
+
+    async def records(self):
+        """Yield all records."""
+        for record in list(self.store.records.values()):
+            yield record
+
+    async def may_end(self, kids, now, since, limit):
+        """Implement RotatedKeys.may_end."""
+        known = {kid for kid, at in self.rotated.items() if at >= since}
+        new = [kid for kid in kids if kid not in known][: limit - len(known)]
+        self.rotated |= dict.fromkeys(new, now)
+        return frozenset(known.intersection(kids)) | frozenset(new)
+
+    async def deliver(self, parcel):
+        """Implement Target.deliver."""
+        if self.failure is None or self.takes:
+            self.has.append(parcel.text)
+        if self.failure is not None:
+            raise self.failure
+
+    async def issue(self):
+        """Issue a key that its holder has, and return its kid."""
+        changed = await self.keys.issue(SPEC, self.author())
+        self.has = [changed.key_text]
+        return changed.record.kid
+
+    async def rotate(self, kid, overlap_ms=DAY):
+        """Rotate a key to the target."""
+        return await self.rotation.rotate(kid, "vault", overlap_ms, self.author())
+
+    async def resume(self):
+        """Try all pending deliveries again."""
+        for kid, text in (await self.rotation.pending()).items():
+            await self.rotation.resume(kid, text)
+
+    def works(self):
+        """Return whether the secret works that the holder has."""
+        return self.opens(self.has[-1])
+
+
+@pytest.fixture
+def rig():
+    """An empty store."""
+    return Rig()
+
+
+async def test_a_delivery(rig):
+    """The holder gets the new secret. The old one then works for the overlap and no longer."""
+    kid = await rig.issue()
+    [old] = rig.has
+    done = await rig.rotate(kid)
+    assert (done.arrival, done.why, rig.pending.entries) == (Arrival.DELIVERED, "", {})
+    assert rig.has[-1] != old
+    assert (rig.works(), rig.opens(old)) == (True, True)
+    rig.clock.advance(DAY / 1000)
+    assert (rig.works(), rig.opens(old)) == (True, False)
+    assert [event.note for _, _, event in rig.store.audit][-1] == "delivered to vault"
+
+
+async def test_no_overlap(rig):
+    """With an overlap of 0 the old secret ends when the new one has arrived."""
+    kid = await rig.issue()
+    [old] = rig.has
+    await rig.rotate(kid, 0)
+    assert (rig.works(), rig.opens(old)) == (True, False)
+
+
+async def test_a_refusal_undoes_the_rotation(rig):
+    """The old secret works without an end, and the new one does not."""
+    kid = await rig.issue()
+    before = rig.store.records[kid]
+    rig.failure = Undelivered("the target answered 403")
+    done = await rig.rotate(kid)
+    assert (done.arrival, done.why) == (Arrival.UNDONE, "the target answered 403")
+    rig.clock.advance(2 * HELD_MS / 1000)
+    assert rig.works()
+    after = rig.store.records[kid]
+    assert (after.newest_secret, after.expires_at) == (before.newest_secret, before.expires_at)
+    assert not rig.pending.entries
+    assert not rig.slept
+
+
+@pytest.mark.parametrize("takes", [False, True], ids=["it did not arrive", "it arrived"])
+async def test_an_unknown_result(rig, takes):
+    """Both secrets work while the result is unknown. The same secret is delivered again."""
+    kid = await rig.issue()
+    rig.failure, rig.takes = Unavailable("no response"), takes
+    done = await rig.rotate(kid)
+    assert (done.arrival, rig.slept, rig.works()) == (Arrival.PENDING, [1.0, 3.0], True)
+    rig.clock.advance(12 * HOUR / 1000)
+    assert rig.works()
+    rig.restart()
+    rig.failure = None
+    await rig.resume()
+    assert rig.works()
+    assert not rig.pending.entries
+    assert len(set(rig.has)) == 2
+    rig.clock.advance(DAY / 1000)
+    assert (rig.works(), rig.opens(rig.has[0])) == (True, False)
+
+
+async def test_the_same_command_continues_a_delivery(rig):
+    """A second rotation to the same target makes no third secret."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    rig.failure = None
+    done = await rig.rotate(kid)
+    assert (done.arrival, len(rig.store.records[kid].secrets)) == (Arrival.DELIVERED, 2)
+
+
+async def test_another_target_waits(rig):
+    """A delivery to one target is not continued at another one."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    rig.restart(other=rig)
+    refused = await rig.rotation.rotate(kid, "other", DAY, rig.author())
+    assert isinstance(refused, Refused)
+    assert "to vault is pending" in refused.why
+
+
+async def test_a_delivery_is_given_up(rig):
+    """After 24 hours without an answer the rotation is rolled back."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    rig.clock.advance(GIVEN_UP_MS / 1000)
+    await rig.resume()
+    assert not rig.pending.entries
+    rig.clock.advance(2 * HELD_MS / 1000)
+    assert rig.works()
+
+
+async def test_a_target_that_the_settings_lost(rig):
+    """A pending delivery waits for its target, and is given up in time."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    rig.rotation = DeliveredRotation(
+        *(rig.keys, KEYRING, rig.pending, {}), clock=rig.clock, sleep=rig.sleep
+    )
+    await rig.resume()
+    assert kid in rig.pending.entries
+    with pytest.raises(BadInput, match="no such name"):
+        await rig.rotate(kid)
+
+
+async def test_the_process_ends_before_the_rotation(rig):
+    """The store knows the delivery and the key is as before. The next try does all of it."""
+    kid = await rig.issue()
+    record = rig.store.records[kid]
+    await rig.rotation.begin(record, "vault", DAY, rig.author())
+    rig.restart()
+    await rig.resume()
+    assert (len(rig.has), rig.works()) == (2, True)
+
+
+async def test_the_process_ends_before_the_end(rig):
+    """A delivery whose end was not stored is repeated, and nothing else changes."""
+    kid = await rig.issue()
+    rig.pending.is_down = True
+    with pytest.raises(Unavailable):
+        await rig.rotate(kid)
+    settled = rig.store.records[kid].secrets
+    rig.pending.is_down = False
+    rig.restart()
+    await rig.resume()
+    assert rig.store.records[kid].secrets == settled
+    assert not rig.pending.entries
+    assert rig.works()
+
+
+@pytest.mark.parametrize("change", ["revoke", "retire", "rollback", "rotated"])
+async def test_somebody_else_changes_the_key(rig, change):
+    """A pending delivery ends when its secret works no more, and undoes nothing."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    if change == "revoke":
+        await rig.revoke(kid)
+    elif change == "rotated":
+        await rig.keys.rotate(kid, 0, rig.author())
+    elif change == "retire":
+        await rig.keys.retire(kid, "new", rig.author())
+    else:
+        by = rig.author()
+        await rig.keys.change(kid, lambda record, now: roll_back(record, by, now))
+    before = rig.store.records[kid]
+    rig.failure = None
+    await rig.resume()
+    assert (rig.store.records[kid], rig.pending.entries) == (before, {})
+    assert len(rig.has) == 1
+
+
+async def test_a_key_that_is_gone(rig):
+    """The delivery of a deleted key ends."""
+    kid = await rig.issue()
+    await rig.rotation.begin(rig.store.records[kid], "vault", DAY, rig.author())
+    del rig.store.records[kid]
+    with pytest.raises(NotFound):
+        await rig.resume()
+    assert not rig.pending.entries
+
+
+async def test_the_entry_does_not_have_the_secret(rig):
+    """The store remembers a seed. Without the pepper it says nothing."""
+    kid = await rig.issue()
+    rig.failure, rig.takes = Unavailable("no response"), True
+    await rig.rotate(kid)
+    assert rig.has[-1] not in rig.pending.entries[kid]
+
+
+async def test_due_keys_are_rotated(rig):
+    """A key that is due gets a new secret once; a key that is not due is left alone."""
+    kid = await rig.issue()
+    await rig.automatic.look()
+    assert len(rig.has) == 1
+    rig.clock.advance(30 * DAY / 1000)
+    for _ in range(3):
+        await rig.automatic.look()
+        rig.clock.advance(HOUR / 1000)
+    assert (len(rig.has), rig.works()) == (2, True)
+    assert [event.actor for _, _, event in rig.store.audit][1:] == ["rotation@one"] * 2
+    assert len(rig.store.records[kid].secrets) == 2
+
+
+async def test_too_many_due_keys(rig):
+    """If more keys are due than `per_hour`, none is rotated, and a person decides."""
+    for _ in range(4):
+        await rig.issue()
+    rig.clock.advance(30 * DAY / 1000)
+    await rig.automatic.look()
+    assert (rig.automatic.held, len(rig.has)) == (4, 1)
+    kid = next(iter(rig.store.records))
+    await rig.rotate(kid)
+    rig.clock.advance(HOUR / 1000)
+    await rig.automatic.look()
+    assert (rig.automatic.held, len(rig.has)) == (0, 5)
+
+
+async def test_a_refused_key_is_left_alone_for_a_day(rig):
+    """A target that refuses is not asked each hour: each try is a rotation and its undoing."""
+    kid = await rig.issue()
+    rig.clock.advance(30 * DAY / 1000)
+    rig.failure = Undelivered("the target answered 403")
+    for _ in range(23):
+        await rig.automatic.look()
+        rig.clock.advance(HOUR / 1000)
+    assert len(rig.store.records[kid].secrets) == 2
+    rig.clock.advance(HOUR / 1000)
+    await rig.automatic.look()
+    assert len(rig.store.records[kid].secrets) == 3
+    assert rig.works()
+
+
+async def test_pending_deliveries_are_tried_at_each_look(rig):
+    """A rotation that a report or a rule has begun is done at the next look."""
+    kid = await rig.issue()
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    assert await policy.begin(rig.store.records[kid], HOUR, rig.author())
+    await rig.automatic.look()
+    assert (len(rig.has), rig.works(), rig.automatic.pending) == (2, True, 1)
+    none = PolicyRotation(rig.rotation, RotationPolicies(), rig.clock)
+    assert not await none.begin(rig.store.records[kid], HOUR, rig.author())

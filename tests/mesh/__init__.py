@@ -1,0 +1,1 @@
+"""`make mesh`: our manifests on a real kube-apiserver."""

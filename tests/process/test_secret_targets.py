@@ -1,0 +1,187 @@
+"""Targets of new secrets over real sockets: the requests, refusals, and internal addresses."""
+
+import json
+import logging
+from functools import partial
+
+import pytest
+
+from authz.core.delivery import Parcel, Undelivered
+from authz.core.errors import BadInput, Unavailable
+from authz.core.fields import networks
+from authz.core.notifications.bodies import is_signed, signing_secret
+from authz.core.public_addresses import may_be_reached
+from authz.process.secret_targets import (
+    DirectoryTarget,
+    KubernetesTarget,
+    VaultTarget,
+    WebhookTarget,
+    in_cluster,
+)
+from authz.process.web_client import WebClient
+from tests.support.fakes import KID, FakeClock
+from tests.support.secret_stores import TOKEN, Hook, Kubernetes, Vault
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+TEXT = "ak_live_7Hk2mQ9xT4bVzR1c_and_its_secret"
+LOOPBACK = networks("", ["127.0.0.0/8"])
+
+
+def parcel(kid=KID, number="2", text=TEXT):
+    """Return the new secret of a key."""
+    return Parcel(kid, number, 1_000, "acme-web", "shop", "acme", text)
+
+
+def client(allowed=LOOPBACK):
+    """Return a client that may use these internal networks."""
+    return WebClient(seconds=2, permits=partial(may_be_reached, allowed=allowed))
+
+
+def kubernetes(server, tmp_path, allowed=LOOPBACK):
+    """Return a target in the namespace shop."""
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    place = {"namespace": "shop", "name": "authz-{client}", "entry": "{kid}"}
+    return KubernetesTarget(client(allowed), server.url, tmp_path / "token", **place)
+
+
+def vault(server, tmp_path, allowed=LOOPBACK):
+    """Return a target below the path authz."""
+    (tmp_path / "token").write_text(TOKEN)
+    place = {"mount": "secret", "path": "authz/{client}/{kid}"}
+    return VaultTarget(client(allowed), server.url, tmp_path / "token", **place)
+
+
+def webhook(server, tmp_path, allowed=LOOPBACK):
+    """Return a signed webhook."""
+    (tmp_path / "secret").write_text(SECRET)
+    return WebhookTarget(client(allowed), f"{server.url}/in", tmp_path / "secret", FakeClock())
+
+
+BOTH = pytest.mark.parametrize(
+    ("double", "make"), [(Kubernetes, kubernetes), (Vault, vault), (Hook, webhook)]
+)
+
+
+async def test_two_keys_share_a_secret_of_kubernetes(tmp_path):
+    """Each key has its own entry. A second delivery replaces the entry of that key alone."""
+    with Kubernetes().serving() as server:
+        target = kubernetes(server, tmp_path)
+        other = "0" * 16
+        await target.deliver(parcel())
+        await target.deliver(parcel(other, text="of the other"))
+        await target.deliver(parcel(number="3", text="newer"))
+        assert server.secret("shop", "authz-acme-web") == {KID: "newer", other: "of the other"}
+
+
+async def test_vault(tmp_path):
+    """Each delivery is a new version with the text, the kid and the number of the secret."""
+    with Vault().serving() as server:
+        await vault(server, tmp_path).deliver(parcel())
+        expected = {"api_key": TEXT, "kid": KID, "secret": "2"}
+        assert server.newest(f"authz/acme-web/{KID}") == expected
+
+
+async def test_a_webhook(tmp_path):
+    """The body is signed, and the id is the same at each try."""
+    with Hook().serving() as server:
+        target = webhook(server, tmp_path)
+        await target.deliver(parcel())
+        await target.deliver(parcel())
+        [(headers, body), (again, _)] = server.accepted
+    assert is_signed(headers, body, [signing_secret(SECRET)], FakeClock().wall_ms() // 1000)
+    assert headers["webhook-id"] == again["webhook-id"] == f"{KID}-2"
+    assert json.loads(body)["data"]["api_key"] == TEXT
+
+
+async def test_a_directory(tmp_path):
+    """The file has mode 0600 and the newest secret. No other file stays."""
+    target = DirectoryTarget(tmp_path)
+    await target.deliver(parcel(text="older"))
+    await target.deliver(parcel())
+    [file] = tmp_path.iterdir()
+    assert (file.name, file.read_text()) == (f"{KID}.key", f"{TEXT}\n")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+async def test_a_directory_that_others_may_write_to(tmp_path):
+    """Nothing is written: somebody could replace the file."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(Undelivered):
+        await DirectoryTarget(tmp_path).deliver(parcel())
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(Unavailable):
+        await DirectoryTarget(tmp_path / "missing").deliver(parcel())
+
+
+@BOTH
+@pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 409, 413, 422])
+async def test_a_refusal(double, make, status, tmp_path):
+    """The target does not have the secret, and a redirect is not followed."""
+    with double().serving() as server:
+        server.forced = status, {"message": f"no {TEXT}"}
+        with pytest.raises(Undelivered) as refused:
+            await make(server, tmp_path).deliver(parcel())
+        assert len(server.requests) == 1
+    assert str(refused.value) == f"the target answered {status}"
+
+
+@BOTH
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
+async def test_an_answer_that_may_change(double, make, status, tmp_path):
+    """The target may have the secret, or may take it later."""
+    with double().serving() as server:
+        server.forced = status, {}
+        with pytest.raises(Unavailable):
+            await make(server, tmp_path).deliver(parcel())
+
+
+@BOTH
+async def test_a_target_that_is_down(double, make, tmp_path, caplog):
+    """Nothing that is raised or logged has the secret or the token."""
+    caplog.set_level(logging.DEBUG)
+    with double().serving() as server:
+        target = make(server, tmp_path)
+    with pytest.raises(Unavailable) as failed:
+        await target.deliver(parcel())
+    for text in (str(failed.value), caplog.text):
+        assert TEXT not in text
+        assert TOKEN not in text
+
+
+@BOTH
+async def test_an_endless_answer(double, make, tmp_path):
+    """More than 256 KiB of an answer are not read."""
+    with double().serving() as server:
+        server.forced = 200, {"data": "x" * 300_000}
+        with pytest.raises(Unavailable, match="more than"):
+            await make(server, tmp_path).deliver(parcel())
+
+
+@BOTH
+async def test_an_internal_address(double, make, tmp_path):
+    """Without allowed_networks no connection is made to the own network."""
+    with double().serving() as server:
+        with pytest.raises(Unavailable, match="not permitted"):
+            await make(server, tmp_path, allowed=()).deliver(parcel())
+        assert not server.requests
+
+
+@pytest.mark.parametrize("content", [None, b"", b"two\nlines", b"\xff"])
+async def test_a_token_file_that_cannot_be_used(content, tmp_path):
+    """Nothing is sent, and another try may succeed."""
+    with Vault().serving() as server:
+        target = vault(server, tmp_path)
+        file = tmp_path / "token"
+        file.unlink() if content is None else file.write_bytes(content)
+        with pytest.raises(Unavailable):
+            await target.deliver(parcel())
+        assert not server.requests
+
+
+def test_the_address_of_the_cluster():
+    """A pod finds the API server in its environment; IPv6 is in brackets."""
+    assert in_cluster({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}) == "https://10.0.0.1:443"
+    found = in_cluster({"KUBERNETES_SERVICE_HOST": "fd00::1", "KUBERNETES_SERVICE_PORT": "6443"})
+    assert found == "https://[fd00::1]:6443"
+    with pytest.raises(BadInput, match="not in a cluster"):
+        in_cluster({})

@@ -1,0 +1,226 @@
+"""Slots, their owners, and refusals because of them: no server."""
+
+import pytest
+
+from authz.core.errors import BadInput, Unavailable
+from authz.core.listen_address import Address
+from authz.storage.cluster import Cluster, read_slots, slot_of
+from authz.storage.cluster_link import slot_fault
+from authz.storage.endpoint import Endpoint
+from authz.storage.replication import Replication
+from authz.storage.schema import Names
+from authz.storage.sentinel import Sentinel
+
+A, B, C = (Address(f"10.0.0.{n}", 7000) for n in (1, 2, 3))
+SLOT = 13907
+
+
+@pytest.mark.parametrize(
+    ("name", "slot"),
+    [
+        ("authz:{0}:meta", SLOT),
+        ("staging:authz:{0}:key:x", SLOT),
+        ("authz:meta", 1688),
+        ("123456789", 12739),
+        ("{}a", slot_of("{}a")),
+        ("{a", slot_of("{a")),
+    ],
+)
+def test_the_slot_of_a_name(name, slot):
+    """The hash tag decides; without one the whole name does. Figures of CLUSTER KEYSLOT."""
+    assert slot_of(name) == slot
+
+
+def test_all_names_of_a_cluster_share_a_slot():
+    """On a cluster every name has the tag, the meta too; a single store keeps its name."""
+    names = Names("staging", is_clustered=True)
+    found = [name for name in vars(names).values() if isinstance(name, str) and ":" in name]
+    assert {slot_of(name) for name in found} == {SLOT}
+    assert names.meta == "staging:authz:{0}:meta"
+    assert Names("staging").meta == "staging:authz:meta"
+
+
+def owners(*nodes):
+    """Return a reply to CLUSTER SLOTS in which these nodes serve our slot, the owner first."""
+    return [[0, 100, [C.host, C.port, "id"]], [101, 16383, *([n.host, n.port] for n in nodes)]]
+
+
+def asking(answers):
+    """Return a function that answers for each node, and the list of those that were asked."""
+    asked = []
+
+    async def ask(node):
+        asked.append(node)
+        answer = answers[node]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return ask, asked
+
+
+async def test_the_owner_of_our_slot():
+    """A node that cannot be asked, or knows no owner, is passed over."""
+    ask, _ = asking(
+        {A: OSError(111, ""), B: owners(C, A), C: [[0, 100, [C.host, C.port]]]},
+    )
+    cluster = Cluster([A, B, C], SLOT)
+    for _ in range(20):
+        assert await cluster.owner(ask) == C
+
+
+async def test_nodes_that_an_answer_named_are_asked_too():
+    """After the seed is gone, the other nodes are asked; the node named last comes last."""
+    answers = {A: owners(C, B)}
+    ask, asked = asking(answers)
+    cluster = Cluster([A], SLOT)
+    assert await cluster.owner(ask) == C
+    answers |= {A: OSError(111, ""), B: owners(B, A), C: owners(C, B)}
+    asked.clear()
+    assert await cluster.owner(ask) == B
+    assert C not in asked
+
+
+async def test_the_address_of_moved_is_taken_once():
+    """MOVED names the new owner: it is tried without a question, once."""
+    ask, asked = asking({A: owners(B), C: owners(B)})
+    cluster = Cluster([A], SLOT)
+    cluster.note_move("10.0.0.3:7000")
+    assert [await cluster.owner(ask), await cluster.owner(ask)] == [C, B]
+    assert asked == [A]
+    cluster.note_move(":7000")
+    assert await cluster.owner(ask) == B
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (OSError(111, ""), "Connection refused"),
+        ([[0, 100, [A.host, 7000]]], f"no node serves slot {SLOT}"),
+        ([], f"no node serves slot {SLOT}"),
+        ("PONG", "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, "x"]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383, [A.host]]], "its answer to CLUSTER SLOTS cannot be read"),
+        (Unavailable("the store refused: NOPERM"), "NOPERM"),
+    ],
+)
+async def test_no_owner(answer, problem):
+    """Without an owner there is one line with the node and its problem."""
+    ask, _ = asking({A: answer})
+    with pytest.raises(Unavailable, match=problem) as refusal:
+        await Cluster([A], SLOT).owner(ask)
+    assert str(A) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_node_without_a_host_is_at_the_host_that_was_asked():
+    """A node that does not know its own address leaves it out."""
+    assert read_slots([[0, 5, [None, 7001], ["", 7002]]], A) == [
+        (range(6), [Address(A.host, 7001), Address(A.host, 7002)])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_gone", "owner"),
+    [
+        ("MOVED 13907 10.0.0.1:7000", True, "10.0.0.1:7000"),
+        ("READONLY You can't write against a read only replica.", True, ""),
+        ("CLUSTERDOWN Hash slot not served", True, ""),
+        ("CLUSTERDOWN The cluster is down", False, ""),
+        ("ASK 13907 10.0.0.1:7000", False, ""),
+        ("TRYAGAIN Multiple keys request during rehashing of slot", False, ""),
+        ("LOADING Redis is loading the dataset in memory", False, ""),
+        ("MASTERDOWN Link with MASTER is down", False, ""),
+    ],
+)
+def test_refusals_because_of_the_slot(text, is_gone, owner):
+    """Each refusal of a cluster is a fault; some say that the node lost the slot."""
+    fault = slot_fault(text)
+    assert (fault.is_gone, fault.owner) == (is_gone, owner)
+
+
+@pytest.mark.parametrize("text", ["ERR unknown", "WRONGTYPE x", "NOPERM", "OOM command", "MOVEDX"])
+def test_other_refusals(text):
+    """A refusal with another cause is no fault of the slot."""
+    assert slot_fault(text) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "redis+cluster://10.0.0.1:7000,10.0.0.2:7000",
+            "redis+cluster://10.0.0.1:7000,10.0.0.2:7000",
+        ),
+        ("rediss+cluster://Store.example.com/0", "rediss+cluster://store.example.com:6379"),
+        ("redis+cluster://[::1]:7000,b", "redis+cluster://[::1]:7000,b:6379"),
+    ],
+)
+def test_accepted(url, shown):
+    """A cluster has one or more nodes and no database."""
+    endpoint = Endpoint.parse(url)
+    assert str(endpoint) == shown
+    assert endpoint.has_replicas
+    assert endpoint.names.meta == "authz:{0}:meta"
+
+
+def test_accepted_by_the_setting():
+    """`redis.cluster: true` makes a redis:// URL that of a cluster."""
+    assert str(Endpoint.parse("redis://a:1,b:2/", is_cluster=True)) == "redis+cluster://a:1,b:2"
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "field"),
+    [
+        ("redis://a:1,b:2", {}, "redis.url"),
+        ("redis+cluster://a:1/3", {}, "redis.url"),
+        ("redis+cluster://a:1,,b:2", {}, "redis.url"),
+        ("redis+cluster://", {}, "redis.url"),
+        ("redis+cluster://me:secret@a:1", {}, "redis.url"),
+        ("redis+cluster://a:1,b:0", {}, "redis.url"),
+        ("unix+cluster:///run/a.sock", {}, "redis.url"),
+        ("unix:///run/a.sock", {"is_cluster": True}, "redis.cluster"),
+        ("redis+cluster://a", {"sentinel": Sentinel((A,), "mymaster")}, "redis.cluster"),
+    ],
+)
+def test_refused(url, options, field):
+    """A mistake names the setting, and no password."""
+    with pytest.raises(BadInput) as refusal:
+        Endpoint.parse(url, **options)
+    assert refusal.value.field == field
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "acknowledging", "followed"),
+    [
+        (0, 0, False),
+        (1, 1, True),
+        (2, 1, True),
+        (3, 1, False),
+        (3, 2, True),
+        (4, 2, False),
+        (4, 3, True),
+    ],
+)
+def test_all_replicas_but_one_have_to_acknowledge(replicas, acknowledging, followed):
+    """An old primary and a new one can never both have enough of the replicas."""
+    replication = Replication(lease=1)
+    replication.start(0)
+    for beat in range(20):
+        offset = 100 * beat
+        ports = range(replicas)
+        role = [["10.0.0.1", "7000", str(offset if n < acknowledging else 0)] for n in ports]
+        replication.observe(0.25 * beat, ["master", offset, role])
+    assert replication.is_followed(4.75) is followed
+
+
+def test_a_replica_that_left_is_forgotten_with_the_link():
+    """A new link counts the replicas anew."""
+    replication = Replication(lease=1)
+    replication.start(0)
+    replication.observe(0, ["master", 0, [["a", "1", "0"]] * 3])
+    replication.start(10)
+    for beat in range(8):
+        replication.observe(10 + beat, ["master", beat, [["a", "1", str(beat)]]])
+    assert replication.is_followed(17)
