@@ -17,7 +17,7 @@ Rules:
    their heartbeats at the same moment ever after.
 7. Before each PING `send` calls `announce`. Its writes are in the store before the PONG that grants
    trust.
-7. A node of a cluster may refuse commands because of our slot. Then trust ends before the heartbeat
+8. A node of a cluster may refuse commands because of our slot. Then trust ends before the heartbeat
    does, and the link stays for REFUSED_SECONDS: a short refusal costs no reconnect. After that the
    other nodes are asked for the owner again, because a node that is cut off refuses for ever.
 """

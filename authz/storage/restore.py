@@ -201,7 +201,7 @@ class Restore:
         """
         places: dict[str, list[Any]] = {}
         for kid, fields in records:
-            yield self._record(file, kid, fields)
+            yield from self._record(file, kid, fields)
             place, client = (_created_at(fields), kid), fields.get("client_id")
             places.setdefault(self._names.keys, []).extend(place)
             if client:
@@ -209,16 +209,17 @@ class Restore:
         for name, found in places.items():
             yield "ZADD", name, *found
 
-    def _record(self, file: Verified, kid: str, fields: Mapping[str, str]) -> Command:
-        """Return the command for a record in the form that authz:meta of the file names.
+    def _record(self, file: Verified, kid: str, fields: Mapping[str, str]) -> tuple[Command, ...]:
+        """Return the commands for a record in the form that authz:meta of the file names.
 
-        A damaged one has no compact form, and stays a damaged hash.
+        A damaged one has no compact form, and stays a damaged hash. They replace a record that is
+        left in the store.
         """
         name = self._names.key(kid)
         if meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES:
             with suppress(ValueError):
-                return "SET", name, compact.pack(fields)
-        return "HSET", name, *_flat(fields)
+                return (("SET", name, compact.pack(fields)),)
+        return ("DEL", name), ("HSET", name, *_flat(fields))
 
 
 def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int]) -> dict[str, Any]:

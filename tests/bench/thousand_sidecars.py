@@ -1,4 +1,4 @@
-"""What do a thousand sidecars cost one store, and how fast does a change reach them all?
+"""The cost of a thousand sidecars for one store, and the time until a change reaches them all.
 
     python -m tests.bench.thousand_sidecars [--links 1000] [--processes 2] [--record]
 

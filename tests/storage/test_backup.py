@@ -232,6 +232,21 @@ async def test_a_damaged_record(own_valkey, own_admin, damage):
     assert set(own_valkey.admin.zrange(stored.KEYS, 0, -1)) == {damaged, good}
 
 
+@pytest.mark.parametrize("kind", ["hash", "string"])
+async def test_a_rest_of_a_record(own_valkey, own_admin, kind):
+    """A record that is left in a store without indexes is replaced as a whole."""
+    name = stored.key((await own_admin.issue()).kid)
+    before = own_valkey.admin.hgetall(name)
+    content = await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    if kind == "hash":
+        own_valkey.admin.hset(name, "strange", "1")
+    else:
+        own_valkey.admin.set(name, "x")
+    await restored(own_valkey.endpoint, content)
+    assert own_valkey.admin.hgetall(name) == before
+
+
 @pytest.mark.parametrize("member", ["x", "", "1.5", "9" * 60, b"\xff"])
 async def test_a_member_that_is_no_tombstone(own_valkey, own_admin, member):
     """Such a member stops neither a backup nor a restore, and is not restored."""
@@ -479,3 +494,18 @@ def test_peppers_that_do_not_fit():
     items[0]["meta"]["pepper:1"] = "other"
     with pytest.raises(Foreign):
         check(sealed(items))
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_newer_schema_needs_a_good_seal(is_ours):
+    """A record of a newer version is refused. A schema that somebody else wrote is damage."""
+    items, kid = small_backup(), "A" * 16
+    fields = items[1]["records"][0][1] | {"version": "1", "schema": "99" if is_ours else "1"}
+    fields = fields | {"seal": RING.record_seals.seal(kid, fields), "schema": "99"}
+    items[1]["records"] = [[kid, fields]]
+    lines = read(io.BytesIO(sealed(items)), KEYS)
+    if is_ours:
+        with pytest.raises(FileRefused, match="^line 2: .*newer schema"):
+            verify(lines, RING.fingerprints, RING.record_seals)
+    else:
+        assert verify(lines, RING.fingerprints, RING.record_seals).bad_seals == (kid,)
