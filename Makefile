@@ -10,8 +10,9 @@ READY := $(VENV)/.ready
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minute with set-up)
+demo: $(READY) ## Watch a real Envoy allow, deny and forget a key; with Chromium, pictures of the console
 	@$(BIN)/authz dev --check --ephemeral
+	@$(BIN)/python -m tests.support.console.screenshots --if-possible .screenshots
 
 test: $(READY) ## Run every test against a real Envoy and a real Valkey, three files at a time (WORKERS)
 	@$(BIN)/pytest --numprocesses $(or $(WORKERS),3) --dist loadfile
@@ -157,7 +158,7 @@ fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI documen
 	  --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .screenshots .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

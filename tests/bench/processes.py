@@ -1,4 +1,4 @@
-"""What several processes of one command gain: `python -m tests.bench.processes`.
+"""The gain of several processes of one command: `python -m tests.bench.processes`.
 
 `authz serve` with one process, and `authz serve --processes 4`, all of them busy at once. The load
 needs the cores too, so calls a second would measure the load. The processor time of a call decides:
