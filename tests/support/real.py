@@ -137,6 +137,10 @@ class Valkey:
         file.write_text(password)
         return Endpoint.parse(self.url, username, file)
 
+    def raw(self) -> redis.Redis:
+        """Return a client whose replies are bytes."""
+        return redis.Redis(port=self.port, protocol=3)
+
     def start(self) -> None:
         """Start and wait until it answers. Does nothing if it runs."""
         if self._process is not None:
