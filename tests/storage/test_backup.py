@@ -505,7 +505,7 @@ def test_a_newer_schema_needs_a_good_seal(is_ours):
     items[1]["records"] = [[kid, fields]]
     lines = read(io.BytesIO(sealed(items)), KEYS)
     if is_ours:
-        with pytest.raises(FileRefused, match="^line 2: .*newer schema"):
+        with pytest.raises(FileRefused, match=r"^line 2: .*newer schema"):
             verify(lines, RING.fingerprints, RING.record_seals)
     else:
         assert verify(lines, RING.fingerprints, RING.record_seals).bad_seals == (kid,)
