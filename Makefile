@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
+.PHONY: gameday mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -99,6 +99,9 @@ metering: $(READY) ## Count usage through a real Envoy while everything fails; c
 
 scan: $(READY) ## Search 1 GiB of noise for keys and a history of 100,000 objects for planted ones (MIB, OBJECTS)
 	@$(BIN)/python -m tests.bench.scan --mib $(or $(MIB),1024) --objects $(or $(OBJECTS),100000)
+
+gameday: $(READY) ## Two keys leak: found, reported, revoked or rotated, and the holder moved; prints the times (TO)
+	@$(BIN)/python -m tests.system.gameday --to $(or $(TO),post-mortem.md)
 
 soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS, TRANSPORT)
 	@$(BIN)/python -m tests.soak --transport $(or $(TRANSPORT),fast) --calls $(or $(CALLS),1000000)

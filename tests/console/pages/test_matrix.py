@@ -27,6 +27,7 @@ PAGES = (
     *("/incident/KID", "/incident/REVOKED"),
     *("/owners", "/owners/client?id=acme", "/owners/tenant?id=nobody", "/usage"),
     *("/usage?by=route&client=acme", "/audit", "/audit?action=revoke", "/sidecars", "/settings"),
+    "/anomalies",
     *("/events", "/events?type=authz.key.revoked", "/events?key=x", "/events/sinks/siem"),
 )
 NOT_PAGES = {"/logout", "/login/callback", "/login/oidc", "/static/{name}"}
