@@ -10,8 +10,9 @@ READY := $(VENV)/.ready
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minute with set-up)
+demo: $(READY) ## Watch a real Envoy allow, deny and forget a key; with Chromium, pictures of the console
 	@$(BIN)/authz dev --check --ephemeral
+	@$(BIN)/python -m tests.support.console.screenshots --if-possible .screenshots
 
 test: $(READY) ## Run every test against a real Envoy and a real Valkey, three files at a time (WORKERS)
 	@$(BIN)/pytest --numprocesses $(or $(WORKERS),3) --dist loadfile
@@ -94,6 +95,9 @@ budgets: $(READY) ## Play 10,000 random histories of budgets against a model, an
 	@$(BIN)/python -m tests.spending.budget_histories $(or $(HISTORIES),10000)
 	@$(BIN)/python -m tests.spending.budget_simulation
 
+budgets-real: $(READY) ## Use up budgets through Envoy, two sidecars and a meter, with 0, 5 and 100 % of the usage lost (about 6 minutes)
+	@$(BIN)/python -m tests.spending.real_budgets $(RECORD)
+
 metering: $(READY) ## Count usage through a real Envoy while everything fails; counted = answered (SECONDS, SEED)
 	@$(BIN)/python -m tests.metering --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
@@ -128,7 +132,7 @@ requirements: ## Write the packages of the image with their hashes (deploy/requi
 	@.requirements/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@deploy/requirements.sh .requirements/bin/uv
 
-example: $(READY) ## Play an example of docs/examples: NAME=saas, internal, devices or llm
+example: $(READY) ## Play an example of docs/examples: NAME=saas, internal, devices, webhooks, downloads or llm
 	@$(BIN)/python -m tests.support.docs.example $(or $(NAME),saas)
 
 image-digests: $(READY) ## Ask the registries for the digests of the images of others, and write them into deploy/
@@ -157,7 +161,7 @@ fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI documen
 	  --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .screenshots .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -26,6 +26,7 @@ class Sidecar:
     charges, issued: the prefix of its charge ids, and how many it has given out. Every response has
     one, also a response for which the proxy no longer waited. "" and 0 from a version that
     reports none.
+    reads_compact: it reads compact records, too. Earlier versions do not say so.
     """
 
     instance: str
@@ -43,6 +44,7 @@ class Sidecar:
     settings_at: int = 0  # when they were loaded, by the sidecar's clock
     charges: str = ""
     issued: int = 0
+    reads_compact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # most selections do not ask for usage
 
 CHUNK: Final = 500  # records read in one call
 SCREENED: Final = 1000  # keys of which some fields are read in one call
-MAX_SCANNED: Final = 500_000  # keys looked at for one page
+MAX_SCANNED: Final = 100_000  # keys looked at for one page: about a second
 MAX_READ: Final = 10_000  # records read for one page
 
 _CURSOR: Final = re.compile(r"([0-9A-Za-z]{16})(?:-(\d{1,15}))?", re.ASCII)
@@ -94,19 +94,20 @@ class Selection:
 
         keep: leaves out keys that the reader may not see, and all keys that cannot be read.
         A page may have fewer keys, even none, and still a next page: it looks at no more than
-        MAX_SCANNED (500,000) keys and reads no more than MAX_READ (10,000) records. A cursor stays
+        MAX_SCANNED (100,000) keys and reads no more than MAX_READ (10,000) records. A cursor stays
         good when its key changes or is deleted. Raises BadInput if `cursor` is not a cursor.
         """
-        cost, found = Cost(), list[tuple[Position, Entry]]()
+        cost, found, width = Cost(), list[tuple[Position, Entry]](), limit
         after = await self._position(cursor)
         while cost.scanned < MAX_SCANNED and cost.read < MAX_READ:
-            step = await self._step(selector, after, cost, limit, is_newest_first)
+            width = min(width, MAX_SCANNED - cost.scanned, MAX_READ - cost.read)
+            step = await self._step(selector, after, cost, width, is_newest_first)
             found += [row for row in step.entries if _is_kept(row[1], keep)]
             if len(found) > limit or (len(found) == limit and step.last):
                 return Page(_entries(found[:limit]), cursor_text(found[limit - 1][0]), cost)
             if step.last is None:
                 return Page(_entries(found), None, cost)
-            after = step.last
+            after, width = step.last, _next_width(width, limit, len(found), cost.scanned)
         return Page(_entries(found), cursor_text(after) if after else None, cost)
 
     async def each(
@@ -118,7 +119,7 @@ class Selection:
         """
         after: Position | None = None
         while True:
-            step = await self._step(selector, after, cost or Cost(), CHUNK)
+            step = await self._step(selector, after, cost or Cost(), SCREENED)
             for _, entry in step.entries:
                 if _is_kept(entry, keep):
                     yield entry
@@ -140,13 +141,13 @@ class Selection:
         selector: Selector,
         after: Position | None,
         cost: Cost,
-        limit: int,
+        width: int,
         is_newest_first: bool = False,
     ) -> _Step:
+        """Look at the next `width` keys, or at fewer if whole records of them have to be read."""
         now = self._clock.wall_ms()
         screen = Screen(selector, now)
-        decides = selector == Selector(client_id=selector.client_id)
-        size = min(limit, CHUNK) if decides else SCREENED if screen.fields else CHUNK
+        size = min(width, SCREENED if screen.fields else CHUNK)
         places = await self._index.kids(
             selector.client_id, after, size + 1, is_newest_first=is_newest_first
         )
@@ -242,6 +243,17 @@ def split_cursor(field: str, text: str) -> tuple[str, str | None]:
 def cursor_text(place: Position) -> str:
     """Return the cursor after this key."""
     return f"{place.kid}-{place.created_at}"
+
+
+def _next_width(width: int, wanted: int, found: int, scanned: int) -> int:
+    """Return how many keys to look at next, by the share of them that fitted until now.
+
+    So a page that most keys fit reads few records in vain, and a search that nothing fits takes few
+    round trips.
+    """
+    if not found:
+        return min(4 * width, SCREENED)
+    return min(max(1, -(-(wanted + 1 - found) * scanned // found)), SCREENED)
 
 
 def _is_kept(entry: Entry, keep: Keep | None) -> bool:

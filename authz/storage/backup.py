@@ -22,10 +22,11 @@ from typing import Any, Final
 
 import redis.asyncio
 
-from authz.core.errors import Unavailable
+from authz.core.errors import Unavailable, Unreadable
 from authz.core.selector import Position
-from authz.storage import encoding, meta, schema, tombstones
+from authz.storage import encoding, meta, schema, stored_records, tombstones
 from authz.storage.change_log import changed_kids
+from authz.storage.field_codec import as_bytes
 from authz.storage.listing import StoredIndex
 from authz.storage.replies import checked, last_change
 
@@ -88,15 +89,15 @@ class Backup:
         return self._found
 
     async def _copy(self, kids: Sequence[str]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for kid in kids:
-            pipeline.hgetall(self._names.key(kid))
-        await self._write_records(kids, await checked(pipeline.execute()))
+        await self._write_records(kids, await stored_records.read(self._client, kids))
 
     async def _write_records(
-        self, kids: Sequence[str], found: Sequence[dict[str, str]], *, again: bool = False
+        self, kids: Sequence[str], found: Sequence[Any], *, again: bool = False
     ) -> None:
-        records = [(kid, fields) for kid, fields in zip(kids, found, strict=True) if fields]
+        stored_records.refuse_errors(found)
+        pairs = zip(kids, found, strict=True)
+        read = [(kid, _fields(kid, stored)) for kid, stored in pairs]
+        records = [(kid, fields) for kid, fields in read if fields]
         if not records:
             return
         self._write({"records": records} | ({"again": True} if again else {}))
@@ -123,9 +124,10 @@ class Backup:
             pipeline = self._client.pipeline(transaction=True)
             pipeline.get(self._names.seq)
             for kid in kids:
-                pipeline.hgetall(self._names.key(kid))
-            seq, *found = await checked(pipeline.execute())
-            await self._write_records(kids, found, again=True)
+                stored_records.add_reads(pipeline, self._names.key(kid))
+            seq, *replies = await checked(pipeline.execute(raise_on_error=False))
+            stored_records.refuse_errors([seq])
+            await self._write_records(kids, stored_records.joined(replies), again=True)
             self._found.seq = now
             if (seq or "0") == str(now):
                 return
@@ -155,3 +157,15 @@ class Backup:
             self._write({"audit": [[entry_id, entry] for entry_id, entry in page]})
             self._found.audit += len(page)
             start = f"({page[-1][0]}"
+
+
+def _fields(kid: str, stored: Any) -> Mapping[str, str]:
+    """Return the fields of a stored record, empty if there is none.
+
+    Of a damaged compact record they are its bytes, with what a restore needs. It stays damaged.
+    """
+    try:
+        return stored_records.fields_of(kid, stored)
+    except Unreadable:
+        damaged = as_bytes(stored).hex()
+        return {"schema": "0", "client_id": "", "created_at": "0", "damaged": damaged}

@@ -12,12 +12,13 @@ from redis import exceptions
 
 from authz.core.changes import KeyChange
 from authz.core.errors import Fault, OutcomeUnknown, Unavailable
-from authz.storage import schema
+from authz.storage import meta, schema
 from authz.storage.change_script import (
     APPLY_ONE,
     SEALED_AHEAD,
     STEPS,
     TOO_FAST,
+    IsCompact,
     Moved,
     Numbers,
     script_input,
@@ -26,8 +27,9 @@ from authz.storage.change_script import (
 from authz.storage.essential import ALLOW_OOM, is_full
 from authz.storage.link import refusal
 from authz.storage.marks import marks_of
-from authz.storage.replies import checked, describe_full, last_change
+from authz.storage.replies import checked, describe_full
 from authz.storage.seals import seals_of
+from authz.storage.stored_records import last_change_and_form
 from authz.storage.streamed import streamed
 
 # For how many numbers each record is sealed, at each try. The second try has one seal again: at the
@@ -81,6 +83,7 @@ class StoredBatches:
         self._marks = marks_of(client)
         self._seals = seals_of(client)
         self._scripts: dict[bool, str] = {}
+        self._is_compact = False  # whether records are written in the compact form
         self._last, self._last_at = 0, -FRESH  # of our last change, and when it was (loop.time)
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
@@ -114,6 +117,7 @@ class StoredBatches:
             found = await self._send([changes[index] for index in unsent], last, count)
             for index, outcome in zip(unsent, found, strict=True):
                 outcomes[index] = outcome
+                self._is_compact = self._is_compact or isinstance(outcome, IsCompact)
             unsent = [index for index in unsent if _is_unsent(outcomes[index])]
             last = _number_after(found, last)
             if not unsent:
@@ -128,7 +132,7 @@ class StoredBatches:
         return [_final(outcome) for outcome in outcomes]
 
     async def _last_number(self) -> int:
-        """Return the number of the store's last change, as far as we know it.
+        """Return the number of the store's last change, as far as we know it. Note the form.
 
         A batch that soon follows another one asks no question. So an import writes a batch to the
         connection at once, and reads its next lines while the store works. If others were faster,
@@ -136,8 +140,11 @@ class StoredBatches:
         """
         last, at = self._last, self._last_at
         self._last_at = -FRESH  # until this batch has succeeded
-        is_fresh = asyncio.get_running_loop().time() - at < FRESH
-        return last if is_fresh else await last_change(self._client)
+        if asyncio.get_running_loop().time() - at < FRESH:
+            return last
+        last, form = await last_change_and_form(self._client)
+        self._is_compact = form is not meta.Form.HASHES
+        return last
 
     async def _load_again(self, changes: Sequence[KeyChange], *, is_partly_done: bool) -> None:
         """Load the scripts. Raises OutcomeUnknown in place of Unavailable if some may be made."""
@@ -189,7 +196,9 @@ class StoredBatches:
                 first += 1
                 seals = self._seals
                 numbers = None if seals is None else Numbers(seals.records, first, count)
-                keys, args = script_input(change, self._names, self._marks, numbers)
+                keys, args = script_input(
+                    change, self._names, self._marks, numbers, is_compact=self._is_compact
+                )
                 all_keys += keys
                 all_args.append(_ENCODER.encode([len(keys), *map(str, args)]))
             script = self._scripts[group[0].narrows]
@@ -201,7 +210,7 @@ def _partly(cause: Unavailable) -> OutcomeUnknown:
 
 
 def _is_unsent(outcome: int | Fault | None) -> bool:
-    return outcome is None or isinstance(outcome, Moved)
+    return outcome is None or isinstance(outcome, Moved | IsCompact)
 
 
 def _number_after(outcomes: Sequence[int | Fault | None], before: int) -> int:
@@ -218,7 +227,7 @@ def _number_after(outcomes: Sequence[int | Fault | None], before: int) -> int:
 def _final(outcome: int | Fault | None) -> int | Fault:
     if outcome is None:
         return Unavailable("the store lost the script again")
-    return Unavailable(TOO_FAST) if isinstance(outcome, Moved) else outcome
+    return Unavailable(TOO_FAST) if isinstance(outcome, Moved | IsCompact) else outcome
 
 
 def _outcome(change: KeyChange, reply: Any) -> int | Fault | None:

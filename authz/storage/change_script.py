@@ -7,7 +7,8 @@ from typing import Any, Final
 from authz.core.changes import KeyChange
 from authz.core.errors import AliasTaken, Conflict, Deleted, Fault
 from authz.core.seals import RecordSeals
-from authz.storage import encoding, schema, tombstones
+from authz.storage import compact, encoding, schema, tombstones
+from authz.storage.field_codec import as_text
 from authz.storage.marks import Marks, with_mark
 from authz.storage.scripts import script
 
@@ -32,6 +33,10 @@ class Moved(Fault):
         self.last = last
 
 
+class IsCompact(Fault):
+    """Nothing was changed: the stored record is compact, and the new one was not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """The numbers that a change may get: `count` of them from `first` on. The record is sealed for
@@ -48,21 +53,28 @@ def script_input(
     names: schema.Names = schema.DEFAULT,
     marks: Marks | None = None,
     numbers: Numbers | None = None,
+    *,
+    is_compact: bool = False,
 ) -> tuple[list[str], list[str | int]]:
     """Return KEYS and ARGV of lua/apply_change.lua for this change.
 
     marks: for the entry of the audit trail; None: it gets no mark. numbers: for the seal of the
-    record; None: it gets no seal. Raises BadInput if the keys of the marks cannot be read.
+    record; None: it gets no seal. is_compact: the record is written in the compact form. Its bytes
+    are in ARGV as text with surrogates. Raises BadInput if the keys of the marks cannot be read.
     """
     record = change.record
     event = encoding.encode_event(change.event, change.id, change.base_version)
     event = with_mark(marks, record.kid, event)
     encoded = encoding.encode(record)
-    fields = _flat(encoded)
+    whole = {**encoded, compact.CHANGE_ID: change.id}
+    fields = [as_text(compact.body(whole))] if is_compact else _flat(encoded)
     seals = ""
     if numbers is not None:
-        whole = {**encoded, "change_id": change.id}
-        seals = numbers.seals.candidates(record.kid, whole, numbers.first, numbers.count)
+        of = (record.kid, whole, numbers.first, numbers.count)
+        if is_compact:
+            seals = as_text(numbers.seals.raw_candidates(*of))
+        else:
+            seals = numbers.seals.candidates(*of)
     keys = [
         names.key(record.kid),
         names.seq,
@@ -86,6 +98,7 @@ def script_input(
         len(change.aliases),
         seals,
         names.imported,
+        as_text(compact.change_mark(change.id)),
         len(fields),
         *fields,
         *_flat(event),
@@ -98,9 +111,11 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
 
     Otherwise return, not raise: Conflict if the key is at another version, AliasTaken if one of its
     aliases is another key's, Deleted if the key was deleted, Moved if its seals are for other
-    numbers.
+    numbers, IsCompact if the record has to be written in the compact form.
     """
     outcome, detail = reply
+    if outcome == "compact":
+        return IsCompact()
     if outcome == "moved":
         return Moved(int(detail))
     if outcome == "gone":

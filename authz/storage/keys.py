@@ -18,11 +18,12 @@ from authz.core.errors import (
     Unreadable,
 )
 from authz.core.records import KeyRecord
-from authz.storage import emptiness, encoding, meta, schema
+from authz.storage import emptiness, encoding, meta, schema, stored_records
 from authz.storage.change_script import (
     APPLY_CHANGE,
     SEALED_AHEAD,
     TOO_FAST,
+    IsCompact,
     Moved,
     Numbers,
     script_input,
@@ -186,7 +187,9 @@ class StoredKeys:
         Raises Unavailable if the store cannot be used, BadSeal or Unreadable if the record may not
         be used or cannot be decoded.
         """
-        found = await self._hash(self._names.key(kid))
+        (stored,) = await stored_records.read(self._client, [kid])
+        stored_records.refuse_errors([stored])
+        found = stored_records.fields_of(kid, stored)
         try:
             if found and self._seals is not None:
                 self._seals.check(kid, found)
@@ -206,25 +209,33 @@ class StoredKeys:
         key was deleted, Unavailable if nothing was changed, OutcomeUnknown if the connection failed
         after the script was sent. A change that narrows rights is applied also to a full store.
         """
-        last = await self.sequence()  # a failure after this leaves it unknown
+        # A failure after this leaves it unknown.
+        last, form = await stored_records.last_change_and_form(self._client, ADVICE)
+        is_compact = form is not meta.Form.HASHES
         for count in SEALED_AHEAD:
-            outcome = await self._try(change, last, count)
-            if not isinstance(outcome, Moved):
+            outcome = await self._try(change, last, count, is_compact=is_compact)
+            if isinstance(outcome, Moved):
+                last = outcome.last
+            elif isinstance(outcome, IsCompact):
+                is_compact = True
+            else:
                 break
-            last = outcome.last
-        if isinstance(outcome, Moved):
+        if isinstance(outcome, Moved | IsCompact):
             raise Unavailable(TOO_FAST)
         if isinstance(outcome, Fault):
             raise outcome
         return outcome
 
-    async def _try(self, change: KeyChange, last: int, count: int) -> int | Fault:
+    async def _try(
+        self, change: KeyChange, last: int, count: int, *, is_compact: bool
+    ) -> int | Fault:
         """Apply a change if it becomes one of the `count` changes after `last`.
 
-        Return its version or the fault why it was not applied. Raises Unavailable, OutcomeUnknown.
+        is_compact: the form in which its record is written. Return its version or the fault why it
+        was not applied. Raises Unavailable, OutcomeUnknown.
         """
         numbers = None if self._seals is None else Numbers(self._seals.records, last + 1, count)
-        keys, args = script_input(change, self._names, self._marks, numbers)
+        keys, args = script_input(change, self._names, self._marks, numbers, is_compact=is_compact)
         apply = self._apply_when_full if change.narrows else self._apply
         try:
             reply = await apply(keys=keys, args=args)

@@ -14,6 +14,7 @@ from authz.storage import encoding, meta
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link
 from authz.storage.seals import StoreSeals
+from authz.storage.stored_records import fields_of, is_wrong_type
 
 log = logging.getLogger("authz.store")
 
@@ -31,21 +32,42 @@ class LinkedKeys:
         self._probe = probe
 
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
-        """Request a record by one HGETALL and return at once. `deliver` is called once, later.
+        """Request a record in one round trip and return at once. `deliver` is called once, later.
 
         It gets the record, or None if the key does not exist and authz:meta does (one more round
         trip). Otherwise it gets a Fault: Emptied without authz:meta, Unreadable for a bad record,
         BadSeal for a bad seal (both counted and logged), Unavailable without a link or for an error
-        reply.
+        reply. A record in another form than authz:meta says takes one more round trip.
         """
         link = self._feed.link
         if link is None:
             asyncio.get_running_loop().call_soon(deliver, Unavailable("not connected"))
             return
-        link.send(partial(self._on_hash, link, kid, deliver), "HGETALL", self._names.key(kid))
+        name, form = self._names.key(kid), self._feed.meta.form
+        if form is meta.Form.MIXED:
+            # The first reply with a record is delivered as it arrives, before any later notice.
+            # GET is the first: a record that is rewritten meanwhile becomes compact.
+            read = partial(self._on_record, link, kid, deliver)
+            both = _FirstRight(read, lambda: link.send(read, "GET", name))
+            link.send(both.on_first, "GET", name)
+            link.send(both.on_second, "HGETALL", name)
+            return
+        order = ("GET", "HGETALL") if form is meta.Form.COMPACT else ("HGETALL", "GET")
+        link.send(partial(self._on_likely, link, kid, deliver, order[1]), order[0], name)
 
-    def _on_hash(self, link: Link, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
-        if reply != {}:
+    def _on_likely(
+        self, link: Link, kid: str, deliver: Callable[[Loaded], None], other: str, reply: Any
+    ) -> None:
+        if is_wrong_type(reply):
+            on_reply = partial(self._on_record, link, kid, deliver)
+            link.send(on_reply, other, self._names.key(kid))
+        else:
+            self._on_record(link, kid, deliver, reply)
+
+    def _on_record(
+        self, link: Link, kid: str, deliver: Callable[[Loaded], None], reply: Any
+    ) -> None:
+        if reply is not None and reply != {}:
             deliver(self._read(kid, reply))
             return
         # The key is absent, or the store was emptied: then authz:meta is absent too. One EXISTS
@@ -63,7 +85,7 @@ class LinkedKeys:
         match reply:
             case 2:
                 deliver(None)
-            case 3:  # the key was issued between HGETALL and EXISTS
+            case 3:  # the key was issued between the read and EXISTS
                 self.load(kid, deliver)
             case 0 | 1:
                 deliver(meta.Emptied(self._feed.highest))
@@ -73,13 +95,14 @@ class LinkedKeys:
     def _read(self, kid: str, reply: Any) -> KeyRecord | Fault:
         if isinstance(reply, Fault):
             return reply
-        if not isinstance(reply, dict):
+        if not isinstance(reply, dict | str):
             return Unavailable(f"the store answered {str(reply)[:100]}")
         try:
+            fields = fields_of(kid, reply)
             if self._seals is not None:
                 self._seals.is_required = self._seals.is_required or self._feed.meta.is_sealed
-                self._seals.check(kid, reply)
-            record = encoding.decode(kid, reply)
+                self._seals.check(kid, fields)
+            record = encoding.decode(kid, fields)
         except Unreadable as cause:
             is_seal = isinstance(cause, BadSeal)
             self._probe.count(Event.RECORD_BAD_SEAL if is_seal else Event.RECORD_UNREADABLE)
@@ -87,3 +110,30 @@ class LinkedKeys:
             return cause
         self._feed.record_read(record.version)
         return record
+
+
+class _FirstRight:
+    """Passes on the first of two replies that is not the error about another type.
+
+    If both are, the record changed its form in between, and `again` is called.
+    """
+
+    def __init__(self, read: Callable[[Any], None], again: Callable[[], None]) -> None:
+        self._read = read
+        self._again = again
+        self._is_done = False
+
+    def on_first(self, reply: Any) -> None:
+        """Take the first reply."""
+        if not is_wrong_type(reply):
+            self._is_done = True
+            self._read(reply)
+
+    def on_second(self, reply: Any) -> None:
+        """Take the second reply."""
+        if self._is_done:
+            return
+        if is_wrong_type(reply):
+            self._again()
+        else:
+            self._read(reply)

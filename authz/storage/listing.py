@@ -15,7 +15,7 @@ from authz.core.audit import AuditEntry
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.records import KeyRecord
 from authz.core.selector import Position
-from authz.storage import encoding, schema
+from authz.storage import encoding, schema, stored_records
 from authz.storage.link import refusal
 from authz.storage.replies import checked, whole
 from authz.storage.scripts import script
@@ -129,14 +129,11 @@ class StoredIndex:
         return found
 
     async def _records(self, kids: Sequence[str]) -> Sequence[Any]:
-        """Return for each kid its stored fields, empty without a record, or the store's error."""
+        """Return for each kid its stored record for `fields_of`, or the store's error."""
         rows = await self._by_script(READ_RECORDS, kids) if len(kids) > FEW else None
         if rows is not None:
-            return [row if isinstance(row, Exception) else _mapping(row) for row in rows]
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for kid in kids:
-                pipeline.hgetall(self._names.key(kid))
-            return list(await checked(pipeline.execute(raise_on_error=False)))
+            return [_mapping(row) if isinstance(row, list) else row for row in rows]
+        return await stored_records.read(self._client, kids)
 
     async def texts(
         self, kids: Sequence[str], fields: Sequence[str]
@@ -150,14 +147,9 @@ class StoredIndex:
         if not kids:
             return []
         found = await self._by_script(READ_FIELDS, kids, fields)
-        if found is not None:
-            return list(zip(*[iter(found)] * len(fields), strict=True))
-        pipeline = self._client.pipeline(transaction=False)
-        for kid in kids:
-            pipeline.hmget(self._names.key(kid), list(fields))
-        replies = await checked(pipeline.execute(raise_on_error=False))
-        absent = [None] * len(fields)
-        return [absent if isinstance(reply, Exception) else reply for reply in replies]
+        if found is None:
+            found = await stored_records.read(self._client, kids)
+        return [_texts(kid, row, fields) for kid, row in zip(kids, found, strict=True)]
 
     async def _by_script(
         self, text: str, kids: Sequence[str], fields: Sequence[str] = ()
@@ -219,13 +211,25 @@ def _mapping(row: Sequence[str]) -> dict[str, str]:
     return dict(zip(parts, parts, strict=True))
 
 
+def _texts(kid: str, row: Any, names: Sequence[str]) -> Sequence[str | None]:
+    """Return the texts of these fields. row: the texts, or the stored record, or an error."""
+    if isinstance(row, list) and row:
+        return row
+    try:
+        found = {} if isinstance(row, Exception) else stored_records.fields_of(kid, row)
+    except Unreadable:
+        found = {}
+    return [found.get(name) for name in names]
+
+
 def _record(kid: str, reply: Any, seals: StoreSeals | None) -> KeyRecord | Unreadable | None:
     if isinstance(reply, exceptions.RedisError):
         return Unreadable(f"record {kid}: {refusal(reply)}")
     try:
-        if reply and seals is not None:
-            seals.check(kid, reply)
-        return encoding.decode(kid, reply, keeps_unknown=True) if reply else None
+        found = stored_records.fields_of(kid, reply)
+        if found and seals is not None:
+            seals.check(kid, found)
+        return encoding.decode(kid, found, keeps_unknown=True) if found else None
     except Unreadable as cause:
         return cause
 

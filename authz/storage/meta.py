@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 from authz.core.errors import Foreign, Unavailable
@@ -107,6 +108,21 @@ def signing_entries(meta: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+class Form(Enum):
+    """The form of the records of a store, see compact.py."""
+
+    HASHES = ""  # each is a hash, unless `authz compact` has begun a moment ago
+    MIXED = "mixed"  # changes write compact records; others are hashes
+    COMPACT = "compact"  # each is compact, unless an earlier version has written it
+
+
+def form_of(mark: str | None) -> Form:
+    """Return the form by the field `compact` of authz:meta. An unknown value counts as mixed."""
+    if not mark:
+        return Form.HASHES
+    return Form.COMPACT if mark == schema.ALL_COMPACT else Form.MIXED
+
+
 class LatestMeta:
     """The latest content of authz:meta. It is a PepperProof and an EntrySource.
 
@@ -127,6 +143,7 @@ class LatestMeta:
         self._theirs: Mapping[str, str] | None = None
         self._imports: bool | None = None
         self._is_sealed = False
+        self.form = Form.HASHES  # of the records, by the latest content
         self.signing: Mapping[str, str] = {}
 
     @property
@@ -151,6 +168,7 @@ class LatestMeta:
         self._theirs = self._imports = None
         self._theirs = verify(meta, self._ours)
         self._imports = has_imports(meta)
+        self.form = form_of(meta.get(schema.META_COMPACT))
         signing = signing_entries(meta)
         if signing != self.signing:  # another object tells readers of a change
             self.signing = signing

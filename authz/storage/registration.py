@@ -212,6 +212,7 @@ class Registration:
             settings=settings,
             settings_at=settings_at,
             issued=self._issued(),
+            reads_compact=True,
         )
         members = asdict(entry)
         text = json.dumps(members if self._seals is None else self._seals.sealed(members))

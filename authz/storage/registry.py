@@ -151,6 +151,7 @@ _OPTIONAL: Final = {
     "settings_at": 0,
     "charges": "",
     "issued": 0,
+    "reads_compact": False,
 }  # of newer versions
 
 

@@ -27,13 +27,16 @@ async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
     try:
         return await answer
     except (exceptions.RedisError, OSError) as cause:
-        if is_full(cause):
-            raise Unavailable(f"the store is full: {FULL_ADVICE}") from None
-        why = refusal(cause)
-        problem = f"the store cannot be used: {why}".removesuffix(".")
-        raise Unavailable(
-            f"{problem}; {advice}" if advice and not has_advice(why) else problem
-        ) from None
+        raise unusable(cause, advice) from None
+
+
+def unusable(cause: Exception, advice: str = "") -> Unavailable:
+    """Return an error of redis-py or the network as the fault that `checked` raises."""
+    if is_full(cause):
+        return Unavailable(f"the store is full: {FULL_ADVICE}")
+    why = refusal(cause)
+    problem = f"the store cannot be used: {why}".removesuffix(".")
+    return Unavailable(f"{problem}; {advice}" if advice and not has_advice(why) else problem)
 
 
 async def last_change(client: redis.asyncio.Redis, advice: str = "") -> int:

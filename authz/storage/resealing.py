@@ -13,7 +13,6 @@ Rules:
 5. A run may be interrupted and repeated. It passes over records that are sealed.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -27,21 +26,19 @@ from authz.core.errors import Conflict, NotFound, Unavailable, Unreadable
 from authz.core.records import KeyRecord
 from authz.core.seals import Seal
 from authz.core.selector import Position
-from authz.storage import encoding, schema
+from authz.storage import encoding, schema, stored_records
 from authz.storage.applied import StoredApplied
 from authz.storage.change_log import changed_kids
 from authz.storage.keys import StoredKeys
 from authz.storage.link import refusal
 from authz.storage.listing import StoredIndex
 from authz.storage.replies import checked, last_change
-from authz.storage.scripts import script
+from authz.storage.rewriting import Rewrite, rewrite, with_seal
 from authz.storage.seals import StoreSeals
 
 PAGE: Final = 200  # records in one round trip
 MAX_ROUNDS: Final = 100
 MAX_REFUSED: Final = 1000  # refusals that are remembered
-SEAL_RECORD: Final = script("seal_record")
-SEAL_SHA: Final = hashlib.sha1(SEAL_RECORD.encode(), usedforsecurity=False).hexdigest()
 
 
 @dataclass(slots=True)
@@ -125,7 +122,9 @@ class Resealing:
         cannot be decoded or has the number of a later change, and as StoredKeys.apply. now: ms
         since the epoch.
         """
-        stored = await checked(self._client.hgetall(self._names.key(kid)))
+        (found,) = await stored_records.read(self._client, [kid])
+        stored_records.refuse_errors([found])
+        stored = stored_records.fields_of(kid, found)
         if not stored:
             raise NotFound(f"no key has the kid {kid}")
         if self._seals.records.check(kid, stored) in {Seal.VALID, Seal.OLDER}:
@@ -138,11 +137,8 @@ class Resealing:
         return record
 
     async def _seal(self, kids: Sequence[str], found: Resealed, *, dry_run: bool) -> None:
-        pipeline = self._client.pipeline(transaction=False)
-        for kid in kids:
-            pipeline.hgetall(self._names.key(kid))
-        replies = await checked(pipeline.execute(raise_on_error=False))
-        wanted: list[tuple[str, tuple[str, str, str]]] = []
+        wanted: list[Rewrite] = []
+        replies = await stored_records.read(self._client, kids)
         for kid, reply in zip(kids, replies, strict=True):
             if isinstance(reply, exceptions.ResponseError):
                 found.refuse(kid, refusal(reply))
@@ -151,14 +147,15 @@ class Resealing:
             elif reply:
                 found.looked_at += 1
                 try:
-                    seal = self._new_seal(kid, reply)
-                except Unreadable as cause:
+                    stored = stored_records.fields_of(kid, reply)
+                    if seal := self._new_seal(kid, stored):
+                        wanted.append(with_seal(kid, reply, stored, seal))
+                except (Unreadable, ValueError) as cause:
                     found.refuse(kid, str(cause))
-                    continue
-                if seal:
-                    before = (reply["version"], reply.get("change_id", ""))
-                    wanted.append((kid, (*before, seal)))
-        found.sealed += len(wanted) if dry_run else await self._write(wanted)
+        if dry_run:
+            found.sealed += len(wanted)
+        elif wanted:
+            found.sealed += await rewrite(self._client, wanted)
 
     def _new_seal(self, kid: str, stored: Mapping[str, str]) -> str:
         """Return the seal that the record shall get; "" if it has it.
@@ -170,16 +167,6 @@ class Resealing:
         self._seals.check(kid, stored)
         encoding.decode(kid, stored)
         return self._seals.records.seal(kid, stored)
-
-    async def _write(self, wanted: Sequence[tuple[str, tuple[str, str, str]]]) -> int:
-        """Write seals and return how many were written; a record may have changed meanwhile."""
-        if not wanted:
-            return 0
-        await checked(self._client.script_load(SEAL_RECORD))
-        pipeline = self._client.pipeline(transaction=False)
-        for kid, args in wanted:
-            pipeline.evalsha(SEAL_SHA, 1, self._names.key(kid), *args)
-        return sum(await checked(pipeline.execute()))
 
     async def _is_marked(self) -> bool:
         return schema.META_SEALED in await checked(self._client.hgetall(self._names.meta))

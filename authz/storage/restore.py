@@ -26,7 +26,7 @@ from authz.core.audit import Action
 from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.digest_index import entry_of
 from authz.core.trail.rows import row_hash
-from authz.storage import emptiness, encoding, meta, schema, tombstones
+from authz.storage import compact, emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import Contents
 from authz.storage.index_state import encoded_index
 from authz.storage.replies import checked
@@ -181,7 +181,7 @@ class Restore:
 
         def write(transaction: Any) -> None:
             for kid, fields in item.get("records", ()):
-                transaction.hset(names.key(kid), mapping=fields)
+                self._write_record(transaction, file, kid, fields)
                 score = {kid: encoding.number("created_at", fields["created_at"])}
                 transaction.zadd(names.keys, score)
                 transaction.zadd(names.client(fields["client_id"]), score)
@@ -194,6 +194,19 @@ class Restore:
                     transaction.xadd(names.audit, entry, id=entry_id)
 
         await self._change(file, write)
+
+    def _write_record(
+        self, transaction: Any, file: Verified, kid: str, fields: Mapping[str, str]
+    ) -> None:
+        """Write a record in the form that authz:meta of the file names.
+
+        A damaged one has no compact form, and stays a damaged hash.
+        """
+        if meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES:
+            with suppress(ValueError):
+                transaction.set(self._names.key(kid), compact.pack(fields))
+                return
+        transaction.hset(self._names.key(kid), mapping=cast("Any", dict(fields)))
 
 
 def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int]) -> dict[str, Any]:

@@ -4,9 +4,12 @@
                                             (on a cluster authz:{p}:meta)
                                             imports: 1 if keys may have been imported
                                             sealed: 1 if records without a seal are refused
+                                            compact: 1 if changes write compact records, 2 if all
+                                            records are compact
                                             signing:<key id> -> the public half of a key that signs
                                             tokens; see core/tokens/signing_keys.py
-    authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present
+    authz:{p}:key:<kid>             hash    one key: the fields of encoding.py, all always present;
+                                    string  the same in the compact form of compact.py
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
                                             which is of its text or of its SHA-256
     authz:{p}:imported              string  index of the digests of imported keys: index_state.py
@@ -120,6 +123,9 @@ META_PUBLIC: Final = "public_prefix:"  # of publishable keys; earlier versions i
 META_PEPPER: Final = "pepper:"
 META_IMPORTS: Final = "imports"
 META_SEALED: Final = "sealed"
+META_COMPACT: Final = "compact"
+SOME_COMPACT: Final = "1"
+ALL_COMPACT: Final = "2"
 META_SIGNING: Final = "signing:"  # public halves of keys that sign tokens
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
 
@@ -167,7 +173,7 @@ class Names:
         self.leader = f"{tag}:events:lead"
 
     def key(self, kid: str) -> str:
-        """Name of the hash of one key."""
+        """Name of the record of one key."""
         return f"{self._tag}:key:{kid}"
 
     def once(self, name: str) -> str:

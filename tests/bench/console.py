@@ -23,7 +23,8 @@ from tests.rpc.admin.kills import AdminServing
 PAGES: Final = (
     *("/", "/keys", "/keys?sort=oldest", "/keys?client=acme-web", "/keys?q=fits-nothing"),
     *("/keys/KID", "/keys/KID/history", "/keys/KID/edit", "/keys/new", "/owners", "/usage"),
-    *("/audit", "/sidecars", "/settings", "/incident"),
+    *("/audit", "/events", "/sidecars", "/settings", "/incident", "/keys?sort=name"),
+    *("/keys?tenant=north", "/keys?tenant=none"),
 )
 FILE: Final = re.compile(r'(?:src|href)="(/static/[^"]+)"')
 

@@ -6,9 +6,16 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
+from authz.console.pages import key_list
 from tests.support.console.browser import chromium
 from tests.support.console.installation import Console, console_on
 from tests.support.real import Valkey
+
+
+@pytest.fixture(autouse=True)
+def whole_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the first answer of a search have its rows, also on a busy machine."""
+    monkeypatch.setattr(key_list, "FIRST_SECONDS", 30.0)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

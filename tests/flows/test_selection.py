@@ -103,6 +103,17 @@ async def test_a_page_without_a_condition_reads_its_keys_alone():
     assert page.cost == Cost(4, 4)
 
 
+@pytest.mark.parametrize(("each", "most"), [(1, 20), (2, 24), (5, 30)])
+async def test_a_page_reads_few_records_in_vain(each, most):
+    """A condition that one key of `each` fits costs about the records of one page."""
+    some = {"states": frozenset({State.ACTIVE})}
+    status = (Status.ACTIVE, Status.DISABLED)
+    found, _ = chosen(*(key(n, status=status[bool(n % each)]) for n in range(1000)))
+    page = await found.page(Selector(**some), 20)
+    assert len(page.entries) == 20
+    assert page.cost.read <= most
+
+
 async def test_the_last_page_has_no_next():
     """The last page has no next cursor, also if it is exactly full."""
     found, _ = chosen(*(key(number) for number in range(4)))

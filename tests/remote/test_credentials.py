@@ -116,6 +116,7 @@ def refused(*arguments: str) -> Outcome:
         *(
             "admin whoami --certificate a:b",
             "reseal",
+            "compact",
             "audit seal",
         ),
         *("audit ship --to copy", "usage export --cursor c", "usage reconcile --file log"),

@@ -40,10 +40,10 @@ async def test_garbled_record(valkey, admin):
         assert await sidecar.find(good.kid) == good
 
 
-async def test_a_key_that_is_no_hash(valkey, admin):
+async def test_a_key_of_another_type(valkey, admin):
     """A record of another Redis type is Unavailable with the store's error."""
     good = await admin.issue()
-    valkey.admin.set(stored.key(KID), "text")
+    valkey.admin.rpush(stored.key(KID), "text")
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
         with pytest.raises(Unavailable, match="WRONGTYPE"):

@@ -97,7 +97,7 @@ async def test_garbled_record(valkey, admin, garbage):
 
 async def test_record_of_another_type(valkey, admin):
     """A record of another Redis type is Unavailable with the store's error."""
-    valkey.admin.set(stored.key(KID), "text")
+    valkey.admin.rpush(stored.key(KID), "text")
     with pytest.raises(Unavailable, match="wrong kind"):
         await admin.store.find(KID)
 
@@ -122,7 +122,8 @@ async def test_answer_that_was_lost():
         while (await peer.command())[0] == "HELLO":
             await peer.say(HELLO)
             while (command := await peer.command())[0] != "EVALSHA":
-                await peer.say(b"_\r\n" if command[0] == "GET" else b"+OK\r\n")
+                replies = {"GET": b"_\r\n", "HGETALL": b"%0\r\n"}
+                await peer.say(replies.get(command[0], b"+OK\r\n"))
             return
 
     async with scripted_store(script) as endpoint, endpoint.client() as client:

@@ -102,7 +102,9 @@ class Valkey:
         self._arguments = arguments
         self._binary = binary or str(binaries.valkey_server())
         self._process: subprocess.Popen[bytes] | None = None
-        self.admin = redis.Redis(port=self.port, decode_responses=True, protocol=3)
+        self.admin = redis.Redis(
+            port=self.port, decode_responses=True, encoding_errors="surrogateescape", protocol=3
+        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -134,6 +136,10 @@ class Valkey:
         file = self.directory / f"{username}.password"
         file.write_text(password)
         return Endpoint.parse(self.url, username, file)
+
+    def raw(self) -> redis.Redis:
+        """Return a client whose replies are bytes."""
+        return redis.Redis(port=self.port, protocol=3)
 
     def start(self) -> None:
         """Start and wait until it answers. Does nothing if it runs."""

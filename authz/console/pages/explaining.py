@@ -7,6 +7,7 @@ from starlette.routing import Route
 
 from authz.console.pages.api_client import Call
 from authz.console.pages.commands import does
+from authz.console.pages.formats import moment_or_text
 from authz.console.pages.visit import Console, Visit
 
 # The parameter of the page, and the field of the API.
@@ -17,6 +18,7 @@ _FIELDS = {
     "address": "clientAddress",
     "origin": "origin",
 }
+_MAX = 200  # characters of a text about a denial
 _OPTIONS = {"method": "--method", "host": "--host", "path": "--path", "address": "--ip"}
 
 
@@ -46,6 +48,7 @@ async def _explain(visit: Visit) -> Response:
         "explain.html",
         kid=visit.kid,
         asked=asked,
+        denial=_denial(visit),
         errors={name: answer.fields.get(_snake(path), "") for name, path in _FIELDS.items()},
         scope_error=answer.fields.get("required_scopes", ""),
         verdict=answer.data if answer.is_ok else None,
@@ -53,6 +56,13 @@ async def _explain(visit: Visit) -> Response:
         denials=use.data.get("latestUse", {}).get("denials", ()) if use.is_ok else (),
         does=does(words, call),
     )
+
+
+def _denial(visit: Visit) -> dict[str, str]:
+    """Return what the URL tells about the denial that the visitor came from, as texts."""
+    told = {name: visit.query(name)[:_MAX] for name in ("denied", "at", "route")}
+    at = moment_or_text(told["at"]) if told["at"] else ""
+    return {"reason": told["denied"].replace("_", " "), "at": at, "route": told["route"]}
 
 
 def _snake(name: str) -> str:

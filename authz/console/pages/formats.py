@@ -22,6 +22,14 @@ def time_text(text: str | None) -> str:
     return f"{moment(text):%Y-%m-%d %H:%M:%S}" if text else ""
 
 
+def moment_or_text(text: str) -> str:
+    """Return a time of the API as `2026-11-29 18:04:05 UTC`, and other text as it is."""
+    try:
+        return f"{time_text(text)} UTC"
+    except (ValueError, OverflowError):
+        return text
+
+
 def day_text(text: str | None) -> str:
     """Return a time of the API as `2026-11-29`, in UTC. Empty for no time."""
     return f"{moment(text):%Y-%m-%d}" if text else ""

@@ -35,9 +35,10 @@ class Order(NamedTuple):
 
 
 NEWEST: Final = Order("create_time desc", "-created")
+OLDEST: Final = Order("", "")
 ORDERS: Final[Mapping[str, Order]] = {
     "": NEWEST,
-    "oldest": Order("", ""),
+    "oldest": OLDEST,
     "name": Order("display_name", "name"),
     "client": Order("client_id", "client"),
     "plan": Order("plan", "plan"),

@@ -67,6 +67,7 @@ class Renderer:
             "time": formats.time_text,
             "day": formats.day_text,
             "moment": formats.moment,
+            "moment_or_text": formats.moment_or_text,
             "span": formats.span,
             "lasting": formats.lasting,
             "seconds": formats.seconds_of,

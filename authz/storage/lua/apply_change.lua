@@ -19,25 +19,29 @@
 --       5 kid  6 status
 --       7 created_at  8 number of aliases in KEYS
 --       9 seals of the record, as PEPPER:FIRST: and a MAC for each number from FIRST on that the
---       change may get; "": the record gets no seal
+--       change may get, of 16 bytes for a compact record, else 22 characters; "": it gets no seal
 --       10 the index of imported digests, which only some users may write: so it is not in KEYS
---       11 number of record fields, then these, then the audit fields, and for a new key its
---       members of the tombstone sets
+--       11 mark of the change id, see compact.py
+--       12 number of texts of the record, then these: fields and values, or the body of a compact
+--       record; then the audit fields, and for a new key its members of the tombstone sets
 -- Returns {"applied"|"repeated", version}, {"conflict", version}, {"taken", kid} if an alias
--- already belongs to that kid, {"gone", kid} if the key was deleted, or {"moved", number of the
--- last change} if there is no seal for the next number.
+-- already belongs to that kid, {"gone", kid} if the key was deleted, {"moved", number of the last
+-- change} if there is no seal for the next number, or {"compact", version} if the stored record is
+-- compact and the new one is not.
 
 local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS, 1, 6)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local kid, status, created_at, count = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[11])
-local fields = {unpack(ARGV, 12, 11 + count)}
+local kid, status, created_at, mark = ARGV[5], ARGV[6], ARGV[7], ARGV[11]
+local count = tonumber(ARGV[12])
+local fields = {unpack(ARGV, 13, 12 + count)}
+local is_compact = count == 1
 local last_alias = 6 + tonumber(ARGV[8])
 local tombstones = base == 0 and #KEYS - last_alias or 0
-local audit = {unpack(ARGV, 12 + count, #ARGV - tombstones)}
+local audit = {unpack(ARGV, 13 + count, #ARGV - tombstones)}
 local alias_key = last_alias > 6 and KEYS[7] or nil
 local former_key = base > 0 and KEYS[last_alias + 1] or nil
 
-local MAC = 22 -- characters
+local MAC = is_compact and 16 or 22
 local SEARCHED = 1000 -- audit entries that are searched for a late entry of the same change
 
 -- Return the id for the audit entry of change `seq`, or nil if the entry exists. If later entries
@@ -53,21 +57,38 @@ local function audit_id(seq)
   return last < seq and text .. '-0' or string.format('%.0f-*', last)
 end
 
--- Return the seal for change `seq`, "" if there shall be none, or nil if it is for other numbers.
+-- Return the pepper version and the MAC of the seal for change `seq`, two times "" if there shall be
+-- none, or nil if the seals are for other numbers.
 local function seal_of(seq)
   if ARGV[9] == '' then
-    return ''
+    return '', ''
   end
   local pepper, first, macs = string.match(ARGV[9], '^(%w):(%d+):(.*)$')
   local start = (seq - tonumber(first)) * MAC
   if start < 0 or start + MAC > #macs then
     return nil
   end
-  return pepper .. string.format(':%.0f:', seq) .. string.sub(macs, start + 1, start + MAC)
+  return pepper, string.sub(macs, start + 1, start + MAC)
 end
 
-local kinds_of_keys = {'hash', 'string', 'stream', 'stream', 'zset', 'zset'}
-for i, name in ipairs(KEYS) do
+-- Return the write of the record of change `seq` with this seal.
+local function record_write(seq, pepper, mac)
+  if is_compact then
+    local seal = pepper == '' and string.rep('\0', 1 + MAC) or pepper .. mac
+    return {'SET', record_key, struct.pack('>BI7', 1, seq) .. mark .. seal .. fields[1]}
+  end
+  local text = string.format('%.0f', seq)
+  if pepper ~= '' then
+    fields[#fields + 1] = 'seal'
+    fields[#fields + 1] = pepper .. ':' .. text .. ':' .. mac
+  end
+  return {'HSET', record_key, 'version', text, 'change_id', change_id, unpack(fields)}
+end
+
+local version, last_change, was_compact = stored_record(record_key)
+local kinds_of_keys = {[2] = 'string', [3] = 'stream', [4] = 'stream', [5] = 'zset', [6] = 'zset'}
+for i = 2, #KEYS do
+  local name = KEYS[i]
   local kind = kinds_of_keys[i] or (i <= last_alias and 'string' or base == 0 and 'set' or 'zset')
   local wrong = wrong_kind(name, kind)
   if wrong then
@@ -88,11 +109,12 @@ for i = 1, tombstones do
   end
 end
 
-local current = redis.call('HMGET', record_key, 'version', 'change_id')
-local version = whole('the version of ' .. record_key, current[1] or '0')
-local repeated = current[2] == change_id
+local repeated = last_change == (was_compact and mark or change_id)
 if not repeated and version ~= base then
   return {'conflict', version}
+end
+if not repeated and was_compact and not is_compact then
+  return {'compact', version}
 end
 
 local writes, seq, at, entry = {}, version, nil, nil
@@ -102,13 +124,9 @@ if repeated then
   at = logged and logged[2][6]
 else
   seq = next_seq(version, seq_key, log_key, audit_key)
-  local seal = seal_of(seq)
-  if not seal then
+  local pepper, mac = seal_of(seq)
+  if not pepper then
     return {'moved', seq - 1}
-  end
-  if seal ~= '' then
-    fields[#fields + 1] = 'seal'
-    fields[#fields + 1] = seal
   end
   at = now_ms()
   local text = string.format('%.0f', seq)
@@ -116,7 +134,7 @@ else
     {'SET', seq_key, text},
     {'XADD', log_key, 'MAXLEN', '~', log_length, text .. '-0',
       'kid', kid, 'status', status, 'at', at, 'change_id', change_id},
-    {'HSET', record_key, 'version', text, 'change_id', change_id, unpack(fields)},
+    record_write(seq, pepper, mac),
   }
   local indexing
   indexing, entry = index_writes(ARGV[10], seq, alias_key)

@@ -35,6 +35,28 @@ local function whole(name, text)
   return tonumber(text)
 end
 
+-- Return the version of a stored record, its change id, and false; of a compact record the version,
+-- the mark of its change id, and true: see compact.py. The version is 0 without a record.
+local COMPACT, HEAD = '>BI7c16', 41
+local function stored_record(name)
+  local kind = redis.call('TYPE', name)['ok']
+  if kind == 'string' then
+    local text = redis.call('GET', name)
+    local form, version, mark = string.byte(text), 0, nil
+    if #text >= HEAD then
+      form, version, mark = struct.unpack(COMPACT, text)
+    end
+    if not mark or form ~= 1 or version >= 1e15 then
+      error({err = 'ERR ' .. name .. ' is damaged, or of a newer version'})
+    end
+    return version, mark, true
+  elseif kind == 'hash' or kind == 'none' then
+    local found = redis.call('HMGET', name, 'version', 'change_id')
+    return whole('the version of ' .. name, found[1] or '0'), found[2], false
+  end
+  error({err = 'WRONGTYPE ' .. name .. ' is a ' .. kind .. ', not a record'})
+end
+
 -- Return the highest id that a stream ever had, also if its newest entries were deleted.
 local function last_id(stream)
   if last_ids[stream] then

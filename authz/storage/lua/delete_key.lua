@@ -23,18 +23,18 @@ local removed = tonumber(ARGV[9 + aliases])
 local ids = {unpack(ARGV, 10 + aliases, 9 + aliases + removed)}
 local audit = {unpack(ARGV, 10 + aliases + removed)}
 
-local version = redis.call('HGET', record_key, 'version')
-if not version then
+local version = stored_record(record_key)
+if version == 0 then
   if redis.call('SISMEMBER', KEYS[7], ARGV[7]) == 1 then
     return {'repeated', stored_seq(seq_key)}
   end
   return {'conflict', 0}
 end
-if version ~= base then
-  return {'conflict', whole('the version of ' .. record_key, version)}
+if version ~= tonumber(base) then
+  return {'conflict', version}
 end
 
-local seq = next_seq(tonumber(version), seq_key, log_key, audit_key)
+local seq = next_seq(version, seq_key, log_key, audit_key)
 local text, at = string.format('%.0f', seq), now_ms()
 local writes = {
   {'SET', seq_key, text},

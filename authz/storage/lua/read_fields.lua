@@ -1,16 +1,19 @@
 -- Read some fields of many records.
 --
--- KEYS  the hashes of the records
+-- KEYS  the records
 -- ARGV  the fields
--- Returns the values of all fields of the first record, then of the next; nil where there is none,
--- also for a key of another type.
+-- Returns for each record the values of all fields, nil where there is none; none for a key of
+-- another type. For a compact record its text.
 
-local found, count = {}, 0
-for _, record in ipairs(KEYS) do
-  local values = redis.pcall('HMGET', record, unpack(ARGV))
-  for place = 1, #ARGV do
-    count = count + 1
-    found[count] = not values['err'] and values[place]
+local found = {}
+for place, record in ipairs(KEYS) do
+  local text = redis.pcall('GET', record)
+  if type(text) ~= 'string' then
+    text = redis.pcall('HMGET', record, unpack(ARGV))
+    if text['err'] then
+      text = {}
+    end
   end
+  found[place] = text
 end
 return found

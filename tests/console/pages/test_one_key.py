@@ -1,5 +1,6 @@
 """The page of one key, and the changes of its record."""
 
+import re
 from html import unescape
 
 from authz.core.limits.limit import parse_limits
@@ -145,3 +146,15 @@ async def test_explain(site: Site) -> None:
     assert "Denied: host not allowed" in (await get(site, f"{path}?path=/")).text
     wrong = await get(site, f"{path}?path=nowhere&address=x")
     assert (wrong.status, "Some fields need a change" in wrong.text) == (200, True)
+
+
+async def test_explain_says_what_the_record_of_a_denial_does_not_have(site):
+    """A denial leads to its explanation with its reason, and the page says what to fill in."""
+    kid, _ = await site.rig.issue(client_id="acme")
+    await use(site.rig, kid, 60, code="403", reason="insufficient_scope", flags="UAEX")
+    page = await get(site, f"/keys/{kid}")
+    (link,) = re.findall(r'href="(/keys/[^"]+/explain\?[^"]+)"', page.text)
+    told = await get(site, unescape(link))
+    assert "was denied: <strong><bdi>insufficient scope</bdi></strong>" in told.text
+    assert "Its record has no path" in told.text
+    assert "Its record" not in (await get(site, f"/keys/{kid}/explain?path=/")).text

@@ -6,6 +6,8 @@ from jinja2 import UndefinedError
 from authz.console.pages.rendering import Renderer
 from authz.console.pages.static_files import StaticFiles
 from authz.core.roles import Role
+from authz.flows.by import By
+from authz.wiring.administration import abuse_control
 from tests.support.console.serving import Site, get, session_of
 from tests.support.console.usage import use
 
@@ -33,6 +35,22 @@ async def test_the_newest_keys_and_the_latest_changes(site: Site) -> None:
     page = (await get(site, "/")).text
     assert "Sidecars" not in page
     assert "second" not in page
+
+
+async def test_keys_have_their_names_and_changes_without_a_key_no_link(site: Site) -> None:
+    """The most used keys are told by their names. A change of the installation leads to no key."""
+    kid, _ = await site.rig.issue(client_id="acme", name="the billing job")
+    await use(site.rig, kid, 0)
+    async with abuse_control(site.rig.settings) as abuse:
+        await abuse.allow("198.51.100.0/24", By("ada@laptop").author())
+    for path in ("/", "/usage"):
+        page = (await get(site, path)).text
+        most_used = page.partition("Most used keys")[2]
+        assert "<bdi>the billing job</bdi>" in most_used, path
+    page = (await get(site, "/")).text
+    assert "<strong>allow network</strong>" in page
+    assert 'href="/keys/"' not in page
+    assert "198.51.100.0/24" in (await get(site, "/audit?action=allow_network")).text
 
 
 async def test_a_visitor_without_a_role(site: Site) -> None:

@@ -83,9 +83,9 @@ async def test_the_audit_trail(site):
     """Entries are listed newest first, with their author, and can be narrowed and exported."""
     kids = await fill(site.rig, requests=1)
     page = await get(site, f"/audit?key={kids[2]}")
-    assert page.text.index("<td>revoke</td>") < page.text.index("<td>issue</td>")
+    assert page.text.index("<strong>revoke</strong>") < page.text.index("<strong>issue</strong>")
     assert "authz audit list --kid" in page.text
-    assert "<td>revoke</td>" not in (await get(site, "/audit?action=disable")).text
+    assert "<strong>revoke</strong>" not in (await get(site, "/audit?action=disable")).text
     table = await get(site, "/audit.csv?actor=ada@laptop")
     rows = list(csv.DictReader(io.StringIO(table.text)))
     assert [row["action"] for row in rows] == ["revoke", "disable", "rotate"]

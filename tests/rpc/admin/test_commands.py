@@ -47,7 +47,7 @@ METHODS = {
 }
 # Commands of a machine: processes, files of an installation, and the store itself.
 LOCAL = {
-    *("init", "serve", "admin", "meter", "dev", "doctor", "backup", "restore", "reseal"),
+    *("init", "serve", "admin", "meter", "dev", "doctor", "backup", "restore", "reseal", "compact"),
     *("config", "envoy", "completion"),
     "usage export",  # keeps its cursor on the machine
     "usage reconcile",  # reads a log of the machine; the API has what it compares with

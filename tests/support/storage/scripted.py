@@ -18,7 +18,7 @@ class Peer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._parser = hiredis.Reader(encoding="utf-8", notEnoughData=...)
+        self._parser = hiredis.Reader(encoding="utf-8", errors="surrogateescape", notEnoughData=...)
 
     async def command(self) -> list[str]:
         """Return the next command. Raises ConnectionError when the client has closed."""

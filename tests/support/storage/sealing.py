@@ -34,8 +34,7 @@ def sealed(
 
 def fields_of(valkey: Valkey, kid: str) -> dict[str, str]:
     """Return the stored fields of a record."""
-    found: dict[str, str] = valkey.admin.hgetall(stored.key(kid))
-    return found
+    return stored.fields(valkey.admin, kid)
 
 
 def numbers_sealed(watch: Any) -> list[int]:

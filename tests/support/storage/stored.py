@@ -1,7 +1,9 @@
-"""The names in a store without a namespace, and the commands that need rights there."""
+"""The names in a store without a namespace, records there, and the commands that need rights."""
 
-from typing import Final
+from typing import Any, Final
 
+from authz.storage import compact
+from authz.storage.field_codec import as_bytes
 from authz.storage.permissions import permissions
 from authz.storage.schema import DEFAULT
 
@@ -22,3 +24,23 @@ client: Final = DEFAULT.client
 sidecar: Final = DEFAULT.sidecar
 
 SERVING, COUNTING, BEATING, REGISTERING, INDEXING, CHANGING = permissions(DEFAULT)
+
+
+def fields(admin: Any, kid: str) -> dict[str, str]:
+    """Return the fields of a record in either form, empty if there is none. admin: redis-py."""
+    name = key(kid)
+    if admin.type(name) != "string":
+        found: dict[str, str] = admin.hgetall(name)
+        return found
+    return compact.unpack(kid, as_bytes(admin.get(name)))
+
+
+def alter(admin: Any, kid: str, **changed: str | None) -> None:
+    """Change fields of a record in its form, as somebody without the pepper. None removes one."""
+    name, found = key(kid), fields(admin, kid) | changed
+    left = {field: text for field, text in found.items() if text is not None}
+    if admin.type(name) == "string":
+        admin.set(name, compact.pack(left))
+    else:
+        admin.delete(name)
+        admin.hset(name, mapping=left)

@@ -242,26 +242,30 @@ class ListUsageResponse(_message.Message):
     def __init__(self, report: _Optional[_Union[UsageReport, _Mapping]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ListTopKeysRequest(_message.Message):
-    __slots__ = ("order", "since_time", "limit")
+    __slots__ = ("order", "since_time", "limit", "month")
     ORDER_FIELD_NUMBER: _ClassVar[int]
     SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MONTH_FIELD_NUMBER: _ClassVar[int]
     order: UsageOrder
     since_time: _timestamp_pb2.Timestamp
     limit: int
-    def __init__(self, order: _Optional[_Union[UsageOrder, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+    month: str
+    def __init__(self, order: _Optional[_Union[UsageOrder, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ..., month: _Optional[str] = ...) -> None: ...
 
 class ListTopKeysResponse(_message.Message):
     __slots__ = ("keys", "start_time", "key_count")
     class TopKey(_message.Message):
-        __slots__ = ("name", "client_id", "counts")
+        __slots__ = ("name", "client_id", "counts", "display_name")
         NAME_FIELD_NUMBER: _ClassVar[int]
         CLIENT_ID_FIELD_NUMBER: _ClassVar[int]
         COUNTS_FIELD_NUMBER: _ClassVar[int]
+        DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
         name: str
         client_id: str
         counts: UsageCounts
-        def __init__(self, name: _Optional[str] = ..., client_id: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ...) -> None: ...
+        display_name: str
+        def __init__(self, name: _Optional[str] = ..., client_id: _Optional[str] = ..., counts: _Optional[_Union[UsageCounts, _Mapping]] = ..., display_name: _Optional[str] = ...) -> None: ...
     KEYS_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     KEY_COUNT_FIELD_NUMBER: _ClassVar[int]
