@@ -26,7 +26,7 @@ from authz.core.audit import Action
 from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.digest_index import entry_of
 from authz.core.trail.rows import row_hash
-from authz.storage import compact, emptiness, encoding, meta, schema, tombstones
+from authz.storage import compact, compact_entries, emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import Contents
 from authz.storage.index_state import encoded_index
 from authz.storage.replies import checked
@@ -191,9 +191,17 @@ class Restore:
                 transaction.hset(names.applied, mapping=applied)
             for entry_id, entry in item.get("audit", ()):
                 if _stream_id(entry_id) > done:
-                    transaction.xadd(names.audit, entry, id=entry_id)
+                    transaction.xadd(names.audit, self._entry(file, entry), id=entry_id)
 
         await self._change(file, write)
+
+    def _entry(self, file: Verified, entry: Mapping[str, str]) -> Any:
+        """Return an audit entry in the form that authz:meta of the file names."""
+        if _is_compact(file) and entry.get("kid"):
+            others = {name: text for name, text in entry.items() if name != "kid"}
+            with suppress(ValueError):
+                return {"kid": entry["kid"], compact_entries.ENTRY: compact_entries.pack(others)}
+        return dict(entry)
 
     def _write_record(
         self, transaction: Any, file: Verified, kid: str, fields: Mapping[str, str]
@@ -202,11 +210,15 @@ class Restore:
 
         A damaged one has no compact form, and stays a damaged hash.
         """
-        if meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES:
+        if _is_compact(file):
             with suppress(ValueError):
                 transaction.set(self._names.key(kid), compact.pack(fields))
                 return
         transaction.hset(self._names.key(kid), mapping=cast("Any", dict(fields)))
+
+
+def _is_compact(file: Verified) -> bool:
+    return meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES
 
 
 def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int]) -> dict[str, Any]:
