@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
+.PHONY: gameday mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: $(READY) ## Watch a real Envoy allow, deny and forget a key (about a minute with set-up)
+demo: $(READY) ## Watch a real Envoy allow, deny and forget a key; with Chromium, pictures of the console
 	@$(BIN)/authz dev --check --ephemeral
+	@$(BIN)/python -m tests.support.console.screenshots --if-possible .screenshots
 
 test: $(READY) ## Run every test against a real Envoy and a real Valkey, three files at a time (WORKERS)
 	@$(BIN)/pytest --numprocesses $(or $(WORKERS),3) --dist loadfile
@@ -39,7 +40,7 @@ helm: $(READY) ## Write the generated files of the Helm chart; lint and render i
 	@$(BIN)/python -m tests.support.deploy.chart
 	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm*.py
 
-mesh: $(READY) ## Our manifests on a real kube-apiserver (needs Go and Debian packages; builds once, minutes; BUILD=no)
+mesh: $(READY) ## Our manifests on a real kube-apiserver and istiod, with requests (builds once, half an hour; PART, BUILD=no)
 	@$(BIN)/python -m tests.mesh $(if $(PART),--part "$(PART)") $(if $(filter no,$(BUILD)),--no-build)
 
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
@@ -84,8 +85,8 @@ outage: $(READY) ## A bulk update while a sidecar stands still, a minute without
 	@$(BIN)/python -m tests.bench.burst
 	@$(BIN)/python -m tests.bench.outage
 
-chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
-	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED, CLUSTER=1)
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(CLUSTER),--cluster)
 
 limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
 	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)
@@ -94,11 +95,17 @@ budgets: $(READY) ## Play 10,000 random histories of budgets against a model, an
 	@$(BIN)/python -m tests.spending.budget_histories $(or $(HISTORIES),10000)
 	@$(BIN)/python -m tests.spending.budget_simulation
 
+budgets-real: $(READY) ## Use up budgets through Envoy, two sidecars and a meter, with 0, 5 and 100 % of the usage lost (about 6 minutes)
+	@$(BIN)/python -m tests.spending.real_budgets $(RECORD)
+
 metering: $(READY) ## Count usage through a real Envoy while everything fails; counted = answered (SECONDS, SEED)
 	@$(BIN)/python -m tests.metering --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
 
 scan: $(READY) ## Search 1 GiB of noise for keys and a history of 100,000 objects for planted ones (MIB, OBJECTS)
 	@$(BIN)/python -m tests.bench.scan --mib $(or $(MIB),1024) --objects $(or $(OBJECTS),100000)
+
+gameday: $(READY) ## Two keys leak: found, reported, revoked or rotated, and the holder moved; prints the times (TO)
+	@$(BIN)/python -m tests.system.gameday --to $(or $(TO),post-mortem.md)
 
 soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS, TRANSPORT)
 	@$(BIN)/python -m tests.soak --transport $(or $(TRANSPORT),fast) --calls $(or $(CALLS),1000000)
@@ -125,7 +132,7 @@ requirements: ## Write the packages of the image with their hashes (deploy/requi
 	@.requirements/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	@deploy/requirements.sh .requirements/bin/uv
 
-example: $(READY) ## Play an example of docs/examples: NAME=saas, internal, devices or llm
+example: $(READY) ## Play an example of docs/examples: NAME=saas, internal, devices, webhooks, downloads or llm
 	@$(BIN)/python -m tests.support.docs.example $(or $(NAME),saas)
 
 image-digests: $(READY) ## Ask the registries for the digests of the images of others, and write them into deploy/
@@ -154,7 +161,7 @@ fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI documen
 	  --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .screenshots .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -14,7 +14,7 @@ from authz.core.usage.question import NAMED, By, Report
 
 # The columns of a table, which fits into 80 characters. JSON and CSV have every number.
 NUMBERS: Final = ("REQUESTS", "OK", "ERRORS", "DENIED", "ABORTED", "UNITS", "BYTES OUT")
-TOKENS: Final = ("REQUESTS", "INPUT", "OUTPUT", "CACHED", "REASONING", "USD")  # by model
+TOKENS: Final = ("REQUESTS", "INPUT", "OUTPUT", "CACHED", "REASONING", "USD")
 TOP_NUMBERS: Final = ("REQUESTS", "ERRORS", "DENIED", "UNITS", "BYTES OUT")  # beside kid and client
 DATES: Final = {
     By.MONTH: 7,
@@ -68,9 +68,12 @@ def rows_as_csv(report: Report) -> str:
     return file.getvalue().rstrip("\n")
 
 
-def text(report: Report) -> str:
-    """Return the report as a table, and the completeness in its last line."""
-    names, row = (TOKENS, token_cells) if report.by is By.MODEL else (NUMBERS, cells)
+def text(report: Report, *, has_cost: bool) -> str:
+    """Return the report as a table, and the completeness in its last line.
+
+    has_cost: the table has tokens and money.
+    """
+    names, row = (TOKENS, token_cells) if has_cost else (NUMBERS, cells)
     lines: list[tuple[str, ...]] = [(report.by.value.upper(), *names)]
     for group, counts in report.groups.items():
         lines.append((_short(report.by, group), *row(counts)))

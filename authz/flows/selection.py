@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # most selections do not ask for usage
 
 CHUNK: Final = 500  # records read in one call
 SCREENED: Final = 1000  # keys of which some fields are read in one call
-MAX_SCANNED: Final = 500_000  # keys looked at for one page
+MAX_SCANNED: Final = 100_000  # keys looked at for one page: about a second
 MAX_READ: Final = 10_000  # records read for one page
 
 _CURSOR: Final = re.compile(r"([0-9A-Za-z]{16})(?:-(\d{1,15}))?", re.ASCII)
@@ -94,7 +94,7 @@ class Selection:
 
         keep: leaves out keys that the reader may not see, and all keys that cannot be read.
         A page may have fewer keys, even none, and still a next page: it looks at no more than
-        MAX_SCANNED (500,000) keys and reads no more than MAX_READ (10,000) records. A cursor stays
+        MAX_SCANNED (100,000) keys and reads no more than MAX_READ (10,000) records. A cursor stays
         good when its key changes or is deleted. Raises BadInput if `cursor` is not a cursor.
         """
         cost, found, width = Cost(), list[tuple[Position, Entry]](), limit

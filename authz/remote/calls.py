@@ -12,7 +12,7 @@ from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.remote.failures import fault_of
 
 MAX_PAGES: Final = 100_000  # of one list: 100 million keys
-MAX_EMPTY: Final = 1000  # pages without a key, one after the other; a server looks at 500,000 keys
+MAX_EMPTY: Final = 1000  # pages without a key, one after the other; a server looks at 100,000 keys
 MAX_PAUSES: Final = 20  # of one call, because of the bound on calls in a second
 PAUSE_SECONDS: Final = 1.0  # the longest pause
 QUIET_SECONDS: Final = 120.0  # between two messages of a stream; a server waits 60 s for sidecars

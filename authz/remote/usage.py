@@ -8,7 +8,7 @@ from authz.core.selector import Selector
 from authz.core.usage.anomalies.ports import UnusualKeys
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts, Field, Level
-from authz.core.usage.question import NAMED, By, Report, Span, TopBy
+from authz.core.usage.question import NAMED, By, Report, Span, TopBy, month_name
 from authz.flows.by import By as Authorship
 from authz.flows.command_ports import TopKey
 from authz.remote.anomalies import unusual_keys
@@ -42,9 +42,12 @@ class RemoteUsage:
         """Return the keys that were used most, and how many were compared."""
         request = usage_pb2.ListTopKeysRequest(
             order=_word(usage_pb2.UsageOrder, f"USAGE_ORDER_{by.value.upper()}"),
-            since_time=timestamp(span.since),
             limit=limit,
         )
+        if span.level is Level.MONTH:
+            request.month = month_name(span.slots.start)
+        else:
+            request.since_time.CopyFrom(timestamp(span.since))
         response = await self._calls.read(self._calls.client.usage.ListTopKeys, request)
         rows = [
             TopKey(kid_of(one.name), one.client_id or None, counts_of(one.counts))

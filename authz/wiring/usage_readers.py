@@ -11,13 +11,16 @@ from authz.process.clock import SystemClock
 from authz.storage.endpoint import Client
 from authz.storage.usage.habits import StoredHabits
 from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.storage.usage.month_ranking import StoredRanking
 from authz.storage.usage.stored_usage import StoredUsage
 
 
 def usage_reading(client: Client) -> UsageReading:
     """Return the reading of usage."""
     stored, index = StoredUsage(client), StoredUsageIndex(client)
-    return UsageReading(stored, stored, index, index, SystemClock())
+    return UsageReading(
+        stored, stored, index, index, ranking=StoredRanking(client), clock=SystemClock()
+    )
 
 
 def anomaly_reports(client: Client, selection: Selection, clock: Clock) -> AnomalyReports:

@@ -23,7 +23,7 @@ from authz.rpc.pb.admin.v1 import key_pb2, keys_pb2
 from authz.storage import schema
 from authz.wiring import administration
 from tests.bench.figures import machine
-from tests.bench.listing import fill
+from tests.bench.listing import TENANTS, fill
 from tests.bench.processor_time import processor_seconds
 from tests.rpc.admin.kills import AdminServing
 from tests.support.real import Valkey
@@ -67,9 +67,11 @@ async def measure(serving: AdminServing, key: str, seconds: float) -> None:
         request = keys_pb2.CreateKeyRequest(key=key_pb2.Key(client_id="bench"))
         name = (await stubs.keys.CreateKey(request)).key.name
         get, page = keys_pb2.GetKeyRequest(name=name), keys_pb2.ListKeysRequest(page_size=100)
+        owned = keys_pb2.ListKeysRequest(page_size=100, filter=f"tenant_id = {TENANTS[0]}")
         for label, work in (
             ("GetKey", lambda: stubs.keys.GetKey(get)),
             ("ListKeys of 100", lambda: stubs.keys.ListKeys(page)),
+            ("ListKeys of 100 of a tenant", lambda: stubs.keys.ListKeys(owned)),
         ):
             before = processor_seconds(pid)
             wall = await median_ms(work, ROUNDS)

@@ -31,6 +31,7 @@ LIMIT = 100
 ROUNDS = 51
 BATCH = 1000
 CLIENTS = ("acme-web", "acme-batch")
+TENANTS = ("north", "south")
 
 
 def key_record(number: int) -> KeyRecord:
@@ -39,6 +40,7 @@ def key_record(number: int) -> KeyRecord:
         kid=f"{number:016}",
         version=number + 1,
         client_id=CLIENTS[number % 2],
+        tenant_id=TENANTS[number // 2 % 2],
         created_at=NOW + number // 10,
     )
 
@@ -88,6 +90,11 @@ async def measure(client: redis.asyncio.Redis, count: int) -> list[float]:
         pages += cells
         columns = "  ".join(f"{cell:7.2f}" for cell in cells)
         print(f"{'all keys' if client_id is None else '--client':<12}  {columns}")
+    for name, share in ((TENANTS[0], "half of the keys"), ("none", "no key")):
+        mine = Selector(tenant_id=name)
+        rounds = ROUNDS if name in TENANTS else 3
+        [page] = await milliseconds([partial(selection.page, mine, LIMIT)], rounds)
+        print(f"--tenant {name}, which has {share}: {page:.1f} ms")
     revoked = Selector(states=frozenset({State.REVOKED}))
     [filtered] = await milliseconds([lambda: selection.page(revoked, LIMIT)], 3)
     print(f"--status revoked, of which there is none: {filtered:.0f} ms, then a cursor")

@@ -1,7 +1,8 @@
 """The cost of usage: `python -m tests.bench.usage`.
 
 Entries parsed and added up in this process; entries over the listener of a meter process; the time
-that the store takes for one key of a commit, and the bytes that it keeps for a key.
+that the store takes for one key of a commit, and the bytes that it keeps for a key; the top keys of
+a month.
 """
 
 import argparse
@@ -20,10 +21,12 @@ import uvloop
 from authz.core.listen_address import Address
 from authz.core.usage.counts import Level
 from authz.core.usage.entry import EntryReader
+from authz.core.usage.question import By, TopBy, span
 from authz.core.usage.tally import Clocks, Tally
 from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest
 from authz.rpc.usage.logs import PATH
 from authz.storage.usage.usage_link import UsageLink
+from authz.wiring.usage_readers import usage_reading
 from tests.bench.figures import number, offer_record, record
 from tests.bench.processor_time import processor_seconds
 from tests.support.metering import MeterProcess, batch
@@ -147,7 +150,45 @@ async def in_the_store(valkey: Valkey, keys: int, days: int, hours: int) -> dict
     }
 
 
-async def measure(entries: int, keys: int, days: int, hours: int) -> dict[str, float]:
+async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[str, float]:
+    """Use so many keys this month. Return the time of one key's month and of the top ones, in ms.
+
+    The time is that of a whole command in this process, from its connection to its answer.
+    """
+    clock, rnd, reader = RealClock(), random.Random(1), EntryReader()
+    link = UsageLink(valkey.endpoint, clock, KEPT)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: not link.reason)
+    now, last = clock.wall_ms(), 0
+    for start in range(0, keys, 500):
+        tally = Tally(reader)
+        for kid in range(start, min(start + 500, keys)):
+            times = 1 + int(rnd.paretovariate(1.2)) % 50
+            tally.add([entry(last + n, kid, now, rnd) for n in range(times)])
+            last += times
+        commit = tally.commit(Clocks.near(now, HOUR, HOUR))
+        await link.commit(commit, [b"%d" % start], clock.wall_ms())
+    run.cancel()
+    month = span(now, now + 1, By.MONTH, of_keys=True)
+    times: dict[str, list[float]] = {"usage.top": [], "usage.month_of_key": []}
+    for at in range(9):
+        for name, found in times.items():
+            began = time.perf_counter()
+            async with valkey.endpoint.client() as client:
+                reading = usage_reading(client)
+                if name == "usage.top":
+                    answer = await reading.top(month, TopBy.REQUESTS, limit)
+                    assert len(answer.keys) == limit
+                else:
+                    report = await reading.of_key(f"{at:016d}", month, By.MONTH)
+                    assert report.total.requests
+            found.append((time.perf_counter() - began) * 1000)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+async def measure(
+    entries: int, keys: int, days: int, hours: int, top_keys: int
+) -> dict[str, float]:
     """Return the figures that need a store."""
     with Valkey() as valkey:
         valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
@@ -157,7 +198,11 @@ async def measure(entries: int, keys: int, days: int, hours: int) -> dict[str, f
         valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
         rate = {"usage.entries.listener": await over_the_listener(valkey, entries, 100)}
         show(rate)
-        return found | rate
+        valkey.admin.flushall()
+        valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
+        top = await top_of_a_month(valkey, top_keys)
+        show(top)
+        return found | rate | top
 
 
 def show(found: dict[str, float]) -> None:
@@ -174,11 +219,12 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=500, help="in the store")
     parser.add_argument("--days", type=int, default=35)
     parser.add_argument("--hours", type=int, default=4, help="of each day in which a key is used")
+    parser.add_argument("--top", type=int, default=1_000_000, help="keys that are used in a month")
     offer_record(parser)
     asked = parser.parse_args()
     found = {"usage.entries.core": in_process(asked.seconds)}
     show(found)
-    found |= uvloop.run(measure(asked.entries, asked.keys, asked.days, asked.hours))
+    found |= uvloop.run(measure(asked.entries, asked.keys, asked.days, asked.hours, asked.top))
     if asked.record:
         record(found)
 

@@ -4,11 +4,16 @@ import copy
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from tests.mesh.cluster import Cluster
+from tests.mesh.cluster import Cluster, namespace
 from tests.mesh.rows import Row
 from tests.support.deploy.manifests import makers
 
 RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def enforced(place: str) -> dict[str, Any]:
+    """Return a Namespace in which the admission is in force."""
+    return namespace(place, **RESTRICTED)
 
 
 def pods(objects: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:

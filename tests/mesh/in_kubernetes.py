@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from tests.mesh import admission
-from tests.mesh.cluster import Cluster, namespace
+from tests.mesh.cluster import Cluster
 from tests.mesh.rows import Row
 from tests.support.deploy.chart import CHART
 from tests.support.deploy.helm import SETS, refusal_lines
@@ -26,7 +26,7 @@ def probed(cluster: Cluster, directory: Path) -> Iterator[Row]:
     """Yield the rows of overlays, chart and bad input."""
     for name, where in (("standalone", "authz"), ("service", "authz"), ("meter", "authz")):
         objects = built(name)
-        cluster.apply([namespace(where, **admission.RESTRICTED)])
+        cluster.apply([admission.enforced(where)])
         words = ("apply", "--server-side", "--dry-run=server", "--namespace", where, "-f", "-")
         done = cluster.kubectl(*words, objects=objects)
         seen = done.stderr.strip() if done.returncode else "accepted"

@@ -137,6 +137,7 @@ SCRIPTS = {
         usage --client a --by status
         usage --key 7Hk2mQ9xT4bVzR1c
         usage top
+        usage top --month this
         usage top --by denied --since 1h --json
         usage anomalies
         usage anomalies --since 3d --limit 7 --json

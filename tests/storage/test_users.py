@@ -21,8 +21,9 @@ from authz.core.usage.anomalies.features import Feature, Reason
 from authz.core.usage.anomalies.ports import Round
 from authz.core.usage.anomalies.ranking import Anomaly
 from authz.core.usage.commit import Budget, Settlement
-from authz.core.usage.counts import Level
+from authz.core.usage.counts import Level, month_of
 from authz.core.usage.ports import Counted, Known
+from authz.core.usage.question import TopBy
 from authz.core.usage.tally import Clocks
 from authz.flows.deletion import Deletion
 from authz.flows.trail.sealing import Sealer
@@ -49,6 +50,7 @@ from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.habits import StoredHabits
 from authz.storage.usage.many_keys import StoredUsageIndex
+from authz.storage.usage.month_ranking import StoredRanking
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.storage.usage.usage_link import UsageLink
 from tests.spending.plans import make_terms
@@ -413,8 +415,8 @@ async def test_usage(guarded_valkey):
             assert abs(await hours.now_ms() - now) < 3_600_000
             (found,) = await hours.read([USED], range(hour, hour + 1))
             assert len(found.counts) == 1
-            assert [k async for k in StoredUsageIndex(reader).used_since(0)] == [[USED]]
             assert await StoredIndex(reader).read([USED]) == [None]
+            assert await StoredRanking(reader).ranked(month_of(now // 60_000), TopBy.DENIED)
         await judged(client, hour)
         erasure = UsageErasure(StoredEraser(client), StoredRows(client), clock)
         assert await erasure.erase(USED, Author("c", "alice")) == 4

@@ -282,3 +282,22 @@ class MemoryUsageIndex:
     async def processes(self):
         """Implement GateProcesses.processes."""
         return await self.usage.processes()
+
+
+class MemoryRanking:
+    """A MonthRanking over usage in memory. since: the first month that is ranked."""
+
+    def __init__(self, usage, since=0):
+        self.usage = usage
+        self.since = since
+
+    async def ranked(self, month, by):
+        """Implement MonthRanking.ranked."""
+        if month < self.since:
+            return None
+        sums = {
+            kid: Counts(tuple(row))
+            for (kid, level, slot, _), row in self.usage.rows.items()
+            if (level, slot) == (Level.MONTH, month) and kid
+        }
+        return sorted(sums, key=lambda kid: -by.number_of(sums[kid]))[:1000]

@@ -35,6 +35,8 @@ def free_port() -> int:
     """
     for port in itertools.islice(_ports(), BLOCK):
         with socket.socket() as probe, contextlib.suppress(OSError):
+            # As servers do: connections that ended a moment ago do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return port
     raise AssertionError("no port is free")
@@ -136,6 +138,10 @@ class Valkey:
         file = self.directory / f"{username}.password"
         file.write_text(password)
         return Endpoint.parse(self.url, username, file)
+
+    def raw(self) -> redis.Redis:
+        """Return a client whose replies are bytes."""
+        return redis.Redis(port=self.port, protocol=3)
 
     def start(self) -> None:
         """Start and wait until it answers. Does nothing if it runs."""

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -31,8 +30,7 @@ def routes(console: Console) -> list[Route]:
 
 async def _overview(visit: Visit) -> Response:
     span = chart_name(visit.query("span"))
-    since = visit.now - min(SPANS[span].length, timedelta(days=30))
-    top_query = [("limit", str(TOP)), ("sinceTime", f"{since:%Y-%m-%dT%H:%M:%SZ}")]
+    top_query = [("limit", str(TOP)), ("month", f"{visit.now:%Y-%m}")]
     call = usage_call(span)
     usage, top, latest, sidecars = await asyncio.gather(
         visit.api.call(call),

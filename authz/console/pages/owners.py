@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any, Final
 
 from starlette.responses import Response
@@ -17,7 +16,6 @@ from authz.console.pages.visit import Console, Visit
 KINDS: Final = ("client", "project", "tenant")
 TOP: Final = 500
 SHOWN: Final = 50
-DAYS: Final = timedelta(days=30)
 
 
 def routes(console: Console) -> list[Route]:
@@ -32,7 +30,7 @@ async def _index(visit: Visit) -> Response:
     call = Call(
         "GET",
         "/v1/usage/topKeys",
-        (("limit", str(TOP)), ("sinceTime", f"{visit.now - DAYS:%Y-%m-%dT%H:%M:%SZ}")),
+        (("limit", str(TOP)), ("month", f"{visit.now:%Y-%m}")),
     )
     top = await visit.api.call(call)
     if top.status == 403:  # noqa: PLR2004
@@ -43,7 +41,7 @@ async def _index(visit: Visit) -> Response:
         clients=_by_client(top),
         kinds=KINDS,
         most=TOP,
-        does=does(["usage", "top", "--limit", str(TOP)], call),
+        does=does(["usage", "top", "--month", f"{visit.now:%Y-%m}", "--limit", str(TOP)], call),
     )
 
 

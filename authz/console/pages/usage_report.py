@@ -111,7 +111,7 @@ def routes(console: Console) -> list[Route]:
 
 async def _page(visit: Visit) -> Response:
     asked = Question.of(visit)
-    top_query = [("limit", str(TOP)), ("sinceTime", f"{asked.since:%Y-%m-%dT%H:%M:%SZ}")]
+    top_query = [("limit", str(TOP)), ("month", f"{asked.until:%Y-%m}")]
     report, top = await asyncio.gather(
         visit.api.call(asked.call()), visit.api.get("/v1/usage/topKeys", top_query)
     )

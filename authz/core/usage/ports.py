@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from authz.core.usage.counts import Counts, Level
     from authz.core.usage.entry import Cause
     from authz.core.usage.events import MeterEvent
+    from authz.core.usage.question import TopBy
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,19 @@ class UsageIndex(Protocol):
         self, kids: Sequence[str], level: Level, slots: range
     ) -> Sequence[Mapping[tuple[int, str], Counts]]:
         """Return the result of `UsageReader.counts` for each kid, in order."""
+        ...
+
+
+class MonthRanking(Protocol):
+    """Reads which keys were used most in a month."""
+
+    async def ranked(self, month: int, by: TopBy) -> Sequence[str] | None:
+        """Return the kids with the largest numbers of a month, the largest first.
+
+        month: since January 1970, in UTC. None: it is not known for this month. MUST have every key
+        whose number is larger than that of the last one; at least 500, or all keys that were used.
+        May have keys with 0. Raises Unavailable, and Unreadable for data that cannot be read.
+        """
         ...
 
 

@@ -3,15 +3,17 @@
 Times are whole slots: a question that begins within a day and asks by day has that whole day.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from authz.core.errors import BadInput
+from authz.core.fields import shown
 from authz.core.usage.commit import Denial, Sight
 from authz.core.usage.completeness import Completeness
-from authz.core.usage.counts import MINUTE_MS, Counts, Level
+from authz.core.usage.counts import FIRST_YEAR, MINUTE_MS, MONTHS, Counts, Field, Level
 
 MAX_SLOTS: Final = 2000  # minutes, hours, days or months of one question
 HOUR_MS: Final = 3_600_000
@@ -35,6 +37,7 @@ class By(StrEnum):
 NAMED: Final = frozenset({By.ROUTE, By.STATUS, By.MODEL})
 """The groups that are names. The others are times."""
 
+_MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])", re.ASCII)
 _LEVELS: Final = {
     By.MODEL: Level.DAY,
     By.MINUTE: Level.MINUTE,
@@ -104,6 +107,22 @@ def span(since: int, until: int, by: By, *, of_keys: bool) -> Span:
     return Span(level, slots)
 
 
+def month_named(field: str, text: str) -> int:
+    """Return the number of a month such as `2026-11`, counted since January 1970.
+
+    field: for the error. Raises BadInput if the text is no month from 1970 to 9999.
+    """
+    if not _MONTH.fullmatch(text) or int(text[:4]) < FIRST_YEAR:
+        raise BadInput(field, f"{shown(text)}: a month such as 2026-11")
+    return (int(text[:4]) - FIRST_YEAR) * MONTHS + int(text[5:]) - 1
+
+
+def month_name(month: int) -> str:
+    """Return a month as `2026-11`. month: counted since January 1970."""
+    year, at = divmod(month, MONTHS)
+    return f"{FIRST_YEAR + year}-{at + 1:02d}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The answer to a question.
@@ -142,3 +161,9 @@ class TopBy(StrEnum):
     REQUESTS = "requests"
     UNITS = "units"
     DENIED = "denied"
+
+    def number_of(self, counts: Counts) -> int:
+        """Return the number that this order compares."""
+        if self is TopBy.DENIED:
+            return counts[Field.DENIED]
+        return counts.units if self is TopBy.UNITS else counts.requests

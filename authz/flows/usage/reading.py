@@ -8,19 +8,18 @@ from typing import Final
 
 from authz.core.ports import Clock
 from authz.core.usage.completeness import Completeness, completeness
-from authz.core.usage.counts import Counts, Field, Level
-from authz.core.usage.ports import DayReader, GateProcesses, UsageIndex, UsageReader
+from authz.core.usage.counts import Counts, Level
+from authz.core.usage.ports import (
+    DayReader,
+    GateProcesses,
+    MonthRanking,
+    UsageIndex,
+    UsageReader,
+)
 from authz.core.usage.question import DAY_MS, DEFAULT_MS, By, LatestUse, Report, Span, TopBy
 
 CHUNK: Final = 500  # keys that are read at once
 KEPT: Final = 1000  # keys beyond those asked for, before the list is cut
-
-_ORDERS: Final[Mapping[TopBy, Callable[[Counts], int]]] = {
-    TopBy.REQUESTS: lambda counts: counts.requests,
-    TopBy.UNITS: lambda counts: counts.units,
-    TopBy.DENIED: lambda counts: counts[Field.DENIED],
-}
-
 
 VisibleKids = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
 """Return those of some kids that the reader may see."""
@@ -43,12 +42,15 @@ class UsageReading:
         days: DayReader,
         index: UsageIndex,
         processes: GateProcesses,
+        *,
+        ranking: MonthRanking,
         clock: Clock,
     ) -> None:
         self._reader = reader
         self._days = days
         self._index = index
         self._processes = processes
+        self._ranking = ranking
         self._clock = clock
 
     async def all_requests(self, span: Span, by: By) -> Report:
@@ -106,28 +108,38 @@ class UsageReading:
     ) -> TopKeys:
         """Return at most `limit` keys that were used most in the span, and no key with 0.
 
-        It reads every key that was used since the start of the span, and keeps few of them.
+        One month is answered from its ranking, if that has enough keys that the reader may see.
+        Else every key that was used since the start of the span is read, and few of them are kept.
         visible: finds the keys that the reader may see; None: the reader may see all.
         """
-        order = _ORDERS[by]
         best: dict[str, Counts] = {}
         seen = 0
 
         def cut() -> None:
             nonlocal best
-            best = dict(heapq.nlargest(limit, best.items(), key=lambda pair: order(pair[1])))
+            best = dict(heapq.nlargest(limit, best.items(), key=lambda pair: by.number_of(pair[1])))
 
-        async for used in self._index.used_since(span.since // 1000):
+        async def add(used: Sequence[str]) -> int:
             kids = used if visible is None else await visible(used)
-            seen += len(kids)
-            for kid, found in zip(
-                kids, await self._index.many(kids, span.level, span.slots), strict=True
-            ):
+            rows = await self._index.many(kids, span.level, span.slots)
+            for kid, found in zip(kids, rows, strict=True):
                 counts = sum(found.values(), Counts())
-                if order(counts):
+                if by.number_of(counts):
                     best[kid] = counts
             if len(best) > limit + KEPT:
                 cut()
+            return len(kids)
+
+        ranked = None
+        if span.level is Level.MONTH and len(span.slots) == 1:
+            ranked = await self._ranking.ranked(span.slots[0], by)
+        if ranked is not None:
+            await add(ranked if visible else ranked[:limit])
+            seen = len(ranked)
+        if ranked is None or (visible is not None and len(best) < limit):
+            best, seen = {}, 0
+            async for used in self._index.used_since(span.since // 1000):
+                seen += await add(used)
         cut()
         return TopKeys(tuple(best.items()), seen)
 

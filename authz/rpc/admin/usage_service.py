@@ -6,7 +6,8 @@ from typing import Final
 from authz.core.access import Caller, Visible, visible
 from authz.core.errors import BadInput, NotFound
 from authz.core.roles import Action
-from authz.core.usage.question import DEFAULT_MS, By, LatestUse, Report, Span, TopBy
+from authz.core.usage.counts import Level
+from authz.core.usage.question import DEFAULT_MS, By, LatestUse, Report, Span, TopBy, month_named
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.usage.reading import VisibleKids
 from authz.rpc.admin.anomaly_messages import unusual_message
@@ -87,16 +88,13 @@ class UsageService:
     ) -> usage_pb2.ListTopKeysResponse:
         """Return the keys that were used most, of those that the caller may see, the most first.
 
-        At most `limit`; 0: TOP (20). The span ends now; without `since_time` it has 30 days.
-        A deleted key has no client id. Raises BadInput for a wrong limit or time.
+        At most `limit`; 0: TOP (20). The span is a month, or ends now; without both `month` and
+        `since_time` it has 30 days. A deleted key has no client id. Raises BadInput for a wrong
+        limit, month or time.
         """
         if not 0 <= request.limit <= MAX_TOP:
             raise BadInput("limit", f"1 to {MAX_TOP}")
-        now = self._flows.clock.wall_ms()
-        since = now - DEFAULT_MS
-        if request.HasField("since_time"):
-            since = time_ms("since_time", request.since_time)
-        wanted = checked_span(since, now, By.DAY, of_keys=True)
+        wanted = self._span_of_top(request)
         order = word_of(TopBy, request.order, "USAGE_ORDER", _ORDERS) or TopBy.REQUESTS
         kids = self._visible_kids(visible(context.caller, Action.READ_USAGE))
         found = await self._flows.usage.top(wanted, order, request.limit or TOP, kids)
@@ -115,12 +113,24 @@ class UsageService:
             key_count=found.looked_at,
         )
 
+    def _span_of_top(self, request: usage_pb2.ListTopKeysRequest) -> Span:
+        if request.month:
+            if request.HasField("since_time"):
+                raise BadInput("month", "is a span; give it without since_time")
+            month = month_named("month", request.month)
+            return Span(Level.MONTH, range(month, month + 1))
+        now = self._flows.clock.wall_ms()
+        since = now - DEFAULT_MS
+        if request.HasField("since_time"):
+            since = time_ms("since_time", request.since_time)
+        return checked_span(since, now, By.DAY, of_keys=True)
+
     async def list_anomalies(
         self, request: usage_pb2.ListAnomaliesRequest, context: CallContext
     ) -> usage_pb2.ListAnomaliesResponse:
         """Return the keys whose hours are unusual, of those that the caller may see.
 
-        At most `limit`; 0: UNUSUAL (50). Raises BadInput for a wrong limit or time.
+        At most `limit`; 0: UNUSUAL (50). Raises BadInput for a wrong limit, time or name.
         """
         if not 0 <= request.limit <= MAX_TOP:
             raise BadInput("limit", f"1 to {MAX_TOP}")
@@ -128,8 +138,9 @@ class UsageService:
         if request.HasField("since_time"):
             since = time_ms("since_time", request.since_time)
         kids = self._visible_kids(visible(context.caller, Action.READ_USAGE))
+        only = kid_of("name", request.name) if request.name else ""
         try:
-            found = await self._flows.anomalies.unusual(since, request.limit or UNUSUAL, kids)
+            found = await self._flows.anomalies.unusual(since, request.limit or UNUSUAL, kids, only)
         except BadInput as cause:
             raise BadInput("since_time", cause.problem) from None
         return unusual_message(found)

@@ -68,11 +68,12 @@ local full, garbled = 0, 0
 local WINDOW = {m = 120, h = 192, d = 128, M = 128}  -- M: days by model
 local SECONDS = {m = 60, h = 3600, d = 86400, M = 86400}
 kept.M = kept.d
+local rank, end_rankings = rankings(base, now, kept.y)
 
--- Add a row to one that is stored as `text` (false: none), and return the text of the sum.
+-- Add a row to one that is stored as `text` (false: none). Return the text of the sum, and the sum.
 local function sum(text, row)
   if not text then
-    return pack_row(row)
+    return pack_row(row), row
   end
   local total = unpack_row(text)
   for at = #total + 1, #row do
@@ -85,7 +86,7 @@ local function sum(text, row)
     end
     total[at] = number
   end
-  return pack_row(total)
+  return pack_row(total), total
 end
 
 -- Name of the hash of a slot, and the time at which it ends.
@@ -98,7 +99,7 @@ end
 local function add(name, level, slot, field, row)
   local hash, ends = window(name, level, slot)
   local text = call('HGET', hash, field)
-  call('HSET', hash, field, sum(text, row))
+  call('HSET', hash, field, (sum(text, row)))
   if not text then
     call('EXPIREAT', hash, ends)
   end
@@ -293,9 +294,10 @@ local function add_key(usage)
   end
   local is_new = false
   for _, row in ipairs(rows) do
-    local field = 'y' .. row[2]
+    local field, total = 'y' .. row[2], nil
     is_new = is_new or not texts[field]
-    texts[field] = sum(texts[field], row[4])
+    texts[field], total = sum(texts[field], row[4])
+    rank(kid, row[2], total)
   end
   for field in pairs(months) do
     change(field, texts[field])
@@ -348,7 +350,7 @@ local function add_total(total)
   add(name, 'h', hour, hour .. suffix, row)
   add(name, 'd', day, day .. suffix, row)
   local hash, field = name .. 'y', month .. suffix
-  call('HSET', hash, field, sum(call('HGET', hash, field), row))
+  call('HSET', hash, field, (sum(call('HGET', hash, field), row)))
 end
 
 -- Blocks up to `top` that have no field are complete. So a block that nothing came of has one.
@@ -543,6 +545,7 @@ end
 each(commit.learned or {}, learn)  -- earlier meters have none
 each(commit.models or {}, add_model)  -- earlier meters have none
 each(commit.keys, add_key)
+end_rankings()
 each(commit.totals, add_total)
 each(commit.denials, function(denial)
   count(base .. 'all:', denial[1], '!' .. denial[2], denial[3])

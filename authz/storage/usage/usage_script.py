@@ -12,7 +12,7 @@ from authz.storage.limits.spend_script import hash_of
 from authz.storage.linked_script import StoreFunction
 from authz.storage.scripts import script
 
-COMMIT: Final = script("commit_usage")
+COMMIT: Final = script("rankings", "commit_usage")
 COMMIT_FUNCTION: Final = StoreFunction("commit_usage", COMMIT)
 CALLERS: Final = "s"
 HOURS_PER_DAY: Final = 24

@@ -112,6 +112,14 @@ def test_tokens_and_money_by_model(runner, count):
         ("haiku", 5),
     ]
     assert runner.run("usage", "--by", "model", "--csv").out.startswith("model,requests,")
+    assert runner.run("usage", "cost", "--key", kid, "--by", "model").out.startswith(
+        table.partition("\n2")[0]  # the span ends now
+    )
+    assert runner.run("usage", "cost", "--json").document["by"] == "model"
+    daily = runner.run("usage", "cost", "--key", kid, "--by", "day").out
+    assert re.search(r"^total +3 +1200005 +10 +2 +3 +1\.200024$", daily, re.M)
+    mixed = runner.run("usage", "cost", "--csv", "--json")
+    assert (mixed.code, "another form than --json" in mixed.err) == (2, True)
 
 
 def test_top(runner, count):
@@ -152,6 +160,9 @@ def test_nothing_was_counted(runner):
         (("--csv", "--json"), "--csv"),
         (("top", "--limit", "0"), "--limit"),
         (("top", "--since", "x"), "--since"),
+        (("top", "--month", "2026-13"), "--month"),
+        (("top", "--month", "1969-12"), "--month"),
+        (("top", "--month", "this", "--since", "1h"), "--month"),
         (("top", "--by", "cost"), "--by"),
     ],
 )

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from authz.core.roles import Role
+from authz.flows import selection
 from tests.support.console.browser import tab
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -139,4 +140,17 @@ async def test_a_live_overview(browser, console) -> None:
         await console.rig.issue(client_id="live", name="Issued elsewhere")
         await shown.page.get_by_text("Issued elsewhere").wait_for()
         assert await shown.violations() == []
+        await shown.fault_free()
+
+
+async def test_a_long_search(browser, console, monkeypatch) -> None:
+    """A search of many parts goes on by itself until it finds the key."""
+    await console.rig.issue(client_id="long", name="The needle")
+    for number in range(9):
+        await console.rig.issue(client_id="long", name=f"hay {number}")
+    monkeypatch.setattr(selection, "MAX_SCANNED", 2)
+    async with tab(browser, console.url) as shown:
+        await console.log_in(shown, Role.VIEWER)
+        await shown.page.get_by_label("Search", exact=True).fill("needle")
+        await shown.page.get_by_role("link", name="The needle").wait_for()
         await shown.fault_free()

@@ -12,6 +12,7 @@ from authz.console.pages import key_list
 from authz.console.pages.key_filter import KeyFilter
 from authz.core.filter import parse_filter
 from authz.core.roles import Role
+from authz.flows import selection
 from authz.rpc.admin import key_lists
 from tests.support.console.serving import Site, get, session_of
 
@@ -138,3 +139,23 @@ async def test_a_long_search_comes_after_the_page(
     assert "the shop" in (await get(site, unescape(link))).text
     assert "the shop" in (await get(site, unescape(source), {"hx-request": "true"})).text
     assert "the shop" in (await get(site, "/keys")).text
+
+
+async def test_a_search_goes_on_until_it_finds_a_key(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the search that finds nothing leads to the next part, by a script or a click."""
+    await site.rig.issue(client_id="acme", name="the oldest")
+    for _ in range(3):
+        await site.rig.issue(client_id="acme", name="others")
+    monkeypatch.setattr(selection, "MAX_SCANNED", 2)
+    page = await get(site, "/keys?q=oldest", {"hx-request": "true"})
+    assert "Still searching" in page.text
+    sources = re.findall(r'hx-get="([^"]*)" hx-trigger="load"', page.text)
+    assert sources == re.findall(r'class="button" href="([^"]*page=[^"]*)">Go on', page.text)
+    for _ in range(3):
+        page = await get(site, unescape(sources[0]), {"hx-request": "true"})
+        sources = re.findall(r'hx-get="([^"]*)" hx-trigger="load"', page.text)
+        if not sources:
+            break
+    assert "the oldest" in page.text

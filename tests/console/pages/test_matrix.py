@@ -26,7 +26,15 @@ PAGES = (
     *("/keys/DISABLED", "/keys/DISABLED/enable", "/keys/zzzzzzzzzzzzzzzz", "/incident"),
     *("/incident/KID", "/incident/REVOKED"),
     *("/owners", "/owners/client?id=acme", "/owners/tenant?id=nobody", "/usage"),
-    *("/usage?by=route&client=acme", "/audit", "/audit?action=revoke", "/sidecars", "/settings"),
+    *(
+        "/anomalies",
+        "/usage?by=route&client=acme",
+        "/usage?by=model",
+        "/audit",
+        "/audit?action=revoke",
+        "/sidecars",
+        "/settings",
+    ),
     *("/events", "/events?type=authz.key.revoked", "/events?key=x", "/events/sinks/siem"),
 )
 NOT_PAGES = {"/logout", "/login/callback", "/login/oidc", "/static/{name}"}

@@ -8,7 +8,7 @@ from authz.core.usage.counts import Field, Level
 from authz.core.usage.question import DAY_MS, HOUR_MS, By, TopBy, span
 from authz.core.usage.tally import Clocks
 from authz.flows.usage.reading import UsageReading
-from tests.support.memory_usage import MemoryUsage, MemoryUsageIndex
+from tests.support.memory_usage import MemoryRanking, MemoryUsage, MemoryUsageIndex
 from tests.support.usage import KID, NOW, PROCESS, committed, line, of_model
 
 OTHER, THIRD = "Q" * 16, "T" * 16
@@ -23,8 +23,15 @@ class FixedClock:
         return NOW
 
 
+def read(memory, index=None, ranked_since=0):
+    """Return the reading of usage in memory. ranked_since: the first month that is ranked."""
+    index = index or MemoryUsageIndex(memory)
+    ranking = MemoryRanking(memory, ranked_since)
+    return UsageReading(memory, memory, index, index, ranking=ranking, clock=FixedClock())
+
+
 @pytest.fixture
-async def reading():
+async def memory():
     """Usage of three keys and of nobody, over two days."""
     memory = MemoryUsage(FixedClock())
     ago = DAY_MS
@@ -38,8 +45,13 @@ async def reading():
         line(kid="-", secret="-", reason="forged", flags="UAEX", code="401", owners="- - - - -"),
     ]
     await memory.commit(committed(*entries, clocks=Clocks.near(NOW, 2 * ago, ago)), [b"one"], NOW)
-    return UsageReading(memory, memory, MemoryUsageIndex(memory), MemoryUsageIndex(memory),
-                        FixedClock())  # fmt: skip
+    return memory
+
+
+@pytest.fixture
+def reading(memory):
+    """The reading of that usage."""
+    return read(memory)
 
 
 async def _each(*kids):
@@ -86,7 +98,7 @@ async def test_models_of_one_key_of_several_and_of_all():
     near = Clocks.near(NOW, 2 * DAY_MS, DAY_MS)
     await memory.commit(committed(*entries, clocks=near), [b"one"], NOW)
     index = MemoryUsageIndex(memory)
-    reading = UsageReading(memory, memory, index, index, FixedClock())
+    reading = read(memory, index)
 
     def inputs(report):
         return {name: counts[Field.INPUT_TOKENS] for name, counts in report.groups.items()}
@@ -135,6 +147,40 @@ async def test_top(reading, by, kids):
     """The keys with the largest number come first, and none with 0."""
     found = await reading.top(_span(By.DAY), by, 2)
     assert ([kid for kid, _ in found.keys], found.looked_at) == (kids, 3)
+
+
+THIS_MONTH = span(NOW, NOW + 1, By.MONTH, of_keys=True)
+
+
+class NoIndex(MemoryUsageIndex):
+    """An index whose keys must not be read one after the other."""
+
+    def used_since(self, since):
+        """Refuse."""
+        raise AssertionError(f"every key that was used since {since} would be read")
+
+
+@pytest.mark.parametrize(
+    ("by", "kids"),
+    [(TopBy.REQUESTS, [KID, OTHER]), (TopBy.UNITS, [THIRD, KID]), (TopBy.DENIED, [OTHER])],
+)
+async def test_top_of_a_month(memory, by, kids):
+    """The top of one month is read from its ranking; without one, from every key that was used."""
+    for reading in (read(memory, NoIndex(memory)), read(memory, ranked_since=10**6)):
+        found = await reading.top(THIS_MONTH, by, 2)
+        assert ([kid for kid, _ in found.keys], found.looked_at) == (kids, 3)
+
+
+async def test_top_of_a_month_for_a_reader_who_sees_few_keys(memory):
+    """A ranking with too few keys that the reader may see is not enough."""
+
+    async def seen(kids):
+        return [kid for kid in kids if kid == OTHER]
+
+    found = await read(memory, NoIndex(memory)).top(THIS_MONTH, TopBy.REQUESTS, 1, seen)
+    assert ([kid for kid, _ in found.keys], found.looked_at) == ([OTHER], 3)
+    with pytest.raises(AssertionError, match="every key"):
+        await read(memory, NoIndex(memory)).top(THIS_MONTH, TopBy.REQUESTS, 2, seen)
 
 
 async def test_latest_use_and_counts_of_30_days(reading):

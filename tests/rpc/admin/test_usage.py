@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -201,7 +202,14 @@ async def test_top_keys(admin: Stubs, used) -> None:
     assert found.key_count == len(found.keys)
     request = usage_pb2.ListTopKeysRequest(order=usage_pb2.USAGE_ORDER_DENIED, limit=1)
     assert [row.client_id for row in (await ask(request)).keys] == ["one"]
+    now = datetime.now(UTC)
+    month = await ask(usage_pb2.ListTopKeysRequest(month=f"{now:%Y-%m}", limit=2))
+    assert month.start_time.ToDatetime(UTC).day == 1
+    assert [row.client_id for row in month.keys] == ["far", "one"]
     for fields, field in (
+        ({"month": "2026-13"}, "month"),
+        ({"month": "2026-11-01"}, "month"),
+        ({"month": "2026-11", "since_time": Timestamp(seconds=1)}, "month"),
         ({"limit": 501}, "limit"),
         ({"limit": -1}, "limit"),
         ({"since_time": Timestamp(seconds=2**33)}, "since_time"),

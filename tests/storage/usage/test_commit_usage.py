@@ -141,11 +141,11 @@ async def test_by_a_function(own_valkey):
 
 
 async def test_every_name_has_an_end(valkey):
-    """Every name of usage expires, except the sums, the routes and the latest uses."""
+    """Every name of usage expires, except sums, routes, latest uses and the start of rankings."""
     async with linked(valkey) as link:
         commit, now = usage(KID)
         await link.commit(commit, [b"one"], now)
-    lasting = {f"{BASE}{name}" for name in ("sums", "routes", "last", "procs", "all:y")}
+    lasting = {f"{BASE}{name}" for name in ("sums", "routes", "last", "procs", "all:y", "ranked")}
     names = set(valkey.admin.keys(f"{BASE}*"))
     assert {name for name in names if valkey.admin.ttl(name) < 0} <= lasting
     assert len(names) >= 12

@@ -1,10 +1,11 @@
 """Screenshots of four pages for the documents: a console with content, in a real Chromium.
 
-python -m tests.support.console.screenshots [DIRECTORY]
+python -m tests.support.console.screenshots [--if-possible] [DIRECTORY]
 """
 
+import argparse
 import asyncio
-import sys
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -46,5 +47,18 @@ async def take(directory: Path) -> None:
                 await shown.page.screenshot(path=directory / f"{name}.png")
 
 
+def main() -> None:
+    """Take them. With --if-possible and without Chromium, say so and end well."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--if-possible", action="store_true")
+    parser.add_argument("directory", nargs="?", type=Path, default=DIRECTORY)
+    given = parser.parse_args()
+    if given.if_possible and shutil.which("chromium") is None:
+        print("no Chromium on this machine: no pictures of the console were taken")
+        return
+    asyncio.run(take(given.directory))
+    print(f"pictures of the console: {given.directory}/*.png")
+
+
 if __name__ == "__main__":
-    asyncio.run(take(Path(sys.argv[1]) if sys.argv[1:] else DIRECTORY))
+    main()

@@ -242,14 +242,16 @@ class ListUsageResponse(_message.Message):
     def __init__(self, report: _Optional[_Union[UsageReport, _Mapping]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class ListTopKeysRequest(_message.Message):
-    __slots__ = ("order", "since_time", "limit")
+    __slots__ = ("order", "since_time", "limit", "month")
     ORDER_FIELD_NUMBER: _ClassVar[int]
     SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MONTH_FIELD_NUMBER: _ClassVar[int]
     order: UsageOrder
     since_time: _timestamp_pb2.Timestamp
     limit: int
-    def __init__(self, order: _Optional[_Union[UsageOrder, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+    month: str
+    def __init__(self, order: _Optional[_Union[UsageOrder, str]] = ..., since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ..., month: _Optional[str] = ...) -> None: ...
 
 class ListTopKeysResponse(_message.Message):
     __slots__ = ("keys", "start_time", "key_count")
@@ -301,12 +303,14 @@ class EraseUsageResponse(_message.Message):
     def __init__(self, erased: _Optional[int] = ...) -> None: ...
 
 class ListAnomaliesRequest(_message.Message):
-    __slots__ = ("since_time", "limit")
+    __slots__ = ("since_time", "limit", "name")
     SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     since_time: _timestamp_pb2.Timestamp
     limit: int
-    def __init__(self, since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+    name: str
+    def __init__(self, since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class ListAnomaliesResponse(_message.Message):
     __slots__ = ("keys", "key_count", "judged")
