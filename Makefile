@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
+.PHONY: gameday mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,7 +40,7 @@ helm: $(READY) ## Write the generated files of the Helm chart; lint and render i
 	@$(BIN)/python -m tests.support.deploy.chart
 	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm*.py
 
-mesh: $(READY) ## Our manifests on a real kube-apiserver (needs Go and Debian packages; builds once, minutes; BUILD=no)
+mesh: $(READY) ## Our manifests on a real kube-apiserver and istiod, with requests (builds once, half an hour; PART, BUILD=no)
 	@$(BIN)/python -m tests.mesh $(if $(PART),--part "$(PART)") $(if $(filter no,$(BUILD)),--no-build)
 
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
@@ -85,8 +85,8 @@ outage: $(READY) ## A bulk update while a sidecar stands still, a minute without
 	@$(BIN)/python -m tests.bench.burst
 	@$(BIN)/python -m tests.bench.outage
 
-chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
-	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED, CLUSTER=1)
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(CLUSTER),--cluster)
 
 limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
 	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)
@@ -103,6 +103,9 @@ metering: $(READY) ## Count usage through a real Envoy while everything fails; c
 
 scan: $(READY) ## Search 1 GiB of noise for keys and a history of 100,000 objects for planted ones (MIB, OBJECTS)
 	@$(BIN)/python -m tests.bench.scan --mib $(or $(MIB),1024) --objects $(or $(OBJECTS),100000)
+
+gameday: $(READY) ## Two keys leak: found, reported, revoked or rotated, and the holder moved; prints the times (TO)
+	@$(BIN)/python -m tests.system.gameday --to $(or $(TO),post-mortem.md)
 
 soak: $(READY) ## A million Checks, one in a hundred cancelled: what the memory does (CALLS, TRANSPORT)
 	@$(BIN)/python -m tests.soak --transport $(or $(TRANSPORT),fast) --calls $(or $(CALLS),1000000)

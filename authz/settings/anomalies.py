@@ -15,13 +15,14 @@ Word = Literal["rate", "silence", "networks", "agents", "denied", "errors"]
 
 
 class Named(Section):
-    """Keys, by any of these."""
+    """Keys, by any of these. within: only those of these tenants."""
 
     keys: Annotated[tuple[KeyId, ...], distinct] = ()
     clients: Ids = ()
     projects: Ids = ()
     tenants: Ids = ()
     plans: Ids = ()
+    within: Ids = ()
 
     def subjects(self) -> "Subjects":
         """Return the keys as a value of the core."""
@@ -33,6 +34,7 @@ class Named(Section):
             frozenset(self.projects),
             frozenset(self.tenants),
             frozenset(self.plans),
+            frozenset(self.within),
         )
 
 

@@ -140,11 +140,8 @@ class Backup:
             for bucket in buckets:
                 pipeline.smembers(self._names.gone(bucket))
             found = await checked(pipeline.execute())
-            places = [
-                (bucket, sorted(map(int, members)))
-                for bucket, members in zip(buckets, found, strict=True)
-                if members
-            ]
+            known = map(tombstones.of_members, buckets, found)
+            places = [(one[0].bucket, [place.member for place in one]) for one in known if one]
             if places:
                 self._write({"tombstones": places})
 

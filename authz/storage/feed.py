@@ -20,6 +20,7 @@ from authz.core.ports import ChangeSink, Clock, Probe
 from authz.core.store_clock import StoreClock
 from authz.storage import notices, reconnect, schema
 from authz.storage.clock_watch import ClockWatch
+from authz.storage.crowd import Crowd
 from authz.storage.endpoint import Endpoint
 from authz.storage.follower import Flush, Follower
 from authz.storage.heartbeats import PRIMARY, Heartbeats
@@ -78,6 +79,7 @@ class ChangeFeed:
         self._probe = probe
         self._lease = lease
         self._clock_watch = ClockWatch(store_clock or StoreClock(lease), clock)
+        self.crowd = Crowd()
         self._trust = TrustLease(clock, lease, endpoint)
         self._meta = LatestMeta(fingerprints, self._trust.is_valid, prefixes)
         self._follower = Follower(clock, probe, endpoint.names)
@@ -182,7 +184,7 @@ class ChangeFeed:
         self._sink = sink
         self._trust.start(sink)
         self._heartbeats.start(sink, announce)
-        await reconnect.repeat(self._attempt, self._clock, enough=self._lease)
+        await reconnect.repeat(self._attempt, self._clock, enough=self._lease, crowd=self.crowd)
 
     async def _attempt(self) -> None:
         ended = asyncio.Event()

@@ -13,14 +13,17 @@ Rules:
    is no trust. So an emptied store does not turn good keys into unknown ones. Another schema or
    pepper means another store, so entries kept for an outage are dropped too.
 5. Each heartbeat reads the store's clock and passes it to `clock_watch` before it grants trust.
-6. Before each PING `send` calls `announce`. Its writes are in the store before the PONG that grants
+6. The first pause on a link is random. So sidecars that connect at the same moment do not send
+   their heartbeats at the same moment ever after.
+7. Before each PING `send` calls `announce`. Its writes are in the store before the PONG that grants
    trust.
-7. A node of a cluster may refuse commands because of our slot. Then trust ends before the heartbeat
+8. A node of a cluster may refuse commands because of our slot. Then trust ends before the heartbeat
    does, and the link stays for REFUSED_SECONDS: a short refusal costs no reconnect. After that the
    other nodes are asked for the owner again, because a node that is cut off refuses for ever.
 """
 
 import asyncio
+import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,6 +141,7 @@ class Heartbeats:
         Raises Unavailable with the fault of the link, if a whole lease of heartbeats is unanswered,
         or if the node has refused commands for REFUSED_SECONDS (2 s).
         """
+        share = random.random()  # noqa: S311  jitter
         while link.is_open:
             if self._unanswered >= HEARTBEATS_PER_LEASE:
                 raise Unavailable(f"it has not answered for {self._lease:g} s")
@@ -147,8 +151,9 @@ class Heartbeats:
             self._unanswered += 1
             self.send(link)
             with suppress(TimeoutError):
-                async with asyncio.timeout(self._lease / HEARTBEATS_PER_LEASE):
+                async with asyncio.timeout(share * self._lease / HEARTBEATS_PER_LEASE):
                     await ended.wait()
+            share = 1.0
         raise Unavailable(link.fault)
 
     def send(self, link: Link) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 from authz.core.errors import Unavailable
 from authz.core.ports import Clock
 from authz.storage import reconnect
+from authz.storage.crowd import Crowd
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link
 
@@ -24,7 +25,7 @@ class PrimaryLink:
 
     name: of the connection. subject: what is counted, and its verb, such as "limits are". prepare:
     commands on a new link, before it is used; raises Unavailable. logs_first: log also that the
-    first attempt succeeded.
+    first attempt succeeded. crowd: the sidecars that may reconnect at the same moment.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class PrimaryLink:
         subject: str,
         prepare: Callable[[Link], Awaitable[None]],
         logs_first: bool = False,
+        crowd: Crowd | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._clock = clock
         self._name = name
         self._subject = subject
         self._prepare = prepare
+        self._crowd = crowd
         self._fault = CONNECTING if logs_first else ""
         self._refusal = ""
         self.link: Link | None = None
@@ -57,7 +60,9 @@ class PrimaryLink:
 
     async def run(self) -> None:
         """Keep a link open until cancelled. Faults are logged when they change, not raised."""
-        await reconnect.repeat(self._attempt, self._clock, enough=CONNECT_SECONDS)
+        await reconnect.repeat(
+            self._attempt, self._clock, enough=CONNECT_SECONDS, crowd=self._crowd
+        )
 
     def refuse(self, link: Link, problem: str) -> None:
         """Drop the link of a store that refuses to count. The refusal stands until `accept`.

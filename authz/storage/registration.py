@@ -7,10 +7,12 @@ Rules:
    without trust, or between a flush and the next trust, when flushed entries may still be served.
 3. On a new link the entry names no change until that link is trusted. The store may be a restored
    one, which gives the same numbers to other changes.
-4. The first acknowledgement leaves at once, later ones at most every PAUSE. So a burst of changes
-   causes one write instead of thousands.
+4. The first acknowledgement leaves at once, later ones after a pause, which grows with the number
+   of sidecars (see crowd.py). So a burst of changes causes one write instead of thousands.
 5. Entries are kept longer than any key can be served in an outage. A sidecar that wrote nothing for
    longer than its lease + grace serves nothing, even if its entry still exists.
+6. The entry is written at each heartbeat, its place in the index once a lease. It is written again
+   at once when the cache is flushed, because the store may have lost its data.
 """
 
 import asyncio
@@ -27,12 +29,12 @@ from authz.core.seals import EntrySeals
 from authz.core.sidecars import Sidecar
 from authz.storage.essential import EssentialWrites
 from authz.storage.feed import ChangeFeed
+from authz.storage.heartbeats import HEARTBEATS_PER_LEASE
 from authz.storage.link import Link, refusal
 from authz.storage.registry import KEPT_MS
 
 log = logging.getLogger("authz.store")
 
-PAUSE: Final = 0.020  # seconds between two acknowledgements
 LEAVE_SECONDS: Final = 0.2
 
 
@@ -92,6 +94,7 @@ class Registration:
         self._is_current = False  # no flushed entry may still be served
         self._acknowledged: int | None = None
         self._pruned_on: Link | None = None  # old entries were removed once on this link
+        self._heartbeats = 0  # on this link
         self._indexed_on: Link | None = None
         self._trusted_link: Link | None = None  # the numbers are those of the store behind it
         self._acknowledged_at = float("-inf")
@@ -102,7 +105,8 @@ class Registration:
     def forget(self, kid: str, *, revoked: bool) -> None:
         """Pass the change on to the sink.
 
-        If the cache is current, write the entry with the feed's position within PAUSE (20 ms).
+        If the cache is current, write the entry with the feed's position within
+        `Crowd.acknowledge_pause`.
         """
         self._sink.forget(kid, revoked=revoked)
         if self._due is None and self._is_current:
@@ -111,18 +115,25 @@ class Registration:
     def flush(self, *, foreign: bool = False) -> None:
         """Flush the sink. Until the next trust, the entries that are written name no change.
 
-        If `foreign`, remove the entry from the store too, if there is a link.
+        With a link, write the entry's place in the index again. If `foreign`, remove the entry
+        instead.
         """
         self._is_current = False
         self._acknowledged = None  # the numbers may begin anew
         self._sink.flush(foreign=foreign)
-        if foreign and self._feed.link is not None:
-            self._remove(self._feed.link, self._instance, _ignore)
+        link = self._feed.link
+        if link is None:
+            return
+        if foreign:
+            self._remove(link, self._instance, _ignore)
+        elif not self._feed.is_foreign:
+            self._index(link)
 
     def trust(self, until: float) -> None:
         """Pass the trust on to the sink. until: monotonic seconds; a time in the past ends trust.
 
-        If trusted, write the entry within PAUSE (20 ms) if the feed's position has moved.
+        If trusted, write the entry within `Crowd.acknowledge_pause` if the feed's position has
+        moved.
         """
         self._sink.trust(until)
         self._trusted_until = until
@@ -133,21 +144,25 @@ class Registration:
             self._acknowledge_soon()
 
     def announce(self, link: Link) -> None:
-        """Send the entry and its time, and return at once. To be called before each PING.
+        """Send the entry, and return at once. To be called before each PING.
 
-        Does nothing if the store is foreign. The first time on a link, also remove the members of
-        both indexes that are older than KEPT_MS (25 h).
+        Once a lease, also send its time to the index, and ask how many sidecars there are. Does
+        nothing if the store is foreign. The first time on a link, also remove the members of both
+        indexes that are older than KEPT_MS (25 h).
         """
         if self._feed.is_foreign:
             return
         self._write(link)
-        now = self._clock.wall_ms()
         if link is not self._pruned_on:
             self._pruned_on = link
+            self._heartbeats = 0
+            oldest = str(self._clock.wall_ms() - KEPT_MS)
             for name in (self._names.sidecars, self._names.issued):
-                link.send(_ignore, "ZREMRANGEBYSCORE", name, "-inf", str(now - KEPT_MS))
-        on_indexed = partial(self._on_indexed, link)
-        self._writes.send(link, on_indexed, "ZADD", self._names.sidecars, str(now), self._instance)
+                link.send(_ignore, "ZREMRANGEBYSCORE", name, "-inf", oldest)
+        if self._heartbeats % HEARTBEATS_PER_LEASE == 0:
+            self._index(link)
+            link.send(self._feed.crowd.note, "ZCARD", self._names.sidecars)
+        self._heartbeats += 1
 
     async def leave(self) -> None:
         """Remove the entry after this sidecar has stopped serving. Wait at most 0.2 s for it.
@@ -175,6 +190,10 @@ class Registration:
         self._writes.send(link, written.set_result, "ZADD", self._names.issued, str(now), member)
         await asyncio.wait([written], timeout=LEAVE_SECONDS)
 
+    def _index(self, link: Link) -> None:
+        name, now = self._names.sidecars, str(self._clock.wall_ms())
+        self._writes.send(link, partial(self._on_indexed, link), "ZADD", name, now, self._instance)
+
     def _remove(self, link: Link, instance: str, on_reply: Callable[[Any], None]) -> None:
         link.send(_ignore, "ZREM", self._names.sidecars, instance)
         link.send(on_reply, "DEL", self._names.sidecar(instance))
@@ -185,7 +204,9 @@ class Registration:
 
     def _acknowledge_soon(self) -> None:
         # Later, because the feed calls its sink before it moves its position.
-        wait = self._acknowledged_at + PAUSE - self._clock.monotonic()
+        wait = (
+            self._acknowledged_at + self._feed.crowd.acknowledge_pause() - self._clock.monotonic()
+        )
         self._due = asyncio.get_running_loop().call_later(max(0.0, wait), self._acknowledge)
 
     def _acknowledge(self) -> None:

@@ -15,10 +15,11 @@ Rules:
    revoked during the backup is never active in the store.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import chain
+from typing import Any
 
 import redis.asyncio
 
@@ -28,6 +29,7 @@ from authz.core.keys.digest_index import entry_of
 from authz.core.trail.rows import row_hash
 from authz.storage import compact, emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import Contents
+from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.index_state import encoded_index
 from authz.storage.replies import checked
 from authz.storage.tombstones import Tombstone
@@ -86,47 +88,49 @@ class Restore:
         await self._claim(file)
         done = await self._audited()
         gone = gone | file.gone | await self._tombstones()
-        await self._write_tombstones(file, gone)
-        left_out: dict[str, bytes] = {}
-        for number, item in lines:
-            kept = _without_deleted(_without_earlier(item, number, file.last), gone)
-            left_out |= _left_out(item, kept)
-            await self._write(file, kept, done)
-        seq = max(file.contents.seq, highest) + 1
-        if meta.has_imports(file.meta):
-            with suppress(Unavailable):  # its right may be missing; a failed store also fails below
-                await self._change(file, self._index(seq))
-
-        def complete(transaction: Any) -> None:
-            transaction.set(self._names.seq, seq)
-            transaction.hset(self._names.meta, mapping=cast("Any", dict(file.meta)))
-            if self._note is not None:
-                row = cast("Any", dict(self._note(file.contents.seq, seq, left_out)))
-                transaction.xadd(self._names.audit, row, id=f"{seq}-0")
-
-        await self._change(file, complete)
+        async with self._guarded(file) as writes:
+            await self._write_tombstones(writes, gone)
+            left_out: dict[str, bytes] = {}
+            for number, item in lines:
+                kept = _without_deleted(_without_earlier(item, number, file.last), gone)
+                left_out |= _left_out(item, kept)
+                await self._write(writes, file, kept, done)
+            seq = max(file.contents.seq, highest) + 1
+            if meta.has_imports(file.meta):
+                with suppress(Unavailable):  # its right may be missing; a failed store fails below
+                    text = encoded_index(seq, list(dict.fromkeys(self._entries)))
+                    await self._change(writes, [("SET", self._names.imported, text)])
+            await self._change(writes, self._completion(file, seq, left_out))
         return seq
 
-    def _index(self, seq: int) -> Callable[[Any], None]:
-        text = encoded_index(seq, list(dict.fromkeys(self._entries)))
-        return lambda transaction: transaction.set(self._names.imported, text)
+    def _completion(
+        self, file: Verified, seq: int, left_out: Mapping[str, bytes]
+    ) -> Iterator[Command]:
+        yield "SET", self._names.seq, seq
+        yield "HSET", self._names.meta, *_flat(file.meta)
+        if self._note is not None:
+            row = self._note(file.contents.seq, seq, left_out)
+            yield "XADD", self._names.audit, f"{seq}-0", *_flat(row)
 
-    async def _change(self, file: Verified, write: Callable[[Any], None]) -> None:
+    def _guarded(self, file: Verified) -> GuardedWrites:
+        """Return writes that are allowed while the store is that of this unfinished restore."""
+        names = self._names
+        questions = (("GET", names.restoring), ("EXISTS", names.meta))
+        expected = [file.identity, 0]
+        return GuardedWrites(
+            self._client,
+            (names.meta, names.restoring),
+            questions,
+            lambda answers: list(answers) == expected,
+        )
+
+    async def _change(self, writes: GuardedWrites, commands: Iterable[Command]) -> None:
         """Write in one transaction, while the store is still that of this unfinished restore.
 
-        Raises Conflict if the marker is not ours or authz:meta exists, Unavailable. `write` queues
-        the commands and may be called again.
+        Raises Conflict if the marker is not ours or authz:meta exists, Unavailable.
         """
-        names = self._names
-
-        async def guarded(transaction: Any) -> None:
-            is_ours = await transaction.get(names.restoring) == file.identity
-            if not is_ours or await transaction.exists(names.meta):
-                raise Conflict("the store was emptied, or restored by another process, meanwhile")
-            transaction.multi()
-            write(transaction)
-
-        await checked(self._client.transaction(guarded, names.meta, names.restoring))
+        if not await checked(writes.apply(commands)):
+            raise Conflict("the store was emptied, or restored by another process, meanwhile")
 
     async def _claim(self, file: Verified) -> None:
         """Set the marker of this restore.
@@ -152,19 +156,16 @@ class Restore:
         for bucket in range(tombstones.BUCKETS):
             pipeline.smembers(self._names.gone(bucket))
         found = await checked(pipeline.execute())
-        return frozenset(
-            Tombstone(bucket, int(member))
-            for bucket, members in enumerate(found)
-            for member in members
-        )
+        places = map(tombstones.of_members, range(tombstones.BUCKETS), found)
+        return frozenset(chain.from_iterable(places))
 
-    async def _write_tombstones(self, file: Verified, gone: frozenset[Tombstone]) -> None:
-        def write(transaction: Any) -> None:
-            for place in sorted(gone):
-                transaction.sadd(self._names.gone(place.bucket), place.member)
-
+    async def _write_tombstones(self, writes: GuardedWrites, gone: frozenset[Tombstone]) -> None:
+        names = self._names
         if gone:
-            await self._change(file, write)
+            found = sorted(gone)
+            await self._change(
+                writes, [("SADD", names.gone(place.bucket), place.member) for place in found]
+            )
 
     async def _audited(self) -> tuple[int, int]:
         """Return the id of the last audit entry; (0, 0) if there is none.
@@ -174,39 +175,51 @@ class Restore:
         last = await checked(self._client.xrevrange(self._names.audit, count=1))
         return _stream_id(last[0][0]) if last else (0, 0)
 
-    async def _write(self, file: Verified, item: dict[str, Any], done: tuple[int, int]) -> None:
-        names = self._names
+    async def _write(
+        self, writes: GuardedWrites, file: Verified, item: dict[str, Any], done: tuple[int, int]
+    ) -> None:
         aliases = [(bytes.fromhex(digest), kid) for digest, kid in item.get("aliases", ())]
         self._entries += [entry_of(digest) for digest, _ in aliases]
+        commands = [*self._records(file, item.get("records", ()))]
+        commands += [("SET", self._names.alias(digest), kid) for digest, kid in aliases]
+        if applied := item.get("applied"):
+            commands.append(("HSET", self._names.applied, *_flat(applied)))
+        commands += [
+            ("XADD", self._names.audit, entry_id, *_flat(entry))
+            for entry_id, entry in item.get("audit", ())
+            if _stream_id(entry_id) > done
+        ]
+        if commands:
+            await self._change(writes, commands)
 
-        def write(transaction: Any) -> None:
-            for kid, fields in item.get("records", ()):
-                self._write_record(transaction, file, kid, fields)
-                score = {kid: encoding.number("created_at", fields["created_at"])}
-                transaction.zadd(names.keys, score)
-                transaction.zadd(names.client(fields["client_id"]), score)
-            for digest, kid in aliases:
-                transaction.set(names.alias(digest), kid)
-            if applied := item.get("applied"):
-                transaction.hset(names.applied, mapping=applied)
-            for entry_id, entry in item.get("audit", ()):
-                if _stream_id(entry_id) > done:
-                    transaction.xadd(names.audit, entry, id=entry_id)
+    def _records(
+        self, file: Verified, records: Sequence[tuple[str, Mapping[str, str]]]
+    ) -> Iterator[Command]:
+        """Yield the commands for these records, and one for each index that they are in.
 
-        await self._change(file, write)
-
-    def _write_record(
-        self, transaction: Any, file: Verified, kid: str, fields: Mapping[str, str]
-    ) -> None:
-        """Write a record in the form that authz:meta of the file names.
-
-        A damaged one has no compact form, and stays a damaged hash.
+        A damaged record is written as it is. Without a client it is in the index of all keys only.
         """
+        places: dict[str, list[Any]] = {}
+        for kid, fields in records:
+            yield from self._record(file, kid, fields)
+            place, client = (_created_at(fields), kid), fields.get("client_id")
+            places.setdefault(self._names.keys, []).extend(place)
+            if client:
+                places.setdefault(self._names.client(client), []).extend(place)
+        for name, found in places.items():
+            yield "ZADD", name, *found
+
+    def _record(self, file: Verified, kid: str, fields: Mapping[str, str]) -> tuple[Command, ...]:
+        """Return the commands for a record in the form that authz:meta of the file names.
+
+        A damaged one has no compact form, and stays a damaged hash. They replace a record that is
+        left in the store.
+        """
+        name = self._names.key(kid)
         if meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES:
             with suppress(ValueError):
-                transaction.set(self._names.key(kid), compact.pack(fields))
-                return
-        transaction.hset(self._names.key(kid), mapping=cast("Any", dict(fields)))
+                return (("SET", name, compact.pack(fields)),)
+        return ("DEL", name), ("HSET", name, *_flat(fields))
 
 
 def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int]) -> dict[str, Any]:
@@ -255,6 +268,18 @@ def _left_out(item: dict[str, Any], kept: dict[str, Any]) -> dict[str, bytes]:
     """Return the hashes, by id, of the audit entries of `item` that `kept` lacks."""
     rows, present = item.get("audit", ()), {row[0] for row in kept.get("audit", ())}
     return {row_id: row_hash(row_id, fields) for row_id, fields in rows if row_id not in present}
+
+
+def _created_at(fields: Mapping[str, str]) -> int:
+    """Return the time of a record, in ms since the epoch; 0 if it cannot be read."""
+    try:
+        return encoding.number("created_at", fields.get("created_at", ""))
+    except ValueError:
+        return 0
+
+
+def _flat(fields: Mapping[str, str]) -> Iterator[str]:
+    return chain.from_iterable(fields.items())
 
 
 def _stream_id(text: str) -> tuple[int, int]:

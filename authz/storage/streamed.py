@@ -1,11 +1,15 @@
 """Send commands as they are made, and read the replies in the end."""
 
+import asyncio
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import hiredis
 import redis.asyncio
 from redis import exceptions
+
+TOGETHER: Final = 100  # replies with one timeout
 
 
 async def streamed(client: redis.asyncio.Redis, commands: Iterable[Sequence[Any]]) -> list[Any]:
@@ -20,10 +24,9 @@ async def streamed(client: redis.asyncio.Redis, commands: Iterable[Sequence[Any]
     try:
         sent = 0
         for command in commands:
-            packed = hiredis.pack_command(tuple(map(_word, command)))
-            await connection.send_packed_command([packed], check_health=not sent)
+            await connection.send_packed_command([packed(command)], check_health=not sent)
             sent += 1
-        return [await _reply(connection) for _ in range(sent)]
+        return await replies_of(connection, sent)
     except BaseException:
         await connection.disconnect(nowait=True)  # a reply that nobody reads may still come
         raise
@@ -31,18 +34,46 @@ async def streamed(client: redis.asyncio.Redis, commands: Iterable[Sequence[Any]
         await pool.release(connection)
 
 
+def packed(command: Sequence[Any]) -> bytes:
+    """Return the bytes of a command. Its words are text, bytes and numbers.
+
+    hiredis packs a tenth as long as redis-py.
+    """
+    words = tuple(command)
+    try:
+        bytes_of_it: bytes = hiredis.pack_command(words)
+    except UnicodeEncodeError:
+        bytes_of_it = hiredis.pack_command(tuple(map(_word, words)))
+    return bytes_of_it
+
+
 def _word(word: Any) -> Any:
-    """Return a word for hiredis, which packs a tenth as long as redis-py but takes no surrogate.
+    """Return a word for hiredis, which takes no surrogate.
 
     A surrogate stands for a byte of the store that is not UTF-8.
     """
-    if isinstance(word, str) and not word.isascii():
+    if isinstance(word, str):
         return word.encode(errors="surrogateescape")
     return word
 
 
+async def replies_of(connection: Any, count: int) -> list[Any]:
+    """Return the next `count` replies on a connection of redis-py. One may be an error.
+
+    Raises the errors of redis-py if the connection fails, TimeoutError if TOGETHER (100) replies
+    take longer than its `socket_timeout`.
+    """
+    found: list[Any] = []
+    while len(found) < count:
+        # redis-py takes longer for a timeout of each reply than for the reply.
+        async with asyncio.timeout(connection.socket_timeout):
+            for _ in range(min(TOGETHER, count - len(found))):
+                found.append(await _reply(connection))  # noqa: PERF401  in groups
+    return found
+
+
 async def _reply(connection: Any) -> Any:
     try:
-        return await connection.read_response()
+        return await connection.read_response(timeout=math.inf)
     except exceptions.ResponseError as error:
         return error

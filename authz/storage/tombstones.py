@@ -6,11 +6,13 @@ SHA-256. It lies in one of BUCKETS sets. A set of up to 512 whole numbers takes 
 1,000,000 deleted keys. Two different keys have the same tombstone with a chance of 2**-64.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Final, NamedTuple
 
 BUCKETS: Final = 2048
+_MEMBER: Final = re.compile(r"-?[1-9][0-9]{0,18}|0", re.ASCII)  # a whole number of 64 bits, or near
 
 
 class Tombstone(NamedTuple):
@@ -33,6 +35,12 @@ def of_digest(digest: bytes) -> Tombstone:
 def of(kid: str, digests: Sequence[bytes]) -> list[Tombstone]:
     """Return the tombstones of a key: of its kid, then of each digest."""
     return [of_kid(kid), *map(of_digest, digests)]
+
+
+def of_members(bucket: int, members: Iterable[str]) -> list[Tombstone]:
+    """Return the tombstones among the members of a set, sorted. Other members stand for no key."""
+    numbers = (int(member) for member in members if _MEMBER.fullmatch(member))
+    return [Tombstone(bucket, number) for number in sorted(numbers)]
 
 
 def _place(name: bytes) -> Tombstone:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from authz.core.seals import RecordSeals, Seal
 from authz.storage import encoding, meta, schema
 from authz.storage.backup import FORMAT, Contents
 from authz.storage.sealed_lines import FileRefused
 from authz.storage.tombstones import Tombstone
+
+MEMBERS: Final = frozenset({"records", "again", "aliases", "audit", "applied", "tombstones"})
 
 Line = tuple[int, dict[str, Any]]
 
@@ -57,9 +59,9 @@ def verify(
             elif "end" in item:
                 _check_end(item["end"], found)
             else:
-                _check(item, found)
                 if seals is not None:
                     _note_seals(item, seals, refused, bad)
+                _check(item, found, bad)
                 gone |= _tombstones(item)
                 if item.get("again"):
                     last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
@@ -78,15 +80,27 @@ def _check_header(item: dict[str, Any]) -> None:
         raise ValueError(f"schema {item['schema']}; this version reads {schema.SCHEMA}; upgrade it")
 
 
-def _check(item: dict[str, Any], found: Contents) -> None:
+def _check(item: dict[str, Any], found: Contents, bad: set[str]) -> None:
+    if unknown := sorted(item.keys() - MEMBERS):
+        raise ValueError(f"unknown member {unknown[0]!r}; upgrade this version")
     for kid, fields in item.get("records", ()):
-        if encoding.number("schema", fields["schema"]) > schema.SCHEMA:
+        if not fields:
+            raise ValueError(f"record {kid} has no fields")
+        if kid not in bad and _is_newer(fields):  # whoever has no pepper may write any schema
             raise ValueError(f"record {kid} has a newer schema; upgrade this version")
         found.records += 1
     for digest, _kid in item.get("aliases", ()):
         bytes.fromhex(digest)
         found.aliases += 1
     found.audit += len(item.get("audit", ()))
+
+
+def _is_newer(fields: Mapping[str, str]) -> bool:
+    """Return whether a record has a newer schema than ours. One that cannot be read has none."""
+    try:
+        return encoding.number("schema", fields.get("schema", "")) > schema.SCHEMA
+    except ValueError:
+        return False
 
 
 def _note_seals(

@@ -87,7 +87,9 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
 
     # Limits have a link of their own, so that they never delay a lookup.
     deadline, max_keys = settings.check.deadline, settings.cache.max_entries
-    spend_link = SpendLink(endpoint(settings), clock, instance=instance, deadline=deadline)
+    spend_link = SpendLink(
+        endpoint(settings), clock, instance=instance, deadline=deadline, crowd=feed.crowd
+    )
     sightings = Sightings()
     limiter = Limiter(
         *(spend_link, limit_policy(settings), clock, counters), max_keys=max_keys, notes=sightings

@@ -444,6 +444,49 @@ USAGE += (
     ),
 )
 
+USAGE += (
+    Panel(
+        "Keys that were reported as leaked, a day",
+        "none",
+        {"{{done}}": f"sum by (done) (increase(authz_admin_leak_reports_total{where()}[1d]))"},
+        about="held: the key still works, and a person has to decide.",
+    ),
+    Panel(
+        "Abuse: refusals of clients that failed too often, and uses of canary keys",
+        "cps",
+        {
+            "blocked clients": rate("authz_checks_total", 'reason="too_many_failures"'),
+            "canary keys": rate("authz_authentication_failures_total", 'reason="canary"'),
+        },
+    ),
+    Panel(
+        "Changes of keys, a day",
+        "none",
+        {"": f"max (increase(authz_change_applied_total{where()}[1d]))"},
+        about="Issued, rotated, changed and ended keys. authz audit list has the kinds.",
+    ),
+    Panel(
+        "Deliveries of new secrets, a day",
+        "none",
+        {
+            "{{result}}": "sum by (result) "
+            f"(increase(authz_admin_delivery_secrets_total{where()}[1d]))",
+            "waiting now": f"max (authz_admin_delivery_pending{where()})",
+            "due and held": f"max (authz_admin_rotation_held{where()})",
+        },
+    ),
+    Panel(
+        "Events for receivers",
+        "cps",
+        {"{{result}}": rate("authz_admin_event_sent_total", by="result")},
+    ),
+    Panel(
+        "Age of the oldest event that a receiver lacks",
+        "s",
+        {"": f"max (authz_admin_event_lag_seconds{where()})"},
+    ),
+)
+
 DASHBOARDS = {"executive": EXECUTIVE, "on-call": ON_CALL, "debug": DEBUG, "usage": USAGE}
 
 

@@ -7,6 +7,7 @@ import subprocess
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -14,6 +15,7 @@ import yaml
 
 from authz.core.finding import Level
 from authz.proxy.document import read
+from authz.proxy.llm import PER_ROUTE, llm_filter
 from authz.proxy.rules import examine
 from authz.settings import model
 from tests.support.deploy import standards
@@ -159,6 +161,27 @@ def test_each_listener_of_a_gateway_is_patched() -> None:
         listeners = [patch["name"] for patch in found["jsonPatches"]]
         assert listeners == ["tcp-80"] * patches + ["tcp-443"] * patches
         assert found["targetRef"]["name"] == "web"
+
+
+def test_the_filter_for_llms_is_on_at_each_route() -> None:
+    """In both meshes the Lua is the shipped one, and each listener has a patch for each route."""
+    (found,) = _of_llms("istio with LLMs", "EnvoyFilter")
+    *_, filter_patch, first, second = found["spec"]["configPatches"]
+    assert filter_patch["patch"]["value"] == llm_filter()
+    routes = [patch["match"]["routeConfiguration"]["vhost"]["route"] for patch in (first, second)]
+    assert routes == [{"name": "chat"}, {"name": "a.b.0"}]
+    assert first["patch"]["value"] == PER_ROUTE
+    (found,) = _of_llms("envoy-gateway with LLMs", "EnvoyPatchPolicy")
+    patches = found["spec"]["jsonPatches"]
+    assert [patch["name"] for patch in patches] == ["tcp-80"] * 4 + ["tcp-443"] * 4
+    assert patches[0]["operation"]["value"] == llm_filter()
+    assert "httproute/default/llm/.*" in patches[2]["operation"]["jsonPath"]
+    assert not _of_llms("istio", "EnvoyFilter")
+
+
+def _of_llms(values: str, kind: str) -> list[dict[str, Any]]:
+    objects = named(rendered(SETS[values])).items()
+    return [found for name, found in objects if name == f"{kind}/authz-llm"]
 
 
 def test_names_of_digits_stay_texts() -> None:

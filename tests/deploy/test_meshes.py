@@ -1,16 +1,22 @@
 """The overlays of Istio and Envoy Gateway agree with envoy.yaml."""
 
 import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from authz.core.finding import Level
 from authz.proxy.document import read
+from authz.proxy.llm import MOST_BYTES, NAME, PER_ROUTE, llm_filter
 from authz.proxy.rules import examine
 from authz.proxy.usage_logger import ROOM, usage_cluster, usage_logger
 from tests.support.deploy.manifests import K8S, needs_kubectl, of_kind, one, pods
+from tests.support.docs import ROOT
 from tests.support.proxy.envoys import manager_of, validate
 from tests.support.proxy.faults import HTTP2, ORIGINAL
 from tests.support.proxy.report import DEFAULTS, problems
@@ -19,6 +25,8 @@ CORS = {
     "name": "envoy.filters.http.cors",
     "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors"},
 }
+
+FIXTURES = ROOT / "tests/proxy/fixtures"
 
 pytestmark = needs_kubectl
 
@@ -139,6 +147,10 @@ def apply_patch(document: dict, patch: dict) -> None:
     match patch["applyTo"], patch["patch"]["operation"]:
         case "NETWORK_FILTER", "MERGE":
             manager |= merged(manager, value["typed_config"])
+        case "HTTP_ROUTE", "MERGE":
+            wanted = patch["match"]["routeConfiguration"]["vhost"]["route"]["name"]
+            (route,) = (one for one in routes_of(manager) if one.get("name") == wanted)
+            route |= merged(route, value)
         case "CLUSTER", "MERGE":
             wanted = patch["match"]["cluster"]["service"]
             clusters = document["static_resources"]["clusters"]
@@ -187,6 +199,95 @@ def test_the_envoy_filter_completes_the_configuration_of_istio(tmp_path: Path):
     done = validate(file)
     assert done.returncode == 0, done.stderr[-1000:]
     assert problems(read(file)) == []
+
+
+def routes_of(manager: dict) -> list[dict]:
+    """Return all routes of a connection manager."""
+    return [route for host in manager["route_config"]["virtual_hosts"] for route in host["routes"]]
+
+
+def of_llms(overlay: str) -> dict:
+    """Return the object of an overlay that adds the filter for LLM APIs."""
+    return yaml.safe_load((K8S / "overlays" / overlay / "llm.yaml").read_text())
+
+
+READS = replace(DEFAULTS, reads_model=True, has_budgets=True)
+
+
+def test_istio_gets_the_filter_for_llms(tmp_path: Path):
+    """The file adds it before the Check, off, and turns it on at a route: the doctor agrees."""
+    document = istio_makes()
+    patches = [
+        patch for each in of_kind("istio", "EnvoyFilter") for patch in each["spec"]["configPatches"]
+    ]
+    for patch in patches:
+        apply_patch(document, patch)
+    routes_of(manager_of(document))[-1]["name"] = "llm"
+    assert {f.check for f in examine([document], READS) if f.level is Level.FAIL} == {"llm"}
+    for patch in of_llms("istio")["spec"]["configPatches"]:
+        apply_patch(document, patch)
+    names = [one["name"] for one in manager_of(document)["http_filters"]]
+    assert names.index(NAME) == names.index("envoy.filters.http.ext_authz") - 1
+    route = routes_of(manager_of(document))[-1]
+    assert PER_ROUTE.items() <= route.items()
+    file = tmp_path / "envoy.yaml"
+    file.write_text(yaml.safe_dump(document))
+    done = validate(file)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert [f for f in examine(read(file), READS) if f.level is not Level.OK] == []
+
+
+def test_envoy_gateway_gets_the_filter_for_llms():
+    """The patches do the same to a configuration that Envoy Gateway made."""
+    document = json.loads((FIXTURES / "eg191-as-shipped.json").read_text())
+    (route,) = document["routes"][0]["virtual_hosts"][0]["routes"]
+    route["name"] = "httproute/default/llm/rule/0/match/0/*"
+    before = {(f.check, f.found) for f in examine([document], READS)}
+    assert any("no filter reads the model" in found for _, found in before)
+    for patch in of_llms("gateway")["spec"]["jsonPatches"]:
+        json_patch(document, patch)
+    (manager,) = (
+        found["typed_config"]
+        for found in arrays(document, "filters")
+        if len(found["typed_config"]["http_filters"]) > 2
+    )
+    first = manager["http_filters"][0]
+    assert first == llm_filter()
+    assert route["typed_per_filter_config"].keys() > {NAME}
+    assert route["request_body_buffer_limit"] == MOST_BYTES
+    assert {f.level for f in examine([document], READS) if f.check == "llm"} == {Level.OK}
+
+
+def arrays(document: Any, name: str) -> Iterator[dict]:
+    """Yield the members of each list of this name, wherever it is."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            if key == name and isinstance(value, list):
+                yield from (each for each in value if isinstance(each, dict))
+            yield from arrays(value, name)
+    elif isinstance(document, list):
+        for each in document:
+            yield from arrays(each, name)
+
+
+def json_patch(document: dict, patch: dict) -> None:
+    """Apply a JSON patch of Envoy Gateway: `add`, where a path of the shape that we use leads."""
+    shape = r"\.\.(\w+)\[\?match\(@\.name, '([^']+)'\)\](?:\.(\w+))?"
+    array, pattern, member = re.fullmatch(shape, patch["operation"]["jsonPath"]).groups()
+    where = "routes" if patch["type"].endswith("RouteConfiguration") else "listeners"
+    wanted = [one for one in document[where] if one["name"] == patch["name"]]
+    assert wanted
+    found = [one for one in arrays(wanted, array) if re.fullmatch(pattern, one.get("name", ""))]
+    assert found
+    *path, last = patch["operation"]["path"].split("/")[1:]
+    for each in found:
+        node = each[member] if member else each
+        for name in path:
+            node = node[name]
+        if isinstance(node, list):
+            node.insert(int(last), patch["operation"]["value"])
+        else:
+            node[last] = patch["operation"]["value"]
 
 
 def test_envoy_gateway_is_patched_with_values_of_envoy_yaml():

@@ -43,9 +43,27 @@ LATE, METER_READY = "authz_meter_lag_seconds{}", "authz_meter_ready{}"
 ENTRIES_REFUSED = 'authz_meter_entries_refused_total{cause="fields"}'
 ALARMS = 'authz_admin_anomaly_alarms_total{done="noted"}'
 HELD = 'authz_admin_anomaly_alarms_total{done="held"}'
+LEAKED = 'authz_admin_leak_reports_total{done="revoked"}'
+LEAK_HELD = 'authz_admin_leak_reports_total{done="held"}'
+UNDONE = 'authz_admin_delivery_secrets_total{result="undone"}'
+DEAD = 'authz_admin_event_sent_total{result="dead"}'
+PENDING, DUE_HELD = "authz_admin_delivery_pending{}", "authz_admin_rotation_held{}"
+EVENT_LAG = "authz_admin_event_lag_seconds{}"
 JUDGED_LAG = "authz_admin_anomaly_lag_seconds{}"
 NOT_WRITTEN = 'authz_snapshot_writes_total{result="failed"}'
-GAUGES = {TRUST, TRUST_AGE, CLOCK, UP, READY, LATE, METER_READY, JUDGED_LAG}
+GAUGES = {
+    TRUST,
+    TRUST_AGE,
+    CLOCK,
+    UP,
+    READY,
+    LATE,
+    METER_READY,
+    JUDGED_LAG,
+    PENDING,
+    DUE_HELD,
+    EVENT_LAG,
+}
 
 EACH_MINUTE: dict[float, tuple[str, ...]] = {
     1000: (ALLOWED, HITS, HITS_WITHIN_50_MS, WITHIN),
@@ -59,6 +77,7 @@ EACH_MINUTE: dict[float, tuple[str, ...]] = {
     0: (
         *(UNAVAILABLE, MISSING, FORGED, OVER, WITHOUT_STORE, RESETS, UNREADABLE, FAULTS),
         *(NOT_WRITTEN, CLOCK, LATE, ENTRIES_REFUSED, ALARMS, HELD),
+        *(LEAKED, LEAK_HELD, UNDONE, DEAD, PENDING, DUE_HELD, EVENT_LAG),
     ),
 }
 
@@ -171,6 +190,27 @@ CASES = {
     ),
     "AuthzKeysUnusual": Case(
         {ALARMS: after(H, (1, 1))}, fires=(H + 2, H + 50), quiet=(H - 1, H + 63)
+    ),
+    "AuthzKeysLeaked": Case(
+        {LEAKED: after(H, (1, 1))}, fires=(H + 2, H + 50), quiet=(H - 1, H + 63)
+    ),
+    "AuthzLeaksHeld": Case(
+        {LEAK_HELD: after(H, (1, 1))}, fires=(H + 2, H + 50), quiet=(H - 1, H + 63)
+    ),
+    "AuthzSecretsPending": Case(
+        {PENDING: after(H, (30, 1))}, fires=(H + 20,), quiet=(H - 1, H + 10, H + 35)
+    ),
+    "AuthzSecretsUndone": Case(
+        {UNDONE: after(H, (1, 1))}, fires=(H + 2, H + 50), quiet=(H - 1, H + 63)
+    ),
+    "AuthzRotationsHeld": Case(
+        {DUE_HELD: after(H, (30, 200))}, fires=(H + 15,), quiet=(H - 1, H + 5, H + 35)
+    ),
+    "AuthzEventsLate": Case(
+        {EVENT_LAG: after(H, (30, 400))}, fires=(H + 10,), quiet=(H - 1, H + 2, H + 35)
+    ),
+    "AuthzEventsGivenUp": Case(
+        {DEAD: after(H, (1, 1))}, fires=(H + 2, H + 50), quiet=(H - 1, H + 63)
     ),
     "AuthzRulesHeld": Case({HELD: after(H, (1, 1))}, fires=(H + 2, H + 50), quiet=(H - 1, H + 63)),
     "AuthzAnomaliesLate": Case(

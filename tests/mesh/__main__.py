@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.mesh import cluster, in_kubernetes
-from tests.mesh.programs import APISERVER, Program, absent
-from tests.mesh.rows import Row
+from tests.mesh import cluster, in_istio, in_kubernetes, in_standalone
+from tests.mesh.probes import Row
+from tests.mesh.programs import APISERVER, ISTIOD, Program, absent
 
 Part = Callable[[cluster.Cluster, Path], Iterator[Row]]
 
 # Each part with the program and the other programs that it needs beside the API server.
 PARTS: Final[dict[str, tuple[Part, Program | None, tuple[str, ...]]]] = {
     "Kubernetes": (in_kubernetes.probed, None, ("helm",)),
+    "Envoy of its own": (in_standalone.probed, None, ()),
+    "Istio": (in_istio.by_overlay, ISTIOD, ("helm",)),
+    "Istio, by the chart": (in_istio.by_chart, ISTIOD, ("helm",)),
 }
 
 

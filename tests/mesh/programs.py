@@ -99,6 +99,12 @@ APISERVER: Final = Program(
         "k8s.io/component-base/version.gitMinor=36",
     ),
 )
+ISTIOD: Final = Program(
+    "pilot-discovery",
+    "istio.io/istio",
+    "v0.0.0-20260827124520-eed52ebb66ad",
+    "pilot/cmd/pilot-discovery",
+)
 # Programs that are not built here, with the way to get each.
 PACKAGES: Final = {
     "etcd": "Debian's package etcd-server",

@@ -131,6 +131,7 @@ GARBAGE = {
     "anomalies.alarms.projects": ("a b", None),
     "anomalies.alarms.tenants": ("a b", None),
     "anomalies.alarms.plans": ("a b", None),
+    "anomalies.alarms.within": ("a b", None),
     "anomalies.disable": ("stolen", None),
     "anomalies.rotate": ("stolen", None),
     "anomalies.throttle": ("stolen", None),

@@ -26,6 +26,7 @@ from tests.support.storage.changing import NEWEST, everything, imported, moved
 from tests.support.storage.sidecar import Registered
 
 RING = make_keyring()
+GONE = stored.DEFAULT.gone(5)
 KEYS = RING.backup_keys
 
 
@@ -183,11 +184,11 @@ async def test_an_interrupted_restore(own_valkey, own_admin, monkeypatch):
     own_valkey.admin.flushall()
     original, done = Restore._write, []
 
-    async def fails(self, file, item, audited):
+    async def fails(self, writes, file, item, audited):
         if len(done) == 2:
             raise Unavailable("interrupted")
         done.append(item)
-        await original(self, file, item, audited)
+        await original(self, writes, file, item, audited)
 
     with monkeypatch.context() as patched:
         patched.setattr(Restore, "_write", fails)
@@ -196,6 +197,67 @@ async def test_an_interrupted_restore(own_valkey, own_admin, monkeypatch):
     assert not own_valkey.admin.exists(stored.META)
     await restored(own_valkey.endpoint, content)
     assert keys_of(own_valkey) == before
+
+
+DAMAGES = [
+    {"schema": None},
+    {"schema": "x"},
+    {"created_at": None},
+    {"created_at": "x"},
+    {"created_at": "-1"},
+    {"created_at": "9" * 30},
+    {"client_id": None},
+    {"client_id": b"\xff\n"},
+    {"secrets": "x"},
+    {"version": None},
+    {b"\xff": b"\xfe"},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=str)
+async def test_a_damaged_record(own_valkey, own_admin, damage):
+    """A record that cannot be read is restored as it is. It stops no other record."""
+    damaged, good = (await own_admin.issue()).kid, (await own_admin.issue()).kid
+    for name, value in damage.items():
+        if value is None:
+            own_valkey.admin.hdel(stored.key(damaged), name)
+        else:
+            own_valkey.admin.hset(stored.key(damaged), name, value)
+    async with own_valkey.endpoint.client() as client:
+        before = [await client.hgetall(stored.key(kid)) for kid in (damaged, good)]
+        content = await back_up(own_valkey.endpoint)
+        own_valkey.admin.flushall()
+        await restored(own_valkey.endpoint, content)
+        assert [await client.hgetall(stored.key(kid)) for kid in (damaged, good)] == before
+    assert set(own_valkey.admin.zrange(stored.KEYS, 0, -1)) == {damaged, good}
+
+
+@pytest.mark.parametrize("kind", ["hash", "string"])
+async def test_a_rest_of_a_record(own_valkey, own_admin, kind):
+    """A record that is left in a store without indexes is replaced as a whole."""
+    name = stored.key((await own_admin.issue()).kid)
+    before = own_valkey.admin.hgetall(name)
+    content = await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    if kind == "hash":
+        own_valkey.admin.hset(name, "strange", "1")
+    else:
+        own_valkey.admin.set(name, "x")
+    await restored(own_valkey.endpoint, content)
+    assert own_valkey.admin.hgetall(name) == before
+
+
+@pytest.mark.parametrize("member", ["x", "", "1.5", "9" * 60, b"\xff"])
+async def test_a_member_that_is_no_tombstone(own_valkey, own_admin, member):
+    """Such a member stops neither a backup nor a restore, and is not restored."""
+    record = await own_admin.issue()
+    own_valkey.admin.sadd(GONE, member)
+    content = await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    own_valkey.admin.sadd(GONE, member)
+    await restored(own_valkey.endpoint, content)
+    assert own_valkey.admin.hget(stored.key(record.kid), "status") == "active"
+    assert own_valkey.admin.scard(GONE) == 1
 
 
 async def late_revocation(endpoint, admin, monkeypatch):
@@ -216,11 +278,11 @@ async def interrupted(endpoint, content, monkeypatch, lines):
     """Begin a restore that ends after this number of lines."""
     original, done = Restore._write, []
 
-    async def fails(self, file, item, audited):
+    async def fails(self, writes, file, item, audited):
         if len(done) == lines:
             raise Unavailable("interrupted")
         done.append(item)
-        await original(self, file, item, audited)
+        await original(self, writes, file, item, audited)
 
     with monkeypatch.context() as patched:
         patched.setattr(Restore, "_write", fails)
@@ -280,8 +342,8 @@ async def test_a_store_emptied_during_a_restore(own_valkey, own_admin, monkeypat
     own_valkey.admin.flushall()
     original = Restore._write
 
-    async def emptied(self, file, item, audited):
-        await original(self, file, item, audited)
+    async def emptied(self, writes, file, item, audited):
+        await original(self, writes, file, item, audited)
         own_valkey.admin.flushall()
 
     monkeypatch.setattr(Restore, "_write", emptied)
@@ -401,7 +463,8 @@ def sealed(items):
         (1, {"schema": 2}, "schema 2; this version reads 1"),
         (1, {"format": 2}, "format 2"),
         (2, {"records": [["A" * 16, {"schema": "2"}]]}, "newer schema"),
-        (2, {"records": [["A" * 16, {}]]}, "schema"),
+        (2, {"records": [["A" * 16, {}]]}, "no fields"),
+        (2, {"budgets": []}, "'budgets'"),
         (3, {"aliases": [["xyz", "A" * 16]]}, "hexadecimal"),
         (5, {"end": {"seq": 1, "records": 2, "aliases": 1, "audit": 1}}, "not hold as much"),
     ],
@@ -431,3 +494,18 @@ def test_peppers_that_do_not_fit():
     items[0]["meta"]["pepper:1"] = "other"
     with pytest.raises(Foreign):
         check(sealed(items))
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_newer_schema_needs_a_good_seal(is_ours):
+    """A record of a newer version is refused. A schema that somebody else wrote is damage."""
+    items, kid = small_backup(), "A" * 16
+    fields = items[1]["records"][0][1] | {"version": "1", "schema": "99" if is_ours else "1"}
+    fields = fields | {"seal": RING.record_seals.seal(kid, fields), "schema": "99"}
+    items[1]["records"] = [[kid, fields]]
+    lines = read(io.BytesIO(sealed(items)), KEYS)
+    if is_ours:
+        with pytest.raises(FileRefused, match=r"^line 2: .*newer schema"):
+            verify(lines, RING.fingerprints, RING.record_seals)
+    else:
+        assert verify(lines, RING.fingerprints, RING.record_seals).bad_seals == (kid,)

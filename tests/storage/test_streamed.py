@@ -43,3 +43,24 @@ async def test_a_store_that_ends(valkey: Valkey) -> None:
         with pytest.raises(exceptions.ConnectionError):
             await streamed(client, commands())
         assert await client.get("b") is None
+
+
+async def test_a_store_that_does_not_reply(own_valkey: Valkey) -> None:
+    """The timeout of the client holds, also after some replies."""
+    async with own_valkey.endpoint.client(timeout=0.3) as client:
+
+        def commands():
+            yield "SET", "a", "1"
+            yield "BLPOP", "empty", "0"
+
+        with pytest.raises((exceptions.TimeoutError, TimeoutError)):
+            await streamed(client, commands())
+        assert await client.get("a") == "1"
+
+
+async def test_bytes_that_are_no_text(own_valkey: Valkey) -> None:
+    """A surrogate is sent as the byte that it stands for."""
+    async with own_valkey.endpoint.client() as client:
+        assert await streamed(client, [("SET", "a", "é\udcff")]) == ["OK"]
+        assert await client.get("a") == "é\udcff"
+    assert own_valkey.admin.execute_command("STRLEN", "a") == 3

@@ -3,6 +3,7 @@
 from starlette.routing import BaseRoute
 
 from authz.console.pages import (
+    anomalies,
     audit_trail,
     bulk,
     changing,
@@ -37,6 +38,6 @@ def console_routes(
     console = Console(handler, sessions, renderer, gateway=gateway, settings=settings)
     pages = (
         *(overview, bulk, issuing, key_list, one_key, changing, editing, explaining, incident),
-        *(owners, usage_report, audit_trail, events, fleet, installation),
+        *(owners, usage_report, audit_trail, events, fleet, installation, anomalies),
     )
     return [renderer.static.route(), *(route for page in pages for route in page.routes(console))]

@@ -8,6 +8,7 @@ from typing import Any, Final
 from starlette.responses import Response
 from starlette.routing import Route
 
+from authz.console.pages.anomalies import risk_call, risk_of
 from authz.console.pages.api_client import Answer, Call
 from authz.console.pages.commands import does
 from authz.console.pages.formats import moment
@@ -34,12 +35,13 @@ async def _show(visit: Visit) -> Response:
     kid = visit.kid
     name, span = f"keys/{kid}", chart_name(visit.query("span"))
     get = Call("GET", f"/v1/{name}")
-    key, limits, use, usage, history = await asyncio.gather(
+    key, limits, use, usage, history, odd = await asyncio.gather(
         visit.api.call(get),
         visit.api.get(f"/v1/{name}/limits"),
         visit.api.get(f"/v1/{name}/latestUse"),
         visit.api.call(usage_call(span, name)),
         visit.api.get(f"/v1/{name}/history", [("pageSize", str(RECENT))]),
+        visit.api.call(risk_call(kid)),
     )
     if not key.is_ok:
         return visit.failure(key, "/keys")
@@ -57,6 +59,7 @@ async def _show(visit: Visit) -> Response:
         outcomes=OUTCOMES,
         base=f"/keys/{kid}",
         history=history,
+        risk=risk_of(odd),
         rights=rights(visit, record),
         does=does(["keys", "show", kid], get),
     )

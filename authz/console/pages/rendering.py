@@ -20,6 +20,7 @@ NAVIGATION: Final = (
     ("/keys", "Keys", "read_keys"),
     ("/owners", "Clients", "read_keys"),
     ("/usage", "Usage", "read_usage"),
+    ("/anomalies", "Unusual use", "read_usage"),
     ("/audit", "Audit", "read_audit"),
     ("/events", "Events", "read_audit"),
     ("/sidecars", "Sidecars", "read_fleet"),

@@ -23,13 +23,18 @@ class AnomalyReports:
         self._clock = clock
 
     async def unusual(
-        self, since: int | None, limit: int, visible: VisibleKids | None = None
+        self,
+        since: int | None,
+        limit: int,
+        visible: VisibleKids | None = None,
+        only: str = "",
     ) -> UnusualKeys:
         """Return at most `limit` keys, those with most features first.
 
         since: ms since the epoch; None: LOOK_BACK (24) hours up to the latest one that was judged.
         visible: finds the keys that the reader may see; None: the reader may see all, and the
-        latest round. Raises BadInput about `since` if it is more than 35 days ago, Unavailable.
+        latest round. only: the kid of one key; empty: all keys. Raises BadInput about `since` if it
+        is more than 35 days ago, Unavailable.
         """
         now = self._clock.wall_ms() // HOUR_MS
         if since is not None and since // HOUR_MS < now - KEPT_HOURS:
@@ -38,6 +43,8 @@ class AnomalyReports:
         last = min(judged.hour, now) if judged else now
         first = last - LOOK_BACK + 1 if since is None else since // HOUR_MS
         ranked = ranking(await self._reader.anomalies(range(first, last + 1)))
+        if only:
+            ranked = [one for one in ranked if one.kid == only]
         if visible is not None:
             seen = frozenset(await visible([one.kid for one in ranked]))
             ranked = [one for one in ranked if one.kid in seen]

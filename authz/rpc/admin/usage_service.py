@@ -130,7 +130,7 @@ class UsageService:
     ) -> usage_pb2.ListAnomaliesResponse:
         """Return the keys whose hours are unusual, of those that the caller may see.
 
-        At most `limit`; 0: UNUSUAL (50). Raises BadInput for a wrong limit or time.
+        At most `limit`; 0: UNUSUAL (50). Raises BadInput for a wrong limit, time or name.
         """
         if not 0 <= request.limit <= MAX_TOP:
             raise BadInput("limit", f"1 to {MAX_TOP}")
@@ -138,8 +138,9 @@ class UsageService:
         if request.HasField("since_time"):
             since = time_ms("since_time", request.since_time)
         kids = self._visible_kids(visible(context.caller, Action.READ_USAGE))
+        only = kid_of("name", request.name) if request.name else ""
         try:
-            found = await self._flows.anomalies.unusual(since, request.limit or UNUSUAL, kids)
+            found = await self._flows.anomalies.unusual(since, request.limit or UNUSUAL, kids, only)
         except BadInput as cause:
             raise BadInput("since_time", cause.problem) from None
         return unusual_message(found)

@@ -22,6 +22,7 @@ from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
 from authz.core.limits.charge import Charge, SpendReply, SpendRequest
 from authz.core.limits.charge_once import RetryName
 from authz.core.ports import Clock
+from authz.storage.crowd import Crowd
 from authz.storage.endpoint import Endpoint
 from authz.storage.limits.spend_script import (
     SPEND,
@@ -49,7 +50,7 @@ class SpendLink:
 
     instance: this sidecar, named as the holder of granted leases. deadline: seconds; a reply later
     than about two of them ends the link. script: text of the script, with the interface of
-    lua/spend.lua.
+    lua/spend.lua. crowd: the sidecars that may reconnect at the same moment.
     """
 
     def __init__(
@@ -60,13 +61,19 @@ class SpendLink:
         instance: str,
         deadline: float,
         script: str = SPEND,
+        crowd: Crowd | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._holder = holder_name(instance)
         self._deadline = deadline
         self._script = LinkedScript(StoreFunction("spend", script))
         self._primary = PrimaryLink(
-            endpoint, clock, name=CONNECTION_NAME, subject="limits are", prepare=self._prepare
+            endpoint,
+            clock,
+            name=CONNECTION_NAME,
+            subject="limits are",
+            prepare=self._prepare,
+            crowd=crowd,
         )
         self._sent = self._answered = 0
         self._watch: asyncio.TimerHandle | None = None

@@ -27,6 +27,7 @@ PAGES = (
     *("/incident/KID", "/incident/REVOKED"),
     *("/owners", "/owners/client?id=acme", "/owners/tenant?id=nobody", "/usage"),
     *(
+        "/anomalies",
         "/usage?by=route&client=acme",
         "/usage?by=model",
         "/audit",

@@ -189,7 +189,7 @@ def test_sightings_are_bounded():
     """At most 16 new callers of an hour are kept, and 40 in all; the oldest ones make room."""
     sightings, draw = Sightings(), Random(3)
     for hour in range(20):
-        sightings.see(hour, {str(draw.randrange(10**6)) for _ in range(1000)})
+        sightings.see(hour, {f"{hour} {draw.randrange(10**6)}" for _ in range(1000)})
         assert len(sightings.at(hour)) == MOST
         assert len(sightings.seen) <= KEPT
     assert min(seen.last for seen in sightings.seen.values()) >= 17
@@ -235,6 +235,16 @@ def test_reasons_that_are_damaged(text):
     """Other text is refused with ValueError."""
     with pytest.raises(ValueError):  # noqa: PT011
         decoded(text)
+
+
+def test_clients_of_one_tenant():
+    """Two tenants may have clients of one id: `within` names the keys of one of them."""
+    ours, theirs = (make_record(client_id="web", tenant_id=one) for one in ("acme", "evil"))
+    anyone, named = Subjects(clients={"web"}), Subjects(clients={"web"}, within={"acme"})
+    assert (anyone.include(ours), anyone.include(theirs)) == (True, True)
+    assert (named.include(ours), named.include(theirs)) == (True, False)
+    assert not named.include(make_record(client_id="web"))
+    assert not Subjects(within={"acme"}).include(ours)
 
 
 def test_policy():

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.support.deploy import llm
 from tests.support.deploy.manifests import K8S
 from tests.support.docs import ROOT
 
@@ -19,6 +20,7 @@ COPIES: Final = {
     "envoy.yaml": K8S / "base" / "envoy.yaml",
     "authz.yaml": K8S / "common" / "authz.yaml",
     "authz.rules.yaml": ROOT / "deploy" / "prometheus" / "authz.rules.yaml",
+    "llm.lua": ROOT / "authz" / "proxy" / "llm.lua",
 }
 # Texts of the overlays and those of a template, in this order. FULL is the name of the release.
 NAMES: Final = (
@@ -32,10 +34,10 @@ NAMES: Final = (
     (r"(kind: Gateway, name: )eg }", r"\1{{ .Values.envoyGateway.gateway }} }"),
     (r"(owning-gateway-name: )eg\b", r"\1{{ .Values.envoyGateway.gateway }}"),
     (r"(owning-gateway-namespace: )envoy-gateway-system", r"\1{{ .Release.Namespace }}"),
-    (r"\bname: envoy-gateway-system/eg/http\b", "name: {{ . }}"),
+    (r"\bname: envoy-gateway-system/eg/http\b", "name: {{ $listener }}"),
 )
 LISTENERS: Final = (
-    '{{- range .Values.envoyGateway.listeners | default (list (printf "%s/%s/http" '
+    '{{- range $listener := .Values.envoyGateway.listeners | default (list (printf "%s/%s/http" '
     ".Release.Namespace .Values.envoyGateway.gateway)) }}"
 )
 LABELS: Final = '  labels:\n    {{- include "authz.labels" (list . "gateway") | nindent 4 }}\n'
@@ -70,10 +72,12 @@ def template(overlay: str, file: str, *, condition: str = "") -> str:
         text = _proxy(text)
     if file == "mesh.yaml":
         text = _config_map(text)
+    if file == "llm.yaml":
+        text = llm.parametrised(text, overlay)
     for pattern, name in NAMES:
         text = re.sub(pattern, name, text)
     text = re.sub(r"(?m)^metadata:\n  name: .*\n", rf"\g<0>{LABELS}", text)
-    if file == "policy.yaml" and overlay == "gateway":
+    if file in {"policy.yaml", "llm.yaml"} and overlay == "gateway":
         text = _for_each_listener(text)
     if file == "network.yaml":
         text = _metrics_of_a_meter(text)
@@ -134,6 +138,12 @@ def generated() -> Iterator[tuple[Path, str]]:
         yield CHART / "files" / name, source.read_text()
     for source in sorted((ROOT / "deploy" / "grafana").glob("*.json")):
         yield CHART / "files" / "dashboards" / source.name, source.read_text()
+    yield from llm.overlays()
+    for mode, folder in (("istio", "istio"), ("gateway", "envoy-gateway")):
+        yield (
+            CHART / "templates" / folder / "llm.yaml",
+            template(mode, "llm.yaml", condition=".Values.llm.routes"),
+        )
     for file in ("policy.yaml", "envoyfilter.yaml", "cors.yaml", "usage.yaml", "mesh.yaml"):
         yield CHART / "templates" / "istio" / file, template("istio", file)
     for file in ("policy.yaml", "proxy.yaml"):

@@ -59,6 +59,19 @@ SETS: Final[dict[str, dict[str, Any]]] = {
         "meter": {"mode": "pod"},
         "monitoring": {"serviceMonitor": {"enabled": True}},
     },
+    "istio with LLMs": {
+        **NAMED,
+        "store": STORE,
+        "mode": "istio",
+        "llm": {"routes": ["chat", "a.b.0"]},
+    },
+    "envoy-gateway with LLMs": {
+        **NAMED,
+        "store": STORE,
+        "mode": "envoy-gateway",
+        "envoyGateway": {"listeners": ["tcp-80", "tcp-443"]},
+        "llm": {"routes": ["httproute/default/llm/.*"]},
+    },
     "everything": {
         **NAMED,
         "imagePullSecrets": [{"name": "registry"}],

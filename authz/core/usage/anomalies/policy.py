@@ -24,16 +24,22 @@ class Done(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
-    """Keys, by any of their kid, client, project, tenant and plan. Empty: none."""
+    """Keys, by any of their kid, client, project, tenant and plan. Empty: none.
+
+    within: only keys of these tenants, as two tenants may have clients of one id; empty: of all.
+    """
 
     keys: frozenset[str] = frozenset()
     clients: frozenset[str] = frozenset()
     projects: frozenset[str] = frozenset()
     tenants: frozenset[str] = frozenset()
     plans: frozenset[str] = frozenset()
+    within: frozenset[str] = frozenset()
 
     def include(self, record: KeyRecord) -> bool:
         """Return whether a key is one of them."""
+        if self.within and record.tenant_id not in self.within:
+            return False
         return (
             record.kid in self.keys
             or record.client_id in self.clients

@@ -303,12 +303,14 @@ class EraseUsageResponse(_message.Message):
     def __init__(self, erased: _Optional[int] = ...) -> None: ...
 
 class ListAnomaliesRequest(_message.Message):
-    __slots__ = ("since_time", "limit")
+    __slots__ = ("since_time", "limit", "name")
     SINCE_TIME_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
     since_time: _timestamp_pb2.Timestamp
     limit: int
-    def __init__(self, since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ...) -> None: ...
+    name: str
+    def __init__(self, since_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limit: _Optional[int] = ..., name: _Optional[str] = ...) -> None: ...
 
 class ListAnomaliesResponse(_message.Message):
     __slots__ = ("keys", "key_count", "judged")
