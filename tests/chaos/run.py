@@ -37,6 +37,7 @@ CAUGHT_BY = {
     "one clock": "fault",
     "careless reload": "wrong rules",
     "ask is absence": "false denial",
+    "trusting": "false denial",  # of keys that only the new primary has; often a stale allow, too
 }
 
 
