@@ -85,8 +85,8 @@ outage: $(READY) ## A bulk update while a sidecar stands still, a minute without
 	@$(BIN)/python -m tests.bench.burst
 	@$(BIN)/python -m tests.bench.outage
 
-chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED)
-	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED, CLUSTER=1)
+	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(CLUSTER),--cluster)
 
 limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
 	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)

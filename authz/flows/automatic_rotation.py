@@ -17,6 +17,7 @@ from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.lifecycle import Lifecycle
 
 PAUSE: Final = 10.0  # seconds between two looks
+AT_ONCE: Final = 10  # deliveries that are tried together
 HOUR_MS: Final = 3_600_000
 RETRY_MS: Final = 86_400_000  # after a target refused the secret of a key
 MAX_REFUSED: Final = 10_000
@@ -156,11 +157,16 @@ class AutomaticRotation:
     async def _resume(self) -> None:
         entries = await self._rotation.pending()
         self.pending = len(entries)
-        for kid, text in entries.items():
-            try:
-                await self._rotation.resume(kid, text)
-            except (NotFound, Unreadable) as cause:
-                log.warning("the delivery of %s is not tried again: %s", kid, cause)
+        waiting = list(entries.items())
+        for start in range(0, len(waiting), AT_ONCE):
+            part = waiting[start : start + AT_ONCE]
+            await asyncio.gather(*(self._again(kid, entry) for kid, entry in part))
+
+    async def _again(self, kid: str, text: str) -> None:
+        try:
+            await self._rotation.resume(kid, text)
+        except (NotFound, Unreadable) as cause:
+            log.warning("the delivery of %s is not tried again: %s", kid, cause)
 
 
 async def watch_due_keys(

@@ -22,4 +22,4 @@ class CacheContents:
 
     def records(self) -> Iterator[KeyRecord]:
         """Yield the records, unpacked one by one, without their deadlines."""
-        return (unpack(packed)[0] for packed in self.packed.values())
+        return (unpack(kid, packed)[0] for kid, packed in self.packed.items())

@@ -166,9 +166,10 @@ class DeliveredRotation:
         await self._pending.begin(record.kid, entry.text())
 
     async def resume(self, kid: str, text: str) -> SecretDelivery | Refused:
-        """Try a delivery again that has begun. text: its entry."""
+        """Try a delivery again that has begun, once. text: its entry."""
         entry = _Entry.read(text)
-        return await self._continue(kid, entry, self._lifecycle.author(entry.actor, entry.note))
+        author = self._lifecycle.author(entry.actor, entry.note)
+        return await self._continue(kid, entry, author, pauses=())
 
     def _entry(self, record: KeyRecord, target: str, overlap_ms: int, author: Author) -> _Entry:
         now, newest = self._clock.wall_ms(), int(record.last.id)
@@ -180,7 +181,13 @@ class DeliveredRotation:
         return await self._pending.all()
 
     async def _continue(
-        self, kid: str, entry: _Entry, author: Author, conditions: Conditions = ANY
+        self,
+        kid: str,
+        entry: _Entry,
+        author: Author,
+        conditions: Conditions = ANY,
+        *,
+        pauses: tuple[float, ...] = PAUSES,
     ) -> SecretDelivery | Refused:
         by = replace(author, change_id=self._keyring.change_id(entry.seed))
         attempt = Attempt(entry.seed, is_repeated=True, newest_secret=entry.newest)
@@ -198,7 +205,7 @@ class DeliveredRotation:
         if int(record.newest_secret.id) != entry.newest + 1 or not record.last.is_live(now):
             await self._pending.end(kid)
             return Refused(f"the new secret of {kid} was ended before it was delivered")
-        arrival, why = await self._deliver(entry, Parcel.of(record, rotated.key_text or ""))
+        arrival, why = await self._deliver(entry, Parcel.of(record, rotated.key_text or ""), pauses)
         if arrival is Arrival.PENDING and now >= entry.began_at + GIVEN_UP_MS:
             arrival = Arrival.UNDONE
         self.counts[arrival] += 1
@@ -208,12 +215,14 @@ class DeliveredRotation:
             record = await self._settle(record, entry, author, arrival, why)
         return SecretDelivery(record, arrival, why)
 
-    async def _deliver(self, entry: _Entry, parcel: Parcel) -> tuple[Arrival, str]:
+    async def _deliver(
+        self, entry: _Entry, parcel: Parcel, pauses: tuple[float, ...]
+    ) -> tuple[Arrival, str]:
         target = self._targets.get(entry.target)
         if target is None:
             return Arrival.PENDING, f"the settings have no target {entry.target}"
         why = ""
-        for pause in (0.0, *PAUSES):
+        for pause in (0.0, *pauses):
             if pause:
                 await self._sleep(pause)
             try:

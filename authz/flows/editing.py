@@ -26,7 +26,8 @@ class StoreEditor:
     """KeyEditor over the store.
 
     deletion: is made only if a key is deleted. wait: is made only if a change is waited for.
-    refunding: is made only for a refund. delivering: only for a rotation with a target.
+    refunding: is made only for a refund. delivering: only for a rotation with a target, by its
+    name.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class StoreEditor:
         deletion: "Callable[[], Deletion]",
         wait: "Callable[[], SidecarWait]",
         refunding: "Callable[[], Refunding]",
-        delivering: "Callable[[], DeliveredRotation]",
+        delivering: "Callable[[str], DeliveredRotation]",
     ) -> None:
         self._delivering = delivering
         self._lifecycle = lifecycle
@@ -74,7 +75,7 @@ class StoreEditor:
     async def _effect(self, kid: str, edit: Edit, author: Author) -> Effect:
         if not (isinstance(edit, Rotate) and edit.to):
             return Effect(await self._made(kid, edit, author))
-        done = await self._delivering().rotate(kid, edit.to, edit.grace_ms, author)
+        done = await self._delivering(edit.to).rotate(kid, edit.to, edit.grace_ms, author)
         if isinstance(done, Refused):
             return Effect(done)
         return Effect(Changed(done.record), delivery=done)

@@ -61,6 +61,11 @@ class Cluster:
         if host and port.isascii() and port.isdecimal():
             self._hint = Address(host, int(port))
 
+    @property
+    def named(self) -> Address | None:
+        """The address that `owner` returned last, or None before the first one."""
+        return self._last
+
     async def owner(self, ask: Ask) -> Address:
         """Return the address of the node that is said to own the slot.
 

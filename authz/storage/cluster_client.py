@@ -30,7 +30,7 @@ def client_of(
     kinds = {"connection_class": following(kind, cluster, find)}
     pool = ConnectionPool(**{**options, **kinds})
     client = cast("ClusterClient", ClusterClient.from_pool(pool))
-    client.find, client.options = find, options
+    client.nodes, client.find, client.options = cluster, find, options
     return client
 
 
@@ -72,6 +72,7 @@ class ClusterClient(redis.asyncio.Redis):
     The refusal shows that it was not carried out. A pipeline is not repeated.
     """
 
+    nodes: Cluster
     find: Find
     options: Mapping[str, Any]  # of a connection to one node
 

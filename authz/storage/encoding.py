@@ -17,6 +17,7 @@ from authz.core.limits.limit import Limit, OnOutage, parse_limits, parse_on_outa
 from authz.core.limits.throttle import Throttle, of_stored
 from authz.core.public_keys import require_public
 from authz.core.records import PUBLIC_ENV, KeyRecord, RevocationReason, Secret, Status
+from authz.core.scopes import shared
 from authz.storage.schema import SCHEMA
 
 MAX_DIGITS: Final = 15  # of a number: Lua and JSON numbers represent these exactly
@@ -160,7 +161,7 @@ def _decode(kid: str, found: Mapping[str, str], unknown: Mapping[str, str]) -> K
         limits=own,
         on_outage=on_outage,
         throttle=throttle,
-        scopes=fields.scopes("scopes", _words(found["scopes"])),
+        scopes=shared(fields.scopes("scopes", _words(found["scopes"]))),
         secrets=_secrets(found["secrets"]),
         created_at=number("created_at", found["created_at"]),
         not_before=_time("not_before", found["not_before"]),

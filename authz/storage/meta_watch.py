@@ -10,6 +10,7 @@ import redis.asyncio
 from authz.core.errors import Foreign, Unavailable
 from authz.core.ports import Clock
 from authz.storage import schema
+from authz.storage.function_loading import FunctionLoading
 from authz.storage.meta import Emptied, LatestMeta
 from authz.storage.replies import checked
 from authz.storage.seals import seals_of
@@ -38,6 +39,7 @@ class MetaWatch:
         self._name = schema.names_of(client).meta
         self._seals = seals_of(client)
         self._until = float("-inf")
+        self._functions = FunctionLoading(client)
         self.meta = LatestMeta(fingerprints, lambda: self.is_current, prefixes)
         self.reason = "not read yet"
 
@@ -73,7 +75,9 @@ class MetaWatch:
                 log.info("the store is ours")
 
     async def run(self) -> None:
-        """Read again and again, until cancelled."""
+        """Read again and again, until cancelled. On a cluster also load functions that lack."""
         while True:
             await self.look()
+            if not self.reason:
+                await self._functions.follow()
             await asyncio.sleep(INTERVAL)

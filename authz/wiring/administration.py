@@ -226,10 +226,10 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
         def refunding() -> Refunding:
             return Refunding(lifecycle, limit_counters(client), clock)
 
-        def delivering() -> "DeliveredRotation":
+        def delivering(target: str) -> "DeliveredRotation":
             from authz.wiring.deliveries import delivered_rotation  # noqa: PLC0415
 
-            return delivered_rotation(settings, client, lifecycle, ring, clock)
+            return delivered_rotation(settings, client, lifecycle, ring, clock, only=target)
 
         yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client), refunding, delivering)
 

@@ -29,14 +29,25 @@ ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # of a p
 
 
 def delivered_rotation(
-    settings: Settings, client: Client, lifecycle: Lifecycle, ring: Keyring, clock: Clock
+    settings: Settings,
+    client: Client,
+    lifecycle: Lifecycle,
+    ring: Keyring,
+    clock: Clock,
+    *,
+    only: str = "",
 ) -> DeliveredRotation:
     """Return the flow over one client of the store.
 
-    Raises BadInput for a target that cannot be used.
+    only: the one target of a command, which may run where the others cannot be used; empty: all.
+    Raises BadInput for a target that cannot be used, and if there is no target `only`.
     """
-    section = settings.rotation
-    targets = {name: _target(settings, name, one, clock) for name, one in section.targets.items()}
+    found = settings.rotation.targets
+    if only and only not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise BadInput("to", f"rotation.targets has no such name; it has {known}")
+    wanted = {only: found[only]} if only else found
+    targets = {name: _target(settings, name, one, clock) for name, one in wanted.items()}
     return DeliveredRotation(lifecycle, ring, StoredDeliveries(client), targets, clock=clock)
 
 

@@ -1,8 +1,10 @@
 """Random faults under load, and a checker. Exit code 0: no violation, and every mutant is caught.
 
-python -m tests.chaos [--seconds 60] [--seed N] [--sidecars 3] [--json]
+python -m tests.chaos [--seconds 60] [--seed N] [--sidecars 3] [--cluster] [--json]
 
 Episodes with one store and all its faults alternate with episodes of a failover behind Sentinel.
+With --cluster each episode has a cluster: its owner is cut off, killed and relieved, and the slot
+moves.
 The same seed makes the same faults in the same order; their exact timing depends on the machine.
 """
 
@@ -16,7 +18,7 @@ import time
 import uvloop
 
 from tests.bench.figures import offer_record, record
-from tests.chaos.run import Report, run
+from tests.chaos.run import Report, run, run_on_cluster
 
 
 def main() -> None:
@@ -24,6 +26,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--sidecars", type=int, default=3)
+    parser.add_argument("--cluster", action="store_true")
     parser.add_argument("--json", action="store_true")
     offer_record(parser)
     given = parser.parse_args()
@@ -31,7 +34,8 @@ def main() -> None:
     seed = random.SystemRandom().randrange(1 << 32) if given.seed is None else given.seed
     print(f"seed {seed}", file=sys.stderr, flush=True)
     began = time.monotonic()
-    report = uvloop.run(run(seed, given.seconds, given.sidecars))
+    play = run_on_cluster if given.cluster else run
+    report = uvloop.run(play(seed, given.seconds, given.sidecars))
     document = {"seed": seed, "seconds": round(time.monotonic() - began)} | report.document()
     if given.record:
         latest = document["subjects"]["leased"]["latest_allow_ms"]

@@ -106,6 +106,8 @@ class Leased:
     settings_type: type[LiveSettings] | type[CarelessSettings] = LiveSettings
     registers = True  # a mutant does not: only the sidecars under test confirm
     checker_type = Checker
+    source_type = LinkedKeys
+    ttl = TTL
 
     def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float, file: Path) -> None:
         self.clock = clock = MovedClock()
@@ -120,10 +122,10 @@ class Leased:
             store_clock=store_clock,
         )
         self.cache = KeyCache(
-            LinkedKeys(self.feed, probe),
+            self.source_type(self.feed, probe),
             clock,
             probe,
-            ttl=TTL,
+            ttl=self.ttl,
             negative_ttl=5,
             max_entries=100_000,
             max_negatives=1000,

@@ -5,19 +5,22 @@ import contextlib
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import redis.asyncio
 
 from authz.core.decision import Allow, Decision, Deny, Reason
-from authz.core.errors import Unavailable
+from authz.core.errors import Fault, Unavailable
 from authz.core.policy import Proof, judge
 from authz.core.records import KeyRecord
 from authz.core.request import Request, Route
 from authz.core.tokens.presented import SecretById
 from authz.flows.check import Checker
 from authz.storage import encoding
+from authz.storage.cluster_link import SlotFault
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
+from authz.storage.linked_keys import LinkedKeys
 from tests.chaos.caches import TTL, Asked, Leased
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome, now
@@ -172,6 +175,30 @@ class PubSub:
         return await self._dict.look_up(asked)
 
 
+class Trusting(Leased):
+    """The mutant that asks no replica of a primary, and takes a refused write for nothing."""
+
+    registers = False
+
+    def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float, file: Path) -> None:
+        super().__init__(endpoint, bounds, grace, file)
+        self.feed._heartbeats._replication = None
+
+
+class AskIsAbsence(Leased):
+    """The mutant for which a refusal because of the slot says that there is no such key."""
+
+    registers = False
+    ttl = 0.2  # so that it reads while the slot moves
+
+    class source_type(LinkedKeys):  # noqa: N801  the name of the attribute
+        """Reads of a node that may refuse them."""
+
+        def _read(self, kid: str, reply: Any) -> KeyRecord | Fault | None:
+            return None if isinstance(reply, SlotFault) else super()._read(kid, reply)
+
+
+CLUSTER_MUTANTS = {"trusting": Trusting, "ask is absence": AskIsAbsence}
 TOKEN_MUTANTS = {
     "token alone": mutant_of(TokenAlone),
     "scopes of the token": mutant_of(ScopesOfToken),
@@ -184,5 +211,5 @@ MUTANTS = {
     "careless reload": CarelessReload,
     **TOKEN_MUTANTS,
 }
-SUBJECTS = {"leased": Leased} | MUTANTS
+SUBJECTS = {"leased": Leased} | MUTANTS | CLUSTER_MUTANTS
 RELOADING = {kind for kind, subject in SUBJECTS.items() if issubclass(subject, Leased)}

@@ -7,11 +7,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.chaos.checker import Bounds, Verdict, check
+from tests.chaos.clusters import SETTLED, faults_of, well
 from tests.chaos.failovers import fail_over
 from tests.chaos.faults import Faults, disconnections
 from tests.chaos.history import Outcome, State, now, read_answers
-from tests.chaos.mutants import MUTANTS
+from tests.chaos.mutants import CLUSTER_MUTANTS, MUTANTS
 from tests.chaos.world import World
+from tests.support.cluster import Cluster
 from tests.support.failover import SERVICE, Replicated
 from tests.support.gate import Gate
 from tests.support.real import Valkey
@@ -20,6 +22,7 @@ LEASE = 1.0
 ISOLATION = 2.0  # what a primary takes to close, with min-replicas-max-lag 1
 EPISODE = 40.0  # seconds with one store
 FAILOVER = 16.0  # about as long as the other kind takes
+CLUSTER_SETTLE = 3.0  # seconds: a node that is cut off may be asked first
 CALM = 2.5  # seconds at the end of an episode, so that everything can be answered once more
 CHANGE_PAUSE = 0.03
 LEAST_FAULTS = 2  # in an episode with one store, however short
@@ -30,7 +33,11 @@ TRIALS = ("dead", "dead token", "within reach", "seen revoked", "acknowledged")
 
 
 # The violations of mutants that allow no dead key.
-CAUGHT_BY = {"one clock": "fault", "careless reload": "wrong rules"}
+CAUGHT_BY = {
+    "one clock": "fault",
+    "careless reload": "wrong rules",
+    "ask is absence": "false denial",
+}
 
 
 @dataclass(slots=True)
@@ -73,7 +80,7 @@ class Report:
         return {
             kind: any(verdict.counts[CAUGHT_BY.get(kind, "stale allow")] for verdict in found)
             for kind, found in self.verdicts.items()
-            if kind in MUTANTS
+            if kind in MUTANTS | CLUSTER_MUTANTS
         }
 
     @property
@@ -182,6 +189,44 @@ async def behind_sentinel(
         changing = asyncio.create_task(_change(world))
         await asyncio.sleep(dice.uniform(1, 2))
         await fail_over(world, store, isolated=isolated)
+        await _conclude(report, world, changing)
+
+
+async def run_on_cluster(
+    seed: int, seconds: float, sidecars: int, *, faults: int | None = None
+) -> Report:
+    """Run episodes on clusters until the time is up, at least one.
+
+    faults: in an episode; None: each of them.
+    """
+    report = Report()
+    dice = random.Random(seed)
+    end = now() + seconds
+    while not report.verdicts or now() < end:
+        await on_cluster(report, random.Random(dice.random()), sidecars, faults)
+    return report
+
+
+async def on_cluster(
+    report: Report, dice: random.Random, sidecars: int, faults: int | None
+) -> None:
+    """Run an episode with the faults of a cluster, and its mutants."""
+    bounds = Bounds(LEASE, ISOLATION, settle=CLUSTER_SETTLE)
+    async with (
+        Cluster(replicas=2, is_gated=True) as cluster,
+        World(cluster.endpoint, dice, bounds) as world,
+    ):
+        for kind in ["leased"] * sidecars + list(CLUSTER_MUTANTS):
+            await world.start_sidecar(kind, {"url": cluster.url})
+        await world.sidecars_ready()
+        changing = asyncio.create_task(_change(world))
+        await asyncio.sleep(REST)
+        for fault in faults_of(dice)[:faults]:
+            async with world.outage():
+                await fault(world, cluster)
+                await well(cluster)
+                await asyncio.sleep(SETTLED)
+            await asyncio.sleep(CLUSTER_SETTLE + REST)
         await _conclude(report, world, changing)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.chaos.history import Outcome
-from tests.chaos.run import run
+from tests.chaos.run import run, run_on_cluster
 
 SEED = 20261128
 
@@ -15,6 +15,19 @@ async def test_the_promises_hold_under_faults():
 
     assert report.violations == []
     assert sum(report.faults.values()) >= 2
+    for verdict in report.verdicts["leased"]:
+        assert verdict.outcomes[Outcome.ALLOW]
+        assert verdict.outcomes[Outcome.REVOKED]
+
+
+@pytest.mark.timeout(300)
+async def test_the_promises_hold_on_a_cluster():
+    """No ended key is allowed too late by an owner that is cut off, or while the slot moves."""
+    report = await run_on_cluster(SEED, 1, sidecars=1, faults=3)
+
+    assert report.violations == []
+    assert report.caught["trusting"]
+    assert sum(report.faults.values()) == 3
     for verdict in report.verdicts["leased"]:
         assert verdict.outcomes[Outcome.ALLOW]
         assert verdict.outcomes[Outcome.REVOKED]

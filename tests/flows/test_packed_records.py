@@ -33,7 +33,7 @@ def test_packing_loses_nothing(record: KeyRecord, deadline: float):
     """Every record that the store may hold comes back equal, each part of the same type."""
     read = encoding.decode(record.kid, encoding.encode(record) | {"version": str(record.version)})
 
-    back, until = unpack(pack(read, deadline))
+    back, until = unpack(record.kid, pack(read, deadline))
 
     assert (back, until) == (read, deadline)
     assert types_of(back) == types_of(read)
@@ -88,7 +88,7 @@ class ShelfMachine(RuleBasedStateMachine):
     @invariant()
     def keeps_what_it_should(self):
         """The same records, in the same order, and those at hand say the same."""
-        kept = {kid: unpack(packed) for kid, packed in self.records.packed.items()}
+        kept = {kid: unpack(kid, packed) for kid, packed in self.records.packed.items()}
         at_hand = {kid: entry for kid in KIDS if (entry := self.records.in_use(kid))}
 
         assert list(kept.items()) == list(self.entries.items())

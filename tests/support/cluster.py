@@ -3,19 +3,25 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import redis
 
 from authz.storage.cluster import SLOTS, slot_of
 from authz.storage.endpoint import Endpoint
+from authz.storage.feed import CONNECTION_NAME
 from authz.storage.schema import Names
-from tests.support.real import PATIENCE, Valkey, eventually, free_port
+from tests.support.gate import LOSE, PASS, Gate, closed_to_all_but, open_to_all
+from tests.support.real import PATIENCE, PAUSE, Valkey, eventually, free_port
 
 NAMES = Names(is_clustered=True)
 SLOT = slot_of(NAMES.meta)
 TIMEOUT_MS = 1500  # cluster-node-timeout
 PRIMARIES = 3
+OWNER = SLOT // (SLOTS // PRIMARIES + 1)  # the number of the first owner of our slot
+LONER = "127.0.0.2"  # the address from which a node connects that can be isolated
 
 
 class Node(Valkey):
@@ -58,7 +64,8 @@ class Node(Valkey):
 class Cluster(contextlib.AsyncExitStack):
     """An async context manager. `owner` holds our slot at first.
 
-    arguments: further ones of each server. replicas: of each primary. binary: the server.
+    arguments: further ones of each server. replicas: of each primary. spare: nodes without slots.
+    binary: the server. make: makes a node of these. is_gated: so that `isolate` can be used.
     """
 
     def __init__(
@@ -67,14 +74,16 @@ class Cluster(contextlib.AsyncExitStack):
         replicas: int = 1,
         spare: int = 0,
         binary: str = "",
-        prepare: Callable[[Node], None] = lambda _node: None,
+        make: Callable[..., Node] = Node,
+        is_gated: bool = False,
     ) -> None:
         super().__init__()
-        self._arguments = arguments
         self._replicas = replicas
         self._spare = spare
-        self._binary = binary
-        self._prepare = prepare
+        self._make = partial(make, *arguments, binary=binary)
+        self._is_gated = is_gated
+        self._bus_gates: dict[Node, Gate] = {}
+        self._gate: Gate | None = None
         self.nodes: list[Node] = []
 
     async def __aenter__(self) -> Self:
@@ -88,8 +97,11 @@ class Cluster(contextlib.AsyncExitStack):
 
     async def _start(self) -> None:
         count = PRIMARIES * (1 + self._replicas)
-        for _ in range(count + self._spare):
-            await asyncio.to_thread(self.start_node)
+        for number in range(count + self._spare):
+            if self._is_gated:
+                await self._start_gated(is_owner=number == OWNER)
+            else:
+                await asyncio.to_thread(self.start_node)
         self.primaries = self.nodes[:PRIMARIES]
         self.spare = self.nodes[count:]
         share = SLOTS // PRIMARIES + 1
@@ -97,8 +109,7 @@ class Cluster(contextlib.AsyncExitStack):
             last = min(SLOTS, (number + 1) * share) - 1
             primary.ask("CLUSTER", "ADDSLOTSRANGE", number * share, last)
             primary.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            if number * share <= SLOT <= last:
-                self.owner = primary
+        self.owner = self.primaries[OWNER]
         for node in self.nodes[1:]:
             self.introduce(node)
         await eventually(lambda: all(self._knows(node) == len(self.nodes) for node in self.nodes))
@@ -111,13 +122,41 @@ class Cluster(contextlib.AsyncExitStack):
         await eventually(lambda: all(map(self._is_well, self.nodes)))
         await eventually(self._is_replicated)
 
-    def start_node(self) -> Node:
+    def start_node(self, *arguments: str) -> Node:
         """Start one more server, which is in no cluster yet."""
-        node = Node(*self._arguments, binary=self._binary)
+        node = self._make(*arguments)
         self.enter_context(node)
-        self._prepare(node)
         self.nodes.append(node)
         return node
+
+    async def _start_gated(self, *, is_owner: bool) -> None:
+        """Start a server whose bus has a gate; that of the owner has one for clients, too."""
+        bus, port = free_port(), free_port()
+        arguments = ["--cluster-announce-ip", "127.0.0.1", "--cluster-announce-bus-port", str(bus)]
+        if is_owner:
+            arguments += ["--cluster-announce-port", str(port), "--bind-source-addr", LONER]
+        node = await asyncio.to_thread(self.start_node, *arguments)
+        self._bus_gates[node] = await self.enter_async_context(Gate(node.bus, bus))
+        node.bus = bus
+        if is_owner:
+            self._gate = await self.enter_async_context(Gate(node.port, port))
+
+    def isolate(self) -> None:
+        """Cut the owner off from all nodes, and from all clients but the links of sidecars."""
+        assert self._gate is not None
+        self._gate.set(closed_to_all_but(CONNECTION_NAME))
+        for node, gate in self._bus_gates.items():
+            gate.set(
+                (lambda _name: (LOSE, LOSE))
+                if node is self.owner
+                else lambda name: (LOSE, LOSE) if name == LONER else (PASS, PASS)
+            )
+
+    def reunite(self) -> None:
+        """End what `isolate` has done."""
+        assert self._gate is not None
+        for gate in (self._gate, *self._bus_gates.values()):
+            gate.set(open_to_all)
 
     def introduce(self, node: Node) -> None:
         """Bring a server into the cluster, without slots."""
@@ -145,6 +184,39 @@ class Cluster(contextlib.AsyncExitStack):
     def endpoint(self) -> Endpoint:
         """The endpoint for the default user."""
         return Endpoint.parse(self.url)
+
+    def login(self, username: str, file: Path) -> Endpoint:
+        """Return the endpoint of another user, whose password is in a file."""
+        return Endpoint.parse(self.url, username, file)
+
+    async def fail_over(self) -> Node:
+        """Make the first replica of the owner the primary, in good order; return it."""
+        heir = self.replicas[0]
+        while not heir.owns_slot:
+            heir.ask("CLUSTER", "FAILOVER")
+            with contextlib.suppress(AssertionError):  # the cluster gives up after 5 s
+                await eventually(lambda: heir.owns_slot, 7)
+        return heir
+
+    async def move_slot(self, source: Node, target: Node) -> None:
+        """Move our slot with all its names, key by key, and tell each primary."""
+        target.ask("CLUSTER", "SETSLOT", SLOT, "IMPORTING", source.node_id)
+        source.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", target.node_id)
+        while names := source.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 100):
+            await self.migrate(source, target, *names)
+        self.end_move(target)
+
+    async def migrate(self, source: Node, target: Node, *names: str) -> None:
+        """Move some names; wait while the cluster is down."""
+        move = ("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
+        while (found := source.ask(*move)) not in ("OK", "NOKEY"):
+            assert "down" in str(found), found
+            await asyncio.sleep(PAUSE)
+
+    def end_move(self, target: Node) -> None:
+        """Give our slot to its new owner, on every primary."""
+        for node in (target, *self.primaries):
+            node.ask("CLUSTER", "SETSLOT", SLOT, "NODE", target.node_id)
 
     @property
     def others(self) -> Sequence[Node]:

@@ -38,7 +38,8 @@ def closed_to_all_but(kept: str) -> Rule:
 class Gate:
     """async with Gate(port) as gate: ...    connect to `gate.port`; `gate.set(rule)` at any time.
 
-    A rule says for the name of a connection what happens towards the server, and back.
+    A rule says for the name of a connection what happens towards the server, and back. A connection
+    without a name has that of its address, if it comes from another one than 127.0.0.1.
     """
 
     def __init__(self, target: int, port: int = 0) -> None:
@@ -64,7 +65,8 @@ class Gate:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
-            connection = _Connection(self)
+            host, *_ = writer.get_extra_info("peername")
+            connection = _Connection(self, "" if host == "127.0.0.1" else host)
             pumps = [
                 asyncio.create_task(connection.pump(reader, back, 0)),
                 asyncio.create_task(connection.pump(there, writer, 1)),
@@ -85,9 +87,9 @@ class Gate:
 
 
 class _Connection:
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, name: str) -> None:
         self._gate = gate
-        self._name = ""
+        self._name = name
         self._lost = [False, False]
 
     async def pump(

@@ -35,6 +35,8 @@ def free_port() -> int:
     """
     for port in itertools.islice(_ports(), BLOCK):
         with socket.socket() as probe, contextlib.suppress(OSError):
+            # As servers do: connections that ended a moment ago do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return port
     raise AssertionError("no port is free")

@@ -92,6 +92,23 @@ async def test_to_kubernetes(rig):
     assert (await rig.works(old), await rig.works(new)) == (True, True)
 
 
+async def test_targets_of_other_machines(rig):
+    """A command needs its own target alone: the others may be of a pod or of another machine."""
+    await rig.issue()
+    text = yaml.safe_load(rig.serving.file.read_text())
+    text["rotation"]["targets"] |= {
+        "pod": {"kind": "kubernetes", "namespace": "shop"},
+        "hook": {"kind": "webhook", "url": "https://example.com", "secret_file": "missing"},
+    }
+    rig.serving.file.write_text(yaml.safe_dump(text))
+    config = ("--config", str(rig.serving.file), "keys", "rotate", rig.kid, "--to")
+    assert (await run(*config, "vault")).returncode == 0
+    done = await run(*config, "pod")
+    assert (done.returncode, "not in a cluster" in done.stderr) == (2, True)
+    done = await run(*config, "nowhere")
+    assert (done.returncode, "cluster, hook, pod, vault" in done.stderr) == (2, True)
+
+
 async def test_a_refusal(rig):
     """Vault refuses the token: exit code 1, and only the old secret works."""
     old = await rig.issue()

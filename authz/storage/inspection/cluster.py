@@ -33,7 +33,7 @@ async def cluster(store: Store) -> Finding:
     slots = read_slots(reply, await client.find())
     missing = SLOTS - sum(len(one) for one, _ in slots)
     if missing:
-        return fail("cluster", f"{missing} slots have no owner", "look at CLUSTER NODES")
+        return fail("cluster", f"slots without an owner: {missing}", "look at CLUSTER NODES")
     problems = await cluster_problems(client)
     if problems:
         problem, _, advice = problems[0].partition("; ")

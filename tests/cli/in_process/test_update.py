@@ -19,6 +19,29 @@ def test_update_moves_a_key_to_another_client(runner):
     assert [len(found) for found in lists.values()] == [0, 1]
 
 
+def test_a_throttle(runner):
+    """Every command shows the throttle and the lowered limit; `--clear throttle` ends it."""
+    kid, _ = runner.issue("--limit", "100/s", "--limit", "1000/month")
+    done = runner.run("keys", "update", kid, "--throttle", "25%:6h", "--note", "a loop")
+    assert (done.code, done.out) == (0, f"updated {kid}\n")
+    record = runner.run("keys", "show", kid, "--json").document
+    assert record["throttle"]["percent"] == 25
+    assert "25% until" in runner.run("keys", "show", kid).out
+
+    def limits():
+        rows = runner.run("keys", "limits", kid, "--json").document["limits"]
+        return [row["limit"] for row in rows]
+
+    assert limits() == [25, 1000]
+    assert "throttle" in runner.run("keys", "history", kid).out
+    assert runner.run("keys", "update", kid, "--clear", "throttle").code == 0
+    assert limits() == [100, 1000]
+    assert "throttle" not in runner.run("keys", "show", kid).out
+    for wrong in ("24%:6h", "25%", "25%:31d"):
+        done = runner.run("keys", "update", kid, "--throttle", wrong)
+        assert (done.code, "--throttle" in done.err) == (2, True)
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(runner, shell):
     """The script for the shell calls this program."""

@@ -48,7 +48,7 @@ def test_a_route_with_bytes_alone():
 
 def test_what_was_taken_is_written_and_read():
     """The usage record names budgets of bytes as others."""
-    assert reserved_text(parse_reserved(BYTES)) == BYTES
+    assert reserved_text(parse_reserved(BYTES)[0]) == BYTES
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from authz.core.budgets.prices import MAX_TOKENS, Price, Tokens
 from authz.core.budgets.settlement import Basis, Settled, parse_report, settle
 from authz.core.budgets.terms import TOTAL, Terms, Weights, parse_terms
 from authz.core.limits.key_limits import Owner
-from authz.core.limits.reserved import Taken, parse_reserved, reserved_text
+from authz.core.limits.reserved import Taken, charged_once_text, parse_reserved, reserved_text
 
 PRICE = Price(1_000_000, 2_000_000, 500_000, 1_000_000, 2_000_000, 7)
 TERMS = Terms(TOTAL, "2026-11", PRICE)
@@ -108,8 +108,11 @@ def test_what_was_taken_is_read_as_it_was_written():
         "k!800!1767225600000!tokens-month~month~tokens~UTC;"
         "t!900!1767225600000!usd-month~month~usd~Europe/Berlin"
     )
-    assert parse_reserved(text) == (TOKENS, MONEY)
-    assert parse_reserved("") == ()
+    assert parse_reserved(text) == ((TOKENS, MONEY), "")
+    assert parse_reserved("") == ((), "")
+    name = "-_09azAZ" * 2 + "n" * 6
+    assert parse_reserved(charged_once_text(text, name)) == ((TOKENS, MONEY), name)
+    assert charged_once_text("", name) == ""
 
 
 @pytest.mark.parametrize(
@@ -117,6 +120,7 @@ def test_what_was_taken_is_read_as_it_was_written():
     [
         *(";", "k", "k!0!1!a~month~usd", "x!1!1!a~month~usd", "k!1!1!a~month~requests"),
         *("k!1!1!a month usd", "k!-1!1!a~month~usd", "k!1!1!a~month~usd;", "k" * 5000),
+        f"o!{'n' * 22};k!1!1!a~month~usd",
     ],
 )
 def test_a_reservation_that_is_none(text):
