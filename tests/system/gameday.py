@@ -70,15 +70,18 @@ class Holder:
     async def work(self) -> None:
         """Send requests until cancelled."""
         client = await Client.connect(self._host, self._port)
-        while True:
-            key = self._file.read_text().strip()
-            status = await client.get("/", key)
-            self._day.requests += 1
-            if status == 200:
-                self.key = key
-            else:
-                self._day.denied += 1
-            await asyncio.sleep(PAUSE)
+        try:
+            while True:
+                key = self._file.read_text().strip()
+                status = await client.get("/", key)
+                self._day.requests += 1
+                if status == 200:
+                    self.key = key
+                else:
+                    self._day.denied += 1
+                await asyncio.sleep(PAUSE)
+        finally:
+            await client.close()
 
     async def is_allowed(self, key: str) -> bool:
         """Return whether Envoy allows a request with this key now."""
@@ -161,6 +164,7 @@ async def play(config: Path, http: str, envoy: str, directory: Path) -> Day:
             day.reached("the leaked secret is denied at Envoy")
         finally:
             work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
         credential, kids = admin.key_text or "", [one.record.kid for one in (test, live)]
         await asyncio.to_thread(write_up, day, http, credential, kids)
     for key in (old, ended, file.read_text().strip()):

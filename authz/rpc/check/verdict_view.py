@@ -135,6 +135,9 @@ def _limits(verdict: Verdict) -> str:
         ahead = f", {leased} in advance" if leased else ""
         lack = ", no room" + ("" if limit.enforce else " but not enforced")
         parts.append(f"{name} {used} of {limit.capacity}{ahead}{lack if name in full else ''}")
+    throttle = verdict.record.throttle if verdict.record else None
+    if throttle and report.now < throttle.until:
+        parts.append(f"rates are lowered to {throttle}")
     if not spent.allowed:
         wait = spent.retry_after_ms
         never = "passes after a refill" if _lacks_credits(spent) else "never passes"

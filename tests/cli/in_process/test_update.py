@@ -21,7 +21,7 @@ def test_update_moves_a_key_to_another_client(runner):
 
 def test_a_throttle(runner):
     """Every command shows the throttle and the lowered limit; `--clear throttle` ends it."""
-    kid, _ = runner.issue("--limit", "100/s", "--limit", "1000/month")
+    kid, text = runner.issue("--limit", "100/s", "--limit", "1000/month")
     done = runner.run("keys", "update", kid, "--throttle", "25%:6h", "--note", "a loop")
     assert (done.code, done.out) == (0, f"updated {kid}\n")
     record = runner.run("keys", "show", kid, "--json").document
@@ -33,6 +33,7 @@ def test_a_throttle(runner):
         return [row["limit"] for row in rows]
 
     assert limits() == [25, 1000]
+    assert "rates are lowered to 25% until" in runner.run("keys", "verify", stdin=text).out
     assert "throttle" in runner.run("keys", "history", kid).out
     assert runner.run("keys", "update", kid, "--clear", "throttle").code == 0
     assert limits() == [100, 1000]

@@ -94,7 +94,7 @@ async def check(shown_tab: Tab, path: str, *, everything: bool) -> None:
     assert not wrong, "\n".join([path, *wrong])
 
 
-@pytest.mark.timeout(400)  # a busy machine
+@pytest.mark.timeout(900)  # a busy machine
 @pytest.mark.parametrize("role", list(Role))
 async def test_every_page(browser, shown, role):
     """No page has a fault, a violation of WCAG 2.2 AA or a request to another host."""
@@ -123,7 +123,7 @@ async def test_a_viewer_sees_no_form_that_changes(shown):
         assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.timeout(400)  # a busy machine
+@pytest.mark.timeout(900)  # a busy machine
 async def test_without_scripts(browser, shown):
     """Each page has the same headings and, apart from charts, the same text without scripts."""
     async with (

@@ -219,7 +219,7 @@ async def test_allowed_origins_must_be_proven():
 async def test_a_limit_of_the_key_refuses():
     """An exchange counts as a request, and nothing is made beyond the limit."""
     rig = Rig()
-    limits = LimitPolicy().of(replace(rig.record, limits=parse_limits("", ["1/min"])))
+    limits = LimitPolicy().of(replace(rig.record, limits=parse_limits("", ["1/min"])), NOW)
     rig.limit = LimitResult(limits, (0,), (60_000,), (0,), 59_001)
 
     assert await rig.ask() == Refused(ExchangeError.OVER_LIMIT, 60)
