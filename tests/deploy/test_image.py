@@ -21,7 +21,8 @@ PINNED = dict(
 )
 
 
-pytestmark = image.needs_namespaces
+# The build installs every package, which takes minutes on a busy machine.
+pytestmark = [image.needs_namespaces, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
