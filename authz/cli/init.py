@@ -132,7 +132,7 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         ring = administration.keyring(found)
         try:
             initialised = await store.initialise(
-                ring.fingerprints, ring.prefixes, ring.public_prefix
+                ring.fingerprints, ring.prefixes, ring.public_prefix, is_compact=True
             )
         except (Unavailable, Conflict) as cause:
             if made:

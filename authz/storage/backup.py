@@ -26,6 +26,7 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.selector import Position
 from authz.storage import encoding, meta, schema, stored_records, tombstones
 from authz.storage.change_log import changed_kids
+from authz.storage.compact_entries import unpacked
 from authz.storage.field_codec import as_bytes
 from authz.storage.listing import StoredIndex
 from authz.storage.replies import checked, last_change
@@ -151,7 +152,7 @@ class Backup:
             page = await checked(self._client.xrange(self._names.audit, start, end, count=PAGE))
             if not page:
                 return
-            self._write({"audit": [[entry_id, entry] for entry_id, entry in page]})
+            self._write({"audit": [[entry_id, unpacked(entry)] for entry_id, entry in page]})
             self._found.audit += len(page)
             start = f"({page[-1][0]}"
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 from authz.core.changes import KeyChange
 from authz.core.errors import AliasTaken, Conflict, Deleted, Fault
 from authz.core.seals import RecordSeals
-from authz.storage import compact, encoding, schema, tombstones
+from authz.storage import compact, compact_entries, encoding, schema, tombstones
 from authz.storage.field_codec import as_text
 from authz.storage.marks import Marks, with_mark
 from authz.storage.scripts import script
@@ -59,8 +59,9 @@ def script_input(
     """Return KEYS and ARGV of lua/apply_change.lua for this change.
 
     marks: for the entry of the audit trail; None: it gets no mark. numbers: for the seal of the
-    record; None: it gets no seal. is_compact: the record is written in the compact form. Its bytes
-    are in ARGV as text with surrogates. Raises BadInput if the keys of the marks cannot be read.
+    record; None: it gets no seal. is_compact: record and entry are written in the compact form.
+    Their bytes are in ARGV as text with surrogates. Raises BadInput if the keys of the marks cannot
+    be read.
     """
     record = change.record
     event = encoding.encode_event(change.event, change.id, change.base_version)
@@ -101,7 +102,7 @@ def script_input(
         as_text(compact.change_mark(change.id)),
         len(fields),
         *fields,
-        *_flat(event),
+        *_audited(event, is_compact=is_compact),
         *(place.member for place in gone),
     ]
 
@@ -123,6 +124,12 @@ def script_outcome(change: KeyChange, reply: Any) -> int | Fault:
     if outcome == "conflict":
         return Conflict(f"{change.record.kid} is at version {detail}, not {change.base_version}")
     return AliasTaken(detail) if outcome == "taken" else int(detail)
+
+
+def _audited(event: Mapping[str, str], *, is_compact: bool) -> list[str]:
+    if not is_compact:
+        return _flat(event)
+    return [compact_entries.ENTRY, as_text(compact_entries.pack(event))]
 
 
 def _flat(fields: Mapping[str, str]) -> list[str]:

@@ -11,6 +11,7 @@ from authz.core.errors import Conflict, OutcomeUnknown, Unavailable
 from authz.core.records import KeyRecord
 from authz.core.trail.rows import row_hash
 from authz.storage import encoding, schema, tombstones
+from authz.storage.compact_entries import unpacked
 from authz.storage.essential import ALLOW_OOM
 from authz.storage.link import refusal
 from authz.storage.listing import SEARCHED
@@ -53,7 +54,8 @@ class StoredDeletions:
             found = await checked(
                 self._client.xrange(self._names.audit, first, "+", count=SEARCHED)
             )
-        for row_id, fields in found:
+        for row_id, stored in found:
+            fields = dict(unpacked(stored))
             base = fields.get("base", "")
             is_base = base.isascii() and base.isdecimal() and len(base) <= encoding.MAX_DIGITS
             if fields.get("kid") == kid and is_base and int(base) < version:

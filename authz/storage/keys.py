@@ -83,13 +83,15 @@ class StoredKeys:
         fingerprints: Mapping[str, str],
         prefixes: Collection[str] = (),
         public_prefix: str = "",
+        *,
+        is_compact: bool = False,
     ) -> bool:
         """Write authz:meta, or add peppers and prefixes to it. Return False if nothing was missing.
 
         prefixes: of secret keys. public_prefix: of publishable ones, or empty. A new store is
-        marked as sealed if this client makes seals. Raises Foreign as `verify`,
-        Conflict if the store has data without authz:meta, Unavailable if it cannot be used or the
-        server is too old.
+        marked as sealed if this client makes seals, and gets compact records if `is_compact`.
+        Raises Foreign as `verify`, Conflict if the store has data without authz:meta, Unavailable
+        if it cannot be used or the server is too old.
         """
         ask: Callable[..., Awaitable[Any]] = self._client.execute_command
         hello = await checked(ask("HELLO"), ADVICE)
@@ -107,6 +109,8 @@ class StoredKeys:
                 raise Conflict(problem)
             missing = not wanted.items() <= found.items()
             mark = {} if found or self._seals is None else {schema.META_SEALED: "1"}
+            if is_compact and not found:
+                mark |= {schema.META_COMPACT: schema.ALL_COMPACT}
             if self._seals is not None:
                 self._seals.note(found | mark)
             if missing:

@@ -16,6 +16,7 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.core.records import KeyRecord
 from authz.core.selector import Position
 from authz.storage import encoding, schema, stored_records
+from authz.storage.compact_entries import unpacked
 from authz.storage.link import refusal
 from authz.storage.replies import checked, whole
 from authz.storage.scripts import script
@@ -197,7 +198,8 @@ class StoredTrail:
             found = await checked(
                 self._client.xrange(self._names.audit, first, "+", count=SEARCHED)
             )
-        entries = (_entry(kid, version, row) for _, row in found if row.get("kid") == kid)
+        rows = (unpacked(row) for _, row in found if row.get("kid") == kid)
+        entries = (_entry(kid, version, row) for row in rows)
         return next((entry for entry in entries if entry.base_version < version), None)
 
 

@@ -27,7 +27,7 @@ from authz.core.audit import Action
 from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.digest_index import entry_of
 from authz.core.trail.rows import row_hash
-from authz.storage import compact, emptiness, encoding, meta, schema, tombstones
+from authz.storage import compact, compact_entries, emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import Contents
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.index_state import encoded_index
@@ -185,12 +185,20 @@ class Restore:
         if applied := item.get("applied"):
             commands.append(("HSET", self._names.applied, *_flat(applied)))
         commands += [
-            ("XADD", self._names.audit, entry_id, *_flat(entry))
+            ("XADD", self._names.audit, entry_id, *_flat(self._entry(file, entry)))
             for entry_id, entry in item.get("audit", ())
             if _stream_id(entry_id) > done
         ]
         if commands:
             await self._change(writes, commands)
+
+    def _entry(self, file: Verified, entry: Mapping[str, str]) -> Mapping[str, Any]:
+        """Return an audit entry in the form that authz:meta of the file names."""
+        if _is_compact(file) and entry.get("kid"):
+            others = {name: text for name, text in entry.items() if name != "kid"}
+            with suppress(ValueError):
+                return {"kid": entry["kid"], compact_entries.ENTRY: compact_entries.pack(others)}
+        return entry
 
     def _records(
         self, file: Verified, records: Sequence[tuple[str, Mapping[str, str]]]
@@ -216,10 +224,14 @@ class Restore:
         left in the store.
         """
         name = self._names.key(kid)
-        if meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES:
+        if _is_compact(file):
             with suppress(ValueError):
                 return (("SET", name, compact.pack(fields)),)
         return ("DEL", name), ("HSET", name, *_flat(fields))
+
+
+def _is_compact(file: Verified) -> bool:
+    return meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES
 
 
 def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int]) -> dict[str, Any]:

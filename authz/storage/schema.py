@@ -30,7 +30,8 @@
     authz:{p}:audit                 stream  seq-0 -> actor, action, time, note, the version that was
                                             changed (`base`) and a mark of the writer (`mac`).
                                             seq-N -> a row without a kid is about the trail, such as
-                                            a checkpoint: core/trail. Never trimmed here
+                                            a checkpoint: core/trail. Never trimmed here. The
+                                            entry of a change can be compact: compact_entries.py
     authz:{p}:keys                  zset    kid by creation time
     authz:{p}:client:<client_id>    zset    kid by creation time
     authz:{p}:applied               hash    kid -> fields of the key as a file last declared them

@@ -10,6 +10,7 @@ from authz.core.audit import AuditEntry, AuditEvent
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.trail.rows import Row, following, position
 from authz.storage import encoding, schema
+from authz.storage.compact_entries import unpacked
 from authz.storage.essential import ALLOW_OOM
 from authz.storage.keys import WAIT_MS
 from authz.storage.link import refusal
@@ -131,4 +132,4 @@ def entry_of(row: Row) -> AuditEntry | Unreadable:
 
 
 def _rows(found: Any) -> list[Row]:
-    return [Row(row_id, fields) for row_id, fields in found]
+    return [Row(row_id, unpacked(fields)) for row_id, fields in found]

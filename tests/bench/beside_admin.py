@@ -4,9 +4,10 @@
 
 A sidecar and its load share one core, which they saturate. The admin API, its store and a client
 that issues keys share the other core. In the rounds without creates, as many processes that only
-count keep that core busy. Else the kernel moves what runs beside a benchmark there, and the gate has
-its own core to itself in these rounds alone: on a busy machine that made a ratio of 7. Every new key is a notice that the sidecar
-has to take. The processor time of the sidecar for a Check depends less on other load than the p99.
+count keep that core busy. Else the kernel moves what runs beside a benchmark there, and the gate
+has its own core to itself in these rounds alone: on a busy machine that made a ratio of 7. Every
+new key is a notice that the sidecar has to take. The processor time of the sidecar for a Check
+depends less on other load than the p99.
 """
 
 import argparse

@@ -19,6 +19,7 @@ from authz.cli.main import main
 from tests.support.cli.importing import FOREIGN, line, stored
 from tests.support.cli.terminal import AUTHZ, PATIENCE, run
 from tests.support.real import Valkey
+from tests.support.storage.stored import audit_rows
 
 
 def test_keys_are_imported(importing, valkey: Valkey) -> None:
@@ -65,7 +66,7 @@ def test_keys_are_imported(importing, valkey: Valkey) -> None:
         "metadata": {"was": "17"},
     }.items():
         assert record[name] == value, name
-    [(_, event)] = valkey.admin.xrange("authz:{0}:audit")
+    [(_, event)] = audit_rows(valkey.admin)
     assert (event["action"], event["actor"], event["note"]) == ("import", "tests", "moving house")
     assert valkey.admin.hget("authz:meta", "imports") == "1"
     dumps = [valkey.admin.dump(name) for name in valkey.admin.keys("*")]

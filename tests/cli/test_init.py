@@ -58,6 +58,15 @@ def test_a_pepper_that_is_there_is_left_alone(empty_store: Path) -> None:
     assert file.stat().st_mtime_ns == before[1].st_mtime_ns
 
 
+def test_a_new_store_has_compact_records(store: Path, valkey: Valkey) -> None:
+    """A new store has compact records from the start; `init` leaves the form of any other alone."""
+    kid = run("keys", "issue", "--client", "a", "--json").document["kid"]
+    assert valkey.admin.type(stored.key(kid)) == "string"
+    assert valkey.admin.hdel(stored.META, "compact")
+    assert run("init").code == 0
+    assert not valkey.admin.hexists(stored.META, "compact")
+
+
 def test_a_store_that_cannot_be_reached_leaves_nothing_behind(no_store: Path) -> None:
     """Without the store no pepper is made, and a later run succeeds."""
     assert run("init").code == 3
@@ -70,8 +79,8 @@ def test_a_store_that_goes_away_in_between_leaves_a_pepper_to_go_on_with(
     """A pepper whose fingerprint may be stored is kept, and a second run completes."""
     initialise = StoredKeys.initialise
 
-    async def lost(self: StoredKeys, *wanted: Any) -> bool:
-        await initialise(self, *wanted)
+    async def lost(self: StoredKeys, *wanted: Any, **options: bool) -> bool:
+        await initialise(self, *wanted, **options)
         raise Unavailable("the store cannot be used: gone")
 
     with monkeypatch.context() as patched:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey
+from tests.support.storage import stored
 
 KID = "7Hk2mQ9xT4bVzR1c"
 COMMANDS = [
@@ -73,7 +74,7 @@ def test_an_unreadable_record(store: Path, valkey: Valkey) -> None:
     """A garbled record is neither shown nor changed."""
     run("keys", "issue", "--client", "a")
     kid = valkey.admin.zrange("authz:{0}:keys", 0, -1)[0]
-    valkey.admin.hset(f"authz:{{0}}:key:{kid}", "status", "cheerful")
+    stored.alter(valkey.admin, kid, status="cheerful")
     for command in ("show", "revoke"):
         outcome = run("keys", command, kid)
         assert outcome.code == 3

@@ -1,5 +1,7 @@
 """Budgets on the real scripts: they agree with a plain model, and use stays within the bound."""
 
+import random
+
 import pytest
 
 from authz.core.limits.amounts import Amounts
@@ -14,6 +16,7 @@ from tests.spending.budget_simulation import HIGHEST, LEARNED, LEARNED_P95, MEAN
 from tests.spending.plans import BEGIN, make_terms
 from tests.spending.settling import TimedMeter
 from tests.spending.store import TimedStore
+from tests.support.real import Valkey
 
 KID = "k" * 16
 MUTANTS = {
@@ -107,6 +110,28 @@ async def test_what_was_spent_can_be_read(valkey):
         assert await StoredCounters(client).spent(charge) == [3100]
         assert await StoredCounters(client).spent(later) == [0]
         assert await StoredCounters(client).garbled([KID]) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_settlement_counts_once_however_often_it_comes(seed):
+    """Batches come five times each, in any order, before and after a restart of the store."""
+    chance = random.Random(seed)
+    with Valkey("--appendonly", "yes", "--appendfsync", "always") as valkey:
+        charge = charge_for(make_terms("90000/month,of=tokens"), Amounts(1, 800), BEGIN // 1000)
+        TimedStore(valkey.admin).spend(charge, SpendRequest(3), BEGIN)
+        budget = budget_of(charge)
+        batches = [({budget: Settlement(used, 800)}, b"%d" % used) for used in (0, 10, 4000)]
+        sent = chance.sample(batches * 5, 15)
+        middle = chance.randrange(1, 15)
+        counted = 0
+        for part in (sent[:middle], sent[middle:]):
+            store, meter = TimedStore(valkey.admin), TimedMeter(valkey.admin)
+            store.set_clock(BEGIN)
+            counted += sum(meter.settle(*batch, BEGIN) for batch in part)
+            valkey.restart(empty=False)
+        assert counted == 3
+        left = TimedStore(valkey.admin).spend(charge, SpendRequest(0), BEGIN).left
+    assert left == (90_000 - 4010,)
 
 
 def test_a_counter_that_cannot_be_read_stops_no_other(valkey):

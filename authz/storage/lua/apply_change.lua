@@ -49,7 +49,8 @@ local SEARCHED = 1000 -- audit entries that are searched for a late entry of the
 local function audit_id(seq)
   local text = string.format('%.0f', seq)
   for _, entry in ipairs(redis.call('XRANGE', audit_key, text, '+', 'COUNT', SEARCHED)) do
-    if entry[2][4] == change_id then
+    local name, value = entry[2][3], entry[2][4]
+    if value == change_id or name == 'entry' and string.sub(value, 1, #mark) == mark then
       return nil
     end
   end

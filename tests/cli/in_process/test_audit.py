@@ -99,7 +99,7 @@ def test_a_change_of_a_row_is_found(store: Path, valkey: Valkey):
     """The row is named, and the exit code is 1."""
     issue()
     issue()
-    ((row_id, fields), (_, other)) = valkey.admin.xrange(stored.AUDIT)
+    ((row_id, fields), (_, other)) = stored.audit_rows(valkey.admin)
     valkey.admin.delete(stored.AUDIT)
     valkey.admin.xadd(stored.AUDIT, fields | {"actor": "mallory"}, id=row_id)
     valkey.admin.xadd(stored.AUDIT, other, id="2-0")
@@ -112,7 +112,7 @@ def test_a_change_of_a_row_is_found(store: Path, valkey: Valkey):
 def test_a_trail_of_older_versions_is_told(store: Path, valkey: Valkey):
     """Entries without a mark at the beginning are named; later ones need an explanation."""
     issue()
-    ((row_id, fields),) = valkey.admin.xrange(stored.AUDIT)
+    ((row_id, fields),) = stored.audit_rows(valkey.admin)
     unmarked = {name: text for name, text in fields.items() if name != "mac"}
     valkey.admin.delete(stored.AUDIT)
     valkey.admin.xadd(stored.AUDIT, unmarked, id=row_id)

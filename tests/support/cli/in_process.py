@@ -17,6 +17,7 @@ from authz.cli.main import main
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
 from authz.core.seals import SEAL
+from authz.storage.schema import META_COMPACT
 from tests.support.cli.terminal import Outcome
 from tests.support.real import PATIENCE, Valkey
 from tests.support.storage import stored
@@ -41,6 +42,7 @@ class CommandRunner:
         patch.setenv("AUTHZ_ACTOR", "tests")
         done = self.run("init")
         assert done.code == 0, done.err
+        valkey.admin.hdel(stored.META, META_COMPACT)  # so that tests can alter fields of hashes
 
     def run(self, *arguments: str, stdin: str | bytes = "") -> Outcome:
         """Run a command in this process, without a terminal."""

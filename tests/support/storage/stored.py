@@ -1,8 +1,10 @@
 """The names in a store without a namespace, records there, and the commands that need rights."""
 
+from contextlib import suppress
 from typing import Any, Final
 
 from authz.storage import compact
+from authz.storage.compact_entries import unpacked
 from authz.storage.field_codec import as_bytes
 from authz.storage.permissions import permissions
 from authz.storage.schema import DEFAULT
@@ -40,7 +42,13 @@ def alter(admin: Any, kid: str, **changed: str | None) -> None:
     name, found = key(kid), fields(admin, kid) | changed
     left = {field: text for field, text in found.items() if text is not None}
     if admin.type(name) == "string":
-        admin.set(name, compact.pack(left))
-    else:
-        admin.delete(name)
-        admin.hset(name, mapping=left)
+        with suppress(ValueError):  # a damaged record has no compact form
+            admin.set(name, compact.pack(left))
+            return
+    admin.delete(name)
+    admin.hset(name, mapping=left)
+
+
+def audit_rows(admin: Any) -> list[tuple[str, dict[str, str]]]:
+    """Return id and fields of each row of the audit trail, in either form. admin: redis-py."""
+    return [(row_id, dict(unpacked(found))) for row_id, found in admin.xrange(AUDIT)]
