@@ -25,7 +25,7 @@ STEP: Final = 10_000  # records between two lines of progress
 @common
 @click.pass_obj
 def compact(invocation: Invocation, *, dry_run: bool, undo: bool, force: bool) -> int:
-    """Write all records in the compact form, which takes a fifth of the memory.
+    """Write all records in the compact form: a fifth of the memory.
 
     Earlier versions cannot read it: their sidecars answer 503 for each key that they do not have
     in their cache, and their commands fail. Update everything first. The command refuses to start

@@ -51,7 +51,7 @@ STDERR: Final = 2
 COMMANDS: Final = (
     *("init", "serve", "admin", "meter", "keys", "tokens", "apply", "diff", "audit", "sidecars"),
     *("usage", "scan", "abuse", "events", "config", "doctor", "backup", "restore", "reseal"),
-    *("compact", "envoy", "dev", "completion"),
+    *("compact", "envoy", "healthcheck", "dev", "completion"),
 )
 
 # Failures to use the store that can hide others.

@@ -36,7 +36,7 @@ def meter(
     tail: str | None,
     cursor: str | None,
 ) -> None:
-    """Count usage from Envoy's access logs, until SIGTERM or SIGINT.
+    """Count usage from access logs, until SIGTERM or SIGINT.
 
     Envoy sends its log entries with its OpenTelemetry access logger over gRPC, and repeats a batch
     until it is confirmed. The meter adds entries up, and confirms a batch once its counts are in

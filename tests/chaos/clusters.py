@@ -1,10 +1,13 @@
 """The faults of a cluster, one at a time. Each ends its own effect."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+from authz.core.errors import Fault
+from tests.chaos.history import now
 from tests.chaos.world import World
 from tests.support.cluster import SLOT, Cluster, Node
 from tests.support.real import eventually
@@ -13,9 +16,11 @@ SETTLED = 3.0  # seconds after a fault, in which sidecars find the owner again
 MOVES = 1.5  # seconds for which the slot is between two nodes
 CHANGES = 50  # that the new primary confirms while the old one is cut off
 ALONE = 6.0  # seconds for which it is cut off after that: twice the lease and the isolation
+LATE = 0.15  # seconds for a reply, with a deadline of 0.5 s in the sidecars
+EVERY = 0.05
 LONG = 60.0  # seconds that a cluster may need on a busy machine
 
-Fault = Callable[[World, Cluster], Awaitable[None]]
+Event = Callable[[World, Cluster], Awaitable[None]]
 
 
 async def isolate(world: World, cluster: Cluster) -> None:
@@ -64,8 +69,7 @@ async def move_slowly(world: World, cluster: Cluster) -> None:
     world.faults.append("slot moved key by key")
     owner = await _owner(cluster)
     target = _another(world.dice, cluster, owner)
-    target.ask("CLUSTER", "SETSLOT", SLOT, "IMPORTING", owner.node_id)
-    owner.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", target.node_id)
+    cluster.begin_move(owner, target)
     names = owner.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 100_000)
     records = [name for name in names if ":key:" in name]
     await cluster.migrate(owner, target, *records)
@@ -84,9 +88,9 @@ async def lose_another_shard(world: World, cluster: Cluster) -> None:
         node.resume()
 
 
-def faults_of(dice: random.Random) -> list[Fault]:
+def faults_of(dice: random.Random) -> list[Event]:
     """Return the faults of an episode. The first node that owns the slot can be isolated once."""
-    others: list[Fault] = [
+    others: list[Event] = [
         kill,
         partial(fail_over, how=""),
         partial(fail_over, how="TAKEOVER"),
@@ -96,6 +100,21 @@ def faults_of(dice: random.Random) -> list[Fault]:
     ]
     dice.shuffle(others)
     return [isolate, *others]
+
+
+async def watch(world: World) -> None:
+    """Record as outages the times in which the store answers late, until cancelled.
+
+    So many servers on a busy machine stand still now and then.
+    """
+    while True:
+        began = now()
+        with contextlib.suppress(Fault):
+            await world.store.sequence()
+        if now() - began > LATE:
+            for sidecar in world.sidecars:
+                sidecar.outages.append((began, now()))
+        await asyncio.sleep(EVERY)
 
 
 async def well(cluster: Cluster) -> None:

@@ -1,12 +1,17 @@
 """deploy/requirements.txt: the packages of the image, each with the hashes of its files."""
 
+import os
 import re
+import subprocess
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.support.deploy import image
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ENTRY = re.compile(r"^([\w.-]+)==(\S+) ((?:\\\n +--hash=sha256:[0-9a-f]{64} ?)+)$", re.MULTILINE)
@@ -46,3 +51,17 @@ def test_nothing_is_missing():
 def test_the_build_is_pinned(tool):
     """The build backend and the generator of the SBOM have versions and hashes, too."""
     assert tool in entries("build-requirements.txt")
+
+
+def test_every_package_has_wheels_for_arm64(tmp_path):
+    """The image can be built for arm64: pip finds a wheel of each package by its hash."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+    command += ["--only-binary", ":all:", "--python-version", "3.11", "--dest", str(tmp_path)]
+    for tag in ("manylinux_2_28", "manylinux_2_17", "manylinux2014"):
+        command += ["--platform", f"{tag}_aarch64"]
+    command += ["--requirement", str(DEPLOY / "requirements.txt")]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, env=os.environ | image.index()
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list(tmp_path.iterdir())) == len(entries("requirements.txt"))

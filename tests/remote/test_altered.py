@@ -16,7 +16,7 @@ def test_a_dry_run_shows_what_the_revocation_does(store: Path, valkey: Valkey) -
     kids = {
         run("keys", "issue", "--client", "acme-web", "--json").document["kid"] for _ in range(3)
     }
-    valkey.admin.hset(stored.key(min(kids)), "name", "x")
+    stored.alter(valkey.admin, min(kids), name="x")
     with AdminCommand(None, store) as server:
         over = ("--admin", server.address, "--admin-token-file", str(store / "token"))
         for verb, failures in (("disable", 1), ("revoke", 0)):

@@ -47,7 +47,7 @@ def test_an_alias_that_leads_to_another_key(api: OverApi, valkey: Valkey) -> Non
     (alias,) = valkey.admin.keys("authz:{0}:alias:*")
     valkey.admin.set(alias, other)
     assert "the store leads from this key to" in refused(api, other)
-    assert valkey.admin.hget(stored.key(other), "status") == "active"
+    assert stored.fields(valkey.admin, other)["status"] == "active"
 
 
 def test_a_secret_that_the_record_has_forgotten(api: OverApi) -> None:
@@ -69,12 +69,12 @@ def test_an_earlier_secret(api: OverApi) -> None:
 def test_a_record_that_was_altered(api: OverApi, valkey: Valkey) -> None:
     """A record with a wrong seal proves no imported key. A key that was made here is revoked."""
     kid = kid_of(api)
-    valkey.admin.hset(stored.key(kid), "name", "x")
+    stored.alter(valkey.admin, kid, name="x")
     done = api.run("keys", "revoke", "--key-stdin", stdin=TEXT.encode())
     assert (done.code, done.out) == (1, "")
     assert f"nothing is revoked: record {kid}: its seal is wrong" in done.err
     issued = api.run("keys", "issue", "--client", "other", "--json").document
-    valkey.admin.hset(stored.key(issued["kid"]), "name", "x")
+    stored.alter(valkey.admin, issued["kid"], name="x")
     done = api.run("keys", "revoke", "--key-stdin", stdin=issued["key"].encode())
     assert (done.code, done.out) == (0, f"{issued['kid']} is now revoked\n")
 
@@ -83,8 +83,8 @@ def test_many_keys_of_which_one_was_altered(api: OverApi, valkey: Valkey) -> Non
     """The server revokes the key with a wrong seal among the others."""
     kid = kid_of(api)
     assert api.run("keys", "issue", "--client", "acme-web").code == 0
-    valkey.admin.hset(stored.key(kid), "name", "x")
+    stored.alter(valkey.admin, kid, name="x")
     done = api.run("keys", "revoke", "--client", "acme-web", "--yes", "--json")
     assert (done.code, done.document["failed"]) == (0, [])
     assert kid in done.document["revoked"]
-    assert valkey.admin.hget(stored.key(kid), "status") == "revoked"
+    assert stored.fields(valkey.admin, kid)["status"] == "revoked"

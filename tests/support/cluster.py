@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -200,17 +201,23 @@ class Cluster(contextlib.AsyncExitStack):
 
     async def move_slot(self, source: Node, target: Node) -> None:
         """Move our slot with all its names, key by key, and tell each primary."""
-        target.ask("CLUSTER", "SETSLOT", SLOT, "IMPORTING", source.node_id)
-        source.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", target.node_id)
+        self.begin_move(source, target)
         while names := source.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 100):
             await self.migrate(source, target, *names)
         self.end_move(target)
 
+    def begin_move(self, source: Node, target: Node) -> None:
+        """Begin to move our slot key by key."""
+        target.ask("CLUSTER", "SETSLOT", SLOT, "IMPORTING", source.node_id)
+        source.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", target.node_id)
+
     async def migrate(self, source: Node, target: Node, *names: str) -> None:
-        """Move some names; wait while the cluster is down."""
+        """Move some names. Wait while the cluster is down, or the target forgot the move."""
         move = ("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
+        end = time.monotonic() + PATIENCE
         while (found := source.ask(*move)) not in ("OK", "NOKEY"):
-            assert "down" in str(found), found
+            assert time.monotonic() < end, found
+            self.begin_move(source, target)
             await asyncio.sleep(PAUSE)
 
     def end_move(self, target: Node) -> None:

@@ -136,8 +136,14 @@ def base(root: Path) -> None:
         (root / part).mkdir(parents=True, exist_ok=True)
     for name, target in LINKS.items():
         (root / name).symlink_to(target)
+    copy_python(root)
+
+
+def copy_python(root: Path) -> None:
+    """Copy this Python and pip into `root` at /usr/local, as in the official image."""
     prefix, version = Path(sys.base_prefix), f"python{sys.version_info[0]}.{sys.version_info[1]}"
     local = root / "usr/local"
+    (local / "bin").mkdir(parents=True, exist_ok=True)
     shutil.copy2(prefix / "bin" / version, local / "bin" / version)
     for name in ("python", "python3"):
         (local / "bin" / name).symlink_to(version)

@@ -1,0 +1,119 @@
+"""The image, built by buildah from deploy/Dockerfile on a Debian that debootstrap makes."""
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.deploy import image
+from tests.support.docs import ROOT
+
+PROGRAMS = ("buildah", "debootstrap")
+BASE = "python:3.11-slim-bookworm"
+# What the official image has beside Python: the libraries that its modules are linked to.
+PACKAGES = "ca-certificates,libbz2-1.0,libffi8,liblzma5,libsqlite3-0,libssl3,zlib1g,libreadline8"
+MIRROR = "http://deb.debian.org/debian"
+
+pytestmark = [
+    image.needs_namespaces,
+    pytest.mark.timeout(1800),
+    *(
+        pytest.mark.skipif(shutil.which(name) is None, reason=f"needs Debian's package {name}")
+        for name in PROGRAMS
+    ),
+]
+
+
+class Buildah:
+    """buildah with a storage of its own, without a daemon and without overlay mounts."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._words = ["buildah", "--root", str(directory / "storage")]
+        self._words += ["--runroot", str(directory / "run"), "--storage-driver", "vfs"]
+
+    def run(self, *words: str) -> str:
+        """Run a command and return what it printed. Raises AssertionError if it fails."""
+        own = os.environ | {"BUILDAH_ISOLATION": "chroot"}
+        done = subprocess.run(
+            [*self._words, *words], check=False, capture_output=True, text=True, cwd=ROOT, env=own
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout.strip()
+
+    def base(self) -> None:
+        """Make the base image: a small Debian, with this Python at /usr/local."""
+        system = self.directory / "debian"
+        command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
+        subprocess.run([*command, str(system), MIRROR], check=True, stdout=subprocess.DEVNULL)
+        image.copy_python(system)
+        subprocess.run(["chroot", str(system), "ldconfig"], check=True)
+        made = self.run("from", "scratch")
+        self.run("add", "--quiet", made, str(system), "/")
+        self.run("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", made)
+        self.run("commit", "--quiet", made, BASE)
+
+    def build(self, tag: str) -> Path:
+        """Build the image, as `docker build` does, and return the root of a container of it."""
+        said = image.index()
+        options = {name: value for name, value in said.items() if name.startswith("PIP_")}
+        lines = [
+            f"{name[4:].lower().replace('_', '-')} = {value}" for name, value in options.items()
+        ]
+        file = self.directory / "pip.conf"
+        file.write_text("\n".join(["[global]", *lines, ""]))
+        words = ["--volume", f"{file}:/etc/pip.conf:ro"]
+        words += ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"]
+        for name in said.keys() - options.keys():
+            words += ["--build-arg", f"{name}={said[name]}"]
+        words += ["--pull-never", "--timestamp", "0", "--file", "deploy/Dockerfile"]
+        self.run("bud", *words, "--tag", tag, ".")
+        return Path(self.run("mount", self.run("from", "--pull-never", tag)))
+
+
+@pytest.fixture(scope="module")
+def buildah() -> Iterator[Buildah]:
+    """Yield buildah with the base image."""
+    directory = Path(tempfile.mkdtemp(prefix="authz-buildah-"))
+    made = Buildah(directory)
+    made.base()
+    yield made
+    made.run("rm", "--all")
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def root(buildah: Buildah) -> Path:
+    """Return the file system of the built image."""
+    return buildah.build("authz:first")
+
+
+def test_the_image_says_what_it_is(buildah: Buildah, root: Path) -> None:
+    """Labels, user, entry point and health check are those of the Dockerfile."""
+    found = json.loads(buildah.run("inspect", "--type", "image", "authz:first"))
+    config = found["OCIv1"]["config"]
+    labels = config["Labels"]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert labels["org.opencontainers.image.version"] == version
+    assert labels["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert (config["User"], config["Entrypoint"], config["Cmd"]) == (
+        "65532:65532",
+        ["authz"],
+        ["serve"],
+    )
+
+
+def test_authz_runs_in_it(buildah: Buildah, root: Path) -> None:
+    """The command starts as the image's user, and pip is not there."""
+    container = buildah.run("from", "--pull-never", "authz:first")
+    assert buildah.run("run", container, "--", "authz", "--version").startswith("authz ")
+    assert buildah.run("run", container, "--", "python", "-c", "import os; print(os.getuid())") == (
+        "65532"
+    )
+    assert not list((root / "usr/local/bin").glob("pip*"))
