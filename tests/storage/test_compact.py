@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from authz.core.errors import Unreadable
 from authz.core.seals import Seal
 from authz.storage import compact, encoding
+from authz.storage.field_codec import read_length
 from tests.support.fakes import KID, NOW, make_keyring, make_record
 from tests.support.storage.strategies import RECORDS, TEXTS
 
@@ -117,6 +118,22 @@ def test_any_bytes(text, is_headed):
     except Unreadable:
         return
     assert compact.pack(found) == text
+
+
+def test_a_length_without_an_end():
+    """A length is refused after nine bytes, so a megabyte of them does not stop a sidecar."""
+
+    class Counted(bytes):
+        reads = 0
+
+        def __getitem__(self, place):
+            self.reads += 1
+            return super().__getitem__(place)
+
+    text = Counted(b"\xff" * 1000)
+    with pytest.raises(ValueError, match="damaged"):
+        read_length(text, 0)
+    assert text.reads == 9
 
 
 def test_a_newer_form_says_so():
