@@ -49,6 +49,12 @@ class Throttle:
             burst = max(burst, most + 1) if limit.is_token_bucket else min(burst, most)
         return replace(limit, limit=most, burst=burst)
 
+    def with_former(self, former: "Throttle | None", now: int) -> "Throttle":
+        """Return this throttle, or a lower and longer one if `former` is and lasts at `now`."""
+        if former is None or former.until <= now:
+            return self
+        return Throttle(min(self.percent, former.percent), max(self.until, former.until))
+
     def is_no_weaker(self, other: "Throttle | None") -> bool:
         """Return whether this throttle lowers at least as much, for at least as long."""
         return other is None or (self.percent <= other.percent and self.until >= other.until)
