@@ -111,6 +111,20 @@ async def test_a_writer_that_has_not_seen_the_mark(valkey, admin):
     assert await admin.store.apply(change) == 2
 
 
+@pytest.mark.parametrize(("before", "after"), [(schema.ALL_COMPACT, ""), ("", schema.SOME_COMPACT)])
+async def test_a_long_import_follows_the_mark(valkey, before, after):
+    """Batches that follow each other at once write the form that the mark says by then."""
+    kids = ["0000000000000001", "0000000000000002", "0000000000000003"]
+    mark(valkey, before)
+    async with valkey.endpoint.client() as client:
+        imports = StoredImports(client)
+        await imports.apply_all([issued("c-1", kids[0])])
+        mark(valkey, after)
+        await imports.apply_all([issued("c-2", kids[1])])  # it learns of the mark
+        await imports.apply_all([issued("c-3", kids[2])])
+    assert valkey.admin.type(stored.key(kids[2])) == ("string" if after else "hash")
+
+
 async def test_a_change_on_an_old_state_is_refused(valkey, admin):
     """A change of a compact record needs its version, as one of a hash does."""
     mark(valkey)
