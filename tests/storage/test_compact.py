@@ -163,6 +163,7 @@ def test_a_missing_field_has_no_compact_form(name):
         {"secrets": "[1]"},
         {"secrets": '[{"id": "1"}]'},
         {"secrets": "[" * 100_000},
+        {"secrets": '[{"id": Infinity, "digest": "", "pepper": "1", "retires_at": null}]'},
         {"seal": "1:1:x"},
         {"seal": "\udcff:1:" + "A" * 22},
         {"": "x"},
