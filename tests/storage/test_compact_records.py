@@ -262,9 +262,13 @@ async def test_imported_keys(valkey, admin):
     assert valkey.admin.get(stored.IMPORTED).endswith(NEWEST[:6].hex())
 
 
+@pytest.mark.parametrize("bytes_of_damaged", [b"\x01" * 99, b"\x02" * 99, b""])
 @pytest.mark.parametrize("text", ["", *MARKS])
-async def test_backup_and_restore(own_valkey, text):
-    """A backup has both forms alike. A restore writes the form that the file's mark names."""
+async def test_backup_and_restore(own_valkey, text, bytes_of_damaged):
+    """A backup has both forms alike. A restore writes the form that the file's mark names.
+
+    A damaged record keeps its bytes, and so does one that only a newer version reads.
+    """
     endpoint = sealed(own_valkey.endpoint)
     async with administration(endpoint) as admin:
         old = await admin.issue(name="old")
@@ -272,7 +276,7 @@ async def test_backup_and_restore(own_valkey, text):
         records = [old, await admin.issue(name="new"), await admin.issue()]
         await admin.store.apply(moved(records[1]))
         damaged = await admin.issue()
-        own_valkey.admin.set(stored.key(damaged.kid), b"\x01" * 99)
+        own_valkey.admin.set(stored.key(damaged.kid), bytes_of_damaged)
         mark(own_valkey, text)
         before = {one.kid: fields_of(own_valkey, one.kid) for one in records}
         file = io.BytesIO()
@@ -291,3 +295,4 @@ async def test_backup_and_restore(own_valkey, text):
                 assert (await keys.find(kid)).kid == kid
             with pytest.raises(Unreadable):
                 await keys.find(damaged.kid)
+            assert raw(own_valkey, damaged.kid) == bytes_of_damaged
