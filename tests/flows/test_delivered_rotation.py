@@ -261,7 +261,7 @@ async def test_a_late_end_leaves_the_next_delivery(rig):
 
 @pytest.mark.parametrize("overlap_ms", [None, HOUR])
 async def test_a_key_with_two_secrets_is_not_rotated_by_a_report(rig, overlap_ms):
-    """It cannot get a third secret, so a person decides. Nobody is told that it is rotated."""
+    """A key has at most two secrets, so a person decides, and `rotated` is not reported."""
     kid = await rig.issue()
     await rig.rotate(kid)
     policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
