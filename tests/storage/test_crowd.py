@@ -118,7 +118,7 @@ async def test_sidecars_know_their_number(own_valkey, own_admin):
 
 
 async def test_sidecars_that_crashed_long_ago_do_not_count(own_valkey, own_admin):
-    """An entry of a sidecar that wrote nothing for an hour stays in the registry, and delays none."""
+    """The place of a sidecar that wrote nothing for an hour stays, and delays no other sidecar."""
     past = own_valkey.admin.time()[0] * 1000 - RECENT_MS - 60_000
     own_valkey.admin.zadd(stored.SIDECARS, {f"old-{number}": past for number in range(500)})
     async with Registered(own_valkey.endpoint, "web-1") as one:
