@@ -4,7 +4,7 @@ The old secret never ends before the new one has arrived:
 
 1. The store remembers the delivery: its target, and the seed from which the secret follows. Without
    the pepper the seed says nothing.
-2. The key is rotated with an overlap of HELD_MS (30 days).
+2. The key is rotated with an overlap of HELD_MS (30 days), or a longer one that was asked for.
 3. The target gets the secret. Then the overlap becomes the one that was asked for, from now on.
 4. If the target refuses it at the first try, the rotation is rolled back. If its answer is not
    known, the delivery is pending: `resume` makes the same secret from the seed and delivers it
@@ -82,6 +82,11 @@ class _Entry:
     actor: str
     note: str
 
+    @property
+    def held_ms(self) -> int:
+        """How long the old secret works at most before the new one has arrived."""
+        return max(HELD_MS, self.overlap_ms)
+
     def text(self) -> str:
         found = {
             "target": self.target,
@@ -157,7 +162,7 @@ class DeliveredRotation:
         entry = self._entry(record, target, overlap_ms, author)
         if conditions.dry_run:
             minted = self._keyring.mint(record.env, kid, public=record.public)
-            planned = secret_changes.rotate(record, minted, HELD_MS, author, entry.began_at)
+            planned = secret_changes.rotate(record, minted, entry.held_ms, author, entry.began_at)
             return (
                 planned if isinstance(planned, Refused) else SecretDelivery(record, Arrival.PENDING)
             )
@@ -198,7 +203,7 @@ class DeliveredRotation:
         by = replace(author, change_id=self._keyring.change_id(entry.seed))
         attempt = Attempt(entry.seed, is_repeated=True, newest_secret=entry.newest)
         try:
-            rotated = await self._lifecycle.rotate(kid, HELD_MS, by, attempt, conditions)
+            rotated = await self._lifecycle.rotate(kid, entry.held_ms, by, attempt, conditions)
         except Unavailable:
             raise
         except Fault:  # there is no such key, or the author may not change it

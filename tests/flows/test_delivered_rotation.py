@@ -148,6 +148,17 @@ async def test_no_overlap(rig):
     assert (rig.works(), rig.opens(old)) == (True, False)
 
 
+async def test_a_long_overlap(rig):
+    """An overlap above 30 days is not shortened."""
+    kid = await rig.issue()
+    [old] = rig.has
+    await rig.rotate(kid, 60 * DAY)
+    rig.clock.advance(59 * DAY / 1000)
+    assert (rig.works(), rig.opens(old)) == (True, True)
+    rig.clock.advance(DAY / 1000)
+    assert (rig.works(), rig.opens(old)) == (True, False)
+
+
 async def test_a_refusal_undoes_the_rotation(rig):
     """The old secret works without an end, and the new one does not."""
     kid = await rig.issue()
