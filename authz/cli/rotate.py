@@ -77,8 +77,8 @@ def rotate(
     key does not work again.
 
     With --to nobody sees the new secret, and --grace begins when it has arrived. If the target
-    refuses it, the rotation is undone. If its answer is unknown, the delivery is pending: `authz
-    admin` or the same command tries again, and until then both secrets work.
+    refuses it at once, the rotation is undone. If its answer is unknown, the delivery is pending:
+    `authz admin` or the same command tries again, and until then both secrets work.
 
     Without KID, all keys that fit the conditions get a new secret, after a confirmation. The
     secrets go to files of mode 0600 in --secrets-to, KID.key for each key.

@@ -36,7 +36,7 @@ def document(record: KeyRecord) -> dict[str, Any]:
         "plan": record.plan,
         "limits": list(map(limit_document, record.limits)),
         "on_outage": record.on_outage,
-        **_throttle(record),
+        "throttle": _throttle(record),
         "scopes": sorted(record.scopes),
         "secrets": [_secret(entry) for entry in record.secrets],
         "created_at": rfc3339(record.created_at),
@@ -52,12 +52,11 @@ def document(record: KeyRecord) -> dict[str, Any]:
     }
 
 
-def _throttle(record: KeyRecord) -> dict[str, Any]:
-    """Return the throttle as a member; none without one."""
+def _throttle(record: KeyRecord) -> dict[str, Any] | None:
     found = record.throttle
     if found is None:
-        return {}
-    return {"throttle": {"percent": found.percent, "until": rfc3339(found.until)}}
+        return None
+    return {"percent": found.percent, "until": rfc3339(found.until)}
 
 
 def state(record: KeyRecord, now: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 KeyChange: to be applied. Unchanged: the record is in that state already. Refused: not permitted.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from authz.core import fields
@@ -11,6 +12,7 @@ from authz.core.errors import BadInput
 from authz.core.keys.credentials import Minted
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.limit import MAX_LIMITS, Limit
+from authz.core.limits.throttle import require_its_time
 from authz.core.narrowing import narrows
 from authz.core.public_keys import require_so_still
 from authz.core.records import (
@@ -94,7 +96,8 @@ def update(
     Refused if the key is revoked or its credits cannot be changed like this, Unchanged if every
     value is the same. `now`: ms since the epoch. Raises BadInput for too many scopes, or if
     `not_before` or `expires_at` changes, and the end is then at or before `now` or `not_before`, or
-    if a publishable key would have no origin, no limits, or new ones that are only reported.
+    if a publishable key would have no origin, no limits, or new ones that are only reported. Also
+    for a new throttle that is over or ends after more than 30 days.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; issue a new key")
@@ -113,17 +116,24 @@ def update(
     altered = differences(record, updated)
     if not altered:
         return Unchanged(record, f"{record.kid} is so already")
-    begins, ends = updated.not_before, updated.expires_at
-    if altered.keys() & {"not_before", "expires_at"} and ends and ends <= max(now, begins or now):
-        raise BadInput(
-            "expires-at", "the key would be over before it begins; disable or revoke it instead"
-        )
+    _require_times(updated, altered.keys(), now)
     change = planned(record, updated, Action.UPDATE, author, now, **altered)
     if credits_change is not None and credits_change.is_relative:
         change = replace(change, is_relative=True)
     if updated.client_id != record.client_id:
         return replace(change, former_client_id=record.client_id)
     return change
+
+
+def _require_times(updated: KeyRecord, altered: Collection[str], now: int) -> None:
+    if "throttle" in altered and updated.throttle is not None:
+        require_its_time(updated.throttle, now)
+    begins, ends = updated.not_before, updated.expires_at
+    is_altered = "not_before" in altered or "expires_at" in altered
+    if is_altered and ends and ends <= max(now, begins or now):
+        raise BadInput(
+            "expires-at", "the key would be over before it begins; disable or revoke it instead"
+        )
 
 
 def revoke(record: KeyRecord, reason: RevocationReason, author: Author, now: int) -> Outcome:

@@ -54,7 +54,9 @@ class Parcel:
         """Return a template with the ids of the key in place of `{kid}`, `{client}` and so on.
 
         is_path: a slash within an id is written %2F, so that an id is one segment of a path. Raises
-        Undelivered if the key lacks an id that the template names.
+        Undelivered if the key lacks an id that the template names. Also if an id has the text that
+        stands between it and the next one: client c of tenant a-b could get the name of client b-c
+        of tenant a. A name with `{kid}` is that of one key.
         """
         ids = dict(zip(NAMES, (self.kid, self.client, self.project, self.tenant), strict=True))
 
@@ -62,7 +64,11 @@ class Parcel:
             found = ids[match[1]]
             if not found or found in {".", ".."}:
                 raise Undelivered(f"the key has no {match[1]} that fits into {template}")
-            return quote(found, safe="") if is_path else found
+            text = quote(found, safe="") if is_path else found
+            between, *more = _VARIABLE.split(template[match.end() :], maxsplit=1)
+            if more and "{kid}" not in template and f"{text}{between}".find(between) < len(text):
+                raise Undelivered(f"two tenants could share {template}: {found[:80]} has {between}")
+            return text
 
         return _VARIABLE.sub(value, template)
 
@@ -85,9 +91,12 @@ class SecretDelivery:
 
 
 def check_template(text: str) -> str:
-    """Return a template unchanged. Raises BadInput if it names a variable that no key has."""
+    """Return a template unchanged.
+
+    Raises BadInput if it names a variable that no key has, or has nothing between two of them.
+    """
     rest = _VARIABLE.sub("", text)
-    is_known = all(name in NAMES for name in _VARIABLE.findall(text))
+    is_known = all(name in NAMES for name in _VARIABLE.findall(text)) and "}{" not in text
     if not (is_known and 0 < len(text) <= _MAX_NAME and text.isprintable()) or set("{}") & {*rest}:
         known = ", ".join(f"{{{name}}}" for name in NAMES)
         raise BadInput("", f"a name such as authz-{{client}}, with any of {known}")

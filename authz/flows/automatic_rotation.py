@@ -42,7 +42,7 @@ class KeyRotation(Protocol):
     """Rotates keys whose policy has a target."""
 
     async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
-        """Have a key rotated soon. Return False if its policy has no target.
+        """Have a key rotated soon. Return False if its policy has no target, or it has two secrets.
 
         overlap_ms: None: that of the policy. Raises Unavailable.
         """
@@ -61,8 +61,9 @@ class PolicyRotation:
 
     async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
         """Implement KeyRotation.begin."""
-        policy = self._policies.of(record, self._clock.wall_ms())
-        if policy is None or not policy.to or record.public:
+        now = self._clock.wall_ms()
+        policy = self._policies.of(record, now)
+        if policy is None or not policy.to or record.public or _is_overlapping(record, now):
             return False
         overlap = policy.overlap_ms if overlap_ms is None else overlap_ms
         await self._rotation.begin(record, policy.to, overlap, author)
@@ -134,8 +135,7 @@ class AutomaticRotation:
         policy = self._policies.of(record, now)
         if policy is None or not policy.to or policy.due_at(record) > now:
             return False
-        is_overlapping = sum(one.is_live(now) for one in record.secrets) > 1
-        if is_overlapping or record.public:
+        if record.public or _is_overlapping(record, now):
             return False
         return now - self._refused.get(record.kid, -RETRY_MS) >= RETRY_MS
 
@@ -164,9 +164,15 @@ class AutomaticRotation:
 
     async def _again(self, kid: str, text: str) -> None:
         try:
-            await self._rotation.resume(kid, text)
+            done = await self._rotation.resume(kid, text)
+            if isinstance(done, Refused):
+                log.warning("%s is not rotated: %s", kid, done.why)
         except (NotFound, Unreadable) as cause:
             log.warning("the delivery of %s is not tried again: %s", kid, cause)
+
+
+def _is_overlapping(record: KeyRecord, now: int) -> bool:
+    return sum(one.is_live(now) for one in record.secrets) > 1
 
 
 async def watch_due_keys(

@@ -4,11 +4,13 @@ The old secret never ends before the new one has arrived:
 
 1. The store remembers the delivery: its target, and the seed from which the secret follows. Without
    the pepper the seed says nothing.
-2. The key is rotated with an overlap of HELD_MS (30 days).
+2. The key is rotated with an overlap of HELD_MS (30 days), or a longer one that was asked for.
 3. The target gets the secret. Then the overlap becomes the one that was asked for, from now on.
-4. If the target refuses it, the rotation is rolled back. If its answer is not known, the delivery
-   is pending: `resume` makes the same secret from the seed and delivers it again. After GIVEN_UP_MS
-   (24 h) the rotation is rolled back.
+4. If the target refuses it at the first try, the rotation is rolled back. If its answer is not
+   known, the delivery is pending: `resume` makes the same secret from the seed and delivers it
+   again. A refusal then proves nothing, as an earlier try may have arrived.
+5. After GIVEN_UP_MS (24 h) the rotation is rolled back, unless the new secret was used: then it has
+   arrived.
 """
 
 import asyncio
@@ -60,8 +62,8 @@ class PendingDeliveries(Protocol):
         """Return the entries by kid."""
         ...
 
-    async def end(self, kid: str) -> None:
-        """Forget a delivery."""
+    async def end(self, kid: str, entry: str) -> None:
+        """Forget a delivery. Another one that began meanwhile stays."""
         ...
 
 
@@ -79,6 +81,11 @@ class _Entry:
     seed: Seed
     actor: str
     note: str
+
+    @property
+    def held_ms(self) -> int:
+        """How long the old secret works at most before the new one has arrived."""
+        return max(HELD_MS, self.overlap_ms)
 
     def text(self) -> str:
         found = {
@@ -109,6 +116,8 @@ class _Entry:
 class DeliveredRotation:
     """Rotates keys and delivers their secrets. targets: by name.
 
+    is_used: whether a key's secret was used, by kid and number; raises Unavailable.
+
     Methods raise BadInput for an unknown target, NotFound, and Unavailable if the store fails.
     """
 
@@ -119,6 +128,7 @@ class DeliveredRotation:
         pending: PendingDeliveries,
         targets: Mapping[str, Target],
         *,
+        is_used: Callable[[str, str], Awaitable[bool]],
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -126,6 +136,7 @@ class DeliveredRotation:
         self._keyring = keyring
         self._pending = pending
         self._targets = targets
+        self._is_used = is_used
         self._clock = clock
         self._sleep = sleep
         self.counts: dict[Arrival, int] = dict.fromkeys(Arrival, 0)
@@ -151,7 +162,7 @@ class DeliveredRotation:
         entry = self._entry(record, target, overlap_ms, author)
         if conditions.dry_run:
             minted = self._keyring.mint(record.env, kid, public=record.public)
-            planned = secret_changes.rotate(record, minted, HELD_MS, author, entry.began_at)
+            planned = secret_changes.rotate(record, minted, entry.held_ms, author, entry.began_at)
             return (
                 planned if isinstance(planned, Refused) else SecretDelivery(record, Arrival.PENDING)
             )
@@ -192,22 +203,24 @@ class DeliveredRotation:
         by = replace(author, change_id=self._keyring.change_id(entry.seed))
         attempt = Attempt(entry.seed, is_repeated=True, newest_secret=entry.newest)
         try:
-            rotated = await self._lifecycle.rotate(kid, HELD_MS, by, attempt, conditions)
+            rotated = await self._lifecycle.rotate(kid, entry.held_ms, by, attempt, conditions)
         except Unavailable:
             raise
         except Fault:  # there is no such key, or the author may not change it
-            await self._pending.end(kid)
+            await self._pending.end(kid, entry.text())
             raise
         if isinstance(rotated, Refused):
-            await self._pending.end(kid)
+            await self._pending.end(kid, entry.text())
             return rotated
         record, now = rotated.record, self._clock.wall_ms()
         if int(record.newest_secret.id) != entry.newest + 1 or not record.last.is_live(now):
-            await self._pending.end(kid)
+            await self._pending.end(kid, entry.text())
             return Refused(f"the new secret of {kid} was ended before it was delivered")
-        arrival, why = await self._deliver(entry, Parcel.of(record, rotated.key_text or ""), pauses)
+        parcel = Parcel.of(record, rotated.key_text or "")
+        arrival, why = await self._deliver(entry, parcel, pauses, is_first=rotated.is_new)
         if arrival is Arrival.PENDING and now >= entry.began_at + GIVEN_UP_MS:
-            arrival = Arrival.UNDONE
+            is_used = await self._is_used(kid, parcel.secret)
+            arrival, why = (Arrival.DELIVERED, "") if is_used else (Arrival.UNDONE, why)
         self.counts[arrival] += 1
         if arrival is not Arrival.DELIVERED:
             log.warning("the new secret of %s is %s: %s", kid, arrival.value, why)
@@ -216,8 +229,9 @@ class DeliveredRotation:
         return SecretDelivery(record, arrival, why)
 
     async def _deliver(
-        self, entry: _Entry, parcel: Parcel, pauses: tuple[float, ...]
+        self, entry: _Entry, parcel: Parcel, pauses: tuple[float, ...], *, is_first: bool
     ) -> tuple[Arrival, str]:
+        """Deliver a secret. is_first: no other process can have tried it before."""
         target = self._targets.get(entry.target)
         if target is None:
             return Arrival.PENDING, f"the settings have no target {entry.target}"
@@ -228,9 +242,9 @@ class DeliveredRotation:
             try:
                 await target.deliver(parcel)
             except Undelivered as cause:
-                return Arrival.UNDONE, str(cause)
+                return Arrival.UNDONE if is_first else Arrival.PENDING, str(cause)
             except Unavailable as cause:
-                why = str(cause)
+                why, is_first = str(cause), False
             else:
                 return Arrival.DELIVERED, ""
         return Arrival.PENDING, why
@@ -258,7 +272,7 @@ class DeliveredRotation:
             return secret_changes.end_old(current, now + entry.overlap_ms, by, now)
 
         result = await self._lifecycle.change(kid, plan)
-        await self._pending.end(kid)
+        await self._pending.end(kid, entry.text())
         return result.record if isinstance(result, Changed | Unchanged) else record
 
 

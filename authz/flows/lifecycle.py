@@ -35,12 +35,14 @@ class Changed:
 
     key_text: the text of a new secret, to be shown once. replicas: the number of replicas that have
     the change; one is enough for it to survive a failover. None if the store has no replica, if
-    nothing was written, or if it is unknown because a reply was lost.
+    nothing was written, or if it is unknown because a reply was lost. is_new: False if an earlier
+    try had made it.
     """
 
     record: KeyRecord
     key_text: str | None = None
     replicas: int | None = None
+    is_new: bool = True
 
     def __repr__(self) -> str:
         return f"Changed(kid={self.record.kid!r}, version={self.record.version})"
@@ -201,7 +203,7 @@ class Lifecycle:
         result = await self.change(kid, plan, conditions)
         # Unchanged: an earlier try of this call added this secret, and its reply was lost.
         if isinstance(result, Unchanged):
-            result = Changed(result.record)
+            result = Changed(result.record, is_new=False)
         if isinstance(result, Refused) or conditions.dry_run:
             return result
         return replace(result, key_text=minted.text)

@@ -153,12 +153,12 @@ class Selection:
         )
         last = places[size - 1] if len(places) > size else None
         places = places[:size]
+        cost.scanned += len(places)
         if selector.created_before is not None and places:
             old = [place for place in places if place.created_at < selector.created_before]
             if not is_newest_first and len(old) < len(places):
                 last = None  # all that follow are newer
             places = old
-        cost.scanned += len(places)
         if screen.fields:
             rows = await self._index.texts([place.kid for place in places], screen.fields)
             places = [p for p, row in zip(places, rows, strict=True) if screen.passes(row)]

@@ -125,8 +125,18 @@ class DirectoryTarget:
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._directory / f"{parcel.kid}.key")
+            _sync(self._directory)
         except OSError as cause:
             raise Unavailable(f"{self._directory}: {cause.strerror}") from None
+
+
+def _sync(directory: Path) -> None:
+    """Write the names in a directory to the disk, as the old secret may end a moment later."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def in_cluster(environ: Mapping[str, str]) -> str:

@@ -1,7 +1,9 @@
 """Requests to other servers over HTTP, with bounds on time and size. Never on the way of a Check.
 
 A request follows no redirect, so it goes to the configured host only. Plain http works for loopback
-only. The request runs in a thread, because the standard library's client blocks.
+only. The request runs in a thread, because the standard library's client blocks. A name may take
+half a minute to resolve, so a client has threads of its own. Else a few slow names would stop all
+other work that needs a thread, such as `/metrics` and name lookups of the store.
 """
 
 import asyncio
@@ -12,7 +14,9 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +26,7 @@ from authz.core.web_address import check_url
 
 MAX_RESPONSE: Final = 256 * 1024  # bytes
 SECONDS: Final = 5.0  # for a whole request
+AT_ONCE: Final = 8  # requests of one client; others wait
 _OK: Final = range(200, 300)
 _SECONDS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 
@@ -56,6 +61,7 @@ class WebClient:
         self._ca = ca
         self._seconds = seconds
         self._permits = permits
+        self.threads = ThreadPoolExecutor(AT_ONCE, "web")  # makes them when they are needed
 
     async def send(
         self,
@@ -75,9 +81,10 @@ class WebClient:
         given_up = threading.Event()
         try:
             connection = self._connection(url)
-            asked = asyncio.to_thread(
+            ask = partial(
                 self._ask, connection, given_up, method, url, body=body, headers=headers or {}
             )
+            asked = asyncio.get_running_loop().run_in_executor(self.threads, ask)
             return await asyncio.wait_for(asked, self._seconds)
         except TimeoutError:
             raise Unavailable(f"{host}: no response within {self._seconds:g} s") from None
@@ -108,6 +115,8 @@ class WebClient:
         headers: Mapping[str, str],
     ) -> WebResponse:
         """Send a request in a thread. Nothing is sent once the caller has given up."""
+        if given_up.is_set():
+            raise TimeoutError
         with_tls = urlsplit(url).scheme == "https"
         connection.sock = self._connected(connection.host, connection.port, given_up, with_tls)
         if given_up.is_set():

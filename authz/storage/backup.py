@@ -34,6 +34,8 @@ from authz.storage.replies import checked, last_change
 FORMAT: Final = 1
 PAGE: Final = 200  # records or audit entries in a line
 MAX_ROUNDS: Final = 100
+_UNREAD: Final = {"schema": "0", "client_id": "", "created_at": "0"}
+_BYTES: Final = "damaged"
 _LAST: Final = str(2**64 - 1)  # the highest second part of a stream id
 
 Write = Callable[[dict[str, Any]], None]
@@ -160,10 +162,20 @@ class Backup:
 def _fields(kid: str, stored: Any) -> Mapping[str, str]:
     """Return the fields of a stored record, empty if there is none.
 
-    Of a damaged compact record they are its bytes, with what a restore needs. It stays damaged.
+    Of a compact record that is damaged, or of a newer version, they are its bytes, with what a
+    restore by any version needs. `kept_bytes` returns them.
     """
     try:
         return stored_records.fields_of(kid, stored)
     except Unreadable:
-        damaged = as_bytes(stored).hex()
-        return {"schema": "0", "client_id": "", "created_at": "0", "damaged": damaged}
+        return {**_UNREAD, _BYTES: as_bytes(stored).hex()}
+
+
+def kept_bytes(fields: Mapping[str, str]) -> bytes | None:
+    """Return the bytes of a compact record that the backup could not read; None of any other."""
+    if fields.keys() != {*_UNREAD, _BYTES} or not _UNREAD.items() <= fields.items():
+        return None
+    try:
+        return bytes.fromhex(fields[_BYTES])
+    except ValueError:
+        return None

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import Any, Final
 
@@ -136,7 +136,7 @@ class StoredBatches:
 
         A batch that soon follows another one asks no question. So an import writes a batch to the
         connection at once, and reads its next lines while the store works. If others were faster,
-        the script says so.
+        the script says so. Each batch asks for the form that the next one writes.
         """
         last, at = self._last, self._last_at
         self._last_at = -FRESH  # until this batch has succeeded
@@ -168,11 +168,15 @@ class StoredBatches:
         sealed. Raises OutcomeUnknown if the connection fails or times out.
         """
         groups = list(_groups(changes))
+        ask = ("HGET", self._names.meta, schema.META_COMPACT)
         try:
-            grouped = await streamed(self._client, self._calls(groups, last, count))
+            calls = chain(self._calls(groups, last, count), [ask])
+            *grouped, mark = await streamed(self._client, calls)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             self._scripts.clear()  # the next call first finds out whether there is a store
             raise OutcomeUnknown(f"the store did not confirm the changes: {cause}") from None
+        if not isinstance(mark, Exception):
+            self._is_compact = meta.form_of(mark) is not meta.Form.HASHES
         replies = [
             reply
             for group, found in zip(groups, grouped, strict=True)

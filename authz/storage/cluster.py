@@ -10,6 +10,7 @@ the named one must prove itself: see feed.py and heartbeats.py.
 import asyncio
 import binascii
 import random
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
@@ -54,11 +55,12 @@ class Cluster:
     def note_move(self, owner: str) -> None:
         """Note the address that a node gave with MOVED: the next `owner` returns it once.
 
-        owner: `host:port`; ignored without a host, which then is one that we do not know.
+        owner: `host:port`; ignored without a host, which then is one that we do not know, and with
+        a port that is no number.
         """
         self.moves += 1
         host, _, port = owner.rpartition(":")
-        if host and port.isascii() and port.isdecimal():
+        if host and re.fullmatch(r"[0-9]{1,5}", port):
             self._hint = Address(host, int(port))
 
     @property

@@ -151,7 +151,7 @@ def _pack_secrets(text: str) -> bytes:
         value = b"".join(map(_packed_secret, json.loads(text)))
         if _read_secrets(value) == text:
             return value
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError):
         pass
     raise ValueError("secrets: not as this version writes them")
 

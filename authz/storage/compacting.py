@@ -154,7 +154,7 @@ class Compacting:
                 found.refuse(kid, f"record {kid}: {refusal(reply)}")
             elif isinstance(reply, Exception):
                 raise Unavailable(f"the store cannot be used: {refusal(reply)}")
-            elif reply:
+            elif not stored_records.is_absent(reply):
                 found.looked_at += 1
                 if isinstance(reply, str) is self._to_hashes:
                     self._add(kid, reply, wanted, found)

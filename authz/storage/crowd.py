@@ -7,6 +7,7 @@ each other and every change. So each waits a random part of a time that grows wi
 import random
 from typing import Any, Final
 
+RECENT_MS: Final = 3_600_000  # an older place in the registry is that of a sidecar that crashed
 MOST: Final = 10_000  # sidecars; a larger number is not believed
 RECONNECT_EACH: Final = 0.0005  # seconds: all together open about 2,000 connections a second
 ACKNOWLEDGE_EACH: Final = 0.0001  # seconds: all together write about 10,000 entries a second
@@ -14,13 +15,16 @@ ACKNOWLEDGE_MIN: Final = 0.020  # seconds
 
 
 class Crowd:
-    """The number of sidecars in the store's registry, as it was read last. 0 before."""
+    """The number of sidecars that wrote to the store's registry within RECENT_MS (1 h).
+
+    It is that of the last reply; 0 before.
+    """
 
     def __init__(self) -> None:
         self.sidecars = 0
 
     def note(self, reply: Any) -> None:
-        """Take the reply to ZCARD. An error leaves the number as it is: the right may be missing.
+        """Take the reply to ZCOUNT. An error leaves the number as it is: the right may be missing.
 
         At most MOST (10,000) are counted: a writer of the store cannot delay a sidecar for longer.
         """

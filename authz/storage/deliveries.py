@@ -15,6 +15,7 @@ class StoredDeliveries:
         self._client = client
         self._name = schema.names_of(client).deliveries
         self._begin = client.register_script(_BEGIN)
+        self._end = client.register_script(_END)
 
     async def begin(self, kid: str, entry: str) -> str:
         """Implement PendingDeliveries.begin, in one step."""
@@ -25,9 +26,9 @@ class StoredDeliveries:
         found: Mapping[str, str] = await checked(self._client.hgetall(self._name))
         return found
 
-    async def end(self, kid: str) -> None:
-        """Implement PendingDeliveries.end."""
-        await checked(self._client.hdel(self._name, kid))
+    async def end(self, kid: str, entry: str) -> None:
+        """Implement PendingDeliveries.end, in one step."""
+        await checked(self._end(keys=[self._name], args=[kid, entry]))
 
 
 _BEGIN = """
@@ -35,4 +36,10 @@ local found = redis.call('HGET', KEYS[1], ARGV[1])
 if found then return found end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return ARGV[2]
+"""
+
+_END = """
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
+  redis.call('HDEL', KEYS[1], ARGV[1])
+end
 """

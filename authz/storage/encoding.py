@@ -193,7 +193,7 @@ def digests_of(secrets: str) -> list[bytes]:
     """Return the digests in the text of `secrets`; none of a text that cannot be read."""
     try:
         found = [bytes.fromhex(secret["digest"]) for secret in json.loads(secrets)]
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return []
     return [digest for digest in found if digest]
 

@@ -15,6 +15,7 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
+from authz.core.fields import shown
 from authz.core.listen_address import Address
 from authz.storage.credentials import Credentials
 from authz.storage.hello import NO_RESP3, refuse_mode, refuse_old
@@ -151,7 +152,13 @@ class Endpoint:
 
     async def _reach(self, protocol: Callable[[], Link], host: str, port: int) -> Link:
         loop, security = asyncio.get_running_loop(), self.tls.context() if self.tls else None
-        return (await loop.create_connection(protocol, host, port, ssl=security))[1]
+        try:
+            return (await loop.create_connection(protocol, host, port, ssl=security))[1]
+        except OSError:  # also a certificate that is refused, which is a ValueError, too
+            raise
+        except (ValueError, OverflowError):  # of Python, for an address that a node gave
+            where = shown(str(Address(host, port)))
+            raise Unavailable(f"nobody can connect to {where}") from None
 
     async def _slots(self, node: Address) -> Any:
         """Return the reply of a node of the cluster to CLUSTER SLOTS. Raises Unavailable."""

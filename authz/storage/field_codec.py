@@ -46,18 +46,19 @@ def length(number: int) -> bytes:
 def read_length(text: bytes, at: int) -> tuple[int, int]:
     """Return the number that begins at a place, and the place behind it.
 
-    Raises IndexError at the end of the text, ValueError if it is too long or has a shorter form.
+    Raises IndexError at the end of the text, ValueError if it has more than 9 bytes or a shorter
+    form.
     """
     byte = text[at]
     if byte < _MORE:
         return byte, at + 1
     number, shift = byte & _LOW, 7
-    while byte > _LOW:
+    while byte > _LOW and shift < _MAX_SHIFT:
         at += 1
         byte = text[at]
         number |= (byte & _LOW) << shift
         shift += 7
-    if not byte or shift > _MAX_SHIFT:
+    if not byte or byte > _LOW:
         raise ValueError(DAMAGED)
     return number, at + 1
 

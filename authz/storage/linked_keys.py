@@ -14,7 +14,7 @@ from authz.storage import encoding, meta
 from authz.storage.feed import ChangeFeed
 from authz.storage.link import Link
 from authz.storage.seals import StoreSeals
-from authz.storage.stored_records import fields_of, is_wrong_type
+from authz.storage.stored_records import fields_of, is_absent, is_wrong_type
 
 log = logging.getLogger("authz.store")
 
@@ -67,7 +67,7 @@ class LinkedKeys:
     def _on_record(
         self, link: Link, kid: str, deliver: Callable[[Loaded], None], reply: Any
     ) -> None:
-        if reply is not None and reply != {}:
+        if not is_absent(reply):
             deliver(self._read(kid, reply))
             return
         # The key is absent, or the store was emptied: then authz:meta is absent too. One EXISTS

@@ -78,7 +78,7 @@ def permissions(names: schema.Names) -> Permissions:
             ("DEL", names.sidecar("any")),
             ("ZADD", names.sidecars, "1", "any"),
             ("ZREM", names.sidecars, "any"),
-            ("ZCARD", names.sidecars),
+            ("ZCOUNT", names.sidecars, "0", "1"),
             ("ZREMRANGEBYSCORE", names.sidecars, "-inf", "0"),
             ("ZADD", names.issued, "1", "any"),
             ("XADD", names.seen, "*", "kid", _KID),

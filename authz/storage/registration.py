@@ -27,6 +27,7 @@ from authz.core.errors import Unavailable
 from authz.core.ports import ChangeSink, Clock
 from authz.core.seals import EntrySeals
 from authz.core.sidecars import Sidecar
+from authz.storage.crowd import RECENT_MS
 from authz.storage.essential import EssentialWrites
 from authz.storage.feed import ChangeFeed
 from authz.storage.heartbeats import HEARTBEATS_PER_LEASE
@@ -161,7 +162,8 @@ class Registration:
                 link.send(_ignore, "ZREMRANGEBYSCORE", name, "-inf", oldest)
         if self._heartbeats % HEARTBEATS_PER_LEASE == 0:
             self._index(link)
-            link.send(self._feed.crowd.note, "ZCARD", self._names.sidecars)
+            recent = str(self._clock.wall_ms() - RECENT_MS)
+            link.send(self._feed.crowd.note, "ZCOUNT", self._names.sidecars, recent, "+inf")
         self._heartbeats += 1
 
     async def leave(self) -> None:

@@ -144,7 +144,7 @@ class Resealing:
                 found.refuse(kid, refusal(reply))
             elif isinstance(reply, Exception):
                 raise Unavailable(f"the store cannot be used: {refusal(reply)}")
-            elif reply:
+            elif not stored_records.is_absent(reply):
                 found.looked_at += 1
                 try:
                     stored = stored_records.fields_of(kid, reply)

@@ -28,7 +28,7 @@ from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.digest_index import entry_of
 from authz.core.trail.rows import row_hash
 from authz.storage import compact, compact_entries, emptiness, encoding, meta, schema, tombstones
-from authz.storage.backup import Contents
+from authz.storage.backup import Contents, kept_bytes
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.index_state import encoded_index
 from authz.storage.replies import checked
@@ -60,11 +60,7 @@ class Restore:
     row, and the hashes of the rows that were left out, by id; None: no row is written.
     """
 
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        note: Note | None = None,
-    ) -> None:
+    def __init__(self, client: redis.asyncio.Redis, note: Note | None = None) -> None:
         self._client = client
         self._note = note
         self._entries: list[str] = []  # of the index of imported digests
@@ -220,10 +216,12 @@ class Restore:
     def _record(self, file: Verified, kid: str, fields: Mapping[str, str]) -> tuple[Command, ...]:
         """Return the commands for a record in the form that authz:meta of the file names.
 
-        A damaged one has no compact form, and stays a damaged hash. They replace a record that is
-        left in the store.
+        A damaged hash stays one. A compact record that the backup could not read is written as it
+        was. The commands replace a record that is left in the store.
         """
         name = self._names.key(kid)
+        if (text := kept_bytes(fields)) is not None:
+            return (("SET", name, text),)
         if _is_compact(file):
             with suppress(ValueError):
                 return (("SET", name, compact.pack(fields)),)

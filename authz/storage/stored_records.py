@@ -24,6 +24,14 @@ def is_wrong_type(reply: Any) -> bool:
     return isinstance(reply, Exception) and str(reply).startswith("WRONGTYPE")
 
 
+def is_absent(stored: Any) -> bool:
+    """Return whether a reply to GET or to HGETALL says that there is no record.
+
+    An empty text is a record, a damaged one.
+    """
+    return stored is None or stored == {}
+
+
 def fields_of(kid: str, stored: Any) -> Mapping[str, str]:
     """Return the fields of a stored record, empty if there is none.
 

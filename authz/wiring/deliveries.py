@@ -24,6 +24,7 @@ from authz.settings import rotation
 from authz.settings.model import Settings
 from authz.storage.deliveries import StoredDeliveries
 from authz.storage.endpoint import Client
+from authz.storage.usage.stored_usage import StoredUsage
 
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # of a pod
 
@@ -48,7 +49,14 @@ def delivered_rotation(
         raise BadInput("to", f"rotation.targets has no such name; it has {known}")
     wanted = {only: found[only]} if only else found
     targets = {name: _target(settings, name, one, clock) for name, one in wanted.items()}
-    return DeliveredRotation(lifecycle, ring, StoredDeliveries(client), targets, clock=clock)
+    usage = StoredUsage(client)
+
+    async def is_used(kid: str, secret: str) -> bool:
+        return secret in (await usage.facts(kid)).secrets
+
+    return DeliveredRotation(
+        *(lifecycle, ring, StoredDeliveries(client), targets), is_used=is_used, clock=clock
+    )
 
 
 def _target(settings: Settings, name: str, one: rotation.Target, clock: Clock) -> Target:

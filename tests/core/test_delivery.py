@@ -1,6 +1,7 @@
 """The form of a delivered secret, and names that cannot be made from the ids of a key."""
 
 import base64
+import contextlib
 import json
 from urllib.parse import unquote, urlsplit
 
@@ -69,7 +70,33 @@ def test_a_key_without_the_id():
         PARCEL.filled("{tenant}-{kid}")
 
 
-@pytest.mark.parametrize("text", ["{other}", "{}", "{kid", "kid}", "", "{KID}", "a\nb", "x" * 300])
+TWO = st.text("a-", min_size=1, max_size=3)
+
+
+@given(st.sampled_from(["{tenant}-{client}", "{tenant}--{client}.x"]), TWO, TWO, TWO, TWO)
+def test_two_tenants_never_share_a_name(template, tenant, client, other_tenant, other_client):
+    """An id that has the text between two names is refused: a-b of c could be b-c of a."""
+    keys = {(tenant, client), (other_tenant, other_client)}
+    names = []
+    for owner, holder in keys:
+        with contextlib.suppress(Undelivered):
+            names.append(Parcel(KID, "2", 1_000, holder, "", owner, "").filled(template))
+    assert len(set(names)) == len(names)
+
+
+def test_an_id_with_the_text_between_two_names():
+    """The refusal says why. A name with the kid is that of one key, so its ids are free."""
+    found = Parcel(KID, "2", 1_000, "web", "", "a-b", "ak_live_secret")
+    with pytest.raises(Undelivered, match="two tenants could share"):
+        found.filled("authz-{tenant}-{client}")
+    assert found.filled("authz-{tenant}.{client}") == "authz-a-b.web"
+    assert found.filled("authz-{tenant}-{kid}") == f"authz-a-b-{KID}"
+    assert found.filled("{tenant}/{client}", is_path=True) == "a-b/web"
+
+
+@pytest.mark.parametrize(
+    "text", ["{tenant}{client}", "{other}", "{}", "{kid", "kid}", "", "{KID}", "a\nb", "x" * 300]
+)
 def test_templates_that_are_refused(text):
     """A template with another variable or a single brace is no template."""
     with pytest.raises(BadInput):

@@ -101,6 +101,17 @@ def test_the_same_value_is_no_change(name):
     assert outcome.record == record
 
 
+@pytest.mark.parametrize("until", [NOW - DAY, NOW, NOW + 31 * DAY])
+def test_a_throttle_ends_within_30_days(until):
+    """A new throttle that is over does nothing, and a long one is not one for a time."""
+    with pytest.raises(BadInput, match="throttle"):
+        update({"throttle": Throttle(50, until)})
+    throttled = replace(OLD, throttle=Throttle(50, until))
+    assert isinstance(
+        update({"throttle": Throttle(50, until), "name": "new"}, throttled), KeyChange
+    )
+
+
 def test_scopes_are_added_and_removed():
     """Scopes are added and removed; the others stay."""
     change = update({}, add_scopes=frozenset({"e:f"}), remove_scopes=frozenset({"a:b", "x:y"}))

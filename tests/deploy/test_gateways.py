@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from authz.core.listen_address import Address
+from authz.proxy.headers import BESIDE_IDENTITY, IDENTITY
 from authz.settings import model
 from tests.support.deploy import standards
 from tests.support.deploy.manifests import OLDEST, built, needs_kubectl, one, pods, settings
@@ -124,6 +125,15 @@ def test_a_fragment_asks_our_service(name: str) -> None:
     assert found["status"] in (None, 503)
     headers = [pattern["exact"] for pattern in ASKING["allowed_headers"]["patterns"]]
     assert found["headers"] in (None, headers)
+
+
+def test_an_unasked_route_of_contour_removes_every_identity_header() -> None:
+    """Nothing else removes a client's identity headers there, so the list has all of them."""
+    *_, unasked = fragment("contour")["HTTPProxy"]["spec"]["routes"]
+    assert unasked["authPolicy"] == {"disabled": True}
+    removed = unasked["requestHeadersPolicy"]["remove"]
+    prefix = model.Settings().identity.header_prefix
+    assert removed == [prefix + name for name in (*IDENTITY, *BESIDE_IDENTITY)]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -166,13 +166,16 @@ def test_each_listener_of_a_gateway_is_patched() -> None:
 
 
 def test_the_filter_for_llms_is_on_at_each_route() -> None:
-    """In both meshes the Lua is the shipped one, and each listener has a patch for each route."""
+    """In both meshes the Lua is the shipped one, and each listener has a patch for each route.
+
+    The name of a route stays a text, also if YAML could read it as a number.
+    """
     (found,) = _of_llms("istio with LLMs", "EnvoyFilter")
-    *_, filter_patch, first, second = found["spec"]["configPatches"]
+    _, filter_patch, *each = found["spec"]["configPatches"]
     assert filter_patch["patch"]["value"] == llm_filter()
-    routes = [patch["match"]["routeConfiguration"]["vhost"]["route"] for patch in (first, second)]
-    assert routes == [{"name": "chat"}, {"name": "a.b.0"}]
-    assert first["patch"]["value"] == PER_ROUTE
+    routes = [patch["match"]["routeConfiguration"]["vhost"]["route"]["name"] for patch in each]
+    assert routes == ["chat", "a.b.0", "1.0", "true"]
+    assert each[0]["patch"]["value"] == PER_ROUTE
     (found,) = _of_llms("envoy-gateway with LLMs", "EnvoyPatchPolicy")
     patches = found["spec"]["jsonPatches"]
     assert [patch["name"] for patch in patches] == ["tcp-80"] * 4 + ["tcp-443"] * 4

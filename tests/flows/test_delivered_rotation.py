@@ -31,24 +31,26 @@ class MemoryDeliveries:
         """Implement PendingDeliveries.all."""
         return dict(self.entries)
 
-    async def end(self, kid):
+    async def end(self, kid, entry):
         """Implement PendingDeliveries.end."""
         if self.is_down:
             raise Unavailable("the store is down")
-        self.entries.pop(kid, None)
+        if self.entries.get(kid) == entry:
+            del self.entries[kid]
 
 
 class Rig(LifecycleRig):
     """A target: its holder uses the latest secret that the target has.
 
     failure: raised by the next tries. takes: whether the target has the secret all the same.
+    failures: both of these for the next tries, one each. used: kid and number of used secrets.
     """
 
     def __init__(self):
         super().__init__()
         self.pending = MemoryDeliveries()
         self.failure, self.takes = None, False
-        self.has = []
+        self.has, self.failures, self.used = [], [], set()
         self.slept = []
         self.restart()
 
@@ -56,6 +58,7 @@ class Rig(LifecycleRig):
         """Begin again, as a new process does."""
         self.rotation = DeliveredRotation(
             *(self.keys, KEYRING, self.pending, {"vault": self} | targets),
+            is_used=self.is_used,
             clock=self.clock,
             sleep=self.sleep,
         )
@@ -87,10 +90,16 @@ class Rig(LifecycleRig):
 
     async def deliver(self, parcel):
         """Implement Target.deliver."""
+        if self.failures:
+            self.failure, self.takes = self.failures.pop(0)
         if self.failure is None or self.takes:
             self.has.append(parcel.text)
         if self.failure is not None:
             raise self.failure
+
+    async def is_used(self, kid, secret):
+        """Return whether a secret was used."""
+        return (kid, secret) in self.used
 
     async def issue(self):
         """Issue a key that its holder has, and return its kid."""
@@ -139,6 +148,17 @@ async def test_no_overlap(rig):
     assert (rig.works(), rig.opens(old)) == (True, False)
 
 
+async def test_a_long_overlap(rig):
+    """An overlap above 30 days is not shortened."""
+    kid = await rig.issue()
+    [old] = rig.has
+    await rig.rotate(kid, 60 * DAY)
+    rig.clock.advance(59 * DAY / 1000)
+    assert (rig.works(), rig.opens(old)) == (True, True)
+    rig.clock.advance(DAY / 1000)
+    assert (rig.works(), rig.opens(old)) == (True, False)
+
+
 async def test_a_refusal_undoes_the_rotation(rig):
     """The old secret works without an end, and the new one does not."""
     kid = await rig.issue()
@@ -171,6 +191,22 @@ async def test_an_unknown_result(rig, takes):
     assert len(set(rig.has)) == 2
     rig.clock.advance(DAY / 1000)
     assert (rig.works(), rig.opens(rig.has[0])) == (True, False)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_refusal_after_an_unknown_result(rig, restarts):
+    """The target may have the secret since an earlier try, so a refusal does not undo it."""
+    kid = await rig.issue()
+    rig.failures = [(Unavailable("no response"), True), (Undelivered("it answered 403"), False)]
+    if restarts:
+        rig.failures[1:1] = [(Unavailable("no response"), True)] * 2
+    done = await rig.rotate(kid)
+    assert done.arrival is Arrival.PENDING
+    await rig.resume()
+    assert rig.works()
+    rig.failure = None
+    await rig.resume()
+    assert (rig.works(), rig.pending.entries) == (True, {})
 
 
 async def test_the_same_command_continues_a_delivery(rig):
@@ -206,13 +242,54 @@ async def test_a_delivery_is_given_up(rig):
     assert rig.works()
 
 
+async def test_a_used_secret_has_arrived(rig):
+    """A secret that the holder uses is not taken back, although the target never confirmed it."""
+    kid = await rig.issue()
+    rig.failure, rig.takes = Unavailable("no response"), True
+    await rig.rotate(kid)
+    rig.used.add((kid, "2"))
+    rig.clock.advance(GIVEN_UP_MS / 1000)
+    await rig.resume()
+    assert not rig.pending.entries
+    rig.clock.advance(DAY / 1000)
+    assert (rig.works(), rig.opens(rig.has[0])) == (True, False)
+
+
+async def test_a_late_end_leaves_the_next_delivery(rig):
+    """A process that was slow does not forget a delivery that began meanwhile."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    [(_, late)] = (await rig.rotation.pending()).items()
+    rig.failure = None
+    await rig.resume()
+    rig.clock.advance(DAY / 1000)
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    assert isinstance(await rig.rotation.resume(kid, late), Refused)
+    assert kid in rig.pending.entries
+
+
+@pytest.mark.parametrize("overlap_ms", [None, HOUR])
+async def test_a_key_with_two_secrets_is_not_rotated_by_a_report(rig, overlap_ms):
+    """A key has at most two secrets, so a person decides, and `rotated` is not reported."""
+    kid = await rig.issue()
+    await rig.rotate(kid)
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    assert not await policy.begin(rig.store.records[kid], overlap_ms, rig.author())
+    assert not rig.pending.entries
+
+
 async def test_a_target_that_the_settings_lost(rig):
     """A pending delivery waits for its target, and is given up in time."""
     kid = await rig.issue()
     rig.failure = Unavailable("no response")
     await rig.rotate(kid)
     rig.rotation = DeliveredRotation(
-        *(rig.keys, KEYRING, rig.pending, {}), clock=rig.clock, sleep=rig.sleep
+        *(rig.keys, KEYRING, rig.pending, {}),
+        is_used=rig.is_used,
+        clock=rig.clock,
+        sleep=rig.sleep,
     )
     await rig.resume()
     assert kid in rig.pending.entries

@@ -131,6 +131,14 @@ async def test_a_page_looks_at_a_bounded_number(monkeypatch):
     assert (page.cost, index.read_kids) == (Cost(60, 0), [])
 
 
+async def test_a_page_of_old_keys_looks_at_a_bounded_number(monkeypatch):
+    """The newest keys that a time leaves out count as looked at."""
+    monkeypatch.setattr(selection, "MAX_SCANNED", 60)
+    found, _ = chosen(*(key(number) for number in range(100)))
+    page = await found.page(Selector(created_before=NOW), 2, is_newest_first=True)
+    assert (page.entries, page.next, page.cost) == ((), f"{kid(40)}-{NOW + 20}", Cost(60, 0))
+
+
 async def test_a_page_reads_a_bounded_number(monkeypatch):
     """A condition that needs whole records ends a page sooner."""
     monkeypatch.setattr(selection, "CHUNK", 3)

@@ -66,12 +66,33 @@ async def test_a_request_that_was_given_up_is_not_sent(monkeypatch, permits):
         server.setblocking(False)
         port = server.getsockname()[1]
         monkeypatch.setattr(socket, "getaddrinfo", slow)
+        client = WebClient(seconds=0.1, permits=permits)
         with pytest.raises(Unavailable, match="no response within"):
-            await WebClient(seconds=0.1, permits=permits).send("POST", f"http://127.0.0.1:{port}/")
+            await client.send("POST", f"http://127.0.0.1:{port}/")
         resolved.set()
-        await asyncio.get_running_loop().shutdown_default_executor()
+        client.threads.shutdown()
         with pytest.raises(BlockingIOError):
             server.accept()
+
+
+async def test_names_that_resolve_slowly_block_no_other_work(monkeypatch):
+    """Such requests have threads of their own, so name lookups of the store have free ones."""
+    released = threading.Event()
+
+    def slow(*_given: Any, **_named: Any) -> Any:
+        released.wait(60)
+        raise socket.gaierror("slow.example")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    client = WebClient(seconds=0.1)
+    try:
+        sent = [client.send("GET", "https://slow.example/") for _ in range(50)]
+        assert {type(one) for one in await asyncio.gather(*sent, return_exceptions=True)} == {
+            Unavailable
+        }
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 1), 20) == 1
+    finally:
+        released.set()
 
 
 async def test_a_certificate_of_a_stranger_is_refused(tmp_path: Path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from authz.core.errors import Unreadable
 from authz.core.seals import Seal
 from authz.storage import compact, encoding
+from authz.storage.field_codec import read_length
 from tests.support.fakes import KID, NOW, make_keyring, make_record
 from tests.support.storage.strategies import RECORDS, TEXTS
 
@@ -119,6 +120,22 @@ def test_any_bytes(text, is_headed):
     assert compact.pack(found) == text
 
 
+def test_a_length_without_an_end():
+    """A length is refused after nine bytes, so a megabyte of them does not stop a sidecar."""
+
+    class Counted(bytes):
+        reads = 0
+
+        def __getitem__(self, place):
+            self.reads += 1
+            return super().__getitem__(place)
+
+    text = Counted(b"\xff" * 1000)
+    with pytest.raises(ValueError, match="damaged"):
+        read_length(text, 0)
+    assert text.reads == 9
+
+
 def test_a_newer_form_says_so():
     """The form of a newer version is refused with the advice to upgrade."""
     text = compact.pack(stored(make_record()))
@@ -146,6 +163,7 @@ def test_a_missing_field_has_no_compact_form(name):
         {"secrets": "[1]"},
         {"secrets": '[{"id": "1"}]'},
         {"secrets": "[" * 100_000},
+        {"secrets": '[{"id": Infinity, "digest": "", "pepper": "1", "retires_at": null}]'},
         {"seal": "1:1:x"},
         {"seal": "\udcff:1:" + "A" * 22},
         {"": "x"},

@@ -111,6 +111,20 @@ async def test_a_writer_that_has_not_seen_the_mark(valkey, admin):
     assert await admin.store.apply(change) == 2
 
 
+@pytest.mark.parametrize(("before", "after"), [(schema.ALL_COMPACT, ""), ("", schema.SOME_COMPACT)])
+async def test_a_long_import_follows_the_mark(valkey, before, after):
+    """Batches that follow each other at once write the form that the mark says by then."""
+    kids = ["0000000000000001", "0000000000000002", "0000000000000003"]
+    mark(valkey, before)
+    async with valkey.endpoint.client() as client:
+        imports = StoredImports(client)
+        await imports.apply_all([issued("c-1", kids[0])])
+        mark(valkey, after)
+        await imports.apply_all([issued("c-2", kids[1])])  # it learns of the mark
+        await imports.apply_all([issued("c-3", kids[2])])
+    assert valkey.admin.type(stored.key(kids[2])) == ("string" if after else "hash")
+
+
 async def test_a_change_on_an_old_state_is_refused(valkey, admin):
     """A change of a compact record needs its version, as one of a hash does."""
     mark(valkey)
@@ -248,9 +262,13 @@ async def test_imported_keys(valkey, admin):
     assert valkey.admin.get(stored.IMPORTED).endswith(NEWEST[:6].hex())
 
 
+@pytest.mark.parametrize("bytes_of_damaged", [b"\x01" * 99, b"\x02" * 99, b""])
 @pytest.mark.parametrize("text", ["", *MARKS])
-async def test_backup_and_restore(own_valkey, text):
-    """A backup has both forms alike. A restore writes the form that the file's mark names."""
+async def test_backup_and_restore(own_valkey, text, bytes_of_damaged):
+    """A backup has both forms alike. A restore writes the form that the file's mark names.
+
+    A damaged record keeps its bytes, and so does one that only a newer version reads.
+    """
     endpoint = sealed(own_valkey.endpoint)
     async with administration(endpoint) as admin:
         old = await admin.issue(name="old")
@@ -258,7 +276,7 @@ async def test_backup_and_restore(own_valkey, text):
         records = [old, await admin.issue(name="new"), await admin.issue()]
         await admin.store.apply(moved(records[1]))
         damaged = await admin.issue()
-        own_valkey.admin.set(stored.key(damaged.kid), b"\x01" * 99)
+        own_valkey.admin.set(stored.key(damaged.kid), bytes_of_damaged)
         mark(own_valkey, text)
         before = {one.kid: fields_of(own_valkey, one.kid) for one in records}
         file = io.BytesIO()
@@ -277,3 +295,4 @@ async def test_backup_and_restore(own_valkey, text):
                 assert (await keys.find(kid)).kid == kid
             with pytest.raises(Unreadable):
                 await keys.find(damaged.kid)
+            assert raw(own_valkey, damaged.kid) == bytes_of_damaged

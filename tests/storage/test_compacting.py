@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from authz.core.errors import Conflict
+from authz.core.errors import Conflict, Unavailable
 from authz.core.seals import Seal
 from authz.storage import compacting as module
 from authz.storage import schema
@@ -151,6 +151,26 @@ async def test_a_damaged_record_stays_as_it_is(valkey, admin):
     valkey.admin.set(stored.key(good.kid), "text")
     assert good.kid in (await compact(valkey.endpoint, to_hashes=True)).refused
     assert valkey.admin.get(stored.key(good.kid)) == "text"
+
+
+async def test_a_user_without_the_right_to_write_hashes(valkey, admin):
+    """If the store refuses to write a hash, the compact record stays."""
+    record = await admin.issue()
+    await compact(valkey.endpoint)
+    rules = ("reset", "on", ">pw", "~authz:*", "+@all", "-hset")
+    valkey.admin.execute_command("ACL", "SETUSER", "narrow", *rules)
+    with pytest.raises(Unavailable, match=r"used: this user may not HSET \S+$"):
+        await compact(valkey.login("narrow", "pw"), to_hashes=True)
+    assert await admin.store.find(record.kid) == record
+
+
+async def test_an_empty_text_is_a_damaged_record(valkey, admin):
+    """A record of no bytes is named like any other damaged one, also by `authz reseal`."""
+    kid = (await admin.issue()).kid
+    valkey.admin.set(stored.key(kid), "")
+    assert (await compact(valkey.endpoint, to_hashes=True)).refused.keys() == {kid}
+    async with sealed(valkey.endpoint).client() as client:
+        assert (await Resealing(client, seals_of(client)).run()).refused.keys() == {kid}
 
 
 async def test_a_store_that_is_emptied(valkey, admin):

@@ -7,7 +7,7 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.storage import heartbeats, reconnect
-from authz.storage.crowd import ACKNOWLEDGE_MIN, MOST, Crowd
+from authz.storage.crowd import ACKNOWLEDGE_MIN, MOST, RECENT_MS, Crowd
 from authz.storage.endpoint import Endpoint
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.primary_link import PrimaryLink
@@ -115,6 +115,15 @@ async def test_sidecars_know_their_number(own_valkey, own_admin):
         Registered(own_valkey.endpoint, "web-2") as other,
     ):
         await eventually(lambda: one.feed.crowd.sidecars == other.feed.crowd.sidecars == 2)
+
+
+async def test_sidecars_that_crashed_long_ago_do_not_count(own_valkey, own_admin):
+    """The place of a sidecar that wrote nothing for an hour stays, and delays no other sidecar."""
+    past = own_valkey.admin.time()[0] * 1000 - RECENT_MS - 60_000
+    own_valkey.admin.zadd(stored.SIDECARS, {f"old-{number}": past for number in range(500)})
+    async with Registered(own_valkey.endpoint, "web-1") as one:
+        await eventually(lambda: one.feed.crowd.sidecars == 1)
+    assert own_valkey.admin.zcard(stored.SIDECARS) >= 500
 
 
 async def test_the_index_is_written_once_a_lease(own_valkey, own_admin):

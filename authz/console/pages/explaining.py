@@ -1,14 +1,16 @@
 """Explain a request: the decision of a sidecar, check by check."""
 
 import asyncio
+import re
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from authz.console.pages.api_client import Call
 from authz.console.pages.commands import does
-from authz.console.pages.formats import moment_or_text
+from authz.console.pages.formats import moment
 from authz.console.pages.visit import Console, Visit
+from authz.core.decision import Reason
 
 # The parameter of the page, and the field of the API.
 _FIELDS = {
@@ -18,7 +20,7 @@ _FIELDS = {
     "address": "clientAddress",
     "origin": "origin",
 }
-_MAX = 200  # characters of a text about a denial
+_LABEL = re.compile(r"[!-~]{1,128}", re.ASCII)  # of a route, as in usage records
 _OPTIONS = {"method": "--method", "host": "--host", "path": "--path", "address": "--ip"}
 
 
@@ -59,10 +61,25 @@ async def _explain(visit: Visit) -> Response:
 
 
 def _denial(visit: Visit) -> dict[str, str]:
-    """Return what the URL tells about the denial that the visitor came from, as texts."""
-    told = {name: visit.query(name)[:_MAX] for name in ("denied", "at", "route")}
-    at = moment_or_text(told["at"]) if told["at"] else ""
-    return {"reason": told["denied"].replace("_", " "), "at": at, "route": told["route"]}
+    """Return what the URL tells about the denial that the visitor came from, as texts.
+
+    Somebody else may have written the URL: only a reason, a time and a label of a route are shown.
+    """
+    reason, at, route = (visit.query(name) for name in ("denied", "at", "route"))
+    if reason not in set(Reason):
+        return {"reason": ""}
+    return {
+        "reason": reason.replace("_", " "),
+        "at": at if _is_time(at) else "",
+        "route": route if _LABEL.fullmatch(route) else "",
+    }
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return bool(text) and bool(moment(text))
+    except (ValueError, OverflowError):
+        return False
 
 
 def _snake(name: str) -> str:

@@ -16,6 +16,7 @@ LEAST: Final = 25  # percent
 MOST: Final = 99
 NO_THROTTLE: Final = 2**62  # a time after the end of every throttle, in ms
 MAX_MS: Final = 30 * 86_400_000
+SLACK_MS: Final = 3_600_000  # by which the clock of a command may be ahead
 _TEXT: Final = re.compile(r"([1-9][0-9])%:([0-9a-z]{1,20})", re.ASCII)
 _STORED: Final = re.compile(r"([1-9][0-9])@([0-9]{1,15})", re.ASCII)
 
@@ -49,6 +50,12 @@ class Throttle:
             burst = max(burst, most + 1) if limit.is_token_bucket else min(burst, most)
         return replace(limit, limit=most, burst=burst)
 
+    def with_former(self, former: "Throttle | None", now: int) -> "Throttle":
+        """Return this throttle, or a lower and longer one if `former` is and lasts at `now`."""
+        if former is None or former.until <= now:
+            return self
+        return Throttle(min(self.percent, former.percent), max(self.until, former.until))
+
     def is_no_weaker(self, other: "Throttle | None") -> bool:
         """Return whether this throttle lowers at least as much, for at least as long."""
         return other is None or (self.percent <= other.percent and self.until >= other.until)
@@ -59,6 +66,15 @@ def checked(field: str, percent: int, until: int) -> Throttle:
     if not LEAST <= percent <= MOST:
         raise BadInput(field, f"{percent} %: {LEAST} to {MOST} percent of the rates")
     return Throttle(percent, until)
+
+
+def require_its_time(throttle: Throttle, now: int) -> None:
+    """Raise BadInput about `throttle` if it is over, or ends more than 30 days (and 1 h) from now.
+
+    now: ms since the epoch.
+    """
+    if not now < throttle.until <= now + MAX_MS + SLACK_MS:
+        raise BadInput("throttle", f"until {rfc3339(throttle.until)}: it ends within 30d from now")
 
 
 def parse(field: str, text: str, now: int) -> Throttle:

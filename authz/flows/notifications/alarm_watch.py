@@ -171,7 +171,8 @@ class AlarmWatch:
             is_begun = await self._rotation.begin(record, None, author)
             return Done.ROTATED if is_begun else Done.HELD
         if rule.action is RuleAction.THROTTLE:
-            throttle = Throttle(rule.percent, self._clock.wall_ms() + rule.for_ms)
+            now = self._clock.wall_ms()
+            throttle = Throttle(rule.percent, now + rule.for_ms).with_former(record.throttle, now)
             result = await self._lifecycle.update(record.kid, {"throttle": throttle}, author)
             return Done.NOTED if isinstance(result, Refused) else Done.THROTTLED
         result = await self._lifecycle.disable(record.kid, author)

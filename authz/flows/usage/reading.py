@@ -27,7 +27,10 @@ VisibleKids = Callable[[Sequence[str]], Awaitable[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class TopKeys:
-    """The keys that were used most, the first one most. looked_at: how many were compared."""
+    """The keys that were used most, the first one most.
+
+    looked_at: how many were compared, of those that the reader may see.
+    """
 
     keys: Sequence[tuple[str, Counts]]
     looked_at: int
@@ -134,8 +137,8 @@ class UsageReading:
         if span.level is Level.MONTH and len(span.slots) == 1:
             ranked = await self._ranking.ranked(span.slots[0], by)
         if ranked is not None:
-            await add(ranked if visible else ranked[:limit])
-            seen = len(ranked)
+            shown = await add(ranked if visible else ranked[:limit])
+            seen = shown if visible else len(ranked)
         if ranked is None or (visible is not None and len(best) < limit):
             best, seen = {}, 0
             async for used in self._index.used_since(span.since // 1000):

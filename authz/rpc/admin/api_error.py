@@ -34,6 +34,7 @@ Code = grpc.StatusCode
 _PATHS: Final = {
     "expires-in": "key.expire_time",
     "expires-at": "key.expire_time",
+    "throttle": "key.throttle",
     "--origin": "key.allowed_origins",
     "--limit": "key.limits",
     "scopes": "key.scopes",

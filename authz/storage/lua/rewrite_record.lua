@@ -11,12 +11,12 @@ local version, change, is_compact = stored_record(KEYS[1])
 if version == 0 or version ~= tonumber(ARGV[1]) or (change or '') ~= ARGV[2] then
   return 0
 end
+local writes
 if #ARGV == 3 then
-  redis.call('SET', KEYS[1], ARGV[3])
-  return 1
+  writes = {{'SET', KEYS[1], ARGV[3]}}
+elseif is_compact then
+  writes = {{'DEL', KEYS[1]}, {'HSET', KEYS[1], unpack(ARGV, 3)}}
+else
+  writes = {{'HSET', KEYS[1], unpack(ARGV, 3)}}
 end
-if is_compact then
-  redis.call('DEL', KEYS[1])
-end
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
-return 1
+return write_all(writes) or 1

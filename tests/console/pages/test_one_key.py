@@ -158,3 +158,10 @@ async def test_explain_says_what_the_record_of_a_denial_does_not_have(site):
     assert "was denied: <strong><bdi>insufficient scope</bdi></strong>" in told.text
     assert "Its record has no path" in told.text
     assert "Its record" not in (await get(site, f"/keys/{kid}/explain?path=/")).text
+    denied = f"/keys/{kid}/explain?path=/&denied=expired"
+    for made_up in (
+        f"/keys/{kid}/explain?path=/&denied=Call+0123",
+        f"{denied}&at=Call+0123",
+        f"{denied}&route=Call+0123",
+    ):
+        assert "Call 0123" not in (await get(site, made_up)).text

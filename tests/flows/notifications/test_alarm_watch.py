@@ -163,6 +163,23 @@ async def test_a_rule_throttles_a_key():
     assert record.status is Status.ACTIVE
 
 
+@pytest.mark.parametrize(
+    ("percent", "lasts", "expected"),
+    [(25, 90_000, (25, 90_000)), (80, 90_000, (30, 90_000)), (25, 0, (30, 60_000))],
+    ids=["a stronger one", "a longer one", "one that is over"],
+)
+async def test_a_rule_never_weakens_a_throttle(percent, lasts, expected):
+    """A throttle that a person set, and that lasts, is made stronger or longer, or left alone."""
+    rig = Rig(rules=(rule(RuleAction.THROTTLE, percent=30, for_ms=60_000),))
+    now = rig.clock.wall_ms()
+    throttled = make_record(kid=A, plan="gold", throttle=Throttle(percent, now + lasts))
+    rig.records.records[A] = throttled
+    rig.at(FIRST, (A, RATE, NETWORKS))
+    assert await rig.watch.look()
+    least, ends = expected
+    assert rig.records.records[A].throttle == Throttle(least, now + ends)
+
+
 @pytest.mark.parametrize("has_target", [True, False])
 async def test_a_rule_rotates_a_key(has_target):
     """The rotation is begun with the overlap of the policy. Without a target a person decides."""

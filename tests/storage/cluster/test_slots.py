@@ -7,6 +7,7 @@ from authz.core.listen_address import Address
 from authz.storage.cluster import Cluster, read_slots, slot_of
 from authz.storage.cluster_link import slot_fault
 from authz.storage.endpoint import Endpoint
+from authz.storage.link import Link
 from authz.storage.replication import Replication
 from authz.storage.schema import Names
 from authz.storage.sentinel import Sentinel
@@ -90,6 +91,37 @@ async def test_the_address_of_moved_is_taken_once():
     assert asked == [A]
     cluster.note_move(":7000")
     assert await cluster.owner(ask) == B
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        ("a..b", 7000),
+        ("x" * 64, 7000),
+        ("a\0b", 7000),
+        ("\udcff", 7000),
+        ("127.0.0.1", 65536),
+        ("127.0.0.1", "9" * 5000),
+    ],
+)
+async def test_an_owner_that_nobody_can_connect_to(host, port):
+    """MOVED and CLUSTER SLOTS may give such an address: it is a fault of the store, no crash."""
+
+    async def reach():
+        endpoint = Endpoint.parse("redis+cluster://127.0.0.1:1")
+        endpoint.cluster.note_move(f"{host}:{port}")
+        await endpoint.open(lambda: endpoint.link(lambda _push: None, lambda: None))
+
+    async def reach_named():
+        ask, _ = asking({A: [[0, 16383, [host, port]]]})
+        node = await Cluster([A], SLOT).owner(ask)
+        alone = Endpoint(node.host, node.port, "", 0, "", None)
+        await alone.open(lambda: Link(lambda _push: None, lambda: None))
+
+    with pytest.raises((Unavailable, OSError)):
+        await reach()
+    with pytest.raises(Unavailable):
+        await reach_named()
 
 
 @pytest.mark.parametrize(

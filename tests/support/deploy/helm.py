@@ -63,7 +63,7 @@ SETS: Final[dict[str, dict[str, Any]]] = {
         **NAMED,
         "store": STORE,
         "mode": "istio",
-        "llm": {"routes": ["chat", "a.b.0"]},
+        "llm": {"routes": ["chat", "a.b.0", "1.0", "true"]},
     },
     "envoy-gateway with LLMs": {
         **NAMED,

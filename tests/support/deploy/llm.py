@@ -149,7 +149,7 @@ def overlays() -> Iterator[tuple[Path, str]]:
 def parametrised(text: str, mode: str) -> str:
     """Return a file of `overlays` for the chart: Lua from a file, routes from the values."""
     one = _istio_route(EXAMPLE["istio"]) if mode == "istio" else _gateway_route(EXAMPLE["gateway"])
-    inner = one.replace("{ name: llm }", "{ name: {{ $route }} }")
+    inner = one.replace("{ name: llm }", "{ name: {{ $route | quote }} }")
     inner = inner.replace(EXAMPLE["gateway"], "{{ $route }}")
     every = f"    {{{{- range $route := $.Values.llm.routes }}}}\n{inner}    {{{{- end }}}}\n"
     lua = _lua(16, SOURCE)
