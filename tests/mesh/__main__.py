@@ -40,7 +40,10 @@ PARTS: Final = {
     "Envoy of its own": Part(in_standalone.probed),
     "Istio": Part(in_istio.by_overlay, ISTIOD, ("helm",)),
     "Istio, by the chart": Part(in_istio.by_chart, ISTIOD, ("helm",)),
-    "Envoy Gateway": Part(in_envoy_gateway.probed, ENVOY_GATEWAY, lacks=in_envoy_gateway.lacks),
+    "Envoy Gateway": Part(in_envoy_gateway.by_overlay, ENVOY_GATEWAY, (), in_envoy_gateway.lacks),
+    "Envoy Gateway, by the chart": Part(
+        in_envoy_gateway.by_chart, ENVOY_GATEWAY, ("helm",), in_envoy_gateway.lacks
+    ),
 }
 
 

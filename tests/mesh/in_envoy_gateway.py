@@ -2,9 +2,9 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from authz.cli import binaries
 from authz.cli.child_processes import ChildProcesses
@@ -14,6 +14,7 @@ from tests.mesh.envoy_gateway import SYSTEM
 from tests.mesh.probes import awaited
 from tests.mesh.programs import ENVOY_GATEWAY
 from tests.mesh.rows import Row
+from tests.support.deploy.helm import SETS, rendered
 from tests.support.deploy.image import may_mount
 from tests.support.deploy.manifests import built
 
@@ -38,20 +39,30 @@ def _free(port: int) -> bool:
     return True
 
 
-def probed(cluster: Cluster, directory: Path) -> Iterator[Row]:
+def by_overlay(cluster: Cluster, directory: Path) -> Iterator[Row]:
     """Install Envoy Gateway and the overlay, and yield the rows of every probe."""
+    yield from probed(cluster, directory, built("gateway"))
+
+
+def by_chart(cluster: Cluster, directory: Path) -> Iterator[Row]:
+    """Install Envoy Gateway and the chart, and yield the rows of every probe."""
+    values = {**SETS["envoy-gateway"], "meter": {"mode": "pod"}}
+    yield from probed(cluster, directory, rendered(values, namespace=SYSTEM))
+
+
+def probed(cluster: Cluster, directory: Path, shipped: Sequence[Any]) -> Iterator[Row]:
+    """Install Envoy Gateway, then these objects. Yield the rows of every probe."""
     program = ENVOY_GATEWAY.find()
     assert program is not None
-    shipped = built("gateway")
     with (
         envoy_gateway.running(program, ENVOY_GATEWAY.sources(), cluster, directory),
         site.running(directory) as ours,
     ):
         cluster.apply(envoy_gateway.around(ours))
-        words = ("apply", "--server-side", "-f", "-")
+        words = ("--namespace", SYSTEM, "apply", "--server-side", "-f", "-")
         done = cluster.kubectl(*words, objects=shipped)
         seen = "yes" if done.returncode == 0 else done.stderr.strip()[:300]
-        yield Row("the overlay is accepted", "yes", seen)
+        yield Row("all objects are accepted", "yes", seen)
         yield awaited("Envoy Gateway makes a Deployment", "yes", lambda: _made(cluster))
         yield awaited("policies that are not in force", "none", lambda: _faults(cluster))
         made = envoy_gateway.deployment(cluster)
