@@ -1,6 +1,7 @@
 """The image contains the pinned packages only, and runs on a read-only root."""
 
 import hashlib
+import importlib.util
 import json
 import re
 import shutil
@@ -19,7 +20,7 @@ from tests.support.real import Valkey, free_port
 PINNED = dict(
     re.findall(r"^([\w.-]+)==(\S+)", (image.ROOT / "deploy/constraints.txt").read_text(), re.M)
 )
-
+UNCHECKED_HASH = b"\x01\0\0\0"  # flags of a compiled module, PEP 552
 
 # The build installs every package, which takes minutes on a busy machine.
 pytestmark = [image.needs_namespaces, pytest.mark.timeout(600)]
@@ -69,6 +70,16 @@ def test_its_provenance_names_the_wheel_and_the_lists(stage):
         assert said.pop(name) == hashlib.sha256((image.ROOT / name).read_bytes()).hexdigest()
     ((wheel, _),) = said.items()
     assert wheel.startswith("envoy_authz-")
+
+
+def test_its_modules_are_compiled_without_times(stage):
+    """Each compiled module has the hash of its source, unchecked, so that two builds are equal."""
+    library = stage.directory / "opt/authz/lib"
+    kinds = {path.read_bytes()[4:8] for path in library.rglob("*.pyc")}
+    assert kinds == {UNCHECKED_HASH}
+    compiled = importlib.util.cache_from_source("main.py")  # of this Python, as in the image
+    (ours,) = library.glob("python3*/site-packages/authz/cli/main.py")
+    assert (ours.parent / compiled).exists()
 
 
 def test_it_does_not_run_as_root(stage):

@@ -1,5 +1,6 @@
 """The image, built by buildah from deploy/Dockerfile on a Debian that debootstrap makes."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -72,7 +73,8 @@ class Buildah:
         words += ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"]
         for name in said.keys() - options.keys():
             words += ["--build-arg", f"{name}={said[name]}"]
-        words += ["--pull-never", "--timestamp", "0", "--file", "deploy/Dockerfile"]
+        words += ["--pull-never", "--no-cache", "--timestamp", "0"]
+        words += ["--file", "deploy/Dockerfile"]
         self.run("bud", *words, "--tag", tag, ".")
         return Path(self.run("mount", self.run("from", "--pull-never", tag)))
 
@@ -117,3 +119,27 @@ def test_authz_runs_in_it(buildah: Buildah, root: Path) -> None:
         "65532"
     )
     assert not list((root / "usr/local/bin").glob("pip*"))
+
+
+def test_two_builds_are_the_same_image(buildah: Buildah, root: Path) -> None:
+    """A second build, without a cache, has the files of the first one and the same digest."""
+    first, second = (files(one / "opt") for one in (root, buildah.build("authz:second")))
+    assert first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+    tags = ("authz:first", "authz:second")
+    digests = {buildah.run("images", "--format", "{{.Digest}}", tag) for tag in tags}
+    assert len(digests) == 1
+
+
+def files(directory: Path) -> dict[str, tuple[int, str]]:
+    """Return the mode and the content of everything below a directory."""
+    return {
+        str(path.relative_to(directory)): (path.lstat().st_mode, _content(path))
+        for path in sorted(directory.rglob("*"))
+    }
+
+
+def _content(path: Path) -> str:
+    if path.is_symlink():
+        return os.readlink(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
