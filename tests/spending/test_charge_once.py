@@ -118,9 +118,13 @@ def test_an_estimate_stays_if_the_memory_is_gone(valkey):
     assert store.spend(charge, SpendRequest(0), BEGIN).left == (4200,)
 
 
-def test_a_garbled_memory_is_charged_anew(valkey):
+@pytest.mark.parametrize(
+    ("until", "requests"),
+    [("x", "y"), ("9e99", "-5"), ("9e99", "0"), ("9e99", "nan"), ("9e99", "9e99"), ("nan", "1")],
+)
+def test_a_garbled_memory_is_charged_anew(valkey, until, requests):
     """A memory that this script did not write counts as none."""
     store = TimedStore(valkey.admin)
     charge = charge_for(make_terms("10/min"), 1, BEGIN // 1000)
-    valkey.admin.hset(DEFAULT.once(NAME.id), mapping={"until": "x", "requests": "y"})
+    valkey.admin.hset(DEFAULT.once(NAME.id), mapping={"until": until, "requests": requests})
     assert ask(store, charge)[:3] == (1, BEGIN, (9,))

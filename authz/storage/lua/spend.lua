@@ -338,7 +338,7 @@ local attempt, text = 1, ''
 if memory then
   local known = call('HMGET', memory, 'until', 'requests', 'taken')
   local requests = tonumber(known[2])
-  if requests and requests < MAX_ATTEMPTS and now < (tonumber(known[1]) or 0) then
+  if requests and requests >= 1 and requests < MAX_ATTEMPTS and now < (tonumber(known[1]) or 0) then
     attempt, text, wanted = requests + 1, known[3] or '', 0
   end
 end
