@@ -40,7 +40,7 @@ helm: $(READY) ## Write the generated files of the Helm chart; lint and render i
 	@$(BIN)/python -m tests.support.deploy.chart
 	@$(BIN)/pytest -q -rs tests/deploy/test_chart.py tests/deploy/test_helm*.py
 
-mesh: $(READY) ## Our manifests on a real kube-apiserver and istiod, with requests (builds once, half an hour; PART, BUILD=no)
+mesh: $(READY) ## Our manifests on a real kube-apiserver, istiod and Envoy Gateway, with requests (builds once, an hour; PART, BUILD=no)
 	@$(BIN)/python -m tests.mesh $(if $(PART),--part "$(PART)") $(if $(filter no,$(BUILD)),--no-build)
 
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine

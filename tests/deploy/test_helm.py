@@ -161,6 +161,8 @@ def test_each_listener_of_a_gateway_is_patched() -> None:
         listeners = [patch["name"] for patch in found["jsonPatches"]]
         assert listeners == ["tcp-80"] * patches + ["tcp-443"] * patches
         assert found["targetRef"]["name"] == "web"
+    (patch,) = objects["EnvoyPatchPolicy/authz-health"]["spec"]["jsonPatches"]
+    assert patch["name"] == "securitypolicy/authz/authz/extauth/0"
 
 
 def test_the_filter_for_llms_is_on_at_each_route() -> None:

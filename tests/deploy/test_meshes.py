@@ -320,6 +320,18 @@ def test_envoy_gateway_patches_a_listener_of_the_gateway():
     assert names == {f"{namespace}/{gateway}/http"}
 
 
+def test_envoy_gateway_checks_the_health_as_envoy_yaml_does():
+    """The patch of the cluster has the interval of envoy.yaml, which Envoy Gateway cannot say."""
+    (patch,) = one("gateway", "EnvoyPatchPolicy", "authz-health")["spec"]["jsonPatches"]
+    policy = one("gateway", "SecurityPolicy", "authz")["metadata"]
+    assert patch["name"] == f"securitypolicy/{policy['namespace']}/{policy['name']}/extauth/0"
+    clusters = yaml.safe_load(ORIGINAL.read_text())["static_resources"]["clusters"]
+    (ours,) = (found for found in clusters if found["name"] == "authz")
+    field = "no_traffic_interval"
+    assert patch["operation"]["path"] == f"/health_checks/0/{field}"
+    assert patch["operation"]["value"] == ours["health_checks"][0][field]
+
+
 @pytest.mark.parametrize("overlay", ["istio", "gateway"])
 def test_authz_receives_the_same_headers(overlay: str):
     """The overlay sends authz the headers that envoy.yaml sends."""

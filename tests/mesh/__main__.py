@@ -8,21 +8,39 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.mesh import cluster, in_istio, in_kubernetes, in_standalone
-from tests.mesh.probes import Row
-from tests.mesh.programs import APISERVER, ISTIOD, Program, absent
+from tests.mesh import cluster, in_envoy_gateway, in_istio, in_kubernetes, in_standalone
+from tests.mesh.programs import APISERVER, ENVOY_GATEWAY, ISTIOD, Program, absent
+from tests.mesh.rows import Row
 
-Part = Callable[[cluster.Cluster, Path], Iterator[Row]]
 
-# Each part with the program and the other programs that it needs beside the API server.
-PARTS: Final[dict[str, tuple[Part, Program | None, tuple[str, ...]]]] = {
-    "Kubernetes": (in_kubernetes.probed, None, ("helm",)),
-    "Envoy of its own": (in_standalone.probed, None, ()),
-    "Istio": (in_istio.by_overlay, ISTIOD, ("helm",)),
-    "Istio, by the chart": (in_istio.by_chart, ISTIOD, ("helm",)),
+def _nothing() -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Probes, with what they need beside the API server.
+
+    program: found or built. others: programs of PACKAGES. lacks: returns what else is missing, or
+    "".
+    """
+
+    probed: Callable[[cluster.Cluster, Path], Iterator[Row]]
+    program: Program | None = None
+    others: tuple[str, ...] = ()
+    lacks: Callable[[], str] = _nothing
+
+
+PARTS: Final = {
+    "Kubernetes": Part(in_kubernetes.probed, others=("helm",)),
+    "Envoy of its own": Part(in_standalone.probed),
+    "Istio": Part(in_istio.by_overlay, ISTIOD, ("helm",)),
+    "Istio, by the chart": Part(in_istio.by_chart, ISTIOD, ("helm",)),
+    "Envoy Gateway": Part(in_envoy_gateway.probed, ENVOY_GATEWAY, lacks=in_envoy_gateway.lacks),
 }
 
 
@@ -33,19 +51,17 @@ def main() -> int:
     reader.add_argument("--part", choices=list(PARTS), help="run this part only")
     said = reader.parse_args()
     failed = 0
-    for name, (part, program, others) in PARTS.items():
+    for name, part in PARTS.items():
         if said.part in (None, name):
-            failed += _run(name, part, program, others, may_build=not said.no_build)
+            failed += _run(name, part, may_build=not said.no_build)
     return 1 if failed else 0
 
 
-def _run(
-    name: str, part: Part, program: Program | None, others: tuple[str, ...], *, may_build: bool
-) -> int:
+def _run(name: str, part: Part, *, may_build: bool) -> int:
     """Run a part in a cluster of its own, and print its rows. Return how many did not hold."""
     print(f"\n{name}")
-    gone = absent("etcd", "kubectl", *others)
-    for one in (APISERVER, program) if not gone else ():
+    gone = absent("etcd", "kubectl", *part.others) or part.lacks()
+    for one in (APISERVER, part.program):
         if one is not None:
             gone = gone or _provided(one, may_build=may_build)
     if gone:
@@ -56,7 +72,7 @@ def _run(
         server = APISERVER.find()
         assert server is not None
         with cluster.running(server, Path(made)) as running:
-            for row in part(running, Path(made)):
+            for row in part.probed(running, Path(made)):
                 failed += not row.held
                 told = row.seen if row.held else f"{row.seen}   WANTED {row.wanted}"
                 print(f"  {'ok  ' if row.held else 'FAIL'}  {row.name:44}  {told}", flush=True)

@@ -24,8 +24,8 @@ OLDER, NEWER = "older.example.com", "newer.example.com"
 
 
 def by_overlay(cluster: Cluster, directory: Path) -> Iterator[Row]:
-    """Install Istio and the overlay, and yield the rows of every probe."""
-    yield from probed(cluster, directory, built("istio"), istio.providers())
+    """Install Istio and the overlay, and yield the rows of every probe, and of the control."""
+    yield from probed(cluster, directory, built("istio"), istio.providers(), control=True)
 
 
 def by_chart(cluster: Cluster, directory: Path) -> Iterator[Row]:
@@ -37,9 +37,17 @@ def by_chart(cluster: Cluster, directory: Path) -> Iterator[Row]:
 
 
 def probed(
-    cluster: Cluster, directory: Path, shipped: Sequence[Any], providers: list[Any]
+    cluster: Cluster,
+    directory: Path,
+    shipped: Sequence[Any],
+    providers: list[Any],
+    *,
+    control: bool = False,
 ) -> Iterator[Row]:
-    """Install Istio with these providers, then these objects. Yield the rows of every probe."""
+    """Install Istio with these providers, then these objects. Yield the rows of every probe.
+
+    control: also of `taken_over`.
+    """
     program = ISTIOD.find()
     assert program is not None
     with (
@@ -61,6 +69,8 @@ def probed(
         bootstrap = istio.bootstrap(istiod, ours, NAMESPACE, labels)
         with site.envoy(ours, bootstrap) as log:
             yield from apart(ours, caught, OLDER, "older")
+            if control:
+                yield from taken_over(cluster, ours, caught)
             yield from probes.requests(ours, log)
             yield from probes.cors(ours)
             yield probes.unasked(ours)
@@ -80,6 +90,22 @@ def apart(ours: site.Site, caught: Receiver, marker: str, age: str) -> Iterator[
     yield awaited(f"{name}: a good key", wanted, lambda: identity(ours.ask(ours.key())))
     yield awaited(f"{name}: no key", "401 missing_api_key", ours.ask)
     yield Row(f"{name}: Checks that it got", "0", str(caught.calls))
+
+
+def taken_over(cluster: Cluster, ours: site.Site, caught: Receiver) -> Iterator[Row]:
+    """Yield whether an older stranger gets our Checks without `exportTo`, so that `apart` can fail.
+
+    Afterwards `exportTo` is there again, and the stranger has got no Check.
+    """
+    name = "without exportTo: a stranger's older ServiceEntry"
+    entry = ("--namespace", NAMESPACE, "patch", "serviceentry", "authz", "--type", "json")
+    remove, add = ({"op": op, "path": "/spec/exportTo"} for op in ("remove", "add"))
+    cluster.kubectl(*entry, "--patch", json.dumps([remove]))
+    yield awaited(f"{name}: no key", "200", ours.ask)
+    yield Row(f"{name}: Checks that it got", "some", "some" if caught.calls else "none")
+    cluster.kubectl(*entry, "--patch", json.dumps([add | {"value": ["."]}]))
+    yield awaited("with exportTo again: no key", "401 missing_api_key", ours.ask)
+    caught.calls = 0
 
 
 def injected(cluster: Cluster, shipped: Any, gateway: str) -> Iterator[Row]:

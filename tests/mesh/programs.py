@@ -65,7 +65,18 @@ class Program:
         if self.shared:
             more = ["-mod=mod", f"-modfile={self._modules(sources)}"]
         self.built.parent.mkdir(exist_ok=True)
-        command = ["nice", "go", "build", "-p", "1", "-trimpath", "-buildvcs=false", *more]
+        command = [
+            "nice",
+            "-n",
+            "19",
+            "go",
+            "build",
+            "-p",
+            "1",
+            "-trimpath",
+            "-buildvcs=false",
+            *more,
+        ]
         command += ["-ldflags", " ".join(f"-X {stamp}" for stamp in self.stamps)]
         command += ["-o", str(self.built), f"./{self.package}"]
         subprocess.run(command, check=True, cwd=sources, env=_own())
@@ -104,6 +115,9 @@ ISTIOD: Final = Program(
     "istio.io/istio",
     "v0.0.0-20260827124520-eed52ebb66ad",
     "pilot/cmd/pilot-discovery",
+)
+ENVOY_GATEWAY: Final = Program(
+    "envoy-gateway", "github.com/envoyproxy/gateway", "v1.9.1", "cmd/envoy-gateway"
 )
 # Programs that are not built here, with the way to get each.
 PACKAGES: Final = {

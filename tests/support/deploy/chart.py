@@ -35,6 +35,10 @@ NAMES: Final = (
     (r"(owning-gateway-name: )eg\b", r"\1{{ .Values.envoyGateway.gateway }}"),
     (r"(owning-gateway-namespace: )envoy-gateway-system", r"\1{{ .Release.Namespace }}"),
     (r"\bname: envoy-gateway-system/eg/http\b", "name: {{ $listener }}"),
+    (
+        r"\bname: securitypolicy/envoy-gateway-system/authz/",
+        f"name: securitypolicy/{{{{ .Release.Namespace }}}}/{FULL}/",
+    ),
 )
 LISTENERS: Final = (
     '{{- range $listener := .Values.envoyGateway.listeners | default (list (printf "%s/%s/http" '
@@ -106,7 +110,7 @@ def _config_map(text: str) -> str:
 def _for_each_listener(text: str) -> str:
     parts = text.split("---\n")
     for number, part in enumerate(parts):
-        if "kind: EnvoyPatchPolicy" in part:
+        if "name: {{ $listener }}" in part:
             opened = part.replace("  jsonPatches:\n", f"  jsonPatches:\n    {LISTENERS}\n")
             parts[number] = f"{opened}    {{{{- end }}}}\n"
     return "---\n".join(parts)

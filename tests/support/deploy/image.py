@@ -33,6 +33,8 @@ NOT_IN_THE_IMAGE = shutil.ignore_patterns(
 
 def may_mount() -> bool:
     """Return whether this user may make mounts of its own."""
+    if shutil.which("unshare") is None:
+        return False
     trial = ["unshare", "--mount", "mount", "--bind", "/usr", "/mnt"]
     return not subprocess.run(trial, check=False, capture_output=True).returncode
 
