@@ -84,8 +84,8 @@ class Limiter:
     ) -> LimitResult | Awaitable[LimitResult] | None:
         """Return the result of a request that costs `cost`, or an awaitable if the store is asked.
 
-        once: the name of a request that is charged once; while there is a store, it is asked for each
-        of these.
+        once: the name of a request that is charged once. The store, if there is one, is asked for
+        each of these.
 
         None: `cost` is 0, or neither the key nor its pools have limits that it takes from. Raises
         UnknownPlan if the settings lack the key's plan. Raises Unavailable, as the awaitable does,
