@@ -121,20 +121,24 @@ class AutomaticRotation:
     async def rotate_due(self) -> None:
         """Rotate the keys that are due. Raises Unavailable if the store fails."""
         now = self._clock.wall_ms()
-        due = [record async for record in self._records() if self._is_due(record, now)]
-        self.held = 0
-        kids, may = [record.kid for record in due], frozenset[str]()
-        if 0 < len(kids) <= self._per_hour:
-            since = now - HOUR_MS
+        due, number = list[KeyRecord](), 0
+        async for record in self._records():
+            if self._is_due(record, now):
+                number += 1
+                if number <= self._per_hour:  # else all of them wait, perhaps a million
+                    due.append(record)
+        self.held, held = 0, number
+        if 0 < number <= self._per_hour:
+            kids, since = [record.kid for record in due], now - HOUR_MS
             may = await self._rotated.may_end(kids, now, since, self._per_hour)
-        for record in due:
-            policy = self._policies.of(record, now)
-            if record.kid not in may or policy is None:
-                self.held += 1
-                continue
-            await self._rotate(record, policy)
-        if self.held:
-            log.warning("%d keys are due and more than max_per_hour: decide", self.held)
+            for record in due:
+                policy = self._policies.of(record, now)
+                if record.kid in may and policy is not None:
+                    held -= 1
+                    await self._rotate(record, policy)
+        self.held = held
+        if held:
+            log.warning("%d keys are due and more than max_per_hour: decide", held)
 
     def _is_due(self, record: KeyRecord, now: int) -> bool:
         policy = self._policies.of(record, now)
