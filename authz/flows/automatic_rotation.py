@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from authz.core.bounded import BoundedDict
@@ -100,7 +100,12 @@ class AutomaticRotation:
         self._refused: BoundedDict[str, int] = BoundedDict(MAX_REFUSED)  # kid -> ms
         self._looked_at = float("-inf")
         self.held = 0
-        self.pending = 0
+        self._pending: Collection[str] = ()  # kids
+
+    @property
+    def pending(self) -> int:
+        """How many deliveries were pending at the latest look."""
+        return len(self._pending)
 
     async def look(self) -> None:
         """Try pending deliveries again, and once an hour rotate the keys that are due.
@@ -116,26 +121,30 @@ class AutomaticRotation:
     async def rotate_due(self) -> None:
         """Rotate the keys that are due. Raises Unavailable if the store fails."""
         now = self._clock.wall_ms()
-        due = [record async for record in self._records() if self._is_due(record, now)]
-        self.held = 0
-        kids, may = [record.kid for record in due], frozenset[str]()
-        if 0 < len(kids) <= self._per_hour:
-            since = now - HOUR_MS
+        due, number = list[KeyRecord](), 0
+        async for record in self._records():
+            if self._is_due(record, now):
+                number += 1
+                if number <= self._per_hour:  # else all of them wait, perhaps a million
+                    due.append(record)
+        self.held, held = 0, number
+        if 0 < number <= self._per_hour:
+            kids, since = [record.kid for record in due], now - HOUR_MS
             may = await self._rotated.may_end(kids, now, since, self._per_hour)
-        for record in due:
-            policy = self._policies.of(record, now)
-            if record.kid not in may or policy is None:
-                self.held += 1
-                continue
-            await self._rotate(record, policy)
-        if self.held:
-            log.warning("%d keys are due and more than max_per_hour: decide", self.held)
+            for record in due:
+                policy = self._policies.of(record, now)
+                if record.kid in may and policy is not None:
+                    held -= 1
+                    await self._rotate(record, policy)
+        self.held = held
+        if held:
+            log.warning("%d keys are due and more than max_per_hour: decide", held)
 
     def _is_due(self, record: KeyRecord, now: int) -> bool:
         policy = self._policies.of(record, now)
         if policy is None or not policy.to or policy.due_at(record) > now:
             return False
-        if record.public or _is_overlapping(record, now):
+        if record.public or record.kid in self._pending or _is_overlapping(record, now):
             return False
         return now - self._refused.get(record.kid, -RETRY_MS) >= RETRY_MS
 
@@ -155,8 +164,7 @@ class AutomaticRotation:
             self._refused.put(record.kid, self._clock.wall_ms())
 
     async def _resume(self) -> None:
-        entries = await self._rotation.pending()
-        self.pending = len(entries)
+        self._pending = entries = await self._rotation.pending()
         waiting = list(entries.items())
         for start in range(0, len(waiting), AT_ONCE):
             part = waiting[start : start + AT_ONCE]
@@ -167,8 +175,8 @@ class AutomaticRotation:
             done = await self._rotation.resume(kid, text)
             if isinstance(done, Refused):
                 log.warning("%s is not rotated: %s", kid, done.why)
-        except (NotFound, Unreadable) as cause:
-            log.warning("the delivery of %s is not tried again: %s", kid, cause)
+        except (NotFound, Unavailable) as cause:  # of this key; a store that fails ends the look
+            log.warning("the delivery of %s does not go on: %s", kid, cause)
 
 
 def _is_overlapping(record: KeyRecord, now: int) -> bool:

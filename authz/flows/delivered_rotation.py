@@ -154,11 +154,11 @@ class DeliveredRotation:
         If a delivery of the key to this target is pending, it is tried again. Returns Refused if
         the key cannot be rotated.
         """
-        if target not in self._targets:
-            known = ", ".join(sorted(self._targets)) or "none"
-            raise BadInput("to", f"rotation.targets has no such name; it has {known}")
         record = await self._lifecycle.show(kid)
         conditions.check(record)
+        if target not in self._targets:
+            known = ", ".join(sorted(self._targets)) or "none"
+            raise BadInput("--to", f"rotation.targets has no such name; it has {known}")
         entry = self._entry(record, target, overlap_ms, author)
         if conditions.dry_run:
             minted = self._keyring.mint(record.env, kid, public=record.public)

@@ -3,8 +3,10 @@
 Each of them may be repeated. No text of a response and no secret gets into an error.
 """
 
+import asyncio
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +16,7 @@ from authz.core.errors import BadInput, Unavailable
 from authz.core.notifications.bodies import webhook_headers
 from authz.core.ports import Clock
 from authz.process.notification_receivers import read_secrets
-from authz.process.web_client import WebClient, WebResponse
+from authz.process.web_client import SECONDS, WebClient, WebResponse
 
 JSON: Final = "application/json"
 # A status with which a server may do later what it did not do now.
@@ -106,13 +108,27 @@ class WebhookTarget:
 
 
 class DirectoryTarget:
-    """Writes KID.key of mode 0600 into a directory that only its owner may write to."""
+    """Writes KID.key of mode 0600 into a directory that only its owner may write to.
 
-    def __init__(self, directory: Path) -> None:
+    seconds: for one file. A disk of another machine may hang, so a thread writes the files,
+    one after the other.
+    """
+
+    def __init__(self, directory: Path, seconds: float = SECONDS) -> None:
         self._directory = directory
+        self._seconds = seconds
+        self._thread = ThreadPoolExecutor(1, "secrets")
 
     async def deliver(self, parcel: Parcel) -> None:
         """Implement Target.deliver: the file is there wholly, or as before."""
+        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, parcel)
+        try:
+            await asyncio.wait_for(writing, self._seconds)
+        except TimeoutError:
+            problem = f"{self._directory}: not written within {self._seconds:g} s"
+            raise Unavailable(problem) from None
+
+    def _write(self, parcel: Parcel) -> None:
         new = self._directory / f"{parcel.kid}.key.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         try:

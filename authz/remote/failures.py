@@ -38,6 +38,7 @@ _OPTIONS: Final = {
     "outage_grace": "--outage-grace",
     "throttle": "--throttle",
     "credits": "--credits",
+    "deliver_to": "--to",
     "page_token": "--cursor",
     "wait_time": "--timeout",
     "note": "--note",

@@ -168,19 +168,19 @@ class StoredBatches:
         sealed. Raises OutcomeUnknown if the connection fails or times out.
         """
         groups = list(_groups(changes))
-        ask = ("HGET", self._names.meta, schema.META_COMPACT)
+        ask = ("HGETALL", self._names.meta)
         try:
             calls = chain(self._calls(groups, last, count), [ask])
-            *grouped, mark = await streamed(self._client, calls)
+            *grouped, found = await streamed(self._client, calls)
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError) as cause:
             self._scripts.clear()  # the next call first finds out whether there is a store
             raise OutcomeUnknown(f"the store did not confirm the changes: {cause}") from None
-        if not isinstance(mark, Exception):
-            self._is_compact = meta.form_of(mark) is not meta.Form.HASHES
+        if isinstance(found, dict):
+            self._is_compact = meta.form_of(found.get(schema.META_COMPACT)) is not meta.Form.HASHES
         replies = [
             reply
-            for group, found in zip(groups, grouped, strict=True)
-            for reply in (found if isinstance(found, list) else [found] * len(group))
+            for group, one in zip(groups, grouped, strict=True)
+            for reply in (one if isinstance(one, list) else [one] * len(group))
         ]
         full = await describe_full(self._client) if any(map(is_full, replies)) else ""
         return [

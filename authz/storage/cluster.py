@@ -116,5 +116,5 @@ def read_slots(reply: Any, asked: Address) -> list[tuple[range, list[Address]]]:
             )
             for first, last, *nodes in reply
         ]
-    except (TypeError, ValueError, LookupError):
+    except (TypeError, ValueError, LookupError, OverflowError):
         raise Unavailable("its answer to CLUSTER SLOTS cannot be read") from None

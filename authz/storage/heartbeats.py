@@ -193,7 +193,9 @@ class Heartbeats:
     def _on_meta(self, beat: Heartbeat, reply: Any) -> None:
         try:
             self._meta.update(expect(dict, reply))
-            self._is_foreign = False
+            if self._is_foreign:  # `announce` wrote nothing before this heartbeat
+                self._is_foreign = False
+                beat.fail(Unavailable("the store is ours again; waiting for the next heartbeat"))
         except Unavailable as cause:
             if isinstance(cause, Emptied):
                 beat.fail(Emptied(self._follower.highest))

@@ -126,6 +126,7 @@ class Registration:
         if link is None:
             return
         if foreign:
+            self._heartbeats = 0  # if the store becomes ours, the next one writes the index
             self._remove(link, self._instance, _ignore)
         elif not self._feed.is_foreign:
             self._index(link)

@@ -63,7 +63,7 @@ class Replication:
         try:
             offset = int(role[1])
             offsets = sorted((int(replica[2]) for replica in role[2]), reverse=True)
-        except (TypeError, LookupError):
+        except (TypeError, LookupError, OverflowError):
             raise ValueError("its answer to ROLE is not that of a primary") from None
         self._replicas = max(self._replicas, len(offsets))
         needed = max(1, self._replicas - 1)

@@ -46,7 +46,7 @@ def delivered_rotation(
     found = settings.rotation.targets
     if only and only not in found:
         known = ", ".join(sorted(found)) or "none"
-        raise BadInput("to", f"rotation.targets has no such name; it has {known}")
+        raise BadInput("--to", f"rotation.targets has no such name; it has {known}")
     wanted = {only: found[only]} if only else found
     targets = {name: _target(settings, name, one, clock) for name, one in wanted.items()}
     usage = StoredUsage(client)

@@ -146,6 +146,15 @@ async def test_a_damaged_ranking_does_not_stop_the_meter(valkey):
         assert await usage.ranking.ranked(usage.month, TopBy.REQUESTS) is None
 
 
+async def test_a_start_that_is_no_hash_does_not_stop_the_meter(valkey):
+    """Requests count, and nothing is ranked."""
+    valkey.admin.set(f"{BASE}ranked", "garbage")
+    async with real(valkey) as usage:
+        await usage.add(usage.line())
+        assert await usage.number(KID, usage.month, TopBy.REQUESTS) == 1
+    assert not valkey.admin.keys(f"{BASE}top:*")
+
+
 async def test_a_garbled_start(valkey):
     """The start of the rankings is a number, or it is refused."""
     valkey.admin.hset(f"{BASE}ranked", "since", "x")

@@ -189,6 +189,26 @@ def _of_llms(values: str, kind: str) -> list[dict[str, Any]]:
     return [found for name, found in objects if name == f"{kind}/authz-llm"]
 
 
+def test_admin_may_deliver_secrets_to_the_cluster() -> None:
+    """With an account of its own `authz admin` has a token of it, and reaches further ports."""
+    found = rendered(SETS["istio with everything"])
+    assert _admin(found) == ("authz", False, [6380, 443])
+    wanted = {"serviceAccount": "authz-admin", "egressPorts": [6443, 8200]}
+    values = SETS["istio with everything"]
+    found = rendered({**values, "admin": {**values["admin"], **wanted}})
+    assert _admin(found) == ("authz-admin", True, [6380, 443, 6443, 8200])
+
+
+def _admin(objects: list[dict[str, Any]]) -> tuple[str, bool, list[int]]:
+    """Return account, whether the pod gets a token, and the ports that it may reach."""
+    by_name = named(objects)
+    pod = by_name["Deployment/authz-admin"]["spec"]["template"]["spec"]
+    egress = by_name["NetworkPolicy/authz-admin"]["spec"]["egress"]
+    ports = [port["port"] for rule in egress for port in rule["ports"] if "to" not in rule]
+    ports = [port for port in ports if port != 53]  # names
+    return pod["serviceAccountName"], pod["automountServiceAccountToken"], ports
+
+
 def test_names_of_digits_stay_texts() -> None:
     """A release and Secrets whose names are digits render objects that are valid."""
     names = {"pepper": {"secret": "1"}, "store": {"secret": "2", "url": "redis://valkey"}}

@@ -1,5 +1,7 @@
 """A rotation that delivers its secret: at every failure one secret works that its holder has."""
 
+import json
+
 import pytest
 
 from authz.core.changes import Refused
@@ -374,6 +376,19 @@ async def test_due_keys_are_rotated(rig):
     assert (len(rig.has), rig.works()) == (2, True)
     assert [event.actor for _, _, event in rig.store.audit][1:] == ["rotation@one"] * 2
     assert len(rig.store.records[kid].secrets) == 2
+
+
+async def test_one_delivery_that_cannot_go_on_stops_no_other(rig, caplog):
+    """Its pepper is missing here. Other deliveries go on, and due keys are rotated."""
+    stuck, kid = await rig.issue(), await rig.issue()
+    await rig.rotation.begin(rig.store.records[stuck], "vault", DAY, rig.author())
+    entry = json.loads(rig.pending.entries[stuck])
+    rig.pending.entries[stuck] = json.dumps(entry | {"pepper": "9"})
+    rig.clock.advance(30 * DAY / 1000)
+    await rig.automatic.look()
+    assert len(rig.store.records[kid].secrets) == 2
+    assert list(rig.pending.entries) == [stuck]
+    assert f"the delivery of {stuck} does not go on: " in caplog.text
 
 
 async def test_too_many_due_keys(rig):

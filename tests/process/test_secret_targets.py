@@ -1,7 +1,10 @@
 """Targets of new secrets over real sockets: the requests, refusals, and internal addresses."""
 
+import asyncio
 import json
 import logging
+import os
+import threading
 from functools import partial
 
 import pytest
@@ -111,6 +114,18 @@ async def test_a_directory_that_others_may_write_to(tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(Unavailable):
         await DirectoryTarget(tmp_path / "missing").deliver(parcel())
+
+
+async def test_a_directory_that_hangs(tmp_path, monkeypatch):
+    """A disk that does not answer costs the time bound, and stops nothing else."""
+    released = threading.Event()
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: released.wait(60))
+    target = DirectoryTarget(tmp_path, seconds=0.1)
+    try:
+        with pytest.raises(Unavailable, match=r"not written within 0\.1 s"):
+            await asyncio.wait_for(target.deliver(parcel()), 20)
+    finally:
+        released.set()
 
 
 @BOTH

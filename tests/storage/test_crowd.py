@@ -145,6 +145,27 @@ async def test_an_emptied_store_has_the_index_again(own_valkey, own_admin):
         await eventually(lambda: own_valkey.admin.zcard(stored.SIDECARS) == 1)
 
 
+async def test_a_store_that_is_ours_again(own_valkey, own_admin):
+    """No heartbeat grants trust while the sidecar is missing from the registry."""
+    async with Registered(own_valkey.endpoint, lease=3600) as sidecar:
+        await sidecar.trusted()
+        feed, link = sidecar.feed, sidecar.feed.link
+
+        async def beat(schema):
+            own_valkey.admin.hset(stored.META, "schema", schema)
+            feed._heartbeats.send(link)
+            await link.call("PING")
+
+        await beat("9")
+        assert feed.is_foreign
+        await beat("9")
+        assert own_valkey.admin.zcard(stored.SIDECARS) == 0
+        while not feed.health().trusted:
+            await beat("1")
+        assert own_valkey.admin.zcard(stored.SIDECARS) == 1
+        assert own_valkey.admin.keys(stored.sidecar("*"))
+
+
 async def test_heartbeats_are_spread(own_valkey, own_admin, monkeypatch):
     """The first pause between heartbeats is a random part of the usual one."""
     monkeypatch.setattr(heartbeats.random, "random", lambda: 0.0)

@@ -1,5 +1,7 @@
 """Replication: a followed primary is trusted, an isolated one is detected in time."""
 
+from math import inf
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,7 +82,8 @@ def test_a_link_that_was_made_anew_is_trusted_at_once():
 @pytest.mark.parametrize(
     "role",
     [["master"], ["master", "x", []], ["master", 1, None], ["master", 1, [["a"]]],
-     ["master", 1, [["a", "1", "x"]]], ["master", None, []], ["master", 1, 7]],
+     ["master", 1, [["a", "1", "x"]]], ["master", None, []], ["master", 1, 7],
+     ["master", inf, []]],
 )  # fmt: skip
 def test_what_is_no_answer_of_a_primary(role):
     """A reply that is not a primary's raises ValueError."""

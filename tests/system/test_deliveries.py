@@ -107,6 +107,7 @@ async def test_targets_of_other_machines(rig):
     assert (done.returncode, "not in a cluster" in done.stderr) == (2, True)
     done = await run(*config, "nowhere")
     assert (done.returncode, "cluster, hook, pod, vault" in done.stderr) == (2, True)
+    assert "--to: " in done.stderr
 
 
 async def test_a_refusal(rig):
@@ -165,4 +166,4 @@ async def test_over_the_admin_api(rig):
     assert new not in done.stdout
     assert (await rig.works(old), await rig.works(new)) == (True, True)
     done = await run(*target, *words[:-2], "nowhere")
-    assert (done.returncode, "has no such name" in done.stderr) == (2, True), done.stderr
+    assert (done.returncode, "--to: rotation.targets has" in done.stderr) == (2, True), done.stderr

@@ -16,7 +16,8 @@ Rules:
 6. No call is repeated. If a reply is lost, the sidecar admits nothing on it, although the store may
    have counted all of it.
 7. A request that is charged once asks the store each time and takes from no lease. So the store can
-   tell a retry, whichever sidecar it comes to. See core/limits/charge_once.py.
+   tell a retry, whichever sidecar it comes to. Without the store it is a request like any other.
+   See core/limits/charge_once.py.
 8. Without the store each key follows its `on_outage`; see outage_limits.py.
 """
 
@@ -83,7 +84,8 @@ class Limiter:
     ) -> LimitResult | Awaitable[LimitResult] | None:
         """Return the result of a request that costs `cost`, or an awaitable if the store is asked.
 
-        once: the name of a request that is charged once; the store is asked for each of these.
+        once: the name of a request that is charged once. The store, if there is one, is asked for
+        each of these.
 
         None: `cost` is 0, or neither the key nor its pools have limits that it takes from. Raises
         UnknownPlan if the settings lack the key's plan. Raises Unavailable, as the awaitable does,
@@ -103,7 +105,7 @@ class Limiter:
         now = self._monotonic()
         if now >= state.eases_at:
             state = self._states.ease(state)
-        if once is not None:
+        if once is not None and self._store.is_open:
             return self._spend_once(state, now, once)
         if state.left and now < state.until:
             state.left -= 1
@@ -125,8 +127,6 @@ class Limiter:
         """
         if state.key_limits is None:
             return None
-        if not self._store.is_open:
-            return self._outage.spend(state, state.key_limits)
         if now < state.refused_until:
             if state.is_asking_once:
                 return self._refuse(state, now)

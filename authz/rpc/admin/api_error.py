@@ -37,6 +37,7 @@ _PATHS: Final = {
     "throttle": "key.throttle",
     "--origin": "key.allowed_origins",
     "--limit": "key.limits",
+    "--to": "deliver_to",
     "scopes": "key.scopes",
     "cursor": "page_token",
 }

@@ -27,13 +27,19 @@ end
 local function rankings(base, now, keep)
   local call, lowest = redis.call, {}
   local later = math.floor(now / MEAN_MONTH) + 2
-  local since = tonumber(call('HGET', base .. 'ranked', 'since'))
+  local since
   local function begin(month)
     since = month
     call('HSET', base .. 'ranked', 'since', since)
   end
-  if not since then
-    begin(call('HLEN', base .. 'all:y') > 0 and later or 0)
+  local function read()
+    since = tonumber(call('HGET', base .. 'ranked', 'since'))
+    if not since then
+      begin(call('HLEN', base .. 'all:y') > 0 and later or 0)
+    end
+  end
+  if not pcall(read) then
+    since = math.huge  -- nothing is ranked
   end
 
   local function add(kid, month, row)

@@ -5,6 +5,7 @@ import asyncio
 from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.limits.charge_once import RetryName
+from authz.core.limits.limit import OnOutage
 from tests.support.flows.limiter_rig import NOW, Rig
 
 NAME, OTHER = RetryName("n" * 22, 60_000), RetryName("o" * 22, 60_000)
@@ -71,6 +72,24 @@ async def test_without_the_store_each_attempt_counts():
     rig.store.is_open = False
     assert rig.spend(once=NAME).allowed
     assert not rig.spend(once=NAME).allowed
+
+
+async def test_a_limit_that_is_used_up_refuses_named_requests_of_an_outage():
+    """During an outage a name does not pass where a request without one is refused."""
+    rig = Rig("10/h", on_outage=OnOutage.ALLOW)
+    rig.spend()
+    rig.store.answer(0, 3_000_000_000)
+    rig.store.is_open = False
+    assert not rig.spend().allowed
+    assert not rig.spend(once=NAME).allowed
+
+
+async def test_a_lease_serves_named_requests_of_an_outage():
+    """Its units are counted already, so they need no `on_outage`."""
+    rig = Rig("6000/s", on_outage=OnOutage.DENY)
+    rig.lease(60)
+    rig.store.is_open = False
+    assert rig.spend(once=NAME).allowed
 
 
 async def test_a_key_without_limits():
