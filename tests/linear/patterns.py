@@ -49,7 +49,7 @@ LOCALS: Mapping[str, Mapping[str, Any]] = {
         "one": "ak",
         "pattern": r"(?<![0-9A-Za-z_-])sk-[0-9A-Za-z_-]{5,253}",
     },
-    "storage/endpoint.py": {"start": "(rediss?|unix)://"},
+    "storage/store_url.py": {"start": "(rediss?|unix)://"},
 }
 # Patterns that are somebody's argument: where they come from is looked at instead.
 FORWARDED = {("settings/values.py", "pattern"), ("proxy/matching.py", "regex")}

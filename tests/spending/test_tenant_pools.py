@@ -81,7 +81,7 @@ def test_an_upgrade_changes_no_reply(valkey, found, before, after):
 class SharedPools(LimitPolicy):
     """The policy of earlier versions: projects of one id share a pool, whatever their tenant."""
 
-    def of(self, record):
+    def of(self, record, now):
         """Implement LimitPolicy.of."""
         return pool(self.projects[record.project_id])
 
@@ -89,7 +89,7 @@ class SharedPools(LimitPolicy):
 class FreshPools(LimitPolicy):
     """Mutant: a pool of a tenant does not start with what was counted before."""
 
-    def of(self, record):
+    def of(self, record, now):
         """Implement LimitPolicy.of."""
         group = LimitGroup(Owner.TENANT, "prod", self.projects["prod"])
         return KeyLimits((group,), OnOutage.DENY)

@@ -33,6 +33,7 @@ METHODS = {
     "keys reset-limits": ["Limits.ResetKeyLimits"],
     "keys refund": ["Limits.RefundKeyLimits"],
     "usage": ["Usage.ListUsage"],
+    "usage cost": ["Usage.ListUsage"],
     "usage top": ["Usage.ListTopKeys"],
     "usage anomalies": ["Usage.ListAnomalies"],
     "usage erase": ["Usage.EraseUsage"],
@@ -47,7 +48,19 @@ METHODS = {
 }
 # Commands of a machine: processes, files of an installation, and the store itself.
 LOCAL = {
-    *("init", "serve", "admin", "meter", "dev", "doctor", "backup", "restore", "reseal", "compact"),
+    *(
+        "init",
+        "serve",
+        "admin",
+        "meter",
+        "dev",
+        "doctor",
+        "healthcheck",
+        "backup",
+        "restore",
+        "reseal",
+        "compact",
+    ),
     *("config", "envoy", "completion"),
     "usage export",  # keeps its cursor on the machine
     "usage reconcile",  # reads a log of the machine; the API has what it compares with

@@ -146,7 +146,7 @@ def test_a_budget_of_money_without_prices():
     """The limits of such a key are not known. A budget of tokens needs no price."""
     cost = Amounts(1, 800, None)
     money, tokens = (
-        LimitPolicy().of(make_record(limits=parse_limits("limits", [text])))
+        LimitPolicy().of(make_record(limits=parse_limits("limits", [text])), NOW)
         for text in ("5/month,of=usd", "5000/month,of=tokens")
     )
     assert money is not None
