@@ -70,12 +70,11 @@ def set_status(record: KeyRecord, merged: Merge) -> Planned:
 
 
 def new_key(record: KeyRecord, now: int) -> KeySpec:
-    """Return the fields of a declared key that is new. Its expiry becomes `life_ms` from `now` on.
+    """Return the fields of a declared key that is new.
 
     `now`: ms since the epoch. Raises BadInput if it would be over already.
     """
-    life_ms = None if record.expires_at is None else record.expires_at - now
-    if life_ms is not None and life_ms <= 0:
+    if record.expires_at is not None and record.expires_at <= now:
         raise BadInput("expires_at", "the key would be over before it begins")
     return KeySpec(
         client_id=record.client_id,
@@ -88,7 +87,8 @@ def new_key(record: KeyRecord, now: int) -> KeySpec:
         on_outage=record.on_outage,
         scopes=record.scopes,
         not_before=record.not_before,
-        life_ms=life_ms,
+        life_ms=None,
+        expires_at=record.expires_at,
         allowed_cidrs=record.allowed_cidrs,
         allowed_hosts=record.allowed_hosts,
         allowed_origins=record.allowed_origins,

@@ -178,18 +178,21 @@ def parse_claims(raw: bytes) -> Claims | None:
     """Return the claims; None if a member is missing, unknown, twice or of a wrong form.
 
     Members stand in our order, without blanks. Texts are printable ASCII without an escape, and
-    only `scope` has blanks. Times have 1 to 12 digits.
+    only `scope` has blanks: one between two scopes, which are sorted. Times have 1 to 12 digits.
     """
     found = _CLAIMS.fullmatch(raw.decode("latin-1"))
     if found is None:
         return None
-    issuer, kid, client, audience, scopes, issued, not_before, ends, secret, token = found.groups()
+    issuer, kid, client, audience, text, issued, not_before, ends, secret, token = found.groups()
+    scopes = frozenset(text.split())
+    if " ".join(sorted(scopes)) != text:
+        return None
     return Claims(
         issuer,
         kid,
         client,
         audience,
-        frozenset(scopes.split()),
+        scopes,
         int(issued),
         int(not_before),
         int(ends),
