@@ -37,6 +37,21 @@ def test_a_process_that_was_not_run_knows_it():
     assert max(end - begin for begin, end in found) >= STILL - 0.1
 
 
+@pytest.mark.parametrize(("number", "is_quiet"), [(1, True), (10**6, False)])
+def test_a_crowded_machine_is_not_quiet(monkeypatch, number, is_quiet):
+    """Threads that wait for a core disturb a round as a pause does."""
+    monkeypatch.setattr(stalls, "ready", lambda: number)
+    monkeypatch.setattr(stalls, "BEARABLE", 3600)
+    with stalls.Watch() as watch:
+        time.sleep(0.05)
+    assert watch.was_quiet is is_quiet
+
+
+def test_the_threads_of_this_machine():
+    """This thread runs, so at least one is counted."""
+    assert 1 <= stalls.ready() < 10**6
+
+
 @pytest.fixture(params=["plain", "coroutine"])
 def play(request, monkeypatch):
     """Play rounds with these results, some with pauses; return the last result and the rounds."""
@@ -47,7 +62,7 @@ def play(request, monkeypatch):
         class Watch(SimpleNamespace):
             def __enter__(self):
                 self.found, still = next(left)
-                self.stalls = [(0.0, 1.0)] if still else []
+                self.was_quiet = not still
                 watches.append(self)
                 return self
 

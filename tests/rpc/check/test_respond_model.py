@@ -148,6 +148,8 @@ def _refuse(answer: CheckResponse, decision: Deny, request: Request, charge_id: 
         _set(refused, "www-authenticate", challenge)
     if row.status == 503:
         _set(refused, "retry-after", "1")
+    if reason is Reason.TOO_MANY_FAILURES:
+        _set(refused, "retry-after", "60")
 
 
 def _set(part: Message, name: str, value: str) -> None:
