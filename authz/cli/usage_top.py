@@ -16,7 +16,7 @@ from authz.core.errors import BadInput
 from authz.core.times import rfc3339
 from authz.core.usage.counts import MINUTE_MS, Level, month_of
 from authz.core.usage.question import By, Span, TopBy, month_named, span
-from authz.flows.command_ports import TopKey
+from authz.flows.usage.command_ports import TopKey
 from authz.process.clock import SystemClock
 from authz.wiring.session import UsageSession
 

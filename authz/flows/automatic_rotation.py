@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from authz.core.bounded import BoundedDict
@@ -15,14 +15,15 @@ from authz.core.rotation import RotationPolicies, RotationPolicy
 from authz.flows.conditions import Conditions
 from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.lifecycle import Lifecycle
+from authz.flows.repeated_looks import RepeatedLooks
 
-PAUSE: Final = 10.0  # seconds between two looks
 AT_ONCE: Final = 10  # deliveries that are tried together
 HOUR_MS: Final = 3_600_000
 RETRY_MS: Final = 86_400_000  # after a target refused the secret of a key
 MAX_REFUSED: Final = 10_000
 
 log = logging.getLogger("authz.rotation")
+DUE_KEYS: Final = RepeatedLooks(10.0, "keys are rotated later", log)
 
 
 class RotatedKeys(Protocol):
@@ -181,22 +182,3 @@ class AutomaticRotation:
 
 def _is_overlapping(record: KeyRecord, now: int) -> bool:
     return sum(one.is_live(now) for one in record.secrets) > 1
-
-
-async def watch_due_keys(
-    automatic: AutomaticRotation,
-    is_ours: Callable[[], bool],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Look now and after each pause of PAUSE (10 s), until cancelled.
-
-    is_ours: whether the store is reachable and ours; else a look is left out. Unavailable is
-    logged, not raised.
-    """
-    while True:
-        if is_ours():
-            try:
-                await automatic.look()
-            except Unavailable as cause:
-                log.warning("keys are rotated later: %s", cause)
-        await sleep(PAUSE)

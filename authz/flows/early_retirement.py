@@ -1,24 +1,24 @@
 """Early retirement: ends the old secret of a rotation when usage shows that nobody needs it."""
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final, Protocol
 
 from authz.core import secret_changes
 from authz.core.changes import KeyChange, Outcome, Unchanged
-from authz.core.errors import NotFound, OutcomeUnknown, Unavailable, Unreadable
+from authz.core.errors import NotFound, OutcomeUnknown, Unreadable
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.rotation import RotationPolicies
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.ports import KeyFacts
 from authz.flows.lifecycle import Changed, Lifecycle
+from authz.flows.repeated_looks import RepeatedLooks
 
-PAUSE: Final = 3600.0  # seconds between two rounds
 MAX_A_ROUND: Final = 100  # secrets that end; the others wait for the next round
 
 log = logging.getLogger("authz.rotation")
+OVERLAPS: Final = RepeatedLooks(3600.0, "old secrets end later", log)
 
 Records = Callable[[], AsyncIterator[KeyRecord]]
 
@@ -124,22 +124,3 @@ class EarlyRetirement:
             return isinstance(await self._lifecycle.change(record.kid, plan), Changed)
         except (NotFound, Unreadable, OutcomeUnknown):
             return False
-
-
-async def watch_overlaps(
-    retirement: EarlyRetirement,
-    is_ours: Callable[[], bool],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Look after each pause of PAUSE (an hour), and once at the start, until cancelled.
-
-    is_ours: whether the store is reachable and ours; else a round is left out. Faults of the store
-    are logged, not raised.
-    """
-    while True:
-        if is_ours():
-            try:
-                await retirement.look()
-            except (Unavailable, Unreadable) as cause:
-                log.warning("old secrets end later: %s", cause)
-        await sleep(PAUSE)

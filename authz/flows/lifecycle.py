@@ -33,10 +33,9 @@ MAX_CONFLICTS: Final = 16  # tries on fresh records before a change is given up
 class Changed:
     """The change is in the store; after a dry run it is not, and `record` is as it would be.
 
-    key_text: the text of a new secret, to be shown once. replicas: the number of replicas that have
-    the change; one is enough for it to survive a failover. None if the store has no replica, if
-    nothing was written, or if it is unknown because a reply was lost. is_new: False if an earlier
-    try had made it.
+    key_text: of a new secret, to be shown once. replicas: how many have the change; with one it
+    survives a failover. None: there is no replica, nothing was written, or a reply was lost.
+    is_new: False if an earlier try had made it.
     """
 
     record: KeyRecord
@@ -87,8 +86,7 @@ class Lifecycle:
 
         Raises BadInput as `issue`. Changes nothing.
         """
-        minted = self._keyring.mint(spec.env, public=spec.public)
-        return self._issued(spec, minted, author).record
+        return self._issued(spec, self._keyring.mint(spec.env, public=spec.public), author).record
 
     async def issue(
         self, spec: "KeySpec", author: Author, attempt: "Attempt | None" = None

@@ -10,7 +10,7 @@ from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Counts, Field, Level
 from authz.core.usage.question import NAMED, By, Report, Span, TopBy, month_name
 from authz.flows.by import By as Authorship
-from authz.flows.command_ports import TopKey
+from authz.flows.usage.command_ports import TopKey
 from authz.remote.anomalies import unusual_keys
 from authz.remote.calls import Calls
 from authz.remote.records import kid_of, ms_of

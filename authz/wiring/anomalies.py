@@ -12,8 +12,8 @@ from authz.core.usage.anomalies.policy import Done
 from authz.flows.automatic_rotation import PolicyRotation
 from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.lifecycle import Lifecycle
-from authz.flows.notifications.alarm_watch import AlarmWatch, raise_alarms
-from authz.flows.usage.judgement import Judgement, judge_hours
+from authz.flows.notifications.alarm_watch import ALARMS, AlarmWatch
+from authz.flows.usage.judgement import JUDGEMENTS, Judgement
 from authz.settings.model import Settings
 from authz.storage import schema
 from authz.storage.endpoint import Client
@@ -56,7 +56,7 @@ def anomaly_works(
         return found
     habits = StoredHabits(client)
     found.judgement = Judgement(habits, StoredUsageIndex(client), instance)
-    found.works.append(partial(judge_hours, found.judgement, is_ours))
+    found.works.append(partial(JUDGEMENTS.run, found.judgement.look, is_ours))
     policy = section.policy()
     if policy is not None:
         has_replicas = endpoint(settings).has_replicas
@@ -72,7 +72,7 @@ def anomaly_works(
             clock=clock,
             writer=instance,
         )
-        found.works.append(partial(raise_alarms, found.alarms, is_ours))
+        found.works.append(partial(ALARMS.run, found.alarms.look, is_ours))
     return found
 
 

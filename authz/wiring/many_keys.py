@@ -23,11 +23,12 @@ from authz.wiring.administration import (
 from authz.wiring.session import BulkSession
 
 if TYPE_CHECKING:
-    from authz.flows.command_ports import CreditReader, ManyKeysEditor, UseReader
+    from authz.flows.command_ports import CreditReader, ManyKeysEditor
     from authz.flows.due_keys import DueKeys
     from authz.flows.key_history import KeyHistory
     from authz.flows.limits.limit_report import LimitReports
     from authz.flows.selection import Selection
+    from authz.flows.usage.command_ports import UseReader
     from authz.flows.usage.last_use import LastUse
 
 

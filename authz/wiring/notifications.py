@@ -17,7 +17,7 @@ from authz.core.sightings import Sightings
 from authz.flows.notifications.counts import EventCounts
 from authz.flows.notifications.delivery import Delivery, Places
 from authz.flows.notifications.derivation import Derivation
-from authz.flows.notifications.expiry_watch import ExpiryWatch, watch_expiries
+from authz.flows.notifications.expiry_watch import EXPIRIES, ExpiryWatch
 from authz.flows.notifications.regular_delivery import RegularDelivery
 from authz.flows.notifications.reminder_watch import ReminderWatch, watch_rotations
 from authz.flows.notifications.sighting_watch import SightingWatch, watch_sightings
@@ -70,7 +70,7 @@ def event_works(
         return []
     delivery = RegularDelivery(deliveries, StoredNotifications(client), instance, is_ours)
     watch = ExpiryWatch(rows, ring.trail_keys, clock, instance)
-    works: list[Work] = [delivery.run, partial(watch_expiries, watch, is_ours)]
+    works: list[Work] = [delivery.run, partial(EXPIRIES.run, watch.look, is_ours)]
     policies = settings.rotation.policies()
     if policies != RotationPolicies():
         records = partial(all_records, Selection(StoredIndex(client), clock))

@@ -6,9 +6,9 @@ from functools import partial
 
 from authz.core.delivery import Arrival
 from authz.core.ports import Clock
-from authz.flows.automatic_rotation import AutomaticRotation, watch_due_keys
+from authz.flows.automatic_rotation import DUE_KEYS, AutomaticRotation
 from authz.flows.delivered_rotation import DeliveredRotation
-from authz.flows.early_retirement import EarlyRetirement, watch_overlaps
+from authz.flows.early_retirement import OVERLAPS, EarlyRetirement
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.selection import Selection
 from authz.settings.model import Settings
@@ -50,7 +50,7 @@ def rotation_works(
         retirement = EarlyRetirement(
             *(records, RecordedUses(client), lifecycle, policies), clock=clock, writer=instance
         )
-        found.works.append(partial(watch_overlaps, retirement, is_ours))
+        found.works.append(partial(OVERLAPS.run, retirement.look, is_ours))
     if settings.rotation.targets:
         found.automatic = AutomaticRotation(
             deliveries,
@@ -62,7 +62,7 @@ def rotation_works(
             clock=clock,
             writer=instance,
         )
-        found.works.append(partial(watch_due_keys, found.automatic, is_ours))
+        found.works.append(partial(DUE_KEYS.run, found.automatic.look, is_ours))
     return found
 
 

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from authz.core.keys.keyring import Keyring
     from authz.flows.applying import Applying
     from authz.flows.command_ports import (
-        CallerEraser,
         CreditReader,
         KeyExporter,
         KeyFinder,
@@ -19,12 +18,11 @@ if TYPE_CHECKING:
         KeyReader,
         LimitReader,
         ManyKeysEditor,
-        UsageReports,
-        UseReader,
     )
     from authz.flows.due_keys import DueKeyFinder
     from authz.flows.key_history import KeyHistory
     from authz.flows.tokens.command_ports import KeyExchange, SigningKeys, TokenInspector
+    from authz.flows.usage.command_ports import CallerEraser, UsageReports, UseReader
 
 
 class BulkSession(Protocol):

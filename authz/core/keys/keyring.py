@@ -110,18 +110,12 @@ class Keyring:
 
     @property
     def page_keys(self) -> list[bytes]:
-        """The keys that may seal the page tokens of the admin API. The last one, the newest, seals.
-
-        They have 32 bytes.
-        """
+        """The keys, of 32 bytes, that may seal page tokens. The last one, the newest, seals."""
         return [pepper.page_key for pepper in self._peppers.values()]
 
     @property
     def session_keys(self) -> list[bytes]:
-        """The keys that may seal sessions of the console and login links. The newest one seals.
-
-        They have 32 bytes.
-        """
+        """The keys, of 32 bytes, that may seal sessions and login links. The last one seals."""
         return [pepper.session_key for pepper in self._peppers.values()]
 
     @cached_property

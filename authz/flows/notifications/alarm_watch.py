@@ -9,14 +9,13 @@ Rules:
    or something that all keys share, is wrong. The rows say `held`, and a person decides.
 """
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from authz.core.admin_ports import RecordReader
 from authz.core.changes import Author, Refused
-from authz.core.errors import NotFound, Unavailable
+from authz.core.errors import NotFound
 from authz.core.limits.throttle import Throttle
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Status
@@ -31,12 +30,13 @@ from authz.core.usage.question import HOUR_MS
 from authz.flows.automatic_rotation import KeyRotation
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.notifications.noting import Noting
+from authz.flows.repeated_looks import RepeatedLooks
 
 LOOK_BACK: Final = 24  # hours whose anomalies are looked at together
-PAUSE: Final = 60.0  # seconds between two looks
 CHUNK: Final = 200  # records that are read at once
 
 log = logging.getLogger("authz.anomalies")
+ALARMS: Final = RepeatedLooks(60.0, "alarms about anomalies come later", log)
 
 _Wanted = tuple[Alarm, KeyRecord, Rule | None]
 
@@ -177,22 +177,3 @@ class AlarmWatch:
             return Done.NOTED if isinstance(result, Refused) else Done.THROTTLED
         result = await self._lifecycle.disable(record.kid, author)
         return Done.NOTED if isinstance(result, Refused) else Done.DISABLED
-
-
-async def raise_alarms(
-    watch: AlarmWatch,
-    is_ours: Callable[[], bool],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Look now and after each pause of PAUSE (a minute), until cancelled.
-
-    is_ours: whether the store is reachable and ours; else a look is left out. Unavailable is
-    logged, not raised.
-    """
-    while True:
-        if is_ours():
-            try:
-                await watch.look()
-            except Unavailable as cause:
-                log.warning("alarms about anomalies come later: %s", cause)
-        await sleep(PAUSE)

@@ -1,22 +1,20 @@
 """ExpiryWatch: notes expiries of keys in the audit trail, each once, so that they make events."""
 
-import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
 from typing import Final
 
-from authz.core.errors import Unavailable
 from authz.core.ports import Clock
 from authz.core.trail.expiries import Expiries, Expiry, note, noted
 from authz.core.trail.ports import TrailStore
 from authz.core.trail.rows import Proof, Row, TrailKeys
+from authz.flows.repeated_looks import RepeatedLooks
 from authz.flows.trail.sealing import read_all
 
-PAUSE: Final = 20.0  # seconds between two rounds
 MAX_AGE_MS: Final = 7 * 86_400_000  # older expiries are not noted any more
 
 log = logging.getLogger("authz.events")
+EXPIRIES: Final = RepeatedLooks(20.0, "expiries of keys are noted later", log)
 
 
 class ExpiryWatch:
@@ -77,22 +75,3 @@ class ExpiryWatch:
         for old in [one for one in self._due if one.at < now - MAX_AGE_MS]:
             del self._due[old]
         return next(iter(self._due), None)
-
-
-async def watch_expiries(
-    watch: ExpiryWatch,
-    is_ours: Callable[[], bool],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Look now and after each pause of PAUSE (20 s), until cancelled.
-
-    is_ours: whether the store is reachable and ours; else a round is left out. Unavailable is
-    logged, not raised.
-    """
-    while True:
-        if is_ours():
-            try:
-                await watch.look()
-            except Unavailable as cause:
-                log.warning("expiries of keys are noted later: %s", cause)
-        await sleep(PAUSE)

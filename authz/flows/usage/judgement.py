@@ -12,24 +12,25 @@ Rules:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from authz.core.errors import Unavailable, Unreadable
+from authz.core.errors import Unreadable
 from authz.core.usage.anomalies.habits import HOUR, fresh, pack, unpack
 from authz.core.usage.anomalies.judging import judge
 from authz.core.usage.anomalies.ports import HabitStore, KeyHour, Round
 from authz.core.usage.anomalies.ranking import Anomaly
 from authz.core.usage.billing.differences import closed_before
 from authz.core.usage.ports import UsageIndex
+from authz.flows.repeated_looks import RepeatedLooks
 
 CHUNK: Final = 200  # keys at a time
 CATCH_UP: Final = 24  # hours
 WATCHED: Final = 7 * 86_400  # seconds after its latest use in which a key is judged
 LEASE_MS: Final = 300_000
-PAUSE: Final = 60.0  # seconds between two looks for a closed hour
 
 log = logging.getLogger("authz.anomalies")
+JUDGEMENTS: Final = RepeatedLooks(60.0, "hours are judged later", log)
 
 
 class Judgement:
@@ -113,22 +114,3 @@ def judged(one: KeyHour, done: Round, found: list[Anomaly]) -> bytes | None:
     if reasons:
         found.append(Anomaly(one.kid, done.hour, tuple(reasons)))
     return pack(habits)
-
-
-async def judge_hours(
-    judgement: Judgement,
-    is_ours: Callable[[], bool],
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-) -> None:
-    """Look now and after each pause of PAUSE (a minute), until cancelled.
-
-    is_ours: whether the store is reachable and ours; else a look is left out. Unavailable is
-    logged, not raised.
-    """
-    while True:
-        if is_ours():
-            try:
-                await judgement.look()
-            except (Unavailable, Unreadable) as cause:
-                log.warning("hours are judged later: %s", cause)
-        await sleep(PAUSE)

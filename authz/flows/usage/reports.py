@@ -8,9 +8,9 @@ from authz.core.selector import Selector
 from authz.core.usage.anomalies.ports import UnusualKeys
 from authz.core.usage.question import By, Report, Span, TopBy
 from authz.flows.by import By as Authorship
-from authz.flows.command_ports import TopKey
 from authz.flows.selection import Selection
 from authz.flows.usage.anomaly_reports import AnomalyReports
+from authz.flows.usage.command_ports import TopKey
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 

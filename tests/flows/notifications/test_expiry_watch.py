@@ -11,7 +11,7 @@ from authz.core.notifications.notification import event_id
 from authz.core.trail.expiries import Expiry, noted
 from authz.core.trail.rows import Row
 from authz.core.trail.verification import Verification
-from authz.flows.notifications.expiry_watch import MAX_AGE_MS, ExpiryWatch, watch_expiries
+from authz.flows.notifications.expiry_watch import EXPIRIES, MAX_AGE_MS, ExpiryWatch
 from tests.support.fakes import NOW
 from tests.support.notifications import DeliveryRig
 from tests.support.trail.memory_rows import KEYS
@@ -169,5 +169,5 @@ async def test_the_watch_goes_on_after_a_failure(trail):
 
     trail.rows.after = failing
     with pytest.raises(asyncio.CancelledError):
-        await watch_expiries(trail.watch, lambda: next(ours), sleep)
+        await EXPIRIES.run(trail.watch.look, lambda: next(ours), sleep)
     assert rounds == [0, 0, 1, 1]

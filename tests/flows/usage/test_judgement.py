@@ -10,7 +10,7 @@ from authz.core.usage.anomalies.habits import AGE, HOUR, unpack
 from authz.core.usage.anomalies.judging import Callers, Hour
 from authz.core.usage.anomalies.ports import Round
 from authz.flows.usage.anomaly_reports import AnomalyReports
-from authz.flows.usage.judgement import Judgement, judge_hours
+from authz.flows.usage.judgement import JUDGEMENTS, Judgement
 from tests.support.anomalies.memory_habits import FIRST, AllKids, MemoryHabits
 from tests.support.fakes import FakeClock
 
@@ -148,5 +148,5 @@ async def test_the_work_goes_on():
 
     rig.store.fails_after = 0
     with pytest.raises(asyncio.CancelledError):
-        await judge_hours(rig.judgement, lambda: len(waits) > 0, sleep)
+        await JUDGEMENTS.run(rig.judgement.look, lambda: len(waits) > 0, sleep)
     assert len(rig.store.rounds) == 1
