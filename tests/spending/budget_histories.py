@@ -12,6 +12,7 @@ from authz.core.limits.key_limits import KeyLimits, LimitGroup, Owner
 from authz.core.limits.limit import OnOutage, parse_limit
 from authz.core.usage.commit import Budget, Settlement
 from tests.spending.plans import BEGIN
+from tests.spending.seeds import play_seeds
 from tests.spending.settling import BudgetModel, TimedMeter
 from tests.spending.store import TimedStore
 
@@ -137,12 +138,7 @@ class History:
 
 def play(client, histories, steps=24):
     """Play so many histories, each with a seed of its own."""
-    for seed in range(histories):
-        try:
-            History(client, seed).play(steps)
-        except AssertionError:
-            print(f"the history of seed {seed} differs")
-            raise
+    play_seeds(lambda seed: History(client, seed).play(steps), histories)
 
 
 def main():

@@ -11,6 +11,7 @@ from authz.core.limits.limit import OnOutage, parse_limit
 from authz.core.limits.reserved import parse_reserved
 from authz.core.usage.commit import Budget, Commit, OnceUse, Settlement
 from tests.spending.plans import BEGIN
+from tests.spending.seeds import play_seeds
 from tests.spending.settling import BudgetModel, TimedMeter
 from tests.spending.store import TimedStore
 
@@ -129,9 +130,4 @@ class History:
 
 def play(client, histories, steps=40):
     """Play so many histories, each with a seed of its own."""
-    for seed in range(histories):
-        try:
-            History(client, seed).play(steps)
-        except AssertionError:
-            print(f"the history of seed {seed} differs")
-            raise
+    play_seeds(lambda seed: History(client, seed).play(steps), histories)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import redis
 
@@ -16,6 +16,7 @@ from authz.storage.feed import CONNECTION_NAME
 from authz.storage.schema import Names
 from tests.support.gate import LOSE, PASS, Gate, closed_to_all_but, open_to_all
 from tests.support.real import PATIENCE, PAUSE, Valkey, eventually, free_port
+from tests.support.started import Started
 
 NAMES = Names(is_clustered=True)
 SLOT = slot_of(NAMES.meta)
@@ -62,7 +63,7 @@ class Node(Valkey):
         return self.is_primary and self.ask("SET", f"{NAMES.meta}:probe", 1) in (True, "OK")
 
 
-class Cluster(contextlib.AsyncExitStack):
+class Cluster(Started):
     """An async context manager. `owner` holds our slot at first.
 
     arguments: further ones of each server. replicas: of each primary. spare: nodes without slots.
@@ -86,15 +87,6 @@ class Cluster(contextlib.AsyncExitStack):
         self._bus_gates: dict[Node, Gate] = {}
         self._gate: Gate | None = None
         self.nodes: list[Node] = []
-
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        try:
-            await self._start()
-        except BaseException:
-            await self.aclose()
-            raise
-        return self
 
     async def _start(self) -> None:
         count = PRIMARIES * (1 + self._replicas)

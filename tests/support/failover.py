@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Self
 
 import redis
 
@@ -17,6 +16,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.sentinel import Sentinel
 from tests.support.gate import Gate
 from tests.support.real import PATIENCE, PAUSE, Valkey, eventually, free_port
+from tests.support.started import Started
 
 SERVICE = "mymaster"
 # Nothing is written to a primary that no replica has followed for a second or two.
@@ -25,7 +25,7 @@ TILT = 3000  # milliseconds for which a Sentinel that stood still does nothing; 
 QUICK = ("--repl-ping-replica-period", "1", "--repl-timeout", "5")
 
 
-class Replicated(contextlib.AsyncExitStack):
+class Replicated(Started):
     """A primary behind a gate, two replicas and one Sentinel; an async context manager.
 
     down_after: milliseconds of silence after which the Sentinel promotes a replica. The Sentinel
@@ -36,15 +36,6 @@ class Replicated(contextlib.AsyncExitStack):
         super().__init__()
         self._down_after = down_after
         self.sentinel_port = free_port()
-
-    async def __aenter__(self) -> Self:
-        await super().__aenter__()
-        try:
-            await self._start()
-        except BaseException:
-            await self.aclose()
-            raise
-        return self
 
     async def _start(self) -> None:
         self.primary = self.enter_context(Valkey(*GUARDED, *QUICK))
