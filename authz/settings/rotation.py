@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from authz.settings.parsers import AtMost, Between
+from authz.settings.parsers import AtMost, Between, Refused
 from authz.settings.sections import Section
+from authz.settings.sources import Location
 from authz.settings.values import (
     File,
     FillableName,
@@ -100,11 +101,19 @@ class Rotation(Section):
     max_per_hour: Annotated[int, Between(0, 1_000_000)] = 100
 
     def check_together(self) -> None:
-        """Raise ValueError if a policy names a target that is not there."""
-        policies = [*self.plans.values(), *([self.default] if self.default else [])]
-        unknown = {one.to for one in policies if one.to} - self.targets.keys()
+        """Raise Refused if a policy names a target that is not there."""
+        policies: dict[Location, Policy] = {
+            ("plans", name): one for name, one in self.plans.items()
+        }
+        if self.default:
+            policies["default",] = self.default
+        unknown = [
+            ((*place, "to"), f"rotation.targets has no {one.to}")
+            for place, one in policies.items()
+            if one.to and one.to not in self.targets
+        ]
         if unknown:
-            raise ValueError(f"targets has no {', '.join(sorted(unknown))}, which a policy names")
+            raise Refused(unknown)
 
     def policies(self) -> "RotationPolicies":
         """Return the policies as values of the core."""
