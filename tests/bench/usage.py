@@ -40,6 +40,7 @@ from tests.support.storage import stored
 BATCH = 150  # entries of 32 KiB
 AT_ONCE = 64  # batches
 HOUR = 3_600_000
+ACTIVE = 100_000  # keys
 RATE = 10_000  # requests a second
 CALLERS_KEPT = 35 * 86_400  # as the meter keeps them for the judgement of hours
 KEPT = {
@@ -140,19 +141,21 @@ async def in_the_store(valkey: Valkey, keys: int, days: int, hours: int) -> dict
         found = [sum(admin.memory_usage(n) for n in admin.keys(name + pattern)) for name in sample]
         return statistics.mean(found)
 
+    of_key = size("*") + 76  # and its place in the sorted set of latest uses
     return {
         "usage.bytes.open": size(":o"),
         "usage.bytes.hour": size(":ph") / (days * hours),
         "usage.bytes.day": size(":pd") / days,
         "usage.bytes.month": size("") / 2,
-        "usage.bytes.key": size("*") + 76,  # and its place in the sorted set of latest uses
+        "usage.bytes.key": of_key,
+        "usage.bytes.active": of_key * ACTIVE / 1e6,
     }
 
 
 async def time_of_the_store(valkey: Valkey, keys: int, minutes: int) -> dict[str, float]:
     """Use each key once in 10 s, in any order. Return the store's time, and bytes of the minutes.
 
-    So 10,000 requests a second are over 100,000 keys. Nearly each is a key of its own in its commit.
+    So are 10,000 requests a second over 100,000 keys: nearly each is of another key.
     """
     rnd, kids, last = random.Random(1), list(range(keys)), 0
     async with linked(valkey) as link:
@@ -234,22 +237,18 @@ async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[st
     return {name: statistics.median(found) for name, found in found_times.items()}
 
 
-async def measure(
-    entries: int, keys: int, days: int, hours: int, minutes: int, top_keys: int
-) -> dict[str, float]:
+async def measure(asked: argparse.Namespace) -> dict[str, float]:
     """Return the figures that need a store."""
     with Valkey() as valkey:
-        found = await in_the_store(valkey, keys, days, hours)
+        found = await in_the_store(valkey, asked.keys, asked.days, asked.hours)
         show(found)
-        found |= await time_of_the_store(valkey, keys * 10, minutes)
-        show(found)
+        found |= await time_of_the_store(valkey, asked.active, asked.minutes)
         valkey.admin.flushall()
         valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
-        rate = {"usage.entries.listener": await over_the_listener(valkey, entries, 100)}
-        show(rate)
-        top = await top_of_a_month(valkey, top_keys)
-        show(top)
-        return found | rate | top
+        found["usage.entries.listener"] = await over_the_listener(valkey, asked.entries, 100)
+        found |= await top_of_a_month(valkey, asked.top)
+        show(found)
+        return found
 
 
 def show(found: dict[str, float]) -> None:
@@ -266,15 +265,14 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=500, help="in the store")
     parser.add_argument("--days", type=int, default=35)
     parser.add_argument("--hours", type=int, default=4, help="of each day in which a key is used")
+    parser.add_argument("--active", type=int, default=5000, help="keys that are used every 10 s")
     parser.add_argument("--minutes", type=int, default=40, help="in which each key is used 6 times")
     parser.add_argument("--top", type=int, default=1_000_000, help="keys that are used in a month")
     offer_record(parser)
     asked = parser.parse_args()
     found = {"usage.entries.core": in_process(asked.seconds)}
     show(found)
-    found |= uvloop.run(
-        measure(asked.entries, asked.keys, asked.days, asked.hours, asked.minutes, asked.top)
-    )
+    found |= uvloop.run(measure(asked))
     if asked.record:
         record(found)
 

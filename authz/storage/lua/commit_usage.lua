@@ -34,7 +34,7 @@ if now_ms - tonumber(ARGV[2]) > LATE_MS then
   return {now_ms, 2}
 end
 -- A user that may not write open usage counts nothing, and no digest. Its batches wait.
-for _, command in ipairs({{'GET', base}, {'SET', base, ''}}) do
+for _, command in ipairs({{'GET', base .. 'x:o'}, {'SET', base .. 'x:o', ''}}) do
   if not redis.acl_check_cmd(unpack(command)) then
     return redis.error_reply('NOPERM this user has no permissions to run ' .. command[1] .. ' on usage')
   end

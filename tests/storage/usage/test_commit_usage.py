@@ -174,3 +174,26 @@ def test_packed_rows_that_are_damaged(data):
     """Anything else is Unreadable, and names the row."""
     with pytest.raises(Unreadable, match="row"):
         rows.array("row", data.decode("utf-8", "surrogateescape"))
+
+
+async def test_a_user_without_the_rights(own_valkey):
+    """A meter that may not write open usage counts nothing and says which right it lacks.
+
+    Its batches are counted once the user has the right.
+    """
+    rules = ("on", ">weak", "+@all", "-set", "~*", "&*")
+    own_valkey.admin.execute_command("ACL", "SETUSER", "weak", *rules)
+    own_valkey.admin.hset(stored.META, "schema", "1")
+    link = UsageLink(own_valkey.login("weak", "weak"), RealClock(), KEPT)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: not link.reason)
+    commit, now = usage(KID)
+    with pytest.raises(Unavailable, match="SET on usage .*users.acl"):
+        await link.commit(commit, [b"one"], now)
+    assert own_valkey.admin.keys(f"{BASE}*") == []
+    own_valkey.admin.execute_command("ACL", "SETUSER", "weak", "+set")
+    await eventually(lambda: not link.reason)
+    assert await link.commit(commit, [b"one"], now) == Counted()
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert await requests(own_valkey, KID) == 1
