@@ -80,7 +80,7 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             other names of the key yet: lua/key_usage.lua
     <kid>:pm|ph|pd                  string  packed counts by minute, by hour and route, and by day:
                                             lua/packed_counts.lua
-    <kid>:m|h|d:<window>            hash    rows of an earlier version, which count on: <slot> -> row;
+    <kid>:m|h|d:<window>            hash    rows of an earlier version, which count: <slot> -> row;
                                             of hours <hour in the window> * 10000 + <route> -> row.
                                             d also <day>!<reason> -> refusals; <day>n -> distinct
                                             networks if more than one, estimated
