@@ -19,8 +19,9 @@ from authz.core.fields import shown
 from authz.core.listen_address import Address
 from authz.storage.credentials import Credentials
 from authz.storage.hello import NO_RESP3, refuse_mode, refuse_old
-from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED, Link
+from authz.storage.link import Link
 from authz.storage.marks import Marks
+from authz.storage.refusals import LOGIN_MISSING, LOGIN_REFUSED
 from authz.storage.schema import Names
 from authz.storage.seals import StoreSeals
 from authz.storage.store_url import CLUSTER_FIELD, parse_url

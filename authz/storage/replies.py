@@ -9,7 +9,7 @@ from redis import exceptions
 from authz.core.errors import Unavailable
 from authz.storage import encoding, schema
 from authz.storage.essential import is_full
-from authz.storage.link import has_advice, refusal
+from authz.storage.refusals import has_advice, refusal
 
 FULL_ADVICE: Final = (
     "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"

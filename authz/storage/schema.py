@@ -143,6 +143,7 @@ class Names:
         self, namespace: str = "", database: int = 0, *, is_clustered: bool = False
     ) -> None:
         self.namespace = namespace
+        self.database = database
         self.is_clustered = is_clustered
         root = f"{namespace}:authz" if namespace else "authz"
         tag = self._tag = f"{root}:{{{PARTITION}}}"

@@ -11,11 +11,11 @@ from authz.core.errors import Unavailable
 from authz.core.finding import Finding, fail, warn
 from authz.storage.inspection import cluster, data, rights, server
 from authz.storage.inspection.store import Store
-from authz.storage.replies import checked
 
 CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     server.version,
     data.identity,
+    data.changes,
     server.access,
     server.eviction,
     server.memory,
@@ -44,7 +44,7 @@ async def inspect(store: Store) -> AsyncIterator[Finding]:
     For a cluster those of OF_CLUSTERS follow. A check that raises Unavailable yields a warning.
     """
     try:
-        await checked(store.client.ping(), "check redis.url and that the store runs")
+        await store.ping("check redis.url and that the store runs")
     except Unavailable as cause:
         problem, _, advice = str(cause).partition("; ")
         yield fail("store", problem, advice)

@@ -1,5 +1,6 @@
 """Checks of our data in the store: whose it is, and whether it can be read."""
 
+from contextlib import suppress
 from typing import Final
 
 from redis import exceptions
@@ -15,7 +16,7 @@ from authz.storage.inspection.store import Store
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.registry import StoredSidecars, highest_seen
-from authz.storage.replies import checked
+from authz.storage.replies import checked, last_change
 from authz.storage.seals import seals_of
 
 SAMPLE: Final = 200
@@ -32,6 +33,7 @@ async def identity(store: Store) -> Finding:
     try:
         if not found:
             await _refuse_other_namespace(store)
+            await _refuse_other_database(store)
             raise meta.Emptied(await highest_seen(store.client))
         theirs = meta.verify(found, store.fingerprints)
     except Unavailable as cause:
@@ -70,6 +72,43 @@ async def _refuse_other_namespace(store: Store) -> None:
         raise Unavailable(
             f"there is no authz:meta of namespace {ours}, but of {found}; correct redis.namespace"
         )
+
+
+async def _refuse_other_database(store: Store) -> None:
+    """Raise Unavailable if another database of the server has our authz:meta.
+
+    Without the right to INFO or SELECT this looks at none. Call it if ours is missing.
+    """
+    if store.names.is_clustered:
+        return
+    ours, others, refused = store.names.database, [], (exceptions.RedisError, OSError)
+    async with store.client.client() as connection:
+        with suppress(*refused):  # the user may lack a right
+            for name in await connection.info("keyspace"):
+                await connection.select(number := int(name.removeprefix("db")))
+                if number != ours and await connection.exists(store.names.meta):
+                    others.append(str(number))
+        with suppress(*refused):
+            await connection.select(ours)
+    if others:
+        raise Unavailable(
+            f"there is no authz:meta in database {ours}, but in {', '.join(others)}; "
+            "correct redis.url, or undo the SWAPDB"
+        )
+
+
+async def changes(store: Store) -> Finding:
+    """Check that the store has every change that a running sidecar has seen; failure if not.
+
+    Then the store went back in time. Raises Unavailable.
+    """
+    seen = await highest_seen(store.client)  # first: a change may be made meanwhile
+    last = await last_change(store.client)
+    if last < seen:
+        problem = f"the store went back to change {last}: a sidecar has seen change {seen}"
+        advice = "revoke again what was revoked since: The store went back, in the run book"
+        return fail("changes", problem, advice)
+    return ok("changes", f"{last}, and no sidecar has seen a later one")
 
 
 async def records(store: Store) -> Finding:

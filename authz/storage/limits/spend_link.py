@@ -30,9 +30,10 @@ from authz.storage.limits.spend_script import (
     holder_name,
     spend_reply,
 )
-from authz.storage.link import Link, LinkLost, refusal
+from authz.storage.link import Link, LinkLost
 from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
+from authz.storage.refusals import refusal
 
 log = logging.getLogger("authz.store")
 
@@ -155,7 +156,6 @@ class SpendLink:
             self._on_refusal(link, deliver, refusal(reply))
 
     def _on_refusal(self, link: Link, deliver: Deliver, problem: str) -> None:
-        problem = problem.partition(" script: ")[0]  # cut off the position in the script
         if problem.startswith(("GARBLED ", "WRONGTYPE ")):
             self._report_garbled(problem)
             deliver(Unreadable(problem))
