@@ -49,7 +49,9 @@ def refusal(error: Exception) -> str:
     An old store quotes the whole command, which may contain a password. That part is cut off, and
     so is the position in a script.
     """
-    text = str(error).partition(", with args")[0].partition(" script: ")[0]
+    text = str(error).partition(", with args")[0]
+    before, _, place = text.rpartition(" script: ")
+    text = before if "on @" in place else text
     if any(word in text for word in ("HELLO must be called", "NOAUTH", "uthentication required")):
         return LOGIN_MISSING
     if any(word in text for word in ("WRONGPASS", "invalid username-password")):

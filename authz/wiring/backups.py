@@ -1,7 +1,7 @@
 """Composition root of `authz backup` and `authz restore`."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 from typing import BinaryIO
@@ -20,16 +20,17 @@ from authz.storage.verified_backup import verify
 from authz.wiring.administration import endpoint, keyring
 
 
-async def back_up(settings: Settings, file: BinaryIO) -> Contents:
-    """Write all keys of the store to `file`, sealed with the newest pepper. Return the counts.
+async def back_up(settings: Settings, file: BinaryIO) -> tuple[Contents, Sequence[str]]:
+    """Write all keys of the store to `file`, sealed with the newest pepper.
 
-    Raises BadInput for unusable settings, Emptied or Foreign if the store is not ours, Unavailable,
-    OSError.
+    Return the counts, and the names in the store that could not be read. Raises BadInput for
+    unusable settings, Emptied or Foreign if the store is not ours, Unavailable, OSError.
     """
     ring, now = keyring(settings), SystemClock().wall_ms()
     writer = SealedWriter(file, ring.backup_keys[-1])
     async with aclosing(endpoint(settings).client()) as client:
-        return await Backup(client, writer.write).run(ring.fingerprints, now)
+        backup = Backup(client, writer.write)
+        return await backup.run(ring.fingerprints, now), backup.damaged
 
 
 async def restore(

@@ -15,6 +15,7 @@ from authz.storage.inspection.store import Store
 CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
     server.version,
     data.identity,
+    data.types,
     data.changes,
     server.access,
     server.eviction,

@@ -16,7 +16,7 @@ from authz.storage.inspection.store import Store
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.registry import StoredSidecars, highest_seen
-from authz.storage.replies import checked, last_change
+from authz.storage.replies import checked, last_change, pipelined
 from authz.storage.seals import seals_of
 
 SAMPLE: Final = 200
@@ -95,6 +95,33 @@ async def _refuse_other_database(store: Store) -> None:
             f"there is no authz:meta in database {ours}, but in {', '.join(others)}; "
             "correct redis.url, or undo the SWAPDB"
         )
+
+
+async def types(store: Store) -> Finding:
+    """Check that the values that all keys share have the types that we give them; failure if not.
+
+    Then others wrote into the store. Raises Unavailable.
+    """
+    names = store.names
+    kinds = {
+        names.meta: "hash",
+        names.applied: "hash",
+        names.seq: "string",
+        names.imported: "string",
+        names.log: "stream",
+        names.audit: "stream",
+        names.keys: "zset",
+        names.sidecars: "zset",
+    }
+    found = await pipelined(store.client, [("TYPE", name) for name in kinds])
+    pairs = zip(kinds.items(), found, strict=True)
+    wrong = [
+        f"{name} is a {it}, not a {kind}" for (name, kind), it in pairs if it not in (kind, "none")
+    ]
+    if wrong:
+        problem = f"others wrote into the store: {'; '.join(wrong)}"
+        return fail("types", problem, "see The store is damaged, in the run book")
+    return ok("types", "all values that keys share are of ours")
 
 
 async def changes(store: Store) -> Finding:
