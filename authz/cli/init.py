@@ -120,6 +120,8 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         # Before a pepper is made; also with --new-store, which would mix new keys with the rest.
         if not theirs and (problem := await store.remains()):
             raise click.ClickException(problem)
+        if not theirs and not is_new and (other := storestate.other_namespace(found)) is not None:
+            raise click.ClickException(_of_other_namespace(other))
         lost = None if theirs else await _lost_change(store, known)
         if lost is not None:
             _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
@@ -168,6 +170,14 @@ async def _lost_change(store: StoredKeys, known: int | None) -> int | None:
     """
     seen = await store.highest_seen()
     return None if known is None and not seen else max(seen, known or 0)
+
+
+def _of_other_namespace(other: str) -> str:
+    where = f"the namespace {fields.shown(other)}" if other else "no namespace"
+    return (
+        f"this pepper was used for {where} of this store: correct redis.namespace; a second "
+        "installation needs a pepper of its own, or `authz init --new-store`"
+    )
 
 
 def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:

@@ -71,9 +71,8 @@ class Endpoint:
         """Parse `redis.url`, as `store_url.parse_url` does.
 
         Raises BadInput if a part is invalid. The password comes from `password_file`, read at every
-        connect. With `sentinel`, only the scheme and the database of the URL are used, and a
-        `unix://` URL is refused. `tls` is refused without `rediss://`. namespace: prefix of all
-        names in the store.
+        connect. With `sentinel`, only scheme and database of the URL are used, and `unix://` is
+        refused. `tls` is refused without `rediss://`. namespace: prefix of all names in the store.
         """
         found = parse_url(url, is_cluster=is_cluster)
         if found.is_tls:
@@ -98,6 +97,11 @@ class Endpoint:
         return cls(*where, found.socket_path, found.db, *login, tls, sentinel, cluster, namespace)
 
     def __str__(self) -> str:
+        return f"{self.address}, namespace {self.namespace}" if self.namespace else self.address
+
+    @property
+    def address(self) -> str:
+        """The store as a URL, without user and namespace."""
         if self.socket_path:
             return f"unix://{self.socket_path}?db={self.db}"
         if self.sentinel:
@@ -226,10 +230,7 @@ class Endpoint:
         return _client(host=self.host, port=self.port, **options, **login)
 
     def _dial(self, host: str, port: int, timeout: float) -> redis.asyncio.Redis:
-        """Return a client for one Sentinel, without a login.
-
-        timeout: seconds for each connect and each reply.
-        """
+        """Return a client for one Sentinel, without a login. timeout: as of `client`."""
         return _client(host=host, port=port, **self._options(Connection, timeout))
 
     def _options(self, kind: type[Any], timeout: float) -> dict[str, Any]:
