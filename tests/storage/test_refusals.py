@@ -160,7 +160,7 @@ async def test_late_answers(valkey, admin, caplog):
 
 
 async def test_watch_of_an_emptied_store(own_valkey, own_admin):
-    """Who watched a store that was emptied since says at which change it was."""
+    """The watch of a store that was emptied since says at which change it was."""
     await own_admin.issue()
     async with own_valkey.endpoint.client() as client:
         watch = MetaWatch(client, SystemClock(), make_keyring().fingerprints, ())
