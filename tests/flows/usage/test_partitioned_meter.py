@@ -1,44 +1,25 @@
 """The meter of a store with several partitions: every part of every batch counts exactly once."""
 
 import asyncio
-import contextlib
 import itertools
-import random
 from collections import Counter
 
 import pytest
 
-from authz.core.keys.text import new_kid
-from authz.core.partitions import Partitions
 from authz.core.usage.counts import Level
 from authz.core.usage.entry import Cause
 from authz.core.usage.events import MeterEvent
 from authz.core.usage.parts import Parts
 from authz.flows.usage.batches import Deferred
-from authz.flows.usage.meter import LATE_MS, Meter
-from authz.flows.usage.partitioned_meter import PartitionedMeter
+from authz.flows.usage.meter import LATE_MS
 from tests.support.fakes import FakeClock
 from tests.support.memory_usage import MemoryUsage
+from tests.support.metered_partitions import COUNT, KIDS, PARTITIONS, running
 from tests.support.real import eventually
 from tests.support.usage import MINUTE, NOW, line
-from tests.support.usage_faults import (
-    ClaimsFirst,
-    CountsWithoutDigest,
-    FaultyUsage,
-    RecordingMeterProbe,
-)
+from tests.support.usage_faults import FaultyUsage
 
-COUNT = 8
-PARTITIONS = Partitions(COUNT)
 DAY = range(MINUTE // 1440, MINUTE // 1440 + 1)
-
-
-def kid_of(partition: int) -> str:
-    """Return a kid of a partition."""
-    return next(kid for kid in iter(new_kid, "") if PARTITIONS.of(kid) == partition)
-
-
-KIDS = [kid_of(partition) for partition in range(COUNT)]
 
 
 @pytest.fixture(autouse=True)
@@ -58,26 +39,6 @@ def clock():
 def memories(clock):
     """Usage in memory, of each partition."""
     return [MemoryUsage(clock) for _ in range(COUNT)]
-
-
-def partitioned(stores, clock, kind=PartitionedMeter, **options):
-    """Return a meter over the stores of all partitions."""
-    probe = RecordingMeterProbe()
-    period, max_bytes = options.pop("period", 0.001), options.pop("max_bytes", 1 << 20)
-    meters = [Meter(each, clock, probe, period=period, max_bytes=max_bytes) for each in stores]
-    return kind(meters, probe, max_bytes=max_bytes)
-
-
-@contextlib.asynccontextmanager
-async def running(stores, clock, **options):
-    """A meter that runs."""
-    meter = partitioned(stores, clock, **options)
-    run = asyncio.create_task(meter.run())
-    try:
-        yield meter
-    finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
 
 
 async def requests(memories) -> Counter:
@@ -221,123 +182,3 @@ async def test_drain(memories, clock):
         taken = meter.take(b"more", of_all())
         assert not await meter.drain(0.05)
         assert not taken.done()
-
-
-class ConfirmsEarly(PartitionedMeter):
-    """A mutant: it confirms a batch once the first of its parts is in the store."""
-
-    def _on_part(self, digest, batch, part):
-        if digest in self._waiting:
-            batch.parts = 1
-            super()._on_part(digest, batch, part)
-
-
-class DividesAnew(PartitionedMeter):
-    """A mutant: a batch has other parts each time it comes."""
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self._parts = self
-
-    def of(self, lines):
-        """Divide by chance."""
-        parts = {}
-        for one in lines:
-            parts.setdefault(random.randrange(COUNT), []).append(one)
-        return parts
-
-
-class CommitsAgain(PartitionedMeter):
-    """Not a mutant: a batch that is sent again is committed again, and its digests tell."""
-
-    def take(self, raw, lines):
-        """Forget the batches that wait."""
-        self._waiting = _Forgetful()
-        return super().take(raw, lines)
-
-
-class _Forgetful(dict):
-    def get(self, _key, _default=None):
-        return None
-
-    def __delitem__(self, key):
-        self.pop(key, None)
-
-
-def make_batches(rnd):
-    """Return batches of a process, which has charge ids for each partition as the gate does."""
-    ids = [itertools.count(1) for _ in range(COUNT)]
-    batches = []
-    for _ in range(40):
-        places = [rnd.randrange(COUNT) for _ in range(rnd.randrange(1, 10))]
-        charges = [f"{'ab' * 7}{at:02x}{next(ids[at]):012x}" for at in places]
-        entries = zip(places, charges, strict=True)
-        batches.append([line(kid=KIDS[at], charge_id=charge) for at, charge in entries])
-    return batches
-
-
-async def simulate(seed, clock, *, make=FaultyUsage, kind=PartitionedMeter):
-    """Send batches to two meters until each is confirmed, while parts fail. Return the counts.
-
-    A meter is killed now and then: its parts are forgotten, and their senders come again.
-    """
-    rnd = random.Random(seed)
-    memories = [MemoryUsage(clock) for _ in range(COUNT)]
-    batches = make_batches(rnd)
-
-    def meter():
-        faults = (rnd.choice(["down", "lost", None, None, None]) for _ in itertools.count())
-        stores = [make(memory, faults) for memory in memories]
-        found = partitioned(stores, clock, kind, period=0.0005)
-        return found, asyncio.create_task(found.run())
-
-    meters = [meter(), meter()]
-
-    async def send(number):
-        while True:
-            await asyncio.sleep(rnd.random() * 0.003)
-            found = rnd.choice(meters)[0].take(b"%d" % number, batches[number])
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                if not isinstance(found, Deferred) and await asyncio.wait_for(found, 0.15):
-                    return
-
-    async def kill():
-        while True:
-            await asyncio.sleep(rnd.random() * 0.05)
-            at = rnd.randrange(2)
-            meters[at][1].cancel()
-            meters[at] = meter()
-
-    killer = asyncio.create_task(kill())
-    async with asyncio.TaskGroup() as senders:
-        for number in range(40):
-            senders.create_task(send(number))
-    killer.cancel()
-    for _, task in meters:
-        task.cancel()
-    await asyncio.gather(*(task for _, task in meters), return_exceptions=True)
-    sent = Counter(entry.split()[2].decode() for entries in batches for entry in entries)
-    wanted = Counter({case: sent[case[1]] for case in ONE_EACH})
-    seen = [sum(one.seen for one in await memory.processes()) for memory in memories]
-    return (await requests(memories), seen) == (wanted, [sent[kid] for kid in KIDS])
-
-
-@pytest.mark.parametrize("kind", [PartitionedMeter, CommitsAgain])
-async def test_exactly_once_in_each_partition(kind, clock):
-    """Requests counted are requests sent, by key, and so are the charge ids of each partition."""
-    assert all([await simulate(seed, clock, kind=kind) for seed in range(2)])
-
-
-@pytest.mark.parametrize(
-    "mutant",
-    [
-        {"kind": ConfirmsEarly},
-        {"kind": DividesAnew},
-        {"make": CountsWithoutDigest},
-        {"make": ClaimsFirst},
-    ],
-)
-async def test_the_simulation_finds_mutants(mutant, clock):
-    """Confirming before the last part, other parts, or no digest: each counts wrongly."""
-    # Faults meet a batch by chance and by time, so one run may be lucky.
-    assert not all([await simulate(seed, clock, **mutant) for seed in range(1, 5)])
