@@ -5,7 +5,7 @@ their hash tag is that of the partition, so all names of a partition lie in one 
 
 A key, the pool of its project and that of its tenant lie in one partition, its home. So one script
 counts all of its limits in one step. The home follows from the tenant, the project or the client,
-and the kid is made so that it follows from the kid as well: who has only a kid finds the key.
+and the kid is made so that it leads to the same partition: the kid alone is enough to find a key.
 """
 
 import binascii

@@ -99,7 +99,7 @@ def test_the_option_has_to_equal_the_setting(divided: Path, valkey: Valkey) -> N
 
 
 def test_a_command_that_knows_no_partitions_refuses(divided: Path) -> None:
-    """It says so in one line, before it looks at the store."""
+    """`authz backup` refuses in one line, before it looks at the store."""
     assert run("init").code == 0
     outcome = run("backup", "file")
     assert "redis.partitions: 8: this does not work with several partitions yet" in outcome.error
@@ -107,7 +107,7 @@ def test_a_command_that_knows_no_partitions_refuses(divided: Path) -> None:
 
 
 def test_the_state_file_is_that_of_the_store(divided: Path, valkey: Valkey) -> None:
-    """It names the address of the store, which all partitions have in common."""
+    """The state file names the address of the store, which all partitions have in common."""
     assert run("init").code == 0
     state = json.loads((divided / ".authz-pepper-1.state").read_text())
     assert state == {"store": valkey.url, "change": 0}

@@ -46,7 +46,7 @@ def test_partitions_spread_over_nodes_with_equal_ranges_of_slots(count, nodes):
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_partition_of_a_kid(count):
-    """It is the CRC16 of the kid modulo the number, so every kid has one and every one has kids."""
+    """The partition of a kid is its CRC16 modulo the number, and each partition has kids."""
     parts = Partitions(count)
     kids = [new_kid() for _ in range(50 * count)]
     assert {parts.of(kid) for kid in kids} == set(range(count))

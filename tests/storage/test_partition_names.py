@@ -36,7 +36,7 @@ def test_all_names_of_a_partition_share_a_slot(clustered):
 
 
 def test_no_name_belongs_to_two_partitions():
-    """Not even those of stores with different numbers of partitions."""
+    """No partition shares a name with one of a store with another number of partitions."""
     found = [
         text
         for count in COUNTS
@@ -65,7 +65,7 @@ OURS = meta.entries(PEPPERS, names=EIGHT)
 
 
 def test_the_meta_of_our_partition():
-    """It is accepted, and names the number and the partition; with one partition it names none."""
+    """The meta names the number and the partition; with one partition it names none."""
     assert meta.verify(OURS, PEPPERS, EIGHT) == PEPPERS
     assert OURS["partitions"] == "8"
     assert OURS["partition"] == "3"
