@@ -73,9 +73,7 @@ class StoreSession:
     @cached_property
     def usage(self) -> "UseReader":
         """The latest use of keys, and their requests, from the counts of the meter."""
-        from authz.wiring.usage_readers import usage_reading  # noqa: PLC0415
-
-        return usage_reading(self._parts.only)
+        return self._parts.uses
 
     @cached_property
     def credits(self) -> "CreditReader":

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         AppliedStore,
         BatchStore,
         DeletionStore,
+        ImportStore,
         KeyIndex,
         KeyStore,
         SidecarRegistry,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from authz.flows.confirmation import FleetWait
     from authz.flows.deletion import Deletion
     from authz.flows.partitioned.limits import Counters
+    from authz.flows.usage.command_ports import UseReader
 
 S = TypeVar("S")
 
@@ -204,6 +206,18 @@ class StoreParts:
         return PartitionedEraser(self.partitions, parts)
 
     @property
+    def uses(self) -> "UseReader":
+        """The latest use of keys, and their requests."""
+        from authz.wiring.usage_readers import usage_reading  # noqa: PLC0415
+
+        parts = self._each(usage_reading)
+        if len(parts) == 1:
+            return parts[0]
+        from authz.flows.partitioned.usage import PartitionedUses  # noqa: PLC0415
+
+        return PartitionedUses(self.partitions, parts)
+
+    @property
     def deletions(self) -> "DeletionStore":
         """Deletions of records."""
         from authz.storage.deletions import StoredDeletions  # noqa: PLC0415
@@ -233,3 +247,19 @@ class StoreParts:
         from authz.flows.partitioned.keys import PartitionedApplied  # noqa: PLC0415
 
         return PartitionedApplied(self.partitions, parts)
+
+    @property
+    def imports(self) -> "ImportStore":
+        """Imported keys."""
+        from authz.storage.imports import StoredImports  # noqa: PLC0415
+
+        parts = self._each(StoredImports)
+        if len(parts) == 1:
+            return parts[0]
+        from authz.flows.partitioned.imports import PartitionedImports  # noqa: PLC0415
+
+        return PartitionedImports(self.partitions, parts)
+
+    async def has_imports(self) -> bool:
+        """Return whether keys may have been imported. Raises Unavailable."""
+        return any([await store.has_imports() for store in self._usable(self.stores)])
