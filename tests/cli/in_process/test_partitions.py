@@ -43,11 +43,11 @@ def test_one_key(runner):
     assert (revoked["confirmed"], revoked["outstanding"]) == (0, [])
     actions = [
         entry["action"]
-        for entry in runner.run("keys", "history", kid, "--json").document["history"]
+        for entry in runner.run("keys", "history", kid, "--json").document["changes"]
     ]
     assert actions == [
         *("revoke", "enable", "disable", "retire"),
-        *("rotate", "reset-limits", "update", "issue"),
+        *("rotate", "reset_limits", "update", "issue"),
     ]
     assert runner.run("keys", "delete", kid).code == 0
     assert refusal(runner.run("keys", "show", kid), 1)

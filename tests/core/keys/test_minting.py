@@ -37,7 +37,7 @@ def keyring(count: int) -> Keyring:
 
 @given(kid=KIDS, owner=OWNERS, count=st.sampled_from(COUNTS))
 def test_a_fitting_kid_leads_to_the_home(kid, owner, count):
-    """It has the same first 13 digits, and follows from the kid and the owner alone."""
+    """The fitted kid keeps the first 13 digits, and follows from kid and owner alone."""
     partitions = Partitions(count)
     fitting = partitions.fitting(kid, owner)
     assert KID_PATTERN.fullmatch(fitting)
