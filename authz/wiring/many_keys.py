@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from authz.flows.selection import Selection
     from authz.flows.usage.command_ports import UseReader
     from authz.flows.usage.last_use import LastUse
+    from authz.flows.waiting_deliveries import WaitingDeliveries
 
 
 class StoreSession:
@@ -81,6 +82,16 @@ class StoreSession:
         from authz.flows.due_keys import DueKeys  # noqa: PLC0415
 
         return DueKeys(self.finder, self._settings.rotation.policies(), self._clock)
+
+    @cached_property
+    def deliveries(self) -> "WaitingDeliveries":
+        """The finder of new secrets that have not arrived."""
+        from authz.flows.waiting_deliveries import WaitingDeliveries  # noqa: PLC0415
+        from authz.storage.deliveries import StoredDeliveries  # noqa: PLC0415
+        from authz.storage.listing import StoredIndex  # noqa: PLC0415
+
+        client = self._client
+        return WaitingDeliveries(StoredDeliveries(client), StoredIndex(client), self._clock)
 
     @cached_property
     def usage(self) -> "UseReader":
