@@ -64,6 +64,7 @@ GAUGES = {
     PENDING,
     DUE_HELD,
     EVENT_LAG,
+    UNDECIDED,
 }
 
 EACH_MINUTE: dict[float, tuple[str, ...]] = {
