@@ -5,11 +5,12 @@ The sidecar has its own root in sidecar.py, so that no command imports the liste
 
 import stat
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Final
 
+from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.seals import AppliedSeals, EntrySeals, RecordSeals
 from authz.process.clock import SystemClock
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.lifecycle import Lifecycle
     from authz.storage.limits.stored_counters import StoredCounters
     from authz.storage.registry import StoredSidecars
+    from authz.storage.signpost import Signpost
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
 EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
@@ -73,7 +75,19 @@ def exposed_peppers(settings: Settings) -> list[str]:
 
 
 def endpoint(settings: Settings) -> Endpoint:
-    """Return the endpoint of the store. Does not connect.
+    """Return the endpoint of a store with one partition, as `partitions` does.
+
+    All work that does not know partitions begins here. Raises BadInput if there are several.
+    """
+    (found, *others) = partitions(settings)
+    if others:
+        problem = f"{found.count}: this does not work with several partitions yet"
+        raise BadInput("redis.partitions", problem)
+    return found
+
+
+def partitions(settings: Settings) -> tuple[Endpoint, ...]:
+    """Return the endpoint of each partition of the store. Does not connect.
 
     The peppers are read when one of its clients reads or makes the first record: they seal records,
     and mark the entries of the audit trail. Raises BadInput for invalid redis settings.
@@ -96,6 +110,7 @@ def endpoint(settings: Settings) -> Endpoint:
         sentinel=monitors,
         is_cluster=store.cluster,
         namespace=store.namespace,
+        partitions=store.partitions,
     )
     ring = cache(lambda: keyring(settings))
     required = settings.keys.require_seals
@@ -104,7 +119,7 @@ def endpoint(settings: Settings) -> Endpoint:
         marks=lambda: ring().trail_keys,
         seals=lambda: store_seals(ring, is_required=required),
         sidecars=settings.fleet.sidecars,
-    )
+    ).partitions()
 
 
 def store_seals(ring: Callable[[], Keyring], *, is_required: bool) -> StoreSeals:
@@ -131,12 +146,36 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
 
     Raises BadInput for invalid redis settings, Unavailable for an unusable TLS or password file.
     """
-    where = endpoint(settings)
-    client = where.client()
-    try:
-        yield StoredKeys(client, has_replicas=where.has_replicas)
-    finally:
-        await client.aclose()
+    endpoint(settings)
+    async with stores(settings) as (keys,):
+        yield keys
+
+
+@asynccontextmanager
+async def stores(settings: Settings) -> AsyncIterator[tuple[StoredKeys, ...]]:
+    """Yield the key store of each partition, as `store` does."""
+    async with AsyncExitStack() as stack:
+        found = []
+        for where in partitions(settings):
+            client = await stack.enter_async_context(aclosing(where.client()))
+            found.append(StoredKeys(client, has_replicas=where.has_replicas))
+        yield tuple(found)
+
+
+@asynccontextmanager
+async def signpost(settings: Settings) -> AsyncIterator["Signpost | None"]:
+    """Yield the signpost of a store with several partitions; None for a store with one.
+
+    Raises BadInput, Unavailable.
+    """
+    where = partitions(settings)[0]
+    if where.count == 1:
+        yield None
+        return
+    from authz.storage.signpost import Signpost  # noqa: PLC0415
+
+    async with aclosing(where.undivided().client()) as client:
+        yield Signpost(client, where.count)
 
 
 async def cluster_problems(settings: Settings) -> list[str]:
@@ -144,7 +183,7 @@ async def cluster_problems(settings: Settings) -> list[str]:
 
     Raises BadInput for invalid redis settings, Unavailable if the cluster cannot be used.
     """
-    where = endpoint(settings)
+    where = partitions(settings)[0]
     if where.cluster is None:
         return []
     from authz.storage.inspection.cluster import cluster_problems as find  # noqa: PLC0415

@@ -33,7 +33,7 @@ async def identity(store: Store) -> Finding:
         if not found:
             await _refuse_other_namespace(store)
             raise meta.Emptied(await highest_seen(store.client))
-        theirs = meta.verify(found, store.fingerprints)
+        theirs = meta.verify(found, store.fingerprints, store.names)
     except Unavailable as cause:
         problem, _, advice = str(cause).partition("; ")
         return fail("identity", problem, advice)
