@@ -81,7 +81,7 @@ class ChangeFeed:
         self._clock_watch = ClockWatch(store_clock or StoreClock(lease), clock)
         self.crowd = Crowd()
         self._trust = TrustLease(clock, lease, endpoint)
-        self._meta = LatestMeta(fingerprints, self._trust.is_valid, prefixes)
+        self._meta = LatestMeta(fingerprints, self._trust.is_valid, prefixes, self._names)
         self._follower = Follower(clock, probe, endpoint.names)
         self.imported = ImportedIndex(clock, endpoint.names, imported_index)
         self._heartbeats = Heartbeats(
