@@ -76,10 +76,9 @@ class StoreSession:
         """The finder of new secrets that have not arrived."""
         from authz.flows.waiting_deliveries import WaitingDeliveries  # noqa: PLC0415
         from authz.storage.deliveries import StoredDeliveries  # noqa: PLC0415
-        from authz.storage.listing import StoredIndex  # noqa: PLC0415
 
-        client = self._client
-        return WaitingDeliveries(StoredDeliveries(client), StoredIndex(client), self._clock)
+        pending = StoredDeliveries(self._parts.clients[0])  # several partitions have none
+        return WaitingDeliveries(pending, self._parts.index, self._clock)
 
     @cached_property
     def usage(self) -> "UseReader":
