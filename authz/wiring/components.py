@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from authz.core.abuse import FailureBuckets
 from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
+from authz.core.partitions import Partitions
 from authz.core.ports import CheckObserver, Clock, Probe
 from authz.core.sightings import Sightings
 from authz.core.store_clock import StoreClock
@@ -20,7 +21,7 @@ from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock
 from authz.rpc.check.handler import CheckHandler
-from authz.rpc.check.response_parts import ChargeIds
+from authz.rpc.check.response_parts import AnyChargeIds, charge_ids
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
 from authz.storage.feed import ChangeFeed
@@ -59,7 +60,7 @@ class Components:
     checker: Checker
     server: "FastServer | GrpcServer"
     live: LiveSettings
-    charge_ids: ChargeIds
+    charge_ids: AnyChargeIds
     sightings: Sightings
     failures: FailureBuckets
     learned_estimates: LearnedEstimates
@@ -105,7 +106,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
         sightings=sightings,
         failures=failures,
     )
-    ids = ChargeIds()
+    ids = charge_ids(Partitions(settings.redis.partitions))
     estimates = Estimates(is_wanted=learns(settings))
     handler = check_handler(
         *(settings, ring, checker, counters, telemetry.observer), ids=ids, estimates=estimates
@@ -185,7 +186,7 @@ def check_handler(
     probe: Probe,
     observer: CheckObserver,
     *,
-    ids: ChargeIds,
+    ids: AnyChargeIds,
     estimates: Estimates,
 ) -> CheckHandler:
     """Return the handler of Checks: it parses requests, has them decided, and writes the responses.
@@ -207,7 +208,7 @@ class Reloadable:
     ring: Keyring
     handler: CheckHandler
     limiter: Limiter
-    charge_ids: ChargeIds
+    charge_ids: AnyChargeIds
     estimates: Estimates
 
     def prepare(self, settings: Settings) -> Callable[[], None]:

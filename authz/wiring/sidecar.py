@@ -124,6 +124,7 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
     """
     lease = settings.cache.trust_lease
     isolated = longest_alone(lease) if endpoint(settings).has_replicas else 0.0
+    (ids,) = built.charge_ids.parts
     identity = Identity(
         instance=built.instance,
         version=__version__,
@@ -131,7 +132,7 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
         started_at=built.clock.wall_ms(),
         lease_ms=round((lease + isolated) * 1000),
         grace_ms=round(settings.outage.grace * 1000),
-        charges=built.charge_ids.prefix.decode(),
+        charges=ids.prefix.decode(),
     )
     return Registration(
         built.imported,
@@ -140,7 +141,7 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
         identity,
         entries=built.cache.__len__,
         settings=lambda: built.live.version,
-        issued=lambda: built.charge_ids.issued,
+        issued=lambda: ids.issued,
         predecessor=predecessor,
         seals=built.ring.entry_seals,
     )
