@@ -9,7 +9,9 @@ and the kid is made so that it leads to the same partition: the kid alone is eno
 """
 
 import binascii
-from typing import Final
+from typing import Final, Protocol
+
+from authz.core.keys import base62
 
 COUNTS: Final = (1, 8, 48)
 """The numbers of partitions that an installation may have. 48 divides over 2, 3, 4, 6, 8, 12, 16
@@ -36,6 +38,31 @@ def tag(partition: int, count: int) -> str:
     return _TAGS[count].split()[partition]
 
 
+MOVES: Final = (
+    "this would move the key to another partition of the store, where its kid does not lead; "
+    "issue a new key, and revoke this one"
+)
+_DRAWN: Final = 3  # the last characters of a kid, which are chosen to fit
+_TAILS: Final = 62**_DRAWN
+_STEP: Final = 145_007  # prime to 62, and no short cycle: each text of _DRAWN digits comes once
+
+
+class Owned(Protocol):
+    """A key, or the fields of one. Project and tenant may be empty."""
+
+    @property
+    def client_id(self) -> str:
+        """The client."""
+
+    @property
+    def project_id(self) -> str:
+        """The project."""
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant."""
+
+
 class Partitions:
     """Chooses the partition of a key. count: how many there are, one of COUNTS."""
 
@@ -59,3 +86,32 @@ class Partitions:
         elif project:
             owner = f"project:{project}"
         return self.of(owner)
+
+    def home_of(self, key: Owned) -> int:
+        """Return the home of this key."""
+        return self.home(key.client_id, key.project_id, key.tenant_id)
+
+    def fitting(self, kid: str, key: Owned) -> str:
+        """Return a kid that leads to the home of `key`.
+
+        It differs from `kid` in the last 3 digits at most, and the same kid always gives the same
+        one. With one partition it is `kid` itself. It takes `count` tries on average.
+        """
+        if self.count == 1:
+            return kid
+        home, start = self.home_of(key), kid[:-_DRAWN]
+        state, number = binascii.crc_hqx(start.encode(), 0), base62.decode(kid[-_DRAWN:])
+        tails = ((number + at * _STEP) % _TAILS for at in range(_TAILS))
+        digits = (base62.encode(tail, _DRAWN) for tail in tails)
+        return start + next(
+            tail for tail in digits if binascii.crc_hqx(tail.encode(), state) % self.count == home
+        )
+
+    def problem_of_move(self, before: Owned, after: Owned) -> str:
+        """Return why the key cannot become another owner's, or "" if it can."""
+        if self.count == 1 or self.home_of(before) == self.home_of(after):
+            return ""
+        return MOVES
+
+
+ONE: Final = Partitions(1)

@@ -15,6 +15,7 @@ from authz.core.trail.ports import AuditTrail, TrailStore
 from authz.core.trail.rows import Row
 from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
+from authz.flows.confirmation import FleetWait
 from authz.flows.deletion import Deletion
 from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.due_keys import DueKeys
@@ -76,6 +77,7 @@ class AdminFlows:
     erasure: UsageErasure
     index: KeyIndex
     registry: SidecarRegistry
+    wait: FleetWait
     abuse: BlockedClients
     trail: AuditTrail
     trail_rows: TrailStore

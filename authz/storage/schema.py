@@ -32,8 +32,9 @@
                                             seq-N -> a row without a kid is about the trail, such as
                                             a checkpoint: core/trail. Never trimmed here. The
                                             entry of a change can be compact: compact_entries.py
-    authz:{p}:keys                  zset    kid by creation time
-    authz:{p}:client:<client_id>    zset    kid by creation time
+    authz:{p}:keys                  zset    kid, or its short form of index_members.py, by creation
+                                            time
+    authz:{p}:client:<client_id>    zset    the same of one client's keys
     authz:{p}:applied               hash    kid -> fields of the key as a file last declared them
     authz:{p}:signing               hash    key id -> sealed private half of a key that
                                             signs tokens

@@ -8,6 +8,7 @@ from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows, TokenFlows
 from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
+from authz.flows.confirmation import SidecarWait
 from authz.flows.deletion import Deletion
 from authz.flows.due_keys import DueKeys
 from authz.flows.importing import Importer
@@ -117,6 +118,7 @@ def admin_flows(
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),
+        wait=SidecarWait(StoredSidecars(client), trail, clock),
         abuse=BlockedClients(StoredAbuse(client, clock), rows, clock),
         trail=trail,
         trail_rows=rows,

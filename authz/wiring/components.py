@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 from authz.core.abuse import FailureBuckets
 from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
+from authz.core.partitions import Partitions
 from authz.core.ports import CheckObserver, Probe
 from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock
 from authz.rpc.check.handler import CheckHandler
-from authz.rpc.check.response_parts import ChargeIds
+from authz.rpc.check.response_parts import AnyChargeIds, charge_ids
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
 from authz.storage.learned_estimates import LearnedEstimates
@@ -47,7 +48,7 @@ class Components:
     checker: "Checker | PartitionedChecker"
     server: "FastServer | GrpcServer"
     live: LiveSettings
-    charge_ids: ChargeIds
+    charge_ids: AnyChargeIds
     failures: FailureBuckets
     learned_estimates: LearnedEstimates
 
@@ -71,7 +72,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     checker = checker_of(parts)
 
     # The listener for Envoy.
-    ids = ChargeIds()
+    ids = charge_ids(Partitions(settings.redis.partitions))
     estimates = Estimates(is_wanted=learns(settings))
     handler = check_handler(
         *(settings, ring, checker, counters, telemetry.observer), ids=ids, estimates=estimates
@@ -96,7 +97,7 @@ def check_handler(
     probe: Probe,
     observer: CheckObserver,
     *,
-    ids: ChargeIds,
+    ids: AnyChargeIds,
     estimates: Estimates,
 ) -> CheckHandler:
     """Return the handler of Checks: it parses requests, has them decided, and writes the responses.
@@ -118,7 +119,7 @@ class Reloadable:
     ring: Keyring
     handler: CheckHandler
     limiters: tuple[Limiter, ...]
-    charge_ids: ChargeIds
+    charge_ids: AnyChargeIds
     estimates: Estimates
 
     def prepare(self, settings: Settings) -> Callable[[], None]:

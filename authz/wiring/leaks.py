@@ -10,9 +10,10 @@ from authz.flows.lifecycle import Lifecycle
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.imports import StoredImports
+from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.meta import KnownPeppers
-from authz.wiring.administration import keyring, limit_counters, our_store
+from authz.wiring.administration import keyring, our_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +36,5 @@ async def leak_session(settings: Settings) -> AsyncIterator[LeakSession]:
         peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
         yield LeakSession(
             Identification(ring, StoredIndex(client), imports, clock, peppers=peppers),
-            Lifecycle(keys, ring, clock, partial(limit_counters, client)),
+            Lifecycle(keys, ring, clock, partial(StoredCounters, client)),
         )

@@ -150,6 +150,7 @@ def register(
     """
     lease = settings.cache.trust_lease
     isolated = longest_alone(lease) if partitions(settings)[0].has_replicas else 0.0
+    ids = built.charge_ids.parts[one.feed.names.partition]
     identity = Identity(
         instance=built.instance,
         version=__version__,
@@ -157,7 +158,7 @@ def register(
         started_at=built.clock.wall_ms(),
         lease_ms=round((lease + isolated) * 1000),
         grace_ms=round(settings.outage.grace * 1000),
-        charges=built.charge_ids.prefix.decode(),
+        charges=ids.prefix.decode(),
     )
     return Registration(
         one.imported,
@@ -166,7 +167,7 @@ def register(
         identity,
         entries=one.cache.__len__,
         settings=lambda: built.live.version,
-        issued=lambda: built.charge_ids.issued,
+        issued=lambda: ids.issued,
         predecessor=predecessor,
         seals=built.ring.entry_seals,
     )

@@ -412,6 +412,12 @@ async def judged(client, hour):
     assert await habits.anomalies(range(hour, hour + 1)) == [odd]
 
 
+def test_a_meter_may_read_the_number_of_partitions(guarded_valkey):
+    """Without the right it would count in a store with any number of them."""
+    dryrun = ("ACL", "DRYRUN", METER, "HMGET", schema.DEFAULT.meta, "partitions", "partition")
+    assert guarded_valkey.admin.execute_command(*dryrun) == "OK"
+
+
 async def test_usage(guarded_valkey):
     """The meter counts usage; the admin reads it."""
     valkey = guarded_valkey
