@@ -1,34 +1,27 @@
 """A store with several partitions, and keys in each of them."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from authz.core.keys.keyring import Keyring, Minted
-from authz.core.keys.text import new_kid
 from authz.core.new_keys import KeySpec
 from authz.core.partitions import Partitions
 from authz.core.records import RevocationReason
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.settings.model import Settings
 from authz.storage.keys import StoredKeys
+from authz.storage.limits.stored_counters import StoredCounters
 from authz.wiring import administration
 from tests.support.real import RealClock
 
 
-def at_home(keyring: Keyring, partition: int, count: int) -> Keyring:
-    """Make this keyring mint new kids of one partition only, and return it."""
-    mint, of = keyring.mint, Partitions(count).of
-
-    def minted(env: str, kid: str | None = None, **options: bool) -> Minted:
-        while kid is None or of(kid) != partition:
-            kid = new_kid()
-        return mint(env, kid, **options)
-
-    keyring.mint = minted  # type: ignore[method-assign]
-    return keyring
+def client_at(partition: int, count: int) -> str:
+    """Return a client whose keys are at home in a partition."""
+    names = (f"client-{number}" for number in itertools.count())
+    return next(name for name in names if Partitions(count).home(name) == partition)
 
 
 class Divided:
@@ -41,7 +34,8 @@ class Divided:
     async def issue(self, partition: int, **fields: Any) -> Changed:
         """Issue a key in a partition."""
         flow = self.flows[partition]
-        spec = KeySpec(**{"client_id": "acme", "env": "live", "life_ms": None} | fields)
+        client = client_at(partition, len(self.flows))
+        spec = KeySpec(**{"client_id": client, "env": "live", "life_ms": None} | fields)
         return await flow.issue(spec, flow.author("tests"))
 
     async def issue_everywhere(self, **fields: Any) -> list[Changed]:
@@ -57,17 +51,14 @@ class Divided:
 @asynccontextmanager
 async def divided(settings: Settings) -> AsyncIterator[Divided]:
     """Initialise each partition of the store of these settings, and yield its administration."""
-    stores = administration.partitions(settings)
+    ring = administration.keyring(settings)
     async with AsyncExitStack() as stack:
         flows = []
-        for where in stores:
+        for where in administration.partitions(settings):
             client = await stack.enter_async_context(aclosing(where.client()))
             keys = StoredKeys(client, has_replicas=where.has_replicas)
-            ring = administration.keyring(settings)
             await keys.initialise(ring.fingerprints, ring.prefixes, is_compact=True)
-            counters = partial(administration.limit_counters, client)
-            ring = at_home(ring, where.partition, where.count)
-            flows.append(Lifecycle(keys, ring, RealClock(), counters))
+            flows.append(Lifecycle(keys, ring, RealClock(), partial(StoredCounters, client)))
         yield Divided(flows)
 
 
