@@ -260,9 +260,7 @@ def test_following_survives_a_receiver_that_fails(store: Path, receiver):
     settings = load(None, {})
     sink = audit_ship._sink(settings, url, {}, None)
     with pytest.raises(EnoughError):
-        asyncio.run(
-            audit_ship._ship(settings, sink, Path("cursor"), follow=True, wait=wait
-        )
+        asyncio.run(audit_ship._ship(settings, sink, Path("cursor"), follow=True, wait=wait))
     assert [json.loads(body)["id"] for _, _, body in requests] == ["1-0", "1-0", "2-0"]
 
 
@@ -299,4 +297,4 @@ def test_bad_input_is_named(store: Path, arguments: tuple[str, ...], problem: st
 def test_a_cursor_that_cannot_be_written_is_a_fault(tmp_path: Path):
     """The rows were delivered and will be again."""
     with pytest.raises(Unavailable, match="No such file"):
-        tmp_path / "absent" / "cursor").save("1-0"
+        FileCursor(tmp_path / "absent" / "cursor").save("1-0")
