@@ -90,7 +90,7 @@ class Backup:
         found = await self._read(self._names.meta, self._client.hgetall(self._names.meta), None)
         if found is None:
             raise Unavailable(f"{self._names.meta} has another type than ours: restore a backup")
-        meta.verify(found, fingerprints)
+        meta.verify(found, fingerprints, self._names)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
         # A signing key that was removed since must not come back with a restore.
         signing = schema.META_SIGNING
