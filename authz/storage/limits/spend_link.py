@@ -33,7 +33,6 @@ from authz.storage.limits.spend_script import (
 from authz.storage.link import Link, LinkLost
 from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
-from authz.storage.refusals import refusal
 
 log = logging.getLogger("authz.store")
 
@@ -153,7 +152,7 @@ class SpendLink:
         elif isinstance(reply, Unavailable):  # the command was not sent
             deliver(reply)
         else:
-            self._on_refusal(link, deliver, refusal(reply))
+            self._on_refusal(link, deliver, self._script.explained(reply))
 
     def _on_refusal(self, link: Link, deliver: Deliver, problem: str) -> None:
         if problem.startswith(("GARBLED ", "WRONGTYPE ")):
