@@ -5,6 +5,7 @@ import logging
 import shutil
 import threading
 import time
+from functools import partial
 
 import pytest
 import redis
@@ -199,3 +200,24 @@ async def test_doctor_finds_a_swapped_database(own_valkey, own_admin):
     assert "undo the SWAPDB" in identity.advice
     own_valkey.admin.swapdb(0, 3)
     assert (await report(own_valkey.endpoint))["identity"].level is Level.OK
+
+
+async def test_doctor_finds_a_sidecar_without_trust(own_valkey, own_admin):
+    """A sidecar that was heard of and does not trust the store is a warning with its reason."""
+    async with Registered(own_valkey.endpoint, "web-1") as sidecar:
+        await sidecar.trusted()
+
+        async def found():
+            return (await report(own_valkey.endpoint))["sidecars"]
+
+        await eventually(partial(_is, found, Level.OK))
+        own_valkey.admin.config_set("client-output-buffer-limit", "pubsub 1 1 1")
+        await own_admin.issue()
+        await eventually(partial(_is, found, Level.WARN))
+        assert "1 of 1 do not trust the store: web-1: " in (await found()).found
+        own_valkey.admin.config_set("client-output-buffer-limit", "pubsub 0 0 0")
+        await eventually(partial(_is, found, Level.OK))
+
+
+async def _is(finding, level):
+    return (await finding()).level is level

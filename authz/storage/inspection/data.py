@@ -20,6 +20,7 @@ from authz.storage.replies import checked, last_change, pipelined
 from authz.storage.seals import seals_of
 
 SAMPLE: Final = 200
+RECENT_MS: Final = 300_000
 
 
 async def identity(store: Store) -> Finding:
@@ -209,12 +210,23 @@ async def imports(store: Store) -> Finding:
 
 
 async def sidecars(store: Store) -> Finding:
-    """Check the registry of sidecars: warning if an entry proves nothing. Raises Unavailable."""
+    """Check the registry of sidecars. Raises Unavailable.
+
+    Warning if an entry proves nothing, or if a sidecar that was heard of within RECENT_MS (5 min)
+    does not trust the store.
+    """
     _, found = await StoredSidecars(store.client).find()
     doubts = [f"{one.sidecar.instance}: {one.doubt}" for one in found if one.doubt]
     if doubts:
         problem = f"{len(doubts)} entries prove nothing, so --wait fails: {doubts[0]}"
         return warn("sidecars", problem, "see `authz sidecars`; a stranger may have written them")
+    strayed = [one for one in found if not one.is_trusted and one.silent_ms < RECENT_MS]
+    if strayed:
+        first = strayed[0]
+        why = first.sidecar.reason or f"not heard for {first.silent_ms / 1000:.1f} s"
+        problem = f"{len(strayed)} of {len(found)} do not trust the store: "
+        advice = "see `authz sidecars`, and the log of that sidecar"
+        return warn("sidecars", f"{problem}{first.sidecar.instance}: {why}", advice)
     return ok("sidecars", f"{len(found)} entries, all of sidecars")
 
 
