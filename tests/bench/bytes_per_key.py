@@ -4,8 +4,8 @@ Issues the keys through the real script in batches, with seals, marks of the aud
 client, two scopes, a project, a tenant, a name and an end. `--seeded` writes the same bytes faster,
 for ten million keys. Then it loads records as a sidecar does, in turns from this store and from one
 with 10,000 keys. It asks for pages of all keys, for the keys of a client, and by a part of the
-name. With `--backup` it makes a backup, and starts the store again from its dump. `--server PATH`
-takes another server, `--hashes` the form of earlier versions.
+name. With `--backup` it makes a backup. With `--restart` it starts the store again from its dump.
+`--server PATH` takes another server, `--hashes` the form of earlier versions.
 """
 
 import argparse
@@ -167,7 +167,7 @@ async def measure(valkey: Valkey, small: Valkey, given: argparse.Namespace) -> d
     if given.backup:
         found |= await backup(client, count)
     await client.aclose()
-    if given.backup:
+    if given.restart:
         found |= restart(valkey, count)
     return found
 
@@ -206,7 +206,8 @@ def run() -> None:
     parser.add_argument("--server", default="", help="another server, such as redis-server")
     parser.add_argument("--hashes", action="store_true", help="the form of earlier versions")
     parser.add_argument("--seeded", action="store_true", help="write the keys without the script")
-    parser.add_argument("--backup", action="store_true", help="also a backup and a restart")
+    parser.add_argument("--backup", action="store_true", help="time a backup, too")
+    parser.add_argument("--restart", action="store_true", help="time a dump and a restart, too")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     offer_record(parser)
     given = parser.parse_args()
