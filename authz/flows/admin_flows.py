@@ -35,6 +35,7 @@ from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 from authz.flows.verify import Verifier
+from authz.flows.waiting_deliveries import WaitingDeliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class AdminFlows:
     policies: RotationPolicies
     due_keys: DueKeys
     deliveries: DeliveredRotation
+    waiting_deliveries: WaitingDeliveries
     sinks: StoredSinks
     tokens: TokenFlows | None
     verifier: Callable[[], Awaitable[Verifier]]

@@ -100,6 +100,12 @@ class Restore:
             await self._change(writes, self._completion(file, seq, left_out))
         return seq
 
+    async def is_done(self, file: Verified) -> bool:
+        """Return whether this file was restored here before, to its end. Raises Unavailable."""
+        names = self._names
+        marker = await checked(self._client.get(names.restoring))
+        return marker == file.identity and bool(await checked(self._client.exists(names.meta)))
+
     def _completion(
         self, file: Verified, seq: int, left_out: Mapping[str, bytes]
     ) -> Iterator[Command]:

@@ -21,6 +21,7 @@ from authz.flows.selection import Selection
 from authz.flows.tokens.inspection import TokenInspection
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.verify import Verifier
+from authz.flows.waiting_deliveries import WaitingDeliveries
 from authz.rpc.admin.applied_keys import AppliedKeys
 from authz.rpc.admin.audit_service import AuditService
 from authz.rpc.admin.bulk_changes import BulkChanges
@@ -45,6 +46,7 @@ from authz.storage.applied import StoredApplied
 from authz.storage.batches import StoredBatches
 from authz.storage.change_log import StoredChangeLog
 from authz.storage.deletions import StoredDeletions
+from authz.storage.deliveries import StoredDeliveries
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
@@ -108,6 +110,7 @@ def admin_flows(
         policies=settings.rotation.policies(),
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
         deliveries=delivered_rotation(settings, client, lifecycle, ring, clock),
+        waiting_deliveries=WaitingDeliveries(StoredDeliveries(client), index, clock),
         sinks=event_sinks(settings, client, ring),
         tokens=tokens,
         verifier=verifier,

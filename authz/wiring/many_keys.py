@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from authz.flows.selection import Selection
     from authz.flows.usage.command_ports import UseReader
     from authz.flows.usage.last_use import LastUse
+    from authz.flows.waiting_deliveries import WaitingDeliveries
 
 
 class StoreSession:
@@ -69,6 +70,15 @@ class StoreSession:
         from authz.flows.due_keys import DueKeys  # noqa: PLC0415
 
         return DueKeys(self.finder, self._settings.rotation.policies(), self._clock)
+
+    @cached_property
+    def deliveries(self) -> "WaitingDeliveries":
+        """The finder of new secrets that have not arrived."""
+        from authz.flows.waiting_deliveries import WaitingDeliveries  # noqa: PLC0415
+        from authz.storage.deliveries import StoredDeliveries  # noqa: PLC0415
+
+        pending = StoredDeliveries(self._parts.clients[0])  # several partitions have none
+        return WaitingDeliveries(pending, self._parts.index, self._clock)
 
     @cached_property
     def usage(self) -> "UseReader":

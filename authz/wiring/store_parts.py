@@ -260,6 +260,25 @@ class StoreParts:
 
         return PartitionedImports(self.partitions, parts)
 
+    @property
+    def first(self) -> Client:
+        """The client of partition 0, which has all that belongs to no key.
+
+        Raises Unavailable if that partition cannot be used.
+        """
+        if 0 in self.missing:
+            raise Unavailable(f"partition 0: {self.missing[0]}")
+        return self.clients[0]
+
+    async def peppers(self) -> dict[str, str]:
+        """Return the fingerprints of peppers by version, which all partitions have in common.
+
+        Raises Unavailable.
+        """
+        return await next(
+            store for at, store in enumerate(self.stores) if at not in self.missing
+        ).peppers()
+
     async def has_imports(self) -> bool:
         """Return whether keys may have been imported. Raises Unavailable."""
         return any([await store.has_imports() for store in self._usable(self.stores)])

@@ -58,7 +58,10 @@ async def _refuse_other_namespace(store: Store) -> None:
     Without the right to SCAN, only the name without a namespace is looked for. Call it if ours is
     missing.
     """
-    unnamed = schema.Names(is_clustered=store.names.is_clustered).meta
+    ours = store.names
+    unnamed = schema.Names(
+        is_clustered=ours.is_clustered, partition=ours.partition, partitions=ours.partitions
+    ).meta
     try:
         names = [name async for name in store.client.scan_iter(f"*{unnamed}", count=10_000)]
     except (exceptions.RedisError, OSError):  # the user may lack the right to SCAN
@@ -66,9 +69,10 @@ async def _refuse_other_namespace(store: Store) -> None:
     others = [name.removesuffix(unnamed).removesuffix(":") for name in names]
     if others:
         found = ", ".join(repr(other) if other else "(none)" for other in sorted(others)[:5])
-        ours = repr(store.names.namespace) if store.names.namespace else "(none)"
+        namespace = repr(ours.namespace) if ours.namespace else "(none)"
         raise Unavailable(
-            f"there is no authz:meta of namespace {ours}, but of {found}; correct redis.namespace"
+            f"there is no authz:meta of namespace {namespace}, but of {found}; "
+            "correct redis.namespace"
         )
 
 
