@@ -44,7 +44,6 @@ from tests.support.storage.sealing import sealed
 from tests.support.storage.sidecar import Sidecar
 
 KEYS: Final = 1_000_000
-TEN_MILLION: Final = 10_000_000
 FEW: Final = 10_000  # keys at which misses are timed, too
 BATCH: Final = 1000
 MISSES: Final = 2000
@@ -202,18 +201,6 @@ def restart(valkey: Valkey, count: int) -> dict[str, Any]:
 
 def published(found: dict[str, Any], given: argparse.Namespace) -> dict[str, float]:
     """Return the published figures of a run, by name."""
-    if given.keys == TEN_MILLION:
-        return {
-            "ten_million.bytes": found["bytes_per_key"],
-            "ten_million.resident": found["resident_per_key"] / 100,
-            "ten_million.miss_ratio": found["miss_ratio"],
-            "ten_million.list": found["list_first_ms"],
-            "ten_million.middle": found["list_middle_ms"],
-            "ten_million.client": found["find_client_ms"],
-            "ten_million.search": found["search_100000_ms"] / 1000,
-            "ten_million.dump": found["dump_bytes_per_key"],
-            "ten_million.restart": found["restart_seconds"],
-        }
     kind = "redis" if given.server else "valkey"
     values = {f"key_bytes.{kind}{'.hashes' if given.hashes else ''}": found["without_the_log"]}
     if not (given.server or given.hashes):
