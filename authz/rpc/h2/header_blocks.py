@@ -78,17 +78,23 @@ class HeaderBlockDecoder(Generic[Parsed]):
         A new result is remembered if that is safe. Raises the faults of `fields`, and those of
         `parse`.
         """
-        found = self._known.get(block)
+        found = self.recall(block)
         if found is not None:
             return found
-        for pattern in self._patterns:
-            if pattern.matches(block):
-                return pattern.result
         if not self._table_size and block[:1] == TO_ZERO:
             rest = block.lstrip(TO_ZERO)
             if len(block) - len(rest) <= MAX_UPDATE_BYTES:
                 return self.decode(rest)
         return self._decode_new(block)
+
+    def recall(self, block: bytes) -> Parsed | None:
+        """Return the result for a block that is remembered, or that fits a pattern; else None."""
+        found = self._known.get(block)
+        if found is None:
+            for pattern in self._patterns:
+                if pattern.matches(block):
+                    return pattern.result
+        return found
 
     def _decode_new(self, block: bytes) -> Parsed:
         size = self._table_size
