@@ -86,7 +86,7 @@ class Extractor:
         self._pricing = pricing
         self._reads_model = rules is not None and rules.reads_model
         self._default_route = Route(env=env, enforce=enforce)
-        self._routes: dict[tuple[object, ...], Route | None] = {}
+        self._routes: dict[object, Route | None] = {}
         self._strange: set[frozenset[str]] = set()
         self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
 
@@ -104,8 +104,10 @@ class Extractor:
             return refused(BAD_REQUEST)
         http = attributes.request.http
         headers: _Headers = http.headers
-        if not headers:
+        count = len(headers)
+        if not count:
             headers = RawHeaders(http.header_map.headers)
+            count = len(headers)
         raw_target = (http.method, http.host)
         target = self._well_formed.get(raw_target) or self._read_target(raw_target)
         try:
@@ -117,7 +119,7 @@ class Extractor:
         else:
             address = attributes.source.address.socket_address.address
         extensions = attributes.context_extensions
-        if target is None or len(headers) > MAX_HEADERS:
+        if target is None or count > MAX_HEADERS:
             method, host = (part.decode("latin-1") for part in raw_target)
             odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
             return self._refuse(odd, extensions)
@@ -194,7 +196,14 @@ class Extractor:
         extensions = attributes.context_extensions
         values, left = _NOTHING, len(extensions)
         if left == 1 and "scopes" in extensions:  # as most routes
-            values = (extensions["scopes"], *_NOTHING[1:])
+            scopes = extensions["scopes"]
+            if self._rules is None:
+                route = self._routes.get(scopes, _UNKNOWN)
+                if route is _UNKNOWN:
+                    route = self._learn((scopes, *_NOTHING[1:]), NO_FACTS)
+                    self._routes[scopes] = route
+                return route or BAD_ROUTE
+            values = (scopes, *_NOTHING[1:])
         elif left:
             values = tuple(extensions.get(name, "") for name in FACT_NAMES)
             if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
