@@ -190,7 +190,8 @@ class H2Protocol(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _start(self, call: Call, message: bytes) -> None:
-        handler = cast("MethodHandler", call.headers.handler)  # a refused request is not reported
+        # A request that is refused is not reported, so there is a handler.
+        handler: MethodHandler = call.headers.handler  # type: ignore[assignment]
         try:
             if self._traced:
                 response = handler(message, traceparent.find(call.header_block))

@@ -57,7 +57,7 @@ class WholeCalls:
             return 0
         high, low, kind, data_stream, compressed, size = _unpack_body(buffer, end)
         length = high << 8 | low
-        after = end + FRAME_HEADER_BYTES + length
+        after: int = end + FRAME_HEADER_BYTES + length
         streams = self._streams
         states = streams.states
         if (
@@ -82,9 +82,10 @@ class WholeCalls:
         deadline = now + headers.timeout
         call = self._calls[stream_id] = Call(stream_id, headers, deadline, block)
         call.state = ANSWERING
+        call.received = length
         states.highest = stream_id
         streams.opened_at = now
-        if deadline < streams.due:
+        if deadline < streams.due:  # noqa: PLR1730  a call of min() costs too much here
             streams.due = deadline
         streams.bodies.consume_window(length)
         streams.events.append((call, buffer[behind:after]))
