@@ -85,7 +85,7 @@ def seen(taken: Client, sent: list) -> tuple:
     return (
         [each.serialize() for each in sent],
         [(call.id, call.state, message, call.header_block) for call, message in calls],
-        {id: (call.state, call.received, call.deadline) for id, call in streams.calls.items()},
+        {at: (call.state, call.received, call.deadline) for at, call in streams.calls.items()},
         (streams.states.highest, streams.last_id, streams.due, streams.opened_at),
         (streams.bodies._consumed, streams.bodies._held, str(connection.fault)),
         dict(taken.probe.events),
