@@ -20,7 +20,7 @@ def known_change(settings: Settings) -> int | None:
     """
     with suppress(OSError, ValueError, TypeError, LookupError):
         found = json.loads(_file(settings).read_text(encoding="utf-8"))
-        if found["store"] == str(administration.endpoint(settings)):
+        if found["store"] == administration.partitions(settings)[0].address:
             return int(found["change"])
     return None
 
@@ -37,7 +37,7 @@ def remember(settings: Settings, change: int) -> None:
 def write(settings: Settings, change: int) -> None:
     """Write the state file with exactly this change. A failure to write is ignored."""
     file = _file(settings)
-    document = {"store": str(administration.endpoint(settings)), "change": change}
+    document = {"store": administration.partitions(settings)[0].address, "change": change}
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     with suppress(OSError):
         draft.write_text(json.dumps(document), encoding="utf-8")

@@ -72,7 +72,7 @@ class Backup:
         peppers, and Unavailable if the store fails, changes too fast or has a garbled sequence.
         """
         found = await checked(self._client.hgetall(self._names.meta))
-        meta.verify(found, fingerprints)
+        meta.verify(found, fingerprints, self._names)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
         # A signing key that was removed since must not come back with a restore.
         signing = schema.META_SIGNING

@@ -30,6 +30,7 @@ from authz.core.trail.rows import row_hash
 from authz.storage import compact, compact_entries, emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import Contents, kept_bytes
 from authz.storage.guarded_writes import Command, GuardedWrites
+from authz.storage.index_members import short_member
 from authz.storage.index_state import encoded_index
 from authz.storage.replies import checked
 from authz.storage.tombstones import Tombstone
@@ -98,6 +99,12 @@ class Restore:
                     await self._change(writes, [("SET", self._names.imported, text)])
             await self._change(writes, self._completion(file, seq, left_out))
         return seq
+
+    async def is_done(self, file: Verified) -> bool:
+        """Return whether this file was restored here before, to its end. Raises Unavailable."""
+        names = self._names
+        marker = await checked(self._client.get(names.restoring))
+        return marker == file.identity and bool(await checked(self._client.exists(names.meta)))
 
     def _completion(
         self, file: Verified, seq: int, left_out: Mapping[str, bytes]
@@ -202,11 +209,14 @@ class Restore:
         """Yield the commands for these records, and one for each index that they are in.
 
         A damaged record is written as it is. Without a client it is in the index of all keys only.
+        A compact record has the short member of index_members.py.
         """
         places: dict[str, list[Any]] = {}
         for kid, fields in records:
-            yield from self._record(file, kid, fields)
-            place, client = (_created_at(fields), kid), fields.get("client_id")
+            commands = self._record(file, kid, fields)
+            yield from commands
+            member = short_member(kid) if commands[0][0] == "SET" else kid
+            place, client = (_created_at(fields), member), fields.get("client_id")
             places.setdefault(self._names.keys, []).extend(place)
             if client:
                 places.setdefault(self._names.client(client), []).extend(place)

@@ -77,5 +77,6 @@ def rotation_readings(rotation: RotationWorks) -> Readings:
     return {
         metrics.SECRETS: delivered,
         metrics.SECRETS_PENDING: one(lambda: automatic.pending if automatic else 0),
+        metrics.SECRETS_UNDECIDED: one(lambda: automatic.undecided if automatic else 0),
         metrics.ROTATIONS_HELD: one(lambda: automatic.held if automatic else 0),
     }

@@ -472,6 +472,7 @@ USAGE += (
             "{{result}}": "sum by (result) "
             f"(increase(authz_admin_delivery_secrets_total{where()}[1d]))",
             "waiting now": f"max (authz_admin_delivery_pending{where()})",
+            "undecided": f"max (authz_admin_delivery_undecided{where()})",
             "due and held": f"max (authz_admin_rotation_held{where()})",
         },
     ),

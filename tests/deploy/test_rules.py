@@ -47,6 +47,7 @@ LEAKED = 'authz_admin_leak_reports_total{done="revoked"}'
 LEAK_HELD = 'authz_admin_leak_reports_total{done="held"}'
 UNDONE = 'authz_admin_delivery_secrets_total{result="undone"}'
 DEAD = 'authz_admin_event_sent_total{result="dead"}'
+UNDECIDED = "authz_admin_delivery_undecided{}"
 PENDING, DUE_HELD = "authz_admin_delivery_pending{}", "authz_admin_rotation_held{}"
 EVENT_LAG = "authz_admin_event_lag_seconds{}"
 JUDGED_LAG = "authz_admin_anomaly_lag_seconds{}"
@@ -63,6 +64,7 @@ GAUGES = {
     PENDING,
     DUE_HELD,
     EVENT_LAG,
+    UNDECIDED,
 }
 
 EACH_MINUTE: dict[float, tuple[str, ...]] = {
@@ -199,6 +201,9 @@ CASES = {
     ),
     "AuthzSecretsPending": Case(
         {PENDING: after(H, (30, 1))}, fires=(H + 20,), quiet=(H - 1, H + 10, H + 35)
+    ),
+    "AuthzSecretsUndecided": Case(
+        {UNDECIDED: after(H, (30, 1))}, fires=(H + 10,), quiet=(H - 1, H + 2, H + 35)
     ),
     "AuthzSecretsUndone": Case(
         {UNDONE: after(H, (1, 1))}, fires=(H + 2, H + 50), quiet=(H - 1, H + 63)

@@ -33,7 +33,7 @@ async def identity(store: Store) -> Finding:
         if not found:
             await _refuse_other_namespace(store)
             raise meta.Emptied(await highest_seen(store.client))
-        theirs = meta.verify(found, store.fingerprints)
+        theirs = meta.verify(found, store.fingerprints, store.names)
     except Unavailable as cause:
         problem, _, advice = str(cause).partition("; ")
         return fail("identity", problem, advice)
@@ -58,7 +58,10 @@ async def _refuse_other_namespace(store: Store) -> None:
     Without the right to SCAN, only the name without a namespace is looked for. Call it if ours is
     missing.
     """
-    unnamed = schema.Names(is_clustered=store.names.is_clustered).meta
+    ours = store.names
+    unnamed = schema.Names(
+        is_clustered=ours.is_clustered, partition=ours.partition, partitions=ours.partitions
+    ).meta
     try:
         names = [name async for name in store.client.scan_iter(f"*{unnamed}", count=10_000)]
     except (exceptions.RedisError, OSError):  # the user may lack the right to SCAN
@@ -66,9 +69,10 @@ async def _refuse_other_namespace(store: Store) -> None:
     others = [name.removesuffix(unnamed).removesuffix(":") for name in names]
     if others:
         found = ", ".join(repr(other) if other else "(none)" for other in sorted(others)[:5])
-        ours = repr(store.names.namespace) if store.names.namespace else "(none)"
+        namespace = repr(ours.namespace) if ours.namespace else "(none)"
         raise Unavailable(
-            f"there is no authz:meta of namespace {ours}, but of {found}; correct redis.namespace"
+            f"there is no authz:meta of namespace {namespace}, but of {found}; "
+            "correct redis.namespace"
         )
 
 
@@ -78,8 +82,9 @@ async def records(store: Store) -> Finding:
     Raises Unavailable.
     """
     total = await checked(store.client.zcard(store.names.keys))
-    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) if total else []
-    found = await StoredIndex(store.client).read(kids)
+    index = StoredIndex(store.client)
+    kids = await index.sample(SAMPLE)
+    found = await index.read(kids)
     bad = [str(one) for one in found if isinstance(one, Unreadable) and type(one) is not BadSeal]
     if bad:
         problem = f"{len(bad)} of a sample of {len(kids)} cannot be read: {bad[0]}"
@@ -97,8 +102,9 @@ async def seals(store: Store) -> Finding:
     mine = seals_of(store.client)
     if mine is not None:
         mine.note(found)
-    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) or []
-    records = await StoredIndex(store.client).read(kids)
+    index = StoredIndex(store.client)
+    kids = await index.sample(SAMPLE)
+    records = await index.read(kids)
     bad = [str(one) for one in records if isinstance(one, BadSeal)]
     if bad:
         problem = f"{len(bad)} of a sample of {len(kids)} have no right seal: {bad[0]}"
@@ -151,8 +157,9 @@ async def limits(store: Store) -> Finding:
 
     Failure if any cannot be read. Raises Unavailable.
     """
-    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) or []
-    found = await StoredIndex(store.client).read(kids)
+    index = StoredIndex(store.client)
+    kids = await index.sample(SAMPLE)
+    found = await index.read(kids)
     records = [one for one in found if isinstance(one, KeyRecord)]
     projects = [pool_of_project(one, ()) for one in records if one.project_id]
     pools = {f"project:{pool.counter_id}" for pool in projects}

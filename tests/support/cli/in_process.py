@@ -29,9 +29,11 @@ AUTHZ = (sys.executable, "-c", "import sys; from authz.cli.main import main; sys
 
 
 class CommandRunner:
-    """Commands in a directory with a pepper and a real store."""
+    """Commands in a directory with a pepper and a real store. partitions: of the store."""
 
-    def __init__(self, directory: Path, valkey: Valkey, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, directory: Path, valkey: Valkey, patch: pytest.MonkeyPatch, *, partitions: int = 1
+    ) -> None:
         self.directory = directory
         self.valkey = valkey
         self._patch = patch
@@ -40,6 +42,8 @@ class CommandRunner:
             patch.delenv(name)
         patch.setenv("AUTHZ_REDIS__URL", valkey.url)
         patch.setenv("AUTHZ_ACTOR", "tests")
+        if partitions > 1:
+            patch.setenv("AUTHZ_REDIS__PARTITIONS", str(partitions))
         done = self.run("init")
         assert done.code == 0, done.err
         valkey.admin.hdel(stored.META, META_COMPACT)  # so that tests can alter fields of hashes
