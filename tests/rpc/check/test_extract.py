@@ -300,7 +300,7 @@ def test_the_peers_that_are_remembered_are_bounded():
 
 
 def test_a_peer_that_is_no_message_is_a_bad_request():
-    """It is refused each time, not only where it is seen first."""
+    """The request is refused each time, not only the first one."""
     raw = check_request([(X, KEY)], peer="203.0.113.7").SerializeToString()
     reader = extractor()
     for _ in range(2):

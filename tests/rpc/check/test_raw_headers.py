@@ -36,7 +36,7 @@ def test_headers_are_found_by_their_names_alone(entries):
 
 
 def test_a_name_that_is_written_twice_is_the_last_one():
-    """So protobuf reads a field that is repeated."""
+    """Protobuf reads the last of a repeated field."""
     first, second = serialised([("origin", "", True), ("x", "v", True)])
     headers = RawHeaders([first + second])
     assert "origin" not in headers

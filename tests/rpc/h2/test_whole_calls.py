@@ -96,7 +96,7 @@ def seen(taken: Client, sent: list) -> tuple:
 @example([(2, 0, b"hello", "")] * 5)
 @example([(2, 0, b"hello", "reset"), (2, 1, b"", "")])
 def test_a_call_has_the_same_effect_whole_and_in_frames(steps):
-    """Whatever the frames are: allowed, refused, or the end of the connection."""
+    """The frames may be allowed, refused, or the end of the connection."""
     whole, single = client(), client()
     taken = 0
     take = whole.connection._reader._take_call
