@@ -97,7 +97,7 @@ def test_an_interrupted_restore_goes_on(
 def test_a_backup_of_another_number_of_partitions(
     divided: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is refused in both directions with both numbers, and nothing is written."""
+    """A restore refuses it in both directions with both numbers, and writes nothing."""
     assert run("backup", FILE).code == 0
     valkey.admin.flushall()
     for count in (1, 48):
