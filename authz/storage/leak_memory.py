@@ -36,7 +36,7 @@ class StoredLeakMemory:
         """Implement LeakMemory.may_end, in one step: a remembered key takes no further place."""
         if not kids:
             return frozenset()
-        args = [now, since, limit, *kids]
+        args: list[str | int] = [now, since, limit, *kids]
         return frozenset(await checked(self._may_end(keys=[self._ended], args=args)))
 
 
