@@ -63,8 +63,12 @@ def left(sli: str) -> str:
 
 
 CHECKS, FAILED = "authz_checks_total", "authz_authentication_failures_total"
-CHANGING = (
-    "Keys[.](Create|Update|Rotate|Retire|RollBack|Revoke|Disable|Enable|Delete|Import|Change).*"
+CHANGING = "|".join(
+    f"Keys.{name}"
+    for name in (
+        *("CreateKey", "UpdateKey", "RotateKey", "RetireKeySecret", "RollBackKey", "RevokeKey"),
+        *("DisableKey", "EnableKey", "DeleteKey", "ImportKeys", "ChangeKeys"),
+    )
 )
 DECIDED, REFUSED = 'outcome!="unavailable"', 'outcome!="allowed"'
 DURATION, LOOKUP, LAG = (
