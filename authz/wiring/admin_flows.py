@@ -61,6 +61,7 @@ from authz.wiring.administration import endpoint, limit_policy
 from authz.wiring.deliveries import delivered_rotation
 from authz.wiring.extraction import extractor
 from authz.wiring.notifications import event_sinks
+from authz.wiring.store_parts import StoreParts
 from authz.wiring.token_gate import Uncounted, token_gate
 from authz.wiring.tokens import key_rotation, uncharged_exchange
 from authz.wiring.usage_readers import anomaly_reports, last_use, usage_reading
@@ -76,10 +77,11 @@ def admin_flows(
     clock: Clock,
 ) -> AdminFlows:
     """Return the flows over one client of the store."""
+    parts = StoreParts.of_one(client)
     counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
     reports = LimitReports(counters, limit_policy(settings), clock)
     imports = StoredImports(client)
-    selection = Selection(index, clock, partial(last_use, client, "filter"))
+    selection = Selection(index, clock, partial(last_use, parts, "filter"))
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
     gate, tokens = token_gate(settings, ring, watch.meta, clock, Uncounted()), None
@@ -116,8 +118,8 @@ def admin_flows(
         verifier=verifier,
         limit_reports=reports,
         importer=importer,
-        usage=usage_reading(client),
-        anomalies=anomaly_reports(client, selection, clock),
+        usage=usage_reading(parts),
+        anomalies=anomaly_reports(parts, selection, clock),
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),

@@ -155,7 +155,7 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
 @asynccontextmanager
 async def stores(settings: Settings) -> AsyncIterator[tuple[StoredKeys, ...]]:
     """Yield the key store of each partition, as `store` does."""
-    async with _parts(settings) as parts:
+    async with all_parts(settings) as parts:
         yield parts.stores
 
 
@@ -195,7 +195,7 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator["SidecarRegistry
 
     Raises BadInput, Unavailable.
     """
-    async with _parts(settings) as parts:
+    async with all_parts(settings) as parts:
         yield parts.registry
 
 
@@ -216,7 +216,8 @@ async def abuse_control(settings: Settings) -> AsyncIterator["AbuseControl"]:
 
 
 @asynccontextmanager
-async def _parts(settings: Settings) -> AsyncIterator[StoreParts]:
+async def all_parts(settings: Settings) -> AsyncIterator[StoreParts]:
+    """Yield the partitions, which may not be ours, and close their clients at the end."""
     async with AsyncExitStack() as stack:
         clients, keys = [], []
         for where in partitions(settings):
@@ -235,7 +236,7 @@ async def our_parts(settings: Settings, ring: Keyring) -> AsyncIterator[StorePar
     Raises Unavailable if none is reachable, Emptied or Foreign if one is not ours.
     """
     wanted = (ring.fingerprints, ring.read_prefixes)
-    async with _parts(settings) as parts:
+    async with all_parts(settings) as parts:
         looks = (store.verify(*wanted) for store in parts.stores)
         for at, problem in enumerate(await asyncio.gather(*looks, return_exceptions=True)):
             if isinstance(problem, Unavailable) and not isinstance(problem, Emptied | Foreign):

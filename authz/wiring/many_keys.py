@@ -45,7 +45,7 @@ class StoreSession:
     def _last_use(self) -> "LastUse":
         from authz.wiring.usage_readers import last_use  # noqa: PLC0415
 
-        return last_use(self._parts.only)
+        return last_use(self._parts)
 
     @cached_property
     def many(self) -> "ManyKeysEditor":

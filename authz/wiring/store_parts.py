@@ -5,12 +5,12 @@ merge stand in front of them. Each is made, and its modules are imported, when i
 for.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 from authz.core.errors import BadInput, Unavailable
-from authz.core.partitions import Partitions
+from authz.core.partitions import ONE, Partitions
 from authz.core.ports import Clock
 from authz.process.clock import SystemClock
 from authz.storage.endpoint import Client
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         KeyStore,
         SidecarRegistry,
     )
+    from authz.core.declared_changes import AsOf
     from authz.core.limits.ports import CreditCounters
     from authz.core.trail.ports import AuditTrail
     from authz.core.usage.ports import UsageEraser
@@ -43,20 +44,35 @@ def refuse_several(count: int) -> NoReturn:
     raise BadInput("redis.partitions", problem)
 
 
+class Refused:
+    """The answer of a partition that cannot be used: awaited or iterated, it raises the cause."""
+
+    def __init__(self, cause: str) -> None:
+        self._cause = cause
+
+    def __await__(self) -> Iterator[Any]:
+        """Raise Unavailable."""
+        raise Unavailable(self._cause)
+
+    def __aiter__(self) -> "Refused":
+        """Return this, whose first item raises."""
+        return self
+
+    async def __anext__(self) -> Any:
+        """Raise Unavailable."""
+        raise Unavailable(self._cause)
+
+
 class MissingPart:
     """Stands for each part of a partition that cannot be used: its methods raise the cause."""
 
     def __init__(self, cause: Unavailable) -> None:
         self._cause = str(cause)
 
-    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+    def __getattr__(self, name: str) -> Callable[..., Refused]:
         """Return a method that raises Unavailable."""
         del name
-
-        async def refuse(*_any: Any, **_named: Any) -> Any:
-            raise Unavailable(self._cause)
-
-        return refuse
+        return lambda *_any, **_named: Refused(self._cause)
 
 
 @dataclass(frozen=True)
@@ -72,6 +88,11 @@ class StoreParts:
     missing: dict[int, Unavailable]
     clock: Clock = field(default_factory=SystemClock)
 
+    @classmethod
+    def of_one(cls, client: Client, *, has_replicas: bool = False) -> "StoreParts":
+        """Return the only partition of a store, whose client this is."""
+        return cls(ONE, (client,), (StoredKeys(client, has_replicas=has_replicas),), {})
+
     @property
     def only(self) -> Client:
         """The client of a store with one partition, for work that knows no partitions.
@@ -82,7 +103,7 @@ class StoreParts:
             refuse_several(self.partitions.count)
         return self.clients[0]
 
-    def _each(self, make: Callable[[Client], S]) -> Sequence[S]:
+    def each(self, make: Callable[[Client], S]) -> Sequence[S]:
         """Return a part of each partition, or what stands for it if it cannot be used."""
         return self._usable([make(client) for client in self.clients])
 
@@ -109,7 +130,7 @@ class StoreParts:
         """Changes of many keys."""
         from authz.storage.batches import StoredBatches  # noqa: PLC0415
 
-        parts = self._each(StoredBatches)
+        parts = self.each(StoredBatches)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.keys import PartitionedBatches  # noqa: PLC0415
@@ -121,7 +142,7 @@ class StoreParts:
         """The lists of keys."""
         from authz.storage.listing import StoredIndex  # noqa: PLC0415
 
-        parts = self._each(StoredIndex)
+        parts = self.each(StoredIndex)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.index import PartitionedIndex  # noqa: PLC0415
@@ -133,7 +154,7 @@ class StoreParts:
         """The audit entries of keys."""
         from authz.storage.listing import StoredTrail  # noqa: PLC0415
 
-        parts = self._each(StoredTrail)
+        parts = self.each(StoredTrail)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.keys import PartitionedHistory  # noqa: PLC0415
@@ -145,7 +166,7 @@ class StoreParts:
         """The sidecars."""
         from authz.storage.registry import StoredSidecars  # noqa: PLC0415
 
-        parts = self._each(StoredSidecars)
+        parts = self.each(StoredSidecars)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.fleet import PartitionedSidecars  # noqa: PLC0415
@@ -162,7 +183,7 @@ class StoreParts:
         def wait(client: Client) -> SidecarWait:
             return SidecarWait(StoredSidecars(client), StoredTrail(client), self.clock)
 
-        parts = self._each(wait)
+        parts = self.each(wait)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.fleet import PartitionedWait  # noqa: PLC0415
@@ -174,7 +195,7 @@ class StoreParts:
         """The counters of limits."""
         from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
 
-        parts = self._each(StoredCounters)
+        parts = self.each(StoredCounters)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.limits import PartitionedCounters  # noqa: PLC0415
@@ -186,7 +207,7 @@ class StoreParts:
         """The used credits."""
         from authz.storage.limits.stored_counters import StoredCredits  # noqa: PLC0415
 
-        parts = self._each(StoredCredits)
+        parts = self.each(StoredCredits)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.limits import PartitionedCredits  # noqa: PLC0415
@@ -198,7 +219,7 @@ class StoreParts:
         """The eraser of facts about callers."""
         from authz.storage.usage.erasing import StoredEraser  # noqa: PLC0415
 
-        parts = self._each(StoredEraser)
+        parts = self.each(StoredEraser)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.usage import PartitionedEraser  # noqa: PLC0415
@@ -210,19 +231,14 @@ class StoreParts:
         """The latest use of keys, and their requests."""
         from authz.wiring.usage_readers import usage_reading  # noqa: PLC0415
 
-        parts = self._each(usage_reading)
-        if len(parts) == 1:
-            return parts[0]
-        from authz.flows.partitioned.usage import PartitionedUses  # noqa: PLC0415
-
-        return PartitionedUses(self.partitions, parts)
+        return usage_reading(self)
 
     @property
     def deletions(self) -> "DeletionStore":
         """Deletions of records."""
         from authz.storage.deletions import StoredDeletions  # noqa: PLC0415
 
-        parts = self._each(StoredDeletions)
+        parts = self.each(StoredDeletions)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.keys import PartitionedDeletions  # noqa: PLC0415
@@ -241,7 +257,7 @@ class StoreParts:
         """The fields of keys as a file last declared them."""
         from authz.storage.applied import StoredApplied  # noqa: PLC0415
 
-        parts = self._each(StoredApplied)
+        parts = self.each(StoredApplied)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.keys import PartitionedApplied  # noqa: PLC0415
@@ -253,12 +269,39 @@ class StoreParts:
         """Imported keys."""
         from authz.storage.imports import StoredImports  # noqa: PLC0415
 
-        parts = self._each(StoredImports)
+        parts = self.each(StoredImports)
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.imports import PartitionedImports  # noqa: PLC0415
 
         return PartitionedImports(self.partitions, parts)
+
+    @property
+    def first(self) -> Client:
+        """The client of partition 0, which has all that belongs to no key.
+
+        Raises Unavailable if that partition cannot be used.
+        """
+        if 0 in self.missing:
+            raise Unavailable(f"partition 0: {self.missing[0]}")
+        return self.clients[0]
+
+    async def peppers(self) -> dict[str, str]:
+        """Return the fingerprints of peppers by version, which all partitions have in common.
+
+        Raises Unavailable.
+        """
+        return await next(
+            store for at, store in enumerate(self.stores) if at not in self.missing
+        ).peppers()
+
+    async def sequence(self) -> "AsOf":
+        """Return the number of the last change, of each partition if there are several.
+
+        Raises Unavailable.
+        """
+        found = [await store.sequence() for store in self._usable(self.stores)]
+        return found[0] if len(found) == 1 else tuple(found)
 
     async def has_imports(self) -> bool:
         """Return whether keys may have been imported. Raises Unavailable."""

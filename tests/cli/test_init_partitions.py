@@ -99,11 +99,10 @@ def test_the_option_has_to_equal_the_setting(divided: Path, valkey: Valkey) -> N
 
 
 def test_a_command_that_knows_no_partitions_refuses(divided: Path) -> None:
-    """`authz backup` refuses in one line, before it looks at the store."""
+    """`authz compact` refuses in one line, before it looks at the store."""
     assert run("init").code == 0
-    outcome = run("backup", "file")
+    outcome = run("compact")
     assert "redis.partitions: 8: this does not work with several partitions yet" in outcome.error
-    assert "file" not in os.listdir(divided)
 
 
 def test_the_state_file_is_that_of_the_store(divided: Path, valkey: Valkey) -> None:
@@ -111,3 +110,26 @@ def test_the_state_file_is_that_of_the_store(divided: Path, valkey: Valkey) -> N
     assert run("init").code == 0
     state = json.loads((divided / ".authz-pepper-1.state").read_text())
     assert state == {"store": valkey.url, "change": 0}
+
+
+def test_the_doctor_looks_at_each_partition(divided: Path, valkey: Valkey) -> None:
+    """A finding is the worst of all partitions, and names the partition that has it."""
+    assert run("init").code == 0
+    found = {one["check"]: one for one in run("doctor", "--json").document["findings"]}
+    assert found["partitions"]["found"] == "8, as in redis.partitions"
+    assert found["identity"]["found"] == "in all partitions; in 0: initialised, pepper 1"
+    assert found["serving"]["level"] == "ok"
+    valkey.admin.delete(EIGHT[5].meta)
+    found = {one["check"]: one for one in run("doctor", "--json").document["findings"]}
+    assert found["identity"]["level"] == "fail"
+    assert found["identity"]["found"].startswith("partition 5: the store has no authz:meta")
+    assert found["records"]["level"] == "ok"
+
+
+def test_the_doctor_names_another_number(divided: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The finding has the number of the store and that of the settings."""
+    assert run("init").code == 0
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", "48")
+    found = {one["check"]: one for one in run("doctor", "--json").document["findings"]}
+    problem = "the store's number of partitions is 8, redis.partitions is 48"
+    assert (found["partitions"]["level"], found["partitions"]["found"]) == ("fail", problem)

@@ -6,10 +6,15 @@ from dataclasses import replace
 
 from authz.core.keys.text import new_kid
 from authz.core.partitions import Partitions
+from authz.core.usage.parts import Parts
+from authz.core.usage.ports import Counted
 from authz.flows.usage.meter import Meter
 from authz.flows.usage.partitioned_meter import PartitionedMeter
 from authz.storage.endpoint import Endpoint
-from tests.support.real import Valkey
+from authz.storage.usage.usage_link import UsageLink
+from tests.support.real import RealClock, Valkey, eventually
+from tests.support.storage.partitioned import parts_of
+from tests.support.usage import KID, committed
 from tests.support.usage_faults import RecordingMeterProbe
 
 COUNT = 8
@@ -55,3 +60,50 @@ def initialised(valkey: Valkey, count: int = COUNT) -> tuple[Endpoint, ...]:
         signpost = {"schema": "1", "partitions": str(count), "complete": "1"}
         valkey.admin.hset(valkey.endpoint.names.meta, mapping=signpost)
     return endpoints
+
+
+class PartitionedLinks:
+    """A UsageStore over the links of all partitions, which takes entries, too."""
+
+    def __init__(self, links):
+        self.links = links
+
+    def now_ms(self):
+        """Implement UsageStore.now_ms."""
+        return self.links[0].now_ms()
+
+    async def commit(self, commit, digests, arrived_ms):
+        """Implement UsageStore.commit, for the keys of one partition, by default that of KID."""
+        homes = set(map(PARTITIONS.of, commit.keys)) or {PARTITIONS.of(KID)}
+        (home,) = homes
+        return await self.links[home].commit(commit, digests, arrived_ms)
+
+    async def add(self, lines, clocks, digests, arrived_ms):
+        """Add these entries as the meter does, each part in its partition."""
+        replies = [
+            await self.links[at].commit(committed(*part, clocks=clocks), digests, arrived_ms)
+            for at, part in Parts(PARTITIONS).of(lines).items()
+        ]
+        others = [reply for reply in replies if not isinstance(reply, Counted)]
+        return others[0] if others else Counted(sum(reply.full for reply in replies))
+
+
+async def add_entries(store, lines, clocks, digests, arrived_ms):
+    """Add these entries to a UsageStore in one batch, or to each of its partitions."""
+    if isinstance(store, PartitionedLinks):
+        return await store.add(lines, clocks, digests, arrived_ms)
+    return await store.commit(committed(*lines, clocks=clocks), digests, arrived_ms)
+
+
+@contextlib.asynccontextmanager
+async def stored_usage(valkey: Valkey, kept, count: int = COUNT, **options):
+    """A UsageStore on a server, and the parts of that store, with so many partitions."""
+    endpoints = initialised(valkey, count)
+    links = [UsageLink(endpoint, RealClock(), kept, **options) for endpoint in endpoints]
+    runs = [asyncio.create_task(link.run()) for link in links]
+    await eventually(lambda: not any(link.reason for link in links))
+    async with parts_of(valkey, count) as parts:
+        yield (links[0] if count == 1 else PartitionedLinks(links)), parts
+    for run in runs:
+        run.cancel()
+    await asyncio.gather(*runs, return_exceptions=True)

@@ -86,7 +86,7 @@ def _merged(name: str, lists: Sequence[Mapping[str, Heard]]) -> Heard:
         reason=_first(entries, lambda one: "" if one.is_trusted else one.sidecar.reason),
         entries=sum(one.entries for one in sidecars),
         seen=sum(one.seen for one in sidecars),
-        issued=max(one.issued for one in sidecars),
+        issued=sum(one.issued for one in sidecars),
         reads_compact=all(one.reads_compact for one in sidecars),
     )
     silent_ms = max(one.silent_ms for one in entries)

@@ -95,3 +95,25 @@ def test_a_partition_of_another_store_is_refused(runner):
     assert "pepper" in refusal(runner.run("keys", "show", kid), 3)
     runner.valkey.admin.delete(names.meta)
     assert "authz" in refusal(runner.run("keys", "show", kid), 3)
+
+
+def test_imported_keys(runner, tmp_path):
+    """Keys of another system are imported into the homes of their owners, and verified there."""
+    lines = [f'{{"key": "sk-{number:030}", "client_id": "c{number}"}}\n' for number in range(20)]
+    done = runner.run("keys", "import", "--json", stdin="".join(lines))
+    assert done.code == 0, done.err
+    listed = runner.run("keys", "list", "--json").document["keys"]
+    assert {key["client_id"] for key in listed} == {f"c{number}" for number in range(20)}
+    assert all(PARTITIONS.of(key["kid"]) == PARTITIONS.home(key["client_id"]) for key in listed)
+    assert runner.run("keys", "import", stdin="".join(lines)).code == 0
+    assert len(runner.run("keys", "list", "--json").document["keys"]) == 20
+    moved = lines[0].replace('"c0"', '"c1"')
+    assert runner.run("keys", "import", stdin=moved).code == 1
+    known = f"sk-{7:030}"
+    assert runner.run("keys", "verify", stdin=known).code == 0
+    assert runner.run("keys", "revoke", "--key-stdin", stdin=known).code == 0
+    assert runner.run("keys", "verify", stdin=known).code == 1
+    leaked = tmp_path / "leaked.txt"
+    leaked.write_text(runner.issue(client="c3")[1])
+    found = runner.run("scan", str(leaked), "--json").document["found"]
+    assert "c3" in str(found)

@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ import pytest
 from authz.cli.main import main
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
+from authz.core.partitions import Partitions
 from authz.core.seals import SEAL
-from authz.storage.schema import META_COMPACT
+from authz.storage.endpoint import Endpoint
+from authz.storage.schema import META_COMPACT, Names
 from tests.support.cli.terminal import Outcome
 from tests.support.real import PATIENCE, Valkey
 from tests.support.storage import stored
@@ -36,6 +39,7 @@ class CommandRunner:
     ) -> None:
         self.directory = directory
         self.valkey = valkey
+        self.partitions = partitions
         self._patch = patch
         patch.chdir(directory)
         for name in [name for name in os.environ if name.startswith("AUTHZ_")]:
@@ -46,7 +50,17 @@ class CommandRunner:
             patch.setenv("AUTHZ_REDIS__PARTITIONS", str(partitions))
         done = self.run("init")
         assert done.code == 0, done.err
-        valkey.admin.hdel(stored.META, META_COMPACT)  # so that tests can alter fields of hashes
+        for one in self.endpoint.partitions():  # so that tests can alter fields of hashes
+            valkey.admin.hdel(one.names.meta, META_COMPACT)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the store, with its partitions."""
+        return replace(self.valkey.endpoint, count=self.partitions)
+
+    def names(self, kid: str) -> Names:
+        """The names of the partition of a key."""
+        return self.endpoint.partitions()[Partitions(self.partitions).of(kid)].names
 
     def run(self, *arguments: str, stdin: str | bytes = "") -> Outcome:
         """Run a command in this process, without a terminal."""
