@@ -14,6 +14,7 @@ from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import path_such_as
 from authz.core import fields
 from authz.core.errors import BadInput, Unavailable
+from authz.flows.partitioned.trail import LabellingSink
 from authz.flows.trail.shipping import Shipper, TrailSink
 from authz.process.trail_sinks import FileCursor
 from authz.settings.model import Settings
@@ -64,7 +65,8 @@ def ship(
     Choose one that administrators of the store cannot change. Rows arrive in order and at least
     once. The cursor moves after the receiver has confirmed them: by a status from 200 to 299, or
     when the file is on the disk. A row has an id, by which a receiver finds repeats. Marks and
-    checkpoints are copied too, so `authz audit verify --file` can verify the copy.
+    checkpoints are copied too, so `authz audit verify --file` can verify the copy. With several
+    partitions there is a cursor for each, and ids begin with the partition: 3.17-0.
 
     \b
     Examples:
@@ -76,7 +78,7 @@ def ship(
     sink = _sink(settings, to, headers, Path(ca) if ca else None)
     if cursor is None and not to.startswith("file:"):
         raise BadInput("--cursor", "is needed here: a file that remembers what was delivered")
-    place = FileCursor(Path(cursor or f"{to.removeprefix('file:')}.cursor"))
+    place = Path(cursor or f"{to.removeprefix('file:')}.cursor")
     shipped = asyncio.run(_ship(settings, sink, place, follow=follow))
     invocation.answer({"rows": shipped}, f"{shipped} rows were delivered")
 
@@ -105,10 +107,18 @@ def _headers(file: str) -> dict[str, str]:
     return {one[1]: one[2] for one in found if one}
 
 
+def _shipper(trail: audit.Trail, sink: TrailSink, path: Path) -> Shipper:
+    """Return the shipper of a partition. path: of the cursor; of several it gets their number."""
+    if trail.partition is None:
+        return Shipper(trail.rows, sink, FileCursor(path))
+    own = FileCursor(path.with_name(f"{path.name}.{trail.partition}"))
+    return Shipper(trail.rows, LabellingSink(sink, trail.partition), own)
+
+
 async def _ship(
     settings: Settings,
     sink: TrailSink,
-    cursor: FileCursor,
+    path: Path,
     *,
     follow: bool,
     wait: Wait = asyncio.sleep,
@@ -122,9 +132,9 @@ async def _ship(
     while True:
         try:
             async with audit.audit_session(settings) as session:
-                shipper = Shipper(session.rows, sink, cursor)
+                shippers = [_shipper(trail, sink, path) for trail in session.trails]
                 while True:
-                    shipped = await shipper.ship()
+                    shipped = sum([await shipper.ship() for shipper in shippers])
                     if not follow:
                         return shipped
                     pause = PAUSE

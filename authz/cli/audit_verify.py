@@ -16,11 +16,14 @@ from authz.cli.options import path_such_as
 from authz.cli.over_api import is_over_api, verify_trail_over_api
 from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.partitions import Partitions
 from authz.core.times import rfc3339
 from authz.core.trail import documents
+from authz.core.trail.labels import of_partition, split_label
 from authz.core.trail.report import Problem, Report
 from authz.core.trail.rows import Row, TrailKeys, position
 from authz.core.trail.verification import Removals, Verification
+from authz.flows.partitioned.trail import merged_report
 from authz.flows.trail.sealing import Sealed
 from authz.flows.trail.verifying import Make
 from authz.flows.trail.verifying import verify as verify_trail
@@ -109,22 +112,26 @@ def verify(
         return
     settings = load_settings(invocation)
     since = 0 if max_unsealed is None else SystemClock().wall_ms() - max_unsealed
-    keys = trail_keys(settings)
+    keys, partitions = trail_keys(settings), Partitions(settings.redis.partitions)
+    if partitions.count > 1 and (trimmed_before or unmarked_until):
+        option = "--trimmed-before" if trimmed_before else "--unmarked-until"
+        raise BadInput(option, "is for one partition; each has numbers of its own")
 
-    def make(removed: Mapping[str, bytes]) -> Verification:
+    def make(partition: int | None, removed: Mapping[str, bytes]) -> Verification:
         return Verification(
             keys,
             removed=removed,
             trimmed_before=trimmed_before,
             unmarked_until=unmarked_until,
+            holds=None if partition is None else lambda kid: partitions.of(kid) == partition,
         )
 
     if file:
-        report = _verify_copy(file, keys, make, since)
+        labels = range(partitions.count) if partitions.count > 1 else (None,)
+        reports = [_verify_copy(file, at, keys, partial(make, at), since) for at in labels]
     else:
-        copied = partial(_rows, copy) if copy else None
-        report = asyncio.run(_verify_store(settings, keys, make, since, copied))
-    _tell(invocation, report)
+        reports = asyncio.run(_verify_store(settings, keys, make, since, copy))
+    _tell(invocation, reports[0] if len(reports) == 1 else merged_report(reports))
 
 
 def _tell(invocation: Invocation, report: Report) -> None:
@@ -134,12 +141,14 @@ def _tell(invocation: Invocation, report: Report) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _verify_copy(file: str, keys: TrailKeys, make: Make, since: int) -> Report:
+def _verify_copy(
+    file: str, partition: int | None, keys: TrailKeys, make: Make, since: int
+) -> Report:
     removals = Removals(keys)
-    for row in _rows(file):
+    for row in _rows(file, partition):
         removals.feed(row)
     verification = make(removals.found)
-    for row in documents.in_order(_rows(file)):
+    for row in documents.in_order(_rows(file, partition)):
         verification.feed(row)
     return verification.finish(sealed_since=since)
 
@@ -147,17 +156,26 @@ def _verify_copy(file: str, keys: TrailKeys, make: Make, since: int) -> Report:
 async def _verify_store(
     settings: Settings,
     keys: TrailKeys,
-    make: Make,
+    make: Callable[[int | None, Mapping[str, bytes]], Verification],
     since: int,
-    copied: Callable[[], Iterator[Row]] | None,
-) -> Report:
-    known = storestate.known_change(settings) or 0
+    copy: str | None,
+) -> list[Report]:
+    """Return the report of each partition. copy: the file of a copy to compare with, if any."""
+    known = storestate.known_change(settings) or 0  # the highest number of all partitions
+    reports = []
     async with audit_session(settings) as session:
-        known = max(known, session.highest_seen)
-        rows = session.rows
-        return await verify_trail(
-            rows, rows, keys, make, known=known, sealed_since=since, copied=copied
-        )
+        numbers = [(await trail.rows.heads())[0] for trail in session.trails]
+        furthest = numbers.index(max(numbers))
+        for at, trail in enumerate(session.trails):
+            rows, partition = trail.rows, trail.partition
+            report = await verify_trail(
+                *(rows, rows, keys, partial(make, partition)),
+                known=max(trail.highest_seen, known if at == furthest else 0),
+                sealed_since=since,
+                copied=partial(_rows, copy, partition) if copy else None,
+            )
+            reports.append(report)
+    return reports
 
 
 @click.command()
@@ -189,8 +207,8 @@ def seal(invocation: Invocation) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _rows(file: str) -> Iterator[Row]:
-    """Yield the rows of a copy, in the order of its lines.
+def _rows(file: str, partition: int | None) -> Iterator[Row]:
+    """Yield the rows of a partition in a copy, in the order of its lines. None: there is only one.
 
     Raises BadInput if the file cannot be read, or at a line that is not a row.
     """
@@ -199,7 +217,7 @@ def _rows(file: str) -> Iterator[Row]:
         with Path(file).open(encoding="utf-8") as opened:
             for text in opened:
                 number += 1
-                yield documents.parse(text)
+                yield from of_partition([documents.parse(text)], partition)
     except OSError as cause:
         raise BadInput("FILE", f"{file}: {cause.strerror}") from None
     except ValueError:
@@ -207,7 +225,7 @@ def _rows(file: str) -> Iterator[Row]:
 
 
 def _document(report: Report) -> dict[str, Any]:
-    sealed = position(report.sealed_until)[0] if report.sealed_until else None
+    sealed = position(split_label(report.sealed_until)[1])[0] if report.sealed_until else None
     return {
         "intact": report.is_intact,
         "rows": report.rows,
@@ -230,7 +248,7 @@ def _document(report: Report) -> dict[str, Any]:
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.rows} rows, {report.checkpoints} checkpoints"
     if report.sealed_until:
-        number, _ = position(report.sealed_until)
+        number, _ = position(split_label(report.sealed_until)[1])
         yield f"sealed up to change {number}, at {rfc3339(report.sealed_at)}"
     elif report.rows:
         yield "nothing is sealed: no checkpoint was made; run `authz admin` or `authz audit seal`"

@@ -27,9 +27,10 @@ STEP: Final = 10_000  # records between two lines of progress
 def compact(invocation: Invocation, *, dry_run: bool, undo: bool, force: bool) -> int:
     """Write all records in the compact form: a fifth of the memory.
 
-    Earlier versions cannot read it: their sidecars answer 503 for each key that they do not have
-    in their cache, and their commands fail. Update everything first. The command refuses to start
-    while a sidecar of an earlier version is registered. Later changes write compact records, too.
+    The indexes of keys get short ids, too. Earlier versions cannot read either: their sidecars
+    answer 503 for each key that they do not have in their cache, and their commands fail. Update
+    everything first. The command refuses to start while a sidecar of an earlier version is
+    registered. Later changes write compact records, too.
 
     Keys keep working meanwhile, and other commands may run. It may be interrupted and repeated. A
     damaged record is named and stays as it is; then it exits with 1. --undo is for a roll back to
@@ -66,7 +67,11 @@ def compact(invocation: Invocation, *, dry_run: bool, undo: bool, force: bool) -
 def _text(found: compacting.Compacted, *, dry_run: bool, undo: bool) -> str:
     form = "as a hash" if undo else "in the compact form"
     verb = "would be written" if dry_run else "written"
-    lines = [f"{found.looked_at} records looked at, {found.written} {verb} {form}"]
+    ids = "whole" if undo else "short"
+    lines = [
+        f"{found.looked_at} records looked at, {found.written} {verb} {form}",
+        f"{found.indexed} ids in the index of all keys {verb} {ids}",
+    ]
     lines += [f"stays as it is: {escaped(why)}" for why in list(found.refused.values())[:MAX_SHOWN]]
     if found.refusals > MAX_SHOWN:
         lines.append(f"and {found.refusals - MAX_SHOWN} more; --json has 1000 of them")

@@ -90,7 +90,7 @@ async def _all(
         return [Finding(Level.FAIL, "settings", str(one), advice) for one in cause.mistakes]
     except BadInput as cause:
         return [Finding(Level.FAIL, "settings", str(cause), "see `authz serve --help`")]
-    found = [Finding(Level.OK, "settings", str(administration.endpoint(given)))]
+    found = [Finding(Level.OK, "settings", administration.partitions(given)[0].address)]
     found += _enforcement(given)
     if documents is None:
         advice = "`authz doctor --envoy envoy.yaml` looks at its configuration"

@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from authz.cli.invocation import Invocation, common
 from authz.core import fields
 from authz.core.errors import BadInput, BadSettings, Conflict, Unavailable
 from authz.core.keys.text import PREFIX_PATTERN
+from authz.core.partitions import COUNTS
 from authz.settings.model import PepperFile, Settings
 from authz.storage.keys import StoredKeys
 from authz.wiring import administration
@@ -57,9 +59,21 @@ class Done:
     default="",
     help="Give up an older prefix: keys with it are not ours any more.",
 )
+@click.option(
+    "--partitions",
+    type=click.Choice(list(map(str, COUNTS))),
+    help="The number of partitions that you expect; redis.partitions has to be the same.",
+)
 @common
 @click.pass_obj
-def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: str) -> None:
+def init(
+    invocation: Invocation,
+    *,
+    new_store: bool,
+    yes: bool,
+    retire_prefix: str,
+    partitions: str | None,
+) -> None:
     """Create the pepper file and initialise the store.
 
     The pepper is the secret with which keys are made and verified: the newest of keys.peppers.
@@ -74,6 +88,9 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
     scripts. Run it before they are updated. On a cluster each primary gets them, and the answer
     names settings of the cluster that do not suit sidecars. Run it again after a node was added.
 
+    With redis.partitions it sets up each partition. Their number is fixed from then on. It is a
+    setting, and not only an option of this command, because sidecars need it, too.
+
     If keys were imported, it makes the index by which sidecars know the digests of all imported
     keys, unless that is complete. Run it after an update of everything that writes keys.
 
@@ -87,6 +104,7 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
         problem = f"{fields.shown(retire_prefix)} is not a prefix, such as ak"
         raise BadInput("--retire-prefix", problem)
     settings = load_settings(invocation)
+    _refuse_other_count(settings, partitions)
     done = asyncio.run(
         _initialise(settings, is_new=new_store, is_agreed=yes, retired=retire_prefix)
     )
@@ -110,45 +128,78 @@ def init(invocation: Invocation, *, new_store: bool, yes: bool, retire_prefix: s
     invocation.answer(document, text)
 
 
+def _refuse_other_count(settings: Settings, wanted: str | None) -> None:
+    """Raise BadInput if another number of partitions is wanted than the settings have."""
+    count = settings.redis.partitions
+    if wanted is not None and int(wanted) != count:
+        raise BadInput(
+            "--partitions", f"{wanted}, but redis.partitions is {count}; set it there, for all"
+        )
+
+
 async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired: str = "") -> Done:
     newest = found.keys.peppers[-1]
-    async with administration.store(found) as store:
+    async with administration.stores(found) as stores, administration.signpost(found) as signpost:
         known = storestate.known_change(found)  # first: another init may finish meanwhile
+        had_all = await signpost.claim() if signpost else False
         if retired:
-            await _retire(found, store, retired)
-        theirs = await store.peppers()
+            await _retire(found, stores, retired)
         # Before a pepper is made; also with --new-store, which would mix new keys with the rest.
-        if not theirs and (problem := await store.remains()):
+        theirs, filled, empty = await _look(stores)
+        if not theirs and not is_new and (problem := storestate.other_namespace(found)):
             raise click.ClickException(problem)
-        lost = None if theirs else await _lost_change(store, known)
+        lost = await _lost_change(empty, 0 if had_all and known is None else known)
         if lost is not None:
             _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
         made = False
         if not os.path.lexists(newest.file):  # noqa: ASYNC240  a local file
             if older := pepper_mistakes(found, with_newest=False):
                 raise BadSettings(older)
-            await _refuse_strangers(found, store, theirs)
+            await _refuse_strangers(found, filled, theirs)
             made = _make(newest.file)
         ring = administration.keyring(found)
+        wanted = (ring.fingerprints, ring.prefixes, ring.public_prefix)
         try:
-            initialised = await store.initialise(
-                ring.fingerprints, ring.prefixes, ring.public_prefix, is_compact=True
-            )
+            initialised = [await store.initialise(*wanted, is_compact=True) for store in stores]
         except (Unavailable, Conflict) as cause:
             if made:
-                await _remove_unused(newest, ring.fingerprints[newest.version], store)
+                await _remove_unused(newest, ring.fingerprints[newest.version], stores)
             if isinstance(cause, Conflict):  # a restore was started meanwhile
                 raise click.ClickException(str(cause)) from None
             raise
-        change = await store.sequence()
+        if signpost:
+            await signpost.complete()
+        change = max([await store.sequence() for store in stores])
         storestate.remember(found, change) if lost is None else storestate.write(found, change)
-        indexed = await store.index_imports()
-        not_loaded = await store.load_functions()
+        indexed = [await store.index_imports() for store in stores]
+        not_loaded = await stores[0].load_functions()
         lacking = tuple(await administration.cluster_problems(found))
-    return Done(newest.file, made, initialised, indexed, not_loaded, lacking)
+    counts = [count for count in indexed if count is not None]
+    total = sum(counts) if counts else None
+    return Done(newest.file, made, any(initialised), total, not_loaded, lacking)
 
 
-async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:
+async def _look(
+    stores: Sequence[StoredKeys],
+) -> tuple[dict[str, str], list[StoredKeys], list[StoredKeys]]:
+    """Return the fingerprints of peppers, the partitions that have some, and the others.
+
+    Raises ClickException if one of the others has other data.
+    """
+    theirs: dict[str, str] = {}
+    filled: list[StoredKeys] = []
+    empty: list[StoredKeys] = []
+    for store in stores:
+        found = await store.peppers()
+        theirs |= found
+        (filled if found else empty).append(store)
+    for store in empty:
+        if problem := await store.remains():
+            raise click.ClickException(problem)
+    return theirs, filled, empty
+
+
+async def _retire(found: Settings, stores: Sequence[StoredKeys], prefix: str) -> None:
     """Remove an older prefix from the store.
 
     Raises BadInput if the settings still list it, ClickException if the store does not know it.
@@ -156,18 +207,18 @@ async def _retire(found: Settings, store: StoredKeys, prefix: str) -> None:
     if prefix in (found.keys.prefix, *found.keys.older_prefixes, found.keys.public_prefix):
         problem = f"{fields.shown(prefix)} is a prefix of keys in the settings"
         raise BadInput("--retire-prefix", f"{problem}; take it out there first")
-    if not await store.retire_prefix(prefix):
+    if not any([await store.retire_prefix(prefix) for store in stores]):
         raise click.ClickException(f"the store knows no prefix {fields.shown(prefix)}")
 
 
-async def _lost_change(store: StoredKeys, known: int | None) -> int | None:
-    """Return the last known change of a store without data; None if it never had any.
+async def _lost_change(empty: Sequence[StoredKeys], known: int | None) -> int | None:
+    """Return the last known change of partitions without data; None if they never had any.
 
     known: the change in the state file, or None without one. A sidecar may have recorded a later
     one.
     """
-    seen = await store.highest_seen()
-    return None if known is None and not seen else max(seen, known or 0)
+    seen = max([await store.highest_seen() for store in empty], default=0)
+    return None if not empty or (known is None and not seen) else max(seen, known or 0)
 
 
 def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
@@ -189,12 +240,14 @@ def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
         raise click.ClickException("nothing was set up")
 
 
-async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str, str]) -> None:
+async def _refuse_strangers(
+    found: Settings, filled: Sequence[StoredKeys], theirs: dict[str, str]
+) -> None:
     """Raise ClickException if the newest pepper of the settings must not be made.
 
     It must not if the store has a pepper of its version, or has peppers and keys.peppers lists no
     older one. Raises Unavailable if the older ones are not those of the store. theirs: the store's
-    fingerprints by pepper version; empty for an empty store.
+    fingerprints by pepper version; empty for an empty store. filled: the partitions with data.
     """
     *older, newest = found.keys.peppers
     if newest.version in theirs:
@@ -205,7 +258,7 @@ async def _refuse_strangers(found: Settings, store: StoredKeys, theirs: dict[str
     if older:
         keys = found.keys.changed(peppers=tuple(older))
         ring = administration.keyring(found.changed(keys=keys))
-        if theirs:
+        for store in filled:
             await store.verify(ring.fingerprints)
     elif theirs:
         raise click.ClickException(
@@ -233,10 +286,13 @@ def _make(file: Path) -> bool:
     return True
 
 
-async def _remove_unused(pepper: PepperFile, fingerprint: str, store: StoredKeys) -> None:
+async def _remove_unused(
+    pepper: PepperFile, fingerprint: str, stores: Sequence[StoredKeys]
+) -> None:
     """Delete the new pepper file if the store has another pepper of the same version; else keep it.
 
     Raises Unavailable if the store does not answer.
     """
-    if (await store.peppers()).get(pepper.version, fingerprint) != fingerprint:
+    theirs = [(await store.peppers()).get(pepper.version) for store in stores]
+    if fingerprint not in theirs and any(theirs):
         pepper.file.unlink()

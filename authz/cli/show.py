@@ -126,7 +126,7 @@ def usage_lines(record: KeyRecord, use: "LatestUse", now: int) -> str:
     if len(live) > 1:
         for secret in live:
             sight = use.secrets[secret.id][0] if secret.id in use.secrets else None
-            age = "new" if secret.retires_at is None else "old"
+            age = "new" if secret is live[-1] else "old"
             lines.append(f"{'':<17}  the {age} secret {secret.id}: {_use_line(sight, now)}")
     return escaped_lines("\n".join(lines))
 

@@ -16,6 +16,7 @@ class Action(StrEnum):
     ROTATE = "rotate"
     RETIRE = "retire"
     ROLL_BACK = "roll_back"
+    HOLD = "hold"  # the overlap of a rotation lasts until somebody decides
     REVOKE = "revoke"
     DISABLE = "disable"
     ENABLE = "enable"

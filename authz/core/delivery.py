@@ -83,11 +83,15 @@ class Arrival(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SecretDelivery:
-    """The result of a rotation with a delivery. why: it did not arrive; empty if it did."""
+    """The result of a rotation with a delivery. why: it did not arrive; empty if it did.
+
+    is_undecided: it was unknown for 24 hours whether it arrived.
+    """
 
     record: KeyRecord
     arrival: Arrival
     why: str = ""
+    is_undecided: bool = False
 
 
 def check_template(text: str) -> str:

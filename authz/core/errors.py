@@ -29,6 +29,10 @@ class BadSeal(Unreadable):
     record: "KeyRecord | None" = None
 
 
+class NoSuchMethod(Unavailable):
+    """The server is of another version and lacks the method."""
+
+
 class UnknownPlan(Unavailable):
     """The settings lack the plan of a key, so its limits are unknown."""
 

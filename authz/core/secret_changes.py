@@ -27,8 +27,9 @@ def rotate(record: KeyRecord, minted: Minted, grace_ms: int, author: Author, now
     live = [entry for entry in record.secrets if entry.is_live(now)]
     if grace_ms and len(live) >= MAX_LIVE_SECRETS:
         older, newer = live[0].id, live[-1].id
+        until = "until its overlap ends" if live[0].retires_at is not None else "without an end"
         return Refused(
-            f"{record.kid} has two live secrets: {older}, until its overlap ends, and {newer}; "
+            f"{record.kid} has two live secrets: {older}, {until}, and {newer}; "
             f"wait, or `authz keys retire {record.kid} --secret old` ends {older} now; "
             "--grace 0 ends both"
         )
@@ -105,12 +106,35 @@ def end_old(record: KeyRecord, ends_at: int, author: Author, now: int) -> Outcom
     return planned(record, ended, Action.RETIRE, author, now, secret=older.id, retires_at=at)
 
 
+def hold(record: KeyRecord, target: str, author: Author, now: int) -> Outcome:
+    """Plan an overlap without an end: both of two live secrets work until one of them is ended.
+
+    target: from which the holder of the key may have the newer secret, or not. `now`: ms since the
+    epoch. Returns Unchanged if the overlap has no end already, Refused if the key is revoked or no
+    two secrets are live.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
+    live = [entry for entry in record.secrets if entry.is_live(now)]
+    if len(live) < MAX_LIVE_SECRETS:
+        return Refused(f"{record.kid} has no two live secrets: its overlap is over")
+    older, newer = live[0], live[-1]
+    if older.retires_at is None:
+        return Unchanged(record, f"both secrets of {record.kid} work without an end")
+    kept = tuple(
+        replace(entry, retires_at=None) if entry is older else entry for entry in record.secrets
+    )
+    held = replace(record, secrets=kept)
+    detail = {"secret": newer.id, "target": target}
+    return planned(record, held, Action.HOLD, author, now, **detail)
+
+
 def roll_back(record: KeyRecord, author: Author, now: int) -> Outcome:
     """Plan the end of the newer of two live secrets. The older one has no end any more.
 
     The key gets the lifetime back that it had with the older secret, and at least the rest of the
-    overlap. `now`: ms since the epoch. Returns Refused if the key is revoked, or if no two secrets
-    are live: the overlap is over.
+    overlap: an overlap without an end leaves the key its expiry. `now`: ms since the epoch. Returns
+    Refused if the key is revoked, or if no two secrets are live: the overlap is over.
     """
     if record.status is Status.REVOKED:
         return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
@@ -124,9 +148,9 @@ def roll_back(record: KeyRecord, author: Author, now: int) -> Outcome:
         for entry in record.secrets
     )
     expires_at = record.expires_at
-    if expires_at is not None:
+    if expires_at is not None and older.retires_at is not None:
         earlier = expires_at - (newer.created_at - older.created_at)
-        expires_at = min(expires_at, max(earlier, older.retires_at or earlier))
+        expires_at = min(expires_at, max(earlier, older.retires_at))
     rolled = replace(record, secrets=kept, expires_at=expires_at)
     detail = {"secret": older.id, "retired": newer.id, "expires_at": expires_at}
     return planned(record, rolled, Action.ROLL_BACK, author, now, **detail)

@@ -15,6 +15,7 @@ from authz.core.trail.ports import AuditTrail, TrailStore
 from authz.core.trail.rows import Row
 from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
+from authz.flows.confirmation import FleetWait
 from authz.flows.deletion import Deletion
 from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.due_keys import DueKeys
@@ -34,6 +35,7 @@ from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.usage.reading import UsageReading
 from authz.flows.verify import Verifier
+from authz.flows.waiting_deliveries import WaitingDeliveries
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class AdminFlows:
     policies: RotationPolicies
     due_keys: DueKeys
     deliveries: DeliveredRotation
+    waiting_deliveries: WaitingDeliveries
     sinks: StoredSinks
     tokens: TokenFlows | None
     verifier: Callable[[], Awaitable[Verifier]]
@@ -76,6 +79,7 @@ class AdminFlows:
     erasure: UsageErasure
     index: KeyIndex
     registry: SidecarRegistry
+    wait: FleetWait
     abuse: BlockedClients
     trail: AuditTrail
     trail_rows: TrailStore

@@ -102,15 +102,18 @@ class AutomaticRotation:
         self._looked_at = float("-inf")
         self.held = 0
         self._pending: Collection[str] = ()  # kids
+        self._tried_at = float("-inf")  # the undecided ones
+        self.undecided = 0  # at the latest look
 
     @property
     def pending(self) -> int:
-        """How many deliveries were pending at the latest look."""
+        """How many deliveries were pending at the latest look, undecided ones included."""
         return len(self._pending)
 
     async def look(self) -> None:
         """Try pending deliveries again, and once an hour rotate the keys that are due.
 
+        Undecided ones are tried once an hour.
         Raises Unavailable if the store fails.
         """
         await self._resume()
@@ -166,18 +169,29 @@ class AutomaticRotation:
 
     async def _resume(self) -> None:
         self._pending = entries = await self._rotation.pending()
-        waiting = list(entries.items())
+        now = self._clock.wall_ms()
+        tries = now - self._tried_at >= HOUR_MS
+        if tries:
+            self._tried_at = now
+        waiting, undecided = list(entries.items()), 0
         for start in range(0, len(waiting), AT_ONCE):
             part = waiting[start : start + AT_ONCE]
-            await asyncio.gather(*(self._again(kid, entry) for kid, entry in part))
+            undecided += sum(
+                await asyncio.gather(*(self._again(kid, entry, tries=tries) for kid, entry in part))
+            )
+        self.undecided = undecided
 
-    async def _again(self, kid: str, text: str) -> None:
+    async def _again(self, kid: str, text: str, *, tries: bool) -> bool:
+        """Go on with a delivery. Return whether it is undecided."""
         try:
-            done = await self._rotation.resume(kid, text)
-            if isinstance(done, Refused):
-                log.warning("%s is not rotated: %s", kid, done.why)
+            done = await self._rotation.resume(kid, text, tries_undecided=tries)
         except (NotFound, Unavailable) as cause:  # of this key; a store that fails ends the look
             log.warning("the delivery of %s does not go on: %s", kid, cause)
+            return False
+        if isinstance(done, Refused):
+            log.warning("the delivery of %s ends: %s", kid, done.why)
+            return False
+        return done.is_undecided and done.arrival is Arrival.PENDING
 
 
 def _is_overlapping(record: KeyRecord, now: int) -> bool:

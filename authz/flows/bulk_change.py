@@ -8,6 +8,7 @@ from authz.core.admin_ports import BatchStore, KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.deletion import Removal
 from authz.core.errors import BadInput, Conflict, Fault, Unavailable
+from authz.core.partitions import ONE, Partitions
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.selector import Selector
@@ -55,12 +56,19 @@ class BulkChange:
     """Makes one change to many keys. Every change is atomic for its key, not for all of them.
 
     Methods raise Unavailable if the store fails, and OutcomeUnknown if the replies to all tries of
-    a batch are lost. To repeat the whole is safe, unless the change adds credits.
+    a batch are lost. To repeat the whole is safe, unless the change adds credits. partitions: of
+    the store; a change of owner that would move a key to another one is Refused.
     """
 
     def __init__(
-        self, selection: "Selection", store: KeyStore, batches: BatchStore, clock: Clock
+        self,
+        selection: "Selection",
+        store: KeyStore,
+        batches: BatchStore,
+        clock: Clock,
+        partitions: Partitions = ONE,
     ) -> None:
+        self._partitions = partitions
         self._selection = selection
         self._store = store
         self._batches = batches
@@ -86,7 +94,7 @@ class BulkChange:
                 record = entry.record
                 if record is None and revokes:
                     record = await find_altered(self._store, entry.kid, selector, now)
-                yield entry.kid, planned(replace(entry, record=record), plan, now, by)
+                yield entry.kid, self._planned(replace(entry, record=record), plan, now, by)
 
     async def carry_out(
         self,
@@ -133,7 +141,7 @@ class BulkChange:
             elif record and selector and not selector.matches(record, now):
                 steps.append(Step(entry.kid, Skipped()))
                 continue
-            change = planned(replace(entry, record=record), plan, now, by)
+            change = self._planned(replace(entry, record=record), plan, now, by)
             if isinstance(change, Removal):
                 raise TypeError("Deletion.carry_out makes deletions")
             if not isinstance(change, KeyChange):
@@ -141,6 +149,14 @@ class BulkChange:
             elif record:
                 made.append((record, change))
         return steps, made
+
+    def _planned(self, entry: "Entry", plan: Plan, now: int, by: By) -> Outcome | Removal | Failed:
+        """Return the change of a key, which stays in its partition. now: ms since the epoch."""
+        outcome = planned(entry, plan, now, by)
+        if isinstance(outcome, KeyChange) and entry.record is not None:
+            why = self._partitions.problem_of_move(entry.record, outcome.record)
+            return Refused(f"{entry.kid}: {why}") if why else outcome
+        return outcome
 
     async def _apply_all(
         self, made: Sequence[_Made], extent: Extent

@@ -30,7 +30,7 @@ from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.core.sightings import Sightings
 from authz.core.store_clock import StoreClock
-from authz.core.tokens.presented import PresentedToken
+from authz.core.tokens.presented import AcceptedToken, PresentedToken
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
@@ -80,7 +80,7 @@ class Checker:
         self._store_clock = store_clock
         self._probe = probe
         self._decided, self._reported = probe.decided, probe.reported
-        self._imported = imported
+        self.imported = imported
         self._accept = tokens.accept if tokens else None
         self._token_keys = TokenKeys(cache)
         self._sightings = sightings or Sightings()
@@ -101,14 +101,14 @@ class Checker:
                 return self._check_imported(presented, request)
             if isinstance(presented, PresentedToken):
                 return self._check_token(presented, request)
-            return self._conclude(presented or self._without_key(request), request)
+            return self.conclude(presented or self._without_key(request), request)
         record = self._peek(presented.kid)
         if record is not None:
             self.hits += 1
             return self._charge(self._judge(presented, record, request), request)
         refusal = self._refuse_unproven(presented)
         if refusal is not None:  # in a flood nearly every request ends here
-            return self._conclude(refusal, request)
+            return self.conclude(refusal, request)
         return self._look_up(self._native, presented, request)
 
     def _check_imported(
@@ -121,27 +121,37 @@ class Checker:
         If it is unknown whether imports exist, only a cached key is decided on; others get
         UNAVAILABLE.
         """
-        keys = self._imported
+        keys = self.imported
         exist = keys is not None and keys.exist()
         if keys is None or exist is False:
-            return self._conclude(MALFORMED, request)
+            return self.conclude(MALFORMED, request)
         found = keys.peek(imported)
         if found is not None:
             self.hits += 1
             return self._charge(self._judge(*found, request), request)
         if keys.is_excluded(imported):  # in a flood of foreign texts nearly every request ends here
-            return self._conclude(UNKNOWN, request)
+            return self.conclude(UNKNOWN, request)
         return self._look_up(keys, imported, request, may_ask=exist is True)
 
     def _check_token(
         self, presented: PresentedToken, request: Request
     ) -> Decision | Awaitable[Decision]:
-        """Decide on a token by the record of its parent key. MALFORMED if none is accepted here."""
-        if self._accept is None:
-            return self._conclude(MALFORMED, request)
-        token = self._accept(presented, request.client_address)
+        """Decide on a token by the record of its parent key."""
+        token = self.accept(presented, request)
         if isinstance(token, Deny):
-            return self._conclude(token, request)
+            return self.conclude(token, request)
+        return self.check_accepted(token, request)
+
+    def accept(self, presented: PresentedToken, request: Request) -> AcceptedToken | Deny:
+        """Return the token, or its refusal: MALFORMED if none is accepted here."""
+        if self._accept is None:
+            return MALFORMED
+        return self._accept(presented, request.client_address)
+
+    def check_accepted(
+        self, token: AcceptedToken, request: Request
+    ) -> Decision | Awaitable[Decision]:
+        """Decide on an accepted token by the record of its parent key."""
         request.token = token
         record = self._peek(token.kid)
         if record is not None:
@@ -199,7 +209,7 @@ class Checker:
             if stale is not None:
                 return self._charge(stale, request)
         if not may_ask:
-            return self._conclude(UNAVAILABLE, request)
+            return self.conclude(UNAVAILABLE, request)
         return self._find(keys, credential, request)
 
     async def _find(self, keys: Lookup[_Key], credential: _Key, request: Request) -> Decision:
@@ -238,19 +248,19 @@ class Checker:
         cannot be counted.
         """
         if isinstance(decision, Deny) or decision.key is None:
-            return self._conclude(decision, request)
+            return self.conclude(decision, request)
         try:
             once = None
             if request.route.charge_once is not None:
                 once = charged_once(decision.key.kid, request)
             result = self._spend(decision.key, request.route.cost, once)
         except Unavailable:
-            return self._conclude(UNAVAILABLE, request)
+            return self.conclude(UNAVAILABLE, request)
         if result is None:
             self._decided(None)
             return decision
         if isinstance(result, LimitResult):
-            return self._conclude(
+            return self.conclude(
                 decide_by_limits(decision.key, result, stale=decision.stale), request
             )
         return self._wait_for(result, decision.key, request, stale=decision.stale)
@@ -261,10 +271,10 @@ class Checker:
         try:
             result = await spending
         except Unavailable:
-            return self._conclude(UNAVAILABLE, request)
-        return self._conclude(decide_by_limits(key, result, stale=stale), request)
+            return self.conclude(UNAVAILABLE, request)
+        return self.conclude(decide_by_limits(key, result, stale=stale), request)
 
-    def _conclude(self, decision: Decision, request: Request) -> Decision:
+    def conclude(self, decision: Decision, request: Request) -> Decision:
         """Count the decision and return it.
 
         A refusal on a route that does not enforce is counted apart, by `Probe.reported`. A failure

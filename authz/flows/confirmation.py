@@ -2,11 +2,12 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from authz.core.admin_ports import SidecarRegistry
 from authz.core.errors import Unreadable
 from authz.core.fields import MAX_OUTAGE_GRACE_MS
+from authz.core.partitions import COUNTS, Partitions
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.sidecars import Confirmation, FormerGrace, Heard, confirmation
@@ -15,6 +16,7 @@ from authz.core.trail.ports import AuditTrail
 PAUSE_MIN: Final = 0.001  # seconds between two looks
 PAUSE_MAX: Final = 0.050
 MAX_LOOK_BACK: Final = 100  # changes of the key
+_FINEST: Final = Partitions(max(COUNTS))  # a multiple of each other number of partitions
 
 
 @dataclass(slots=True)
@@ -30,12 +32,28 @@ class Extent:
     base: int = 0
     graces: set[int | None] = field(default_factory=set)
     replicas: int | None = None
+    _shares: "dict[int, Extent]" = field(default_factory=dict, repr=False, compare=False)
 
     def add(self, before: KeyRecord, after: KeyRecord) -> None:
         """Add a change that was made, from record `before` to record `after`, with its version."""
-        self.version = max(self.version, after.version)
-        self.base = max(self.base, before.version)
-        self.graces |= {before.outage_grace, after.outage_grace}
+        graces = {before.outage_grace, after.outage_grace}
+        share = self._shares.setdefault(_FINEST.of(before.kid), Extent())
+        for each in (self, share):
+            each.extend(after.version, before.version, graces)
+
+    def of_partitions(self, partitions: Partitions) -> "dict[int, Extent]":
+        """Return the extent in each partition that has one of the keys."""
+        found: dict[int, Extent] = {}
+        for at, share in self._shares.items():
+            whole = found.setdefault(at % partitions.count, Extent())
+            whole.extend(share.version, share.base, share.graces)
+        return found
+
+    def extend(self, version: int, base: int, graces: set[int | None]) -> None:
+        """Add changes. version, base: the highest ones. graces: all of them."""
+        self.version = max(self.version, version)
+        self.base = max(self.base, base)
+        self.graces |= graces
 
     def add_replicas(self, count: int | None) -> None:
         """Add the number of replicas that have a batch. None, for a store without them, is ignored.
@@ -103,30 +121,52 @@ async def all_acknowledged(
         pause = min(pause * 2, PAUSE_MAX)
 
 
+class FleetWait(Protocol):
+    """Waits for the sidecars after a change. Methods raise Unavailable."""
+
+    async def connect(self, kid: str) -> None:
+        """Read the registry before a change: the time of a wait counts from the change."""
+        ...
+
+    async def for_key(self, record: KeyRecord, seconds: float) -> Confirmation:
+        """Return what `acknowledged` does, for the change that made `record`."""
+        ...
+
+    async def for_all(self, extent: Extent, seconds: float) -> Confirmation:
+        """Return what `all_acknowledged` does.
+
+        So a deletion is waited for, too: the entries of the key's former graces are gone.
+        """
+        ...
+
+
 class SidecarWait:
-    """Waits for the sidecars after a change of a command. Methods raise Unavailable."""
+    """A FleetWait for a store with one partition."""
 
     def __init__(self, registry: SidecarRegistry, trail: AuditTrail, clock: Clock) -> None:
         self._registry = registry
         self._trail = trail
         self._clock = clock
 
-    async def connect(self) -> None:
-        """Read the registry before the change: the time of a wait counts from the change."""
+    async def connect(self, kid: str) -> None:
+        """Implement FleetWait.connect."""
+        del kid
         await self._registry.find()
 
     async def for_key(self, record: KeyRecord, seconds: float) -> Confirmation:
-        """Return what `acknowledged` does, for the change that made `record`."""
+        """Implement FleetWait.for_key."""
         return await acknowledged(self._registry, self._trail, record, seconds, self._clock)
 
-    async def for_deleted(self, record: KeyRecord, seconds: float) -> Confirmation:
-        """Return the confirmation of a deletion. The entries of the key's former graces are gone.
-
-        record: with the version of the deletion.
-        """
-        extent = Extent()
-        extent.add(record, record)
+    async def for_all(self, extent: Extent, seconds: float) -> Confirmation:
+        """Implement FleetWait.for_all."""
         return await all_acknowledged(self._registry, extent, seconds, self._clock)
+
+
+def extent_of(record: KeyRecord) -> Extent:
+    """Return the extent of the deletion of one key. record: with the version of the deletion."""
+    extent = Extent()
+    extent.add(record, record)
+    return extent
 
 
 def _oldest(heard: list[Heard], seq: int, elapsed_ms: int) -> int:

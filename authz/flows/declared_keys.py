@@ -12,6 +12,7 @@ from authz.core.declared_changes import Planned
 from authz.core.deletion import Removal
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.core.keys.keyring import Keyring
+from authz.core.keys.minting import mint
 from authz.core.new_keys import KeySpec
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
@@ -50,7 +51,7 @@ class StoreDeclaredKeys:
 
     async def issue(self, spec: KeySpec, sink: "SecretSink", by: By) -> KeyRecord:
         """Issue a key and return its record. `sink` has the secret before the store has the key."""
-        minted = self._keyring.mint(spec.env, public=spec.public)
+        minted = mint(self._keyring, spec)
         change = new_keys.issue(spec, minted, by.author(), self._clock.wall_ms())
         sink.prepare(minted.kid, minted.text)
         try:

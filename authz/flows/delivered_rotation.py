@@ -4,36 +4,34 @@ The old secret never ends before the new one has arrived:
 
 1. The store remembers the delivery: its target, and the seed from which the secret follows. Without
    the pepper the seed says nothing.
-2. The key is rotated with an overlap of HELD_MS (30 days), or a longer one that was asked for.
+2. The key is rotated with an overlap of 30 days, or a longer one that was asked for.
 3. The target gets the secret. Then the overlap becomes the one that was asked for, from now on.
 4. If the target refuses it at the first try, the rotation is rolled back. If its answer is not
    known, the delivery is pending: `resume` makes the same secret from the seed and delivers it
    again. A refusal then proves nothing, as an earlier try may have arrived.
-5. After GIVEN_UP_MS (24 h) the rotation is rolled back, unless the new secret was used: then it has
-   arrived.
+5. If the result is still unknown after 24 h, the delivery is undecided: if the new secret was used,
+   it has arrived. Else `hold` takes the end from the old secret, and both work until somebody ends
+   one of them. So no holder loses the secret that it has.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Protocol
 
 from authz.core import secret_changes
+from authz.core.begun_delivery import BegunDelivery, DeliveryState
 from authz.core.changes import Author, Outcome, Refused, Unchanged
 from authz.core.delivery import Arrival, Parcel, SecretDelivery, Undelivered
-from authz.core.errors import BadInput, Fault, Unavailable, Unreadable
+from authz.core.errors import BadInput, Fault, Unavailable
 from authz.core.keys.keyring import Keyring
-from authz.core.keys.seed import Seed
 from authz.core.ports import Clock
-from authz.core.records import MAX_LIVE_SECRETS, KeyRecord
+from authz.core.records import KeyRecord
 from authz.flows.conditions import ANY, Conditions
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.flows.repeatable import Attempt
 
-HELD_MS: Final = 30 * 86_400_000
-GIVEN_UP_MS: Final = 86_400_000
 PAUSES: Final = (1.0, 3.0)  # seconds before the second and the third try of one call
 
 log = logging.getLogger("authz.rotation")
@@ -65,52 +63,6 @@ class PendingDeliveries(Protocol):
     async def end(self, kid: str, entry: str) -> None:
         """Forget a delivery. Another one that began meanwhile stays."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """A delivery that has begun. began_at: ms since the epoch. newest: number of a secret.
-
-    actor, note: of the changes.
-    """
-
-    target: str
-    overlap_ms: int
-    began_at: int
-    newest: int
-    seed: Seed
-    actor: str
-    note: str
-
-    @property
-    def held_ms(self) -> int:
-        """How long the old secret works at most before the new one has arrived."""
-        return max(HELD_MS, self.overlap_ms)
-
-    def text(self) -> str:
-        found = {
-            "target": self.target,
-            "overlap_ms": self.overlap_ms,
-            "began_at": self.began_at,
-            "newest": self.newest,
-            "seed": self.seed.random.hex(),
-            "pepper": self.seed.pepper_version,
-            "actor": self.actor,
-            "note": self.note,
-        }
-        return json.dumps(found)
-
-    @classmethod
-    def read(cls, text: str) -> "_Entry":
-        try:
-            found = json.loads(text)
-            seed = Seed(bytes.fromhex(found["seed"]), str(found["pepper"]))
-            overlap_ms, began_at = int(found["overlap_ms"]), int(found["began_at"])
-            texts = (str(found["actor"]), str(found["note"]))
-            newest = int(found["newest"])
-            return cls(str(found["target"]), overlap_ms, began_at, newest, seed, *texts)
-        except (ValueError, TypeError, KeyError):
-            raise Unreadable("the entry of a delivery in the store is garbled") from None
 
 
 class DeliveredRotation:
@@ -166,7 +118,7 @@ class DeliveredRotation:
             return (
                 planned if isinstance(planned, Refused) else SecretDelivery(record, Arrival.PENDING)
             )
-        stored = _Entry.read(await self._pending.begin(kid, entry.text()))
+        stored = BegunDelivery.read(await self._pending.begin(kid, entry.text()))
         if stored.target != target:
             return Refused(f"a delivery of {kid} to {stored.target} is pending; wait for its end")
         return await self._continue(kid, stored, author, replace(conditions, version=None))
@@ -176,16 +128,23 @@ class DeliveredRotation:
         entry = self._entry(record, target, overlap_ms, author)
         await self._pending.begin(record.kid, entry.text())
 
-    async def resume(self, kid: str, text: str) -> SecretDelivery | Refused:
-        """Try a delivery again that has begun, once. text: its entry."""
-        entry = _Entry.read(text)
-        author = self._lifecycle.author(entry.actor, entry.note)
-        return await self._continue(kid, entry, author, pauses=())
+    async def resume(
+        self, kid: str, text: str, *, tries_undecided: bool = True
+    ) -> SecretDelivery | Refused:
+        """Try a delivery again that has begun, once. text: its entry.
 
-    def _entry(self, record: KeyRecord, target: str, overlap_ms: int, author: Author) -> _Entry:
+        tries_undecided: else an undecided one is not tried: only its key and its usage are read.
+        """
+        entry = BegunDelivery.read(text)
+        author = self._lifecycle.author(entry.actor, entry.note)
+        return await self._continue(kid, entry, author, pauses=(), tries_undecided=tries_undecided)
+
+    def _entry(
+        self, record: KeyRecord, target: str, overlap_ms: int, author: Author
+    ) -> BegunDelivery:
         now, newest = self._clock.wall_ms(), int(record.last.id)
         seed = self._keyring.new_seed()
-        return _Entry(target, overlap_ms, now, newest, seed, author.actor, author.note)
+        return BegunDelivery(target, overlap_ms, now, newest, seed, author.actor, author.note)
 
     async def pending(self) -> Mapping[str, str]:
         """Return the entries of the deliveries that have begun, by kid."""
@@ -194,11 +153,12 @@ class DeliveredRotation:
     async def _continue(
         self,
         kid: str,
-        entry: _Entry,
+        entry: BegunDelivery,
         author: Author,
         conditions: Conditions = ANY,
         *,
         pauses: tuple[float, ...] = PAUSES,
+        tries_undecided: bool = True,
     ) -> SecretDelivery | Refused:
         by = replace(author, change_id=self._keyring.change_id(entry.seed))
         attempt = Attempt(entry.seed, is_repeated=True, newest_secret=entry.newest)
@@ -212,24 +172,29 @@ class DeliveredRotation:
         if isinstance(rotated, Refused):
             await self._pending.end(kid, entry.text())
             return rotated
-        record, now = rotated.record, self._clock.wall_ms()
-        if int(record.newest_secret.id) != entry.newest + 1 or not record.last.is_live(now):
+        record = rotated.record
+        state = entry.state(record, self._clock.wall_ms())
+        if state is DeliveryState.OVER:
             await self._pending.end(kid, entry.text())
-            return Refused(f"the new secret of {kid} was ended before it was delivered")
-        parcel = Parcel.of(record, rotated.key_text or "")
-        arrival, why = await self._deliver(entry, parcel, pauses, is_first=rotated.is_new)
-        if arrival is Arrival.PENDING and now >= entry.began_at + GIVEN_UP_MS:
-            is_used = await self._is_used(kid, parcel.secret)
-            arrival, why = (Arrival.DELIVERED, "") if is_used else (Arrival.UNDONE, why)
-        self.counts[arrival] += 1
-        if arrival is not Arrival.DELIVERED:
-            log.warning("the new secret of %s is %s: %s", kid, arrival.value, why)
+            return Refused(f"one of the two secrets of {kid} was ended")
+        arrival, why, is_undecided = Arrival.PENDING, "", state is DeliveryState.UNDECIDED
+        if tries_undecided or not is_undecided:
+            parcel = Parcel.of(record, rotated.key_text or "")
+            arrival, why = await self._deliver(entry, parcel, pauses, is_first=rotated.is_new)
+            self.counts[arrival] += 1
+            if arrival is not Arrival.DELIVERED:
+                log.warning("the new secret of %s is %s: %s", kid, arrival.value, why)
+        if is_undecided and arrival is Arrival.PENDING:
+            if await self._is_used(kid, entry.secret):
+                arrival, why = Arrival.DELIVERED, ""
+            else:
+                record = await self._hold(record, entry, author, why)
         if arrival is not Arrival.PENDING:
             record = await self._settle(record, entry, author, arrival, why)
-        return SecretDelivery(record, arrival, why)
+        return SecretDelivery(record, arrival, why, is_undecided)
 
     async def _deliver(
-        self, entry: _Entry, parcel: Parcel, pauses: tuple[float, ...], *, is_first: bool
+        self, entry: BegunDelivery, parcel: Parcel, pauses: tuple[float, ...], *, is_first: bool
     ) -> tuple[Arrival, str]:
         """Deliver a secret. is_first: no other process can have tried it before."""
         target = self._targets.get(entry.target)
@@ -249,10 +214,25 @@ class DeliveredRotation:
                 return Arrival.DELIVERED, ""
         return Arrival.PENDING, why
 
+    async def _hold(
+        self, record: KeyRecord, entry: BegunDelivery, author: Author, why: str
+    ) -> KeyRecord:
+        """Take the end from the old secret, once, and return the record."""
+        note = f"unknown for 24 h whether {entry.target} has it: {why or 'not tried'}"
+        by = self._lifecycle.author(author.actor, _line(note), source=author.source)
+
+        def plan(current: KeyRecord, now: int) -> Outcome:
+            if not entry.is_held(current, now):
+                return Unchanged(current, "the overlap was changed meanwhile")
+            return secret_changes.hold(current, entry.target, by, now)
+
+        result = await self._lifecycle.change(record.kid, plan)
+        return result.record if isinstance(result, Changed | Unchanged) else record
+
     async def _settle(
         self,
         record: KeyRecord,
-        entry: _Entry,
+        entry: BegunDelivery,
         author: Author,
         arrival: Arrival,
         why: str,
@@ -265,7 +245,7 @@ class DeliveredRotation:
         by = self._lifecycle.author(author.actor, _line(note), source=author.source)
 
         def plan(current: KeyRecord, now: int) -> Outcome:
-            if not _is_held(current, entry, now):
+            if not entry.is_held(current, now):
                 return Unchanged(current, "the overlap was changed meanwhile")
             if arrival is Arrival.UNDONE:
                 return secret_changes.roll_back(current, by, now)
@@ -274,12 +254,6 @@ class DeliveredRotation:
         result = await self._lifecycle.change(kid, plan)
         await self._pending.end(kid, entry.text())
         return result.record if isinstance(result, Changed | Unchanged) else record
-
-
-def _is_held(record: KeyRecord, entry: _Entry, now: int) -> bool:
-    """Return whether the overlap of this delivery is still as the rotation made it."""
-    live = [one for one in record.secrets if one.is_live(now)]
-    return len(live) == MAX_LIVE_SECRETS and int(live[-1].id) == entry.newest + 1
 
 
 def _line(text: str) -> str:

@@ -10,11 +10,12 @@ from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord
 from authz.flows.by import By
 from authz.flows.command_ports import Effect
+from authz.flows.confirmation import extent_of
 from authz.flows.lifecycle import Changed, Lifecycle, Result
 
 if TYPE_CHECKING:
     from authz.core.new_keys import KeySpec
-    from authz.flows.confirmation import SidecarWait
+    from authz.flows.confirmation import FleetWait
     from authz.flows.deletion import Deletion
     from authz.flows.delivered_rotation import DeliveredRotation
     from authz.flows.limits.refunds import Refunding
@@ -34,7 +35,7 @@ class StoreEditor:
         self,
         lifecycle: Lifecycle,
         deletion: "Callable[[], Deletion]",
-        wait: "Callable[[], SidecarWait]",
+        wait: "Callable[[], FleetWait]",
         refunding: "Callable[[], Refunding]",
         delivering: "Callable[[str], DeliveredRotation]",
     ) -> None:
@@ -60,14 +61,17 @@ class StoreEditor:
         if wait_seconds is None:
             return await self._effect(kid, edit, by.author())
         wait = self._wait()
-        await wait.connect()
+        await wait.connect(kid)
         effect = await self._effect(kid, edit, by.author())
         result = effect.result
         if isinstance(result, Refused):
             return effect
-        confirmed = wait.for_deleted if isinstance(edit, Delete) else wait.for_key
         try:
-            return replace(effect, confirmation=await confirmed(result.record, wait_seconds))
+            if isinstance(edit, Delete):
+                found = await wait.for_all(extent_of(result.record), wait_seconds)
+            else:
+                found = await wait.for_key(result.record, wait_seconds)
+            return replace(effect, confirmation=found)
         except Exception as cause:  # noqa: BLE001  no fault may hide that the change was made
             is_known = isinstance(cause, Unavailable)
             return replace(effect, problem=str(cause) if is_known else f"no answer: {cause!r}")

@@ -90,11 +90,19 @@ class ImportedKeys:
         record = alias and self._cache.peek_stale(alias.kid)
         return (alias, record) if alias and record else None
 
+    def has(self, imported: Imported) -> bool:
+        """Return whether the text is or was that of a key, as far as is known without I/O."""
+        digests = imported.all_digests()
+        return self._alias(digests) is not None or self._known.includes(digests)
+
+    def may_have(self, imported: Imported) -> bool:
+        """Return whether the text may be that of a key: it is not proven that it is none."""
+        is_trusted = self._monotonic() < self._trusted_until
+        return not (is_trusted and self._known.excludes(imported.all_digests()))
+
     def is_excluded(self, imported: Imported) -> bool:
         """Return whether the text is proven to be no imported key, without I/O."""
-        if self._monotonic() >= self._trusted_until:
-            return False
-        if not self._known.excludes(imported.all_digests()):
+        if self.may_have(imported):
             return False
         self._probe.count(Event.ALIAS_EXCLUDED)
         return True

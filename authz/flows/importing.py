@@ -13,6 +13,7 @@ from authz.core.errors import AliasTaken, BadInput, Conflict, Deleted, Fault, Un
 from authz.core.keys.credentials import Imported, ImportedHash
 from authz.core.keys.text import new_kid
 from authz.core.new_keys import KeySpec
+from authz.core.partitions import ONE, Partitions
 from authz.core.past import Past
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Secret, Status
@@ -67,7 +68,10 @@ DELETED: Final = BadInput("key", "was deleted here, which is final; it cannot be
 
 
 class Importer:
-    """Imports keys. A repeated import is harmless: it leaves keys that exist as they are."""
+    """Imports keys. A repeated import is harmless: it leaves keys that exist as they are.
+
+    partitions: of the store.
+    """
 
     def __init__(
         self,
@@ -79,7 +83,9 @@ class Importer:
         *,
         source: str = "",
         request_id: str = "",
+        partitions: Partitions = ONE,
     ) -> None:
+        self._partitions = partitions
         self._store = store
         self._records = records
         self._clock = clock
@@ -142,9 +148,10 @@ class Importer:
         key, now = wanted.key, self._clock.wall_ms()
         older = tuple(key.digests()) if isinstance(key, Imported) else ()
         digests = tuple(wanted.hashed().digests())
+        kid = self._partitions.fitting(new_kid(), wanted.spec)
         try:
             return new_keys.import_key(
-                wanted.spec, new_kid(), digests, author, now, older=older, past=wanted.past
+                wanted.spec, kid, digests, author, now, older=older, past=wanted.past
             )
         except BadInput as cause:
             return cause

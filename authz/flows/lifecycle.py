@@ -12,6 +12,7 @@ from authz.core.admin_ports import KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.errors import Conflict, LateConflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys.keyring import Keyring
+from authz.core.keys.minting import mint, mint_secret
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.ports import LimitCounters
 from authz.core.ports import Clock
@@ -86,7 +87,7 @@ class Lifecycle:
 
         Raises BadInput as `issue`. Changes nothing.
         """
-        return self._issued(spec, self._keyring.mint(spec.env, public=spec.public), author).record
+        return self._issued(spec, mint(self._keyring, spec), author).record
 
     async def issue(
         self, spec: "KeySpec", author: Author, attempt: "Attempt | None" = None
@@ -99,7 +100,7 @@ class Lifecycle:
         """
         if attempt is not None:
             return await self._issue_repeatably(spec, author, attempt)
-        minted = self._keyring.mint(spec.env, public=spec.public)
+        minted = mint(self._keyring, spec)
         change = self._issued(spec, minted, author)
         try:
             changed = await until_confirmed(partial(self._apply, change))
@@ -110,7 +111,7 @@ class Lifecycle:
     async def _issue_repeatably(
         self, spec: "KeySpec", author: Author, attempt: "Attempt"
     ) -> Changed:
-        minted = self._keyring.mint_repeatably(spec.env, attempt.seed, public=spec.public)
+        minted = mint(self._keyring, spec, attempt.seed)
         record, replicas = None, None
         if attempt.is_repeated:
             record = await self._store.find(minted.kid)
@@ -184,11 +185,7 @@ class Lifecycle:
         text. Raises NotFound, Unavailable as the class says.
         """
         known = await self.show(kid)
-        minted = (
-            self._keyring.mint(known.env, kid, public=known.public)
-            if attempt is None
-            else self._keyring.mint_repeatably(known.env, attempt.seed, kid, public=known.public)
-        )
+        minted = mint_secret(self._keyring, known, attempt.seed if attempt else None)
 
         def plan(record: KeyRecord, now: int) -> Outcome:
             outcome = secret_changes.rotate(record, minted, grace_ms, author, now)
@@ -284,6 +281,8 @@ class Lifecycle:
             if not isinstance(outcome, KeyChange):
                 return outcome
             conditions.guard(record, outcome.record)
+            if why := self._keyring.partitions.problem_of_move(record, outcome.record):
+                return Refused(f"{kid}: {why}")
             if conditions.dry_run:
                 return Changed(outcome.record)
             try:

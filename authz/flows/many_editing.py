@@ -2,29 +2,24 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from authz.core.admin_ports import SidecarRegistry
 from authz.core.changes import Outcome
 from authz.core.deletion import Removal
 from authz.core.edits import Delete, Edit, Revoke
-from authz.core.ports import Clock
 from authz.core.selector import Selector
 from authz.core.sidecars import Confirmation
 from authz.flows.bulk_change import BulkChange, Failed, Step
 from authz.flows.by import By
-from authz.flows.confirmation import Extent, all_acknowledged
+from authz.flows.confirmation import Extent, FleetWait
 from authz.flows.deletion import Deletion
 
 
 class StoreManyKeys:
     """ManyKeysEditor over the store."""
 
-    def __init__(
-        self, bulk: BulkChange, deletion: Deletion, registry: SidecarRegistry, clock: Clock
-    ) -> None:
+    def __init__(self, bulk: BulkChange, deletion: Deletion, wait: FleetWait) -> None:
         self._bulk = bulk
         self._deletion = deletion
-        self._registry = registry
-        self._clock = clock
+        self._wait = wait
 
     def rehearse(
         self, kids: Sequence[str], edit: Edit, by: By, selector: Selector
@@ -65,5 +60,5 @@ class StoreManyKeys:
         )
 
     async def confirmation(self, extent: Extent, wait_seconds: float) -> Confirmation:
-        """Wait at most `wait_seconds` for the sidecars. Return what `all_acknowledged` does."""
-        return await all_acknowledged(self._registry, extent, wait_seconds, self._clock)
+        """Wait at most `wait_seconds` for the sidecars. Return what FleetWait.for_all does."""
+        return await self._wait.for_all(extent, wait_seconds)

@@ -1,9 +1,10 @@
-"""Keys that are due for a new secret, over the admin API."""
+"""Keys that are due for a new secret, and new secrets on their way, over the admin API."""
 
 from collections.abc import Sequence
 from typing import Final
 
 from authz.flows.due_keys import DueKey
+from authz.flows.waiting_deliveries import WaitingDelivery
 from authz.remote.calls import Calls
 from authz.remote.records import ms_of, record_of
 from authz.rpc.admin.values import duration
@@ -26,4 +27,23 @@ class RemoteDueKeys:
             DueKey(record_of(one.key), ms_of(one.due_time), one.overdue)
             async for page in pages
             for one in page.due_keys
+        ]
+
+
+class RemoteWaitingDeliveries:
+    """WaitingDeliveryFinder over the admin API."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def find(self) -> Sequence[WaitingDelivery]:
+        """Return the deliveries that wait, the oldest first."""
+        request = policy_pb2.ListPendingDeliveriesRequest(page_size=PAGE)
+        pages = self._calls.pages(self._calls.client.policy.ListPendingDeliveries, request)
+        return [
+            WaitingDelivery(
+                record_of(one.key), one.target, one.secret_id, ms_of(one.begin_time), one.undecided
+            )
+            async for page in pages
+            for one in page.pending_deliveries
         ]

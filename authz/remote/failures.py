@@ -10,6 +10,7 @@ from authz.core.errors import (
     Conflict,
     Fault,
     Forbidden,
+    NoSuchMethod,
     NotFound,
     OutcomeUnknown,
     Unavailable,
@@ -89,7 +90,7 @@ def fault_of(error: AdminError, address: str, *, may_be_made: bool = False) -> F
     if error.reason:
         return Unavailable(f"the admin API at {address}: {error.message}")
     if error.code is Code.UNIMPLEMENTED:
-        return Unavailable(f"the admin API at {address} has another version, without this method")
+        return NoSuchMethod(f"the admin API at {address} has another version, without this method")
     told = f"the admin API at {address} does not answer: {error.message or error.code.name}"
     return OutcomeUnknown(told) if may_be_made else Unavailable(told)
 

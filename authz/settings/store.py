@@ -1,7 +1,16 @@
 """The `redis` section: the store and the way to it."""
 
 from authz.settings.sections import Section
-from authz.settings.values import File, Line, Listen, Namespace, ServiceName, Several, StoreUrl
+from authz.settings.values import (
+    File,
+    Line,
+    Listen,
+    Namespace,
+    PartitionCount,
+    ServiceName,
+    Several,
+    StoreUrl,
+)
 
 
 class RedisTls(Section):
@@ -30,11 +39,13 @@ class RedisSentinel(Section):
 class Redis(Section):
     """The store. namespace: begins every name in the store, for installations that share it.
 
-    cluster: the store is a cluster, of which `url` names one or more nodes.
+    cluster: the store is a cluster, of which `url` names one or more nodes. partitions: into how
+    many parts the data is divided, see core/partitions.py.
     """
 
     url: StoreUrl = "redis://127.0.0.1:6379/0"
     cluster: bool = False
+    partitions: PartitionCount = 1
     namespace: Namespace = ""
     username: Line = ""
     password_file: File | None = None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
 
-from authz.core import fields
+from authz.core import fields, partitions
 from authz.core.errors import BadInput
 from authz.core.keys.text import IMPORTED_PREFIX_PATTERN, KID_PATTERN, PREFIX_PATTERN
 from authz.core.limits.limit import Limit, OnOutage, parse_cost, parse_limits, parse_on_outage
@@ -84,6 +84,12 @@ def _carrier(text: str) -> str:
         problem = "`header`, `header: Scheme` or `basic:username`, such as x-api-key"
         raise BadInput("", f"{fields.shown(text)}: {problem}")
     return f"{match[1]}:{match[2] or ''}"
+
+
+def _partitions(text: str) -> int:
+    if text not in map(str, partitions.COUNTS):
+        raise BadInput("", f"{fields.shown(text)}: has to be 1, 8 or 48")
+    return int(text)
 
 
 def _store_url(text: str) -> str:
@@ -191,6 +197,7 @@ File = Annotated[Path, _read_by(_path)]
 Carrier = Annotated[str, _read_by(_carrier)]
 Mode = Annotated[int, Read(_mode)]
 Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
+PartitionCount = Annotated[int, _read_by(_partitions)]
 StoreUrl = Annotated[str, _read_by(_store_url)]
 PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
 Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]

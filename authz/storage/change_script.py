@@ -9,6 +9,7 @@ from authz.core.errors import AliasTaken, Conflict, Deleted, Fault
 from authz.core.seals import RecordSeals
 from authz.storage import compact, compact_entries, encoding, schema, tombstones
 from authz.storage.field_codec import as_text
+from authz.storage.index_members import short_member
 from authz.storage.marks import Marks, with_mark
 from authz.storage.scripts import script
 
@@ -100,6 +101,7 @@ def script_input(
         seals,
         names.imported,
         as_text(compact.change_mark(change.id)),
+        short_member(record.kid),
         len(fields),
         *fields,
         *_audited(event, is_compact=is_compact),

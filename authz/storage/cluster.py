@@ -1,6 +1,6 @@
-"""Cluster: finds the node of a cluster that owns the slot of our data.
+"""Cluster: finds the node of a cluster that owns a slot of our data.
 
-All names of an installation share one hash tag, so they lie in one slot and one node owns them all.
+All names of a partition share one hash tag, so they lie in one slot and one node owns them all.
 
 The answers of the nodes are hints. A node that is cut off names the old owner, and so does one that
 was forgotten. So they are asked in random order, the node that was named last after all others, and
@@ -51,6 +51,10 @@ class Cluster:
 
     def __str__(self) -> str:
         return ",".join(map(str, self._seeds))
+
+    def of_slot(self, slot: int) -> "Cluster":
+        """Return the same cluster for another slot. It has only the seeds in common with this."""
+        return Cluster(self._seeds, slot)
 
     def note_move(self, owner: str) -> None:
         """Note the address that a node gave with MOVED: the next `owner` returns it once.

@@ -11,9 +11,11 @@ Rules:
    transaction that sees no further change. A hash that is written later is read all the same.
 5. A damaged record has no compact form. It is refused, and stays as it is.
 6. A run may be interrupted and repeated. It passes over records that have the wanted form.
+7. The members of the indexes of keys change their form, too: see index_members.py. The oldest keys
+   come first. So new keys get the new form when the last of the others have it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,9 +26,10 @@ from authz.core.errors import Conflict, Unavailable, Unreadable
 from authz.core.selector import Position
 from authz.storage import encoding, schema, stored_records
 from authz.storage.change_log import changed_kids
-from authz.storage.link import refusal
 from authz.storage.listing import StoredIndex
+from authz.storage.refusals import refusal
 from authz.storage.registry import StoredSidecars
+from authz.storage.renaming import Renaming
 from authz.storage.replies import checked, last_change
 from authz.storage.rewriting import Rewrite, in_other_form, rewrite
 
@@ -40,12 +43,14 @@ class Compacted:
     """The result of a run. Records that were changed meanwhile count each time.
 
     looked_at: records. written: those that were written in the other form; in a dry run those that
-    would be. refused: kids with the reason, at most MAX_REFUSED; refusals: their number. seq: the
-    last change of which all records were looked at.
+    would be. indexed: the same of keys whose members in the indexes changed. refused: kids with the
+    reason, at most MAX_REFUSED; refusals: their number. seq: the last change of which all records
+    were looked at.
     """
 
     looked_at: int = 0
     written: int = 0
+    indexed: int = 0
     refusals: int = 0
     seq: int = 0
     refused: dict[str, str] = field(default_factory=dict)
@@ -65,6 +70,7 @@ class Compacting:
         self._client = client
         self._names = schema.names_of(client)
         self._index = StoredIndex(client)
+        self._renaming = Renaming(client, to_kids=to_hashes)
         self._to_hashes = to_hashes
 
     async def older_sidecars(self) -> list[str]:
@@ -91,11 +97,9 @@ class Compacting:
         if not dry_run:
             await self._begin()
         found = Compacted(seq=await last_change(self._client))
-        after: Position | None = None
-        while places := await self._index.kids(None, after, PAGE):
+        async for places in self._pages():
             await self._write([place.kid for place in places], found, dry_run=dry_run)
             progress(found)
-            after = places[-1]
         if dry_run:
             return found
         for _ in range(MAX_ROUNDS):
@@ -107,6 +111,19 @@ class Compacting:
             if await checked(self._end(now)):
                 return found
         raise Unavailable("the store changes too fast; try again")
+
+    async def _pages(self) -> AsyncIterator[Sequence[Position]]:
+        """Yield all keys by creation, the keys of one millisecond on one page."""
+        after: Position | None = None
+        count = PAGE
+        while places := await self._index.kids(None, after, count):
+            if len(places) == count:
+                places = [one for one in places if one.created_at < places[-1].created_at]
+            if not places:
+                count *= 2
+                continue
+            yield places
+            after, count = places[-1], PAGE
 
     async def _begin(self) -> None:
         """Set the mark, after which changes write the wanted form. An interrupted run goes on."""
@@ -148,6 +165,7 @@ class Compacting:
 
     async def _write(self, kids: Sequence[str], found: Compacted, *, dry_run: bool = False) -> None:
         wanted: list[Rewrite] = []
+        clients: dict[str, str] = {}
         replies = await stored_records.read(self._client, kids)
         for kid, reply in zip(kids, replies, strict=True):
             if isinstance(reply, exceptions.ResponseError):
@@ -156,19 +174,37 @@ class Compacting:
                 raise Unavailable(f"the store cannot be used: {refusal(reply)}")
             elif not stored_records.is_absent(reply):
                 found.looked_at += 1
-                if isinstance(reply, str) is self._to_hashes:
-                    self._add(kid, reply, wanted, found)
+                self._add(kid, reply, wanted, clients, found)
         if dry_run:
             found.written += len(wanted)
-        elif wanted:
+            found.indexed += await self._renaming.count(clients)
+            return
+        # A hash has its kid in the indexes at any time: see index_members.py.
+        if self._to_hashes:
+            found.indexed += await self._renaming.rename(clients)
+        if wanted:
             found.written += await rewrite(self._client, wanted)
+        if not self._to_hashes:
+            found.indexed += await self._renaming.rename(clients)
 
-    @staticmethod
-    def _add(kid: str, reply: Any, wanted: list[Rewrite], found: Compacted) -> None:
+    def _add(
+        self,
+        kid: str,
+        reply: Any,
+        wanted: list[Rewrite],
+        clients: dict[str, str],
+        found: Compacted,
+    ) -> None:
+        """Note what is to be written of a record. clients: gets its client, by kid."""
+        if self._to_hashes:
+            clients[kid] = ""  # also if it cannot be read: earlier versions know its kid alone
         try:
             fields = stored_records.fields_of(kid, reply)
-            wanted.append(in_other_form(kid, reply, fields))
+            if isinstance(reply, str) is self._to_hashes:
+                wanted.append(in_other_form(kid, reply, fields))
         except Unreadable as cause:
             found.refuse(kid, str(cause))
         except ValueError as cause:
             found.refuse(kid, f"record {kid}: {cause}")
+        else:
+            clients[kid] = fields.get("client_id", "")

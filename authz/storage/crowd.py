@@ -17,11 +17,12 @@ ACKNOWLEDGE_MIN: Final = 0.020  # seconds
 class Crowd:
     """The number of sidecars that wrote to the store's registry within RECENT_MS (1 h).
 
-    It is that of the last reply; 0 before.
+    It is that of the last reply; 0 before. links: how many of a kind each has to a node.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, links: int = 1) -> None:
         self.sidecars = 0
+        self._links = links
 
     def note(self, reply: Any) -> None:
         """Take the reply to ZCOUNT. An error leaves the number as it is: the right may be missing.
@@ -32,8 +33,9 @@ class Crowd:
             self.sidecars = max(0, min(reply, MOST))
 
     def reconnect_pause(self) -> float:
-        """Return how many seconds to wait before an attempt to connect: 0 to 0.5 ms a sidecar."""
-        return random.uniform(0, self.sidecars * RECONNECT_EACH)  # noqa: S311  jitter
+        """Return how many seconds to wait before an attempt to connect: 0 to 0.5 ms a link."""
+        most = self.sidecars * self._links * RECONNECT_EACH
+        return random.uniform(0, most)  # noqa: S311  jitter
 
     def acknowledge_pause(self) -> float:
         """Return the seconds between two acknowledgements: 0.1 ms a sidecar, at least 20 ms."""

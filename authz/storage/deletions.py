@@ -13,9 +13,10 @@ from authz.core.trail.rows import row_hash
 from authz.storage import encoding, schema, tombstones
 from authz.storage.compact_entries import unpacked
 from authz.storage.essential import ALLOW_OOM
-from authz.storage.link import refusal
+from authz.storage.index_members import short_member
 from authz.storage.listing import SEARCHED
 from authz.storage.marks import marks_of, with_mark
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked
 from authz.storage.scripts import script
 
@@ -86,7 +87,8 @@ class StoredDeletions:
         fields = with_mark(self._marks, record.kid, fields)
         args: list[Any] = [
             *(removal.id, record.version, names.publish, schema.LOG_LENGTH, record.kid),
-            *(names.imported, own.member, len(aliases), *(place.member for place in places)),
+            *(short_member(record.kid), names.imported),
+            *(own.member, len(aliases), *(place.member for place in places)),
             *(len(removal.entries), *(entry.id for entry in removal.entries)),
             *(text for pair in fields.items() for text in pair),
         ]

@@ -2,24 +2,22 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import redis.asyncio
 from redis.asyncio import Connection, UnixDomainSocketConnection
-from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelManagedConnection
-from redis.backoff import NoBackoff
-from redis.maint_notifications import MaintNotificationsConfig
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import shown
 from authz.core.listen_address import Address
-from authz.storage.credentials import Credentials
+from authz.storage.clients import client_options, new_client
+from authz.storage.credentials import Credentials, explained, read_password
 from authz.storage.hello import NO_RESP3, refuse_mode, refuse_old
-from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED, Link
+from authz.storage.link import Link
 from authz.storage.marks import Marks
 from authz.storage.schema import Names
 from authz.storage.seals import StoreSeals
@@ -36,7 +34,9 @@ if TYPE_CHECKING:  # most stores are reached without them
 class Endpoint:
     """Address of a Redis or Valkey server, or the Sentinels or cluster nodes that know it.
 
-    `str` shows the address without credentials. namespace: prefix of all names in the store, or "".
+    `str` shows the address without credentials, and the partition if there are several. namespace:
+    prefix of all names in the store, or "". partition: the number of the one whose names and whose
+    node this is. count: of partitions.
     marks: of the clients' entries in the audit trail. seals: makes the seals of one client; None:
     the clients neither make nor check seals. sidecars: how many there are at least.
     """
@@ -54,6 +54,8 @@ class Endpoint:
     marks: Marks | None = field(default=None, repr=False, compare=False)
     seals: Callable[[], StoreSeals] | None = field(default=None, repr=False, compare=False)
     sidecars: int = field(default=0, compare=False)
+    partition: int = 0
+    count: int = 1
 
     @classmethod
     def parse(
@@ -66,13 +68,14 @@ class Endpoint:
         sentinel: "Sentinel | None" = None,
         is_cluster: bool = False,
         namespace: str = "",
+        partitions: int = 1,
     ) -> "Endpoint":
         """Parse `redis.url`, as `store_url.parse_url` does.
 
         Raises BadInput if a part is invalid. The password comes from `password_file`, read at every
-        connect. With `sentinel`, only the scheme and the database of the URL are used, and a
-        `unix://` URL is refused. `tls` is refused without `rediss://`. namespace: prefix of all
-        names in the store.
+        connect. With `sentinel`, only scheme and database of the URL are used, and `unix://` is
+        refused. `tls` is refused without `rediss://`. namespace: prefix of all names in the store.
+        partitions: how many there are; the endpoint is that of partition 0.
         """
         found = parse_url(url, is_cluster=is_cluster)
         if found.is_tls:
@@ -92,11 +95,38 @@ class Endpoint:
                 raise BadInput(CLUSTER_FIELD, "needs no Sentinel; remove redis.sentinel")
             from authz.storage.cluster import Cluster, slot_of  # noqa: PLC0415
 
-            cluster = Cluster(found.hosts, slot_of(Names(namespace, is_clustered=True).meta))
+            names = Names(namespace, is_clustered=True, partitions=partitions)
+            cluster = Cluster(found.hosts, slot_of(names.meta))
         login = (username, password_file)
-        return cls(*where, found.socket_path, found.db, *login, tls, sentinel, cluster, namespace)
+        about = (*where, found.socket_path, found.db, *login, tls, sentinel, cluster, namespace)
+        return cls(*about, count=partitions)
+
+    def partitions(self) -> "tuple[Endpoint, ...]":
+        """Return the endpoint of each partition, in order; with one partition this one alone."""
+        return tuple(self._of(number, self.count) for number in range(self.count))
+
+    def undivided(self) -> "Endpoint":
+        """Return the endpoint of the same store as one with a single partition."""
+        return self._of(0, 1)
+
+    def _of(self, partition: int, count: int) -> "Endpoint":
+        if (partition, count) == (self.partition, self.count):
+            return self
+        cluster, found = self.cluster, replace(self, partition=partition, count=count)
+        if cluster is None:
+            return found
+        from authz.storage.cluster import slot_of  # noqa: PLC0415
+
+        return replace(found, cluster=cluster.of_slot(slot_of(found.names.meta)))
 
     def __str__(self) -> str:
+        namespace = f", namespace {self.namespace}" if self.namespace else ""
+        partition = f", partition {self.partition}" if self.count > 1 else ""
+        return f"{self.address}{namespace}{partition}"
+
+    @property
+    def address(self) -> str:
+        """The address of the store, without credentials. It is the same for all partitions."""
         if self.socket_path:
             return f"unix://{self.socket_path}?db={self.db}"
         if self.sentinel:
@@ -108,8 +138,14 @@ class Endpoint:
 
     @property
     def names(self) -> Names:
-        """The names of our data in the store, for this namespace and database."""
-        return Names(self.namespace, self.db, is_clustered=self.cluster is not None)
+        """The names of the partition's data in the store, for this namespace and database."""
+        return Names(
+            self.namespace,
+            self.db,
+            is_clustered=self.cluster is not None,
+            partition=self.partition,
+            partitions=self.count,
+        )
 
     @property
     def has_replicas(self) -> bool:
@@ -211,45 +247,22 @@ class Endpoint:
             "credential_provider": Credentials(self.login) if self.login() else None,
         }
         if self.sentinel:
-            options = self._options(SentinelManagedConnection, timeout)
+            options = client_options(SentinelManagedConnection, self.tls, timeout)
             return self.sentinel.client(self._dial, options | login)
         if self.socket_path:
-            options = self._options(UnixDomainSocketConnection, timeout)
-            return _client(path=self.socket_path, **options, **login)
-        options = self._options(Connection, timeout)
+            options = client_options(UnixDomainSocketConnection, self.tls, timeout)
+            return new_client(path=self.socket_path, **options, **login)
+        options = client_options(Connection, self.tls, timeout)
         if self.cluster:
             from authz.storage.cluster_client import client_of  # noqa: PLC0415
 
             find, kind = partial(self.cluster.owner, self._slots), options["connection_class"]
             return client_of(kind, self.cluster, find, options | login)
-        return _client(host=self.host, port=self.port, **options, **login)
+        return new_client(host=self.host, port=self.port, **options, **login)
 
     def _dial(self, host: str, port: int, timeout: float) -> redis.asyncio.Redis:
-        """Return a client for one Sentinel, without a login.
-
-        timeout: seconds for each connect and each reply.
-        """
-        return _client(host=host, port=port, **self._options(Connection, timeout))
-
-    def _options(self, kind: type[Any], timeout: float) -> dict[str, Any]:
-        if self.tls:
-            from authz.storage.tls import secured  # noqa: PLC0415
-
-            self.tls.context()  # raises now if the files cannot be used
-            kind = secured(kind, self.tls)
-        return {
-            "connection_class": kind,
-            "protocol": 3,
-            "decode_responses": True,
-            "encoding_errors": "surrogateescape",  # an invalid byte must not raise in redis-py
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-            "retry": Retry(NoBackoff(), 0),
-            # If enabled, redis-py also uses connections that the store has closed meanwhile.
-            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-            "driver_info": None,
-            "client_name": "authz-cli",
-        }
+        """Return a client for one Sentinel, without a login. timeout: as of `client`."""
+        return new_client(host=host, port=port, **client_options(Connection, self.tls, timeout))
 
     def login(self) -> tuple[str, str] | None:
         """Return user and password, or None if neither a user nor a password is set.
@@ -257,31 +270,12 @@ class Endpoint:
         The user is `default` if only a password is set; the password is "" if only a user is set.
         Reads `password_file` at each call. Raises Unavailable if it is unreadable.
         """
-        password = self._password()
+        password = read_password(self.password_file)
         return (self.username or "default", password) if password or self.username else None
 
     def explained(self, text: str) -> str:
         """Return a message in which a refused login names the setting that is missing or empty."""
-        try:
-            password = self._password()
-        except Unavailable:
-            return text
-        if password:
-            return text
-        file = self.password_file
-        lack = "redis.password_file is not set" if file is None else f"{file} is empty"
-        text = text.replace(LOGIN_MISSING, f"it wants a password (NOAUTH), and {lack}")
-        unknown = f"it knows no such user without a password (WRONGPASS), and {lack}"
-        return text.replace(LOGIN_REFUSED, unknown)
-
-    def _password(self) -> str:
-        if self.password_file is None:
-            return ""
-        try:
-            return self.password_file.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError) as cause:
-            problem = cause.strerror if isinstance(cause, OSError) else "not a text file"
-            raise Unavailable(f"redis.password_file: {problem}: {self.password_file}") from None
+        return explained(text, self.password_file)
 
 
 Client = redis.asyncio.Redis
@@ -290,7 +284,3 @@ Client = redis.asyncio.Redis
 
 def _ignore(*_any: Any) -> None:
     pass
-
-
-def _client(**options: Any) -> redis.asyncio.Redis:
-    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))

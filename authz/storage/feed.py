@@ -58,7 +58,8 @@ class ChangeFeed:
     lease: seconds of trust that one heartbeat grants. fingerprints: of our peppers, by version.
     prefixes: the key prefixes that this sidecar reads; a store with keys of others causes a
     warning. store_clock: receives the store's clock with each heartbeat. imported_index: bound on
-    the entries of `imported`, the index of imported digests; 0 holds none.
+    the entries of `imported`, the index of imported digests; 0 holds none. crowd: the sidecars of
+    this store.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class ChangeFeed:
         prefixes: Collection[str] = (),
         store_clock: StoreClock | None = None,
         imported_index: int = 0,
+        crowd: Crowd | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._names = endpoint.names
@@ -79,9 +81,9 @@ class ChangeFeed:
         self._probe = probe
         self._lease = lease
         self._clock_watch = ClockWatch(store_clock or StoreClock(lease), clock)
-        self.crowd = Crowd()
+        self.crowd = crowd or Crowd()
         self._trust = TrustLease(clock, lease, endpoint)
-        self._meta = LatestMeta(fingerprints, self._trust.is_valid, prefixes)
+        self._meta = LatestMeta(fingerprints, self._trust.is_valid, prefixes, self._names)
         self._follower = Follower(clock, probe, endpoint.names)
         self.imported = ImportedIndex(clock, endpoint.names, imported_index)
         self._heartbeats = Heartbeats(

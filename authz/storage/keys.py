@@ -31,8 +31,8 @@ from authz.storage.change_script import (
 )
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.hello import refuse_mode, refuse_old
-from authz.storage.link import refusal
 from authz.storage.marks import marks_of
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked, describe_full, last_change
 from authz.storage.seals import seals_of
 
@@ -73,7 +73,7 @@ class StoredKeys:
         found = await self._hash(self._names.meta)
         if not found:
             raise meta.Emptied(await self.highest_seen())
-        meta.verify(found, fingerprints)
+        meta.verify(found, fingerprints, self._names)
         _refuse_unlisted(found, prefixes)
         if self._seals is not None:
             self._seals.note(found)
@@ -98,12 +98,12 @@ class StoredKeys:
         hello = hello if isinstance(hello, dict) else {}
         refuse_old(hello)
         refuse_mode(hello, self._names)
-        wanted = meta.entries(fingerprints, prefixes, public_prefix)
+        wanted = meta.entries(fingerprints, prefixes, public_prefix, self._names)
 
         async def complete(transaction: Any) -> bool:
             found = await transaction.hgetall(self._names.meta)
             if found:
-                meta.verify(found, fingerprints)
+                meta.verify(found, fingerprints, self._names)
                 _refuse_unlisted(found, (*prefixes, *filter(None, [public_prefix])))
             elif problem := await emptiness.remains(transaction, self._names):
                 raise Conflict(problem)
@@ -142,9 +142,11 @@ class StoredKeys:
     async def peppers(self) -> dict[str, str]:
         """Return the store's pepper fingerprints by version; empty without authz:meta.
 
-        Raises Unavailable.
+        Raises Unavailable, also if the store has another number of partitions.
         """
-        return meta.peppers_of(await self._hash(self._names.meta))
+        if found := await self._hash(self._names.meta):
+            meta.refuse_partitions(found, self._names)
+        return meta.peppers_of(found)
 
     async def sequence(self) -> int:
         """Return the number of the store's last change, or 0.

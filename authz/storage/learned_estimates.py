@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
-from authz.core.budgets.learned import Estimates, Learned, parse_learned
+from authz.core.budgets.learned import Estimates, Learned, merged, parse_learned
 from authz.core.errors import Unavailable
 from authz.storage import schema
 from authz.storage.link import Link
@@ -15,44 +15,60 @@ PAUSE: Final = 10.0  # seconds between two readings
 log = logging.getLogger("authz.store")
 
 
-class LearnedEstimates:
-    """Keeps `estimates` current while they are wanted. link: returns the link, or None without one.
+class LinkSource(Protocol):
+    """A partition of the store, with a link to it."""
 
-    While the store cannot be read, the last estimates stay.
+    @property
+    def link(self) -> Link | None:
+        """The link, or None without one."""
+        ...
+
+    @property
+    def names(self) -> schema.Names:
+        """The names of the partition's data."""
+        ...
+
+
+class LearnedEstimates:
+    """Keeps `estimates` current while they are wanted. sources: the partitions of the store.
+
+    While a partition cannot be read, its last estimates stay.
     """
 
     def __init__(
         self,
         estimates: Estimates,
-        link: Callable[[], Link | None],
-        names: schema.Names,
+        sources: Sequence[LinkSource],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._estimates = estimates
-        self._link = link
-        self._name = names.estimates
+        self._sources = sources
+        self._found: list[Mapping[tuple[str, str], Learned]] = [{} for _ in sources]
+        self._faults = [""] * len(sources)
         self._sleep = sleep
-        self._fault = ""
 
     async def run(self) -> None:
         """Read now and every PAUSE (10 s), until cancelled. A fault is logged when it changes."""
         while True:
-            link = self._link()
-            if link is not None and self._estimates.is_wanted:
-                await self._read(link)
+            if self._estimates.is_wanted:
+                before = list(self._found)
+                for number, source in enumerate(self._sources):
+                    if source.link is not None:
+                        await self._read(number, source.link, source.names)
+                if any(new is not old for new, old in zip(self._found, before, strict=True)):
+                    self._estimates.replace(merged(self._found))
             await self._sleep(PAUSE)
 
-    async def _read(self, link: Link) -> None:
+    async def _read(self, number: int, link: Link, names: schema.Names) -> None:
         try:
-            found = _parsed(await link.call("HGETALL", self._name))
+            self._found[number] = _parsed(await link.call("HGETALL", names.estimates))
         except Unavailable as cause:
             fault = str(cause)
         else:
-            self._estimates.replace(found)
             fault = ""
-        if fault and fault != self._fault:
+        if fault and fault != self._faults[number]:
             log.warning("learned estimates stay as they are: %s", fault)
-        self._fault = fault
+        self._faults[number] = fault
 
 
 def _parsed(reply: Any) -> dict[tuple[str, str], Learned]:

@@ -17,7 +17,8 @@ from authz.core.records import KeyRecord
 from authz.core.selector import Position
 from authz.storage import encoding, schema, stored_records
 from authz.storage.compact_entries import unpacked
-from authz.storage.link import refusal
+from authz.storage.index_members import kid_of, short_member
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked, whole
 from authz.storage.scripts import script
 from authz.storage.seals import StoreSeals, seals_of
@@ -39,6 +40,7 @@ class StoredIndex:
         self._names = schema.names_of(client)
         self._seals = seals_of(client)
         self._may_run = True  # False after the store refused a script
+        self._is_short = True  # whether the last member that was found had the short form
 
     async def kids(
         self,
@@ -61,7 +63,7 @@ class StoredIndex:
         if after is None:
             return await self._range(name, 0, count - 1)
         for _ in range(MAX_ATTEMPTS):
-            rank = await checked(self._client.zrank(name, after.kid))
+            rank = await self._rank(name, after.kid)
             if rank is None:  # the key was deleted, or is another client's by now
                 rank = await self._rank_before(name, after)
                 found = await self._range(name, max(rank, 0), rank + count + 1)
@@ -79,7 +81,7 @@ class StoredIndex:
         if end is None:
             return await self._range(name, -count, -1)
         for _ in range(MAX_ATTEMPTS):
-            rank = await checked(self._client.zrank(name, end.kid))
+            rank = await self._rank(name, end.kid)
             if rank is None:
                 last = await self._rank_before(name, end)
                 found = await self._range(name, max(last - count + 1, 0), last) if last >= 0 else []
@@ -98,6 +100,21 @@ class StoredIndex:
         """
         return [place.kid for place in await self._range(self._names.keys, -count, -1)]
 
+    async def sample(self, count: int) -> list[str]:
+        """Return the kids of `count` random keys, of all if there are fewer. Raises Unavailable."""
+        found = await checked(self._client.zrandmember(self._names.keys, count))
+        return list(map(kid_of, found or []))
+
+    async def _rank(self, name: str, kid: str) -> int | None:
+        """Return the rank of a key in an index, in either form of its member, or None."""
+        for is_short in (self._is_short, not self._is_short):
+            member = short_member(kid) if is_short else kid
+            rank = await checked(self._client.zrank(name, member))
+            if rank is not None:
+                self._is_short = is_short
+                return int(rank)
+        return None
+
     async def _rank_before(self, name: str, after: Position) -> int:
         """Return the rank of the last key before `after`, or -1. Takes a step for each halving."""
         low, high = 0, int(await checked(self._client.zcard(name)))
@@ -112,7 +129,7 @@ class StoredIndex:
 
     async def _range(self, name: str, first: int, last: int) -> list[Position]:
         found = await checked(self._client.zrange(name, first, last, withscores=True))
-        return [Position(whole(score), kid) for kid, score in found]
+        return [Position(whole(score), kid_of(member)) for member, score in found]
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
         """Return for each kid the record, None if it is absent, or an Unreadable with the cause.

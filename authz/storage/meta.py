@@ -22,6 +22,10 @@ UNMARKED: Final = (
 )
 
 
+OTHER_COUNT: Final = "the store's number of partitions is {}, redis.partitions is {}"
+MAX_DIGITS: Final = 20
+
+
 class Emptied(Unavailable):
     """The store has no authz:meta. highest: the last change that it is known to have had, or 0.
 
@@ -51,10 +55,13 @@ def peppers_of(meta: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
+def verify(
+    meta: Mapping[str, str], ours: Mapping[str, str], names: schema.Names = schema.DEFAULT
+) -> dict[str, str]:
     """Return the store's pepper fingerprints by version. ours: the same of our peppers.
 
-    Raises Emptied if `meta` is empty. Raises Foreign for another schema, for a version with another
+    names: those of the partition. Raises Emptied if `meta` is empty. Raises Foreign for another
+    schema, another number of partitions or another partition, for a version with another
     fingerprint than ours, or if no version is common.
     """
     if not meta:
@@ -64,6 +71,7 @@ def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
         raise Foreign(
             f"the store has schema {found!r}, this version reads {schema.SCHEMA}; upgrade the older"
         )
+    refuse_partitions(meta, names)
     theirs = peppers_of(meta)
     for version, fingerprint in ours.items():
         if theirs.get(version, fingerprint) != fingerprint:
@@ -77,6 +85,25 @@ def verify(meta: Mapping[str, str], ours: Mapping[str, str]) -> dict[str, str]:
             f"keys.peppers has only {', '.join(sorted(ours))}"
         )
     return theirs
+
+
+def partitions_in(meta: Mapping[str, str]) -> str:
+    """Return the number of partitions that authz:meta names, as text: 1 if it names none."""
+    return _digits(meta.get(schema.META_PARTITIONS, "1"))
+
+
+def refuse_partitions(meta: Mapping[str, str], names: schema.Names) -> None:
+    """Raise Foreign unless authz:meta is that of this partition, of so many."""
+    count, ours = partitions_in(meta), str(names.partitions)
+    if count != ours:
+        raise Foreign(OTHER_COUNT.format(count, ours))
+    which = _digits(meta.get(schema.META_PARTITION, "0"))
+    if which != str(names.partition):
+        raise Foreign(f"{names.meta} is that of partition {which}, not of {names.partition}")
+
+
+def _digits(text: str) -> str:
+    return text if text.isascii() and text.isdecimal() and len(text) < MAX_DIGITS else "unknown"
 
 
 def unlisted_prefixes(meta: Mapping[str, str], listed: Collection[str]) -> str:
@@ -127,7 +154,8 @@ class LatestMeta:
     """The latest content of authz:meta. It is a PepperProof and an EntrySource.
 
     ours: fingerprints of our peppers, by version. is_current: returns whether the content still
-    holds, which is while the store is trusted. prefixes: of the keys that are read.
+    holds, which is while the store is trusted. prefixes: of the keys that are read. names: those of
+    the partition.
     """
 
     def __init__(
@@ -135,8 +163,10 @@ class LatestMeta:
         ours: Mapping[str, str],
         is_current: Callable[[], bool],
         prefixes: Collection[str] = (),
+        names: schema.Names = schema.DEFAULT,
     ) -> None:
         self._prefixes = prefixes
+        self._names = names
         self._warning = ""
         self._ours = ours
         self._is_current = is_current
@@ -166,7 +196,7 @@ class LatestMeta:
         when the problem with unlisted prefixes or with seals changes.
         """
         self._theirs = self._imports = None
-        self._theirs = verify(meta, self._ours)
+        self._theirs = verify(meta, self._ours, self._names)
         self._imports = has_imports(meta)
         self.form = form_of(meta.get(schema.META_COMPACT))
         signing = signing_entries(meta)
@@ -228,14 +258,21 @@ class KnownPeppers:
 
 
 def entries(
-    fingerprints: Mapping[str, str], prefixes: Iterable[str] = (), public_prefix: str = ""
+    fingerprints: Mapping[str, str],
+    prefixes: Iterable[str] = (),
+    public_prefix: str = "",
+    names: schema.Names = schema.DEFAULT,
 ) -> dict[str, str]:
     """Return the fields of authz:meta that `authz init` writes: schema, peppers and prefixes.
 
-    fingerprints: by pepper version. public_prefix: of publishable keys, or empty.
+    fingerprints: by pepper version. public_prefix: of publishable keys, or empty. names: those of
+    the partition, which is named if there are several.
     """
     peppers = {f"{schema.META_PEPPER}{version}": text for version, text in fingerprints.items()}
     recorded = {f"{schema.META_PREFIX}{prefix}": "1" for prefix in prefixes}
     if public_prefix:
         recorded[f"{schema.META_PUBLIC}{public_prefix}"] = "1"
+    if names.partitions > 1:
+        recorded[schema.META_PARTITIONS] = str(names.partitions)
+        recorded[schema.META_PARTITION] = str(names.partition)
     return {schema.META_SCHEMA: str(schema.SCHEMA), **peppers, **recorded}

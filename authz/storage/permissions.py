@@ -115,6 +115,8 @@ def permissions(names: schema.Names) -> Permissions:
             ("XRANGE", names.audit, "-", "+"),
             ("ZADD", names.keys, "1", _KID),
             ("ZADD", names.client("any"), "1", _KID),
+            ("ZMSCORE", names.client("any"), _KID),
+            ("ZREVRANGE", names.keys, "0", "0"),
             ("ZREM", names.client("any"), _KID),
             ("SPUBLISH" if names.is_clustered else "PUBLISH", names.changes, ""),
             ("GETRANGE", names.imported, "0", "1"),

@@ -32,8 +32,9 @@
                                             seq-N -> a row without a kid is about the trail, such as
                                             a checkpoint: core/trail. Never trimmed here. The
                                             entry of a change can be compact: compact_entries.py
-    authz:{p}:keys                  zset    kid by creation time
-    authz:{p}:client:<client_id>    zset    kid by creation time
+    authz:{p}:keys                  zset    kid, or its short form of index_members.py, by creation
+                                            time
+    authz:{p}:client:<client_id>    zset    the same of one client's keys
     authz:{p}:applied               hash    kid -> fields of the key as a file last declared them
     authz:{p}:signing               hash    key id -> sealed private half of a key that
                                             signs tokens
@@ -112,13 +113,21 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
 With `redis.namespace` every name begins with it: `<namespace>:authz:...`.
 All names that one change touches share the hash tag {p}. On a cluster all names have it, so all
 lie in one slot. A single store keeps authz:meta without it, as in every version so far.
+
+With several partitions (core/partitions.py) each has all of these names with a tag of its own, and
+its meta is authz:{p}:meta on a single store, too. It also has `partitions`, their number, and
+`partition`, its own from 0 on. What belongs to no key lies in partition 0: blocked addresses,
+signing keys, the seeds of repeatable requests, ended sessions of the console, leases of work that
+runs once, and reports of leaked keys. The meta of a store with one partition is then a signpost:
+`schema`, `partitions`, and `complete`: 1 once each partition was set up.
 Times are milliseconds since the epoch.
 """
 
 from typing import Final
 
+from authz.core.partitions import tag
+
 SCHEMA: Final = 1
-PARTITION: Final = 0
 LOG_LENGTH: Final = 100_000
 
 META_SCHEMA: Final = "schema"
@@ -131,11 +140,16 @@ META_COMPACT: Final = "compact"
 SOME_COMPACT: Final = "1"
 ALL_COMPACT: Final = "2"
 META_SIGNING: Final = "signing:"  # public halves of keys that sign tokens
+META_PARTITIONS: Final = "partitions"
+META_PARTITION: Final = "partition"
+META_COMPLETE: Final = "complete"  # of a signpost
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
 
 
 class Names:
-    """The names of one installation's data. They begin with the namespace, if there is one.
+    """The names of one partition's data. They begin with the namespace, if there is one.
+
+    partition: its number, of `partitions`. With one partition it is 0.
 
     Channels are not separate for each database of a server, so their name has the database, too.
     On a cluster `meta` has the hash tag, and notices are sharded: `publish` then names the command
@@ -143,38 +157,46 @@ class Names:
     """
 
     def __init__(
-        self, namespace: str = "", database: int = 0, *, is_clustered: bool = False
+        self,
+        namespace: str = "",
+        database: int = 0,
+        *,
+        is_clustered: bool = False,
+        partition: int = 0,
+        partitions: int = 1,
     ) -> None:
         self.namespace = namespace
+        self.database = database
         self.is_clustered = is_clustered
+        self.partition, self.partitions = partition, partitions
         root = f"{namespace}:authz" if namespace else "authz"
-        tag = self._tag = f"{root}:{{{PARTITION}}}"
-        self.meta = f"{tag if is_clustered else root}:meta"
-        self.seq = f"{tag}:seq"
-        self.log = f"{tag}:log"
-        self.changes = f"{tag}:changes:{database}" if database else f"{tag}:changes"
+        start = self._tag = f"{root}:{{{tag(partition, partitions)}}}"
+        self.meta = f"{start if is_clustered or partitions > 1 else root}:meta"
+        self.seq = f"{start}:seq"
+        self.log = f"{start}:log"
+        self.changes = f"{start}:changes:{database}" if database else f"{start}:changes"
         self.publish = f"SPUBLISH {self.changes}" if is_clustered else self.changes
         self.subscribe = ("SSUBSCRIBE" if is_clustered else "SUBSCRIBE", self.changes)
-        self.audit = f"{tag}:audit"
-        self.keys = f"{tag}:keys"
-        self.applied = f"{tag}:applied"
-        self.imported = f"{tag}:imported"
-        self.sidecars = f"{tag}:sidecars"
-        self.heartbeat = f"{tag}:heartbeat"
-        self.issued = f"{tag}:issued"
-        self.restoring = f"{tag}:restoring"
-        self.usage = f"{tag}:use:"
-        self.estimates = f"{tag}:use:estimates"
-        self.signing = f"{tag}:signing"
-        self.leaked = f"{tag}:events:leaked"
-        self.ruled = f"{tag}:events:ruled"
-        self.rotated = f"{tag}:events:rotated"
-        self.deliveries = f"{tag}:events:deliveries"
-        self.blocked = f"{tag}:abuse:blocked"
-        self.allowed = f"{tag}:abuse:allowed"
-        self.abuse_version = f"{tag}:abuse:version"
-        self.seen = f"{tag}:events:seen"
-        self.leader = f"{tag}:events:lead"
+        self.audit = f"{start}:audit"
+        self.keys = f"{start}:keys"
+        self.applied = f"{start}:applied"
+        self.imported = f"{start}:imported"
+        self.sidecars = f"{start}:sidecars"
+        self.heartbeat = f"{start}:heartbeat"
+        self.issued = f"{start}:issued"
+        self.restoring = f"{start}:restoring"
+        self.usage = f"{start}:use:"
+        self.estimates = f"{start}:use:estimates"
+        self.signing = f"{start}:signing"
+        self.leaked = f"{start}:events:leaked"
+        self.ruled = f"{start}:events:ruled"
+        self.rotated = f"{start}:events:rotated"
+        self.deliveries = f"{start}:events:deliveries"
+        self.blocked = f"{start}:abuse:blocked"
+        self.allowed = f"{start}:abuse:allowed"
+        self.abuse_version = f"{start}:abuse:version"
+        self.seen = f"{start}:events:seen"
+        self.leader = f"{start}:events:lead"
 
     def key(self, kid: str) -> str:
         """Name of the record of one key."""

@@ -10,6 +10,7 @@ from authz.storage.backup import FORMAT, Contents
 from authz.storage.sealed_lines import FileRefused
 from authz.storage.tombstones import Tombstone
 
+OTHER_COUNT: Final = "the backup is of {} partitions, redis.partitions is {}"
 MEMBERS: Final = frozenset({"records", "again", "aliases", "audit", "applied", "tombstones"})
 
 Line = tuple[int, dict[str, Any]]
@@ -35,11 +36,14 @@ class Verified:
 
 
 def verify(
-    lines: Iterable[Line], fingerprints: Mapping[str, str], seals: RecordSeals | None = None
+    lines: Iterable[Line],
+    fingerprints: Mapping[str, str],
+    seals: RecordSeals | None = None,
+    names: schema.Names = schema.DEFAULT,
 ) -> Verified:
     """Read a whole backup file and return its summary. lines: line number and content of each line.
 
-    seals: checks the seals of the records; None: they are not checked.
+    seals: checks the seals of the records; None: they are not checked. names: of the partition.
     Raises FileRefused with the line number, Emptied or Foreign if its authz:meta is missing or has
     other peppers than `fingerprints`.
     """
@@ -67,13 +71,15 @@ def verify(
                     last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
         except (ValueError, TypeError, LookupError, AttributeError) as cause:
             raise FileRefused(f"line {number}: {cause}") from None
-    meta.verify(header["meta"], fingerprints)
+    meta.verify(header["meta"], fingerprints, names)
     identity = f"{header['created_at']}-{found.seq}-{found.records}-{found.audit}"
     about = (header["meta"], header["created_at"], found, identity, last, frozenset(gone))
     return Verified(*about, tuple(sorted(bad)))
 
 
 def _check_header(item: dict[str, Any]) -> None:
+    if "partitions" in item:
+        raise ValueError(OTHER_COUNT.format(item["partitions"], 1))
     if item.get("format") != FORMAT:
         raise ValueError(f"format {item.get('format')!r}; this version reads {FORMAT}")
     if item["schema"] != schema.SCHEMA:

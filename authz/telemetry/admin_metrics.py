@@ -29,7 +29,7 @@ METHODS: Final = (
     "Audit.ListAuditEntries",
     *("Fleet.ListSidecars", "Fleet.WatchChanges"),
     *("Fleet.ListBlockedClients", "Fleet.ClearBlockedClients", "Fleet.AllowNetwork"),
-    *("Policy.ListRotationPolicies", "Policy.ListDueKeys"),
+    *("Policy.ListRotationPolicies", "Policy.ListDueKeys", "Policy.ListPendingDeliveries"),
     *("Tokens.IssueToken", "Tokens.InspectToken", "Tokens.ListSigningKeys"),
     *("Tokens.RotateSigningKey", "Tokens.DeleteSigningKey"),
     *("Events.ListEvents", "Events.ListEventSinks", "Events.ListDeadEvents"),

@@ -202,6 +202,12 @@ TRUST: Final = Metric(
     "{sidecar}",
     "1 while the cache is proven to be current, 0 during a store outage.",
 )
+UNTRUSTED: Final = Metric(
+    "authz.partitions.untrusted",
+    Kind.GAUGE,
+    "{partition}",
+    "Partitions of the store that are not trusted. Without redis.partitions there is one.",
+)
 TRUST_AGE: Final = Metric(
     "authz.trust.age",
     Kind.GAUGE,

@@ -43,10 +43,20 @@ SECRETS_PENDING: Final = Metric(
     "{key}",
     "Keys whose new secret has not arrived at its target yet.",
 )
+SECRETS_UNDECIDED: Final = Metric(
+    "authz.admin.delivery.undecided",
+    Kind.GAUGE,
+    "{key}",
+    "Keys of which it is unknown for 24 hours whether their new secret has arrived. Both secrets "
+    "work until somebody ends one of them.",
+)
 ROTATIONS_HELD: Final = Metric(
     "authz.admin.rotation.held",
     Kind.GAUGE,
     "{key}",
     "Due keys that are not rotated, because they are more than `rotation.max_per_hour`.",
 )
-GUARD_METRICS: Final = (EVENTS, EVENT_LAG, LEAKS, SECRETS, SECRETS_PENDING, ROTATIONS_HELD)
+GUARD_METRICS: Final = (
+    *(EVENTS, EVENT_LAG, LEAKS, SECRETS),
+    *(SECRETS_PENDING, SECRETS_UNDECIDED, ROTATIONS_HELD),
+)

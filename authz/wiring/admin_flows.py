@@ -8,6 +8,7 @@ from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows, TokenFlows
 from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
+from authz.flows.confirmation import SidecarWait
 from authz.flows.deletion import Deletion
 from authz.flows.due_keys import DueKeys
 from authz.flows.importing import Importer
@@ -20,6 +21,7 @@ from authz.flows.selection import Selection
 from authz.flows.tokens.inspection import TokenInspection
 from authz.flows.usage.erasure import UsageErasure
 from authz.flows.verify import Verifier
+from authz.flows.waiting_deliveries import WaitingDeliveries
 from authz.rpc.admin.applied_keys import AppliedKeys
 from authz.rpc.admin.audit_service import AuditService
 from authz.rpc.admin.bulk_changes import BulkChanges
@@ -44,6 +46,7 @@ from authz.storage.applied import StoredApplied
 from authz.storage.batches import StoredBatches
 from authz.storage.change_log import StoredChangeLog
 from authz.storage.deletions import StoredDeletions
+from authz.storage.deliveries import StoredDeliveries
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
@@ -58,6 +61,7 @@ from authz.wiring.administration import endpoint, limit_policy
 from authz.wiring.deliveries import delivered_rotation
 from authz.wiring.extraction import extractor
 from authz.wiring.notifications import event_sinks
+from authz.wiring.store_parts import StoreParts
 from authz.wiring.token_gate import Uncounted, token_gate
 from authz.wiring.tokens import key_rotation, uncharged_exchange
 from authz.wiring.usage_readers import anomaly_reports, last_use, usage_reading
@@ -73,10 +77,11 @@ def admin_flows(
     clock: Clock,
 ) -> AdminFlows:
     """Return the flows over one client of the store."""
+    parts = StoreParts.of_one(client)
     counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
     reports = LimitReports(counters, limit_policy(settings), clock)
     imports = StoredImports(client)
-    selection = Selection(index, clock, partial(last_use, client, "filter"))
+    selection = Selection(index, clock, partial(last_use, parts, "filter"))
     rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
 
     gate, tokens = token_gate(settings, ring, watch.meta, clock, Uncounted()), None
@@ -107,16 +112,18 @@ def admin_flows(
         policies=settings.rotation.policies(),
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
         deliveries=delivered_rotation(settings, client, lifecycle, ring, clock),
+        waiting_deliveries=WaitingDeliveries(StoredDeliveries(client), index, clock),
         sinks=event_sinks(settings, client, ring),
         tokens=tokens,
         verifier=verifier,
         limit_reports=reports,
         importer=importer,
-        usage=usage_reading(client),
-        anomalies=anomaly_reports(client, selection, clock),
+        usage=usage_reading(parts),
+        anomalies=anomaly_reports(parts, selection, clock),
         erasure=UsageErasure(StoredEraser(client), rows, clock),
         index=index,
         registry=StoredSidecars(client),
+        wait=SidecarWait(StoredSidecars(client), trail, clock),
         abuse=BlockedClients(StoredAbuse(client, clock), rows, clock),
         trail=trail,
         trail_rows=rows,

@@ -3,32 +3,35 @@
 The sidecar has its own root in sidecar.py, so that no command imports the listeners.
 """
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
+from authz.core.errors import Foreign, Unavailable
 from authz.core.keys.keyring import Keyring
+from authz.core.partitions import Partitions
 from authz.core.seals import AppliedSeals, EntrySeals, RecordSeals
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.endpoint import Client, Endpoint
 from authz.storage.keys import StoredKeys
+from authz.storage.meta import Emptied
 from authz.storage.seals import StoreSeals
 from authz.wiring.pepper_files import read_pepper
+from authz.wiring.store_parts import StoreParts, refuse_several
 
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.core.abuse import AbuseControl
+    from authz.core.admin_ports import SidecarRegistry
     from authz.core.limits.key_limits import LimitPolicy
     from authz.flows.command_ports import KeyEditor
-    from authz.flows.confirmation import SidecarWait
-    from authz.flows.deletion import Deletion
     from authz.flows.delivered_rotation import DeliveredRotation
     from authz.flows.lifecycle import Lifecycle
-    from authz.storage.limits.stored_counters import StoredCounters
-    from authz.storage.registry import StoredSidecars
+    from authz.storage.signpost import Signpost
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
 EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
@@ -49,6 +52,7 @@ def keyring(settings: Settings) -> Keyring:
         keys.imported_prefixes,
         issuer=settings.tokens.issuer,
         public_prefix=keys.public_prefix,
+        partitions=Partitions(settings.redis.partitions),
     )
 
 
@@ -73,7 +77,18 @@ def exposed_peppers(settings: Settings) -> list[str]:
 
 
 def endpoint(settings: Settings) -> Endpoint:
-    """Return the endpoint of the store. Does not connect.
+    """Return the endpoint of a store with one partition, as `partitions` does.
+
+    All work that does not know partitions begins here. Raises BadInput if there are several.
+    """
+    found = partitions(settings)
+    if len(found) > 1:
+        refuse_several(len(found))
+    return found[0]
+
+
+def partitions(settings: Settings) -> tuple[Endpoint, ...]:
+    """Return the endpoint of each partition of the store. Does not connect.
 
     The peppers are read when one of its clients reads or makes the first record: they seal records,
     and mark the entries of the audit trail. Raises BadInput for invalid redis settings.
@@ -96,6 +111,7 @@ def endpoint(settings: Settings) -> Endpoint:
         sentinel=monitors,
         is_cluster=store.cluster,
         namespace=store.namespace,
+        partitions=store.partitions,
     )
     ring = cache(lambda: keyring(settings))
     required = settings.keys.require_seals
@@ -104,7 +120,7 @@ def endpoint(settings: Settings) -> Endpoint:
         marks=lambda: ring().trail_keys,
         seals=lambda: store_seals(ring, is_required=required),
         sidecars=settings.fleet.sidecars,
-    )
+    ).partitions()
 
 
 def store_seals(ring: Callable[[], Keyring], *, is_required: bool) -> StoreSeals:
@@ -131,12 +147,32 @@ async def store(settings: Settings) -> AsyncIterator[StoredKeys]:
 
     Raises BadInput for invalid redis settings, Unavailable for an unusable TLS or password file.
     """
-    where = endpoint(settings)
-    client = where.client()
-    try:
-        yield StoredKeys(client, has_replicas=where.has_replicas)
-    finally:
-        await client.aclose()
+    endpoint(settings)
+    async with stores(settings) as (keys,):
+        yield keys
+
+
+@asynccontextmanager
+async def stores(settings: Settings) -> AsyncIterator[tuple[StoredKeys, ...]]:
+    """Yield the key store of each partition, as `store` does."""
+    async with all_parts(settings) as parts:
+        yield parts.stores
+
+
+@asynccontextmanager
+async def signpost(settings: Settings) -> AsyncIterator["Signpost | None"]:
+    """Yield the signpost of a store with several partitions; None for a store with one.
+
+    Raises BadInput, Unavailable.
+    """
+    where = partitions(settings)[0]
+    if where.count == 1:
+        yield None
+        return
+    from authz.storage.signpost import Signpost  # noqa: PLC0415
+
+    async with aclosing(where.undivided().client()) as client:
+        yield Signpost(client, where.count)
 
 
 async def cluster_problems(settings: Settings) -> list[str]:
@@ -144,7 +180,7 @@ async def cluster_problems(settings: Settings) -> list[str]:
 
     Raises BadInput for invalid redis settings, Unavailable if the cluster cannot be used.
     """
-    where = endpoint(settings)
+    where = partitions(settings)[0]
     if where.cluster is None:
         return []
     from authz.storage.inspection.cluster import cluster_problems as find  # noqa: PLC0415
@@ -154,15 +190,13 @@ async def cluster_problems(settings: Settings) -> list[str]:
 
 
 @asynccontextmanager
-async def sidecar_registry(settings: Settings) -> AsyncIterator["StoredSidecars"]:
-    """Yield the registry of sidecars, and close its connection at the end.
+async def sidecar_registry(settings: Settings) -> AsyncIterator["SidecarRegistry"]:
+    """Yield the registry of sidecars, and close its connections at the end.
 
     Raises BadInput, Unavailable.
     """
-    from authz.storage.registry import StoredSidecars  # noqa: PLC0415
-
-    async with aclosing(endpoint(settings).client()) as client:
-        yield StoredSidecars(client)
+    async with all_parts(settings) as parts:
+        yield parts.registry
 
 
 @asynccontextmanager
@@ -182,30 +216,60 @@ async def abuse_control(settings: Settings) -> AsyncIterator["AbuseControl"]:
 
 
 @asynccontextmanager
-async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Client, StoredKeys]]:
-    """Yield a client of the store and its keys, once the store is found to be ours.
+async def all_parts(settings: Settings) -> AsyncIterator[StoreParts]:
+    """Yield the partitions, which may not be ours, and close their clients at the end."""
+    async with AsyncExitStack() as stack:
+        clients, keys = [], []
+        for where in partitions(settings):
+            client = await stack.enter_async_context(aclosing(where.client()))
+            clients.append(client)
+            keys.append(StoredKeys(client, has_replicas=where.has_replicas))
+        count = Partitions(settings.redis.partitions)
+        yield StoreParts(count, tuple(clients), tuple(keys), {})
 
-    Raises Unavailable if the store is unreachable, Emptied or Foreign if it is not ours.
+
+@asynccontextmanager
+async def our_parts(settings: Settings, ring: Keyring) -> AsyncIterator[StoreParts]:
+    """Yield the partitions of the store, once each is found to be ours.
+
+    Of several partitions some may be unreachable: work on their keys raises Unavailable then.
+    Raises Unavailable if none is reachable, Emptied or Foreign if one is not ours.
     """
-    where = endpoint(settings)
-    async with aclosing(where.client()) as client:
-        keys = StoredKeys(client, has_replicas=where.has_replicas)
-        await keys.verify(ring.fingerprints, ring.read_prefixes)
-        yield client, keys
+    wanted = (ring.fingerprints, ring.read_prefixes)
+    async with all_parts(settings) as parts:
+        looks = (store.verify(*wanted) for store in parts.stores)
+        for at, problem in enumerate(await asyncio.gather(*looks, return_exceptions=True)):
+            if isinstance(problem, Unavailable) and not isinstance(problem, Emptied | Foreign):
+                parts.missing[at] = problem
+            elif isinstance(problem, BaseException):
+                raise problem
+        if len(parts.missing) == len(parts.stores):
+            raise parts.missing[0]
+        yield parts
+
+
+@asynccontextmanager
+async def our_store(settings: Settings, ring: Keyring) -> AsyncIterator[tuple[Client, StoredKeys]]:
+    """Yield a client of a store with one partition and its keys, as `our_parts` does.
+
+    Raises BadInput if there are several.
+    """
+    endpoint(settings)
+    async with our_parts(settings, ring) as parts:
+        yield parts.only, parts.stores[0]
 
 
 @asynccontextmanager
 async def administration(settings: Settings) -> AsyncIterator["Lifecycle"]:
     """Yield a Lifecycle for commands that read or change one key, and close the client at the end.
 
-    Raises BadInput for unusable settings, Unavailable if the store is unreachable, Emptied or
-    Foreign if it is not ours.
+    Raises BadInput for unusable settings, and as `our_parts`.
     """
     from authz.flows.lifecycle import Lifecycle  # noqa: PLC0415
 
     ring = keyring(settings)
-    async with our_store(settings, ring) as (client, keys):
-        yield Lifecycle(keys, ring, SystemClock(), partial(limit_counters, client))
+    async with our_parts(settings, ring) as parts:
+        yield Lifecycle(parts.keys, ring, SystemClock(), lambda: parts.counters)
 
 
 @asynccontextmanager
@@ -219,41 +283,17 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
     from authz.flows.limits.refunds import Refunding  # noqa: PLC0415
 
     ring, clock = keyring(settings), SystemClock()
-    async with our_store(settings, ring) as (client, keys):
-        lifecycle = Lifecycle(keys, ring, clock, partial(limit_counters, client))
-        deletion = partial(key_deletion, client, keys)
+    async with our_parts(settings, ring) as parts:
+        lifecycle = Lifecycle(parts.keys, ring, clock, lambda: parts.counters)
 
         def refunding() -> Refunding:
-            return Refunding(lifecycle, limit_counters(client), clock)
+            return Refunding(lifecycle, parts.counters, clock)
 
         def delivering(target: str) -> "DeliveredRotation":
             from authz.wiring.deliveries import delivered_rotation  # noqa: PLC0415
 
-            return delivered_rotation(settings, client, lifecycle, ring, clock, only=target)
+            return delivered_rotation(settings, parts.only, lifecycle, ring, clock, only=target)
 
-        yield StoreEditor(lifecycle, deletion, partial(sidecar_wait, client), refunding, delivering)
-
-
-def limit_counters(client: Client) -> "StoredCounters":
-    """Return the counters of limits."""
-    from authz.storage.limits.stored_counters import StoredCounters  # noqa: PLC0415
-
-    return StoredCounters(client)
-
-
-def sidecar_wait(client: Client) -> "SidecarWait":
-    """Return the wait for the sidecars."""
-    from authz.flows.confirmation import SidecarWait  # noqa: PLC0415
-    from authz.storage.listing import StoredTrail  # noqa: PLC0415
-    from authz.storage.registry import StoredSidecars  # noqa: PLC0415
-
-    return SidecarWait(StoredSidecars(client), StoredTrail(client), SystemClock())
-
-
-def key_deletion(client: Client, keys: StoredKeys) -> "Deletion":
-    """Return the deletion of keys."""
-    from authz.flows.deletion import Deletion  # noqa: PLC0415
-    from authz.storage.deletions import StoredDeletions  # noqa: PLC0415
-    from authz.storage.usage.erasing import StoredEraser  # noqa: PLC0415
-
-    return Deletion(keys, StoredDeletions(client), StoredEraser(client), SystemClock())
+        yield StoreEditor(
+            lifecycle, lambda: parts.deletion, lambda: parts.wait, refunding, delivering
+        )

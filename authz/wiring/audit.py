@@ -9,8 +9,10 @@ from pathlib import Path
 from authz.core.trail import documents
 from authz.core.trail.rows import TrailKeys
 from authz.core.web_address import check_url
+from authz.flows.command_ports import TrailReader
+from authz.flows.partitioned.trail import PartitionedListing, PartitionedSealer
 from authz.flows.trail.listing import TrailListing
-from authz.flows.trail.sealing import Sealer
+from authz.flows.trail.sealing import Sealer, TrailSealer
 from authz.flows.trail.shipping import TrailSink
 from authz.process.clock import SystemClock
 from authz.process.trail_sinks import FileSink, WebSink
@@ -18,21 +20,30 @@ from authz.process.web_client import WebClient
 from authz.settings.model import Settings
 from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows, entry_of
-from authz.wiring.administration import endpoint, keyring, our_store
+from authz.wiring.administration import keyring, our_parts, partitions
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The audit trail of one partition.
+
+    highest_seen: number of the latest change that a live sidecar has applied, or 0. partition: None
+    if there is only one.
+    """
+
+    rows: StoredRows
+    highest_seen: int
+    partition: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class AuditSession:
-    """The objects of the audit commands.
+    """The objects of the audit commands. trails: one of each partition."""
 
-    highest_seen: number of the latest change that a live sidecar has applied, or 0.
-    """
-
-    rows: StoredRows
+    trails: tuple[Trail, ...]
     keys: TrailKeys
-    listing: TrailListing
-    sealer: Sealer
-    highest_seen: int
+    listing: TrailReader
+    sealer: TrailSealer
 
 
 @asynccontextmanager
@@ -43,19 +54,32 @@ async def audit_session(settings: Settings) -> AsyncIterator[AuditSession]:
     Foreign if it is not ours.
     """
     ring, clock = keyring(settings), SystemClock()
-    async with our_store(settings, ring) as (client, keys):
-        rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
-        yield AuditSession(
-            rows,
-            ring.trail_keys,
-            TrailListing(rows, StoredIndex(client), entry_of, clock),
-            Sealer(rows, ring.trail_keys, clock, socket.gethostname()),
-            await keys.highest_seen(),
-        )
+    has_replicas = partitions(settings)[0].has_replicas
+    async with our_parts(settings, ring) as parts:
+        is_divided, keys = parts.partitions.count > 1, ring.trail_keys
+        if parts.missing:  # each part of the trail is needed
+            raise next(iter(parts.missing.values()))
+        found = [StoredRows(client, has_replicas=has_replicas) for client in parts.clients]
+        listings: list[TrailReader] = [
+            TrailListing(rows, StoredIndex(client), entry_of, clock)
+            for rows, client in zip(found, parts.clients, strict=True)
+        ]
+        sealers: list[TrailSealer] = [
+            Sealer(rows, keys, clock, socket.gethostname()) for rows in found
+        ]
+        trails = [
+            Trail(rows, await store.highest_seen(), at if is_divided else None)
+            for at, (rows, store) in enumerate(zip(found, parts.stores, strict=True))
+        ]
+        listing, sealer = listings[0], sealers[0]
+        if is_divided:
+            listing = PartitionedListing(parts.partitions, listings)
+            sealer = PartitionedSealer(parts.partitions, sealers)
+        yield AuditSession(tuple(trails), keys, listing, sealer)
 
 
 @asynccontextmanager
-async def trail_reader(settings: Settings) -> AsyncIterator[TrailListing]:
+async def trail_reader(settings: Settings) -> AsyncIterator[TrailReader]:
     """Yield the list of events alone. Raises the errors of `audit_session`."""
     async with audit_session(settings) as session:
         yield session.listing

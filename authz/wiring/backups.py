@@ -1,35 +1,47 @@
 """Composition root of `authz backup` and `authz restore`."""
 
 import secrets
-from collections.abc import Mapping
-from contextlib import aclosing, suppress
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from authz.core.errors import Unavailable
+from authz.core.keys.keyring import Keyring
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
-from authz.storage.keys import StoredKeys
+from authz.storage.divided_backup import DividedWriter, backups
 from authz.storage.restore import Restore, Restored
-from authz.storage.sealed_lines import SealedWriter, read
+from authz.storage.schema import names_of
+from authz.storage.sealed_lines import FileRefused, SealedWriter, read
 from authz.storage.tombstones import Tombstone
-from authz.storage.verified_backup import verify
-from authz.wiring.administration import endpoint, keyring
+from authz.storage.verified_backup import Line, Verified, verify
+from authz.wiring.administration import all_parts, keyring, signpost
+from authz.wiring.store_parts import StoreParts
 
 
-async def back_up(settings: Settings, file: BinaryIO) -> Contents:
-    """Write all keys of the store to `file`, sealed with the newest pepper. Return the counts.
+async def back_up(settings: Settings, file: BinaryIO) -> tuple[Contents, Sequence[str]]:
+    """Write all keys of the store to `file`, sealed with the newest pepper.
 
-    Raises BadInput for unusable settings, Emptied or Foreign if the store is not ours, Unavailable,
-    OSError.
+    Return the counts, and the names in the store that could not be read. With several partitions
+    `seq` is the highest of their last changes. Raises BadInput for unusable settings, Emptied or
+    Foreign if the store is not ours, Unavailable, OSError.
     """
     ring, now = keyring(settings), SystemClock().wall_ms()
     writer = SealedWriter(file, ring.backup_keys[-1])
-    async with aclosing(endpoint(settings).client()) as client:
-        return await Backup(client, writer.write).run(ring.fingerprints, now)
+    async with all_parts(settings) as parts:
+        if len(parts.clients) == 1:
+            backup = Backup(parts.only, writer.write)
+            return await backup.run(ring.fingerprints, now), backup.damaged
+        divided = DividedWriter(writer.write, len(parts.clients), now)
+        made = [Backup(client, divided.of(at)) for at, client in enumerate(parts.clients)]
+        found = [await backup.run(ring.fingerprints, now) for backup in made]
+        divided.end()
+        return _sum(found), [name for backup in made for name in backup.damaged]
 
 
 async def restore(
@@ -41,21 +53,92 @@ async def restore(
     or 0. file: must be seekable; it is read twice. actor: for the audit trail. later: a backup that
     was made later; keys that it knows as deleted are left out. Raises FileRefused for an unusable
     file, Foreign for other peppers, Conflict for a store with data, BadInput, Unavailable.
+    With several partitions one that this file has completed is left as it is, unless all are.
     """
     ring = keyring(settings)
-    verified = verify(read(file, ring.backup_keys), ring.fingerprints, ring.record_seals)
-    gone = frozenset[Tombstone]()
-    if later is not None:
-        gone = verify(read(later, ring.backup_keys), ring.fingerprints).gone
-    file.seek(0)
-    async with aclosing(endpoint(settings).client()) as client:
-        highest = max(known, await StoredKeys(client).highest_seen())
+    async with all_parts(settings) as parts:
+        verified = _verified(file, ring, parts, is_checked=True)
+        gone = [frozenset[Tombstone]()] * len(verified)
+        if later is not None:
+            gone = [one.gone for one in _verified(later, ring, parts, is_checked=False)]
+        highest = [await store.highest_seen() for store in parts.stores]
+        file.seek(0)
         note = partial(_restored, ring.trail_keys, actor)
-        lines = read(file, ring.backup_keys)
-        seq = await Restore(client, note).run(verified, lines, highest, gone)
+        works = [
+            _Work(Restore(client, note), verified[at], gone[at], max(known, highest[at]))
+            for at, client in enumerate(parts.clients)
+        ]
+        async with signpost(settings) as post:
+            if post is not None:
+                await post.claim()
+            seq = await _run(works, _each(file, ring, len(works)))
+            if post is not None:
+                await post.complete()
         with suppress(Unavailable):  # the keys are back; `authz doctor` names what is missing
-            await StoredKeys(client).load_functions()  # a new server has none
-        return Restored(verified.contents, seq, highest, verified.bad_seals)
+            await parts.stores[0].load_functions()  # a new server has none
+        found = _sum([one.contents for one in verified])
+        pairs = zip(highest, verified, strict=True)
+        lost = sum(max(0, seen - one.contents.seq) for seen, one in pairs)
+        bad = tuple(kid for one in verified for kid in one.bad_seals)
+        return Restored(found, seq, max(known, *highest, found.seq + lost if lost else 0), bad)
+
+
+class _Work(NamedTuple):
+    """The restore of one partition. highest: the last change that is known of it."""
+
+    restore: Restore
+    verified: Verified
+    gone: frozenset[Tombstone]
+    highest: int
+
+
+async def _run(works: Sequence[_Work], backed_up: Iterable[Iterator[Line]]) -> int:
+    """Restore one partition after another, and return the highest sequence number.
+
+    One that this file has completed is left as it is. Raises Conflict if all are complete.
+    """
+    done = [await work.restore.is_done(work.verified) for work in works]
+    is_again, found = not all(done), 0
+    for work, lines, is_done in zip(works, backed_up, done, strict=True):
+        if is_done and is_again:
+            deque(lines, maxlen=0)
+            continue
+        seq = await work.restore.run(work.verified, lines, work.highest, work.gone)
+        found = max(found, seq)
+    return found
+
+
+def _verified(
+    file: BinaryIO, ring: Keyring, parts: StoreParts, *, is_checked: bool
+) -> list[Verified]:
+    """Verify the backup of each partition. is_checked: also the seals of its records."""
+    seals = ring.record_seals if is_checked else None
+    found = []
+    for at, lines in enumerate(_each(file, ring, len(parts.clients))):
+        names = names_of(parts.clients[at])
+        try:
+            found.append(verify(lines, ring.fingerprints, seals, names))
+        except FileRefused as cause:
+            if len(parts.clients) == 1:
+                raise
+            raise FileRefused(f"partition {at}: {cause}") from None
+    return found
+
+
+def _each(file: BinaryIO, ring: Keyring, count: int) -> Iterator[Iterator[Line]]:
+    """Yield the lines of the backup of each partition. Raises FileRefused."""
+    lines = read(file, ring.backup_keys)
+    return iter([lines]) if count == 1 else backups(lines, count)
+
+
+def _sum(found: Sequence[Contents]) -> Contents:
+    """Return the sums of the counts, and the highest of the last changes."""
+    return Contents(
+        max(one.seq for one in found),
+        sum(one.records for one in found),
+        sum(one.aliases for one in found),
+        sum(one.audit for one in found),
+    )
 
 
 def _restored(

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from authz.core.errors import BadInput, Fault, Unavailable
 from authz.settings.model import Settings
 from authz.storage.replies import checked
-from authz.wiring.administration import endpoint
+from authz.wiring.administration import partitions
 from authz.wiring.pepper_files import pepper_mistakes
 from authz.wiring.validation import store_mistakes
 
@@ -28,7 +28,7 @@ async def causes(settings: Settings, cause: Fault) -> list[str]:
 
 async def _connect(settings: Settings) -> list[str]:
     try:
-        async with aclosing(endpoint(settings).client(PATIENCE)) as client:
+        async with aclosing(partitions(settings)[0].client(PATIENCE)) as client:
             await checked(client.ping(), "check redis.url and that the store runs")
     except (BadInput, Unavailable) as cause:
         return [str(cause)]
@@ -38,6 +38,6 @@ async def _connect(settings: Settings) -> list[str]:
 def named(settings: Settings, text: str) -> str:
     """Return `text`, in which a refused login names the setting that is missing or empty."""
     try:
-        return endpoint(settings).explained(text)
+        return partitions(settings)[0].explained(text)
     except BadInput:
         return text

@@ -8,7 +8,7 @@ from authz.rpc.check.assertion import AssertionHeaders
 from authz.rpc.check.extract import Extractor
 from authz.rpc.check.pricing import Pricing
 from authz.rpc.check.respond import Responder
-from authz.rpc.check.response_parts import ChargeIds
+from authz.rpc.check.response_parts import AnyChargeIds
 from authz.settings.model import Settings
 from authz.settings.routes import BudgetCost
 
@@ -59,7 +59,7 @@ def extractor(settings: Settings, ring: Keyring, estimates: Estimates | None = N
 def responder(
     settings: Settings,
     reading: Extractor,
-    ids: ChargeIds | None = None,
+    ids: AnyChargeIds | None = None,
     assertions: AssertionHeaders | None = None,
 ) -> Responder:
     """Return the Responder, which writes CheckResponses. reading: finds keys in a request.

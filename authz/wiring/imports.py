@@ -4,11 +4,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from authz.flows.importing import Importer
-from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.imports import StoredImports
-from authz.storage.listing import StoredIndex
-from authz.wiring.administration import keyring, our_store
+from authz.wiring.administration import keyring, our_parts
 from authz.wiring.session import ImportSession
 
 
@@ -19,7 +16,8 @@ async def importing(settings: Settings, actor: str, note: str) -> AsyncIterator[
     Raises the errors of `administration`.
     """
     ring = keyring(settings)
-    async with our_store(settings, ring) as (client, _):
-        index = StoredIndex(client)
-        importer = Importer(StoredImports(client), index, SystemClock(), actor, note)
+    async with our_parts(settings, ring) as parts:
+        importer = Importer(
+            *(parts.imports, parts.index, parts.clock, actor, note), partitions=parts.partitions
+        )
         yield ImportSession(importer, ring, settings.plans)

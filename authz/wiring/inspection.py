@@ -9,7 +9,7 @@ from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.inspection.checks import inspect
 from authz.storage.inspection.store import Store
-from authz.wiring.administration import endpoint, keyring
+from authz.wiring.administration import keyring, partitions, signpost
 
 
 @asynccontextmanager
@@ -19,12 +19,21 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
     Raises BadInput for unusable settings, Unavailable for an unusable TLS or password file. An
     unreachable store is a finding.
     """
-    ring, where, clock = keyring(settings), endpoint(settings), SystemClock()
-    deadline, has_replicas = settings.check.deadline, where.has_replicas
+    ring, clock = keyring(settings), SystemClock()
     async with AsyncExitStack() as stack:
-        client, anonymous = await stack.enter_async_context(aclosing(where.client())), None
-        if where.login():
-            nobody = replace(where, username="", password_file=None)
-            anonymous = await stack.enter_async_context(aclosing(nobody.client()))
-        about = (ring.fingerprints, deadline, clock.wall_ms, has_replicas, anonymous)
-        yield inspect(Store(client, *about, prefixes=ring.read_prefixes))
+        stores = []
+        for where in partitions(settings):
+            client, anonymous = await stack.enter_async_context(aclosing(where.client())), None
+            if where.login():
+                nobody = replace(where, username="", password_file=None)
+                anonymous = await stack.enter_async_context(aclosing(nobody.client()))
+            about = (settings.check.deadline, clock.wall_ms, where.has_replicas, anonymous)
+            prefixes = ring.read_prefixes
+            stores.append(Store(client, ring.fingerprints, *about, prefixes=prefixes))
+        sign = await stack.enter_async_context(signpost(settings))
+        if sign is None:
+            yield inspect(stores[0])
+            return
+        from authz.storage.inspection.partitions import inspect_partitions  # noqa: PLC0415
+
+        yield inspect_partitions(stores, sign)

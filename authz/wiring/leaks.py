@@ -3,16 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 from authz.flows.identification import Identification
 from authz.flows.lifecycle import Lifecycle
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.imports import StoredImports
-from authz.storage.listing import StoredIndex
 from authz.storage.meta import KnownPeppers
-from authz.wiring.administration import keyring, limit_counters, our_store
+from authz.wiring.administration import keyring, our_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +27,10 @@ async def leak_session(settings: Settings) -> AsyncIterator[LeakSession]:
     Raises BadInput for unusable settings, Unavailable if the store is unreachable or not ours.
     """
     ring, clock = keyring(settings), SystemClock()
-    async with our_store(settings, ring) as (client, keys):
-        imports = StoredImports(client) if await keys.has_imports() else None
-        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
+    async with our_parts(settings, ring) as parts:
+        imports = parts.imports if await parts.has_imports() else None
+        peppers = KnownPeppers(await parts.peppers(), ring.fingerprints)
         yield LeakSession(
-            Identification(ring, StoredIndex(client), imports, clock, peppers=peppers),
-            Lifecycle(keys, ring, clock, partial(limit_counters, client)),
+            Identification(ring, parts.index, imports, clock, peppers=peppers),
+            Lifecycle(parts.keys, ring, clock, lambda: parts.counters),
         )

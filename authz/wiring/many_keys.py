@@ -11,16 +11,9 @@ from typing import TYPE_CHECKING
 
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.endpoint import Client
-from authz.storage.keys import StoredKeys
-from authz.wiring.administration import (
-    key_deletion,
-    keyring,
-    limit_counters,
-    limit_policy,
-    our_store,
-)
+from authz.wiring.administration import keyring, limit_policy, our_parts
 from authz.wiring.session import BulkSession
+from authz.wiring.store_parts import StoreParts
 
 if TYPE_CHECKING:
     from authz.flows.command_ports import CreditReader, ManyKeysEditor
@@ -30,50 +23,46 @@ if TYPE_CHECKING:
     from authz.flows.selection import Selection
     from authz.flows.usage.command_ports import UseReader
     from authz.flows.usage.last_use import LastUse
+    from authz.flows.waiting_deliveries import WaitingDeliveries
 
 
 class StoreSession:
     """A BulkSession over the store."""
 
-    def __init__(self, settings: Settings, client: Client, keys: StoredKeys) -> None:
-        self.keys = keys
+    def __init__(self, settings: Settings, parts: StoreParts) -> None:
+        self.keys = parts.keys
         self._settings = settings
-        self._client = client
+        self._parts = parts
         self._clock = SystemClock()
 
     @cached_property
     def finder(self) -> "Selection":
         """The selection of keys. It reads usage only if a selector asks for it."""
         from authz.flows.selection import Selection  # noqa: PLC0415
-        from authz.storage.listing import StoredIndex  # noqa: PLC0415
 
-        return Selection(StoredIndex(self._client), self._clock, self._last_use)
+        return Selection(self._parts.index, self._clock, self._last_use)
 
     def _last_use(self) -> "LastUse":
         from authz.wiring.usage_readers import last_use  # noqa: PLC0415
 
-        return last_use(self._client)
+        return last_use(self._parts)
 
     @cached_property
     def many(self) -> "ManyKeysEditor":
         """The editor of many keys."""
         from authz.flows.bulk_change import BulkChange  # noqa: PLC0415
         from authz.flows.many_editing import StoreManyKeys  # noqa: PLC0415
-        from authz.storage.batches import StoredBatches  # noqa: PLC0415
-        from authz.storage.registry import StoredSidecars  # noqa: PLC0415
 
-        client, clock = self._client, self._clock
-        bulk = BulkChange(self.finder, self.keys, StoredBatches(client), clock)
-        deletion = key_deletion(client, self.keys)
-        return StoreManyKeys(bulk, deletion, StoredSidecars(client), clock)
+        parts = self._parts
+        bulk = BulkChange(self.finder, self.keys, parts.batches, self._clock, parts.partitions)
+        return StoreManyKeys(bulk, parts.deletion, parts.wait)
 
     @cached_property
     def history(self) -> "KeyHistory":
         """The changes of keys, from the audit trail."""
         from authz.flows.key_history import KeyHistory  # noqa: PLC0415
-        from authz.storage.listing import StoredTrail  # noqa: PLC0415
 
-        return KeyHistory(StoredTrail(self._client))
+        return KeyHistory(self._parts.history)
 
     @cached_property
     def due(self) -> "DueKeys":
@@ -83,26 +72,32 @@ class StoreSession:
         return DueKeys(self.finder, self._settings.rotation.policies(), self._clock)
 
     @cached_property
+    def deliveries(self) -> "WaitingDeliveries":
+        """The finder of new secrets that have not arrived."""
+        from authz.flows.waiting_deliveries import WaitingDeliveries  # noqa: PLC0415
+        from authz.storage.deliveries import StoredDeliveries  # noqa: PLC0415
+
+        pending = StoredDeliveries(self._parts.clients[0])  # several partitions have none
+        return WaitingDeliveries(pending, self._parts.index, self._clock)
+
+    @cached_property
     def usage(self) -> "UseReader":
         """The latest use of keys, and their requests, from the counts of the meter."""
-        from authz.wiring.usage_readers import usage_reading  # noqa: PLC0415
-
-        return usage_reading(self._client)
+        return self._parts.uses
 
     @cached_property
     def credits(self) -> "CreditReader":
         """The credits of keys."""
         from authz.flows.limits.credit_report import CreditReports  # noqa: PLC0415
-        from authz.storage.limits.stored_counters import StoredCredits  # noqa: PLC0415
 
-        return CreditReports(StoredCredits(self._client), limit_policy(self._settings))
+        return CreditReports(self._parts.credits, limit_policy(self._settings))
 
     @cached_property
     def limits(self) -> "LimitReports":
         """The use of limits."""
         from authz.flows.limits.limit_report import LimitReports  # noqa: PLC0415
 
-        counters, policy = limit_counters(self._client), limit_policy(self._settings)
+        counters, policy = self._parts.counters, limit_policy(self._settings)
         return LimitReports(counters, policy, self._clock)
 
 
@@ -112,5 +107,5 @@ async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
 
     Raises the errors of `administration`.
     """
-    async with our_store(settings, keyring(settings)) as (client, keys):
-        yield StoreSession(settings, client, keys)
+    async with our_parts(settings, keyring(settings)) as parts:
+        yield StoreSession(settings, parts)

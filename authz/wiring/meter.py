@@ -13,8 +13,12 @@ from authz import __version__
 from authz.console.operations import OperationsServer
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
+from authz.core.ports import Clock
 from authz.core.usage.counts import Level
-from authz.flows.usage.meter import Deferred, Meter
+from authz.core.usage.entry import EntryReader
+from authz.flows.usage.batches import Deferred
+from authz.flows.usage.meter import Meter
+from authz.flows.usage.partitioned_meter import PartitionedMeter
 from authz.process.clock import SystemClock
 from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.process.usage_file import UsageFile
@@ -23,7 +27,7 @@ from authz.rpc.usage.logs import LogsHandler
 from authz.settings.model import Settings
 from authz.storage.usage.usage_link import UsageLink
 from authz.telemetry.meter_counters import MeterCounters
-from authz.wiring.administration import endpoint
+from authz.wiring.administration import partitions
 from authz.wiring.meter_metrics import meter_metrics
 
 log = logging.getLogger("authz")
@@ -33,27 +37,42 @@ CALLERS_KEPT: Final = 35 * 86_400  # seconds
 MIN_TOKEN: Final = 16  # characters
 
 Tail = tuple[Path, Path]
+AnyMeter = Meter | PartitionedMeter
 
 
 class MeterReadiness:
-    """Whether this meter takes batches: it has the store, and is not stopping."""
+    """Whether this meter takes batches: it has the store, and is not stopping.
 
-    def __init__(self, link: UsageLink, meter: Meter) -> None:
-        self._link = link
+    It is ready while one of several partitions is there. Parts of batches for the others wait.
+    """
+
+    def __init__(self, links: Sequence[UsageLink], meter: AnyMeter) -> None:
+        self._links = links
         self._meter = meter
 
     def __call__(self) -> bool:
         """Return whether the meter takes batches now."""
-        return not (self._meter.leaving or self._link.reason)
+        return not self._meter.leaving and not all(link.reason for link in self._links)
 
     def report(self) -> tuple[bool, dict[str, object]]:
         """Return the readiness, and by component its state as JSON members."""
         meter = self._meter
         return self(), {
             "process": {"ready": not meter.leaving, "reason": meter.leaving},
-            "store": {"ready": not self._link.reason, "reason": self._link.reason},
+            "store": self._store(),
             "batches": {"waiting": meter.waiting, "lag": round(meter.lag, 3)},
         }
+
+    def _store(self) -> dict[str, object]:
+        if len(self._links) == 1:
+            reason = self._links[0].reason
+            return {"ready": not reason, "reason": reason}
+        missing = {at: link.reason for at, link in enumerate(self._links) if link.reason}
+        is_ready = len(missing) < len(self._links)
+        reason = "" if is_ready else "no partition can be used"
+        return {"ready": is_ready, "reason": reason, "partitions": len(self._links)} | (
+            {"missing": {str(at): why for at, why in missing.items()}} if missing else {}
+        )
 
 
 @dataclass(slots=True)
@@ -65,7 +84,7 @@ class RunningMeter:
 
     listen: Address
     operations: Address
-    meter: Meter
+    meter: AnyMeter
     readiness: MeterReadiness
     counters: MeterCounters
     following: asyncio.Task[None] | None = None
@@ -82,19 +101,14 @@ async def meter_process(
     `meter.drain`. Raises BadInput for unusable settings.
     """
     ours, clock, counters = settings.meter, SystemClock(), MeterCounters()
-    link = UsageLink(
-        *(endpoint(settings), clock, kept(settings)),
-        callers_kept=CALLERS_KEPT if settings.anomalies.enabled else 0,
-    )
-    meter = Meter(
-        link,
-        clock,
-        counters,
-        max_bytes=ours.max_waiting_mib << 20,
-        period=ours.commit_interval,
-    )
+    callers_kept = CALLERS_KEPT if settings.anomalies.enabled else 0
+    links = [
+        UsageLink(where, clock, kept(settings), callers_kept=callers_kept)
+        for where in partitions(settings)
+    ]
+    meter = meter_of(settings, links, clock, counters)
     server = listener(settings, LogsHandler(meter.take, counters), counters)
-    readiness = MeterReadiness(link, meter)
+    readiness = MeterReadiness(links, meter)
     page = meter_metrics(settings, counters, meter, readiness, clock)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, 0)
@@ -109,7 +123,7 @@ async def meter_process(
         await operations.start()
         await server.start()
         tasks = [
-            asyncio.create_task(link.run()),
+            *(asyncio.create_task(link.run()) for link in links),
             asyncio.create_task(meter.run()),
             asyncio.create_task(server.show(readiness)),
         ]
@@ -132,7 +146,22 @@ async def meter_process(
             await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def deliver(meter: Meter, name: bytes, lines: Sequence[bytes]) -> bool:
+def meter_of(
+    settings: Settings, links: Sequence[UsageLink], clock: Clock, counters: MeterCounters
+) -> AnyMeter:
+    """Return the meter over the links of all partitions."""
+    max_bytes, period = settings.meter.max_waiting_mib << 20, settings.meter.commit_interval
+    reader = EntryReader()
+    meters = [
+        Meter(link, clock, counters, max_bytes=max_bytes, period=period, reader=reader)
+        for link in links
+    ]
+    if len(meters) == 1:
+        return meters[0]
+    return PartitionedMeter(meters, counters, max_bytes=max_bytes)
+
+
+async def deliver(meter: AnyMeter, name: bytes, lines: Sequence[bytes]) -> bool:
     """Hand a batch of a followed log to the meter until it is confirmed.
 
     Return False if it waited too long for the store: it is not counted then.

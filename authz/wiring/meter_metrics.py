@@ -7,18 +7,19 @@ from collections.abc import Callable
 from authz import __version__
 from authz.core.ports import Clock
 from authz.flows.usage.meter import Meter
+from authz.flows.usage.partitioned_meter import PartitionedMeter
 from authz.settings.model import Settings
 from authz.telemetry import meter_catalogue as catalogue
 from authz.telemetry.meter_counters import MeterCounters
-from authz.telemetry.metric import Metric
-from authz.telemetry.metrics import Metrics, Push, Read, Readings
+from authz.telemetry.metric import Metric, Read, Readings
+from authz.telemetry.metrics import Metrics, Push
 from authz.wiring.process_metrics import one, process_readings
 
 
 def meter_metrics(
     settings: Settings,
     counters: MeterCounters,
-    meter: Meter,
+    meter: Meter | PartitionedMeter,
     is_ready: Callable[[], bool],
     clock: Clock,
 ) -> Metrics | None:
@@ -37,7 +38,10 @@ def meter_metrics(
 
 
 def readings(
-    counters: MeterCounters, meter: Meter, is_ready: Callable[[], bool], clock: Clock
+    counters: MeterCounters,
+    meter: Meter | PartitionedMeter,
+    is_ready: Callable[[], bool],
+    clock: Clock,
 ) -> Readings:
     """Return the reader of every metric of the meter."""
     return {

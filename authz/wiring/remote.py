@@ -22,7 +22,7 @@ from authz.remote.abuse import RemoteAbuse
 from authz.remote.audit import RemoteAudit
 from authz.remote.calls import Calls
 from authz.remote.declared_keys import RemoteApplied, RemoteDeclaredKeys
-from authz.remote.due_keys import RemoteDueKeys
+from authz.remote.due_keys import RemoteDueKeys, RemoteWaitingDeliveries
 from authz.remote.editor import RemoteEditor
 from authz.remote.events import RemoteSinks
 from authz.remote.fleet import RemoteSidecars
@@ -44,6 +44,7 @@ class RemoteSession:
     keys: RemoteKeys
     history: KeyHistory
     due: RemoteDueKeys
+    deliveries: RemoteWaitingDeliveries
     usage: RemoteUse
     credits: RemoteCredits
     limits: RemoteLimits
@@ -81,6 +82,7 @@ async def bulk_session(target: AdminTarget) -> AsyncIterator[BulkSession]:
             keys=keys,
             history=KeyHistory(RemoteTrail(found)),
             due=RemoteDueKeys(found),
+            deliveries=RemoteWaitingDeliveries(found),
             usage=RemoteUse(found, keys),
             credits=RemoteCredits(found),
             limits=RemoteLimits(found),

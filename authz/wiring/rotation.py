@@ -17,10 +17,10 @@ from authz.storage.endpoint import Client
 from authz.storage.leak_memory import StoredLeakMemory
 from authz.storage.listing import StoredIndex
 from authz.telemetry import guard_metrics as metrics
-from authz.telemetry.metric import Labels
-from authz.telemetry.metrics import Readings
+from authz.telemetry.metric import Labels, Readings
 from authz.wiring.notifications import Work, all_records
 from authz.wiring.process_metrics import one
+from authz.wiring.store_parts import StoreParts
 from authz.wiring.usage_readers import RecordedUses
 
 
@@ -47,8 +47,9 @@ def rotation_works(
     policies, found = settings.rotation.policies(), RotationWorks(deliveries=deliveries)
     records = partial(all_records, Selection(StoredIndex(client), clock))
     if any(policy.retire_after_ms for policy in policies.each()):
+        uses = RecordedUses(StoreParts.of_one(client))
         retirement = EarlyRetirement(
-            *(records, RecordedUses(client), lifecycle, policies), clock=clock, writer=instance
+            *(records, uses, lifecycle, policies), clock=clock, writer=instance
         )
         found.works.append(partial(OVERLAPS.run, retirement.look, is_ours))
     if settings.rotation.targets:
@@ -78,5 +79,6 @@ def rotation_readings(rotation: RotationWorks) -> Readings:
     return {
         metrics.SECRETS: delivered,
         metrics.SECRETS_PENDING: one(lambda: automatic.pending if automatic else 0),
+        metrics.SECRETS_UNDECIDED: one(lambda: automatic.undecided if automatic else 0),
         metrics.ROTATIONS_HELD: one(lambda: automatic.held if automatic else 0),
     }

@@ -21,7 +21,7 @@ from authz.process.recycling import outgrown
 from authz.settings import files as settings_files
 from authz.settings.model import Settings
 from authz.telemetry import log_to_stderr
-from authz.wiring.administration import endpoint, exposed_peppers
+from authz.wiring.administration import exposed_peppers, partitions
 from authz.wiring.file_changes import FileChanges
 from authz.wiring.live_settings import LiveSettings
 from authz.wiring.sidecar import sidecar
@@ -90,7 +90,7 @@ async def _serve(
             "serving Check on %s, operations on %s, store %s",
             running.server.address,
             running.operations,
-            endpoint(settings),
+            partitions(settings)[0].address,
         )
         if not settings.check.enforce:
             log.warning("check.enforce is false: a request that would be refused is allowed")

@@ -11,7 +11,7 @@ from authz.process.gc_tuning import tune_gc
 from authz.process.hardening import disable_core_dumps, raise_file_limit
 from authz.settings.model import Settings
 from authz.telemetry import log_to_stderr
-from authz.wiring.administration import endpoint
+from authz.wiring.administration import partitions
 from authz.wiring.meter import Tail, meter_process
 from authz.wiring.serving import SWITCH_SECONDS
 
@@ -38,7 +38,7 @@ async def _serve(settings: Settings, tail: Tail | None) -> None:
         tune_gc()
         log.info(
             "counting usage from %s, operations on %s, store %s",
-            *(running.listen, running.operations, endpoint(settings)),
+            *(running.listen, running.operations, partitions(settings)[0].address),
         )
         requested = asyncio.create_task(ending.requested())
         waited = [requested, *([running.following] if running.following else [])]

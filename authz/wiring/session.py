@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from authz.flows.key_history import KeyHistory
     from authz.flows.tokens.command_ports import KeyExchange, SigningKeys, TokenInspector
     from authz.flows.usage.command_ports import CallerEraser, UsageReports, UseReader
+    from authz.flows.waiting_deliveries import WaitingDeliveryFinder
 
 
 class BulkSession(Protocol):
@@ -47,6 +48,10 @@ class BulkSession(Protocol):
     @property
     def due(self) -> DueKeyFinder:
         """The finder of keys that are due for a new secret."""
+
+    @property
+    def deliveries(self) -> WaitingDeliveryFinder:
+        """The finder of new secrets that have not arrived."""
 
     @property
     def usage(self) -> UseReader:

@@ -8,26 +8,23 @@ from typing import TYPE_CHECKING, Final
 
 from authz import __version__
 from authz.core.listen_address import Address
-from authz.flows.keycache import KeyCache
-from authz.flows.limits.limiter import Limiter
 from authz.process.clock import boot_id
 from authz.process.ending import Ending
 from authz.process.readiness import Readiness
 from authz.rpc.h2.server import FastServer
 from authz.settings.model import Settings
 from authz.storage.abuse import AbuseLink
-from authz.storage.feed import ChangeFeed
-from authz.storage.limits.spend_link import SpendLink
 from authz.storage.link import Link
 from authz.storage.registration import Identity, Registration
 from authz.storage.replication import longest_alone
 from authz.storage.sightings import SightingSender
 from authz.storage.snapshot import Snapshot
 from authz.storage.snapshot_writer import SnapshotWriter, restore
-from authz.wiring.administration import endpoint
+from authz.wiring.administration import partitions
 from authz.wiring.components import Components, build
 from authz.wiring.listeners import operations
 from authz.wiring.live_settings import LiveSettings
+from authz.wiring.partition import Partition
 from authz.wiring.telemetry import Parts
 
 if TYPE_CHECKING:
@@ -42,9 +39,8 @@ class Sidecar:
 
     server: "FastServer | GrpcServer"
     operations: Address
-    feed: ChangeFeed
-    cache: KeyCache
-    registration: Registration
+    partitions: tuple[Partition, ...]
+    registrations: tuple[Registration, ...]
     readiness: Readiness
     settings: LiveSettings
 
@@ -71,59 +67,90 @@ async def sidecar(
     server, counters = built.server, built.telemetry.counters
     async with AsyncExitStack() as stack:
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
-        writer, predecessor = await restore_cache(settings, built, stack)
-        registration = register(settings, built, predecessor)
-        readiness = Readiness(built.feed, built.cache, built.spend_link, built.live)
-        parts = Parts(built.cache, built.checker, built.feed, built.spend_link, readiness)
+        saved = [await restore_cache(settings, built, one, stack) for one in built.partitions]
+        writers = [writer for writer, _ in saved if writer]
+        registrations = tuple(
+            register(settings, built, one, predecessor)
+            for one, (_, predecessor) in zip(built.partitions, saved, strict=True)
+        )
+        readiness = readiness_of(built)
+        parts = Parts(built.partitions, built.checker, readiness)
         exporting = built.telemetry.exporting(built.instance, parts)
         metrics = await stack.enter_async_context(exporting)
         await server.start()
         address = await stack.enter_async_context(
             operations(settings, readiness, counters, metrics)
         )
-        running = Sidecar(
-            *(server, address, built.feed, built.cache),
-            *(registration, readiness, built.live),
-        )
-        sender = SightingSender(built.sightings, built.feed.names, built.clock)
-        abuse = AbuseLink(built.failures, built.feed.names, built.clock)
-
-        def announce(link: Link) -> None:
-            registration.announce(link)
-            if not built.feed.is_foreign:
-                sender.send(link)
-                abuse.send(link)
-
+        running = Sidecar(server, address, built.partitions, registrations, readiness, built.live)
         async with asyncio.TaskGroup() as tasks:
-            work = [
-                tasks.create_task(built.feed.run(registration, announce)),
-                tasks.create_task(server.show(readiness)),
-                tasks.create_task(built.spend_link.run()),
-                tasks.create_task(built.learned_estimates.run()),
+            feeds = [
+                one.feed.run(registration, announcement(built, one, registration))
+                for one, registration in zip(built.partitions, registrations, strict=True)
             ]
-            if writer:
-                work.append(tasks.create_task(writer.run()))
+            works = [
+                *feeds,
+                server.show(readiness),
+                *(one.spend_link.run() for one in built.partitions),
+                built.learned_estimates.run(),
+                *(writer.run() for writer in writers),
+            ]
+            work = [tasks.create_task(one) for one in works]
             try:
                 yield running
             finally:
                 await server.stop(DRAIN_SECONDS)  # first: running Checks still need the links
-                await return_leases(built.spend_link, built.limiter)
-                await registration.report_issued()
-                if not writer:  # with a snapshot, the next process may serve these entries
-                    await registration.leave()
+                await asyncio.gather(*map(return_leases, built.partitions))
+                await asyncio.gather(*(one.report_issued() for one in registrations))
+                if not writers:  # with a snapshot, the next process may serve these entries
+                    await asyncio.gather(*(one.leave() for one in registrations))
                 for task in work:
                     task.cancel()
-                if writer:
-                    await writer.stop()
+                await asyncio.gather(*(writer.stop() for writer in writers))
 
 
-def register(settings: Settings, built: Components, predecessor: str) -> Registration:
-    """Return the registration of this sidecar in the store. Nothing is written yet.
+def readiness_of(built: Components) -> Readiness:
+    """Return the readiness of a sidecar with these components."""
+    (first, *others) = built.partitions
+    if not others:
+        return Readiness(first.feed, first.cache, first.spend_link, built.live)
+    from authz.wiring.partitioned_health import PartitionedHealth  # noqa: PLC0415
+
+    health = PartitionedHealth(built.partitions)
+    return Readiness(health, health, health, built.live)
+
+
+def announcement(
+    built: Components, one: Partition, registration: Registration
+) -> Callable[[Link], None]:
+    """Return what the sidecar does before each heartbeat of a partition.
+
+    Blocked addresses belong to no key, so they are in the first partition alone.
+    """
+    sender = SightingSender(one.sightings, one.feed.names, built.clock)
+    abuse = None
+    if one is built.partitions[0]:
+        abuse = AbuseLink(built.failures, one.feed.names, built.clock)
+
+    def announce(link: Link) -> None:
+        registration.announce(link)
+        if not one.feed.is_foreign:
+            sender.send(link)
+            if abuse is not None:
+                abuse.send(link)
+
+    return announce
+
+
+def register(
+    settings: Settings, built: Components, one: Partition, predecessor: str
+) -> Registration:
+    """Return the registration of this sidecar in a partition. Nothing is written yet.
 
     predecessor: the instance whose snapshot was restored, or "".
     """
     lease = settings.cache.trust_lease
-    isolated = longest_alone(lease) if endpoint(settings).has_replicas else 0.0
+    isolated = longest_alone(lease) if partitions(settings)[0].has_replicas else 0.0
+    ids = built.charge_ids.parts[one.feed.names.partition]
     identity = Identity(
         instance=built.instance,
         version=__version__,
@@ -131,26 +158,27 @@ def register(settings: Settings, built: Components, predecessor: str) -> Registr
         started_at=built.clock.wall_ms(),
         lease_ms=round((lease + isolated) * 1000),
         grace_ms=round(settings.outage.grace * 1000),
-        charges=built.charge_ids.prefix.decode(),
+        charges=ids.prefix.decode(),
     )
     return Registration(
-        built.imported,
-        built.feed,
+        one.imported,
+        one.feed,
         built.clock,
         identity,
-        entries=built.cache.__len__,
+        entries=one.cache.__len__,
         settings=lambda: built.live.version,
-        issued=lambda: built.charge_ids.issued,
+        issued=lambda: ids.issued,
         predecessor=predecessor,
         seals=built.ring.entry_seals,
     )
 
 
 async def restore_cache(
-    settings: Settings, built: Components, stack: AsyncExitStack
+    settings: Settings, built: Components, one: Partition, stack: AsyncExitStack
 ) -> tuple[SnapshotWriter | None, str]:
-    """Lock `cache.snapshot` until `stack` ends, and load it into the cache.
+    """Lock `cache.snapshot` until `stack` ends, and load it into the cache of a partition.
 
+    With several partitions each has a file of its own, such as `FILE.3-of-8`.
     Raises BadInput if locked. Return the writer of later snapshots, and the instance whose records
     were restored ("" if none). Without `cache.snapshot` they are None and "". A file that cannot be
     used is logged and ignored.
@@ -158,7 +186,10 @@ async def restore_cache(
     file = settings.cache.snapshot
     if file is None:
         return None, ""
-    clock, imported = built.clock, built.imported
+    names = one.feed.names
+    if names.partitions > 1:
+        file = file.with_name(f"{file.name}.{names.partition}-of-{names.partitions}")
+    clock, imported = built.clock, one.imported
     snapshot = Snapshot(file, built.ring, clock, boot_id())
     stack.enter_context(snapshot.claimed())
     counters = built.telemetry.counters
@@ -170,8 +201,8 @@ async def restore_cache(
     return writer, found.instance
 
 
-async def return_leases(spend_link: SpendLink, limiter: Limiter) -> None:
+async def return_leases(one: Partition) -> None:
     """Return the unused leases to the store. Takes at most four deadlines and raises nothing."""
-    await spend_link.drain()  # the last grants
-    limiter.give_back()
-    await spend_link.drain()
+    await one.spend_link.drain()  # the last grants
+    one.limiter.give_back()
+    await one.spend_link.drain()

@@ -1,7 +1,7 @@
 """Composition root of telemetry: readers of all metrics, and their exporters."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,11 +10,7 @@ from authz import __version__
 from authz.core.errors import BadInput
 from authz.core.histogram import Histogram
 from authz.core.ports import Clock
-from authz.flows.check import Checker
-from authz.flows.keycache import KeyCache
 from authz.settings.model import Settings
-from authz.storage.feed import ChangeFeed
-from authz.storage.limits.spend_link import SpendLink
 from authz.telemetry import catalogue, outcomes
 from authz.telemetry.catalogue import LOG_SUPPRESSED, METRICS
 from authz.telemetry.counters import Counters
@@ -22,13 +18,16 @@ from authz.telemetry.denials import Denials
 from authz.telemetry.events import COUNTED
 from authz.telemetry.limit_catalogue import LIMIT_LINK
 from authz.telemetry.logs import log_throttle
-from authz.telemetry.metric import Labels, Metric
-from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings
+from authz.telemetry.metric import Labels, Metric, Read, Readings
+from authz.telemetry.metrics import Metrics, Page, Push
 from authz.telemetry.observer import Observer
 from authz.wiring.process_metrics import one, process_readings
 
 if TYPE_CHECKING:
+    from authz.flows.check import Checker
+    from authz.flows.partitioned_check import PartitionedChecker
     from authz.telemetry.traces import Traces
+    from authz.wiring.partition import Partition
 
 Values = Iterable[tuple[Labels, float | Histogram]]
 
@@ -37,10 +36,8 @@ Values = Iterable[tuple[Labels, float | Histogram]]
 class Parts:
     """The components with metrics that are not counted by events."""
 
-    cache: KeyCache
-    checker: Checker
-    feed: ChangeFeed
-    limits: SpendLink
+    partitions: "Sequence[Partition]"
+    checker: "Checker | PartitionedChecker"
     is_ready: Callable[[], bool]
 
 
@@ -172,8 +169,8 @@ def _keys(counters: Counters, parts: Parts) -> Readings:
             yield labels, parts.checker.hits if labels["result"] == "hit" else count
 
     def entries() -> Values:
-        yield {"kind": "record"}, len(parts.cache)
-        yield {"kind": "negative"}, parts.cache.negatives
+        yield {"kind": "record"}, sum(len(one.cache) for one in parts.partitions)
+        yield {"kind": "negative"}, sum(one.cache.negatives for one in parts.partitions)
 
     def durations() -> Values:
         for result, steps in counters.lookup_seconds.items():
@@ -187,26 +184,42 @@ def _keys(counters: Counters, parts: Parts) -> Readings:
 
 
 def _store(parts: Parts, clock: Clock) -> Readings:
-    began, feed = clock.monotonic(), parts.feed
+    began = clock.monotonic()
+    feeds = [part.feed for part in parts.partitions]
 
     def lag() -> Values:
         seconds = Histogram(catalogue.CHANGE_LAG.bounds)
-        seconds.counts, seconds.sum = list(feed.lag.counts), feed.lag.sum / 1000
+        each = [feed.lag for feed in feeds]
+        seconds.counts = [sum(counts) for counts in zip(*(lag.counts for lag in each), strict=True)]
+        seconds.sum = sum(lag.sum for lag in each) / 1000
         yield {}, seconds
 
     def trust_age() -> float:
-        age = feed.health().trust_age
-        return clock.monotonic() - began if age is None else age
+        ages = [feed.health().trust_age for feed in feeds]
+        return max(clock.monotonic() - began if age is None else age for age in ages)
+
+    def untrusted() -> int:
+        return sum(not feed.health().trusted for feed in feeds)
+
+    def grace_left() -> float:
+        caches = [part.cache for part in parts.partitions]
+        filled = [cache.grace_left for cache in caches if len(cache)]
+        return min(filled) if filled else max(cache.grace_left for cache in caches)
 
     return {
         catalogue.CHANGE_LAG: lag,
-        catalogue.ALIAS_INDEX: one(lambda: feed.imported.entries),
-        catalogue.CHANGE_SEQUENCE: one(lambda: feed.seq or 0),
-        catalogue.TRUST: one(lambda: int(feed.health().trusted)),
+        catalogue.ALIAS_INDEX: one(lambda: sum(feed.imported.entries for feed in feeds)),
+        catalogue.CHANGE_SEQUENCE: one(lambda: sum(feed.seq or 0 for feed in feeds)),
+        catalogue.TRUST: one(lambda: int(not untrusted())),
+        catalogue.UNTRUSTED: one(untrusted),
         catalogue.TRUST_AGE: one(trust_age),
-        catalogue.CLOCK_OFFSET: one(lambda: feed.clock_offset or 0.0),
-        catalogue.GRACE: one(lambda: parts.cache.grace_left),
-        catalogue.LINK: one(lambda: int(feed.link is not None and feed.link.is_open)),
-        LIMIT_LINK: one(lambda: int(not parts.limits.reason)),
+        catalogue.CLOCK_OFFSET: one(
+            lambda: max((feed.clock_offset or 0.0 for feed in feeds), key=abs)
+        ),
+        catalogue.GRACE: one(grace_left),
+        catalogue.LINK: one(
+            lambda: int(all(feed.link is not None and feed.link.is_open for feed in feeds))
+        ),
+        LIMIT_LINK: one(lambda: int(not any(part.spend_link.reason for part in parts.partitions))),
         catalogue.READY: one(lambda: int(parts.is_ready())),
     }

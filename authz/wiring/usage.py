@@ -5,29 +5,28 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from authz.core.records import KeyRecord
+from authz.core.usage.billing.ports import ClosedHours
+from authz.core.usage.ports import UsageIndex
 from authz.flows.selection import Selection
-from authz.flows.usage.erasure import UsageErasure
+from authz.flows.usage.erasure import Erasure, UsageErasure
 from authz.flows.usage.reading import UsageReading
 from authz.flows.usage.reports import StoreUsage
 from authz.process.billing_cursor import CursorOwner
-from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
-from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.erasing import StoredEraser
-from authz.storage.usage.many_keys import StoredUsageIndex
-from authz.wiring.administration import endpoint, keyring, our_store
+from authz.wiring.administration import keyring, our_parts, partitions
 from authz.wiring.session import UsageSession
-from authz.wiring.usage_readers import anomaly_reports, usage_reading
+from authz.wiring.store_parts import StoreParts
+from authz.wiring.usage_readers import anomaly_reports, closed_hours, usage_index, usage_reading
 
 
 @dataclass(frozen=True, slots=True)
 class BillingSession:
     """The objects of an export of billing records. peppers: fingerprints of the store's peppers."""
 
-    store: StoredClosedHours
-    index: StoredUsageIndex
+    store: ClosedHours
+    index: UsageIndex
     selection: Selection
     peppers: frozenset[str]
 
@@ -39,48 +38,60 @@ class BillingSession:
 
 @asynccontextmanager
 async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
-    """Yield a UsageSession, and close its client at the end.
+    """Yield a UsageSession, and close its clients at the end.
 
     Raises the errors of `administration`.
     """
-    async with our_store(settings, keyring(settings)) as (client, keys):
-        selection = Selection(StoredIndex(client), SystemClock())
-        reading = usage_reading(client)
-        rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
-        erasure = UsageErasure(StoredEraser(client), rows, SystemClock())
-        anomalies = anomaly_reports(client, selection, SystemClock())
-        usage = StoreUsage(reading, erasure, selection, keys, anomalies)
+    async with our_parts(settings, keyring(settings)) as parts:
+        selection = Selection(parts.index, parts.clock)
+        erasure = usage_erasure(parts, has_replicas=partitions(settings)[0].has_replicas)
+        anomalies = anomaly_reports(parts, selection, parts.clock)
+        usage = StoreUsage(usage_reading(parts), erasure, selection, parts.keys, anomalies)
         yield UsageSession(usage, usage)
 
 
 @asynccontextmanager
 async def reading_session(settings: Settings) -> AsyncIterator[UsageReading]:
     """Yield the reading of usage alone. Raises the errors of `administration`."""
-    async with our_store(settings, keyring(settings)) as (client, _):
-        yield usage_reading(client)
+    async with our_parts(settings, keyring(settings)) as parts:
+        yield usage_reading(parts)
 
 
 @asynccontextmanager
 async def billing_session(settings: Settings) -> AsyncIterator[BillingSession]:
-    """Yield a BillingSession, and close its client at the end.
+    """Yield a BillingSession, and close its clients at the end.
 
     Raises the errors of `administration`.
     """
     ring = keyring(settings)
-    async with our_store(settings, ring) as (client, _):
+    async with our_parts(settings, ring) as parts:
         yield BillingSession(
-            StoredClosedHours(client),
-            StoredUsageIndex(client),
-            Selection(StoredIndex(client), SystemClock()),
+            closed_hours(parts),
+            usage_index(parts),
+            Selection(parts.index, parts.clock),
             frozenset(ring.fingerprints.values()),
         )
+
+
+def usage_erasure(parts: StoreParts, *, has_replicas: bool) -> Erasure:
+    """Return the erasure of facts about callers, which tells the trail of the key."""
+    found = parts.each(
+        lambda client: UsageErasure(
+            StoredEraser(client), StoredRows(client, has_replicas=has_replicas), parts.clock
+        )
+    )
+    if len(found) == 1:
+        return found[0]
+    from authz.flows.partitioned.usage import PartitionedErasure  # noqa: PLC0415
+
+    return PartitionedErasure(parts.partitions, found)
 
 
 def cursor_owner(
     settings: Settings, peppers: frozenset[str], target: str, units: Sequence[str]
 ) -> CursorOwner:
     """Return the owner of the cursor of an export to a receiver. Raises BadInput."""
-    where = endpoint(settings)
+    where = partitions(settings)[0]
     return CursorOwner(
         namespace=settings.redis.namespace,
         database=where.db,

@@ -1,43 +1,98 @@
 """The readers of usage, for commands and for the admin API."""
 
+from typing import TYPE_CHECKING
+
 from authz.core.ports import Clock
+from authz.core.usage.anomalies.ports import HabitStore
+from authz.core.usage.billing.ports import ClosedHours
 from authz.core.usage.completeness import Completeness
-from authz.core.usage.ports import KeyFacts
+from authz.core.usage.ports import KeyFacts, MonthRanking
 from authz.flows.selection import Selection
 from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.last_use import FIELD, LastUse
 from authz.flows.usage.reading import UsageReading
-from authz.process.clock import SystemClock
-from authz.storage.endpoint import Client
+from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.habits import StoredHabits
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.month_ranking import StoredRanking
 from authz.storage.usage.stored_usage import StoredUsage
+from authz.wiring.store_parts import StoreParts
+
+if TYPE_CHECKING:  # most stores have one partition
+    from authz.flows.partitioned.usage import StoredIndex, StoredSums
 
 
-def usage_reading(client: Client) -> UsageReading:
+def usage_reading(parts: StoreParts) -> UsageReading:
     """Return the reading of usage."""
-    stored, index = StoredUsage(client), StoredUsageIndex(client)
-    return UsageReading(
-        stored, stored, index, index, ranking=StoredRanking(client), clock=SystemClock()
-    )
+    stored, index = usage_sums(parts), usage_index(parts)
+    return UsageReading(stored, stored, index, index, ranking=ranking(parts), clock=parts.clock)
 
 
-def anomaly_reports(client: Client, selection: Selection, clock: Clock) -> AnomalyReports:
+def usage_sums(parts: StoreParts) -> "StoredSums":
+    """Return the counts of keys and of all requests."""
+    found = parts.each(StoredUsage)
+    if len(found) == 1:
+        return found[0]
+    from authz.flows.partitioned.usage import PartitionedUsage  # noqa: PLC0415
+
+    return PartitionedUsage(parts.partitions, found)
+
+
+def usage_index(parts: StoreParts) -> "StoredIndex":
+    """Return the usage of many keys, and the processes of the gate."""
+    found = parts.each(StoredUsageIndex)
+    if len(found) == 1:
+        return found[0]
+    from authz.flows.partitioned.usage import PartitionedUsageIndex  # noqa: PLC0415
+
+    return PartitionedUsageIndex(parts.partitions, found)
+
+
+def ranking(parts: StoreParts) -> MonthRanking:
+    """Return the rankings of months."""
+    found = parts.each(StoredRanking)
+    if len(found) == 1:
+        return found[0]
+    from authz.flows.partitioned.usage import PartitionedRanking  # noqa: PLC0415
+
+    return PartitionedRanking(parts.partitions, found)
+
+
+def closed_hours(parts: StoreParts) -> ClosedHours:
+    """Return the hours of keys, for billing."""
+    found = parts.each(StoredClosedHours)
+    if len(found) == 1:
+        return found[0]
+    from authz.flows.partitioned.usage import PartitionedClosedHours  # noqa: PLC0415
+
+    return PartitionedClosedHours(parts.partitions, found)
+
+
+def habits(parts: StoreParts) -> HabitStore:
+    """Return the habits of keys and the anomalies."""
+    found = parts.each(StoredHabits)
+    if len(found) == 1:
+        return found[0]
+    from authz.flows.partitioned.habits import PartitionedHabits  # noqa: PLC0415
+
+    return PartitionedHabits(parts.partitions, found)
+
+
+def anomaly_reports(parts: StoreParts, selection: Selection, clock: Clock) -> AnomalyReports:
     """Return the ranking of the keys whose hours are unusual."""
-    return AnomalyReports(StoredHabits(client), selection, clock)
+    return AnomalyReports(habits(parts), selection, clock)
 
 
-def last_use(client: Client, field: str = FIELD) -> LastUse:
+def last_use(parts: StoreParts, field: str = FIELD) -> LastUse:
     """Return the finder of unused keys. field: the name of the condition in its errors."""
-    return LastUse(StoredUsageIndex(client), StoredUsage(client), SystemClock(), field)
+    return LastUse(usage_index(parts), usage_sums(parts), parts.clock, field)
 
 
 class RecordedUses:
-    """A UsageFacts over a client of the store."""
+    """A UsageFacts over the store."""
 
-    def __init__(self, client: Client) -> None:
-        self._stored, self._reading = StoredUsage(client), usage_reading(client)
+    def __init__(self, parts: StoreParts) -> None:
+        self._stored, self._reading = usage_sums(parts), usage_reading(parts)
 
     async def facts(self, kid: str) -> KeyFacts:
         """Implement UsageFacts.facts."""

@@ -6,7 +6,7 @@ from authz.core.errors import BadInput, Unavailable
 from authz.process.clock import SystemClock
 from authz.process.listener import TlsFiles, refuse_plaintext, server_tls
 from authz.settings.model import Settings
-from authz.wiring.administration import endpoint, keyring
+from authz.wiring.administration import keyring, partitions
 from authz.wiring.extraction import route_table
 from authz.wiring.pepper_files import pepper_mistakes
 from authz.wiring.telemetry import Telemetry
@@ -27,7 +27,7 @@ def mistakes(settings: Settings) -> list[BadInput]:
 
 def store_mistakes(settings: Settings) -> list[BadInput]:
     """Return the mistakes of `redis`: its address, its TLS files, its password file."""
-    found = _found(settings, endpoint)
+    found = _found(settings, partitions)
     return found or _found(settings, _store_tls, _password)
 
 
@@ -42,7 +42,7 @@ def _found(settings: Settings, *checks: Callable[[Settings], object]) -> list[Ba
 
 
 def _store_tls(settings: Settings) -> None:
-    where = endpoint(settings)
+    where = partitions(settings)[0]
     try:
         if where.tls is not None:
             where.tls.context()

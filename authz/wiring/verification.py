@@ -11,11 +11,9 @@ from authz.flows.limits.limit_report import LimitReports
 from authz.flows.verify import Verifier
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.imports import StoredImports
-from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.meta import KnownPeppers
 from authz.storage.signing_keys import StoredSigningKeys
-from authz.wiring.administration import keyring, limit_policy, our_store
+from authz.wiring.administration import keyring, limit_policy, our_parts
 from authz.wiring.extraction import extractor, responder
 from authz.wiring.token_gate import ReadEntries, Uncounted, token_gate
 
@@ -43,13 +41,13 @@ async def admin_session(settings: Settings) -> AsyncIterator[AdminSession]:
     """
     clock, ring = SystemClock(), keyring(settings)
     reading = extractor(settings, ring)
-    async with our_store(settings, ring) as (client, keys):
-        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
-        imports = StoredImports(client) if await keys.has_imports() else None
-        reports = LimitReports(StoredCounters(client), limit_policy(settings), clock)
+    async with our_parts(settings, ring) as parts:
+        keys, peppers = parts.keys, KnownPeppers(await parts.peppers(), ring.fingerprints)
+        imports = parts.imports if await parts.has_imports() else None
+        reports = LimitReports(parts.counters, limit_policy(settings), clock)
         tokens = None
         if settings.tokens.issuer:
-            entries = ReadEntries(await StoredSigningKeys(client).entries())
+            entries = ReadEntries(await StoredSigningKeys(parts.first).entries())
             tokens = token_gate(settings, ring, entries, clock, Uncounted())
         verifier = Verifier(keys, peppers, clock, reports, imports, tokens=tokens)
         write = responder(settings, reading).write

@@ -7,6 +7,8 @@
 #   SCRIPTS=1 sh deploy/redis/users.sh secrets > secrets/users.acl    while sidecars or meters of a version before
 #                                                                     functions run: see docs/upgrade.md
 #
+#   PARTITIONS=8 sh deploy/redis/users.sh secrets > secrets/users.acl         with redis.partitions: 8 or 48
+#
 # secrets/sidecar is the password of authz-sidecar, and so on; secrets/meter is needed only with a meter.
 # If secrets/sidecar.old exists, the store
 # accepts that password, too, until the new one has arrived everywhere.
@@ -26,6 +28,7 @@ while read -r word user rules; do
   case "${SCRIPTS:-}$user" in
     1authz-sidecar | 1authz-meter) rules=$(printf "%s" "$rules" | sed "s/-@all/-@all +script|load/; s/+fcall/+fcall +evalsha/g") ;;
   esac
+  test "${PARTITIONS:-1}" = 1 || rules=$(printf '%s' "$rules" | sed "s/{0}/{*}/g")
   test -z "${2:-}" || rules=$(printf '%s' "$rules" | sed "s/\([~&]\)authz:/\1$2:authz:/g")
   echo "$word $user$passwords $rules"
 done <"$(dirname "$0")/users.acl"

@@ -1,27 +1,29 @@
 """The memory of a store for each key, all in: `python -m tests.bench.bytes_per_key [KEYS]`.
 
 Issues the keys through the real script in batches, with seals, marks of the audit trail, ten keys a
-client, two scopes, a project, a tenant, a name and an end. Then it loads records as a sidecar does,
-asks for pages of all keys and for the keys of a client, and makes a backup. `--server PATH` takes
-another server, `--hashes` the form of earlier versions.
+client, two scopes, a project, a tenant, a name and an end. `--seeded` writes the same bytes faster,
+for ten million keys. Then it loads records as a sidecar does, in turns from this store and from one
+with 10,000 keys. It asks for pages of all keys, for the keys of a client, and by a part of the
+name. With `--backup` it makes a backup. With `--restart` it starts the store again from its dump.
+`--server PATH` takes another server, `--hashes` the form of earlier versions.
 """
 
 import argparse
 import asyncio
 import itertools
 import random
-import secrets
 import statistics
+import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import redis.asyncio
 
-from authz.core.changes import Author, KeyChange
-from authz.core.new_keys import KeySpec, issue
+from authz.core.name_patterns import Search
 from authz.core.selector import Selector
 from authz.flows.selection import Selection
 from authz.process.clock import SystemClock
@@ -29,9 +31,12 @@ from authz.storage import schema
 from authz.storage.backup import Backup
 from authz.storage.batches import StoredBatches
 from authz.storage.endpoint import Endpoint
+from authz.storage.index_members import kid_of
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex
+from authz.storage.sealed_lines import SealedWriter
 from tests.bench.figures import machine, offer_record, record, tell
+from tests.bench.seeding import KEYS_A_CLIENT, change_of, seed
 from tests.support.fakes import NOW, make_keyring
 from tests.support.real import Valkey
 from tests.support.storage import stored
@@ -41,33 +46,18 @@ from tests.support.storage.sidecar import Sidecar
 KEYS: Final = 1_000_000
 FEW: Final = 10_000  # keys at which misses are timed, too
 BATCH: Final = 1000
-KEYS_A_CLIENT: Final = 10
 MISSES: Final = 2000
 PAGES: Final = 15
+FEW_PAGES: Final = 3  # of a search, which looks at 100,000 keys for each
+LONG: Final = 900  # seconds in which a server loads its keys
 LIMIT: Final = 100  # keys in a page
 RING: Final = make_keyring()
-
-
-def changes(numbers: range) -> Iterator[KeyChange]:
-    """Yield the issues of these keys. Each client gets ten, one after the other."""
-    for number in numbers:
-        spec = KeySpec(
-            client_id=f"client-{number // KEYS_A_CLIENT:07}",
-            env="live",
-            life_ms=90 * 86_400_000,
-            scopes=frozenset({"models:read", "models:generate"}),
-            project_id="web",
-            tenant_id="acme",
-            name=f"key {number}",
-        )
-        author = Author(secrets.token_hex(16), "ops@example.com")
-        yield issue(spec, RING.mint("live"), author, NOW + number)
 
 
 async def fill(client: redis.asyncio.Redis, numbers: range) -> float:
     """Issue these keys, and return the seconds that it took."""
     batches, began = StoredBatches(client), time.perf_counter()
-    made = changes(numbers)
+    made = (change_of(RING, number) for number in numbers)
     while batch := list(itertools.islice(made, BATCH)):
         for outcome in await batches.apply_all(batch):
             if not isinstance(outcome, int):
@@ -75,67 +65,94 @@ async def fill(client: redis.asyncio.Redis, numbers: range) -> float:
     return time.perf_counter() - began
 
 
-async def median_ms(work: Callable[[], Awaitable[Any]], rounds: int) -> float:
-    """Return the median time of some work, in ms."""
-    taken = []
+async def medians_ms(works: Sequence[Callable[[], Awaitable[Any]]], rounds: int) -> list[float]:
+    """Return the median time of each of `works`, in ms. They take turns."""
+    taken: list[list[float]] = [[] for _ in works]
     for _ in range(rounds):
-        began = time.perf_counter()
-        await work()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken) * 1000
+        for work, times in zip(works, taken, strict=True):
+            began = time.perf_counter()
+            await work()
+            times.append(time.perf_counter() - began)
+    return [statistics.median(times) * 1000 for times in taken]
 
 
-async def miss(endpoint: Endpoint, kids: list[str]) -> float:
-    """Return the median time in which a sidecar loads a record, in µs."""
-    waiting = iter(kids)
-    async with Sidecar(endpoint, lease=60) as sidecar:
-        await sidecar.trusted()
+async def misses(stores: Sequence[tuple[Endpoint, list[str]]]) -> list[float]:
+    """Return for each store the median time in which a sidecar loads a record of it, in µs.
 
-        async def load() -> None:
-            loaded: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            sidecar.source.load(next(waiting), loaded.set_result)
-            if getattr(await loaded, "status", None) is None:
-                raise SystemExit(f"a record was not found: {loaded.result()}")
+    The stores take turns, one load each, so that other work on the machine hits all of them.
+    """
+    async with AsyncExitStack() as stack:
+        works = []
+        for endpoint, kids in stores:
+            sidecar = await stack.enter_async_context(Sidecar(endpoint, lease=60))
+            await sidecar.trusted()
+            works.append(partial(load, sidecar, iter(kids)))
+        return [one * 1000 for one in await medians_ms(works, MISSES)]
 
-        return await median_ms(load, len(kids)) * 1000
+
+async def load(sidecar: Sidecar, waiting: Iterator[str]) -> None:
+    """Load the next record as a sidecar does."""
+    loaded: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    sidecar.source.load(next(waiting), loaded.set_result)
+    if getattr(await loaded, "status", None) is None:
+        raise SystemExit(f"a record was not found: {loaded.result()}")
 
 
 async def sample(client: redis.asyncio.Redis) -> list[str]:
     """Return random kids of the store."""
-    found: list[str] = await client.zrandmember(stored.KEYS, -MISSES)
+    members: Any = await client.zrandmember(stored.KEYS, -MISSES)
+    found = list(map(kid_of, members))
     random.shuffle(found)
     return found
 
 
-async def measure(valkey: Valkey, count: int, *, is_compact: bool) -> dict[str, Any]:
-    """Fill the store and measure. Return the figures by name."""
+async def filled(valkey: Valkey, count: int, given: argparse.Namespace) -> tuple[Endpoint, float]:
+    """Fill the store. Return its endpoint, and the seconds that it took."""
     endpoint = replace(sealed(valkey.endpoint, RING), marks=lambda: RING.trail_keys)
-    client = endpoint.client(timeout=120)
-    await StoredKeys(client).initialise(RING.fingerprints)
-    if is_compact:
-        valkey.admin.hset(stored.META, schema.META_COMPACT, schema.ALL_COMPACT)
-    else:
-        valkey.admin.hdel(stored.META, schema.META_COMPACT)
-    empty = valkey.admin.info("memory")["used_memory"]
-    few = min(count, FEW)
-    seconds = await fill(client, range(few))
-    miss_few = await miss(endpoint, await sample(client))
-    seconds += await fill(client, range(few, count))
-    found: dict[str, Any] = {"keys": count}
+    async with endpoint.client(timeout=120) as client:
+        await StoredKeys(client).initialise(RING.fingerprints)
+        if given.hashes:
+            valkey.admin.hdel(stored.META, schema.META_COMPACT)
+        else:
+            valkey.admin.hset(stored.META, schema.META_COMPACT, schema.ALL_COMPACT)
+        if given.seeded:
+            began = time.perf_counter()
+            await asyncio.to_thread(seed, valkey.port, RING, range(count))
+            return endpoint, time.perf_counter() - began
+        return endpoint, await fill(client, range(count))
+
+
+def bytes_of(valkey: Valkey, empty: int, count: int) -> dict[str, Any]:
+    """Return the memory of each key. empty: what the store used without keys."""
     memory = valkey.admin.info("memory")
     taken = memory["used_memory"] - empty
     log = valkey.admin.memory_usage(stored.LOG, samples=0)
-    found["bytes_per_key"] = round(taken / count)
-    found["without_the_log"] = round((taken - log) / count)
-    found["log_bytes"] = log
-    found["resident_per_key"] = round(memory["used_memory_rss"] / count)
-    found["issued_a_second"] = round(count / seconds)
-    found["miss_us_at_10000"] = round(miss_few)
-    found["miss_us"] = round(await miss(endpoint, await sample(client)))
-    found["miss_ratio"] = round(found["miss_us"] / found["miss_us_at_10000"], 2)
+    return {
+        "bytes_per_key": round(taken / count),
+        "without_the_log": round((taken - log) / count),
+        "log_bytes": log,
+        "resident_per_key": round(memory["used_memory_rss"] / count),
+    }
+
+
+async def measure(valkey: Valkey, small: Valkey, given: argparse.Namespace) -> dict[str, Any]:
+    """Fill both stores and measure. Return the figures by name."""
+    count = given.keys
+    empty = valkey.admin.info("memory")["used_memory"]
+    endpoint, seconds = await filled(valkey, count, given)
+    found: dict[str, Any] = {"keys": count} | bytes_of(valkey, empty, count)
+    found["written_a_second"] = round(count / seconds)
+    few, _ = await filled(small, min(count, FEW), given)
+    client = endpoint.client(timeout=600)
+    async with few.client() as other:
+        stores = [(few, await sample(other)), (endpoint, await sample(client))]
+    miss_few, miss_many = await misses(stores)
+    found["miss_us_at_10000"], found["miss_us"] = round(miss_few), round(miss_many)
+    found["miss_ratio"] = round(miss_many / miss_few, 2)
 
     selection, rank = Selection(StoredIndex(client), SystemClock()), count // 2
-    [middle] = await client.zrange(stored.KEYS, rank, rank)
+    members: Any = await client.zrange(stored.KEYS, rank, rank)
+    [middle] = map(kid_of, members)
     owner = Selector(client_id=f"client-{rank // KEYS_A_CLIENT:07}")
     pages = {
         "list_first_ms": partial(selection.page, Selector(), LIMIT),
@@ -143,12 +160,54 @@ async def measure(valkey: Valkey, count: int, *, is_compact: bool) -> dict[str, 
         "find_client_ms": partial(selection.page, owner, LIMIT),
     }
     for name, page in pages.items():
-        found[name] = round(await median_ms(page, PAGES), 2)
-    began = time.perf_counter()
-    await Backup(client, lambda _line: None).run(RING.fingerprints, NOW)
-    found["backup_seconds"] = round(time.perf_counter() - began, 1)
+        [found[name]] = [round(one, 2) for one in await medians_ms([page], PAGES)]
+    absent = Selector(search=Search("no such name"))
+    [looked] = await medians_ms([partial(selection.page, absent, LIMIT)], FEW_PAGES)
+    found["search_100000_ms"] = round(looked)
+    if given.backup:
+        found |= await backup(client, count)
     await client.aclose()
+    if given.restart:
+        found |= restart(valkey, count)
     return found
+
+
+async def backup(client: redis.asyncio.Redis, count: int) -> dict[str, Any]:
+    """Write a backup as `authz backup` does. Return its time and its size."""
+    with tempfile.TemporaryFile() as file:
+        began = time.perf_counter()
+        write = SealedWriter(file, RING.backup_keys[-1]).write
+        await Backup(client, write).run(RING.fingerprints, NOW)
+        seconds, size = time.perf_counter() - began, file.tell()
+    return {"backup_seconds": round(seconds, 1), "backup_bytes_per_key": round(size / count)}
+
+
+def restart(valkey: Valkey, count: int) -> dict[str, Any]:
+    """Start the store again from a dump. Return how long dump and start took."""
+    began = time.perf_counter()
+    valkey.admin.save()
+    saved = time.perf_counter()
+    valkey.restart(empty=False)
+    started = time.perf_counter()
+    size = (valkey.directory / "dump.rdb").stat().st_size
+    if valkey.admin.zcard(stored.KEYS) != count:
+        raise SystemExit("the store lost keys")
+    return {
+        "dump_seconds": round(saved - began, 1),
+        "dump_bytes_per_key": round(size / count),
+        "restart_seconds": round(started - saved, 1),
+    }
+
+
+def published(found: dict[str, Any], given: argparse.Namespace) -> dict[str, float]:
+    """Return the published figures of a run, by name."""
+    kind = "redis" if given.server else "valkey"
+    values = {f"key_bytes.{kind}{'.hashes' if given.hashes else ''}": found["without_the_log"]}
+    if not (given.server or given.hashes):
+        values["key_bytes.miss_ratio"] = found["miss_ratio"]
+    if given.backup:
+        values["key_bytes.backup"] = found["backup_bytes_per_key"]
+    return values
 
 
 def run() -> None:
@@ -157,16 +216,18 @@ def run() -> None:
     parser.add_argument("keys", type=int, nargs="?", default=KEYS)
     parser.add_argument("--server", default="", help="another server, such as redis-server")
     parser.add_argument("--hashes", action="store_true", help="the form of earlier versions")
+    parser.add_argument("--seeded", action="store_true", help="write the keys without the script")
+    parser.add_argument("--backup", action="store_true", help="time a backup, too")
+    parser.add_argument("--restart", action="store_true", help="time a dump and a restart, too")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     offer_record(parser)
     given = parser.parse_args()
-    with Valkey(binary=given.server) as valkey:
-        found = asyncio.run(measure(valkey, given.keys, is_compact=not given.hashes))
+    if given.seeded and given.hashes:
+        raise SystemExit("--seeded writes compact records")
+    with Valkey(binary=given.server, patience=LONG) as valkey, Valkey(binary=given.server) as small:
+        found = asyncio.run(measure(valkey, small, given))
     if given.record:
-        kind = "redis" if given.server else "valkey"
-        record({f"key_bytes.{kind}{'.hashes' if given.hashes else ''}": found["without_the_log"]})
-        if not (given.server or given.hashes):
-            record({"key_bytes.miss_ratio": found["miss_ratio"]})
+        record(published(found, given))
     tell(found | {"machine": machine()}, as_json=given.json)
 
 

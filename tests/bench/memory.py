@@ -103,24 +103,24 @@ async def measure(url: str, directory: Path, count: int) -> dict[str, Any]:
     async with administration.store(settings) as store:
         await store.initialise(administration.keyring(settings).fingerprints)
     async with sidecar.sidecar(settings) as running:
-        await eventually(lambda: running.feed.health().trusted)
+        await eventually(lambda: running.partitions[0].feed.health().trusted)
         gc.collect()
         before, idle = resident_mb(), milliseconds(gc.collect)
         for start in range(0, count, BATCH):
             kids = [kid_of(number) for number in range(start, min(start + BATCH, count))]
-            await asyncio.gather(*map(running.cache.find, kids))
+            await asyncio.gather(*map(running.partitions[0].cache.find, kids))
         gc.collect()
         after = resident_mb()
         return {
-            "keys": len(running.cache),
+            "keys": len(running.partitions[0].cache),
             "idle_mb": round(before, 1),
             "resident_mb": round(after, 1),
             "bytes_a_key": round((after - before) * 1e6 / count),
             "idle_collection_ms": idle,
             "full_collection_ms": milliseconds(gc.collect),
-            "hit_us": hit(running.cache, min(count, BATCH)),
-            "copy_ms": milliseconds(running.cache.contents),
-            "flush_ms": milliseconds(running.cache.flush),
+            "hit_us": hit(running.partitions[0].cache, min(count, BATCH)),
+            "copy_ms": milliseconds(running.partitions[0].cache.contents),
+            "flush_ms": milliseconds(running.partitions[0].cache.flush),
             "machine": machine(),
         }
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from authz.core.decision import Reason
 from authz.core.events import Event
+from authz.core.sightings import Sightings
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.limits.spend_link import SpendLink
@@ -26,6 +27,7 @@ from authz.telemetry.denials import Denials
 from authz.telemetry.metrics import Metrics, Push
 from authz.telemetry.observer import Observer
 from authz.telemetry.traces import Traces, exporter
+from authz.wiring.partition import Partition
 from authz.wiring.telemetry import Parts, readings
 from tests.bench.check_hot import Hot, client_headers, machine
 from tests.bench.figures import offer_record, record
@@ -65,7 +67,8 @@ class Seen(Hot):
         where = Endpoint.parse("redis://127.0.0.1:1/0", "", None)
         feed = ChangeFeed(where, self.clock, counters, lease=1, fingerprints={})
         limits = SpendLink(where, self.clock, instance="bench", deadline=1)
-        parts = Parts(self.cache, self.checker, feed, limits, lambda: True)
+        found = (feed, self.cache, self.checker.imported, limits, self.limiter, self.checker)
+        parts = Parts([Partition(*found, Sightings())], self.checker, lambda: True)
         read = readings(counters, denials, parts, self.clock)
         self.metrics = Metrics(read, ABOUT, Push(endpoint, INTERVAL))
         self._traces = None

@@ -16,6 +16,7 @@ from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import Clock, Probe
 from authz.flows.check import Checker
 from authz.flows.limits.limiter import Limiter
+from authz.flows.partitioned_check import PartitionedChecker
 from authz.process.ending import Ending
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.check.response_parts import ChargeIds
@@ -88,7 +89,7 @@ class LiveRules:
 
     def __init__(
         self,
-        checker: Checker,
+        checker: Checker | PartitionedChecker,
         clock: Clock,
         probe: Probe,
         file: Path,
@@ -99,7 +100,7 @@ class LiveRules:
         reader = extractor(settings, ring)
         self._handler = CheckHandler(reader, checker, responder(settings, reader, ids), probe)
         limiter = Limiter(_NoLimits(), LimitPolicy(), clock, probe, max_keys=1)
-        target = Reloadable(ring, self._handler, limiter, ids, Estimates(is_wanted=False))
+        target = Reloadable(ring, self._handler, (limiter,), ids, Estimates(is_wanted=False))
         read = partial(load, file, environ={})
         if settings_type is LiveSettings:
             read = partial(reread, read, self._changes)

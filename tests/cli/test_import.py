@@ -20,6 +20,7 @@ from tests.support.cli.importing import FOREIGN, line, stored
 from tests.support.cli.terminal import AUTHZ, PATIENCE, run
 from tests.support.real import Valkey
 from tests.support.storage.stored import audit_rows
+from tests.support.storage.stored import kids as stored_kids
 
 
 def test_keys_are_imported(importing, valkey: Valkey) -> None:
@@ -48,7 +49,7 @@ def test_keys_are_imported(importing, valkey: Valkey) -> None:
         0,
         "imported 1, already there 0, refused 0; 1 never expires\n",
     )
-    [kid] = valkey.admin.zrange("authz:{0}:keys", 0, -1)
+    [kid] = stored_kids(valkey.admin)
     record = run("keys", "show", kid, "--json").document
     for name, value in {
         "client_id": "acme-web",
@@ -93,7 +94,7 @@ def test_a_second_run_goes_on(importing, valkey: Valkey) -> None:
         "dry_run": False,
     }
     assert [row["line"] for row in rows] == list(range(1, 301))
-    assert {row["kid"] for row in rows} == set(valkey.admin.zrange("authz:{0}:keys", 0, -1))
+    assert {row["kid"] for row in rows} == set(stored_kids(valkey.admin))
     assert [row["outcome"] for row in rows] == ["already_there"] * 250 + ["imported"] * 50
     assert stored(valkey) == 300
 
@@ -238,7 +239,7 @@ def test_an_imported_key_has_no_native_look_alike(importing) -> None:
 def test_rotation_of_an_imported_key(importing, valkey: Valkey) -> None:
     """The rotation of an imported key gives it a native second secret, shown once."""
     importing([line()])
-    [kid] = valkey.admin.zrange("authz:{0}:keys", 0, -1)
+    [kid] = stored_kids(valkey.admin)
     rotated = run("keys", "rotate", kid, "--json").document
     assert rotated["key"].startswith(f"ak_live_{kid}_")
     assert len(rotated["record"]["secrets"]) == 2

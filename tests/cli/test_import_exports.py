@@ -10,13 +10,14 @@ from authz.cli.import_fields import FIELDS
 from tests.support.cli.importing import FOREIGN, stored
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey
+from tests.support.storage.stored import kids as stored_kids
 
 SHA = hashlib.sha256(FOREIGN.encode())
 
 
 def records(valkey: Valkey) -> list[dict]:
     """Return all keys of the store."""
-    kids = valkey.admin.zrange("authz:{0}:keys", 0, -1)
+    kids = stored_kids(valkey.admin)
     return [run("keys", "show", kid, "--json").document for kid in kids]
 
 

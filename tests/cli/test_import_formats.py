@@ -13,6 +13,7 @@ import pytest
 from tests.support.cli.importing import FOREIGN, line, stored
 from tests.support.cli.terminal import run
 from tests.support.real import Valkey
+from tests.support.storage.stored import kids as stored_kids
 
 SHA = hashlib.sha256(FOREIGN.encode())
 HASHES = {
@@ -32,7 +33,7 @@ def verified(monkeypatch: pytest.MonkeyPatch, key: str = FOREIGN, *options: str)
 
 def record(valkey: Valkey) -> dict[str, Any]:
     """Return the one key of the store."""
-    [kid] = valkey.admin.zrange("authz:{0}:keys", 0, -1)
+    [kid] = stored_kids(valkey.admin)
     return run("keys", "show", kid, "--json").document
 
 

@@ -73,7 +73,7 @@ def test_a_store_that_wants_a_password(store: Path, own_valkey: Valkey) -> None:
 def test_an_unreadable_record(store: Path, valkey: Valkey) -> None:
     """A garbled record is neither shown nor changed."""
     run("keys", "issue", "--client", "a")
-    kid = valkey.admin.zrange("authz:{0}:keys", 0, -1)[0]
+    kid = stored.kids(valkey.admin)[0]
     stored.alter(valkey.admin, kid, status="cheerful")
     for command in ("show", "revoke"):
         outcome = run("keys", command, kid)

@@ -56,7 +56,7 @@ class Terminal:
             started = [sidecar.sidecar(settings) for _ in range(count)]
             running = [await stack.enter_async_context(each) for each in started]
             for one in running:
-                await eventually(lambda one=one: one.feed.health().trusted)
+                await eventually(lambda one=one: one.partitions[0].feed.health().trusted)
             yield running
 
 
@@ -157,7 +157,7 @@ async def test_a_shorter_grace_is_waited_for_by_the_longer_one(terminal, own_sil
     shorter = ("keys", "update", kid, "--outage-grace", "0")
     waiting = ("--wait", "--timeout", "500ms", "--json")
     async with terminal.sidecars(1) as [deaf]:
-        await eventually(lambda: deaf.registration._acknowledged == 1)
+        await eventually(lambda: deaf.registrations[0]._acknowledged == 1)
         own_silence(deaf)
         ends = [
             await terminal.run(*command, *waiting)
@@ -174,7 +174,7 @@ def own_silence(monkeypatch):
     """Return a function that silences a sidecar and returns its instance."""
 
     def silence(running):
-        registration = running.registration
+        registration = running.registrations[0]
         monkeypatch.setattr(registration, "_write", lambda _link: None)
         return registration._instance
 
@@ -241,7 +241,7 @@ async def test_sidecars_are_listed(terminal):
     """Each sidecar has one line, and one entry in JSON."""
     kid = await terminal.issue()
     async with terminal.sidecars(2) as running:
-        await eventually(lambda: all(r.registration._acknowledged == 1 for r in running))
+        await eventually(lambda: all(r.registrations[0]._acknowledged == 1 for r in running))
         code, out, _ = await terminal.run("sidecars")
         _, as_json, _ = await terminal.run("sidecars", "--json")
         ports = {str(sidecar.server.address) for sidecar in running}

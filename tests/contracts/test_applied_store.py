@@ -1,4 +1,4 @@
-"""The AppliedStore port: one suite for the twin in memory and for the store on a real server."""
+"""The AppliedStore port: one suite for a twin in memory, the store, and several partitions."""
 
 import pytest
 
@@ -8,16 +8,21 @@ from authz.storage.applied import StoredApplied
 from authz.storage.schema import DEFAULT
 from tests.support.fakes import KID, make_record
 from tests.support.flows.applying import MemoryApplied
+from tests.support.storage.partitioned import parts_of
 
 OTHER_KID = "0" * 16
 INFINITE = '{"version": Infinity, "fields": {}, "ref": ""}'
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "partitions"])
 async def store(request):
     """An empty AppliedStore of each kind."""
     if request.param == "memory":
         yield MemoryApplied()
+        return
+    if request.param == "partitions":
+        async with parts_of(request.getfixturevalue("valkey")) as parts:
+            yield parts.applied
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:
         yield StoredApplied(client)

@@ -1,8 +1,5 @@
 """The ClosedHours port: one suite for counts in memory and on a real server."""
 
-import asyncio
-import contextlib
-
 import pytest
 
 from authz.core.errors import Unreadable
@@ -10,10 +7,11 @@ from authz.core.usage.counts import Field, Level
 from authz.core.usage.tally import Clocks
 from authz.storage import schema
 from authz.storage.usage.closed_hours import StoredClosedHours
-from authz.storage.usage.usage_link import UsageLink
+from authz.wiring.usage_readers import closed_hours
 from tests.support.memory_usage import MemoryClosedHours, MemoryUsage
-from tests.support.real import RealClock, eventually
-from tests.support.usage import KID, committed, line
+from tests.support.metered_partitions import COUNT, add_entries, stored_usage
+from tests.support.real import RealClock
+from tests.support.usage import KID, line
 
 HOUR = 3_600_000
 KEPT = dict.fromkeys(Level, 400 * 86_400)
@@ -31,28 +29,21 @@ class Hours:
     async def add(self, ago=0, **fields):
         """Count one request that ended `ago` hours before now."""
         entry = line(started=self.now - ago * HOUR, milliseconds="0", **fields)
-        commit = committed(entry, clocks=Clocks.near(self.now, 900 * HOUR, HOUR))
-        await self.store.commit(commit, [entry], self.now)
+        clocks = Clocks.near(self.now, 900 * HOUR, HOUR)
+        await add_entries(self.store, [entry], clocks, [entry], self.now)
 
 
-@pytest.fixture(params=["memory", "store"])
+@pytest.fixture(params=["memory", 1, COUNT])
 async def hours(request):
-    """A store of usage, in memory or on a real server."""
+    """A store of usage, in memory or on a real server with so many partitions."""
     clock = RealClock()
     if request.param == "memory":
         memory = MemoryUsage(clock)
         yield Hours(memory, MemoryClosedHours(memory))
         return
-    valkey = request.getfixturevalue("valkey")
-    valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
-    link = UsageLink(valkey.endpoint, clock, KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    async with valkey.endpoint.client() as client:
-        yield Hours(link, StoredClosedHours(client))
-    run.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await run
+    async with stored_usage(request.getfixturevalue("valkey"), KEPT, request.param) as found:
+        store, parts = found
+        yield Hours(store, closed_hours(parts))
 
 
 async def test_hours_of_keys(hours):

@@ -1,4 +1,4 @@
-"""The DeletionStore port: one suite for the twin in memory and for the store on a real server."""
+"""The DeletionStore port: one suite for a twin in memory, the store, and several partitions."""
 
 from dataclasses import replace
 
@@ -13,16 +13,21 @@ from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from tests.support.changes import DIGESTS, author, change_to, imported, issued
 from tests.support.fakes import KID, NOW, MemoryKeyStore
+from tests.support.storage.partitioned import beside, parts_of
 
-OTHER_KID = "0" * 16
+OTHER_KID = beside(KID, "0" * 16)
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "partitions"])
 async def stores(request):
     """A KeyStore, a DeletionStore and an ImportStore of the same keys, of each kind."""
     if request.param == "memory":
         store = MemoryKeyStore()
         yield store, store, store
+        return
+    if request.param == "partitions":
+        async with parts_of(request.getfixturevalue("valkey")) as parts:
+            yield parts.keys, parts.deletions, parts.imports
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:
         yield StoredKeys(client), StoredDeletions(client), StoredImports(client)

@@ -1,4 +1,4 @@
-"""The ImportStore port: one suite for the twin in memory and for the store on a real server."""
+"""The ImportStore port: one suite for the twin in memory, the store, and several partitions."""
 
 import asyncio
 from dataclasses import replace
@@ -10,17 +10,22 @@ from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from tests.support.changes import imported
 from tests.support.fakes import MemoryKeyStore
+from tests.support.storage.partitioned import beside, parts_of
 
-KIDS = [f"{number:016}" for number in range(5)]
+KIDS = [beside("0" * 16, f"{number:013}") for number in range(5)]
 DIGESTS = [bytes([number]) * 32 for number in range(5)]
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "partitions"])
 async def store(request):
     """An empty ImportStore of each kind, and the KeyStore that sees the same keys."""
     if request.param == "memory":
         twin = MemoryKeyStore()
         yield twin, twin
+        return
+    if request.param == "partitions":
+        async with parts_of(request.getfixturevalue("valkey")) as parts:
+            yield parts.imports, parts.keys
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:
         yield StoredImports(client), StoredKeys(client)

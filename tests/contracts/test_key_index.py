@@ -1,4 +1,4 @@
-"""The KeyIndex port: one suite for the twin in memory and for the index on a real server."""
+"""The KeyIndex port: one suite for the twin in memory, the index, and several partitions."""
 
 from dataclasses import replace
 
@@ -10,6 +10,7 @@ from authz.storage.listing import StoredIndex
 from tests.support.changes import change_to, issued
 from tests.support.fakes import NOW, MemoryKeyStore
 from tests.support.flows.index import MemoryIndex
+from tests.support.storage.partitioned import parts_of
 
 ABSENT = "z" * 16
 
@@ -19,12 +20,16 @@ def kid(number: int) -> str:
     return f"{number:016}"
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "partitions"])
 async def pair(request):
     """A KeyStore and a KeyIndex of the same keys, of each kind."""
     if request.param == "memory":
         store = MemoryKeyStore()
         yield store, MemoryIndex(store.records)
+        return
+    if request.param == "partitions":
+        async with parts_of(request.getfixturevalue("valkey")) as parts:
+            yield parts.keys, parts.index
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:
         yield StoredKeys(client), StoredIndex(client)

@@ -1,4 +1,4 @@
-"""The KeyStore port: one suite for the twin in memory and for the store on a real server."""
+"""The KeyStore port: one suite for a twin in memory, the store, and several partitions."""
 
 import asyncio
 from dataclasses import replace
@@ -19,16 +19,21 @@ from authz.storage.keys import StoredKeys
 from tests.support.changes import DIGESTS, KEYRING, author, change_to, imported, issued
 from tests.support.fakes import DAY, KID, NOW, FakeClock, MemoryKeyStore, make_record
 from tests.support.storage import stored
+from tests.support.storage.partitioned import beside, parts_of
 from tests.support.storage.strategies import RECORDS
 
-OTHER_KID = "0" * 16
+OTHER_KID = beside(KID, "0" * 16)
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "partitions"])
 async def store(request):
-    """An empty KeyStore of each kind."""
+    """An empty KeyStore of each kind. Both kids lie in one partition."""
     if request.param == "memory":
         yield MemoryKeyStore()
+        return
+    if request.param == "partitions":
+        async with parts_of(request.getfixturevalue("valkey")) as parts:
+            yield parts.keys
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:
         yield StoredKeys(client)

@@ -14,10 +14,12 @@ from authz.core.usage.tally import Clocks
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.month_ranking import StoredRanking
 from authz.storage.usage.usage_link import UsageLink
+from authz.wiring.usage_readers import ranking, usage_index
 from tests.support.memory_usage import MemoryRanking, MemoryUsage, MemoryUsageIndex
+from tests.support.metered_partitions import COUNT, add_entries, stored_usage
 from tests.support.real import RealClock, eventually
 from tests.support.storage import stored
-from tests.support.usage import KID, committed, line
+from tests.support.usage import KID, line
 
 BASE = stored.DEFAULT.usage
 KEPT = dict.fromkeys(Level, 400 * 86_400)
@@ -35,8 +37,8 @@ class Ranked:
 
     async def add(self, *lines):
         """Commit entries."""
-        commit = committed(*lines, clocks=Clocks.near(self.now, 90 * DAY, DAY))
-        await self.store.commit(commit, [lines[0]], self.now)
+        clocks = Clocks.near(self.now, 90 * DAY, DAY)
+        await add_entries(self.store, lines, clocks, [lines[0]], self.now)
 
     def line(self, kid=KID, **fields):
         """Return an entry that ended now."""
@@ -63,15 +65,16 @@ async def real(valkey, endpoint=None):
         await run
 
 
-@pytest.fixture(params=["memory", "store"])
+@pytest.fixture(params=["memory", 1, COUNT])
 async def usage(request):
-    """A store of usage, in memory or on a real server."""
+    """A store of usage, in memory or on a real server with so many partitions."""
     if request.param == "memory":
         memory = MemoryUsage(RealClock())
         yield Ranked(memory, MemoryRanking(memory), MemoryUsageIndex(memory))
         return
-    async with real(request.getfixturevalue("valkey")) as found:
-        yield found
+    async with stored_usage(request.getfixturevalue("valkey"), KEPT, request.param) as found:
+        store, parts = found
+        yield Ranked(store, ranking(parts), usage_index(parts))
 
 
 DENIED = {"code": "403", "reason": "revoked", "flags": "UAEX", "charged": "-"}

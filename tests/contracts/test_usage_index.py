@@ -1,8 +1,5 @@
 """The UsageIndex port: one suite for counts in memory and on a real server."""
 
-import asyncio
-import contextlib
-
 import pytest
 
 from authz.core.errors import Unreadable
@@ -12,11 +9,11 @@ from authz.storage import schema
 from authz.storage.usage import many_keys
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.many_keys import StoredUsageIndex
-from authz.storage.usage.stored_usage import StoredUsage
-from authz.storage.usage.usage_link import UsageLink
+from authz.wiring.usage_readers import usage_index, usage_sums
 from tests.support.memory_usage import MemoryUsage, MemoryUsageEraser, MemoryUsageIndex
-from tests.support.real import RealClock, eventually
-from tests.support.usage import KID, committed, line
+from tests.support.metered_partitions import COUNT, add_entries, stored_usage
+from tests.support.real import RealClock
+from tests.support.usage import KID, line
 
 DAY = 86_400_000
 KEPT = dict.fromkeys(Level, 400 * 86_400)
@@ -33,32 +30,25 @@ class Indexed:
     async def add(self, kid=KID, ago=0, **fields):
         """Count one request that ended `ago` ms before now."""
         entry = line(kid=kid, started=self.now - ago, milliseconds="0", **fields)
-        commit = committed(entry, clocks=Clocks.near(self.now, 90 * DAY, DAY))
-        await self.store.commit(commit, [entry], self.now)
+        clocks = Clocks.near(self.now, 90 * DAY, DAY)
+        await add_entries(self.store, [entry], clocks, [entry], self.now)
 
     async def used_since(self, since):
         """Return all kids that were used since a time in seconds."""
         return [kid async for page in self.index.used_since(since) for kid in page]
 
 
-@pytest.fixture(params=["memory", "store"])
+@pytest.fixture(params=["memory", 1, COUNT])
 async def usage(request):
-    """A store of usage, in memory or on a real server."""
+    """A store of usage, in memory or on a real server with so many partitions."""
     clock = RealClock()
     if request.param == "memory":
         memory = MemoryUsage(clock)
         yield Indexed(memory, MemoryUsageIndex(memory), memory, MemoryUsageEraser(memory))
         return
-    valkey = request.getfixturevalue("valkey")
-    valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
-    link = UsageLink(valkey.endpoint, clock, KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    async with valkey.endpoint.client() as client:
-        yield Indexed(link, StoredUsageIndex(client), StoredUsage(client), StoredEraser(client))
-    run.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await run
+    async with stored_usage(request.getfixturevalue("valkey"), KEPT, request.param) as found:
+        store, parts = found
+        yield Indexed(store, usage_index(parts), usage_sums(parts), parts.eraser)
 
 
 @pytest.mark.parametrize("level", [Level.HOUR, Level.DAY, Level.MONTH])

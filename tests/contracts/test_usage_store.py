@@ -1,7 +1,6 @@
 """The UsageStore and UsageReader ports: one suite for counts in memory and on a real server."""
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +11,23 @@ from authz.core.usage.completeness import BLOCK, missing
 from authz.core.usage.counts import LARGEST, Counts, Field, Level, month_of
 from authz.core.usage.ports import Closed, Counted, DayFacts, Known, TooOld
 from authz.core.usage.tally import Clocks
-from authz.storage import schema
-from authz.storage.usage.stored_usage import StoredUsage
-from authz.storage.usage.usage_link import UsageLink
+from authz.wiring.usage_readers import usage_index, usage_sums
 from tests.support.memory_usage import MemoryUsage
-from tests.support.real import RealClock, eventually
+from tests.support.metered_partitions import COUNT, add_entries, stored_usage
+from tests.support.real import RealClock
 from tests.support.usage import KID, PROCESS, committed, line, of_model
+
+
+class CountsOfAll:
+    """The counts and the processes of a store, asked as one."""
+
+    def __init__(self, *parts):
+        self._parts = parts
+
+    def __getattr__(self, name):
+        """Return the method of the part that has it."""
+        return next(getattr(part, name) for part in self._parts if hasattr(part, name))
+
 
 HOUR = 3_600_000
 KEPT = {
@@ -47,9 +57,9 @@ class Usage:
 
     async def add(self, *lines, digest=b"", arrived=None):
         """Commit these entries as one batch."""
-        commit = committed(*lines, clocks=Clocks.near(self.now, 90 * 24 * HOUR, HOUR))
+        clocks = Clocks.near(self.now, 90 * 24 * HOUR, HOUR)
         digests = [digest or lines[0]]
-        return await self.store.commit(commit, digests, arrived or self.now)
+        return await add_entries(self.store, lines, clocks, digests, arrived or self.now)
 
     async def row(self, level, kid=KID, route=""):
         """The counts of a key in the present slot."""
@@ -59,25 +69,18 @@ class Usage:
         )
 
 
-@pytest.fixture(params=["memory", "store"])
+@pytest.fixture(params=["memory", 1, COUNT])
 async def usage(request):
-    """A store of usage, in memory or on a real server."""
+    """A store of usage, in memory or on a real server with so many partitions."""
     clock = RealClock()
     now = clock.wall_ms()
     if request.param == "memory":
         memory = MemoryUsage(clock)
         yield Usage(memory, memory, now)
         return
-    valkey = request.getfixturevalue("valkey")
-    valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
-    link = UsageLink(valkey.endpoint, clock, KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    async with valkey.endpoint.client() as client:
-        yield Usage(link, StoredUsage(client), now)
-    run.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await run
+    async with stored_usage(request.getfixturevalue("valkey"), KEPT, request.param) as found:
+        store, parts = found
+        yield Usage(store, CountsOfAll(usage_sums(parts), usage_index(parts)), now)
 
 
 async def test_every_level(usage):

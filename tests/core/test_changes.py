@@ -371,6 +371,7 @@ def test_every_change_says_who_what_when_and_why():
         Action.ROTATE: secret_changes.rotate(record, KEYRING.mint("live"), 5, AUTHOR, NOW),
         Action.RETIRE: secret_changes.retire(rotated(record), "old", AUTHOR, NOW),
         Action.ROLL_BACK: roll_back(rotated(record), AUTHOR, NOW),
+        Action.HOLD: secret_changes.hold(rotated(record), "vault", AUTHOR, NOW),
         Action.REVOKE: changes.revoke(record, RevocationReason.SUPERSEDED, AUTHOR, NOW),
         Action.DISABLE: changes.disable(record, AUTHOR, NOW),
         Action.ENABLE: changes.enable(replace(record, status=Status.DISABLED), AUTHOR, NOW),

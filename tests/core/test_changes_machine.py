@@ -72,7 +72,7 @@ class KeyMachine(RuleBasedStateMachine):
     def rotate(self, grace_ms):
         """A new secret, unless the key is over or an overlap lasts."""
         minted = KEYRING.mint("live", self.record.kid)
-        overlap = any(ends is not None and ends > self.now for ends in self.promised.values())
+        overlap = len(self.working()) >= MAX_LIVE_SECRETS
 
         outcome = secret_changes.rotate(self.record, minted, grace_ms, self.author(), self.now)
 
@@ -98,6 +98,19 @@ class KeyMachine(RuleBasedStateMachine):
         return [text for text, ends in self.promised.items() if ends is None or ends > self.now]
 
     @rule()
+    def hold(self):
+        """Both secrets work without an end of their own."""
+        working = self.working()
+
+        outcome = secret_changes.hold(self.record, "vault", self.author(), self.now)
+
+        if self.revoked or len(working) < MAX_LIVE_SECRETS:
+            assert isinstance(outcome, Refused)
+            return
+        assert self.take(outcome) is (self.promised[working[0]] is not None)
+        self.promised[working[0]] = None
+
+    @rule()
     def roll_back(self):
         """The older of two secrets stays, the newer one ends."""
         working, before = self.working(), self.record
@@ -112,7 +125,9 @@ class KeyMachine(RuleBasedStateMachine):
         self.promised[working[0]], self.promised[working[1]] = None, self.now
         if self.life_ms is not None:
             begun = self.record.newest_secret.created_at
-            ends = min(before.expires_at, max(begun + self.life_ms, overlap))
+            ends = before.expires_at
+            if overlap is not None:
+                ends = min(ends, max(begun + self.life_ms, overlap))
             self.life_ms = ends - begun
 
     @rule(reason=st.sampled_from(RevocationReason))

@@ -20,7 +20,7 @@ from authz.proxy.rules import examine
 from authz.settings import model
 from tests.support.deploy import standards
 from tests.support.deploy.chart import CHART
-from tests.support.deploy.helm import SETS, named, needs_helm, rendered
+from tests.support.deploy.helm import SETS, named, needs_helm, refusal, rendered
 from tests.support.deploy.manifests import OLDEST, pods_of, proxies_of
 from tests.support.docs import ROOT
 from tests.support.proxy.collector import collecting
@@ -197,6 +197,23 @@ def test_admin_may_deliver_secrets_to_the_cluster() -> None:
     values = SETS["istio with everything"]
     found = rendered({**values, "admin": {**values["admin"], **wanted}})
     assert _admin(found) == ("authz-admin", True, [6380, 443, 6443, 8200])
+
+
+def test_files_of_targets_are_mounted() -> None:
+    """Each Secret of `admin.secrets` is a folder that the settings can name."""
+    values = SETS["istio with everything"]
+    found = rendered({**values, "admin": {**values["admin"], "secrets": ["vault", "1"]}})
+    pod = named(found)["Deployment/authz-admin"]["spec"]["template"]["spec"]
+    volumes = {
+        one["name"]: one["secret"]["secretName"] for one in pod["volumes"] if "secret" in one
+    }
+    mounts = {one["mountPath"]: one for one in pod["containers"][0]["volumeMounts"]}
+    for name in ("vault", "1"):
+        mount = mounts[f"/etc/authz/secrets/{name}"]
+        assert (volumes[mount["name"]], mount["readOnly"]) == (name, True)
+    standards.are_valid(found, OLDEST)
+    for wrong in ("", "../x", "a/b", "A"):
+        assert refusal({**values, "admin": {**values["admin"], "secrets": [wrong]}})
 
 
 def _admin(objects: list[dict[str, Any]]) -> tuple[str, bool, list[int]]:

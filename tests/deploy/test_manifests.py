@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -149,15 +150,50 @@ def test_the_settings_of_the_meter():
     assert grace["terminationGracePeriodSeconds"] > found.meter.drain
 
 
+def with_component(overlay: str, component: str, directory: Path) -> list[dict[str, Any]]:
+    """Return the objects of an overlay to which a component is added, from a copy of deploy/k8s."""
+    shutil.copytree(K8S, directory / "k8s")
+    file = directory / "k8s" / "overlays" / overlay / "kustomization.yaml"
+    file.write_text(f"{file.read_text()}components:\n  - ../../{component}\n")
+    command = ["kubectl", "kustomize", str(file.parent)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@overlays
+def test_the_admin_api_beside_an_overlay(overlay: str, tmp_path: Path):
+    """The component adds a pod with the settings of the overlay, whose files are all mounted."""
+    objects = with_component(overlay, "admin", tmp_path)
+    ours = [one for one in objects if one["metadata"]["name"] == "authz-admin"]
+    kinds = {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
+    assert {one["kind"] for one in ours} == kinds
+    for version in (OLDEST, NEWEST):
+        standards.are_valid(ours, version)
+    standards.are_restricted(ours)
+    standards.have_a_network_policy(ours)
+    (deployment,) = (one for one in ours if one["kind"] == "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    maps = {one["metadata"]["name"]: one for one in objects if one["kind"] == "ConfigMap"}
+    file = tmp_path / "authz.yaml"
+    file.write_text(maps[volumes["settings"]["configMap"]["name"]]["data"]["authz.yaml"])
+    said = {entry["name"]: entry["value"] for entry in container["env"]}
+    found = model.load(file, environ=said)
+    assert f"user {found.redis.username} " in (K8S.parent / "redis" / "users.acl").read_text()
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    opened = [found.redis.password_file, found.admin.tls.cert, found.admin.tls.key]
+    opened += [pepper.file for pepper in found.keys.peppers]
+    assert {str(path.parent) for path in opened} | {"/etc/authz/secrets"} <= mounted
+    assert volumes["files"]["secret"]["optional"] is True
+    (service,) = (one for one in ours if one["kind"] == "Service")
+    assert service["spec"]["ports"][0]["port"] == found.admin.listen.port
+
+
 @pytest.mark.parametrize("overlay", ["standalone", "istio"])
 def test_a_meter_in_the_pod_of_the_gateway(overlay: str, tmp_path: Path):
     """The component adds a restricted container, to whose socket the shipped Envoy sends."""
-    shutil.copytree(K8S, tmp_path / "k8s")
-    file = tmp_path / "k8s" / "overlays" / overlay / "kustomization.yaml"
-    file.write_text(f"{file.read_text()}components:\n  - ../../meter/sidecar\n")
-    command = ["kubectl", "kustomize", str(file.parent)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
-    objects = list(yaml.safe_load_all(done.stdout))
+    objects = with_component(overlay, "meter/sidecar", tmp_path)
     (gateway,) = (
         one
         for one in objects

@@ -4,13 +4,15 @@ import json
 
 import pytest
 
+from authz.core.audit import Action
+from authz.core.begun_delivery import HELD_MS, UNDECIDED_MS
 from authz.core.changes import Refused
 from authz.core.delivery import Arrival, Undelivered
 from authz.core.errors import BadInput, NotFound, Unavailable
 from authz.core.rotation import RotationPolicies, RotationPolicy
 from authz.core.secret_changes import roll_back
 from authz.flows.automatic_rotation import AutomaticRotation, PolicyRotation
-from authz.flows.delivered_rotation import GIVEN_UP_MS, HELD_MS, DeliveredRotation
+from authz.flows.delivered_rotation import DeliveredRotation
 from tests.support.fakes import DAY
 from tests.support.flows.rigs import KEYRING, SPEC, LifecycleRig
 
@@ -232,16 +234,90 @@ async def test_another_target_waits(rig):
     assert "to vault is pending" in refused.why
 
 
-async def test_a_delivery_is_given_up(rig):
-    """After 24 hours without an answer the rotation is rolled back."""
+async def undecided(rig, *, takes=True):
+    """Rotate a key, let 24 hours pass without an answer, and return its kid."""
+    kid = await rig.issue()
+    rig.failure, rig.takes = Unavailable("no response"), takes
+    await rig.rotate(kid)
+    rig.clock.advance(UNDECIDED_MS / 1000)
+    return kid
+
+
+@pytest.mark.parametrize("takes", [False, True], ids=["it did not arrive", "it arrived"])
+async def test_an_undecided_delivery(rig, takes):
+    """After 24 hours without an answer both secrets work without an end, and one entry says so."""
+    kid = await undecided(rig, takes=takes)
+    old, actions = rig.has[0], [event.action for _, _, event in rig.store.audit]
+    for _ in range(3):
+        await rig.resume()
+        rig.restart()
+    entries = [event for _, _, event in rig.store.audit][len(actions) :]
+    assert [(one.action, one.detail) for one in entries] == [
+        (Action.HOLD, {"secret": "2", "target": "vault"})
+    ]
+    assert entries[0].note == "unknown for 24 h whether vault has it: no response"
+    rig.clock.advance(2 * HELD_MS / 1000)
+    assert (rig.works(), rig.opens(old), list(rig.pending.entries)) == (True, True, [kid])
+
+
+async def test_an_undecided_delivery_arrives(rig):
+    """The target takes the secret days later: then the overlap that was asked for begins."""
+    await undecided(rig, takes=False)
+    await rig.resume()
+    rig.clock.advance(40 * DAY / 1000)
+    rig.failure = None
+    await rig.resume()
+    assert (rig.works(), rig.opens(rig.has[0]), rig.pending.entries) == (True, True, {})
+    rig.clock.advance(DAY / 1000)
+    assert (rig.works(), rig.opens(rig.has[0])) == (True, False)
+
+
+@pytest.mark.parametrize("chosen", ["old", "new", "rollback"])
+async def test_a_person_decides(rig, chosen):
+    """An undecided delivery ends when one of the two secrets is ended. The other one works on."""
+    kid = await undecided(rig)
+    await rig.resume()
+    old, new = rig.has[0], rig.has[-1]
+    if chosen == "rollback":
+        by = rig.author()
+        await rig.keys.change(kid, lambda record, now: roll_back(record, by, now))
+    else:
+        await rig.keys.retire(kid, chosen, rig.author())
+    tries = len(rig.has)
+    await rig.automatic.look()
+    assert (rig.pending.entries, len(rig.has)) == ({}, tries)
+    rig.clock.advance(2 * HELD_MS / 1000)
+    assert (rig.opens(old), rig.opens(new)) == ((chosen != "old"), (chosen == "old"))
+
+
+async def test_an_undecided_delivery_is_tried_once_an_hour(rig):
+    """A target that hangs for days must not hold up the deliveries of other keys."""
+    await undecided(rig)
+    tries = len(rig.has)
+    for _ in range(3):
+        await rig.automatic.look()
+        rig.clock.advance(10)
+    assert (len(rig.has), rig.automatic.pending, rig.automatic.undecided) == (tries + 1, 1, 1)
+    rig.clock.advance(HOUR / 1000)
+    await rig.automatic.look()
+    assert len(rig.has) == tries + 2
+    rig.failure = None
+    rig.clock.advance(HOUR / 1000)
+    await rig.automatic.look()
+    assert (rig.pending.entries, rig.automatic.undecided) == ({}, 0)
+
+
+async def test_an_overlap_that_ran_out(rig):
+    """No process ran for longer than the old secret was held: the new one is still delivered."""
     kid = await rig.issue()
     rig.failure = Unavailable("no response")
     await rig.rotate(kid)
-    rig.clock.advance(GIVEN_UP_MS / 1000)
-    await rig.resume()
-    assert not rig.pending.entries
     rig.clock.advance(2 * HELD_MS / 1000)
-    assert rig.works()
+    await rig.resume()
+    assert list(rig.pending.entries) == [kid]
+    rig.failure = None
+    await rig.resume()
+    assert (rig.works(), rig.pending.entries) == (True, {})
 
 
 async def test_a_used_secret_has_arrived(rig):
@@ -250,7 +326,7 @@ async def test_a_used_secret_has_arrived(rig):
     rig.failure, rig.takes = Unavailable("no response"), True
     await rig.rotate(kid)
     rig.used.add((kid, "2"))
-    rig.clock.advance(GIVEN_UP_MS / 1000)
+    rig.clock.advance(UNDECIDED_MS / 1000)
     await rig.resume()
     assert not rig.pending.entries
     rig.clock.advance(DAY / 1000)
@@ -283,7 +359,7 @@ async def test_a_key_with_two_secrets_is_not_rotated_by_a_report(rig, overlap_ms
 
 
 async def test_a_target_that_the_settings_lost(rig):
-    """A pending delivery waits for its target, and is given up in time."""
+    """A pending delivery waits for its target."""
     kid = await rig.issue()
     rig.failure = Unavailable("no response")
     await rig.rotate(kid)

@@ -200,6 +200,8 @@ SCRIPTS = {
         keys due --within 100d --json
         keys due --within 0
         keys due --within nonsense
+        keys due --deliveries
+        keys due --deliveries --json
     """,
     "events": """
         keys issue --client a --project web --tenant north --expires-in 9d

@@ -121,7 +121,7 @@ def test_sidecars(over: tuple[str, ...]) -> None:
 
     async def work() -> None:
         async with sidecar(settings) as running:
-            await eventually(lambda: running.feed.health().trusted)
+            await eventually(lambda: running.partitions[0].feed.health().trusted)
             by_store = (await asyncio.to_thread(run, "sidecars", "--json")).document
             by_api = (await asyncio.to_thread(run, "sidecars", "--json", *over)).document
             assert by_store["seq"] == by_api["seq"] == 1

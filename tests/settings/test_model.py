@@ -52,6 +52,7 @@ GARBAGE = {
     "redis.namespace": ("a:b", "staging"),
     "redis.password_file": ("", "/etc/authz/pepper-1"),
     "redis.cluster": ("maybe", "true"),
+    "redis.partitions": ("64", None),
     "redis.tls.ca": ("", "/etc/authz/pepper-1"),
     "redis.tls.cert": ("", "/etc/authz/pepper-1"),
     "redis.tls.key": ("a\nb", "/etc/authz/pepper-1"),

@@ -94,7 +94,7 @@ async def test_a_sidecar_reads_them(valkey, caplog):
         async def sleep(_seconds):
             await turns.acquire()
 
-        reading = LearnedEstimates(estimates, lambda: sidecar.feed.link, DEFAULT, sleep)
+        reading = LearnedEstimates(estimates, [sidecar.feed], sleep)
         await eventually(lambda: sidecar.feed.link is not None)
         place = ("chat", "mini", Statistic.MEAN)
         mapping = {"chat mini": "500 128 80 500 512 90", "chat bad": "5", "\x00": "\x00"}

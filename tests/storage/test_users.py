@@ -2,13 +2,16 @@
 
 import asyncio
 import contextlib
+import os
 import struct
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from authz.core import partitions
 from authz.core.changes import Author
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
@@ -41,6 +44,7 @@ from authz.storage.limits.spend_script import SPEND_FUNCTION
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.link import Link
 from authz.storage.listing import StoredIndex
+from authz.storage.permissions import permissions
 from authz.storage.registration import Identity, Registration
 from authz.storage.registry import StoredSidecars
 from authz.storage.schema import DEFAULT
@@ -243,6 +247,37 @@ def test_nobody_is_let_in_before_a_password_is_set():
     assert not any(word.startswith((">", "#", "nopass")) for word in USERS.read_text().split())
 
 
+def test_the_users_of_a_store_with_several_partitions(guarded_valkey, tmp_path):
+    """The script extends each right to all partitions, and to no name outside of them."""
+    for user in ALL:
+        (tmp_path / user.removeprefix("authz-")).write_text(user)
+    (tmp_path / "operator").write_text("operator")
+    script = ["sh", str(USERS.with_name("users.sh")), str(tmp_path)]
+    environ = {"PATH": os.environ["PATH"], "PARTITIONS": "8"}
+    made = subprocess.run(script, env=environ, capture_output=True, text=True, check=True).stdout
+    lines = [line.split() for line in made.splitlines() if line.startswith("user authz-")]
+    ask = guarded_valkey.admin.execute_command
+    for _, name, *rules in lines:
+        ask("ACL", "SETUSER", f"all-{name}", "reset", *rules)
+    for partition in (0, 3, 7):
+        names = schema.Names(partition=partition, partitions=8)
+        needed = permissions(names)
+        wanted = {
+            SIDECAR: needed.serving + needed.beating + needed.registering + needed.indexing,
+            ADMIN: needed.changing,
+        }
+        for user, commands in wanted.items():
+            said = [ask("ACL", "DRYRUN", f"all-{user}", *command) for command in commands]
+            assert said == ["OK"] * len(commands)
+    tag = f"{{{partitions.tag(3, 8)}}}"
+    for user, commands in FORBIDDEN.items():
+        for command in commands:
+            mine = [text.replace("authz:meta", "authz:{0}:meta") for text in command]
+            theirs = [text.replace("{0}", tag) for text in mine]
+            assert ask("ACL", "DRYRUN", f"all-{user}", *theirs) != "OK", theirs
+            assert ask("ACL", "DRYRUN", f"all-{user}", *command) != "OK", command
+
+
 @pytest.mark.parametrize(
     ("user", "commands"), [(SIDECAR, SERVING + BEATING + REGISTERING + INDEXING), (ADMIN, CHANGING)]
 )
@@ -375,6 +410,12 @@ async def judged(client, hour):
     await habits.finish(Round(hour))
     assert await habits.take_lease("one", 1000)
     assert await habits.anomalies(range(hour, hour + 1)) == [odd]
+
+
+def test_a_meter_may_read_the_number_of_partitions(guarded_valkey):
+    """Without the right it would count in a store with any number of them."""
+    dryrun = ("ACL", "DRYRUN", METER, "HMGET", schema.DEFAULT.meta, "partitions", "partition")
+    assert guarded_valkey.admin.execute_command(*dryrun) == "OK"
 
 
 async def test_usage(guarded_valkey):

@@ -22,12 +22,14 @@ NAMES = Names(is_clustered=True)
 SLOT = slot_of(NAMES.meta)
 TIMEOUT_MS = 1500  # cluster-node-timeout
 PRIMARIES = 3
-OWNER = SLOT // (SLOTS // PRIMARIES + 1)  # the number of the first owner of our slot
+SHARE = SLOTS // PRIMARIES + 1  # slots of each primary at first
 LONER = "127.0.0.2"  # the address from which a node connects that can be isolated
 
 
 class Node(Valkey):
-    """One server in cluster mode."""
+    """One server in cluster mode. names: those of the partition whose slot is looked at."""
+
+    names = NAMES
 
     def __init__(self, *arguments: str, binary: str = "") -> None:
         self.bus = free_port()
@@ -60,14 +62,15 @@ class Node(Valkey):
     @property
     def owns_slot(self) -> bool:
         """Whether it serves our slot as a primary: it takes a write there."""
-        return self.is_primary and self.ask("SET", f"{NAMES.meta}:probe", 1) in (True, "OK")
+        return self.is_primary and self.ask("SET", f"{self.names.meta}:probe", 1) in (True, "OK")
 
 
 class Cluster(Started):
     """An async context manager. `owner` holds our slot at first.
 
-    arguments: further ones of each server. replicas: of each primary. spare: nodes without slots.
-    binary: the server. make: makes a node of these. is_gated: so that `isolate` can be used.
+    names: of the partition whose slot is meant. arguments: further ones of each server. replicas:
+    of each primary. spare: nodes without slots. binary: the server. make: makes a node of these.
+    is_gated: so that `isolate` can be used.
     """
 
     def __init__(
@@ -78,8 +81,10 @@ class Cluster(Started):
         binary: str = "",
         make: Callable[..., Node] = Node,
         is_gated: bool = False,
+        names: Names = NAMES,
     ) -> None:
         super().__init__()
+        self.names = names
         self._replicas = replicas
         self._spare = spare
         self._make = partial(make, *arguments, binary=binary)
@@ -92,17 +97,16 @@ class Cluster(Started):
         count = PRIMARIES * (1 + self._replicas)
         for number in range(count + self._spare):
             if self._is_gated:
-                await self._start_gated(is_owner=number == OWNER)
+                await self._start_gated(is_owner=number == self.slot // SHARE)
             else:
                 await asyncio.to_thread(self.start_node)
         self.primaries = self.nodes[:PRIMARIES]
         self.spare = self.nodes[count:]
-        share = SLOTS // PRIMARIES + 1
         for number, primary in enumerate(self.primaries):
-            last = min(SLOTS, (number + 1) * share) - 1
-            primary.ask("CLUSTER", "ADDSLOTSRANGE", number * share, last)
+            last = min(SLOTS, (number + 1) * SHARE) - 1
+            primary.ask("CLUSTER", "ADDSLOTSRANGE", number * SHARE, last)
             primary.ask("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        self.owner = self.primaries[OWNER]
+        self.owner = self.primaries[self.slot // SHARE]
         for node in self.nodes[1:]:
             self.introduce(node)
         await eventually(lambda: all(self._knows(node) == len(self.nodes) for node in self.nodes))
@@ -118,6 +122,7 @@ class Cluster(Started):
     def start_node(self, *arguments: str) -> Node:
         """Start one more server, which is in no cluster yet."""
         node = self._make(*arguments)
+        node.names = self.names
         self.enter_context(node)
         self.nodes.append(node)
         return node
@@ -168,6 +173,21 @@ class Cluster(Started):
         )
 
     @property
+    def slot(self) -> int:
+        """The slot that is meant."""
+        return slot_of(self.names.meta)
+
+    def look_at(self, names: Names) -> None:
+        """Mean the slot of this partition from now on."""
+        self.names = names
+        for node in self.nodes:
+            node.names = names
+
+    def shares_owner(self, names: Names) -> bool:
+        """Return whether the slot of another partition has the same owner at first."""
+        return slot_of(names.meta) // SHARE == self.slot // SHARE
+
+    @property
     def url(self) -> str:
         """The value for `redis.url`: the first three nodes."""
         seeds = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:PRIMARIES])
@@ -194,14 +214,14 @@ class Cluster(Started):
     async def move_slot(self, source: Node, target: Node) -> None:
         """Move our slot with all its names, key by key, and tell each primary."""
         self.begin_move(source, target)
-        while names := source.ask("CLUSTER", "GETKEYSINSLOT", SLOT, 100):
+        while names := source.ask("CLUSTER", "GETKEYSINSLOT", self.slot, 100):
             await self.migrate(source, target, *names)
         self.end_move(target)
 
     def begin_move(self, source: Node, target: Node) -> None:
         """Begin to move our slot key by key."""
-        target.ask("CLUSTER", "SETSLOT", SLOT, "IMPORTING", source.node_id)
-        source.ask("CLUSTER", "SETSLOT", SLOT, "MIGRATING", target.node_id)
+        target.ask("CLUSTER", "SETSLOT", self.slot, "IMPORTING", source.node_id)
+        source.ask("CLUSTER", "SETSLOT", self.slot, "MIGRATING", target.node_id)
 
     async def migrate(self, source: Node, target: Node, *names: str) -> None:
         """Move some names. Wait while the cluster is down, or the target forgot the move."""
@@ -215,7 +235,7 @@ class Cluster(Started):
     def end_move(self, target: Node) -> None:
         """Give our slot to its new owner, on every primary."""
         for node in (target, *self.primaries):
-            node.ask("CLUSTER", "SETSLOT", SLOT, "NODE", target.node_id)
+            node.ask("CLUSTER", "SETSLOT", self.slot, "NODE", target.node_id)
 
     @property
     def others(self) -> Sequence[Node]:

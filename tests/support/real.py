@@ -94,10 +94,11 @@ class Valkey:
     """A Valkey server without persistence, on a loopback port and a Unix socket.
 
     `with Valkey() as valkey:` starts it. arguments: further ones of valkey-server. binary: another
-    server, such as redis-server.
+    server, such as redis-server. patience: seconds in which it has to start.
     """
 
-    def __init__(self, *arguments: str, binary: str = "") -> None:
+    def __init__(self, *arguments: str, binary: str = "", patience: float = PATIENCE) -> None:
+        self._patience = patience
         self.directory = Path(tempfile.mkdtemp(prefix="authz-"))  # short: a socket path is limited
         self.socket_path = self.directory / "valkey.sock"
         self.port = free_port()
@@ -155,7 +156,7 @@ class Valkey:
             self._process = subprocess.Popen(
                 [*command, *self._arguments], stdout=output, stderr=subprocess.STDOUT
             )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self._patience
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()

@@ -5,10 +5,13 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import yaml
 
+from authz.core.audit import Action
+from authz.core.changes import planned
 from authz.core.new_keys import KeySpec
 from authz.core.roles import Role
 from authz.settings import model
@@ -149,6 +152,49 @@ async def test_admin_goes_on_with_a_delivery(rig):
     new = rig.vault.newest(f"authz/{path}")["api_key"]
     assert await rig.works(new)
     assert new not in rig.serving.log.read_text()
+
+
+async def test_an_undecided_delivery(rig):
+    """After 24 hours both secrets work, `keys due` lists the key, an event says so, and one ends.
+
+    The new secret is made a day older, as if a day had passed.
+    """
+    old = await rig.issue()
+    config = ("--config", str(rig.serving.file), "keys")
+    rig.vault.forced = 503, {}
+    await run(*config, "rotate", rig.kid, "--to", "vault")
+    done = await run(*config, "due", "--deliveries", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["deliveries"]
+    about = {"kid": rig.kid, "client": "acme-web", "target": "vault", "secret": "2"}
+    assert [one | {"since": ""} for one in found] == [about | {"since": "", "is_undecided": False}]
+    assert json.loads((await run(*config, "due", "--json")).stdout) == {
+        "keys": [],
+        "deliveries": [],
+    }
+    by = rig.lifecycle.author("tests")
+
+    def older(record, now):
+        first, second = record.secrets
+        aged = replace(second, created_at=second.created_at - 86_400_000)
+        return planned(record, replace(record, secrets=(first, aged)), Action.UPDATE, by, now)
+
+    await rig.lifecycle.change(rig.kid, older)
+    await asyncio.to_thread(rig.serving.start)
+
+    async def is_held():
+        return (await rig.lifecycle.show(rig.kid)).secrets[0].retires_at is None
+
+    await rig.until(is_held)
+    assert await rig.works(old)
+    shown = await run(*config, "due")
+    assert rig.kid in shown.stdout
+    assert "authz keys retire KID --secret old" in shown.stdout
+    events = await run(*config[:2], "events", "list", "--type", "authz.key.delivery_unknown")
+    assert events.stdout.count(rig.kid) == 1
+    await run(*config, "retire", rig.kid, "--secret", "old")
+    assert (await run(*config, "due")).stdout == "no key is due\n"
+    assert not await rig.works(old)
 
 
 async def test_over_the_admin_api(rig):

@@ -160,12 +160,12 @@ def settings(directory: Path, valkey: Valkey, **more: Any) -> Path:
     return file
 
 
-def code(directory: Path) -> Path:
-    """Write the code of the former version into `directory`. Skips the test without the history."""
-    command = ["git", "-C", str(ROOT), "archive", "--format=tar", REVISION, "authz"]
+def code(directory: Path, revision: str = REVISION) -> Path:
+    """Write the code of a former version into `directory`. Skips the test without the history."""
+    command = ["git", "-C", str(ROOT), "archive", "--format=tar", revision, "authz"]
     done = subprocess.run(command, check=False, capture_output=True)
     if done.returncode:
-        pytest.skip(f"needs the history of the repository, up to {REVISION[:8]}")
+        pytest.skip(f"needs the history of the repository, up to {revision[:8]}")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(directory, filter="data")
     return directory

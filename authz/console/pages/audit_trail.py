@@ -18,7 +18,7 @@ from authz.console.pages.visit import Console, Visit
 
 ACTIONS: Final = (
     *("issue", "import", "update", "rotate", "retire", "revoke", "disable", "enable", "delete"),
-    *("roll_back", "reset_limits", "refund", "erase_usage", "leak", "canary", "budget"),
+    *("roll_back", "hold", "reset_limits", "refund", "erase_usage", "leak", "canary", "budget"),
     *("rotate_signing_key", "remove_signing_key", "clear_blocked_clients", "allow_network"),
     *("forbid_network", "replay_events"),
 )

@@ -11,7 +11,7 @@ at most 9.1 % larger. Estimates are rounded up to a step, too: then they change 
 
 import re
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
@@ -115,6 +115,33 @@ def parse_learned(text: str) -> Learned:
 
 def _summary(count: int, mean: int, step: int) -> Summary:
     return Summary(count, mean, STEPS[step] if count else 0)
+
+
+def merged(
+    parts: Sequence[Mapping[tuple[str, str], Learned]],
+) -> Mapping[tuple[str, str], Learned]:
+    """Return the estimates of several parts of a store as one, by label of a route and model.
+
+    The mean is that of all requests. The percentile is the largest one: that of all requests is
+    never above it.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    found: dict[tuple[str, str], list[Learned]] = {}
+    for part in parts:
+        for place, one in part.items():
+            found.setdefault(place, []).append(one)
+    return {
+        place: Learned(_together([one.units for one in all_]), _together([one.usd for one in all_]))
+        for place, all_ in found.items()
+    }
+
+
+def _together(summaries: Sequence[Summary]) -> Summary:
+    requests = sum(one.requests for one in summaries)
+    total = sum(one.requests * one.mean for one in summaries)
+    mean = -(-total // requests) if requests else 0
+    return Summary(requests, mean, max(one.p95 for one in summaries))
 
 
 class Guess(NamedTuple):

@@ -21,6 +21,14 @@ def encode(number: int, width: int) -> str:
     return "".join(reversed(digits))
 
 
+def decode(digits: str) -> int:
+    """Return the number of these base62 digits. Raises ValueError for another character."""
+    number = 0
+    for digit in digits:
+        number = number * 62 + DIGITS.index(digit)
+    return number
+
+
 def decode_11(digits: bytes) -> int:
     """Return the number of 11 base62 digits. Other characters give any number.
 

@@ -28,6 +28,7 @@ from authz.core.keys.text import (
     new_kid,
     percent_decoded,
 )
+from authz.core.partitions import ONE, Partitions
 from authz.core.seals import AppliedSeals, EntrySeals, RecordSeals
 from authz.core.tokens.presented import PresentedToken
 from authz.core.tokens.signing_keys import SigningKeyEntries
@@ -48,6 +49,7 @@ class Keyring:
     the declared beginnings of imported keys. issuer: of our tokens; empty if there are none.
     public_prefix: of publishable keys. If keys with it are secret, none is publishable. The
     constructor raises BadInput for a wrong prefix, no pepper, or two peppers of the same version.
+    partitions: of the store.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Keyring:
         *,
         issuer: str = "",
         public_prefix: str = PUBLIC_PREFIX,
+        partitions: Partitions = ONE,
     ) -> None:
+        self.partitions = partitions
         self.prefixes = (prefix, *older_prefixes)
         self.public_prefix = "" if public_prefix in self.prefixes else public_prefix
         every = (*self.prefixes, public_prefix)
@@ -256,21 +260,17 @@ class Keyring:
         random = secrets.token_bytes(32)
         return self._minted(env, kid or new_kid(), self._newest, random, public=public)
 
-    def mint_repeatably(
-        self, env: str, seed: "Seed", kid: str | None = None, *, public: bool = False
-    ) -> Minted:
+    def mint_repeatably(self, env: str, seed: "Seed", kid: str, *, public: bool = False) -> Minted:
         """Make the secret of a repeatable request: the same seed always gives the same one.
 
-        Without `kid` the kid of a new key follows from the seed, too. Raises BadInput as `mint`,
-        Unavailable if we lack the pepper of the seed.
+        Raises BadInput as `mint`, Unavailable if we lack the pepper of the seed.
         """
-        pepper = self._pepper_of(seed)
-        kid = kid or seed.kid(pepper)
+        pepper = self.pepper_of(seed)
         return self._minted(env, kid, pepper, seed.secret(pepper), public=public)
 
     def change_id(self, seed: "Seed") -> str:
         """Return the change id of a repeatable request. Raises Unavailable as `mint_repeatably`."""
-        return seed.change_id(self._pepper_of(seed))
+        return seed.change_id(self.pepper_of(seed))
 
     def new_seed(self) -> "Seed":
         """Return a new random seed for the newest pepper."""
@@ -278,7 +278,8 @@ class Keyring:
 
         return Seed(secrets.token_bytes(32), self._newest.version)
 
-    def _pepper_of(self, seed: "Seed") -> Pepper:
+    def pepper_of(self, seed: "Seed") -> Pepper:
+        """Return the pepper of a seed. Raises Unavailable if we lack it."""
         pepper = self._peppers.get(seed.pepper_version)
         if pepper is None:
             raise Unavailable(f"keys.peppers lacks the pepper {shown(seed.pepper_version)}")

@@ -76,6 +76,16 @@ TYPES: Final[Mapping[Action, EventType]] = {
         {**_SECRET, "retired": _text("The number of the secret that ended."), **_EXPIRES_AT},
         {"secret": "1", "retired": "2", "expires_at": 1772000000000},
     ),
+    Action.HOLD: EventType(
+        "authz.key.delivery_unknown",
+        "For 24 hours it is unknown whether a new secret has arrived at its target. Both secrets"
+        " work until somebody ends one of them.",
+        {
+            "secret": _text("The number of the new secret."),
+            "target": _text("The name of the target."),
+        },
+        {"secret": "2", "target": "vault"},
+    ),
     Action.REVOKE: EventType(
         "authz.key.revoked",
         "A key was revoked, for ever.",

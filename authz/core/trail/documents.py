@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from authz.core.trail.labels import split_label
 from authz.core.trail.rows import Row, position
 
 SCOPE: Final = "authz.audit"
@@ -27,7 +28,7 @@ def parse(text: str) -> Row:
         found = json.loads(text)
         fields = found["row"]
         row = Row(found["id"], {name: fields[name] for name in fields})
-        position(row.id)
+        split_label(row.id)
     except (KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("not a row of the audit trail") from None
     if not all(isinstance(value, str) for value in row.fields.values()):

@@ -16,7 +16,7 @@ One false trail is not found from the store alone: an older state of the whole s
 copy that `authz audit ship` made elsewhere shows it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from authz.core.trail import checkpoints
@@ -34,7 +34,7 @@ class Verification:
     removed: ids and hashes of the rows that deletions removed, from anywhere in the trail: see
     Removals. A hash stands in the chain where its row stood. trimmed_before: changes below this
     number were removed on purpose. unmarked_until: an older version wrote entries up to this
-    number.
+    number. holds: whether the entries of a kid belong here; None: those of each one.
     """
 
     def __init__(
@@ -44,7 +44,9 @@ class Verification:
         removed: Mapping[str, bytes] | None = None,
         trimmed_before: int = 0,
         unmarked_until: int = 0,
+        holds: Callable[[str], bool] | None = None,
     ) -> None:
+        self._holds = holds
         self._keys = keys
         self._begin = max(trimmed_before, 1)
         self.removed = dict(removed or {})
@@ -79,6 +81,8 @@ class Verification:
         self._check_place(row.id, number, part)
         proof = self._check_mark(row, number)
         self._unsealed = (self._unsealed[0] + 1, self._unsealed[1] or _time(row.fields))
+        if row.kid and self._holds and not self._holds(row.kid):
+            self._find(Problem.MISPLACED, row.id, "this row is about a key of another partition")
         if row.kid:
             self._check_entry(row, number, part)
         elif proof is Proof.VALID:

@@ -9,6 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+PROCESS_DIGITS: Final = 14
+"""How many digits at the start of a prefix of charge ids name the process. The others name the
+partition, if the store has several: there each process has one prefix in each of them."""
 BLOCK: Final = 4096  # charge ids whose entries are counted together
 MOST_MISSING: Final = 100  # at most one entry in so many may be missing
 UNDER_WAY: Final = 100  # entries of one process that may be missing for another reason
@@ -16,7 +19,7 @@ UNDER_WAY: Final = 100  # entries of one process that may be missing for another
 
 @dataclass(frozen=True, slots=True)
 class ProcessSeen:
-    """The entries of one process that came.
+    """The entries of one process that came, in one partition.
 
     seen: how many, each counted once. highest: the highest charge id, as a number. lost: how many
     are missing in blocks that are no longer kept apart. extra: entries of blocks that were complete
@@ -85,12 +88,17 @@ def completeness(issued: Mapping[str, int], found: Iterable[ProcessSeen]) -> Com
     numbers = {name: max(issued.get(name, 0), each.highest) for name, each in seen.items()}
     numbers = {**issued, **numbers}
     gaps = {name: _missing(seen.get(name), number) for name, number in numbers.items()}
+    heard = {name[:PROCESS_DIGITS]: [0, 0] for name in issued}  # issued and missing of a process
+    for name, number in numbers.items():
+        if found_of := heard.get(name[:PROCESS_DIGITS]):
+            found_of[0] += number
+            found_of[1] += gaps[name]
     return Completeness(
         issued=sum(numbers.values()),
         seen=sum(each.seen for each in seen.values()),
         missing=sum(gaps.values()),
         repeated=sum(each.repeated for each in seen.values()),
-        unheard=sum(gaps[name] > max(UNDER_WAY, numbers[name] // MOST_MISSING) for name in issued),
+        unheard=sum(gap > max(UNDER_WAY, number // MOST_MISSING) for number, gap in heard.values()),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from authz.core.errors import Unavailable
-from authz.flows.trail.sealing import Sealer
+from authz.flows.trail.sealing import TrailSealer
 
 PAUSE: Final = 60.0  # seconds between two rounds
 ROUNDS: Final = ("sealed", "idle", "failed")
@@ -25,7 +25,7 @@ class RegularSealing:
 
     def __init__(
         self,
-        sealer: Sealer,
+        sealer: TrailSealer,
         is_ours: Callable[[], bool],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

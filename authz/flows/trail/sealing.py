@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from authz.core.errors import Unavailable
 from authz.core.ports import Clock
@@ -38,8 +38,16 @@ class Sealed:
     went_back: str = ""
 
 
+class TrailSealer(Protocol):
+    """Seals the audit trail."""
+
+    async def seal(self) -> Sealed:
+        """Seal all rows that are there now. Raises Unavailable."""
+        ...
+
+
 class Sealer:
-    """Seals the rows since the last checkpoint. writer: named in the checkpoint.
+    """A TrailSealer: it seals the rows since the last checkpoint. writer: named in the checkpoint.
 
     It remembers the last checkpoint that could survive the loss of the primary. If that one is gone
     in a later round, the trail went back. The next checkpoint says so.

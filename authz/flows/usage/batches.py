@@ -1,14 +1,32 @@
 """Batches of usage that wait for the store, and chunks: batches that are committed in one step."""
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from authz.core.usage.entry import EntryReader
 from authz.core.usage.tally import Tally
 
 Confirmed = asyncio.Future[bool]
 """True once the batch is in the store; False if it was dropped because it is too old."""
+
+LINE_BYTES: Final = 64  # of memory for each entry beside its text
+RETRY_SECONDS: Final = 1.0  # after which a sender may come again
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The batch was not taken. The sender may come again after `seconds`."""
+
+    reason: str
+    seconds: float = RETRY_SECONDS
+
+
+def digest_of(raw: bytes) -> bytes:
+    """Return the digest that names a batch. raw: its message."""
+    return hashlib.blake2b(raw, digest_size=16).digest()
 
 
 @dataclass(slots=True, eq=False)

@@ -1,5 +1,7 @@
 """UsageErasure: erases the facts about the callers of a key, and tells the audit trail."""
 
+from typing import Protocol
+
 from authz.core.audit import Action
 from authz.core.changes import Author
 from authz.core.ports import Clock
@@ -8,6 +10,14 @@ from authz.core.trail.notes import note_event
 from authz.core.trail.ports import TrailNotes
 from authz.core.usage.ports import UsageEraser
 from authz.core.usage.question import DAY_MS
+
+
+class Erasure(Protocol):
+    """Erases the facts about the callers of a key."""
+
+    async def erase(self, kid: str, author: Author) -> int:
+        """Erase them, after the trail was told. Return how many there were. Raises Unavailable."""
+        ...
 
 
 class UsageErasure:

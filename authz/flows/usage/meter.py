@@ -18,11 +18,9 @@ Rules:
 """
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 from authz.core.errors import Unavailable
@@ -33,32 +31,22 @@ from authz.core.usage.entry import Cause, EntryReader
 from authz.core.usage.events import MeterEvent
 from authz.core.usage.ports import Counted, Known, MeterProbe, TooOld, UsageStore
 from authz.core.usage.tally import FUTURE_MS, PAST_MS, Clocks, Tally
-from authz.flows.usage.batches import Batch, Chunk, Confirmed
+from authz.flows.usage.batches import LINE_BYTES, Batch, Chunk, Confirmed, Deferred, digest_of
 
 PERIOD: Final = 0.25  # seconds for which batches are added up
 MAX_ROWS: Final = 200  # of a commit; the store takes a few ms for them
 MAX_BYTES: Final = 64 * 1024 * 1024  # of waiting batches
 MAX_BATCHES: Final = 1000  # of a commit
-LINE_BYTES: Final = 64  # of memory for each entry beside its text
 PAUSE: Final = 0.05  # seconds after a failed commit, doubled up to MAX_PAUSE
 MAX_PAUSE: Final = 1.0
-RETRY_SECONDS: Final = 1.0  # after which a sender may come again
 LATE_MS: Final = 3_600_000
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """The batch was not taken. The sender may come again after `seconds`."""
-
-    reason: str
-    seconds: float = RETRY_SECONDS
 
 
 class Meter:
     """Takes batches with `take`; `run` commits them.
 
     max_bytes: of batches that wait for the store. period: seconds for which batches are added up.
-    max_rows: of one commit.
+    max_rows: of one commit. reader: of entries; meters of one process may share it.
     """
 
     def __init__(
@@ -70,6 +58,7 @@ class Meter:
         max_bytes: int = MAX_BYTES,
         period: float = PERIOD,
         max_rows: int = MAX_ROWS,
+        reader: EntryReader | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -77,7 +66,7 @@ class Meter:
         self._max_bytes = max_bytes
         self._period = period
         self._max_rows = max_rows
-        self._reader = EntryReader()
+        self._reader = reader or EntryReader()
         self._waiting: dict[bytes, Batch] = {}
         self._open = Chunk(self._reader)
         self._closed: deque[Chunk] = deque()
@@ -109,15 +98,28 @@ class Meter:
         not taken twice. Deferred: the meter is leaving, the store's time is unknown, or `max_bytes`
         are waiting. raw: the message; its digest names the batch. lines: its entries.
         """
-        digest = hashlib.blake2b(raw, digest_size=16).digest()
+        digest, size = digest_of(raw), len(raw) + LINE_BYTES * len(lines)
+        if digest not in self._waiting and (deferred := self.refusal(size)):
+            self._probe.count(MeterEvent.BATCH_DEFERRED)
+            return deferred
+        return self.add(digest, lines, size)
+
+    def refusal(self, size: int) -> Deferred | None:
+        """Return why a batch of `size` bytes cannot be taken now; None if it can."""
+        if self.leaving:
+            return Deferred(self.leaving)
+        if self._store.now_ms() is None:
+            return Deferred("the store was not reached yet")
+        if self._waiting and self.waiting_bytes + size > self._max_bytes:
+            return Deferred("too many batches wait for the store")
+        return None
+
+    def add(self, digest: bytes, lines: Sequence[bytes], size: int) -> Confirmed:
+        """Take a batch that `refusal` lets in, or that waits already; see `take`."""
         batch = self._waiting.get(digest)
         if batch is None:
-            now, size = self._store.now_ms(), len(raw) + LINE_BYTES * len(lines)
-            deferred = self._deferred(now, size)
-            if now is None or deferred is not None:
-                self._probe.count(MeterEvent.BATCH_DEFERRED)
-                return deferred or Deferred("the store is not known yet")
-            batch = self._waiting[digest] = Batch(digest, lines, size, now)
+            arrived = self._store.now_ms() or 0  # `refusal` has seen that it is known
+            batch = self._waiting[digest] = Batch(digest, lines, size, arrived)
             self.waiting_bytes += size
             self._idle.clear()
             self._add(batch)
@@ -147,15 +149,6 @@ class Meter:
         except TimeoutError:
             return False
         return True
-
-    def _deferred(self, now: int | None, size: int) -> Deferred | None:
-        if self.leaving:
-            return Deferred(self.leaving)
-        if now is None:
-            return Deferred("the store was not reached yet")
-        if self._waiting and self.waiting_bytes + size > self._max_bytes:
-            return Deferred("too many batches wait for the store")
-        return None
 
     def _add(self, batch: Batch) -> None:
         self._open.add(batch)

@@ -11,7 +11,7 @@ from authz.flows.by import By as Authorship
 from authz.flows.selection import Selection
 from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.command_ports import TopKey
-from authz.flows.usage.erasure import UsageErasure
+from authz.flows.usage.erasure import Erasure
 from authz.flows.usage.reading import UsageReading
 
 
@@ -21,7 +21,7 @@ class StoreUsage:
     def __init__(
         self,
         reading: UsageReading,
-        erasure: UsageErasure,
+        erasure: Erasure,
         selection: Selection,
         keys: KeyStore,
         anomalies: AnomalyReports,

@@ -17,7 +17,7 @@ from authz.flows.admin_flows import AdminFlows
 from authz.flows.bulk_change import Failed, Plan, Skipped, Step
 from authz.flows.by import By
 from authz.flows.conditions import Conditions, Guard
-from authz.flows.confirmation import Extent, all_acknowledged
+from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import CHUNK, Keep
 from authz.rpc.admin.api_error import refused
@@ -195,9 +195,8 @@ class BulkChanges:
         return _Task(Action.ROTATE, plan, texts)
 
     async def _confirmed(self, extent: Extent, wait: float) -> Response:
-        flows = self._flows
         try:
-            found = await all_acknowledged(flows.registry, extent, wait, flows.clock)
+            found = await self._flows.wait.for_all(extent, wait)
         except Unavailable:
             problem = "the store could not be read while waiting for the sidecars"
             return Response(confirmation=confirmation_message(problem))

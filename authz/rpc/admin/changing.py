@@ -11,7 +11,6 @@ from authz.core.records import KeyRecord
 from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.conditions import Conditions
-from authz.flows.confirmation import acknowledged
 from authz.flows.lifecycle import Changed, Result
 from authz.flows.repeatable import Attempt, Repeatable
 from authz.rpc.admin.api_error import refused
@@ -168,6 +167,6 @@ class Changing:
             left = context.deadline - flows.clock.monotonic() - REPLY_SECONDS
             seconds = min(seconds, max(0.0, left))
         try:
-            return await acknowledged(flows.registry, flows.trail, record, seconds, flows.clock)
+            return await flows.wait.for_key(record, seconds)
         except Unavailable:
             return "the store could not be read while waiting for the sidecars"

@@ -5,7 +5,7 @@ from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord
 from authz.core.roles import Action
 from authz.flows.admin_flows import AdminFlows
-from authz.flows.confirmation import Extent, all_acknowledged
+from authz.flows.confirmation import extent_of
 from authz.rpc.admin.api_error import refused
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing
@@ -46,10 +46,8 @@ class KeyDeletion:
         return response
 
     async def _confirmed(self, deleted: KeyRecord, wait: float) -> key_pb2.Confirmation:
-        flows, extent = self._flows, Extent()
-        extent.add(deleted, deleted)
         try:
-            found = await all_acknowledged(flows.registry, extent, wait, flows.clock)
+            found = await self._flows.wait.for_all(extent_of(deleted), wait)
         except Unavailable:
             return confirmation_message("the store could not be read while waiting")
         return confirmation_message(found)

@@ -58,6 +58,7 @@ NEEDED: Final[Mapping[str, Action | None]] = {
     "Keys.SaveAppliedKeys": Action.UPDATE,
     "Policy.ListRotationPolicies": Action.READ_KEYS,
     "Policy.ListDueKeys": Action.READ_KEYS,
+    "Policy.ListPendingDeliveries": Action.READ_KEYS,
     "Limits.GetKeyLimits": Action.READ_LIMITS,
     "Limits.ResetKeyLimits": Action.RESET_LIMITS,
     "Limits.RefundKeyLimits": Action.RESET_LIMITS,

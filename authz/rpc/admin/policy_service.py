@@ -6,6 +6,7 @@ from authz.core.roles import Action
 from authz.core.rotation import RotationPolicy
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.due_keys import DueKey, Place
+from authz.flows.waiting_deliveries import WaitingDelivery
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.key_messages import key_message
 from authz.rpc.admin.page_tokens import PageTokens
@@ -58,6 +59,27 @@ class PolicyService:
             response.next_page_token = self._tokens.seal(f"{at} {kid}", *about)
         return response
 
+    async def list_pending_deliveries(
+        self, request: policy_pb2.ListPendingDeliveriesRequest, context: CallContext
+    ) -> policy_pb2.ListPendingDeliveriesResponse:
+        """Return a page of the deliveries of keys that the caller may see, the oldest first.
+
+        Raises BadInput for a wrong field or token.
+        """
+        size, about = page_size(request.page_size), ("ListPendingDeliveries", context.caller.actor)
+        after = _place(self._tokens.open(request.page_token, *about))
+        selector, keep = selection_for(context.caller, Action.READ_KEYS, "")
+        response = policy_pb2.ListPendingDeliveriesResponse()
+        if selector is None:
+            return response
+        found = await self._flows.waiting_deliveries.find(keep)
+        rest = [one for one in found if after is None or one.place > after]
+        response.pending_deliveries.extend(map(_pending, rest[:size]))
+        if len(rest) > size:
+            at, kid = rest[size - 1].place
+            response.next_page_token = self._tokens.seal(f"{at} {kid}", *about)
+        return response
+
 
 def _place(position: str) -> Place | None:
     at, _, kid = position.partition(" ")
@@ -78,4 +100,14 @@ def _due(one: DueKey) -> policy_pb2.DueKey:
         secret_id=one.record.newest_secret.id,
         due_time=timestamp(one.at),
         overdue=one.is_overdue,
+    )
+
+
+def _pending(one: WaitingDelivery) -> policy_pb2.PendingDelivery:
+    return policy_pb2.PendingDelivery(
+        key=key_message(one.record),
+        secret_id=one.secret,
+        target=one.target,
+        begin_time=timestamp(one.began_at),
+        undecided=one.is_undecided,
     )

@@ -5,16 +5,19 @@ import sys
 import traceback
 from collections.abc import Awaitable
 from time import perf_counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core.decision import Allow, Decision, Deny, Reason
 from authz.core.events import Event
 from authz.core.ports import CheckObserver, Probe, ResponseIds
 from authz.core.request import Request
-from authz.flows.check import Checker
 from authz.rpc.check.extract import Extractor, refused
 from authz.rpc.check.refuse import response_ids
 from authz.rpc.check.respond import Responder
+
+if TYPE_CHECKING:
+    from authz.flows.check import Checker
+    from authz.flows.partitioned_check import PartitionedChecker
 
 log = logging.getLogger("authz.check")
 
@@ -53,7 +56,7 @@ class CheckHandler:
     def __init__(
         self,
         extractor: Extractor,
-        checker: Checker,
+        checker: "Checker | PartitionedChecker",
         responder: Responder,
         probe: Probe,
         observer: CheckObserver = NullObserver(),  # noqa: B008  it has no state

@@ -19,7 +19,7 @@ from authz.core.records import KeyRecord
 from authz.core.request import Request
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders, violated_names
 from authz.rpc.check.reason_table import TABLE, Row
-from authz.rpc.check.response_parts import ChargeIds, decision_metadata, header_option
+from authz.rpc.check.response_parts import AnyChargeIds, decision_metadata, header_option
 from authz.rpc.check.usage import RouteParts, secret_part
 from authz.rpc.check.wire import field, header
 
@@ -60,8 +60,8 @@ class Refuser:
     legacy_headers: also tell callers of limits in X-RateLimit headers.
     """
 
-    def __init__(self, ids: ChargeIds, max_templates: int, *, legacy_headers: bool) -> None:
-        self._prefix, self._charge, self._count = ids.prefix, ids.head, ids.count
+    def __init__(self, ids: AnyChargeIds, max_templates: int, *, legacy_headers: bool) -> None:
+        self._ids_of, self._ids_of_none = ids.of, ids.of("")
         self._legacy_headers = legacy_headers
         self._unproven: dict[_Unproven, _Template] = {}
         # Each with the record it was made for, as in Responder.
@@ -74,28 +74,30 @@ class Refuser:
         A gRPC caller gets a gRPC status. Others get a JSON problem, which holds the harmless
         x-request-id of the request or else the charge id.
         """
-        count = b"%012x" % self._count()
+        key = decision.key
+        ids = self._ids_of_none if key is None else self._ids_of(key.kid)
+        count = b"%012x" % ids.count()
         content_type = request.header("content-type", "")
         is_grpc = "grpc" in content_type and _GRPC.match(content_type) is not None
         request_id = b""
         if not is_grpc:
             text = request.header("x-request-id", "")
-            request_id = text.encode() if _is_harmless(text) else self._prefix + count
+            request_id = text.encode() if _is_harmless(text) else ids.prefix + count
         usage = RouteParts.label(request.route)
-        if decision.key is None:
+        if key is None:
             case = (decision.reason, decision.stale, is_grpc)
             template = self._unproven.get(case)
             if template is None:
                 template = self._unproven[case] = _template(decision, is_grpc)
         elif isinstance(decision, OverLimit):
             usage += secret_part(decision.key, request)
-            return self._over_limit(decision, request_id, is_grpc) + self._charge + count + usage
+            return self._over_limit(decision, request_id, is_grpc) + ids.head + count + usage
         else:
-            template = self._of_key(decision, decision.key, request.route.scopes, is_grpc)
-            usage += secret_part(decision.key, request)
+            template = self._of_key(decision, key, request.route.scopes, is_grpc)
+            usage += secret_part(key, request)
         if template.room != len(request_id):
             template.make_room(len(request_id))
-        return b"".join((request_id.join(template.pieces), self._charge, count, usage))
+        return b"".join((request_id.join(template.pieces), ids.head, count, usage))
 
     def _of_key(
         self, decision: Deny, key: KeyRecord, required: frozenset[str], is_grpc: bool

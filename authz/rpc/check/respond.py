@@ -14,7 +14,7 @@ Rules:
    same. If a key cannot be stripped, the refusal stands.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from authz.core.bounded import BoundedDict
@@ -29,19 +29,21 @@ from authz.rpc.check.assertion import AssertionHeaders
 from authz.rpc.check.rate_limit_headers import RateLimitHeaders
 from authz.rpc.check.reason_table import TABLE
 from authz.rpc.check.refuse import Refuser
-from authz.rpc.check.response_parts import ChargeIds
+from authz.rpc.check.response_parts import AnyChargeIds, ChargeIds
 from authz.rpc.check.strip import KeyFinder, Strip, carrier_strip, without_parameter
 from authz.rpc.check.usage import RouteParts, SecretParts, secret_part
 from authz.rpc.check.wire import OK, OK_HEADERS, field, header
 
 # An allow with the record it was made from. Versions do not tell records apart: a store that was
 # restored gives a version out again.
-_Allowed = tuple[KeyRecord | None, bytes, SecretParts | None]
+_Allowed = tuple[KeyRecord | None, bytes, SecretParts | None, Callable[[], int]]
 # The kid or empty, the carrier, and the headers that are written apart.
 _Name = tuple[str, str, frozenset[str]]
 _NOTHING: Final[frozenset[str]] = frozenset()
 _OF_BOTH: Final = OF_TOKEN | OF_ASSERTION
-_Limited = tuple[KeyRecord, KeyLimits, bytes, RateLimitHeaders, SecretParts | None]
+_Limited = tuple[
+    KeyRecord, KeyLimits, bytes, RateLimitHeaders, SecretParts | None, Callable[[], int]
+]
 
 
 class Responder:
@@ -66,7 +68,7 @@ class Responder:
         query: str = "",
         legacy_headers: bool = False,
         max_templates: int = MAX_IN_USE,
-        ids: ChargeIds | None = None,
+        ids: AnyChargeIds | None = None,
         assertions: AssertionHeaders | None = None,
         budget_remaining: bool = False,
     ) -> None:
@@ -78,7 +80,7 @@ class Responder:
         self._assertions = assertions
         self._legacy_headers = legacy_headers
         ids = ids or ChargeIds()
-        self._charge, self._count = ids.head, ids.count
+        self._ids_of = ids.of
         self._routes = RouteParts()
         self._known_route = self._routes.known
         self._refuse = Refuser(ids, max_templates, legacy_headers=legacy_headers).write
@@ -116,8 +118,8 @@ class Responder:
         if entry is None or entry[0] is not key:
             reason, strip = "ok" if key else "anonymous", carrier_strip(carrier)
             constant = self._write_allow(decision, reason, strip, apart=apart)
-            constant += self._charge
-            entry = (key, constant, SecretParts.of(key))
+            ids = self._ids_of(name[0])
+            entry = (key, constant + ids.head, SecretParts.of(key), ids.count)
             entries.put(name, entry)
         usage = self._known_route(id(request.route))
         if usage is None or key is None or entry[2] is not None or carrier is IN_QUERY:
@@ -127,7 +129,7 @@ class Responder:
         if asserts and key is not None:
             usage += self._assertion(key, request)
         # Formatted apart: CPython formats more than 512 bytes, as most allows have, more slowly.
-        return entry[1] + b"%012x%b" % (self._count(), usage)
+        return entry[1] + b"%012x%b" % (entry[3](), usage)
 
     def _apart(self, key: KeyRecord | None, request: Request) -> frozenset[str]:
         """Return the headers of an allow of `key` that are written apart."""
@@ -192,8 +194,9 @@ class Responder:
             limits = self._limits(result)
             strip = carrier_strip(carrier)
             constant = self._write_allow(decision, "ok", strip, apart=apart, limits=limits)
-            constant += self._charge
-            entry = (key, result.key_limits, constant, limits, SecretParts.of(key))
+            ids = self._ids_of(key.kid)
+            constant += ids.head
+            entry = (key, result.key_limits, constant, limits, SecretParts.of(key), ids.count)
             self._charged.put(name, entry)
         usage = self._usage(key, entry[4], request, is_repeat=result.is_repeat)
         if request.token is not None:
@@ -201,7 +204,7 @@ class Responder:
         if request.route.assertion:
             usage += self._assertion(key, request)
         limited = entry[3].of_allowed(result)
-        return entry[2] + b"%012x%b%b" % (self._count(), usage, limited)
+        return entry[2] + b"%012x%b%b" % (entry[5](), usage, limited)
 
     def _limits(self, result: LimitResult) -> RateLimitHeaders:
         return RateLimitHeaders(
@@ -231,15 +234,15 @@ class Responder:
         if entry is None or entry[0] is not key:
             code = TABLE[reason].code
             constant = self._write_allow(decision, reason, strip, apart=apart, would_deny=code)
-            constant += self._charge
-            entry = (key, constant, SecretParts.of(key))
+            ids = self._ids_of(name[1][0])
+            entry = (key, constant + ids.head, SecretParts.of(key), ids.count)
             self._reported.put(name, entry)
         usage = self._routes.label(request.route) + path
         if entry[2]:
             usage += entry[2].find(request)
         if token is not None and key is not None:
             usage += self._token(key, token)
-        return entry[1] + b"%012x%b" % (self._count(), usage)
+        return entry[1] + b"%012x%b" % (entry[3](), usage)
 
     def _report_over_limit(
         self, decision: OverLimit, strip: Strip, token: AcceptedToken | None
@@ -255,5 +258,6 @@ class Responder:
             would_deny=code,
             limits=limits,
         )
-        response = constant + self._charge + b"%012x" % self._count() + limits.of_allowed(result)
+        ids = self._ids_of(decision.key.kid)
+        response = constant + ids.head + b"%012x" % ids.count() + limits.of_allowed(result)
         return response + self._token(decision.key, token) if token else response

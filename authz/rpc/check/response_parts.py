@@ -7,6 +7,8 @@ from collections.abc import Callable
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 
 from authz.core.decision import Decision
+from authz.core.partitions import Partitions
+from authz.core.usage.completeness import PROCESS_DIGITS
 from authz.rpc.check.usage import only_secret
 from authz.rpc.check.wire import STRING, field, metadata
 
@@ -17,7 +19,7 @@ class ChargeIds:
     `count()` takes the next serial number, from 1 on. A process has one object for its whole life,
     so its serial numbers have no gap, and usage that never reached the meter is noticed. `head` is
     the serialised metadata `charge_id` without its last 12 digits, which follow it in a response.
-    prefix: None makes a random one.
+    prefix: None makes a random one. They are those of one partition; see PartitionedChargeIds.
     """
 
     def __init__(self, prefix: bytes | None = None) -> None:
@@ -32,6 +34,15 @@ class ChargeIds:
         # Only its text tells the state of a counter. A number of our own would cost every Check.
         return int(repr(self._counter).removeprefix("count(").removesuffix(")")) - 1
 
+    @property
+    def parts(self) -> "tuple[ChargeIds, ...]":
+        """The ids of each partition."""
+        return (self,)
+
+    def of(self, _kid: str) -> "ChargeIds":
+        """Return the ids of responses about a key, or about none: ""."""
+        return self
+
     def uncounted(self) -> "ChargeIds":
         """Return ids with the same prefix whose serial number is always 0.
 
@@ -40,6 +51,37 @@ class ChargeIds:
         found = ChargeIds(self.prefix)
         found.count = int
         return found
+
+
+class PartitionedChargeIds:
+    """The ids of responses where the store has several partitions: those of each have no gap.
+
+    The usage of a key and its charge ids are counted in one partition. So usage that never reached
+    a partition is noticed there. Requests without a key have the ids of partition 0. The prefixes
+    of a process differ in the last two digits, which are the partition.
+    """
+
+    def __init__(self, partitions: Partitions) -> None:
+        start = secrets.token_hex(PROCESS_DIGITS // 2)
+        prefixes = (f"{start}{partition:02x}" for partition in range(partitions.count))
+        self.parts = tuple(ChargeIds(prefix.encode()) for prefix in prefixes)
+        self._partition_of = partitions.of
+
+    def of(self, kid: str) -> ChargeIds:
+        """Return the ids of responses about a key, or about none: ""."""
+        return self.parts[self._partition_of(kid) if kid else 0]
+
+    def uncounted(self) -> ChargeIds:
+        """Return ids that are not counted, as ChargeIds.uncounted."""
+        return self.parts[0].uncounted()
+
+
+def charge_ids(partitions: Partitions) -> "AnyChargeIds":
+    """Return the charge ids of a process."""
+    return ChargeIds() if partitions.count == 1 else PartitionedChargeIds(partitions)
+
+
+AnyChargeIds = ChargeIds | PartitionedChargeIds
 
 
 def header_option(name: str, value: str) -> HeaderValueOption:

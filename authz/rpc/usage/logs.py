@@ -17,8 +17,7 @@ from google.rpc.status_pb2 import Status
 
 from authz.core.usage.events import MeterEvent
 from authz.core.usage.ports import MeterProbe
-from authz.flows.usage.batches import Confirmed
-from authz.flows.usage.meter import Deferred
+from authz.flows.usage.batches import Confirmed, Deferred
 from authz.rpc.h2.request_headers import MethodHandler
 from authz.rpc.h2.responses import GrpcCode, GrpcStatus
 from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest

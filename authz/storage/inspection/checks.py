@@ -11,11 +11,14 @@ from authz.core.errors import Unavailable
 from authz.core.finding import Finding, fail, warn
 from authz.storage.inspection import cluster, data, rights, server
 from authz.storage.inspection.store import Store
-from authz.storage.replies import checked
 
-CHECKS: Final[tuple[Callable[[Store], Awaitable[Finding]], ...]] = (
+Check = Callable[[Store], Awaitable[Finding]]
+
+CHECKS: Final[tuple[Check, ...]] = (
     server.version,
     data.identity,
+    data.types,
+    data.changes,
     server.access,
     server.eviction,
     server.memory,
@@ -43,14 +46,32 @@ async def inspect(store: Store) -> AsyncIterator[Finding]:
 
     For a cluster those of OF_CLUSTERS follow. A check that raises Unavailable yields a warning.
     """
+    if problem := await reached(store):
+        yield problem
+        return
+    for check in checks_of(store):
+        yield await made(check, store)
+
+
+async def reached(store: Store) -> Finding | None:
+    """Return None if the store answers, else the failure."""
     try:
-        await checked(store.client.ping(), "check redis.url and that the store runs")
+        await store.ping("check redis.url and that the store runs")
     except Unavailable as cause:
         problem, _, advice = str(cause).partition("; ")
-        yield fail("store", problem, advice)
-        return
-    for check in CHECKS + (OF_CLUSTERS if store.names.is_clustered else ()):
-        try:
-            yield await check(store)
-        except Unavailable as cause:
-            yield warn(check.__name__, f"cannot be checked: {cause}", "check it by hand")
+        return fail("store", problem, advice)
+    return None
+
+
+def checks_of(store: Store) -> tuple[Check, ...]:
+    """Return the checks of a store of this kind, in order."""
+    return CHECKS + (OF_CLUSTERS if store.names.is_clustered else ())
+
+
+async def made(check: Check, store: Store) -> Finding:
+    """Return the finding of a check; a warning if the check is not possible."""
+    try:
+        return await check(store)
+    except Unavailable as cause:
+        name = getattr(check, "__name__", "store")
+        return warn(name, f"cannot be checked: {cause}", "check it by hand")

@@ -1,5 +1,6 @@
 """Checks of our data in the store: whose it is, and whether it can be read."""
 
+from contextlib import suppress
 from typing import Final
 
 from redis import exceptions
@@ -15,10 +16,11 @@ from authz.storage.inspection.store import Store
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.registry import StoredSidecars, highest_seen
-from authz.storage.replies import checked
+from authz.storage.replies import checked, last_change, pipelined
 from authz.storage.seals import seals_of
 
 SAMPLE: Final = 200
+RECENT_MS: Final = 300_000
 
 
 async def identity(store: Store) -> Finding:
@@ -32,8 +34,9 @@ async def identity(store: Store) -> Finding:
     try:
         if not found:
             await _refuse_other_namespace(store)
+            await _refuse_other_database(store)
             raise meta.Emptied(await highest_seen(store.client))
-        theirs = meta.verify(found, store.fingerprints)
+        theirs = meta.verify(found, store.fingerprints, store.names)
     except Unavailable as cause:
         problem, _, advice = str(cause).partition("; ")
         return fail("identity", problem, advice)
@@ -58,7 +61,10 @@ async def _refuse_other_namespace(store: Store) -> None:
     Without the right to SCAN, only the name without a namespace is looked for. Call it if ours is
     missing.
     """
-    unnamed = schema.Names(is_clustered=store.names.is_clustered).meta
+    ours = store.names
+    unnamed = schema.Names(
+        is_clustered=ours.is_clustered, partition=ours.partition, partitions=ours.partitions
+    ).meta
     try:
         names = [name async for name in store.client.scan_iter(f"*{unnamed}", count=10_000)]
     except (exceptions.RedisError, OSError):  # the user may lack the right to SCAN
@@ -66,10 +72,75 @@ async def _refuse_other_namespace(store: Store) -> None:
     others = [name.removesuffix(unnamed).removesuffix(":") for name in names]
     if others:
         found = ", ".join(repr(other) if other else "(none)" for other in sorted(others)[:5])
-        ours = repr(store.names.namespace) if store.names.namespace else "(none)"
+        namespace = repr(ours.namespace) if ours.namespace else "(none)"
         raise Unavailable(
-            f"there is no authz:meta of namespace {ours}, but of {found}; correct redis.namespace"
+            f"there is no authz:meta of namespace {namespace}, but of {found}; "
+            "correct redis.namespace"
         )
+
+
+async def _refuse_other_database(store: Store) -> None:
+    """Raise Unavailable if another database of the server has our authz:meta.
+
+    Without the right to INFO or SELECT this looks at none. Call it if ours is missing.
+    """
+    if store.names.is_clustered:
+        return
+    ours, others, refused = store.names.database, [], (exceptions.RedisError, OSError)
+    async with store.client.client() as connection:
+        with suppress(*refused):  # the user may lack a right
+            for name in await connection.info("keyspace"):
+                await connection.select(number := int(name.removeprefix("db")))
+                if number != ours and await connection.exists(store.names.meta):
+                    others.append(str(number))
+        with suppress(*refused):
+            await connection.select(ours)
+    if others:
+        raise Unavailable(
+            f"there is no authz:meta in database {ours}, but in {', '.join(others)}; "
+            "correct redis.url, or undo the SWAPDB"
+        )
+
+
+async def types(store: Store) -> Finding:
+    """Check that the values that all keys share have the types that we give them; failure if not.
+
+    Then others wrote into the store. Raises Unavailable.
+    """
+    names = store.names
+    kinds = {
+        names.meta: "hash",
+        names.applied: "hash",
+        names.seq: "string",
+        names.imported: "string",
+        names.log: "stream",
+        names.audit: "stream",
+        names.keys: "zset",
+        names.sidecars: "zset",
+    }
+    found = await pipelined(store.client, [("TYPE", name) for name in kinds])
+    pairs = zip(kinds.items(), found, strict=True)
+    wrong = [
+        f"{name} is a {it}, not a {kind}" for (name, kind), it in pairs if it not in (kind, "none")
+    ]
+    if wrong:
+        problem = f"others wrote into the store: {'; '.join(wrong)}"
+        return fail("types", problem, "see The store is damaged, in the run book")
+    return ok("types", "all values that keys share are of ours")
+
+
+async def changes(store: Store) -> Finding:
+    """Check that the store has every change that a running sidecar has seen; failure if not.
+
+    Then the store went back in time. Raises Unavailable.
+    """
+    seen = await highest_seen(store.client)  # first: a change may be made meanwhile
+    last = await last_change(store.client)
+    if last < seen:
+        problem = f"the store went back to change {last}: a sidecar has seen change {seen}"
+        advice = "revoke again what was revoked since: The store went back, in the run book"
+        return fail("changes", problem, advice)
+    return ok("changes", f"{last}, and no sidecar has seen a later one")
 
 
 async def records(store: Store) -> Finding:
@@ -78,8 +149,9 @@ async def records(store: Store) -> Finding:
     Raises Unavailable.
     """
     total = await checked(store.client.zcard(store.names.keys))
-    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) if total else []
-    found = await StoredIndex(store.client).read(kids)
+    index = StoredIndex(store.client)
+    kids = await index.sample(SAMPLE)
+    found = await index.read(kids)
     bad = [str(one) for one in found if isinstance(one, Unreadable) and type(one) is not BadSeal]
     if bad:
         problem = f"{len(bad)} of a sample of {len(kids)} cannot be read: {bad[0]}"
@@ -97,8 +169,9 @@ async def seals(store: Store) -> Finding:
     mine = seals_of(store.client)
     if mine is not None:
         mine.note(found)
-    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) or []
-    records = await StoredIndex(store.client).read(kids)
+    index = StoredIndex(store.client)
+    kids = await index.sample(SAMPLE)
+    records = await index.read(kids)
     bad = [str(one) for one in records if isinstance(one, BadSeal)]
     if bad:
         problem = f"{len(bad)} of a sample of {len(kids)} have no right seal: {bad[0]}"
@@ -137,12 +210,23 @@ async def imports(store: Store) -> Finding:
 
 
 async def sidecars(store: Store) -> Finding:
-    """Check the registry of sidecars: warning if an entry proves nothing. Raises Unavailable."""
+    """Check the registry of sidecars. Raises Unavailable.
+
+    Warning if an entry proves nothing, or if a sidecar that was heard of within RECENT_MS (5 min)
+    does not trust the store.
+    """
     _, found = await StoredSidecars(store.client).find()
     doubts = [f"{one.sidecar.instance}: {one.doubt}" for one in found if one.doubt]
     if doubts:
         problem = f"{len(doubts)} entries prove nothing, so --wait fails: {doubts[0]}"
         return warn("sidecars", problem, "see `authz sidecars`; a stranger may have written them")
+    strayed = [one for one in found if not one.is_trusted and one.silent_ms < RECENT_MS]
+    if strayed:
+        first = strayed[0]
+        why = first.sidecar.reason or f"not heard for {first.silent_ms / 1000:.1f} s"
+        problem = f"{len(strayed)} of {len(found)} are silent or do not trust the store: "
+        advice = "see `authz sidecars`, and the log of that sidecar"
+        return warn("sidecars", f"{problem}{first.sidecar.instance}: {why}", advice)
     return ok("sidecars", f"{len(found)} entries, all of sidecars")
 
 
@@ -151,8 +235,9 @@ async def limits(store: Store) -> Finding:
 
     Failure if any cannot be read. Raises Unavailable.
     """
-    kids = await checked(store.client.zrandmember(store.names.keys, SAMPLE)) or []
-    found = await StoredIndex(store.client).read(kids)
+    index = StoredIndex(store.client)
+    kids = await index.sample(SAMPLE)
+    found = await index.read(kids)
     records = [one for one in found if isinstance(one, KeyRecord)]
     projects = [pool_of_project(one, ()) for one in records if one.project_id]
     pools = {f"project:{pool.counter_id}" for pool in projects}

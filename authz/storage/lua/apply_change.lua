@@ -22,7 +22,8 @@
 --       change may get, of 16 bytes for a compact record, else 22 characters; "": it gets no seal
 --       10 the index of imported digests, which only some users may write: so it is not in KEYS
 --       11 mark of the change id, see compact.py
---       12 number of texts of the record, then these: fields and values, or the body of a compact
+--       12 short form of the kid, see index_members.py
+--       13 number of texts of the record, then these: fields and values, or the body of a compact
 --       record; then the audit fields, and for a new key its members of the tombstone sets
 -- Returns {"applied"|"repeated", version}, {"conflict", version}, {"taken", kid} if an alias
 -- already belongs to that kid, {"gone", kid} if the key was deleted, {"moved", number of the last
@@ -31,13 +32,13 @@
 
 local record_key, seq_key, log_key, audit_key, all_key, client_key = unpack(KEYS, 1, 6)
 local change_id, base, channel, log_length = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local kid, status, created_at, mark = ARGV[5], ARGV[6], ARGV[7], ARGV[11]
-local count = tonumber(ARGV[12])
-local fields = {unpack(ARGV, 13, 12 + count)}
+local kid, status, created_at, mark, short = ARGV[5], ARGV[6], ARGV[7], ARGV[11], ARGV[12]
+local count = tonumber(ARGV[13])
+local fields = {unpack(ARGV, 14, 13 + count)}
 local is_compact = count == 1
 local last_alias = 6 + tonumber(ARGV[8])
 local tombstones = base == 0 and #KEYS - last_alias or 0
-local audit = {unpack(ARGV, 13 + count, #ARGV - tombstones)}
+local audit = {unpack(ARGV, 14 + count, #ARGV - tombstones)}
 local alias_key = last_alias > 6 and KEYS[7] or nil
 local former_key = base > 0 and KEYS[last_alias + 1] or nil
 
@@ -118,6 +119,22 @@ if not repeated and was_compact and not is_compact then
   return {'compact', version}
 end
 
+-- Return the member by which the key stands in an index, and whether it is there in both forms: then
+-- an earlier version has added its kid. See index_members.py.
+local function member_in(index)
+  if not is_compact then
+    return kid, false
+  end
+  local scores = {false, false}
+  if base > 0 or repeated then
+    scores = redis.call('ZMSCORE', index, short, kid)
+  end
+  if not (scores[1] or scores[2]) then
+    return is_newest_short(all_key, #short) and short or kid, false
+  end
+  return scores[1] and short or kid, scores[1] and scores[2]
+end
+
 local writes, seq, at, entry = {}, version, nil, nil
 if repeated then
   local id = string.format('%.0f-0', seq)
@@ -143,10 +160,15 @@ else
     writes[#writes + 1] = write
   end
 end
-writes[#writes + 1] = {'ZADD', all_key, created_at, kid}
-writes[#writes + 1] = {'ZADD', client_key, created_at, kid}
+for _, index in ipairs({all_key, client_key}) do
+  local member, is_twice = member_in(index)
+  writes[#writes + 1] = {'ZADD', index, created_at, member}
+  if is_twice then
+    writes[#writes + 1] = {'ZREM', index, kid}
+  end
+end
 if former_key then
-  writes[#writes + 1] = {'ZREM', former_key, kid}
+  writes[#writes + 1] = {'ZREM', former_key, kid, short}
 end
 local place = audit_id(seq)
 if place then

@@ -5,7 +5,8 @@ Rules:
    and the store tells.
 2. A reply later than the deadline ends the link, because later replies on it would be late too.
 3. The store's time is that of the last reply, and the monotonic time since then.
-4. Nothing is written into a store without authz:meta: it was emptied, or is not set up.
+4. Nothing is written into a store without authz:meta: it was emptied, or is not set up; nor into
+   one with another number of partitions.
 """
 
 import asyncio
@@ -21,10 +22,12 @@ from authz.core.ports import Clock
 from authz.core.usage.commit import Commit
 from authz.core.usage.counts import Level
 from authz.core.usage.ports import Closed, CommitReply, Counted, Known, TooOld
+from authz.storage import meta, schema
 from authz.storage.endpoint import Endpoint
-from authz.storage.link import Link, refusal
+from authz.storage.link import Link
 from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
+from authz.storage.refusals import RIGHT_MISSING
 from authz.storage.usage.usage_script import (
     CALLERS,
     CLOSED,
@@ -145,7 +148,7 @@ class UsageLink:
             if not self._script.load_again(link, reply):
                 break
         if isinstance(reply, hiredis.ReplyError):
-            problem = refusal(reply).partition(" script: ")[0]  # cut off the position in the script
+            problem = self._script.explained(reply)
             link.abort(f"it does not count usage: {problem}")  # behind Sentinel: another store
             raise Unavailable(f"the store refused: {problem}")
         raise reply if isinstance(reply, Unavailable) else Unavailable(str(reply))
@@ -153,9 +156,22 @@ class UsageLink:
     async def _prepare(self, link: Link) -> None:
         if not await link.call("EXISTS", self._endpoint.names.meta):
             raise Unavailable(NO_META)
+        await self._refuse_partitions(link)
         await self._script.prepare(link)
         seconds, microseconds = await link.call("TIME")
         self._keep_time(int(seconds) * 1000 + int(microseconds) // 1000)
+
+    async def _refuse_partitions(self, link: Link) -> None:
+        """Raise Foreign if the store has another number of partitions."""
+        names, fields = self._endpoint.names, (schema.META_PARTITIONS, schema.META_PARTITION)
+        try:
+            texts = await link.call("HMGET", names.meta, *fields)
+        except Unavailable as cause:
+            if RIGHT_MISSING in str(cause):  # users of a version without partitions
+                return
+            raise
+        found = {field: text for field, text in zip(fields, texts, strict=True) if text is not None}
+        meta.refuse_partitions(found, names)
 
     def _keep_time(self, store_ms: int) -> None:
         self._store_ms = store_ms, self._clock.monotonic()

@@ -260,9 +260,7 @@ def test_following_survives_a_receiver_that_fails(store: Path, receiver):
     settings = load(None, {})
     sink = audit_ship._sink(settings, url, {}, None)
     with pytest.raises(EnoughError):
-        asyncio.run(
-            audit_ship._ship(settings, sink, FileCursor(Path("cursor")), follow=True, wait=wait)
-        )
+        asyncio.run(audit_ship._ship(settings, sink, Path("cursor"), follow=True, wait=wait))
     assert [json.loads(body)["id"] for _, _, body in requests] == ["1-0", "1-0", "2-0"]
 
 

@@ -19,9 +19,13 @@ def test_there_and_back(runner, kids):
     """The command reports what it wrote, a second run writes nothing, and --undo goes back."""
     rehearsed = runner.run("compact", "--dry-run", "--json").document
     assert (rehearsed["looked_at"], rehearsed["written"], rehearsed["dry_run"]) == (2, 2, True)
+    assert rehearsed["indexed"] == 2
     assert runner.valkey.admin.type(stored.key(kids[0])) == "hash"
     done = runner.run("compact")
-    assert done.out == "2 records looked at, 2 written in the compact form\n"
+    assert done.out == (
+        "2 records looked at, 2 written in the compact form\n"
+        "2 ids in the index of all keys written short\n"
+    )
     assert (done.code, done.err) == (0, "")
     assert runner.valkey.admin.type(stored.key(kids[0])) == "string"
     assert runner.run("compact", "--json").document["written"] == 0
@@ -29,7 +33,9 @@ def test_there_and_back(runner, kids):
     assert runner.status(kids[0]) == "revoked"
     assert "2 keys; all of a sample of 2 can be read" in runner.run("doctor").out
     back = runner.run("compact", "--undo")
-    assert back.out == "2 records looked at, 2 written as a hash\n"
+    assert back.out == (
+        "2 records looked at, 2 written as a hash\n2 ids in the index of all keys written whole\n"
+    )
     assert runner.valkey.admin.hget(stored.key(kids[0]), "status") == "revoked"
 
 

@@ -8,12 +8,17 @@ import time
 
 import pytest
 
-from authz.storage.schema import DEFAULT
-from tests.support.cli.in_process import refusal
+from tests.support.cli.in_process import CommandRunner, refusal
 from tests.support.usage import PROCESS, line
 from tests.support.usage_counting import count_entries
 
 DAY = 86_400_000
+
+
+@pytest.fixture(params=[1, 8])
+def runner(tmp_path, valkey, monkeypatch, request):
+    """A directory with a pepper, and an initialised store with so many partitions."""
+    return CommandRunner(tmp_path, valkey, monkeypatch, partitions=request.param)
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def count(runner):
             line(kid=kid, started=now - ago * DAY, milliseconds="0", **other)
             for kid, ago, other in entries
         ]
-        asyncio.run(count_entries(runner.valkey.endpoint, lines, now))
+        asyncio.run(count_entries(runner.endpoint, lines, now))
 
     return add
 
@@ -191,10 +196,10 @@ def test_show_says_from_where_each_secret_was_used(runner, count):
 def test_show_without_usage_that_can_be_read(runner, count):
     """Garbled usage leaves the record readable."""
     kid, _ = runner.issue()
-    runner.valkey.admin.hset(f"{DEFAULT.usage}{kid}", "last", "x")
+    runner.valkey.admin.hset(f"{runner.names(kid).usage}{kid}", "last", "x")
     done = runner.run("keys", "show", kid, "--json")
     assert (done.code, done.document["usage"]) == (0, None)
-    assert "usage cannot be read: last" in done.err
+    assert re.match("usage cannot be read: (partition [0-7]: )?last", done.err)
 
 
 def test_list_with_columns_of_usage(runner, count):
@@ -217,7 +222,9 @@ def test_unused_keys(runner, count):
     idle, _ = runner.issue()
     fresh, _ = runner.issue()
     for kid in (used, idle):
-        runner.valkey.admin.zadd(DEFAULT.keys, {kid: time.time_ns() // 1_000_000 - 200 * DAY})
+        runner.valkey.admin.zadd(
+            runner.names(kid).keys, {kid: time.time_ns() // 1_000_000 - 200 * DAY}
+        )
     selected = ("keys", "list", "--unused-for", "90d", "--json")
     assert "authz meter" in refusal(runner.run(*selected))
     count((used, 0, {}), (used, 60, {}))
@@ -262,7 +269,7 @@ def log(runner):
         ]
         outer = len(kids)
         counted = [*lines[:outer], *lines[outer : len(lines) - outer - lacking], *lines[-outer:]]
-        asyncio.run(count_entries(runner.valkey.endpoint, counted, now))
+        asyncio.run(count_entries(runner.endpoint, counted, now))
         path = runner.directory / "usage.log"
         path.write_bytes(b"\n".join([*lines, b"nonsense", b""]))
         return str(path)
@@ -277,7 +284,7 @@ def test_a_log_that_agrees(runner, log, monkeypatch):
         kids = [f"{size:08d}{number:08d}" for number in range(3)]
         done = runner.run("usage", "reconcile", "--file", log(*kids), "--json")
         found = done.document
-        runner.valkey.admin.delete(f"{DEFAULT.usage}last")
+        runner.valkey.admin.delete(*runner.valkey.admin.keys("*:use:last"))
         assert (done.code, found["differences"]) == (0, [])
         assert (found["requests"], found["keys"], found["refused_lines"]) == (6, 3, 1)
     assert "no difference" in runner.run("usage", "reconcile", "--file", log("R" * 16)).out

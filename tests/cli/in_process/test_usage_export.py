@@ -18,7 +18,7 @@ from authz.flows.usage.billing import Exported
 from authz.process import billing_sinks
 from authz.process.cursor_file import checksum
 from tests.support.cli.billing_receivers import KEY, Receiver, Stripe, listening
-from tests.support.cli.in_process import refusal
+from tests.support.cli.in_process import CommandRunner, refusal
 from tests.support.cli.terminal import NO_STORE, run
 from tests.support.usage import line
 from tests.support.usage_counting import count_entries
@@ -26,6 +26,12 @@ from tests.support.usage_counting import count_entries
 HOUR = 3_600_000
 EXPORT = ("usage", "export")
 STRIPE = ("--to", "stripe:a", "--cursor", "c")
+
+
+@pytest.fixture(params=[1, 8])
+def runner(tmp_path, valkey, monkeypatch, request):
+    """A directory with a pepper, and an initialised store with so many partitions."""
+    return CommandRunner(tmp_path, valkey, monkeypatch, partitions=request.param)
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def count(runner):
         now = time.time_ns() // 1_000_000
         ended = (now // HOUR - hours_ago) * HOUR + 60_000
         lines = [line(kid=kid, started=ended, milliseconds="0", **other) for _ in range(times)]
-        asyncio.run(count_entries(runner.valkey.endpoint, lines, now))
+        asyncio.run(count_entries(runner.endpoint, lines, now))
 
     return add
 

@@ -4,17 +4,20 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.core.keys.keyring import Keyring
+from authz.core.keys.minting import mint
 from authz.core.keys.seed import Seed
 from authz.core.keys.text import KID_PATTERN
+from authz.core.new_keys import KeySpec
 from tests.support.fakes import KID, make_keyring, make_pepper
 
 SEED = Seed(bytes(range(32)), "1")
+SPEC = KeySpec(client_id="acme", env="live", life_ms=None)
 
 
 def test_the_same_seed_gives_the_same_key():
     """Text, kid and change id are the same each time, and the key is a good one."""
     keyring = make_keyring()
-    one, two = keyring.mint_repeatably("live", SEED), keyring.mint_repeatably("live", SEED)
+    one, two = mint(keyring, SPEC, SEED), mint(keyring, SPEC, SEED)
     assert (one.kid, one.text, one.digest) == (two.kid, two.text, two.digest)
     assert KID_PATTERN.fullmatch(one.kid)
     presented = keyring.parse(one.text)
@@ -44,10 +47,10 @@ def test_parts_do_not_repeat():
 def test_an_older_pepper_stays_good():
     """A seed from before a new pepper gives the same text; without that pepper it gives none."""
     old, new = make_pepper("1"), make_pepper("2")
-    before = Keyring("ak", [old]).mint_repeatably("live", SEED)
-    assert Keyring("ak", [old, new]).mint_repeatably("live", SEED).text == before.text
+    before = mint(Keyring("ak", [old]), SPEC, SEED)
+    assert mint(Keyring("ak", [old, new]), SPEC, SEED).text == before.text
     with pytest.raises(Unavailable, match="lacks the pepper"):
-        Keyring("ak", [new]).mint_repeatably("live", SEED)
+        mint(Keyring("ak", [new]), SPEC, SEED)
 
 
 def test_a_seed_is_not_shown():

@@ -10,7 +10,8 @@ import pytest
 from authz.core.usage.counts import Level
 from authz.core.usage.entry import Cause
 from authz.core.usage.events import MeterEvent
-from authz.flows.usage.meter import LATE_MS, Deferred, Meter
+from authz.flows.usage.batches import Deferred
+from authz.flows.usage.meter import LATE_MS, Meter
 from tests.support.fakes import FakeClock
 from tests.support.memory_usage import MemoryUsage
 from tests.support.real import eventually

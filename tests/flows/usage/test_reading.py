@@ -217,6 +217,17 @@ def test_a_process_whose_usage_does_not_come(came, issued, unheard):
     assert (found.unheard, found.is_enough) == (unheard, not unheard)
 
 
+def test_a_process_has_charge_ids_in_each_partition():
+    """Its parts are added up. It counts as one process whose usage does not come."""
+    names = [f"{'ab' * 7}{partition:02x}" for partition in range(8)]
+    found = completeness(dict.fromkeys(names, 13), [])
+    assert found == Completeness(issued=104, missing=104, unheard=1)
+    came = [ProcessSeen(name, seen=10, highest=10, blocks={0: 10}) for name in names]
+    assert completeness(dict.fromkeys(names, 13), came) == Completeness(
+        issued=104, seen=80, missing=24
+    )
+
+
 def test_a_span_has_whole_slots():
     """A span begins and ends with its slots."""
     hours = span(NOW - HOUR_MS, NOW, By.HOUR, of_keys=True)

@@ -20,7 +20,9 @@ METHODS = {
     "keys verify": ["Keys.VerifyKey"],
     "keys import": ["Keys.ImportKeys"],
     "keys export": ["Keys.ExportKeys"],
-    "keys due": ["Policy.ListDueKeys", "Policy.ListRotationPolicies"],
+    "keys due": [
+        *("Policy.ListDueKeys", "Policy.ListRotationPolicies", "Policy.ListPendingDeliveries")
+    ],
     "events list": ["Events.ListEvents"],
     "events dead": ["Events.ListEventSinks", "Events.ListDeadEvents"],
     "events replay": ["Events.ReplayEvents"],

@@ -4,9 +4,13 @@ import grpc
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
+from authz.core.begun_delivery import BegunDelivery
+from authz.core.keys.seed import Seed
 from authz.core.roles import Role
 from authz.rpc.pb.admin.v1 import keys_pb2, policy_pb2
-from tests.support.rpc.admin import AdminRig, Stubs, fields_of
+from authz.storage.deliveries import StoredDeliveries
+from authz.wiring import administration
+from tests.support.rpc.admin import DAY, AdminRig, Stubs, fields_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -54,6 +58,38 @@ async def test_a_tenant_sees_its_own_due_keys(rig: AdminRig) -> None:
     viewer = await rig.caller(Role.VIEWER, tenant_id="south")
     found = await due(viewer, within=TWO_DAYS)
     assert [one.key.tenant_id for one in found.due_keys] == ["south"]
+
+
+async def begin(rig: AdminRig, kid: str, began_at: int) -> None:
+    """Let the store remember a delivery that has begun. began_at: ms since the epoch."""
+    about = ("vault", DAY, began_at, 1, Seed(bytes(32), "1"), "alice", "")
+    async with administration.endpoint(rig.settings).client() as client:
+        await StoredDeliveries(client).begin(kid, BegunDelivery(*about).text())
+
+
+async def pending(stubs: Stubs, **fields) -> policy_pb2.ListPendingDeliveriesResponse:
+    """Return a page of pending deliveries."""
+    request = policy_pb2.ListPendingDeliveriesRequest(**fields)
+    return await stubs.policy.ListPendingDeliveries(request)
+
+
+async def test_pending_deliveries_are_paged(rig: AdminRig, admin: Stubs) -> None:
+    """The oldest comes first. A tenant sees its own, and a key that is gone has none."""
+    kids = [(await rig.issue(tenant_id=one))[0] for one in ("east", "west", "east", "west", "east")]
+    for place, kid in enumerate((*kids, "0" * 16)):
+        await begin(rig, kid, 1_000 - place)
+    first = await pending(admin, page_size=3)
+    rest = await pending(admin, page_size=3, page_token=first.next_page_token)
+    seen = [*first.pending_deliveries, *rest.pending_deliveries]
+    assert [one.key.name for one in seen] == [f"keys/{kid}" for kid in reversed(kids)]
+    assert {(one.target, one.secret_id, one.undecided) for one in seen} == {("vault", "2", False)}
+    assert rest.next_page_token == ""
+    viewer = await rig.caller(Role.VIEWER, tenant_id="west")
+    found = (await pending(viewer)).pending_deliveries
+    assert [one.key.name for one in found] == [f"keys/{kids[3]}", f"keys/{kids[1]}"]
+    with pytest.raises(grpc.RpcError) as caught:
+        await pending(viewer, page_token=first.next_page_token)
+    assert fields_of(caught.value) == ["page_token"]
 
 
 @pytest.mark.parametrize(

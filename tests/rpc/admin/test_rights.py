@@ -125,6 +125,9 @@ CALLS: dict[str, Call] = {
         policy_pb2.ListRotationPoliciesRequest()
     ),
     "Policy.ListDueKeys": lambda s, *_: s.policy.ListDueKeys(policy_pb2.ListDueKeysRequest()),
+    "Policy.ListPendingDeliveries": lambda s, *_: s.policy.ListPendingDeliveries(
+        policy_pb2.ListPendingDeliveriesRequest()
+    ),
     "Limits.GetKeyLimits": lambda s, k, _: s.limits.GetKeyLimits(
         limits_pb2.GetKeyLimitsRequest(name=f"{k.name}/limits")
     ),

@@ -3,12 +3,16 @@
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
-from authz.core.decision import Allow, Decision, Deny, Reason, StaleAllow
+from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit, Reason, StaleAllow
+from authz.core.keys.text import new_kid
+from authz.core.limits.key_limits import KeyLimits, LimitGroup, LimitResult, Owner
+from authz.core.limits.limit import OnOutage, parse_limits
+from authz.core.partitions import Partitions
 from authz.core.records import KeyRecord, Secret
 from authz.core.request import Request, Route
 from authz.rpc.check import usage
 from authz.rpc.check.respond import Responder
-from authz.rpc.check.response_parts import ChargeIds
+from authz.rpc.check.response_parts import ChargeIds, charge_ids
 from authz.rpc.check.strip import carrier_strip
 from tests.support.fakes import NOW, issue_record, make_record, make_request
 from tests.support.rpc.answers import responder
@@ -127,3 +131,47 @@ def test_the_last_resort_does_not_count():
         ids.prefix.decode() + "0" * 12
     )
     assert ids.issued == 0
+
+
+def test_each_partition_of_the_store_has_charge_ids_of_its_own():
+    """An answer about a key has the next id of its partition, any other that of the first one."""
+    partitions = Partitions(8)
+    ids = charge_ids(partitions)
+    writer = responder(ids=ids, find_keys=lambda _request: carrier_strip(""))
+    limits = KeyLimits(
+        (LimitGroup(Owner.KEY, "", parse_limits("limits", ("2/month",))),), OnOutage.LOCAL
+    )
+    result = LimitResult(limits, (1,), (1000,), windows=(3600,))
+    taken: dict[int, list[str]] = {}
+    for _ in range(40):
+        key = make_record(kid=new_kid())
+        report = make_request(route=Route(enforce=False, label="chat"))
+        for decision, request in (
+            (Allow(key), make_request(route=CHAT)),
+            (StaleAllow(key), make_request(route=CHAT)),
+            (Deny(Reason.EXPIRED, key), make_request(route=CHAT)),
+            (Deny(Reason.EXPIRED, key), report),
+            (Charged(key, result), make_request(route=CHAT)),
+            (OverLimit(Reason.RATE_LIMITED, key, result), make_request(route=CHAT)),
+            (OverLimit(Reason.RATE_LIMITED, key, result), report),
+            (Deny(Reason.FORGED), make_request(route=CHAT)),
+            (Deny(Reason.FORGED), report),
+            (Allow(None), make_request(route=CHAT)),
+        ):
+            found = facts(writer, decision, request)
+            kid = str(found.get("key_id", ""))
+            assert kid == (decision.key.kid if decision.key else "")
+            taken.setdefault(partitions.of(kid) if kid else 0, []).append(str(found["charge_id"]))
+    (process,) = {charge[:14] for charges in taken.values() for charge in charges}
+    for partition, part in enumerate(ids.parts):
+        assert part.prefix.decode() == f"{process}{partition:02x}"
+        wanted = [f"{part.prefix.decode()}{count + 1:012x}" for count in range(part.issued)]
+        assert taken.get(partition, []) == wanted
+    assert ids.uncounted().count() == 0
+
+
+def test_one_partition_has_the_charge_ids_of_every_version_so_far():
+    """Their prefix is random as a whole."""
+    ids = charge_ids(Partitions(1))
+    assert ids.parts == (ids,)
+    assert ids.of(new_kid()) is ids

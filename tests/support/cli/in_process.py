@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ import pytest
 from authz.cli.main import main
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
+from authz.core.partitions import Partitions
 from authz.core.seals import SEAL
-from authz.storage.schema import META_COMPACT
+from authz.storage.endpoint import Endpoint
+from authz.storage.schema import META_COMPACT, Names
 from tests.support.cli.terminal import Outcome
 from tests.support.real import PATIENCE, Valkey
 from tests.support.storage import stored
@@ -29,20 +32,35 @@ AUTHZ = (sys.executable, "-c", "import sys; from authz.cli.main import main; sys
 
 
 class CommandRunner:
-    """Commands in a directory with a pepper and a real store."""
+    """Commands in a directory with a pepper and a real store. partitions: of the store."""
 
-    def __init__(self, directory: Path, valkey: Valkey, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, directory: Path, valkey: Valkey, patch: pytest.MonkeyPatch, *, partitions: int = 1
+    ) -> None:
         self.directory = directory
         self.valkey = valkey
+        self.partitions = partitions
         self._patch = patch
         patch.chdir(directory)
         for name in [name for name in os.environ if name.startswith("AUTHZ_")]:
             patch.delenv(name)
         patch.setenv("AUTHZ_REDIS__URL", valkey.url)
         patch.setenv("AUTHZ_ACTOR", "tests")
+        if partitions > 1:
+            patch.setenv("AUTHZ_REDIS__PARTITIONS", str(partitions))
         done = self.run("init")
         assert done.code == 0, done.err
-        valkey.admin.hdel(stored.META, META_COMPACT)  # so that tests can alter fields of hashes
+        for one in self.endpoint.partitions():  # so that tests can alter fields of hashes
+            valkey.admin.hdel(one.names.meta, META_COMPACT)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """The endpoint of the store, with its partitions."""
+        return replace(self.valkey.endpoint, count=self.partitions)
+
+    def names(self, kid: str) -> Names:
+        """The names of the partition of a key."""
+        return self.endpoint.partitions()[Partitions(self.partitions).of(kid)].names
 
     def run(self, *arguments: str, stdin: str | bytes = "") -> Outcome:
         """Run a command in this process, without a terminal."""

@@ -6,6 +6,7 @@ from typing import Any, Final
 from authz.storage import compact
 from authz.storage.compact_entries import unpacked
 from authz.storage.field_codec import as_bytes
+from authz.storage.index_members import kid_of
 from authz.storage.permissions import permissions
 from authz.storage.schema import DEFAULT
 
@@ -52,3 +53,8 @@ def alter(admin: Any, kid: str, **changed: str | None) -> None:
 def audit_rows(admin: Any) -> list[tuple[str, dict[str, str]]]:
     """Return id and fields of each row of the audit trail, in either form. admin: redis-py."""
     return [(row_id, dict(unpacked(found))) for row_id, found in admin.xrange(AUDIT)]
+
+
+def kids(admin: Any) -> list[str]:
+    """Return the kids of all keys by creation, from members in either form. admin: redis-py."""
+    return list(map(kid_of, admin.zrange(KEYS, 0, -1)))

@@ -37,6 +37,7 @@ class AuditEntry(_message.Message):
         ACTION_ALLOW_NETWORK: _ClassVar[AuditEntry.Action]
         ACTION_FORBID_NETWORK: _ClassVar[AuditEntry.Action]
         ACTION_REPLAY_EVENTS: _ClassVar[AuditEntry.Action]
+        ACTION_HOLD: _ClassVar[AuditEntry.Action]
     ACTION_UNSPECIFIED: AuditEntry.Action
     ACTION_ISSUE: AuditEntry.Action
     ACTION_IMPORT: AuditEntry.Action
@@ -60,6 +61,7 @@ class AuditEntry(_message.Message):
     ACTION_ALLOW_NETWORK: AuditEntry.Action
     ACTION_FORBID_NETWORK: AuditEntry.Action
     ACTION_REPLAY_EVENTS: AuditEntry.Action
+    ACTION_HOLD: AuditEntry.Action
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BASE_VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]

@@ -28,7 +28,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61uthz/admin/v1/policy.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x0eRotationPolicy\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12/\n\x0crotate_every\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\treminders\x18\x03 \x03(\x0b\x32\x19.google.protobuf.Duration\"\x1d\n\x1bListRotationPoliciesRequest\"Y\n\x1cListRotationPoliciesResponse\x12\x39\n\x11rotation_policies\x18\x01 \x03(\x0b\x32\x1e.authz.admin.v1.RotationPolicy\"f\n\x12ListDueKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12)\n\x06within\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x13ListDueKeysResponse\x12(\n\x08\x64ue_keys\x18\x01 \x03(\x0b\x32\x16.authz.admin.v1.DueKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"|\n\x06\x44ueKey\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\x11\n\tsecret_id\x18\x02 \x01(\t\x12,\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07overdue\x18\x04 \x01(\x08\x32\x87\x02\n\x06Policy\x12\x8f\x01\n\x14ListRotationPolicies\x12+.authz.admin.v1.ListRotationPoliciesRequest\x1a,.authz.admin.v1.ListRotationPoliciesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/rotationPolicies\x12k\n\x0bListDueKeys\x12\".authz.admin.v1.ListDueKeysRequest\x1a#.authz.admin.v1.ListDueKeysResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/dueKeysb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x61uthz/admin/v1/policy.proto\x12\x0e\x61uthz.admin.v1\x1a\x18\x61uthz/admin/v1/key.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"}\n\x0eRotationPolicy\x12\x0c\n\x04plan\x18\x01 \x01(\t\x12/\n\x0crotate_every\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\treminders\x18\x03 \x03(\x0b\x32\x19.google.protobuf.Duration\"\x1d\n\x1bListRotationPoliciesRequest\"Y\n\x1cListRotationPoliciesResponse\x12\x39\n\x11rotation_policies\x18\x01 \x03(\x0b\x32\x1e.authz.admin.v1.RotationPolicy\"f\n\x12ListDueKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12)\n\x06within\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"X\n\x13ListDueKeysResponse\x12(\n\x08\x64ue_keys\x18\x01 \x03(\x0b\x32\x16.authz.admin.v1.DueKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"|\n\x06\x44ueKey\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\x11\n\tsecret_id\x18\x02 \x01(\t\x12,\n\x08\x64ue_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07overdue\x18\x04 \x01(\x08\"E\n\x1cListPendingDeliveriesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"u\n\x1dListPendingDeliveriesResponse\x12;\n\x12pending_deliveries\x18\x01 \x03(\x0b\x32\x1f.authz.admin.v1.PendingDelivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x99\x01\n\x0fPendingDelivery\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.authz.admin.v1.Key\x12\x11\n\tsecret_id\x18\x02 \x01(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12.\n\nbegin_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tundecided\x18\x05 \x01(\x08\x32\x9d\x03\n\x06Policy\x12\x8f\x01\n\x14ListRotationPolicies\x12+.authz.admin.v1.ListRotationPoliciesRequest\x1a,.authz.admin.v1.ListRotationPoliciesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/rotationPolicies\x12k\n\x0bListDueKeys\x12\".authz.admin.v1.ListDueKeysRequest\x1a#.authz.admin.v1.ListDueKeysResponse\"\x13\x82\xd3\xe4\x93\x02\r\x12\x0b/v1/dueKeys\x12\x93\x01\n\x15ListPendingDeliveries\x12,.authz.admin.v1.ListPendingDeliveriesRequest\x1a-.authz.admin.v1.ListPendingDeliveriesResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/pendingDeliveriesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICY'].methods_by_name['ListRotationPolicies']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/rotationPolicies'
   _globals['_POLICY'].methods_by_name['ListDueKeys']._loaded_options = None
   _globals['_POLICY'].methods_by_name['ListDueKeys']._serialized_options = b'\202\323\344\223\002\r\022\013/v1/dueKeys'
+  _globals['_POLICY'].methods_by_name['ListPendingDeliveries']._loaded_options = None
+  _globals['_POLICY'].methods_by_name['ListPendingDeliveries']._serialized_options = b'\202\323\344\223\002\027\022\025/v1/pendingDeliveries'
   _globals['_ROTATIONPOLICY']._serialized_start=168
   _globals['_ROTATIONPOLICY']._serialized_end=293
   _globals['_LISTROTATIONPOLICIESREQUEST']._serialized_start=295
@@ -51,6 +53,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDUEKEYSRESPONSE']._serialized_end=609
   _globals['_DUEKEY']._serialized_start=611
   _globals['_DUEKEY']._serialized_end=735
-  _globals['_POLICY']._serialized_start=738
-  _globals['_POLICY']._serialized_end=1001
+  _globals['_LISTPENDINGDELIVERIESREQUEST']._serialized_start=737
+  _globals['_LISTPENDINGDELIVERIESREQUEST']._serialized_end=806
+  _globals['_LISTPENDINGDELIVERIESRESPONSE']._serialized_start=808
+  _globals['_LISTPENDINGDELIVERIESRESPONSE']._serialized_end=925
+  _globals['_PENDINGDELIVERY']._serialized_start=928
+  _globals['_PENDINGDELIVERY']._serialized_end=1081
+  _globals['_POLICY']._serialized_start=1084
+  _globals['_POLICY']._serialized_end=1497
 # @@protoc_insertion_point(module_scope)

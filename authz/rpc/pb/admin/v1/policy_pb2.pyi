@@ -61,3 +61,33 @@ class DueKey(_message.Message):
     due_time: _timestamp_pb2.Timestamp
     overdue: bool
     def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., secret_id: _Optional[str] = ..., due_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., overdue: _Optional[bool] = ...) -> None: ...
+
+class ListPendingDeliveriesRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListPendingDeliveriesResponse(_message.Message):
+    __slots__ = ("pending_deliveries", "next_page_token")
+    PENDING_DELIVERIES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    pending_deliveries: _containers.RepeatedCompositeFieldContainer[PendingDelivery]
+    next_page_token: str
+    def __init__(self, pending_deliveries: _Optional[_Iterable[_Union[PendingDelivery, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class PendingDelivery(_message.Message):
+    __slots__ = ("key", "secret_id", "target", "begin_time", "undecided")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    SECRET_ID_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    BEGIN_TIME_FIELD_NUMBER: _ClassVar[int]
+    UNDECIDED_FIELD_NUMBER: _ClassVar[int]
+    key: _key_pb2.Key
+    secret_id: str
+    target: str
+    begin_time: _timestamp_pb2.Timestamp
+    undecided: bool
+    def __init__(self, key: _Optional[_Union[_key_pb2.Key, _Mapping]] = ..., secret_id: _Optional[str] = ..., target: _Optional[str] = ..., begin_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., undecided: _Optional[bool] = ...) -> None: ...

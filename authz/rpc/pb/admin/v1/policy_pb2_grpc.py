@@ -45,6 +45,11 @@ class PolicyStub:
                 request_serializer=authz_dot_admin_dot_v1_dot_policy__pb2.ListDueKeysRequest.SerializeToString,
                 response_deserializer=authz_dot_admin_dot_v1_dot_policy__pb2.ListDueKeysResponse.FromString,
                 _registered_method=True)
+        self.ListPendingDeliveries = channel.unary_unary(
+                '/authz.admin.v1.Policy/ListPendingDeliveries',
+                request_serializer=authz_dot_admin_dot_v1_dot_policy__pb2.ListPendingDeliveriesRequest.SerializeToString,
+                response_deserializer=authz_dot_admin_dot_v1_dot_policy__pb2.ListPendingDeliveriesResponse.FromString,
+                _registered_method=True)
 
 
 class PolicyServicer:
@@ -67,6 +72,13 @@ class PolicyServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListPendingDeliveries(self, request, context):
+        """List the new secrets that have not arrived at their targets, the oldest delivery first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PolicyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +91,11 @@ def add_PolicyServicer_to_server(servicer, server):
                     servicer.ListDueKeys,
                     request_deserializer=authz_dot_admin_dot_v1_dot_policy__pb2.ListDueKeysRequest.FromString,
                     response_serializer=authz_dot_admin_dot_v1_dot_policy__pb2.ListDueKeysResponse.SerializeToString,
+            ),
+            'ListPendingDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPendingDeliveries,
+                    request_deserializer=authz_dot_admin_dot_v1_dot_policy__pb2.ListPendingDeliveriesRequest.FromString,
+                    response_serializer=authz_dot_admin_dot_v1_dot_policy__pb2.ListPendingDeliveriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +153,33 @@ class Policy:
             '/authz.admin.v1.Policy/ListDueKeys',
             authz_dot_admin_dot_v1_dot_policy__pb2.ListDueKeysRequest.SerializeToString,
             authz_dot_admin_dot_v1_dot_policy__pb2.ListDueKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPendingDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/authz.admin.v1.Policy/ListPendingDeliveries',
+            authz_dot_admin_dot_v1_dot_policy__pb2.ListPendingDeliveriesRequest.SerializeToString,
+            authz_dot_admin_dot_v1_dot_policy__pb2.ListPendingDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,95 @@
+"""BegunDelivery: a delivery of a new secret that has begun, as the store remembers it."""
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from authz.core.errors import Unreadable
+from authz.core.keys.seed import Seed
+from authz.core.records import MAX_LIVE_SECRETS, KeyRecord
+
+HELD_MS: Final = 30 * 86_400_000
+UNDECIDED_MS: Final = 86_400_000
+
+
+class DeliveryState(StrEnum):
+    """The state of a delivery that has begun."""
+
+    PENDING = "pending"  # `authz admin` goes on with it
+    UNDECIDED = "undecided"  # unknown for 24 hours whether it arrived: a person decides
+    OVER = "over"  # somebody ended one of the two secrets
+
+
+@dataclass(frozen=True, slots=True)
+class BegunDelivery:
+    """A delivery that has begun. began_at: ms since the epoch. newest: number of a secret.
+
+    newest: of the key before its rotation. actor, note: of the changes.
+    """
+
+    target: str
+    overlap_ms: int
+    began_at: int
+    newest: int
+    seed: Seed
+    actor: str
+    note: str
+
+    @property
+    def held_ms(self) -> int:
+        """How long the old secret works at most before the new one has arrived."""
+        return max(HELD_MS, self.overlap_ms)
+
+    @property
+    def secret(self) -> str:
+        """The number of the new secret."""
+        return str(self.newest + 1)
+
+    def text(self) -> str:
+        """Return the delivery as JSON."""
+        found = {
+            "target": self.target,
+            "overlap_ms": self.overlap_ms,
+            "began_at": self.began_at,
+            "newest": self.newest,
+            "seed": self.seed.random.hex(),
+            "pepper": self.seed.pepper_version,
+            "actor": self.actor,
+            "note": self.note,
+        }
+        return json.dumps(found)
+
+    @classmethod
+    def read(cls, text: str) -> "BegunDelivery":
+        """Return the delivery from the text that `text` made. Raises Unreadable."""
+        try:
+            found = json.loads(text)
+            seed = Seed(bytes.fromhex(found["seed"]), str(found["pepper"]))
+            overlap_ms, began_at = int(found["overlap_ms"]), int(found["began_at"])
+            texts = (str(found["actor"]), str(found["note"]))
+            newest = int(found["newest"])
+            return cls(str(found["target"]), overlap_ms, began_at, newest, seed, *texts)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise Unreadable("the entry of a delivery in the store is garbled") from None
+
+    def is_held(self, record: KeyRecord, now: int) -> bool:
+        """Return whether both secrets of the rotation work. now: ms since the epoch."""
+        live = [one for one in record.secrets if one.is_live(now)]
+        return len(live) == MAX_LIVE_SECRETS and live[-1].id == self.secret
+
+    def state(self, record: KeyRecord, now: int) -> DeliveryState:
+        """Return the state of the delivery, by the record of its key. now: ms since the epoch."""
+        new = next((one for one in record.secrets if one.id == self.secret), None)
+        if new is None:
+            is_rotated = int(record.last.id) > self.newest
+            return DeliveryState.OVER if is_rotated else DeliveryState.PENDING
+        if record.newest_secret is not new or not new.is_live(now):
+            return DeliveryState.OVER
+        if now < new.created_at + UNDECIDED_MS:
+            return DeliveryState.PENDING
+        if self.is_held(record, now):
+            return DeliveryState.UNDECIDED
+        ends = [one.retires_at for one in record.secrets if one.retires_at is not None]
+        is_ended = max(ends, default=0) < new.created_at + self.held_ms
+        return DeliveryState.OVER if is_ended else DeliveryState.UNDECIDED

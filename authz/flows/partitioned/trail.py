@@ -1,0 +1,101 @@
+"""The audit trails of several partitions: each is whole, and sealed and verified on its own."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+from authz.core.partitions import Partitions
+from authz.core.trail.labels import labelled
+from authz.core.trail.report import MAX_FINDINGS, Report
+from authz.core.trail.rows import Row
+from authz.flows.command_ports import TrailReader
+from authz.flows.partitioned.asking import ask, ask_all
+from authz.flows.trail.listing import Events, Wanted
+from authz.flows.trail.sealing import Sealed, TrailSealer
+from authz.flows.trail.shipping import TrailSink
+
+
+class PartitionedListing:
+    """A TrailReader. The ids of its events have a label: `3.17-0`."""
+
+    def __init__(self, partitions: Partitions, parts: Sequence[TrailReader]) -> None:
+        self._partitions = partitions
+        self._parts = parts
+
+    async def find(self, wanted: Wanted, limit: int) -> Events:
+        """Implement TrailReader.find. Events of one partition keep their order."""
+        asked = [self._partitions.of(wanted.kid)] if wanted.kid else range(len(self._parts))
+        found = await asyncio.gather(
+            *(ask(at, self._parts[at].find(wanted, limit)) for at in asked)
+        )
+        events = [
+            replace(event, id=labelled(at, event.id))
+            for at, one in zip(asked, found, strict=True)
+            for event in one.events
+        ]
+        events.sort(key=lambda event: event.at, reverse=True)
+        has_more = len(events) > limit or any(one.has_more for one in found)
+        return Events(tuple(events[:limit]), has_more)
+
+
+class PartitionedSealer:
+    """A TrailSealer."""
+
+    def __init__(self, partitions: Partitions, parts: Sequence[TrailSealer]) -> None:
+        del partitions
+        self._parts = parts
+
+    async def seal(self) -> Sealed:
+        """Implement TrailSealer.seal: in each partition. `last` is empty if there are several."""
+        found = await ask_all([part.seal() for part in self._parts])
+        went_back = [labelled(at, one.went_back) for at, one in enumerate(found) if one.went_back]
+        return Sealed(
+            sum(one.rows for one in found),
+            "",
+            sum(one.wrong for one in found),
+            next(iter(went_back), ""),
+        )
+
+
+class LabellingSink:
+    """A TrailSink that gives rows the label of their partition."""
+
+    def __init__(self, sink: TrailSink, partition: int) -> None:
+        self._sink = sink
+        self._partition = partition
+
+    async def deliver(self, rows: Sequence[Row]) -> None:
+        """Implement TrailSink.deliver."""
+        await self._sink.deliver(
+            [Row(labelled(self._partition, row.id), row.fields) for row in rows]
+        )
+
+
+def merged_report(found: Sequence[Report]) -> Report:
+    """Return the report about the trails of all partitions; ids have labels.
+
+    `last` is empty. sealed_until is that of the partition that was sealed first, empty if one with
+    rows was never sealed.
+    """
+    findings = [
+        replace(one, where=labelled(at, one.where))
+        for at, report in enumerate(found)
+        for one in report.findings
+    ]
+    sealed_at, at = min(
+        ((report.sealed_at, at) for at, report in enumerate(found) if report.rows), default=(0, 0)
+    )
+    since = [report.unsealed_since for report in found if report.unsealed]
+    return Report(
+        findings=tuple(findings[:MAX_FINDINGS]),
+        more=sum(report.more for report in found) + max(0, len(findings) - MAX_FINDINGS),
+        rows=sum(report.rows for report in found),
+        last="",
+        checkpoints=sum(report.checkpoints for report in found),
+        sealed_until=labelled(at, found[at].sealed_until),
+        sealed_at=sealed_at,
+        unsealed=sum(report.unsealed for report in found),
+        unsealed_since=min(since, default=0),
+        unmarked=sum(report.unmarked for report in found),
+        unmarked_until=max(report.unmarked_until for report in found),
+    )

@@ -1,0 +1,103 @@
+"""PartitionedChecker: gives each request to the checker of the partition of its key.
+
+Rules:
+1. The kid names the partition. A request without a key, or with text of no form, goes to the first.
+2. A token is accepted once, and then judged in the partition of its key.
+3. The text of an imported key names no partition. Each that may have it is asked, first those that
+   are known to have its digest. The answer is "no such key" only if all of them say so: a partition
+   that cannot be asked may have the key.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+
+from authz.core.decision import Allow, Decision, Deny
+from authz.core.errors import Unavailable
+from authz.core.keys.credentials import Imported, Presented
+from authz.core.partitions import Partitions
+from authz.core.request import Request
+from authz.core.tokens.presented import PresentedToken
+from authz.flows.check import MALFORMED, UNAVAILABLE, UNKNOWN, Checker
+from authz.flows.imported import ImportedKeys
+
+Place = tuple[Checker, ImportedKeys]
+
+
+class PartitionedChecker:
+    """Decides requests as a Checker does. checkers: of each partition, in order."""
+
+    def __init__(self, checkers: Sequence[Checker]) -> None:
+        self._checkers = tuple(checkers)
+        self._first = checkers[0]
+        self._of = Partitions(len(checkers)).of
+        self._checks = [one.check for one in checkers]
+
+    @property
+    def hits(self) -> int:
+        """Checks that found their record in a cache; only grows."""
+        return sum(one.hits for one in self._checkers)
+
+    def check(self, request: Request) -> Decision | Awaitable[Decision]:
+        """Return the decision as `Checker.check` does."""
+        presented = request.credential
+        if isinstance(presented, Presented):
+            return self._checks[self._of(presented.kid)](request)
+        if isinstance(presented, Imported):
+            return self._check_imported(presented, request)
+        if isinstance(presented, PresentedToken):
+            return self._check_token(presented, request)
+        return self._first.check(request)
+
+    def _check_token(
+        self, presented: PresentedToken, request: Request
+    ) -> Decision | Awaitable[Decision]:
+        token = self._first.accept(presented, request)
+        if isinstance(token, Deny):
+            return self._first.conclude(token, request)
+        return self._checkers[self._of(token.kid)].check_accepted(token, request)
+
+    def _check_imported(
+        self, imported: Imported, request: Request
+    ) -> Decision | Awaitable[Decision]:
+        places: list[Place] = []
+        excluding = None
+        for checker in self._checkers:
+            keys = checker.imported
+            if keys is None or keys.exist() is False:
+                continue
+            if keys.peek(imported) is not None:
+                return checker.check(request)
+            if keys.may_have(imported):
+                places.append((checker, keys))
+            else:
+                excluding = checker
+        if len(places) > 1:
+            return self._find(places, imported, request)
+        one = places[0][0] if places else excluding
+        return self._first.conclude(MALFORMED, request) if one is None else one.check(request)
+
+    async def _find(
+        self, places: Sequence[Place], imported: Imported, request: Request
+    ) -> Decision:
+        """Ask those that are known to have the digest, then the others."""
+        likely = [place for place in places if place[1].has(imported)]
+        failed: list[Place] = []
+        for some in (likely, [place for place in places if place not in likely]):
+            asked = [keys.find(imported, request.client_address) for _, keys in some]
+            answers = await asyncio.gather(*asked, return_exceptions=True)
+            for place, answer in zip(some, answers, strict=True):
+                if isinstance(answer, Unavailable):
+                    failed.append(place)
+                elif isinstance(answer, BaseException):
+                    raise answer
+                elif answer is not None:
+                    return await _checked(place[0], request)  # it is cached now
+        for checker, keys in failed:
+            if keys.peek_stale(imported) is not None:
+                return await _checked(checker, request)
+        return self._first.conclude(UNAVAILABLE if failed else UNKNOWN, request)
+
+
+async def _checked(checker: Checker, request: Request) -> Decision:
+    decision = checker.check(request)
+    return decision if isinstance(decision, (Allow, Deny)) else await decision

@@ -1,0 +1,42 @@
+"""Clients of redis-py, and the options that all of ours have."""
+
+from typing import TYPE_CHECKING, Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.maint_notifications import MaintNotificationsConfig
+
+if TYPE_CHECKING:
+    from authz.storage.tls import TlsFiles
+
+
+def client_options(kind: type[Any], tls: "TlsFiles | None", timeout: float) -> dict[str, Any]:
+    """Return the options of a client, without an address and a login.
+
+    kind: of its connections. timeout: seconds for each connect and each reply. Raises Unavailable
+    if a TLS file is unusable.
+    """
+    if tls:
+        from authz.storage.tls import secured  # noqa: PLC0415
+
+        tls.context()  # raises now if the files cannot be used
+        kind = secured(kind, tls)
+    return {
+        "connection_class": kind,
+        "protocol": 3,
+        "decode_responses": True,
+        "encoding_errors": "surrogateescape",  # an invalid byte must not raise in redis-py
+        "socket_timeout": timeout,
+        "socket_connect_timeout": timeout,
+        "retry": Retry(NoBackoff(), 0),
+        # If enabled, redis-py also uses connections that the store has closed meanwhile.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "driver_info": None,
+        "client_name": "authz-cli",
+    }
+
+
+def new_client(**options: Any) -> redis.asyncio.Redis:
+    """Return a client with these options, which also name an address."""
+    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))

@@ -1,0 +1,1 @@
+"""Tests of the parts in front of several partitions."""

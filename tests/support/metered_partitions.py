@@ -1,0 +1,109 @@
+"""A store with several partitions, for tests of usage."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+
+from authz.core.keys.text import new_kid
+from authz.core.partitions import Partitions
+from authz.core.usage.parts import Parts
+from authz.core.usage.ports import Counted
+from authz.flows.usage.meter import Meter
+from authz.flows.usage.partitioned_meter import PartitionedMeter
+from authz.storage.endpoint import Endpoint
+from authz.storage.usage.usage_link import UsageLink
+from tests.support.real import RealClock, Valkey, eventually
+from tests.support.storage.partitioned import parts_of
+from tests.support.usage import KID, committed
+from tests.support.usage_faults import RecordingMeterProbe
+
+COUNT = 8
+PARTITIONS = Partitions(COUNT)
+
+
+def kid_of(partition: int) -> str:
+    """Return a kid of a partition."""
+    return next(kid for kid in iter(new_kid, "") if PARTITIONS.of(kid) == partition)
+
+
+KIDS = [kid_of(partition) for partition in range(COUNT)]
+
+
+def partitioned(stores, clock, kind=PartitionedMeter, **options):
+    """Return a meter over the stores of all partitions."""
+    probe = RecordingMeterProbe()
+    options = {"period": 0.001, "max_bytes": 1 << 20} | options
+    meters = [Meter(each, clock, probe, **options) for each in stores]
+    return kind(meters, probe, max_bytes=options["max_bytes"])
+
+
+@contextlib.asynccontextmanager
+async def running(stores, clock, **options):
+    """A meter over the stores of all partitions, which runs."""
+    meter = partitioned(stores, clock, **options)
+    run = asyncio.create_task(meter.run())
+    try:
+        yield meter
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+def initialised(valkey: Valkey, count: int = COUNT) -> tuple[Endpoint, ...]:
+    """Set up a store with so many partitions as `authz init` does, without peppers."""
+    endpoints = replace(valkey.endpoint, count=count).partitions()
+    for endpoint in endpoints:
+        names = endpoint.names
+        fields = {"schema": "1", "partitions": str(count), "partition": str(names.partition)}
+        valkey.admin.hset(names.meta, mapping=fields if count > 1 else {"schema": "1"})
+    if count > 1:
+        signpost = {"schema": "1", "partitions": str(count), "complete": "1"}
+        valkey.admin.hset(valkey.endpoint.names.meta, mapping=signpost)
+    return endpoints
+
+
+class PartitionedLinks:
+    """A UsageStore over the links of all partitions, which takes entries, too."""
+
+    def __init__(self, links):
+        self.links = links
+
+    def now_ms(self):
+        """Implement UsageStore.now_ms."""
+        return self.links[0].now_ms()
+
+    async def commit(self, commit, digests, arrived_ms):
+        """Implement UsageStore.commit, for the keys of one partition, by default that of KID."""
+        homes = set(map(PARTITIONS.of, commit.keys)) or {PARTITIONS.of(KID)}
+        (home,) = homes
+        return await self.links[home].commit(commit, digests, arrived_ms)
+
+    async def add(self, lines, clocks, digests, arrived_ms):
+        """Add these entries as the meter does, each part in its partition."""
+        replies = [
+            await self.links[at].commit(committed(*part, clocks=clocks), digests, arrived_ms)
+            for at, part in Parts(PARTITIONS).of(lines).items()
+        ]
+        others = [reply for reply in replies if not isinstance(reply, Counted)]
+        return others[0] if others else Counted(sum(reply.full for reply in replies))
+
+
+async def add_entries(store, lines, clocks, digests, arrived_ms):
+    """Add these entries to a UsageStore in one batch, or to each of its partitions."""
+    if isinstance(store, PartitionedLinks):
+        return await store.add(lines, clocks, digests, arrived_ms)
+    return await store.commit(committed(*lines, clocks=clocks), digests, arrived_ms)
+
+
+@contextlib.asynccontextmanager
+async def stored_usage(valkey: Valkey, kept, count: int = COUNT, **options):
+    """A UsageStore on a server, and the parts of that store, with so many partitions."""
+    endpoints = initialised(valkey, count)
+    links = [UsageLink(endpoint, RealClock(), kept, **options) for endpoint in endpoints]
+    runs = [asyncio.create_task(link.run()) for link in links]
+    await eventually(lambda: not any(link.reason for link in links))
+    async with parts_of(valkey, count) as parts:
+        yield (links[0] if count == 1 else PartitionedLinks(links)), parts
+    for run in runs:
+        run.cancel()
+    await asyncio.gather(*runs, return_exceptions=True)
