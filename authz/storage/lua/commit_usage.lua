@@ -36,7 +36,8 @@ end
 -- A user that may not write open usage counts nothing, and no digest. Its batches wait.
 for _, command in ipairs({{'GET', base .. 'x:o'}, {'SET', base .. 'x:o', ''}}) do
   if not redis.acl_check_cmd(unpack(command)) then
-    return redis.error_reply('NOPERM this user has no permissions to run ' .. command[1] .. ' on usage')
+    local problem = 'ERR the meter may not run ' .. command[1] .. ' on usage'
+    return redis.error_reply(problem .. '; give its user the rights in deploy/redis/users.acl')
   end
 end
 local digests = {}
