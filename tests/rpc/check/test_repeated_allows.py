@@ -14,9 +14,7 @@ from authz.core.tokens.presented import AcceptedToken
 from tests.support.fakes import KID, NOW, make_record, make_request
 from tests.support.rpc.answers import responder
 
-LIMITS = KeyLimits(
-    (LimitGroup(Owner.KEY, "", parse_limits("limits", ("9/min",))),), OnOutage.LOCAL
-)
+LIMITS = KeyLimits((LimitGroup(Owner.KEY, "", parse_limits("limits", ("9/min",))),), OnOutage.LOCAL)
 RESULTS = [LimitResult(LIMITS, (left,), (1000,), windows=(60,)) for left in (1, 2, 2)]
 KEYS = [
     make_record(),
