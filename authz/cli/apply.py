@@ -17,6 +17,7 @@ from authz.cli.options import note_option, path_such_as
 from authz.cli.secret_sinks import sink_option
 from authz.cli.terminal import escaped
 from authz.core.changes import Refused, Unchanged
+from authz.core.declared_changes import AsOf
 from authz.core.errors import BadInput, Fault
 from authz.core.records import KeyRecord
 from authz.flows.applying import Intent
@@ -223,7 +224,7 @@ async def _issue_all(
 
 
 def _update_file(
-    path: str, before: str, kids: dict[int, str], records: dict[str, KeyRecord], as_of: int
+    path: str, before: str, kids: dict[int, str], records: dict[str, KeyRecord], as_of: AsOf
 ) -> None:
     try:
         key_file_text.update(path, before, kids, records, as_of)

@@ -10,6 +10,7 @@ import yaml
 
 from authz.cli.times import moment_ms
 from authz.core import fields
+from authz.core.declared_changes import AsOf
 from authz.core.errors import BadInput, BadSettings
 from authz.core.limits.limit import parse_limits, parse_on_outage
 from authz.core.public_keys import completed
@@ -50,12 +51,13 @@ SCOPES: Final = ("client", "project", "tenant", "env")
 class KeyFile:
     """The content of a file. scope: the keys that it is about; empty: all.
 
-    as_of: the last change of the store when the file was made; 0 if it names none. plans: the names
+    as_of: the last change of the store when the file was made, of several partitions a list of the
+    last changes of each; 0 if it names none. plans: the names
     of plans that stand in the file itself.
     """
 
     scope: Selector
-    as_of: int
+    as_of: AsOf
     keys: tuple[Declared, ...]
     plans: frozenset[str] = frozenset()
 
@@ -83,7 +85,7 @@ def load(path: str) -> KeyFile:
         raise BadInput("-f", f"{path}: authz: this version reads format {FORMAT}")
     keys = _all_declared(path, found["keys"])
     scope = _scope(path, found.get("scope") or {})
-    as_of = _count(path, "as_of", found.get("as_of", 0))
+    as_of = _as_of(path, found.get("as_of", 0))
     if not found.keys() & set(SECTIONS):
         return KeyFile(scope, as_of, keys)
     given = parse_included("-f", text.encode(), Path(path))
@@ -240,6 +242,12 @@ def _count(label: str, name: str, found: Any) -> int:
     if type(found) is not int or found < 0:
         raise BadInput("-f", f"{label}: {name}: is not a whole number")
     return found
+
+
+def _as_of(path: str, found: Any) -> AsOf:
+    if isinstance(found, list):
+        return tuple(_count(path, "as_of", one) for one in found)
+    return _count(path, "as_of", found)
 
 
 def _scope(path: str, found: Any) -> Selector:

@@ -9,6 +9,7 @@ from authz.cli.administration import with_exporter
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.selecting import selector_options
 from authz.cli.terminal import escaped
+from authz.core.declared_changes import AsOf
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector, State
 from authz.flows.command_ports import KeyExporter
@@ -41,7 +42,7 @@ def export(invocation: Invocation, /, *, selector: Selector, no_versions: bool) 
     found: list[KeyRecord] = []
     unreadable: list[str] = []
 
-    async def work(session: KeyExporter) -> tuple[int, Mapping[str, str]]:
+    async def work(session: KeyExporter) -> tuple[AsOf, Mapping[str, str]]:
         as_of = await session.sequence()
         async for entry in session.each(selector, Cost()):
             if entry.record is None:

@@ -7,9 +7,11 @@ from typing import Any, Final
 
 import yaml
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
 
 from authz.cli.declared import FORMAT, SCOPES, Loader, read_text, record_of
 from authz.cli.times import duration
+from authz.core.declared_changes import AsOf
 from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector
@@ -28,7 +30,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _list_node(dumper: _Dumper, found: list[Any]) -> yaml.Node:
-    is_flow = all(isinstance(one, str) for one in found)
+    is_flow = all(isinstance(one, str | int) for one in found)
     return dumper.represent_sequence("tag:yaml.org,2002:seq", found, flow_style=is_flow)
 
 
@@ -38,7 +40,7 @@ _Dumper.add_representer(list, _list_node)
 def render(
     records: Sequence[KeyRecord],
     scope: Selector,
-    as_of: int,
+    as_of: AsOf,
     refs: Mapping[str, str],
     *,
     with_versions: bool = True,
@@ -54,7 +56,7 @@ def render(
     if given := {name: text for name in SCOPES if (text := _scope_text(scope, name)) is not None}:
         document["scope"] = given
     if with_versions:
-        document["as_of"] = as_of
+        document["as_of"] = list(as_of) if isinstance(as_of, tuple) else as_of
     document["keys"] = [
         _entry(one, refs.get(one.kid, ""), with_version=with_versions) for one in ordered
     ]
@@ -68,7 +70,7 @@ def update(
     before: str,
     kids: Mapping[int, str],
     records: Mapping[str, KeyRecord],
-    as_of: int,
+    as_of: AsOf,
 ) -> None:
     """Bring a file up to date, and keep its comments, its order, and SECTIONS byte for byte.
 
@@ -93,6 +95,9 @@ def update(
             _refresh(entry, record, is_versioned=has_versions)
     if has_versions:
         document["as_of"] = as_of
+        if isinstance(as_of, tuple):
+            document["as_of"] = numbers = CommentedSeq(as_of)
+            numbers.fa.set_flow_style()
     out = io.StringIO()
     rt.dump(document, out)
     after = _with_sections_of(path, text, out.getvalue())

@@ -1,5 +1,6 @@
 """Changes that make a key as a file declares it, planned from the merge of both."""
 
+from dataclasses import replace
 from typing import Final, cast
 
 from authz.core.changes import Refused, Unchanged
@@ -7,13 +8,37 @@ from authz.core.edits import Disable, Edit, Enable, Revoke, Update
 from authz.core.errors import BadInput
 from authz.core.merging import Clash, Merge
 from authz.core.new_keys import KeySpec
+from authz.core.partitions import Partitions
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.updates import Updates
 
+_OWNERS: Final = ("client_id", "project_id", "tenant_id")
 _NO_CANARY: Final = "status: a file makes no canary key; `authz keys issue --canary` makes one"
 
 Planned = Edit | Refused | Unchanged
 """An edit of a key, or why there is none."""
+
+
+AsOf = int | tuple[int, ...]
+"""The number of the last change when a file was made; of each partition if there are several."""
+
+
+def is_within(record: KeyRecord, as_of: AsOf, partitions: Partitions) -> bool:
+    """Return whether a file that was made then may have the record. False for another store's."""
+    numbers = as_of if isinstance(as_of, tuple) else (as_of,)
+    is_ours = len(numbers) == partitions.count
+    return is_ours and record.version <= numbers[partitions.of(record.kid)]
+
+
+def problem_of_move(
+    record: KeyRecord, declared: KeyRecord, merged: Merge, partitions: Partitions
+) -> str:
+    """Return the reason why a stored key cannot get the declared owner; empty if it can."""
+    client, project, tenant = (
+        getattr(declared if name in merged.wanted else record, name) for name in _OWNERS
+    )
+    after = replace(record, client_id=client, project_id=project, tenant_id=tenant)
+    return partitions.problem_of_move(record, after)
 
 
 def problem(record: KeyRecord, merged: Merge) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 
 from authz.core import declared_changes
 from authz.core.admin_ports import AppliedStore
-from authz.core.declared_changes import Planned
+from authz.core.declared_changes import AsOf, Planned
 from authz.core.edits import Disable, Revoke
 from authz.core.errors import Unavailable
 from authz.core.merging import Applied, Fields, Merge, fields_of, merge, state_at
+from authz.core.partitions import ONE, Partitions
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, RevocationReason, Status
 from authz.core.selector import Selector
@@ -75,7 +76,8 @@ class Prunable:
 class Applying:
     """Compares a file with the store, and applies it.
 
-    Methods raise Unavailable if the store fails. To repeat an interrupted run is safe.
+    Methods raise Unavailable if the store fails. To repeat an interrupted run is safe. partitions:
+    of the store. Where they are not known, with several of them fewer keys are pruned.
     """
 
     def __init__(
@@ -86,7 +88,9 @@ class Applying:
         history: KeyHistory,
         applied: AppliedStore,
         clock: Clock,
+        partitions: Partitions = ONE,
     ) -> None:
+        self._partitions = partitions
         self._exporter = exporter
         self._keys = keys
         self._history = history
@@ -142,7 +146,10 @@ class Applying:
             return Intent(one, record, problem=f"public: the key is {told}, and that never changes")
         base = await self._base(one, record, applied.get(one.kid))
         merged = merge(one.fields, fields_of(record), base, overwrites=overwrites)
-        return Intent(one, record, base, merged, declared_changes.problem(record, merged))
+        problem = declared_changes.problem(record, merged) or declared_changes.problem_of_move(
+            record, one.record, merged, self._partitions
+        )
+        return Intent(one, record, base, merged, problem)
 
     async def _base(self, one: Declared, record: KeyRecord, last: Applied | None) -> Fields | None:
         if one.version is None:
@@ -155,7 +162,7 @@ class Applying:
         return state_at(record, entries, one.version)
 
     async def prunable(
-        self, scope: Selector, declared: Sequence[Declared], as_of: int
+        self, scope: Selector, declared: Sequence[Declared], as_of: AsOf
     ) -> list[Prunable]:
         """Return the keys of the scope that the file does not declare, without the revoked ones.
 
@@ -171,7 +178,9 @@ class Applying:
             if record is None or record.status is Status.REVOKED or entry.kid in known:
                 continue
             last = applied.get(entry.kid)
-            is_seen = record.version <= as_of or (last and last.version == record.version)
+            is_seen = declared_changes.is_within(record, as_of, self._partitions) or (
+                last and last.version == record.version
+            )
             problem = "" if is_seen else "it was issued or changed after the file was made"
             found.append(Prunable(record, problem))
         return found

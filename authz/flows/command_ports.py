@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from authz.core.changes import Outcome
-    from authz.core.declared_changes import Planned
+    from authz.core.declared_changes import AsOf, Planned
     from authz.core.deletion import Removal
     from authz.core.delivery import SecretDelivery
     from authz.core.edits import Edit
@@ -212,8 +212,8 @@ class KeyExporter(Protocol):
         """Yield every selected key."""
         ...
 
-    async def sequence(self) -> int:
-        """Return the number of the last change."""
+    async def sequence(self) -> AsOf:
+        """Return the number of the last change, of each partition if there are several."""
         ...
 
     async def refs(self) -> Mapping[str, str]:

@@ -24,8 +24,7 @@ from authz.storage.trail import StoredRows
 from authz.storage.usage.habits import StoredHabits
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.telemetry import admin_metrics as metrics
-from authz.telemetry.metric import Labels
-from authz.telemetry.metrics import Readings
+from authz.telemetry.metric import Labels, Readings
 from authz.wiring.administration import endpoint
 from authz.wiring.notifications import Work
 from authz.wiring.process_metrics import one

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from authz.core.declared_changes import AsOf
 from authz.core.selector import Selector
 from authz.flows.applying import Applying
 from authz.flows.bulk_change import BulkChange
@@ -12,33 +13,29 @@ from authz.flows.key_history import KeyHistory
 from authz.flows.selection import Cost, Entry, Selection
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.applied import StoredApplied
-from authz.storage.batches import StoredBatches
-from authz.storage.keys import StoredKeys
-from authz.storage.listing import StoredIndex, StoredTrail
-from authz.wiring.administration import keyring, our_store
+from authz.wiring.administration import keyring, our_parts
 from authz.wiring.session import FileSession
+from authz.wiring.store_parts import StoreParts
 
 
 class StoreExport:
     """KeyExporter over the store."""
 
-    def __init__(self, selection: Selection, keys: StoredKeys, applied: StoredApplied) -> None:
+    def __init__(self, selection: Selection, parts: StoreParts) -> None:
         self._selection = selection
-        self._keys = keys
-        self._applied = applied
+        self._parts = parts
 
     def each(self, selector: Selector, cost: Cost) -> AsyncIterator[Entry]:
         """Yield every selected key. cost: is added to while it goes on. Raises Unavailable."""
         return self._selection.each(selector, cost)
 
-    async def sequence(self) -> int:
-        """Return the number of the store's last change. Raises Unavailable."""
-        return await self._keys.sequence()
+    async def sequence(self) -> AsOf:
+        """Implement KeyExporter.sequence. Raises Unavailable."""
+        return await self._parts.sequence()
 
     async def refs(self) -> dict[str, str]:
         """Return the refs of keys that files introduced, by kid. Raises Unavailable."""
-        return {kid: one.ref for kid, one in (await self._applied.load()).items() if one.ref}
+        return {kid: one.ref for kid, one in (await self._parts.applied.load()).items() if one.ref}
 
 
 @asynccontextmanager
@@ -49,16 +46,17 @@ async def file_session(settings: Settings) -> AsyncIterator[FileSession]:
     Foreign if it is not ours.
     """
     ring, clock = keyring(settings), SystemClock()
-    async with our_store(settings, ring) as (client, keys):
-        selection, applied = Selection(StoredIndex(client), clock), StoredApplied(client)
-        bulk = BulkChange(selection, keys, StoredBatches(client), clock)
-        exporter = StoreExport(selection, keys, applied)
+    async with our_parts(settings, ring) as parts:
+        selection, keys = Selection(parts.index, clock), parts.keys
+        bulk = BulkChange(selection, keys, parts.batches, clock, parts.partitions)
+        exporter = StoreExport(selection, parts)
         applying = Applying(
             exporter=exporter,
             keys=StoreDeclaredKeys(selection, bulk, keys, ring, clock),
-            history=KeyHistory(StoredTrail(client)),
-            applied=applied,
+            history=KeyHistory(parts.history),
+            applied=parts.applied,
             clock=clock,
+            partitions=parts.partitions,
         )
         yield FileSession(applying, exporter)
 

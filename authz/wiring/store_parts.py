@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         KeyStore,
         SidecarRegistry,
     )
+    from authz.core.declared_changes import AsOf
     from authz.core.limits.ports import CreditCounters
     from authz.core.trail.ports import AuditTrail
     from authz.core.usage.ports import UsageEraser
@@ -276,6 +277,14 @@ class StoreParts:
         return await next(
             store for at, store in enumerate(self.stores) if at not in self.missing
         ).peppers()
+
+    async def sequence(self) -> "AsOf":
+        """Return the number of the last change, of each partition if there are several.
+
+        Raises Unavailable.
+        """
+        found = [await store.sequence() for store in self._usable(self.stores)]
+        return found[0] if len(found) == 1 else tuple(found)
 
     async def has_imports(self) -> bool:
         """Return whether keys may have been imported. Raises Unavailable."""
