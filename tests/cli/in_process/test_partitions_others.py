@@ -32,7 +32,7 @@ SINKS = "events: {source: here, sinks: {a: {kind: log}, b: {kind: log}}}\n"
 
 
 def test_events_of_all_partitions(runner):
-    """They are listed in the order of time. Their ids name their partition."""
+    """Events of all partitions are listed by time. Their ids name their partition."""
     kids = [runner.issue(client=f"c{number}")[0] for number in range(12)]
     runner.run("keys", "revoke", kids[3])
     found = runner.run("events", "list", "--json").document["events"]
