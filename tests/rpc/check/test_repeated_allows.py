@@ -35,7 +35,7 @@ def without_id(raw: bytes) -> CheckResponse:
 
 
 def test_an_allow_that_is_remembered_is_right():
-    """Its bytes depend on the result, the record, the route, the carrier, the token and the kind."""
+    """Its bytes depend on result, record, route, carrier, token and kind of the decision."""
     cases = list(product(RESULTS, KEYS, ROUTES, CARRIERS, [None, TOKEN], [Charged, StaleCharged]))
     order = 2 * cases
     Random(1).shuffle(order)
