@@ -39,6 +39,7 @@ from authz.wiring.guard import Guard
 from authz.wiring.leak_reports import leak_pages
 from authz.wiring.notifications import Work, event_works, sighting_work
 from authz.wiring.rotation import rotation_works
+from authz.wiring.store_parts import StoreParts
 from authz.wiring.tokens import assertion_routes, token_endpoint
 
 DRAIN_SECONDS: Final = 5.0
@@ -135,7 +136,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             ),
         )
         works = event_works(
-            *(settings, client, ring, clock),
+            *(settings, StoreParts.of_one(client), ring, clock),
             instance=instance,
             is_ours=readiness,
             counts=guard.events,

@@ -224,7 +224,7 @@ async def sidecars(store: Store) -> Finding:
     if strayed:
         first = strayed[0]
         why = first.sidecar.reason or f"not heard for {first.silent_ms / 1000:.1f} s"
-        problem = f"{len(strayed)} of {len(found)} do not trust the store: "
+        problem = f"{len(strayed)} of {len(found)} are silent or do not trust the store: "
         advice = "see `authz sidecars`, and the log of that sidecar"
         return warn("sidecars", f"{problem}{first.sidecar.instance}: {why}", advice)
     return ok("sidecars", f"{len(found)} entries, all of sidecars")
