@@ -9,7 +9,7 @@ from authz.core.errors import BadSeal, Unavailable, Unreadable
 from authz.core.finding import Finding, fail, ok, warn
 from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
-from authz.storage import meta, schema
+from authz.storage import emptiness, meta, schema
 from authz.storage.functions import missing
 from authz.storage.indexing import Indexing
 from authz.storage.inspection.store import Store
@@ -35,6 +35,8 @@ async def identity(store: Store) -> Finding:
         if not found:
             await _refuse_other_namespace(store)
             await _refuse_other_database(store)
+            if problem := await emptiness.remains(store.client, store.names):
+                raise Unavailable(problem)
             raise meta.Emptied(await highest_seen(store.client))
         theirs = meta.verify(found, store.fingerprints, store.names)
     except Unavailable as cause:
