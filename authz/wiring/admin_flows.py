@@ -46,7 +46,6 @@ from authz.storage.applied import StoredApplied
 from authz.storage.batches import StoredBatches
 from authz.storage.change_log import StoredChangeLog
 from authz.storage.deletions import StoredDeletions
-from authz.storage.deliveries import StoredDeliveries
 from authz.storage.endpoint import Client
 from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
@@ -111,9 +110,9 @@ def admin_flows(
         applied=StoredApplied(client),
         policies=settings.rotation.policies(),
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
-        deliveries=delivered_rotation(settings, client, lifecycle, ring, clock),
-        waiting_deliveries=WaitingDeliveries(StoredDeliveries(client), index, clock),
-        sinks=event_sinks(settings, client, ring),
+        deliveries=delivered_rotation(settings, parts, lifecycle, ring, clock),
+        waiting_deliveries=WaitingDeliveries(parts.pending_deliveries, index, clock),
+        sinks=event_sinks(settings, parts, ring),
         tokens=tokens,
         verifier=verifier,
         limit_reports=reports,

@@ -5,9 +5,9 @@ merge stand in front of them. Each is made, and its modules are imported, when i
 for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.partitions import ONE, Partitions
@@ -15,6 +15,7 @@ from authz.core.ports import Clock
 from authz.process.clock import SystemClock
 from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
+from authz.wiring.missing_part import MissingPart
 
 if TYPE_CHECKING:
     from authz.core.admin_ports import (
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from authz.core.usage.ports import UsageEraser
     from authz.flows.confirmation import FleetWait
     from authz.flows.deletion import Deletion
+    from authz.flows.delivered_rotation import PendingDeliveries
     from authz.flows.partitioned.limits import Counters
     from authz.flows.usage.command_ports import UseReader
 
@@ -42,37 +44,6 @@ def refuse_several(count: int) -> NoReturn:
     """Raise BadInput: this work does not know partitions yet. count: how many there are."""
     problem = f"{count}: this does not work with several partitions yet"
     raise BadInput("redis.partitions", problem)
-
-
-class Refused:
-    """The answer of a partition that cannot be used: awaited or iterated, it raises the cause."""
-
-    def __init__(self, cause: str) -> None:
-        self._cause = cause
-
-    def __await__(self) -> Iterator[Any]:
-        """Raise Unavailable."""
-        raise Unavailable(self._cause)
-
-    def __aiter__(self) -> "Refused":
-        """Return this, whose first item raises."""
-        return self
-
-    async def __anext__(self) -> Any:
-        """Raise Unavailable."""
-        raise Unavailable(self._cause)
-
-
-class MissingPart:
-    """Stands for each part of a partition that cannot be used: its methods raise the cause."""
-
-    def __init__(self, cause: Unavailable) -> None:
-        self._cause = str(cause)
-
-    def __getattr__(self, name: str) -> Callable[..., Refused]:
-        """Return a method that raises Unavailable."""
-        del name
-        return lambda *_any, **_named: Refused(self._cause)
 
 
 @dataclass(frozen=True)
@@ -232,6 +203,18 @@ class StoreParts:
         from authz.wiring.usage_readers import usage_reading  # noqa: PLC0415
 
         return usage_reading(self)
+
+    @property
+    def pending_deliveries(self) -> "PendingDeliveries":
+        """The deliveries of new secrets that have begun."""
+        from authz.storage.deliveries import StoredDeliveries  # noqa: PLC0415
+
+        parts = self.each(StoredDeliveries)
+        if len(parts) == 1:
+            return parts[0]
+        from authz.flows.partitioned.deliveries import PartitionedDeliveries  # noqa: PLC0415
+
+        return PartitionedDeliveries(self.partitions, parts)
 
     @property
     def deletions(self) -> "DeletionStore":
