@@ -27,7 +27,6 @@ from authz.rpc.admin.method_table import methods
 from authz.rpc.admin.rest.api import MAX_BODY, RestApi
 from authz.rpc.admin.server import AdminServer
 from authz.settings.model import Settings
-from authz.storage.keys import StoredKeys
 from authz.storage.meta_watch import MetaWatch
 from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_flows import admin_flows, services
@@ -95,7 +94,8 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
     telemetry = AdminTelemetry(settings, clock)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aclosing(endpoint(settings).client()))
-        keys = StoredKeys(client, has_replicas=endpoint(settings).has_replicas)
+        parts = StoreParts.of_one(client, has_replicas=endpoint(settings).has_replicas)
+        keys = parts.stores[0]
         watch = MetaWatch(client, clock, ring.fingerprints, ring.read_prefixes)
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
@@ -124,7 +124,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         )
         guard = Guard(
             rotation_works(
-                *(settings, client, flows.lifecycle, flows.deliveries, clock),
+                *(settings, parts, flows.lifecycle, flows.deliveries, clock),
                 instance=instance,
                 is_ours=readiness,
             ),
@@ -136,7 +136,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             ),
         )
         works = event_works(
-            *(settings, StoreParts.of_one(client), ring, clock),
+            *(settings, parts, ring, clock),
             instance=instance,
             is_ours=readiness,
             counts=guard.events,
@@ -167,7 +167,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         )
         others = [
             *leak_pages(
-                *(settings, client, ring), peppers=watch.meta, clock=clock, counts=guard.leaks
+                *(settings, parts, ring), peppers=watch.meta, clock=clock, counts=guard.leaks
             ),
             *assertion_routes(settings, ring),
         ]
