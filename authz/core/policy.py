@@ -18,6 +18,7 @@ from authz.core.request import Request
 from authz.core.scopes import is_held
 from authz.core.store_clock import Window
 
+_ACTIVE: Final = Status.ACTIVE  # to reach a member through its class costs as much as a call
 _BY_STATUS: Final = {
     Status.REVOKED: Reason.REVOKED,
     Status.DISABLED: Reason.DISABLED,
@@ -43,15 +44,17 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
     refusal = secret(record, presented, now)
     if refusal is not None:
         return Deny(refusal, None if refusal is Reason.WRONG_SECRET else record)
-    refusal = (  # CHECKS in their order; a loop over them takes a third longer
-        status(record, request, now)
-        or not_before(record, request, now)
-        or expiry(record, request, now)
-        or environment(record, request, now)
-        or (public(record, request, now) if record.public else None)  # seldom: it spares a call
-        or address(record, request, now)
-        or host(record, request, now)
-        or origin(record, request, now)
+    # CHECKS in their order. What stands before a check tells whether it can refuse at all, for a
+    # third of the cost of a call.
+    refusal = (
+        (status(record, request, now) if record.status is not _ACTIVE else None)
+        or (not_before(record, request, now) if record.not_before is not None else None)
+        or (expiry(record, request, now) if record.expires_at is not None else None)
+        or (environment(record, request, now) if request.route.env is not None else None)
+        or (public(record, request, now) if record.public else None)
+        or (address(record, request, now) if record.blocks else None)
+        or (host(record, request, now) if record.allowed_hosts else None)
+        or (origin(record, request, now) if record.allowed_origins or record.public else None)
         or scope(record, request, now)
     )
     if refusal is None:
@@ -99,14 +102,14 @@ def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
             found = entry
     if found is None:
         return Reason.WRONG_SECRET
-    if found.is_live(now):
+    if found.retires_at is None or found.is_live(now):  # it has a digest, because that matches
         return None
     return Reason.SECRET_RETIRED if found.is_remembered(now) else Reason.WRONG_SECRET
 
 
 def status(record: KeyRecord, _request: Request, _now: int) -> Reason | None:
     """Return REVOKED, DISABLED or CANARY, or None if the key is active."""
-    return None if record.status is Status.ACTIVE else _BY_STATUS[record.status]
+    return None if record.status is _ACTIVE else _BY_STATUS[record.status]
 
 
 def not_before(record: KeyRecord, _request: Request, now: int) -> Reason | None:

@@ -1,10 +1,12 @@
 """The type of a metric: name, unit, meaning and series. The metrics are in catalogue.py."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
 from typing import Final
+
+from authz.core.histogram import Histogram
 
 Labels = Mapping[str, str]
 
@@ -76,6 +78,11 @@ class Metric:
         if self.kind is Kind.HISTOGRAM:
             found["le"] = (*(str(bound) for bound in self.bounds), "+Inf")
         return found
+
+
+Read = Callable[[], Iterable[tuple[Labels, float | Histogram]]]
+Readings = Mapping[Metric, Read]
+"""The reader of each metric: yields the value of every series, a Histogram for a histogram."""
 
 
 def each(**labels: tuple[str, ...]) -> tuple[Labels, ...]:

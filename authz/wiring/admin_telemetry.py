@@ -19,8 +19,8 @@ from authz.telemetry.admin_metrics import (
 from authz.telemetry.admin_observer import AdminObserver
 from authz.telemetry.catalogue import LOG_SUPPRESSED
 from authz.telemetry.logs import log_throttle
-from authz.telemetry.metric import Labels
-from authz.telemetry.metrics import Metrics, Page, Push, Readings
+from authz.telemetry.metric import Labels, Readings
+from authz.telemetry.metrics import Metrics, Page, Push
 from authz.wiring.guard import Guard, guard_readings
 from authz.wiring.process_metrics import one, process_readings
 from authz.wiring.telemetry import traces_of

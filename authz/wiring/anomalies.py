@@ -21,8 +21,7 @@ from authz.storage.leak_memory import StoredLeakMemory
 from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
 from authz.telemetry import admin_metrics as metrics
-from authz.telemetry.metric import Labels
-from authz.telemetry.metrics import Readings
+from authz.telemetry.metric import Labels, Readings
 from authz.wiring.administration import endpoint
 from authz.wiring.notifications import Work
 from authz.wiring.process_metrics import one

@@ -8,8 +8,7 @@ from authz.core.leaks import Done
 from authz.core.ports import Clock
 from authz.flows.notifications.counts import EventCounts
 from authz.telemetry import guard_metrics as metrics
-from authz.telemetry.metric import Labels
-from authz.telemetry.metrics import Readings
+from authz.telemetry.metric import Labels, Readings
 from authz.wiring.anomalies import AnomalyWorks, anomaly_readings
 from authz.wiring.process_metrics import one
 from authz.wiring.rotation import RotationWorks, rotation_readings

@@ -11,8 +11,8 @@ from authz.flows.usage.partitioned_meter import PartitionedMeter
 from authz.settings.model import Settings
 from authz.telemetry import meter_catalogue as catalogue
 from authz.telemetry.meter_counters import MeterCounters
-from authz.telemetry.metric import Metric
-from authz.telemetry.metrics import Metrics, Push, Read, Readings
+from authz.telemetry.metric import Metric, Read, Readings
+from authz.telemetry.metrics import Metrics, Push
 from authz.wiring.process_metrics import one, process_readings
 
 

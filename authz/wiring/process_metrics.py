@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 
 from authz.core.ports import Clock
 from authz.process.recycling import resident_bytes
-from authz.telemetry.metric import Labels
-from authz.telemetry.metrics import Read, Readings
+from authz.telemetry.metric import Labels, Read, Readings
 from authz.telemetry.process_catalogue import BUILD, PROCESS_CPU, PROCESS_MEMORY, PROCESS_UPTIME
 
 

@@ -17,8 +17,7 @@ from authz.storage.endpoint import Client
 from authz.storage.leak_memory import StoredLeakMemory
 from authz.storage.listing import StoredIndex
 from authz.telemetry import guard_metrics as metrics
-from authz.telemetry.metric import Labels
-from authz.telemetry.metrics import Readings
+from authz.telemetry.metric import Labels, Readings
 from authz.wiring.notifications import Work, all_records
 from authz.wiring.process_metrics import one
 from authz.wiring.store_parts import StoreParts

@@ -18,8 +18,8 @@ from authz.telemetry.denials import Denials
 from authz.telemetry.events import COUNTED
 from authz.telemetry.limit_catalogue import LIMIT_LINK
 from authz.telemetry.logs import log_throttle
-from authz.telemetry.metric import Labels, Metric
-from authz.telemetry.metrics import Metrics, Page, Push, Read, Readings
+from authz.telemetry.metric import Labels, Metric, Read, Readings
+from authz.telemetry.metrics import Metrics, Page, Push
 from authz.telemetry.observer import Observer
 from authz.wiring.process_metrics import one, process_readings
 

@@ -4,13 +4,15 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from envoy.config.core.v3.base_pb2 import HeaderValue as EnvoyHeaderValue
+from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest as Otlp,
 )
 
-from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView, HeaderValue, Peer
 from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest
 
 GENERATE = Path(__file__).parents[2] / "proto" / "generate.py"
@@ -36,16 +38,25 @@ def fields(view: Descriptor, whole: Descriptor, path: str = ""):
             yield from fields(field.message_type, other.message_type, name)
 
 
-FIELDS = list(fields(CheckView.DESCRIPTOR, CheckRequest.DESCRIPTOR))
+FIELDS = [
+    *fields(CheckView.DESCRIPTOR, CheckRequest.DESCRIPTOR),
+    *fields(Peer.DESCRIPTOR, AttributeContext.Peer.DESCRIPTOR, "peer"),
+    *fields(HeaderValue.DESCRIPTOR, EnvoyHeaderValue.DESCRIPTOR, "header"),
+]
+LENGTH_DELIMITED = {
+    FieldDescriptor.TYPE_STRING,
+    FieldDescriptor.TYPE_BYTES,
+    FieldDescriptor.TYPE_MESSAGE,
+}
 
 
 @pytest.mark.parametrize(("name", "field", "other"), FIELDS, ids=[name for name, *_ in FIELDS])
 def test_the_view_reads_the_same_bytes(name, field, other):
-    """Same number, same name, same type on the wire; text may be read as bytes."""
-    text = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES}
+    """Same number, same name, same type on the wire; text and messages may be read as bytes."""
     assert field.name == other.name
     assert field.is_repeated == other.is_repeated
-    assert field.type == other.type or {field.type, other.type} == text
+    as_bytes = field.type == FieldDescriptor.TYPE_BYTES and other.type in LENGTH_DELIMITED
+    assert field.type == other.type or as_bytes
 
 
 @pytest.mark.parametrize("name", ["method", "path", "host"])

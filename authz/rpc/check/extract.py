@@ -12,7 +12,6 @@ Rules:
 """
 
 import logging
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol
@@ -24,13 +23,13 @@ from authz.core.budgets.spending import Spending
 from authz.core.decision import Deny, Reason
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
-from authz.core.methods import is_method
 from authz.core.request import NO_HEADERS, Headers, Request, Route, header_text
 from authz.core.route_facts import FACT_NAMES, FACTS, NO_FACTS, Facts, Refusal, facts
 from authz.core.routes import RouteTable
 from authz.rpc.check.credential import CredentialReader
 from authz.rpc.check.pricing import NO_PRICES, Pricing, priced_route
 from authz.rpc.check.raw_headers import RawHeaders
+from authz.rpc.check.repeated_parts import Peers, Targets
 from authz.rpc.check.required import BAD_ROUTE, model_of, required
 from authz.rpc.check.strip import Strip, carrier_strip
 from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
@@ -39,8 +38,6 @@ log = logging.getLogger("authz.check")
 
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
 MAX_ROUTES: Final = 1024
-MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
-MAX_TARGETS: Final = 1024  # pairs of method and host that are remembered as well-formed
 
 _NOTHING: Final = ("",) * len(FACT_NAMES)
 _COST: Final = FACT_NAMES.index("cost")
@@ -49,12 +46,6 @@ _UNKNOWN: Final = Route()  # told apart by identity
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
 
 _parse_message: Final = CheckView.FromString
-# A host of DNS, an address, with or without a port. Envoy lets more through than any backend needs.
-_AUTHORITY: Final = re.compile(
-    r"(?:[A-Za-z0-9_-]{1,63}(?:(?=\.[A-Za-z0-9_-])\.[A-Za-z0-9_-]{1,63})*+\.?"
-    r"|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?",
-    re.ASCII,
-)
 
 
 class Extractor:
@@ -86,9 +77,12 @@ class Extractor:
         self._pricing = pricing
         self._reads_model = rules is not None and rules.reads_model
         self._default_route = Route(env=env, enforce=enforce)
-        self._routes: dict[tuple[object, ...], Route | None] = {}
+        self._routes: dict[object, Route | None] = {}
         self._strange: set[frozenset[str]] = set()
-        self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
+        self._targets = Targets()
+        self._known_target = self._targets.known
+        self._peers = Peers()
+        self._known_address = self._peers.known
 
     def read(self, raw: bytes) -> Request:
         """Return the request in a serialised CheckRequest.
@@ -100,43 +94,44 @@ class Extractor:
         """
         try:
             attributes = _parse_message(raw).attributes
+            http = attributes.request.http
+            headers: _Headers = http.headers
+            count = len(headers)
+            if not count:
+                headers = RawHeaders(http.header_map.headers)
+                count = len(headers)
+            raw_target = (http.method, http.host)
+            target = self._known_target(raw_target) or self._targets.read(raw_target)
+            try:
+                path = http.path.decode()
+            except UnicodeDecodeError:
+                return refused(BAD_REQUEST, headers)
+            if self._address_header:
+                address = header_text(headers, self._address_header)
+            else:
+                peer = attributes.source
+                known = self._known_address(peer)
+                address = self._peers.read(peer) if known is None else known
+            extensions = attributes.context_extensions
+            if target is None or count > MAX_HEADERS or not (path or target[0] == "CONNECT"):
+                method, host = (part.decode("latin-1") for part in raw_target)
+                odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
+                return self._refuse(odd, extensions)
+            method, host = target
+            if extensions or self._rules is not None:
+                route = self._route(attributes, extensions, target, path, headers)
+                if isinstance(route, Refusal):
+                    refusal = Deny(route.reason)
+                    odd = Request(refusal, "", Route(), method, host, path, address, headers)
+                    return self._refuse(odd, extensions, route.facts)
+            else:
+                route = self._default_route
+            credential, carrier = self._credential(headers, path, optional=route.optional)
+            if not route.enforce and isinstance(credential, Deny):
+                route = self._reporting(route, headers, path)
+            return Request(credential, carrier, route, method, host, path, address, headers)
         except DecodeError:
             return refused(BAD_REQUEST)
-        http = attributes.request.http
-        headers: _Headers = http.headers
-        if not headers:
-            headers = RawHeaders(http.header_map.headers)
-        raw_target = (http.method, http.host)
-        target = self._well_formed.get(raw_target) or self._read_target(raw_target)
-        try:
-            path = http.path.decode()
-        except UnicodeDecodeError:
-            return refused(BAD_REQUEST, headers)
-        if self._address_header:
-            address = header_text(headers, self._address_header)
-        else:
-            address = attributes.source.address.socket_address.address
-        extensions = attributes.context_extensions
-        if target is None or len(headers) > MAX_HEADERS:
-            method, host = (part.decode("latin-1") for part in raw_target)
-            odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
-            return self._refuse(odd, extensions)
-        method, host = target
-        if not path and method != "CONNECT":
-            odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
-            return self._refuse(odd, extensions)
-        if extensions or self._rules is not None:
-            route = self._route(attributes, target, path, headers)
-            if isinstance(route, Refusal):
-                refusal = Deny(route.reason)
-                odd = Request(refusal, "", Route(), method, host, path, address, headers)
-                return self._refuse(odd, extensions, route.facts)
-        else:
-            route = self._default_route
-        credential, carrier = self._credential(headers, path, optional=route.optional)
-        if not route.enforce and isinstance(credential, Deny):
-            route = self._reporting(route, headers, path)
-        return Request(credential, carrier, route, method, host, path, address, headers)
 
     def find_keys(self, request: Request) -> Strip | None:
         """Return the carriers to remove because they hold a key; an empty Strip if there is no key.
@@ -170,31 +165,27 @@ class Extractor:
             return replace(route, enforce=True)
         return route
 
-    def _read_target(self, raw_target: tuple[bytes, bytes]) -> tuple[str, str] | None:
-        """Return method and host as text, or None if one is malformed.
-
-        Remember well-formed pairs.
-        """
-        method, host = (part.decode("latin-1") for part in raw_target)
-        if not is_method(method) or len(host) > MAX_AUTHORITY or not _AUTHORITY.fullmatch(host):
-            return None
-        if len(self._well_formed) >= MAX_TARGETS:
-            self._well_formed.clear()
-        self._well_formed[raw_target] = (method, host)
-        return method, host
-
     def _route(
-        self, attributes: Any, target: tuple[str, str], path: str, headers: Headers
+        self,
+        attributes: Any,
+        extensions: Any,
+        target: tuple[str, str],
+        path: str,
+        headers: Headers,
     ) -> Route | Refusal:
         """Return the requirements of the route, or a refusal.
 
         The refusal is BAD_REQUEST for invalid context_extensions, which are logged, else that of
         our own rules. `scopes` or `auth` in context_extensions override ROUTE_NOT_ALLOWED.
         """
-        extensions = attributes.context_extensions
         values, left = _NOTHING, len(extensions)
         if left == 1 and "scopes" in extensions:  # as most routes
-            values = (extensions["scopes"], *_NOTHING[1:])
+            scopes = extensions["scopes"]
+            if self._rules is None:
+                route = self._routes.get(scopes, _UNKNOWN)
+                new = route is _UNKNOWN
+                return (self._learn_scopes(scopes) if new else route) or BAD_ROUTE
+            values = (scopes, *_NOTHING[1:])
         elif left:
             values = tuple(extensions.get(name, "") for name in FACT_NAMES)
             if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
@@ -236,6 +227,11 @@ class Extractor:
                 route = priced_route(route, priced, keeps_units=bool(values[_COST]))
             self._routes[case] = route
         return route or BAD_ROUTE
+
+    def _learn_scopes(self, scopes: str) -> Route | None:
+        """Return the route of context_extensions with `scopes` alone, and remember it."""
+        route = self._routes[scopes] = self._learn((scopes, *_NOTHING[1:]), NO_FACTS)
+        return route
 
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
         """Return the route of context_extensions `values`, in the order of FACT_NAMES, and `rule`.

@@ -26,7 +26,9 @@ class CallResponses:
         """
         unanswered = call.state is ANSWERING and call.response is None
         if unanswered and self._queue.message(call, message):
-            self._close(call)
+            call.state = CLOSED  # as _close
+            self._budgets.answered += 1
+            del self._calls[call.id]
 
     def refuse(self, call: Call, response: Response) -> None:
         """Queue a ready-made response. No-op unless the call is ANSWERING and has no response.

@@ -39,6 +39,7 @@ from authz.rpc.h2.request_headers import MethodHandler
 from authz.rpc.h2.request_streams import RequestStreams
 from authz.rpc.h2.send_queue import SendQueue
 from authz.rpc.h2.stream_states import CallEvent
+from authz.rpc.h2.whole_calls import WholeCalls
 
 HANDSHAKE_SECONDS: Final = 10.0  # until the client's first SETTINGS
 GOAWAY_SECONDS: Final = 1.0  # until the PING of a graceful end is answered
@@ -67,7 +68,6 @@ class Connection:
         self._idle_seconds = limits.idle_seconds
         self._probe = probe
         self.budgets = FloodBudgets(probe, now, limits.flood_tolerance, trusted=limits.trusted)
-        self._reader = FrameReader(self.budgets)
         self.streams = RequestStreams(
             handlers=handlers,
             limits=limits,
@@ -81,6 +81,12 @@ class Connection:
         self._frames = FrameHandlers(
             self.streams, self.queue, self.budgets, probe, limits.header_bytes
         )
+        whole = WholeCalls(
+            *(self._frames, self.streams, self.budgets),
+            max_calls=limits.streams,
+            message_bytes=limits.message_bytes,
+        )
+        self._reader = FrameReader(self.budgets, whole.take)
         self._greeted = False
         self._due = now + HANDSHAKE_SECONDS
         self._greet(limits)

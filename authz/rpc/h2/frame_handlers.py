@@ -51,7 +51,8 @@ class FrameHandlers:
     """Applies the frames of one connection in their order.
 
     A method named after a frame applies one such frame. If a flood budget is used up, each can
-    raise ConnectionFault with ENHANCE_YOUR_CALM. draining: True once `drain` was called.
+    raise ConnectionFault with ENHANCE_YOUR_CALM. draining: True once `drain` was called. phase: the
+    handlers of the frames that may come now.
     """
 
     def __init__(
@@ -67,14 +68,14 @@ class FrameHandlers:
         self._budgets = budgets
         self._probe = probe
         self._max_header_bytes = max_header_bytes
-        self._phase = GREETING
+        self.phase = GREETING
         self._block = PartialBlock(0, 0)
         self.draining = False
 
     @property
     def greeted(self) -> bool:
         """True if the client's first SETTINGS have been applied."""
-        return self._phase is not GREETING
+        return self.phase is not GREETING
 
     def apply(self, frame_type: int, flags: int, stream_id: int, payload: bytes) -> None:
         """Apply a frame. In the open phase an unknown type only costs a unit of the control budget.
@@ -82,13 +83,13 @@ class FrameHandlers:
         Raises ConnectionFault if the phase of the connection does not allow the frame. Raises
         ConnectionFault or StreamFault as the frame's handler does.
         """
-        if frame_type == DATA and self._phase is OPEN:
+        if frame_type == DATA and self.phase is OPEN:
             self._streams.data(flags, stream_id, payload)
             return
-        handler = self._phase.get(frame_type)
+        handler = self.phase.get(frame_type)
         if handler is not None:
             handler(self, flags, stream_id, payload)
-        elif self._phase is OPEN:  # an unknown type, which section 4.1 says to ignore
+        elif self.phase is OPEN:  # an unknown type, which section 4.1 says to ignore
             self._budgets.spend(Event.H2_CONTROL_FLOOD)
         else:
             problem = "not the frame that has to come now"
@@ -123,7 +124,7 @@ class FrameHandlers:
         if flags & END_HEADERS:
             self._streams.headers(flags, stream_id, payload)
         else:
-            self._phase = HEADER_BLOCK
+            self.phase = HEADER_BLOCK
             self._block = PartialBlock(flags, stream_id)
             self._extend_block(payload)
 
@@ -140,7 +141,7 @@ class FrameHandlers:
         self._budgets.spend(Event.H2_CONTROL_FLOOD if payload else Event.H2_EMPTY_FLOOD)
         self._extend_block(payload)
         if flags & END_HEADERS:
-            self._phase = OPEN
+            self.phase = OPEN
             whole = b"".join(block.parts) if block.size <= self._max_header_bytes else None
             self._streams.headers(block.flags, stream_id, whole)
 
@@ -205,7 +206,7 @@ class FrameHandlers:
         if flags & ACK:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "an ACK before the first SETTINGS")
         self.settings(flags, stream_id, payload)
-        self._phase = OPEN
+        self.phase = OPEN
 
     def _set(self, name: int, value: int) -> None:
         if name == SettingId.ENABLE_PUSH and value > 1:

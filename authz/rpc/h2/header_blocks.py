@@ -78,17 +78,27 @@ class HeaderBlockDecoder(Generic[Parsed]):
         A new result is remembered if that is safe. Raises the faults of `fields`, and those of
         `parse`.
         """
+        found = self.recall(block)
+        return self._decode_new(self._without_updates(block)) if found is None else found
+
+    def recall(self, block: bytes) -> Parsed | None:
+        """Return the result for a block that is remembered, or that fits a pattern; else None."""
         found = self._known.get(block)
-        if found is not None:
-            return found
-        for pattern in self._patterns:
-            if pattern.matches(block):
-                return pattern.result
-        if not self._table_size and block[:1] == TO_ZERO:
-            rest = block.lstrip(TO_ZERO)
-            if len(block) - len(rest) <= MAX_UPDATE_BYTES:
-                return self.decode(rest)
-        return self._decode_new(block)
+        if found is None:
+            for pattern in self._patterns:
+                if pattern.matches(block):
+                    return pattern.result
+            rest = self._without_updates(block)
+            if rest is not block:
+                return self.recall(rest)
+        return found
+
+    def _without_updates(self, block: bytes) -> bytes:
+        """Return the block without size updates to 0 at its beginning, if they change nothing."""
+        if self._table_size or block[:1] != TO_ZERO:
+            return block
+        rest = block.lstrip(TO_ZERO)
+        return rest if len(block) - len(rest) <= MAX_UPDATE_BYTES else block
 
     def _decode_new(self, block: bytes) -> Parsed:
         size = self._table_size

@@ -20,6 +20,7 @@ from authz.core.events import Event
 from authz.rpc.h2 import traceparent
 from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.flood_budgets import MIN_PAUSE
+from authz.rpc.h2.request_headers import MethodHandler
 from authz.rpc.h2.responses import FAILED, GrpcStatus, status_response
 from authz.rpc.h2.server_state import ServerState
 from authz.rpc.h2.stream_states import ANSWERING, Call
@@ -37,6 +38,7 @@ class H2Protocol(asyncio.Protocol):
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
+        self._traced = state.traced
         self._loop = asyncio.get_running_loop()
         self._tasks: dict[int, asyncio.Future[bytes | GrpcStatus]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -59,6 +61,7 @@ class H2Protocol(asyncio.Protocol):
             *(state.handlers, state.limits, state.memory, state.probe, self._loop.time()),
             tokens=state.tokens,
         )
+        self._respond = self._connection.responses.respond
         if state.stopping or not self._is_welcome():
             self._closing = True
             self.transport.abort()
@@ -187,10 +190,10 @@ class H2Protocol(asyncio.Protocol):
             self.transport.resume_reading()
 
     def _start(self, call: Call, message: bytes) -> None:
-        handler = call.headers.handler
+        # A request that is refused is not reported, so there is a handler.
+        handler: MethodHandler = call.headers.handler  # type: ignore[assignment]
         try:
-            assert handler is not None  # noqa: S101  a refused request is never reported
-            if self._state.traced:
+            if self._traced:
                 response = handler(message, traceparent.find(call.header_block))
             else:
                 response = handler(message)
@@ -198,7 +201,7 @@ class H2Protocol(asyncio.Protocol):
             self._fail(call)
             return
         if isinstance(response, bytes):
-            self._connection.responses.respond(call, response)
+            self._respond(call, response)
         elif isinstance(response, GrpcStatus):
             self._connection.responses.refuse(call, status_response(response))
         else:

@@ -56,7 +56,7 @@ class RequestStreams:
 
     Methods named after frames raise ConnectionFault or StreamFault, also if a flood budget is used
     up. due: seconds, when the first deadline passes, or earlier. opened_at: seconds, when the last
-    call began. last_id: of the last GOAWAY, None before it.
+    call began. last_id: of the last GOAWAY, None before it. events: since `take_events`.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class RequestStreams:
         self.due = inf  # when the first deadline passes, or earlier
         self.opened_at = budgets.now  # when the last call began
         self.last_id: int | None = None  # of the GOAWAY after which no stream is taken
-        self._events: list[CallEvent] = []
-        self._cancelled = False  # whether _events has a call that has ended
+        self.events: list[CallEvent] = []
+        self._cancelled = False  # whether `events` has a call that has ended
         self._limits = limits
         self._queue = queue
         self._budgets = budgets
@@ -92,7 +92,7 @@ class RequestStreams:
 
         A call that both started and was cancelled since then is left out.
         """
-        events, self._events = self._events, []
+        events, self.events = self.events, []
         if self._cancelled:
             self._cancelled = False
             return without_unseen(events)
@@ -213,7 +213,7 @@ class RequestStreams:
         self._queue.discard(call)
         self.bodies.discard(call)
         if call.state is ANSWERING and call.response is None:
-            self._events.append((call, None))
+            self.events.append((call, None))
             self._cancelled = True
         call.state = CLOSED
         del self.calls[call.id]
@@ -257,7 +257,7 @@ class RequestStreams:
             self._count_too_large(message)
             self.responses.refuse(call, status_response(message))
             return
-        self._events.append((call, message))
+        self.events.append((call, message))
 
     def _trailers(self, flags: int, stream_id: int, block: bytes | None) -> None:
         try:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Presented
 from authz.core.request import Route
-from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES, MAX_TARGETS
+from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES
+from authz.rpc.check.repeated_parts import MAX_PARTS, MAX_PEER
 from tests.support.fakes import KID
 from tests.support.rpc.messages import PEER, check_request
 from tests.support.rpc.reading import FORMS, KEY, credential, extractor, read
@@ -87,10 +88,10 @@ def test_a_route_that_makes_no_sense_is_refused_and_the_operator_told(extensions
 def test_the_hosts_that_are_remembered_are_bounded():
     """A client that invents hosts does not grow the memory."""
     reader = extractor()
-    for number in range(MAX_TARGETS + 10):
+    for number in range(MAX_PARTS + 10):
         raw = check_request(host=f"h{number}.example").SerializeToString()
         assert reader.read(raw).host == f"h{number}.example"
-    assert len(reader._well_formed) <= MAX_TARGETS
+    assert len(reader._targets._well_formed) <= MAX_PARTS
 
 
 def test_the_routes_that_are_remembered_are_bounded():
@@ -281,3 +282,27 @@ def test_every_truncation_of_a_message_is_read_or_refused():
     reader = extractor()
     found = {credential(reader.read(WHOLE[:end])) for end in range(len(WHOLE) + 1)}
     assert {BAD, KID} <= found <= {BAD, KID, Reason.MALFORMED, None}
+
+
+def test_the_peers_that_are_remembered_are_bounded():
+    """Every connection has a peer of its own. One with a certificate is not remembered."""
+    reader = extractor()
+    message = check_request([(X, KEY)])
+    address = message.attributes.source.address.socket_address
+    for port in range(1, MAX_PARTS + 10):
+        address.port_value = port
+        assert reader.read(message.SerializeToString()).client_address == PEER
+    assert len(reader._peers._addresses) <= MAX_PARTS
+    known = dict(reader._peers._addresses)
+    message.attributes.source.certificate = "x" * MAX_PEER
+    assert reader.read(message.SerializeToString()).client_address == PEER
+    assert reader._peers._addresses == known
+
+
+def test_a_peer_that_is_no_message_is_a_bad_request():
+    """The request is refused each time, not only the first one."""
+    raw = check_request([(X, KEY)], peer="203.0.113.7").SerializeToString()
+    reader = extractor()
+    for _ in range(2):
+        assert credential(reader.read(raw.replace(b"203.0.113.7", b"203.0.113.\xe9"))) is BAD
+        assert credential(reader.read(raw)) == KID

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Iterable, Iterator
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from google.protobuf.message import DecodeError
@@ -9,7 +10,7 @@ from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from authz.core.records import KeyRecord, Status
-from authz.rpc.pb.check.v1.check_view_pb2 import CheckView
+from authz.rpc.pb.check.v1.check_view_pb2 import CheckView, HeaderValue, Peer
 from tests.support.fakes import NOW
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
@@ -38,6 +39,8 @@ def may_pass(raw: bytes, records: dict[str, KeyRecord]) -> bool:
     try:
         attributes = CheckView.FromString(raw).attributes
         http, facts = attributes.request.http, attributes.context_extensions
+        Peer.FromString(attributes.source)
+        raw_headers = list(_read(http.header_map.headers))
         method, host, path = http.method.decode(), http.host.decode(), http.path.decode()
     except (DecodeError, UnicodeDecodeError):
         return False
@@ -53,7 +56,7 @@ def may_pass(raw: bytes, records: dict[str, KeyRecord]) -> bool:
     if not all(re.fullmatch(r"[\w./@+:*-]+", scope, re.ASCII) for scope in wanted.split()):
         return False
     headers = {name: value.decode("utf-8", "replace") for name, value in http.headers.items()}
-    texts = _credentials(headers or _joined(http.header_map.headers))
+    texts = _credentials(headers or _joined(raw_headers))
     if not texts:
         return auth == "optional"
     record = records.get(texts[0]) if len(texts) == 1 else None
@@ -64,6 +67,16 @@ def may_pass(raw: bytes, records: dict[str, KeyRecord]) -> bool:
         and env in ("", record.env)
         and set(wanted.split()) <= record.scopes
     )
+
+
+def _read(entries: Iterable[bytes]) -> Iterator[HeaderValue]:
+    """Each entry of the raw form. Damage to one that is not looked at does not matter."""
+    for entry in entries:
+        try:
+            yield HeaderValue.FromString(entry)
+        except DecodeError:
+            if any(name in entry for name in (b"x-api-key", b"authorization")):
+                raise
 
 
 def _joined(entries) -> dict[str, str]:
