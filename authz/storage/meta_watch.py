@@ -40,7 +40,8 @@ class MetaWatch:
         self._seals = seals_of(client)
         self._until = float("-inf")
         self._functions = FunctionLoading(client)
-        self.meta = LatestMeta(fingerprints, lambda: self.is_current, prefixes)
+        names = schema.names_of(client)
+        self.meta = LatestMeta(fingerprints, lambda: self.is_current, prefixes, names)
         self.reason = "not read yet"
 
     @property

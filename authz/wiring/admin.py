@@ -68,7 +68,7 @@ class AdminReadiness:
         ready = self._store.is_current
         return self(), {
             "process": {"ready": not self.leaving, "reason": self.leaving},
-            "store": {"ready": ready, "reason": "" if ready else self._store.reason},
+            "store": {"ready": ready, "reason": self._store.reason},
         }
 
 
@@ -139,12 +139,14 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 is_ours=readiness,
             ),
         )
-        works = event_works(
-            *(settings, client, ring, clock),
-            instance=instance,
-            is_ours=readiness,
-            counts=guard.events,
-        )
+        works: list[Work] = []
+        if not is_divided:
+            works = event_works(
+                *(settings, client, ring, clock),
+                instance=instance,
+                is_ours=readiness,
+                counts=guard.events,
+            )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing, guard))
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(

@@ -47,7 +47,7 @@ class StoreWatch:
     def reason(self) -> str:
         """Why partitions cannot be used; empty if all can."""
         if len(self._watches) == 1:
-            return self._watches[0].reason
+            return "" if self.is_current else self._watches[0].reason
         return "; ".join(f"partition {at}: {cause}" for at, cause in self.missing.items())
 
     def is_usable(self, at: int) -> bool:
