@@ -3,9 +3,10 @@
 import asyncio
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import click
 
@@ -13,22 +14,29 @@ from authz.cli import storestate
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
+from authz.cli.terminal import escaped
 from authz.core.errors import BadInput
 from authz.settings.model import Settings
 from authz.storage.backup import Contents
 from authz.wiring import backups
+
+WHOLE, DAMAGED = 0, 1
+SHOWN: Final = 3  # names in the text
 
 
 @click.command()
 @click.argument("file", metavar="FILE", callback=path_such_as("authz.backup"))
 @common
 @click.pass_obj
-def backup(invocation: Invocation, file: str) -> None:
+def backup(invocation: Invocation, file: str) -> int:
     """Write all keys of the store to a new file.
 
     The file holds the records, the aliases of imported keys and the audit trail, as they were at
     one change. Keys cannot be read from it, only their digests. It is sealed with the pepper, so a
     restore finds any alteration. Keep it apart from the pepper.
+
+    If something in the store has been overwritten by others, the file has everything else. The
+    names are listed, and the exit code is 1.
 
     \b
     Examples:
@@ -37,18 +45,32 @@ def backup(invocation: Invocation, file: str) -> None:
     """
     settings = load_settings(invocation)
     path = Path(file)
-    found, size = _write(settings, path)
+    found, damaged, size = _write(settings, path)
     storestate.remember(settings, found.seq)
     document: dict[str, Any] = {"file": file, "bytes": size, **asdict(found)}
+    document["damaged"] = list(damaged)
     text = f"{file}: {found.records} records, {found.audit} audit entries, up to change {found.seq}"
+    if damaged:
+        text += (
+            f"\nthe store is damaged, and these could not be read: {_listed(damaged)}; keep the "
+            "earlier backups, and see the run book: The store is damaged"
+        )
     invocation.answer(document, text)
+    return DAMAGED if damaged else WHOLE
 
 
-def _write(settings: Settings, path: Path) -> tuple[Contents, int]:
+def _listed(names: Sequence[str]) -> str:
+    """Return the first names, escaped, and the number of the others."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(map(escaped, names[:SHOWN]))}{more}"
+
+
+def _write(settings: Settings, path: Path) -> tuple[Contents, Sequence[str], int]:
     """Write the backup to a temporary file, sync it, and rename it to `path` when complete.
 
-    Return its contents and its size in bytes. The temporary file is always removed. Raises BadInput
-    if `path` exists or cannot be written, and the errors of the store.
+    Return its contents, the names that could not be read, and its size in bytes. The temporary
+    file is always removed. Raises BadInput if `path` exists or cannot be written, and the errors of
+    the store.
     """
     if os.path.lexists(path):
         raise _taken(path)
@@ -58,7 +80,7 @@ def _write(settings: Settings, path: Path) -> tuple[Contents, int]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
         draft = Path(name)
         with os.fdopen(handle, "wb") as out:
-            found = asyncio.run(backups.back_up(settings, out))
+            found, damaged = asyncio.run(backups.back_up(settings, out))
             size = _sync(out)
         _name(draft, path)
     except FileExistsError:
@@ -68,7 +90,7 @@ def _write(settings: Settings, path: Path) -> tuple[Contents, int]:
     finally:
         if draft:
             draft.unlink(missing_ok=True)
-    return found, size
+    return found, damaged, size
 
 
 def _taken(path: Path) -> BadInput:

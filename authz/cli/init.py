@@ -146,6 +146,8 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
             await _retire(found, stores, retired)
         # Before a pepper is made; also with --new-store, which would mix new keys with the rest.
         theirs, filled, empty = await _look(stores)
+        if not theirs and not is_new and (problem := storestate.other_namespace(found)):
+            raise click.ClickException(problem)
         lost = await _lost_change(empty, 0 if had_all and known is None else known)
         if lost is not None:
             _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)

@@ -8,7 +8,9 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from authz.core import fields
 from authz.settings.model import Settings
 from authz.wiring import administration
 
@@ -18,11 +20,35 @@ def known_change(settings: Settings) -> int | None:
 
     None if the file is missing, unreadable or about another store.
     """
-    with suppress(OSError, ValueError, TypeError, LookupError):
-        found = json.loads(_file(settings).read_text(encoding="utf-8"))
-        if found["store"] == administration.partitions(settings)[0].address:
+    with suppress(ValueError, TypeError, LookupError):
+        found = _found(settings)
+        if found.get("namespace", settings.redis.namespace) == settings.redis.namespace:
             return int(found["change"])
     return None
+
+
+def other_namespace(settings: Settings) -> str:
+    """Return a line with the remedy if the pepper was used for another namespace of this store.
+
+    "" if it was not, or if that is not known.
+    """
+    other = _found(settings).get("namespace", settings.redis.namespace)
+    if other == settings.redis.namespace:
+        return ""
+    where = f"the namespace {fields.shown(str(other))}" if other else "no namespace"
+    return (
+        f"this pepper was used for {where} of this store: correct redis.namespace; a second "
+        "installation needs a pepper of its own, or `authz init --new-store`"
+    )
+
+
+def _found(settings: Settings) -> dict[str, Any]:
+    """Return the state file if it is about this store, in any namespace, else nothing."""
+    with suppress(OSError, ValueError, TypeError, LookupError):
+        found: dict[str, Any] = json.loads(_file(settings).read_text(encoding="utf-8"))
+        if found["store"] == administration.partitions(settings)[0].address:
+            return found
+    return {}
 
 
 def remember(settings: Settings, change: int) -> None:
@@ -37,7 +63,8 @@ def remember(settings: Settings, change: int) -> None:
 def write(settings: Settings, change: int) -> None:
     """Write the state file with exactly this change. A failure to write is ignored."""
     file = _file(settings)
-    document = {"store": administration.partitions(settings)[0].address, "change": change}
+    store, namespace = administration.partitions(settings)[0].address, settings.redis.namespace
+    document = {"store": store, "namespace": namespace, "change": change}
     draft = file.with_name(f"{file.name}.{os.getpid()}")
     with suppress(OSError):
         draft.write_text(json.dumps(document), encoding="utf-8")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from authz.core.keys.text import without_secrets
 
-MAX_ENTRIES: Final = 1000
+MAX_ENTRIES: Final = 10_000  # more than fit into a report of GitHub
 MAX_TOKEN: Final = 512  # characters
 MAX_WHERE: Final = 500  # characters
 HOUR_MS: Final = 3_600_000
@@ -67,7 +67,7 @@ def parsed(body: bytes) -> list[Leak]:
     """Return the entries of a report, a JSON array.
 
     An entry is an object with `token` and perhaps `type`, `url` and `source`. Raises ValueError for
-    another form, more than MAX_ENTRIES (1,000) entries, or a token of more than MAX_TOKEN (512)
+    another form, more than MAX_ENTRIES (10,000) entries, or a token of more than MAX_TOKEN (512)
     characters.
     """
     try:

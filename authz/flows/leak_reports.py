@@ -44,8 +44,8 @@ class LeakMemory(Protocol):
         """Return the keys that may be ended now, and remember them.
 
         At most `limit` different keys are remembered from `since` on; of more, the first ones in
-        order are returned. Times are in ms since the epoch. Two processes that ask at the same time
-        may each get the whole rest.
+        order are returned. Times are in ms since the epoch. The bound MUST hold for all processes
+        together.
         """
         ...
 

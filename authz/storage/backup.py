@@ -8,6 +8,11 @@ The store is not stopped meanwhile. Records that change while the others are rea
 from the log of changes, until one transaction shows that no further change was made. A record may
 therefore appear several times in the file; the last one counts.
 
+A name whose value has another type than we gave it does not end the backup. A record is then
+written as a damaged one, so that its key stays undecided after a restore. Without the index of
+all keys, the kids are those of the audit trail. Other such values are left out. `damaged` has the
+names.
+
 The lines, see sealed_lines.py:
     {"format": 1, "schema": ..., "created_at": ..., "meta": {...}}
     {"records": [[kid, {field: value}], ...]} with "again": true for records that were read again
@@ -16,26 +21,30 @@ The lines, see sealed_lines.py:
     {"end": {"seq": ..., "records": ..., "aliases": ..., "audit": ...}}
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import redis.asyncio
+from redis import exceptions
 
-from authz.core.errors import Unavailable, Unreadable
+from authz.core.errors import BadInput, Unavailable, Unreadable
+from authz.core.fields import kid as parse_kid
 from authz.core.selector import Position
 from authz.storage import encoding, meta, schema, stored_records, tombstones
 from authz.storage.change_log import changed_kids
 from authz.storage.compact_entries import unpacked
 from authz.storage.field_codec import as_bytes
 from authz.storage.listing import StoredIndex
-from authz.storage.replies import checked, last_change
+from authz.storage.replies import checked, unusable
 
 FORMAT: Final = 1
 PAGE: Final = 200  # records or audit entries in a line
 MAX_ROUNDS: Final = 100
 _UNREAD: Final = {"schema": "0", "client_id": "", "created_at": "0"}
 _BYTES: Final = "damaged"
+_LOST: Final = {**_UNREAD, _BYTES: ""}  # a record of which nothing could be read
 _LAST: Final = str(2**64 - 1)  # the highest second part of a stream id
 
 Write = Callable[[dict[str, Any]], None]
@@ -64,52 +73,119 @@ class Backup:
         self._index = StoredIndex(client)
         self._write = write
         self._found = Contents()
+        self._damaged: dict[str, None] = {}
+
+    @property
+    def damaged(self) -> tuple[str, ...]:
+        """The names in the store that could not be read, because their values have another type."""
+        return tuple(self._damaged)
 
     async def run(self, fingerprints: Mapping[str, str], created_at: int) -> Contents:
         """Write all lines and return the counts. created_at: milliseconds since the epoch.
 
         Raises Emptied if the store has no authz:meta, Foreign if it has another schema or other
-        peppers, and Unavailable if the store fails, changes too fast or has a garbled sequence.
+        peppers, and Unavailable if the store fails or changes too fast, if authz:meta has another
+        type, or if no list of the keys is left.
         """
-        found = await checked(self._client.hgetall(self._names.meta))
+        found = await self._read(self._names.meta, self._client.hgetall(self._names.meta), None)
+        if found is None:
+            raise Unavailable(f"{self._names.meta} has another type than ours: restore a backup")
         meta.verify(found, fingerprints, self._names)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
         # A signing key that was removed since must not come back with a restore.
         signing = schema.META_SIGNING
         kept = {name: one for name, one in found.items() if not name.startswith(signing)}
         self._write(header | {"meta": kept})
-        self._found.seq = await last_change(self._client)
-        after: Position | None = None
-        while places := await self._index.kids(None, after, PAGE):
-            await self._copy([place.kid for place in places])
-            after = places[-1]
+        self._found.seq = await self._last_change()
+        async for kids in self._kids():
+            await self._write_records(kids, await stored_records.read(self._client, kids))
         await self._catch_up()
         await self._copy_tombstones()  # last: of keys that were deleted meanwhile, too
-        if applied := await checked(self._client.hgetall(self._names.applied)):
+        name = self._names.applied
+        if applied := await self._read(name, self._client.hgetall(name), {}):
             self._write({"applied": applied})
         await self._copy_audit()
         self._write({"end": asdict(self._found)})
         return self._found
 
-    async def _copy(self, kids: Sequence[str]) -> None:
-        await self._write_records(kids, await stored_records.read(self._client, kids))
+    async def _read(self, name: str, answer: Awaitable[Any], otherwise: Any) -> Any:
+        """Return the reply, or `otherwise` if the value has another type. Raises Unavailable."""
+        try:
+            return await answer
+        except (exceptions.RedisError, OSError) as cause:
+            if not stored_records.is_wrong_type(cause):
+                raise unusable(cause) from None
+            self._damaged[name] = None
+            return otherwise
+
+    async def _last_change(self) -> int:
+        """Return the number of the last change: the highest one of all places that have it."""
+        names, found = self._names, [0]
+        try:
+            text = await self._read(names.seq, self._client.get(names.seq), None)
+            found.append(encoding.number(names.seq, text or "0"))
+        except ValueError:
+            self._damaged[names.seq] = None
+        for name in (names.log, names.audit):
+            page = await self._read(name, self._client.xrevrange(name, count=1), ())
+            found += [int(entry_id.partition("-")[0]) for entry_id, _ in page]
+        return max(found)
+
+    async def _kids(self) -> AsyncIterator[Sequence[str]]:
+        """Yield the kids of all keys, in pages. Raises Unavailable if no list of them is left."""
+        names = self._names
+        if await self._read(names.keys, self._client.zcard(names.keys), None) is not None:
+            after: Position | None = None
+            while places := await self._index.kids(None, after, PAGE):
+                yield [place.kid for place in places]
+                after = places[-1]
+            return
+        seen: set[str] = set()
+        async for page in self._trail():
+            kids = dict.fromkeys(fields.get("kid", "") for _, fields in page)
+            yield [kid for kid in kids if _is_kid(kid) and kid not in seen]
+            seen.update(kids)
+        if names.audit in self._damaged:
+            problem = "have another type than ours, so no list of the keys is left"
+            raise Unavailable(f"{names.keys} and {names.audit} {problem}: restore a backup")
 
     async def _write_records(
         self, kids: Sequence[str], found: Sequence[Any], *, again: bool = False
     ) -> None:
-        stored_records.refuse_errors(found)
-        pairs = zip(kids, found, strict=True)
-        read = [(kid, _fields(kid, stored)) for kid, stored in pairs]
+        pairs = list(zip(kids, found, strict=True))
+        bad = {kid for kid, stored in pairs if stored_records.is_wrong_type(stored)}
+        stored_records.refuse_errors([stored for kid, stored in pairs if kid not in bad])
+        self._damaged |= dict.fromkeys(map(self._names.key, sorted(bad)))
+        read = [(kid, _LOST if kid in bad else _fields(kid, stored)) for kid, stored in pairs]
         records = [(kid, fields) for kid, fields in read if fields]
         if not records:
             return
         self._write({"records": records} | ({"again": True} if again else {}))
         self._found.records += len(records)
-        secrets = [fields.get("secrets", "") for _, fields in records]
-        digests = [digest for text in secrets for digest in encoding.digests_of(text)]
-        names = list(map(self._names.alias, digests))
-        owners = await checked(self._client.mget(names)) if names else []
-        aliases = [[d.hex(), kid] for d, kid in zip(digests, owners, strict=True) if kid]
+        await self._write_aliases(
+            [
+                (digest, kid)
+                for kid, fields in records
+                for digest in encoding.digests_of(fields.get("secrets", ""))
+            ]
+        )
+
+    async def _write_aliases(self, digests: Sequence[tuple[bytes, str]]) -> None:
+        """Write which of these digests are aliases. digests: with the kids of their records.
+
+        An alias whose value has another type is that of the record.
+        """
+        commands = [("GET", self._names.alias(digest)) for digest, _ in digests]
+        replies = await stored_records.replies(self._client, commands) if commands else []
+        aliases = []
+        for (digest, kid), (_, name), owner in zip(digests, commands, replies, strict=True):
+            if stored_records.is_wrong_type(owner):
+                self._damaged[name] = None
+                aliases.append([digest.hex(), kid])
+                continue
+            stored_records.refuse_errors([owner])
+            if owner:
+                aliases.append([digest.hex(), owner])
         if aliases:
             self._write({"aliases": aliases})
             self._found.aliases += len(aliases)
@@ -120,7 +196,7 @@ class Backup:
         Raises Unavailable after MAX_ROUNDS rounds, or if the log no longer holds a change.
         """
         for _ in range(MAX_ROUNDS):
-            now = await last_change(self._client)
+            now = await self._last_change()
             if now == self._found.seq:
                 return
             kids = await changed_kids(self._client, self._found.seq, now)
@@ -142,21 +218,36 @@ class Backup:
             pipeline = self._client.pipeline(transaction=False)
             for bucket in buckets:
                 pipeline.smembers(self._names.gone(bucket))
-            found = await checked(pipeline.execute())
+            found = await checked(pipeline.execute(raise_on_error=False))
+            for bucket, reply in zip(buckets, found, strict=True):
+                if stored_records.is_wrong_type(reply):
+                    self._damaged[self._names.gone(bucket)] = None
+            found = [() if stored_records.is_wrong_type(reply) else reply for reply in found]
+            stored_records.refuse_errors(found)
             known = map(tombstones.of_members, buckets, found)
             places = [(one[0].bucket, [place.member for place in one]) for one in known if one]
             if places:
                 self._write({"tombstones": places})
 
     async def _copy_audit(self) -> None:
-        start, end = "-", f"{self._found.seq}-{_LAST}"
-        while True:
-            page = await checked(self._client.xrange(self._names.audit, start, end, count=PAGE))
-            if not page:
-                return
-            self._write({"audit": [[entry_id, unpacked(entry)] for entry_id, entry in page]})
+        async for page in self._trail():
+            self._write({"audit": page})
             self._found.audit += len(page)
+
+    async def _trail(self) -> AsyncIterator[list[tuple[str, Mapping[str, str]]]]:
+        """Yield the audit trail up to the last change, in pages; nothing if it is damaged."""
+        name, start, end = self._names.audit, "-", f"{self._found.seq}-{_LAST}"
+        while page := await self._read(
+            name, self._client.xrange(name, start, end, count=PAGE), None
+        ):
+            yield [(entry_id, unpacked(entry)) for entry_id, entry in page]
             start = f"({page[-1][0]}"
+
+
+def _is_kid(text: str) -> bool:
+    with suppress(BadInput):
+        return bool(parse_kid("kid", text))
+    return False
 
 
 def _fields(kid: str, stored: Any) -> Mapping[str, str]:

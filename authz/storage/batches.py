@@ -25,8 +25,8 @@ from authz.storage.change_script import (
     script_outcome,
 )
 from authz.storage.essential import ALLOW_OOM, is_full
-from authz.storage.link import refusal
 from authz.storage.marks import marks_of
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked, describe_full
 from authz.storage.seals import seals_of
 from authz.storage.stored_records import last_change_and_form

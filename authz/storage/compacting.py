@@ -26,8 +26,8 @@ from authz.core.errors import Conflict, Unavailable, Unreadable
 from authz.core.selector import Position
 from authz.storage import encoding, schema, stored_records
 from authz.storage.change_log import changed_kids
-from authz.storage.link import refusal
 from authz.storage.listing import StoredIndex
+from authz.storage.refusals import refusal
 from authz.storage.registry import StoredSidecars
 from authz.storage.renaming import Renaming
 from authz.storage.replies import checked, last_change

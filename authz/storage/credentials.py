@@ -6,7 +6,7 @@ from pathlib import Path
 from redis.credentials import CredentialProvider
 
 from authz.core.errors import Unavailable
-from authz.storage.link import LOGIN_MISSING, LOGIN_REFUSED
+from authz.storage.refusals import LOGIN_MISSING, LOGIN_REFUSED
 
 
 def read_password(file: Path | None) -> str:

@@ -14,9 +14,9 @@ from authz.storage import encoding, schema, tombstones
 from authz.storage.compact_entries import unpacked
 from authz.storage.essential import ALLOW_OOM
 from authz.storage.index_members import short_member
-from authz.storage.link import refusal
 from authz.storage.listing import SEARCHED
 from authz.storage.marks import marks_of, with_mark
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked
 from authz.storage.scripts import script
 

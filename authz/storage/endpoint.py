@@ -73,9 +73,9 @@ class Endpoint:
         """Parse `redis.url`, as `store_url.parse_url` does.
 
         Raises BadInput if a part is invalid. The password comes from `password_file`, read at every
-        connect. With `sentinel`, only the scheme and the database of the URL are used, and a
-        `unix://` URL is refused. `tls` is refused without `rediss://`. namespace: prefix of all
-        names in the store. partitions: how many there are; the endpoint is that of partition 0.
+        connect. With `sentinel`, only scheme and database of the URL are used, and `unix://` is
+        refused. `tls` is refused without `rediss://`. namespace: prefix of all names in the store.
+        partitions: how many there are; the endpoint is that of partition 0.
         """
         found = parse_url(url, is_cluster=is_cluster)
         if found.is_tls:
@@ -120,7 +120,9 @@ class Endpoint:
         return replace(found, cluster=cluster.of_slot(slot_of(found.names.meta)))
 
     def __str__(self) -> str:
-        return f"{self.address}, partition {self.partition}" if self.count > 1 else self.address
+        namespace = f", namespace {self.namespace}" if self.namespace else ""
+        partition = f", partition {self.partition}" if self.count > 1 else ""
+        return f"{self.address}{namespace}{partition}"
 
     @property
     def address(self) -> str:
@@ -259,10 +261,7 @@ class Endpoint:
         return new_client(host=self.host, port=self.port, **options, **login)
 
     def _dial(self, host: str, port: int, timeout: float) -> redis.asyncio.Redis:
-        """Return a client for one Sentinel, without a login.
-
-        timeout: seconds for each connect and each reply.
-        """
+        """Return a client for one Sentinel, without a login. timeout: as of `client`."""
         return new_client(host=host, port=port, **client_options(Connection, self.tls, timeout))
 
     def login(self) -> tuple[str, str] | None:

@@ -28,8 +28,9 @@ from authz.core.events import Event
 from authz.core.ports import ChangeSink, Clock, Probe
 from authz.storage import notices, schema
 from authz.storage.lag import LagHistogram
-from authz.storage.link import Link, refusal
+from authz.storage.link import Link
 from authz.storage.notices import Notice
+from authz.storage.refusals import refusal
 
 log = logging.getLogger("authz.store")
 ignored_log = logging.getLogger("authz.store.ignored")  # bounded: see telemetry/logs.py

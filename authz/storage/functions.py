@@ -14,8 +14,8 @@ from authz.core.errors import Unavailable
 from authz.storage.cluster_client import primaries_of
 from authz.storage.essential import WRITE
 from authz.storage.limits.spend_script import SPEND_FUNCTION
-from authz.storage.link import refusal
 from authz.storage.linked_script import READY
+from authz.storage.refusals import refusal
 from authz.storage.usage.usage_script import COMMIT_FUNCTION
 
 FUNCTIONS: Final = (SPEND_FUNCTION, COMMIT_FUNCTION, WRITE)

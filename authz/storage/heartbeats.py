@@ -2,7 +2,8 @@
 
 Rules:
 1. Only the PONG to a PING sent at `t` extends trust, to `t + lease`. The store answers in order.
-   So every change that it made before that PING has been applied here.
+   So every change that it made before that PING has been applied here. A store that cannot write
+   to its disk refuses PING, and every change. Its refusal counts as a PONG.
 2. Trust is extended only if the sequence number in that heartbeat equals the last change applied.
    If they differ, changes were missed. They are read from the log, or the cache is flushed (see
    follower.py).
@@ -40,14 +41,19 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.essential import EssentialWrites
 from authz.storage.follower import Follower
 from authz.storage.imported_index import ImportedIndex
-from authz.storage.link import Link, expect, refusal
+from authz.storage.link import Link, expect
 from authz.storage.meta import Emptied, LatestMeta
+from authz.storage.refusals import is_without_disk, refusal
 from authz.storage.replication import Replication
 from authz.storage.trust_lease import TrustLease
 
 HEARTBEATS_PER_LEASE: Final = 4
 PRIMARY: Final = "master"  # the store's own word
 REFUSED_SECONDS: Final = 2.0
+LATE: Final = (
+    "a heartbeat took longer than cache.trust_lease ({:g} s); the store, the network or this "
+    "sidecar is too slow"
+)
 NOT_ACKNOWLEDGED: Final = "no replica acknowledges its writes"
 
 
@@ -105,6 +111,7 @@ class Heartbeats:
         self._sink: ChangeSink
         self._announce: Callable[[Link], None]
         self._unanswered = 0
+        self._fault = ""  # of the last heartbeat that was answered
         self._refusal: tuple[float, str] | None = None
         self._is_foreign = False
 
@@ -123,7 +130,7 @@ class Heartbeats:
 
     def begin_link(self) -> None:
         """Forget the unanswered heartbeats and the replicas of the link before."""
-        self._unanswered, self._refusal = 0, None
+        self._unanswered, self._fault, self._refusal = 0, "", None
         self._imported.begin_link()
         if self._replication is not None:
             self._replication.start(self._clock.monotonic())
@@ -144,7 +151,7 @@ class Heartbeats:
         share = random.random()  # noqa: S311  jitter
         while link.is_open:
             if self._unanswered >= HEARTBEATS_PER_LEASE:
-                raise Unavailable(f"it has not answered for {self._lease:g} s")
+                raise Unavailable(self._fault or f"it has not answered for {self._lease:g} s")
             at, fault = self._refusal or (float("inf"), "")
             if self._clock.monotonic() - at > REFUSED_SECONDS:
                 raise Unavailable(fault)
@@ -206,7 +213,7 @@ class Heartbeats:
 
     def _on_written(self, link: Link, beat: Heartbeat, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):  # reconnect, to ask who is the primary
-            link.abort(f"it takes no writes: {refusal(reply)}")
+            link.abort(f"the store refused: {refusal(reply)}")
         elif isinstance(reply, Unavailable):
             beat.fail(reply)
 
@@ -233,10 +240,15 @@ class Heartbeats:
     def _on_pong(self, beat: Heartbeat, reply: Any) -> None:
         if isinstance(reply, Unavailable):  # from the link itself: the store did not answer
             return
-        if reply == beat.nonce:
+        if reply == beat.nonce or is_without_disk(reply):
             self._unanswered = 0
+        elif isinstance(reply, Exception):
+            beat.fail(Unavailable(f"the store refused: {refusal(reply)}"))
         else:
             beat.fail(Unavailable(f"unexpected answer to PING: {str(reply)[:100]}"))
+        if self._clock.monotonic() - beat.sent >= self._lease:
+            beat.fail(Unavailable(LATE.format(self._lease)))
+        self._fault = beat.fault
         if beat.fault:
             self._trust.report(beat.fault)
             self._trust.end()

@@ -8,7 +8,7 @@ from redis import exceptions
 from authz.core.errors import Unavailable
 from authz.core.sidecars import Issued
 from authz.storage import schema
-from authz.storage.link import refusal
+from authz.storage.refusals import refusal
 from authz.storage.registry import StoredSidecars
 
 MAX_MEMBERS: Final = 10_000

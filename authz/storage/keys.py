@@ -31,8 +31,8 @@ from authz.storage.change_script import (
 )
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.hello import refuse_mode, refuse_old
-from authz.storage.link import refusal
 from authz.storage.marks import marks_of
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked, describe_full, last_change
 from authz.storage.seals import seals_of
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any
 
 import redis.asyncio
 
@@ -20,6 +19,7 @@ class StoredLeakMemory:
         self._client = client
         self._names = schema.names_of(client)
         self._ended = ended or self._names.leaked
+        self._may_end = client.register_script(_MAY_END)
 
     async def is_known(self, report: str, ms: int) -> bool:
         """Implement LeakMemory.is_known; `ms` is the time to live that `remember` set."""
@@ -33,19 +33,39 @@ class StoredLeakMemory:
     async def may_end(
         self, kids: Sequence[str], now: int, since: int, limit: int
     ) -> frozenset[str]:
-        """Implement LeakMemory.may_end. A key that is remembered already takes no further place."""
-        name = self._ended
-        times = await checked(self._client.hgetall(name))
-        known = frozenset(kid for kid, at in times.items() if at.isdecimal() and int(at) >= since)
-        old = times.keys() - known
-        if old:
-            await checked(self._client.hdel(name, *old))
-        new = [kid for kid in kids if kid not in known][: max(0, limit - len(known))]
-        mapping: dict[Any, Any] = dict.fromkeys(new, str(now))
-        if mapping:
-            await checked(self._client.hset(name, mapping=mapping))
-        return known.intersection(kids) | frozenset(new)
+        """Implement LeakMemory.may_end, in one step: a remembered key takes no further place."""
+        if not kids:
+            return frozenset()
+        args: list[str | int] = [now, since, limit, *kids]
+        return frozenset(await checked(self._may_end(keys=[self._ended], args=args)))
 
 
 def _hash(report: str) -> str:
     return sha256(report.encode()).hexdigest()
+
+
+_MAY_END = """
+local found = redis.call('HGETALL', KEYS[1])
+local now, since, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local known, count = {}, 0
+for i = 1, #found, 2 do
+  local at = tonumber(found[i + 1])
+  if at and at >= since then
+    known[found[i]], count = true, count + 1
+  else
+    redis.call('HDEL', KEYS[1], found[i])
+  end
+end
+local may = {}
+for i = 4, #ARGV do
+  local kid = ARGV[i]
+  if not known[kid] and count < limit then
+    redis.call('HSET', KEYS[1], kid, now)
+    known[kid], count = true, count + 1
+  end
+  if known[kid] then
+    may[#may + 1] = kid
+  end
+end
+return may
+"""

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar, cast
 import hiredis
 
 from authz.core.errors import Unavailable
+from authz.storage.refusals import refusal
 
 MAX_PENDING: Final = 10_000
 
@@ -141,7 +142,9 @@ class Link(asyncio.Protocol):
             self._on_push(message)
         elif self._pending:
             self._pending.popleft()(message)
-        else:  # a store with too many clients refuses a new one with an unrequested error
+        elif isinstance(message, hiredis.ReplyError):  # such as of one with too many clients
+            self.abort(f"the store refused: {refusal(message)}")
+        else:
             self.abort(f"the store sent an unrequested message: {str(message)[:100]}")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -180,37 +183,6 @@ def _resolve(answer: asyncio.Future[Any], reply: Any) -> None:
         answer.set_exception(reply)
     else:
         answer.set_result(reply)
-
-
-LOGIN_MISSING: Final = (
-    "it wants a password, and redis.password_file is not set or is empty (NOAUTH)"
-)
-LOGIN_REFUSED: Final = (
-    "it knows no such user and password (WRONGPASS); check redis.username and redis.password_file"
-)
-
-RIGHT_MISSING: Final = "(NOPERM); give the user the rights in deploy/redis/users.acl"
-
-
-def refusal(error: Exception) -> str:
-    """Return an error reply as text for an operator.
-
-    For a failed login or a missing right, return its cause and remedy. An old store quotes the
-    whole command, which may contain a password. That part is cut off.
-    """
-    text = str(error).partition(", with args")[0]
-    if any(word in text for word in ("HELLO must be called", "NOAUTH", "uthentication required")):
-        return LOGIN_MISSING
-    if any(word in text for word in ("WRONGPASS", "invalid username-password")):
-        return LOGIN_REFUSED
-    if "o permissions " in text:
-        return f"{text.removeprefix('NOPERM ').rstrip('.')} {RIGHT_MISSING}"
-    return text
-
-
-def has_advice(why: str) -> bool:
-    """Return whether a text of `refusal` tells the remedy."""
-    return why in (LOGIN_MISSING, LOGIN_REFUSED) or why.endswith(RIGHT_MISSING)
 
 
 def expect(kind: type[_Kind], reply: Any) -> _Kind:

@@ -11,10 +11,13 @@ import hiredis
 
 from authz.core.errors import Unavailable
 from authz.storage.link import Link
+from authz.storage.refusals import refusal
 
 READY: Final = "ready"  # the reply of a function that is called without keys
 ABSENT: Final = ("Function not found", "unknown command", "o permissions ")
-NO_FUNCTION: Final = "it lacks a function of this version, and our user may load no script"
+LACKING: Final = (
+    "it lacks a function of this version, and our user may load no script; run `authz init`"
+)
 
 
 class StoreFunction:
@@ -76,7 +79,13 @@ class LinkedScript:
         except Unavailable as cause:
             if "o permissions " not in str(cause) and "NOPERM" not in str(cause):
                 raise
-            raise Unavailable(f"{NO_FUNCTION}; run `authz init`") from None
+            raise Unavailable(LACKING) from None
+
+    def explained(self, reply: Exception) -> str:
+        """Return the refusal of a call as text for an operator."""
+        if self._by_hash and "o permissions " in str(reply):  # it lost the function meanwhile
+            return LACKING
+        return refusal(reply)
 
     def load_again(self, link: Link, reply: Any) -> bool:
         """Return whether `reply` says that nothing ran, for the store lost function or script.

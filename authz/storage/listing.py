@@ -18,7 +18,7 @@ from authz.core.selector import Position
 from authz.storage import encoding, schema, stored_records
 from authz.storage.compact_entries import unpacked
 from authz.storage.index_members import kid_of, short_member
-from authz.storage.link import refusal
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked, whole
 from authz.storage.scripts import script
 from authz.storage.seals import StoreSeals, seals_of

@@ -12,7 +12,8 @@ from authz.core.ports import Clock
 from authz.storage import schema
 from authz.storage.function_loading import FunctionLoading
 from authz.storage.meta import Emptied, LatestMeta
-from authz.storage.replies import checked
+from authz.storage.registry import highest_seen
+from authz.storage.replies import checked, last_change
 from authz.storage.seals import seals_of
 
 log = logging.getLogger("authz.store")
@@ -39,6 +40,7 @@ class MetaWatch:
         self._name = schema.names_of(client).meta
         self._seals = seals_of(client)
         self._until = float("-inf")
+        self._highest = 0  # the last change that was seen while the store was ours
         self._functions = FunctionLoading(client)
         names = schema.names_of(client)
         self.meta = LatestMeta(fingerprints, lambda: self.is_current, prefixes, names)
@@ -58,8 +60,9 @@ class MetaWatch:
         try:
             found = await checked(self._client.hgetall(self._name))
             if not found:
-                raise Emptied(0)
+                raise Emptied(max(self._highest, await highest_seen(self._client)))
             self.meta.update(found)
+            self._highest = max(self._highest, await last_change(self._client))
             if self._seals is not None:
                 self._seals.note(found)
         except Unavailable as cause:

@@ -31,7 +31,8 @@ from authz.storage.crowd import RECENT_MS
 from authz.storage.essential import EssentialWrites
 from authz.storage.feed import ChangeFeed
 from authz.storage.heartbeats import HEARTBEATS_PER_LEASE
-from authz.storage.link import Link, refusal
+from authz.storage.link import Link
+from authz.storage.refusals import refusal
 from authz.storage.registry import KEPT_MS
 
 log = logging.getLogger("authz.store")

@@ -13,7 +13,7 @@ from authz.core.seals import Seal
 from authz.core.sidecars import MAX_LEASE_MS, Heard, Sidecar, doubtful
 from authz.process.clock import SystemClock
 from authz.storage import encoding, schema
-from authz.storage.link import refusal
+from authz.storage.refusals import refusal
 from authz.storage.seals import seals_of
 
 KEPT_MS: Final = MAX_OUTAGE_GRACE_MS + 3_600_000  # of an entry: longer than it can matter

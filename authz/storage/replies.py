@@ -9,10 +9,13 @@ from redis import exceptions
 from authz.core.errors import Unavailable
 from authz.storage import encoding, schema
 from authz.storage.essential import is_full
-from authz.storage.link import has_advice, refusal
+from authz.storage.refusals import has_advice, refusal
 
 FULL_ADVICE: Final = (
     "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"
+)
+DAMAGED: Final = (
+    "the store is damaged: a value has another type than ours (WRONGTYPE); `authz doctor` names it"
 )
 PIPELINE: Final = 1000  # commands in one round trip
 EXACT: Final = 1 << 53  # up to here a double holds each whole number
@@ -34,6 +37,8 @@ def unusable(cause: Exception, advice: str = "") -> Unavailable:
     """Return an error of redis-py or the network as the fault that `checked` raises."""
     if is_full(cause):
         return Unavailable(f"the store is full: {FULL_ADVICE}")
+    if str(cause).startswith("WRONGTYPE Operation"):
+        return Unavailable(DAMAGED)
     why = refusal(cause)
     problem = f"the store cannot be used: {why}".removesuffix(".")
     return Unavailable(f"{problem}; {advice}" if advice and not has_advice(why) else problem)

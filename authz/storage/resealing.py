@@ -30,8 +30,8 @@ from authz.storage import encoding, schema, stored_records
 from authz.storage.applied import StoredApplied
 from authz.storage.change_log import changed_kids
 from authz.storage.keys import StoredKeys
-from authz.storage.link import refusal
 from authz.storage.listing import StoredIndex
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked, last_change
 from authz.storage.rewriting import Rewrite, rewrite, with_seal
 from authz.storage.seals import StoreSeals

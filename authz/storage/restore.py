@@ -19,22 +19,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 import redis.asyncio
+from redis import exceptions
 
-from authz.core.audit import Action
 from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.digest_index import entry_of
-from authz.core.trail.rows import row_hash
 from authz.storage import compact, compact_entries, emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import Contents, kept_bytes
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.index_members import short_member
 from authz.storage.index_state import encoded_index
-from authz.storage.replies import checked
+from authz.storage.replies import checked, unusable
+from authz.storage.restored_lines import rows_left_out, without_deleted, without_earlier
 from authz.storage.tombstones import Tombstone
 from authz.storage.verified_backup import Line, Verified
+
+LATER_ROW: Final = "equal or smaller than the target stream top item"  # of XADD
+ANOTHER_WRITER: Final = (
+    "another process writes the audit trail at this moment. If it restores the same file, it goes "
+    "on, and this restore has ended: wait for it, then look with `authz doctor`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,8 @@ class Restore:
             await self._write_tombstones(writes, gone)
             left_out: dict[str, bytes] = {}
             for number, item in lines:
-                kept = _without_deleted(_without_earlier(item, number, file.last), gone)
-                left_out |= _left_out(item, kept)
+                kept = without_deleted(without_earlier(item, number, file.last), gone)
+                left_out |= rows_left_out(item, kept)
                 await self._write(writes, file, kept, done)
             seq = max(file.contents.seq, highest) + 1
             if meta.has_imports(file.meta):
@@ -130,9 +136,16 @@ class Restore:
     async def _change(self, writes: GuardedWrites, commands: Iterable[Command]) -> None:
         """Write in one transaction, while the store is still that of this unfinished restore.
 
-        Raises Conflict if the marker is not ours or authz:meta exists, Unavailable.
+        Raises Conflict if the marker is not ours or authz:meta exists, or if another process wrote
+        the same audit entries meanwhile. Raises Unavailable.
         """
-        if not await checked(writes.apply(commands)):
+        try:
+            is_done = await writes.apply(commands)
+        except (exceptions.RedisError, OSError) as cause:
+            if LATER_ROW in str(cause):
+                raise Conflict(ANOTHER_WRITER) from None
+            raise unusable(cause) from None
+        if not is_done:
             raise Conflict("the store was emptied, or restored by another process, meanwhile")
 
     async def _claim(self, file: Verified) -> None:
@@ -240,54 +253,6 @@ class Restore:
 
 def _is_compact(file: Verified) -> bool:
     return meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES
-
-
-def _without_earlier(item: dict[str, Any], number: int, last: Mapping[str, int]) -> dict[str, Any]:
-    """Return a line without the records that have another line as their last one.
-
-    A record that was never read again stays. A line without records is returned as it is.
-    """
-    if "records" not in item:
-        return item
-    records = [entry for entry in item["records"] if last.get(entry[0], number) == number]
-    return item | {"records": records}
-
-
-def _without_deleted(item: dict[str, Any], gone: frozenset[Tombstone]) -> dict[str, Any]:
-    """Return a line without records, aliases, applied fields and audit entries of deleted keys.
-
-    The audit entries about deletions stay. gone: the tombstones of the deleted keys.
-    """
-    if not gone:
-        return item
-    kept = dict(item)
-    if "records" in item:
-        kept["records"] = [one for one in item["records"] if tombstones.of_kid(one[0]) not in gone]
-    if "aliases" in item:
-        kept["aliases"] = [
-            (digest, kid)
-            for digest, kid in item["aliases"]
-            if not gone & {tombstones.of_kid(kid), tombstones.of_digest(bytes.fromhex(digest))}
-        ]
-    if "applied" in item:
-        found = item["applied"]
-        kept["applied"] = {
-            kid: one for kid, one in found.items() if tombstones.of_kid(kid) not in gone
-        }
-    if "audit" in item:
-        kept["audit"] = [
-            (entry_id, entry)
-            for entry_id, entry in item["audit"]
-            if entry.get("action") == Action.DELETE.value
-            or tombstones.of_kid(entry.get("kid", "")) not in gone
-        ]
-    return kept
-
-
-def _left_out(item: dict[str, Any], kept: dict[str, Any]) -> dict[str, bytes]:
-    """Return the hashes, by id, of the audit entries of `item` that `kept` lacks."""
-    rows, present = item.get("audit", ()), {row[0] for row in kept.get("audit", ())}
-    return {row_id: row_hash(row_id, fields) for row_id, fields in rows if row_id not in present}
 
 
 def _created_at(fields: Mapping[str, str]) -> int:

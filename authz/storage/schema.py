@@ -163,6 +163,7 @@ class Names:
         partitions: int = 1,
     ) -> None:
         self.namespace = namespace
+        self.database = database
         self.is_clustered = is_clustered
         self.partition, self.partitions = partition, partitions
         root = f"{namespace}:authz" if namespace else "authz"

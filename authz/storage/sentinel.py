@@ -17,7 +17,7 @@ from redis.asyncio.sentinel import Sentinel as Monitors
 
 from authz.core.errors import Unavailable
 from authz.core.listen_address import Address
-from authz.storage.link import refusal
+from authz.storage.refusals import refusal
 
 ASK_SECONDS: Final = 0.25  # timeout for one Sentinel
 

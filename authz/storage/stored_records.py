@@ -74,26 +74,26 @@ async def _read(client: redis.asyncio.Redis, kids: Sequence[str]) -> list[Any]:
     for start in range(0, len(kids), PAGE):
         page = kids[start : start + PAGE]
         commands = [(word, names.key(kid)) for kid in page for word in ("GET", "HGETALL")]
-        found += joined(await _replies(client, commands))
+        found += joined(await replies(client, commands))
     return found
 
 
-async def _replies(
+async def replies(
     client: redis.asyncio.Redis, commands: Sequence[tuple[str, str]], advice: str = ""
 ) -> list[Any]:
     """Return the replies to these reads, errors included, in one round trip.
 
     They are sent once more if another node of a cluster has become the owner. Raises Unavailable.
     """
-    replies: list[Any] = []
+    found: list[Any] = []
     for _ in range(2):
         async with client.pipeline(transaction=False) as pipeline:
             for command in commands:
                 pipeline.execute_command(*command)
-            replies = await checked(pipeline.execute(raise_on_error=False), advice)
-        if not any(isinstance(reply, exceptions.MovedError) for reply in replies):
+            found = await checked(pipeline.execute(raise_on_error=False), advice)
+        if not any(isinstance(reply, exceptions.MovedError) for reply in found):
             break
-    return replies
+    return found
 
 
 def refuse_errors(replies: Sequence[Any], advice: str = "") -> None:
@@ -110,7 +110,7 @@ async def last_change_and_form(client: redis.asyncio.Redis, advice: str = "") ->
     """
     names = schema.names_of(client)
     commands = [("GET", names.seq), ("HGETALL", names.meta)]
-    seq, found = await _replies(client, commands, advice)
+    seq, found = await replies(client, commands, advice)
     refuse_errors([seq, found], advice)
     try:
         return encoding.number(names.seq, seq or "0"), form_of(found.get(schema.META_COMPACT))

@@ -13,8 +13,8 @@ from authz.storage import encoding, schema
 from authz.storage.compact_entries import unpacked
 from authz.storage.essential import ALLOW_OOM
 from authz.storage.keys import WAIT_MS
-from authz.storage.link import refusal
 from authz.storage.marks import marks_of, with_mark
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked
 from authz.storage.scripts import script
 

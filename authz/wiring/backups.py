@@ -24,24 +24,24 @@ from authz.wiring.administration import all_parts, keyring, signpost
 from authz.wiring.store_parts import StoreParts
 
 
-async def back_up(settings: Settings, file: BinaryIO) -> Contents:
-    """Write all keys of the store to `file`, sealed with the newest pepper. Return the counts.
+async def back_up(settings: Settings, file: BinaryIO) -> tuple[Contents, Sequence[str]]:
+    """Write all keys of the store to `file`, sealed with the newest pepper.
 
-    With several partitions `seq` is the highest of their last changes. Raises BadInput for unusable
-    settings, Emptied or Foreign if the store is not ours, Unavailable, OSError.
+    Return the counts, and the names in the store that could not be read. With several partitions
+    `seq` is the highest of their last changes. Raises BadInput for unusable settings, Emptied or
+    Foreign if the store is not ours, Unavailable, OSError.
     """
     ring, now = keyring(settings), SystemClock().wall_ms()
     writer = SealedWriter(file, ring.backup_keys[-1])
     async with all_parts(settings) as parts:
         if len(parts.clients) == 1:
-            return await Backup(parts.only, writer.write).run(ring.fingerprints, now)
+            backup = Backup(parts.only, writer.write)
+            return await backup.run(ring.fingerprints, now), backup.damaged
         divided = DividedWriter(writer.write, len(parts.clients), now)
-        found = [
-            await Backup(client, divided.of(at)).run(ring.fingerprints, now)
-            for at, client in enumerate(parts.clients)
-        ]
+        made = [Backup(client, divided.of(at)) for at, client in enumerate(parts.clients)]
+        found = [await backup.run(ring.fingerprints, now) for backup in made]
         divided.end()
-        return _sum(found)
+        return _sum(found), [name for backup in made for name in backup.damaged]
 
 
 async def restore(

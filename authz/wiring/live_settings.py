@@ -154,7 +154,7 @@ def _removed(missing: list[str], still: int) -> str:
     """Return why sections are refused. still: how many sources have the first one now."""
     others = f", and so did {', '.join(missing[1:])}" if missing[1:] else ""
     place = "in more of the settings files" if still else "in the settings"
-    return f"it stood {place} before{others}; to remove a section, restart"
+    return f"it stood {place} before{others}; to remove a section, write it empty, or restart"
 
 
 def _merged(old: Settings, new: Settings) -> Settings:

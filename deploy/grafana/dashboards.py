@@ -63,6 +63,13 @@ def left(sli: str) -> str:
 
 
 CHECKS, FAILED = "authz_checks_total", "authz_authentication_failures_total"
+CHANGING = "|".join(
+    f"Keys.{name}"
+    for name in (
+        *("CreateKey", "UpdateKey", "RotateKey", "RetireKeySecret", "RollBackKey", "RevokeKey"),
+        *("DisableKey", "EnableKey", "DeleteKey", "ImportKeys", "ChangeKeys"),
+    )
+)
 DECIDED, REFUSED = 'outcome!="unavailable"', 'outcome!="allowed"'
 DURATION, LOOKUP, LAG = (
     "authz_check_duration_seconds",
@@ -462,7 +469,12 @@ USAGE += (
     Panel(
         "Changes of keys, a day",
         "none",
-        {"": f"max (increase(authz_change_applied_total{where()}[1d]))"},
+        {
+            "all": f"max (increase(authz_change_applied_total{where()}[1d]))",
+            "{{method}}, over the admin API": "sum by (method) (increase(authz_admin_calls_total"
+            + where(f'method=~"{CHANGING}", code="OK"')
+            + "[1d]))",
+        },
         about="Issued, rotated, changed and ended keys. authz audit list has the kinds.",
     ),
     Panel(

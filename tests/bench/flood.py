@@ -117,7 +117,8 @@ class Flooded:
         """Return the p99 of good Checks beside others at a rate, in seconds; inf is full speed.
 
         At a rate the load has no event loop: it polls, and answers of other requests do not wait in
-        front of those that are timed. `late` grows to the p99 by which it was late itself.
+        front of those that are timed. The delays of the load itself are left out, as `polling.pace`
+        says. `late` grows to the p99 by which it sent late.
         """
         requests = self._garbage if garbage else self._good
         if beside == inf:
@@ -138,7 +139,7 @@ class Flooded:
             self.late = max(self.late, load.quantile(found.late, 0.99))
         assert not found.failed
         self.answered += found.answered
-        return found.quantile(0.99)
+        return load.quantile(found.served or found.latencies, 0.99)
 
     async def _beside_full_speed(
         self, requests: load.Requests, rate: float, seconds: float

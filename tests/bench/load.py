@@ -94,6 +94,7 @@ class Tally:
     failed: int = 0
     latencies: list[float] = field(default_factory=list)
     late: list[float] = field(default_factory=list)  # how much later than due they were sent
+    served: list[float] = field(default_factory=list)  # of `polling.pace`: without our own delays
 
     def quantile(self, share: float) -> float:
         """Seconds within which so many were answered."""
@@ -126,6 +127,11 @@ class Connection(asyncio.Protocol):
             {SettingId.HEADER_TABLE_SIZE: 4096, SettingId.INITIAL_WINDOW_SIZE: WINDOW}
         )
         transport.write(PREFACE + offered + window_update_frame(0, WINDOW))
+
+    @property
+    def is_held(self) -> bool:
+        """Whether requests wait for the server's window."""
+        return self._due > 0
 
     def send(self, count: int = 1) -> None:
         """Ask so many times, as soon as the server's window allows."""

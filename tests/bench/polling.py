@@ -8,6 +8,7 @@ import itertools
 import random
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,31 +18,59 @@ from authz.core.listen_address import Address
 from tests.bench.load import Connection, Requests, Tally, close
 
 PATIENCE = 10.0  # seconds for the last answers
+SO_TIMESTAMPNS = 35  # of Linux: each read tells when its last byte arrived
+TIMESPEC = struct.Struct("@qq")
+TOLD = socket.CMSG_SPACE(TIMESPEC.size)
 
 
 class Polled:
-    """A socket that looks like a transport to a Connection."""
+    """A socket that looks like a transport to a Connection.
+
+    arrived_at: when the last data of the server arrived in our kernel, however late it was read.
+    is_blocked: whether the last write had to wait for the server. Times are of the wall clock.
+    """
 
     def __init__(self, address: Address) -> None:
+        self.arrived_at, self.is_blocked = 0.0, False
         if address.path:
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.connect(address.path)
         else:
             self.socket = socket.create_connection((address.host, address.port))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.write = self.socket.sendall
+        self.socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self.abort = self.socket.close
+
+    def write(self, data: bytes) -> None:
+        """Send all of it. If the server does not read, wait."""
+        try:
+            sent = self.socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        self.is_blocked = sent < len(data)
+        if self.is_blocked:
+            self.socket.sendall(data[sent:])
 
     def poll(self, connection: Connection) -> None:
         """Hand over what has come, if anything has."""
         try:
-            data = self.socket.recv(1 << 18, socket.MSG_DONTWAIT)
+            data, told, _, _ = self.socket.recvmsg(1 << 18, TOLD, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
+        self.arrived_at = _stamp(told) or time.time()
         if data:
             connection.data_received(data)
         else:
             connection.connection_lost(None)
+
+
+def _stamp(told: list[tuple[int, int, bytes]]) -> float | None:
+    """Return the time in the control messages of a read. None from a kernel that tells none."""
+    for _, kind, value in told:
+        if kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = TIMESPEC.unpack_from(value)
+            return seconds + nanoseconds / 1e9
+    return None
 
 
 @contextmanager
@@ -127,6 +156,11 @@ class Flow:
                 connection.send(count)
 
 
+def _are_held(opened: list[Connection]) -> bool:
+    """Return whether the server holds up what is to be sent."""
+    return any(one.transport.is_blocked or one.is_held for one in opened)
+
+
 def pace(
     address: Address,
     requests: Requests,
@@ -141,21 +175,28 @@ def pace(
 
     What is due at once goes out in one write. spin: nobody else needs the core of the load. beside:
     other requests over as many connections of their own, which are not timed.
+
+    latencies: from when a request was due until we have read its answer. served: without our own
+    delays, from the write until the answer arrived in our kernel. If the server held a write up,
+    all requests that were due until then count from when they were due, so no omission is hidden.
     """
     tally, sent = Tally(), {}
-    clock, timed = time.perf_counter, Flow(requests, rate)
+    clock, timed = time.time, Flow(requests, rate)
+    held_until = 0.0
     flows = [timed, beside] if beside else [timed]
     with ExitStack() as stack:
-        polls = []
+        polls, everyone = [], list[Connection]()
         ids: dict[Connection, int] = {}
 
         def note(connection: Connection, due: float) -> None:
-            sent[connection, ids[connection]] = due  # when it should have gone
+            sent[connection, ids[connection]] = (due, due if due <= held_until else now)
             ids[connection] += 2
             tally.late.append(now - due)
 
         def on_end(connection: Connection, stream_id: int) -> None:
-            tally.latencies.append(clock() - sent.pop((connection, stream_id)))
+            due, began = sent.pop((connection, stream_id))
+            tally.latencies.append(clock() - due)
+            tally.served.append(connection.transport.arrived_at - began)
             timed.end(connection, stream_id)
 
         for seed, flow in enumerate(flows, 1):
@@ -164,11 +205,13 @@ def pace(
             flow.begin(opened, seed, clock())
             polls.append(poll)
             ids |= dict.fromkeys(opened, 1)
+            everyone += opened
         end = timed.due + seconds
         while (now := clock()) < end:
             for flow in flows:
                 if flow.due <= now:
                     flow.send(now, note if flow is timed else None)
+                    held_until = clock() if _are_held(everyone) else held_until
             wait = 0 if spin or beside else min(timed.due, end) - clock()
             for poll in polls:
                 poll(wait)

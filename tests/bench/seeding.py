@@ -9,7 +9,8 @@ import itertools
 import random
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 import hiredis
@@ -29,7 +30,9 @@ from tests.support.fakes import NOW
 KEYS_A_CLIENT: Final = 10
 LIFE_MS: Final = 90 * 86_400_000
 BATCH: Final = 500
+IN_FLIGHT: Final = 50_000  # commands, so that neither side waits for the other
 HALF: Final = 62**8
+RANDOM: Final = 16 + 32  # bytes of a change id and a digest
 NUMBER: Final = 7_654_321  # of the key that the others are copies of
 
 
@@ -86,7 +89,6 @@ class Seeds:
         entry = self._template(compact_entries.pack(marked))
         self._sample |= {b"seal": bytes(16), b"short": bytes(SHORT_BYTES), b"seq": bytes(7)}
         head = b"\x01%(seq)b%(id)b" + self._pepper.encode() + b"%(seal)b"
-        client = names.client("").encode() + b"%(client)b"
         self._log = (
             *(b"XADD", names.log.encode(), b"MAXLEN", b"~", str(schema.LOG_LENGTH).encode()),
             *(b"%(row)b", b"kid", b"%(kid)b", b"status", b"active", b"at", b"%(at_text)b"),
@@ -94,8 +96,6 @@ class Seeds:
         )
         self._others = (
             (b"SET", names.key("").encode() + b"%(kid)b", head + body),
-            (b"ZADD", names.keys.encode(), b"%(at_text)b", b"%(short)b"),
-            (b"ZADD", client, b"%(at_text)b", b"%(short)b"),
             (b"XADD", names.audit.encode(), b"%(row)b", b"kid", b"%(kid)b", b"entry", entry),
         )
 
@@ -108,23 +108,36 @@ class Seeds:
             text = text.replace(value.replace(b"%", b"%%"), b"%%(%b)b" % name)
         return text
 
-    def batch(self, numbers: range) -> bytes:
-        """Return the commands for these keys, whose changes have as many digits, and for `seq`."""
+    def batch(self, numbers: range, logged_from: int = 0) -> tuple[bytes, int]:
+        """Return the commands for these keys, whose changes have as many digits, and their number.
+
+        logged_from: the first key that is in the log. `seq` is set, too.
+        """
         digits = len(str(numbers[0] + 1))
-        whole = b"".join(self._command(one, digits) for one in (self._log, *self._others))
-        made = b"".join(whole % self._values(number) for number in numbers)
+        commands = (self._log, *self._others) if numbers[-1] >= logged_from else self._others
+        whole = b"".join(self._command(one, digits) for one in commands)
+        random_bytes = secrets.token_bytes(RANDOM * len(numbers))
+        parts = (random_bytes[at : at + RANDOM] for at in range(0, len(random_bytes), RANDOM))
+        all_values = list(map(self._values, numbers, parts))
+        made = [whole % values for values in all_values]
+        places = [(values[b"at_text"], values[b"short"]) for values in all_values]
+        made.append(_placed(schema.DEFAULT.keys, places))
+        owners = [number // KEYS_A_CLIENT for number in numbers]
+        for owner, group in itertools.groupby(zip(owners, places, strict=True), itemgetter(0)):
+            made.append(_placed(schema.DEFAULT.client(f"client-{owner:07}"), [p for _, p in group]))
         last = str(numbers[-1] + 1).encode()
-        return made + _packed([b"SET", schema.DEFAULT.seq.encode(), last], [b"", b"", last])
+        made.append(_packed([b"SET", schema.DEFAULT.seq.encode(), last]))
+        return b"".join(made), len(commands) * len(numbers) + len(set(owners)) + 2
 
     def _command(self, parts: tuple[bytes, ...], digits: int) -> bytes:
         sample = self._sample | {b"row": bytes(digits + 2)}
-        return _packed(list(parts), [part % sample for part in parts])
+        return _packed(parts, [part % sample for part in parts])
 
-    def _values(self, number: int) -> dict[bytes, bytes]:
+    def _values(self, number: int, part: bytes) -> dict[bytes, bytes]:
         first, second = _half(), _half()
         short = first.to_bytes(6) + second.to_bytes(6)
         kid, seq, at = kid_of(as_text(short)).encode(), number + 1, NOW + number
-        change_id, digest, end = secrets.token_bytes(16), secrets.token_bytes(32), at + LIFE_MS
+        change_id, digest, end = part[:16], part[16:], at + LIFE_MS
         values = {
             b"kid": kid,
             b"short": short,
@@ -154,12 +167,17 @@ def _half() -> int:
     return number
 
 
-def _packed(parts: list[bytes], samples: list[bytes]) -> bytes:
-    """Return a command of these parts. samples: give the length of each."""
+def _packed(parts: Sequence[bytes], samples: Sequence[bytes] | None = None) -> bytes:
+    """Return a command of these parts. samples: have the length of each, if that differs."""
     made = [b"*%d\r\n" % len(parts)]
-    for part, sample in zip(parts, samples, strict=True):
-        made.append(b"$%d\r\n%b\r\n" % (len(sample or part), part))
+    for part, sample in zip(parts, samples or parts, strict=True):
+        made.append(b"$%d\r\n%b\r\n" % (len(sample), part))
     return b"".join(made)
+
+
+def _placed(name: str, places: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """Return the command that adds scores and members to an index."""
+    return _packed([b"ZADD", name.encode(), *itertools.chain.from_iterable(places)])
 
 
 def _batches(numbers: range) -> Iterator[range]:
@@ -172,14 +190,19 @@ def _batches(numbers: range) -> Iterator[range]:
 
 
 def seed(port: int, ring: Keyring, numbers: range) -> None:
-    """Issue these keys in the store at this port. Raises SystemExit if it refuses a command."""
+    """Issue these keys in the store at this port. Raises SystemExit if it refuses a command.
+
+    Changes that the log would have dropped again are not written to it.
+    """
     seeds, reader = Seeds(ring), hiredis.Reader()
+    logged_from = numbers[-1] + 1 - schema.LOG_LENGTH - BATCH
     with socket.create_connection(("127.0.0.1", port)) as link:
         waiting = 0
         for batch in _batches(numbers):
-            link.sendall(seeds.batch(batch))
-            waiting += 5 * len(batch) + 1
-            while waiting > 10 * BATCH:
+            commands, count = seeds.batch(batch, logged_from)
+            link.sendall(commands)
+            waiting += count
+            while waiting > IN_FLIGHT:
                 waiting -= _replies(link, reader)
         while waiting:
             waiting -= _replies(link, reader)

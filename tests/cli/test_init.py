@@ -142,3 +142,14 @@ def test_index_of_imported_keys(empty_store: Path, valkey: Valkey) -> None:
     valkey.admin.delete(stored.IMPORTED)
     assert run("init", "--json").document["imported_keys_indexed"] == 3
     assert "imported_keys_indexed" not in run("init", "--json").document
+
+
+def test_a_mistyped_namespace(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`authz init` does not begin a second installation because of a typo in the namespace."""
+    monkeypatch.setenv("AUTHZ_REDIS__NAMESPACE", "stagging")
+    refused = run("init")
+    assert refused.code == 1
+    assert "this pepper was used for no namespace of this store" in refused.error
+    assert run("init", "--new-store").code == 0
+    monkeypatch.setenv("AUTHZ_REDIS__NAMESPACE", "staging")
+    assert "for the namespace 'stagging' of this store" in run("init").error

@@ -8,8 +8,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from authz.console.http_api import HttpApi
-from authz.console.leak_reports import CHECKS_PER_SECOND, GITHUB, MAX_BODY, SIGNED
+from authz.console.leak_reports import (
+    CHECKS_PER_SECOND,
+    GITHUB,
+    LARGE_PER_SECOND,
+    MAX_BODY,
+    SIGNED,
+    SMALL_BODY,
+)
 from authz.core.http_exchange import HttpRequest
+from authz.core.leaks import MAX_ENTRIES
 from authz.core.new_keys import KeySpec
 from authz.core.notifications.bodies import signing_secret, webhook_headers
 from authz.core.records import Status
@@ -191,10 +199,39 @@ async def test_tokens_of_any_characters(rig):
 
 
 async def test_a_flood_is_refused(rig):
-    """Beyond 50 a second no signature is checked."""
+    """Beyond 1,000 small and 50 large reports a second no signature is checked."""
     found = [(await rig.post(GITHUB, b"[]", {}))[0] for _ in range(CHECKS_PER_SECOND + 5)]
     assert found.count(429) == 5
     assert rig.github.fetches <= 1
+
+
+async def test_a_flood_of_large_reports_leaves_small_ones_alone(rig):
+    """Strangers who send large bodies cannot keep the report of a leaked key out."""
+    kid, text = await rig.issue()
+    large = b" " * (SMALL_BODY + 1)
+    found = [(await rig.post(GITHUB, large, {}))[0] for _ in range(LARGE_PER_SECOND + 5)]
+    assert found.count(429) == 5
+    assert (await rig.by_github({"token": text}))[0] == 200
+    assert await rig.status(kid) is Status.REVOKED
+
+
+async def test_a_report_of_ten_thousand_tokens(rig):
+    """All of them are looked at, the same key twice included. One more is refused, and logged."""
+    kid, text = await rig.issue()
+    others = [{"token": f"t{number}"} for number in range(MAX_ENTRIES - 2)]
+    status, answer = await rig.signed({"token": text}, *others, {"token": text})
+    assert (status, await rig.status(kid)) == (200, Status.REVOKED)
+    assert [one["label"] for one in answer].count("true_positive") == 2
+    assert [action for action, *_ in await rig.trail()].count("revoke") == 1
+
+
+async def test_a_signed_report_that_is_refused_is_logged(rig, caplog):
+    """The keys in it stay valid, so somebody has to know."""
+    assert (await rig.signed({"no": "token"}, report="2"))[0] == 400
+    assert "a signed report of report is refused: an entry has no token" in caplog.text
+    caplog.clear()
+    assert (await rig.post(SIGNED, b"[]", {}))[0] == 401
+    assert caplog.text == ""
 
 
 async def test_a_slow_report_is_refused(rig):

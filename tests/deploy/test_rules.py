@@ -47,6 +47,7 @@ LEAKED = 'authz_admin_leak_reports_total{done="revoked"}'
 LEAK_HELD = 'authz_admin_leak_reports_total{done="held"}'
 UNDONE = 'authz_admin_delivery_secrets_total{result="undone"}'
 DEAD = 'authz_admin_event_sent_total{result="dead"}'
+APPLIED = "authz_change_applied_total{}"
 UNDECIDED = "authz_admin_delivery_undecided{}"
 PENDING, DUE_HELD = "authz_admin_delivery_pending{}", "authz_admin_rotation_held{}"
 EVENT_LAG = "authz_admin_event_lag_seconds{}"
@@ -201,6 +202,11 @@ CASES = {
     ),
     "AuthzSecretsPending": Case(
         {PENDING: after(H, (30, 1))}, fires=(H + 20,), quiet=(H - 1, H + 10, H + 35)
+    ),
+    "AuthzKeysChange": Case(
+        {APPLIED: after(6 * H, (20, 200), before=1)},
+        fires=(6 * H + 15,),
+        quiet=(6 * H - 1, 6 * H + 4, 8 * H - 5),
     ),
     "AuthzSecretsUndecided": Case(
         {UNDECIDED: after(H, (30, 1))}, fires=(H + 10,), quiet=(H - 1, H + 2, H + 35)

@@ -36,6 +36,13 @@ def test_https_and_loopback_are_allowed(url: str):
         "https://",
         "https://idp.example.com:99999",
         "https://idp.exämple.com",
+        "https://idp.example.com/\r\nHost: internal",
+        "https://idp.exa\tmple.com",
+        "https://idp example.com",
+        "https://idp.example.com/a b",
+        "http://2130706433/",
+        "http://127.1/",
+        "http://0/",
         "",
     ],
 )

@@ -80,14 +80,6 @@ def keys_of(valkey):
     return {name: readers[admin.type(name)](name) for name in names}
 
 
-async def test_a_garbled_sequence(admin, valkey):
-    """A backup of a store whose sequence is not a number is a fault of the store."""
-    await admin.issue()
-    valkey.admin.set(stored.SEQ, "nonsense")
-    with pytest.raises(Unavailable, match="seq"):
-        await back_up(valkey.endpoint)
-
-
 async def test_round_trip(own_valkey, own_admin):
     """Records, indexes, aliases, audit trail and authz:meta are as before; the sequence grows."""
     await filled(own_admin, own_valkey.endpoint)
@@ -96,6 +88,43 @@ async def test_round_trip(own_valkey, own_admin):
     own_valkey.admin.flushall()
     assert await restored(own_valkey.endpoint, content) == seq + 1
     assert own_valkey.admin.get(stored.SEQ) == str(seq + 1)
+    assert keys_of(own_valkey) == before
+
+
+class Held(Restore):
+    """A restore that waits after it has read how far the audit trail is."""
+
+    def __init__(self, client):
+        super().__init__(client)
+        self.has_read, self.may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def _audited(self):
+        done = await super()._audited()
+        self.has_read.set()
+        await self.may_go_on.wait()
+        return done
+
+
+async def test_two_restores_of_one_file(own_valkey, own_admin):
+    """Of two restores of one file at once, one ends with the reason, and the other completes."""
+    await filled(own_admin, own_valkey.endpoint)
+    before, content = keys_of(own_valkey), await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    file = verify(read(io.BytesIO(content), KEYS), RING.fingerprints)
+    async with own_valkey.endpoint.client() as one, own_valkey.endpoint.client() as other:
+        late = Held(one)
+        ended = asyncio.create_task(late.run(file, read(io.BytesIO(content), KEYS), 0))
+        await late.has_read.wait()
+
+        def lines():
+            yield from read(io.BytesIO(content), KEYS)
+            late.may_go_on.set()
+
+        first = asyncio.create_task(Restore(other).run(file, lines(), 0))
+        outcomes = await asyncio.gather(ended, first, return_exceptions=True)
+    refused = [str(found) for found in outcomes if isinstance(found, Conflict)]
+    assert len(refused) == 1
+    assert "another process" in refused[0]
     assert keys_of(own_valkey) == before
 
 

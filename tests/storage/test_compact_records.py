@@ -13,6 +13,7 @@ from authz.storage.backup import Backup
 from authz.storage.deletions import StoredDeletions
 from authz.storage.field_codec import as_bytes
 from authz.storage.imports import StoredImports
+from authz.storage.index_members import short_member
 from authz.storage.indexing import Indexing
 from authz.storage.keys import StoredKeys
 from authz.storage.listing import StoredIndex, StoredTrail
@@ -296,3 +297,11 @@ async def test_backup_and_restore(own_valkey, text, bytes_of_damaged):
             with pytest.raises(Unreadable):
                 await keys.find(damaged.kid)
             assert raw(own_valkey, damaged.kid) == bytes_of_damaged
+            # A hash stands in the indexes by its kid, a compact record by its short member.
+            form = short_member if text else str
+            members = [*map(form, before), short_member(damaged.kid)]
+            assert set(own_valkey.admin.zrange(stored.KEYS, 0, -1)) == set(members)
+            of_client = own_valkey.admin.zrange(stored.client("acme-batch"), 0, -1)
+            assert of_client == [form(records[1].kid)]
+            listed = [place.kid for place in await StoredIndex(client).kids(None, None, 9)]
+            assert set(listed) == {*before, damaged.kid}

@@ -152,7 +152,7 @@ async def test_primary_without_replicas(store):
         await sidecar.trusted()
         for replica in store.replicas:
             replica.pause()
-        await eventually(lambda: "takes no writes: NOREPLICAS" in sidecar.reason)
+        await eventually(lambda: "(NOREPLICAS); see to them" in sidecar.reason)
         assert not sidecar.is_trusted
         with pytest.raises(Unavailable, match="NOREPLICAS"):
             await admin.revoke(record.kid)

@@ -144,7 +144,7 @@ async def test_a_file_that_was_cut_keeps_the_old_settings(tmp_path, cut):
     assert target.used == []
     reason = live.report()["reason"]
     is_empty = cut in (0, "blanks", "mark", "comment")
-    assert ("it is empty" if is_empty else "to remove a section, restart") in reason
+    assert ("it is empty" if is_empty else "write it empty, or restart") in reason
 
     file.write_text(FULL.replace("10/s", "20/s"))
     await live.reload()

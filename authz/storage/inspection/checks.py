@@ -11,13 +11,14 @@ from authz.core.errors import Unavailable
 from authz.core.finding import Finding, fail, warn
 from authz.storage.inspection import cluster, data, rights, server
 from authz.storage.inspection.store import Store
-from authz.storage.replies import checked
 
 Check = Callable[[Store], Awaitable[Finding]]
 
 CHECKS: Final[tuple[Check, ...]] = (
     server.version,
     data.identity,
+    data.types,
+    data.changes,
     server.access,
     server.eviction,
     server.memory,
@@ -55,7 +56,7 @@ async def inspect(store: Store) -> AsyncIterator[Finding]:
 async def reached(store: Store) -> Finding | None:
     """Return None if the store answers, else the failure."""
     try:
-        await checked(store.client.ping(), "check redis.url and that the store runs")
+        await store.ping("check redis.url and that the store runs")
     except Unavailable as cause:
         problem, _, advice = str(cause).partition("; ")
         return fail("store", problem, advice)

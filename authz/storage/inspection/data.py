@@ -1,5 +1,6 @@
 """Checks of our data in the store: whose it is, and whether it can be read."""
 
+from contextlib import suppress
 from typing import Final
 
 from redis import exceptions
@@ -15,10 +16,11 @@ from authz.storage.inspection.store import Store
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.registry import StoredSidecars, highest_seen
-from authz.storage.replies import checked
+from authz.storage.replies import checked, last_change, pipelined
 from authz.storage.seals import seals_of
 
 SAMPLE: Final = 200
+RECENT_MS: Final = 300_000
 
 
 async def identity(store: Store) -> Finding:
@@ -32,6 +34,7 @@ async def identity(store: Store) -> Finding:
     try:
         if not found:
             await _refuse_other_namespace(store)
+            await _refuse_other_database(store)
             raise meta.Emptied(await highest_seen(store.client))
         theirs = meta.verify(found, store.fingerprints, store.names)
     except Unavailable as cause:
@@ -74,6 +77,70 @@ async def _refuse_other_namespace(store: Store) -> None:
             f"there is no authz:meta of namespace {namespace}, but of {found}; "
             "correct redis.namespace"
         )
+
+
+async def _refuse_other_database(store: Store) -> None:
+    """Raise Unavailable if another database of the server has our authz:meta.
+
+    Without the right to INFO or SELECT this looks at none. Call it if ours is missing.
+    """
+    if store.names.is_clustered:
+        return
+    ours, others, refused = store.names.database, [], (exceptions.RedisError, OSError)
+    async with store.client.client() as connection:
+        with suppress(*refused):  # the user may lack a right
+            for name in await connection.info("keyspace"):
+                await connection.select(number := int(name.removeprefix("db")))
+                if number != ours and await connection.exists(store.names.meta):
+                    others.append(str(number))
+        with suppress(*refused):
+            await connection.select(ours)
+    if others:
+        raise Unavailable(
+            f"there is no authz:meta in database {ours}, but in {', '.join(others)}; "
+            "correct redis.url, or undo the SWAPDB"
+        )
+
+
+async def types(store: Store) -> Finding:
+    """Check that the values that all keys share have the types that we give them; failure if not.
+
+    Then others wrote into the store. Raises Unavailable.
+    """
+    names = store.names
+    kinds = {
+        names.meta: "hash",
+        names.applied: "hash",
+        names.seq: "string",
+        names.imported: "string",
+        names.log: "stream",
+        names.audit: "stream",
+        names.keys: "zset",
+        names.sidecars: "zset",
+    }
+    found = await pipelined(store.client, [("TYPE", name) for name in kinds])
+    pairs = zip(kinds.items(), found, strict=True)
+    wrong = [
+        f"{name} is a {it}, not a {kind}" for (name, kind), it in pairs if it not in (kind, "none")
+    ]
+    if wrong:
+        problem = f"others wrote into the store: {'; '.join(wrong)}"
+        return fail("types", problem, "see The store is damaged, in the run book")
+    return ok("types", "all values that keys share are of ours")
+
+
+async def changes(store: Store) -> Finding:
+    """Check that the store has every change that a running sidecar has seen; failure if not.
+
+    Then the store went back in time. Raises Unavailable.
+    """
+    seen = await highest_seen(store.client)  # first: a change may be made meanwhile
+    last = await last_change(store.client)
+    if last < seen:
+        problem = f"the store went back to change {last}: a sidecar has seen change {seen}"
+        advice = "revoke again what was revoked since: The store went back, in the run book"
+        return fail("changes", problem, advice)
+    return ok("changes", f"{last}, and no sidecar has seen a later one")
 
 
 async def records(store: Store) -> Finding:
@@ -143,12 +210,23 @@ async def imports(store: Store) -> Finding:
 
 
 async def sidecars(store: Store) -> Finding:
-    """Check the registry of sidecars: warning if an entry proves nothing. Raises Unavailable."""
+    """Check the registry of sidecars. Raises Unavailable.
+
+    Warning if an entry proves nothing, or if a sidecar that was heard of within RECENT_MS (5 min)
+    does not trust the store.
+    """
     _, found = await StoredSidecars(store.client).find()
     doubts = [f"{one.sidecar.instance}: {one.doubt}" for one in found if one.doubt]
     if doubts:
         problem = f"{len(doubts)} entries prove nothing, so --wait fails: {doubts[0]}"
         return warn("sidecars", problem, "see `authz sidecars`; a stranger may have written them")
+    strayed = [one for one in found if not one.is_trusted and one.silent_ms < RECENT_MS]
+    if strayed:
+        first = strayed[0]
+        why = first.sidecar.reason or f"not heard for {first.silent_ms / 1000:.1f} s"
+        problem = f"{len(strayed)} of {len(found)} are silent or do not trust the store: "
+        advice = "see `authz sidecars`, and the log of that sidecar"
+        return warn("sidecars", f"{problem}{first.sidecar.instance}: {why}", advice)
     return ok("sidecars", f"{len(found)} entries, all of sidecars")
 
 

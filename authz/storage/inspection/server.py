@@ -17,6 +17,7 @@ GROWTH_WARNING_DAYS: Final = 14
 DAY_MS: Final = 86_400_000
 CLOCK_WARNING_MS, CLOCK_FAILURE_MS = 1_000, 10_000
 PINGS: Final = 21
+NO_DISK: Final = "make room on its disk, and look at its log: until then it may refuse changes"
 UNGREETED: Final = "HELLO must be called with the client already authenticated"
 
 
@@ -107,16 +108,16 @@ async def _days_until_full(store: Store, used: int, limit: int) -> float | None:
 async def persistence(store: Store) -> Finding:
     """Check that the store's data survives a restart. OK only with a working append-only file.
 
-    Failure if that file or the last snapshot cannot be written. Otherwise warning. Raises
-    Unavailable.
+    Failure if that file or the last snapshot cannot be written: the store may refuse every change.
+    Otherwise warning. Raises Unavailable.
     """
     found = await _info(store, "persistence")
-    if found.get("aof_enabled"):
-        if found.get("aof_last_write_status") != "ok":
-            return fail("persistence", "the append-only file is not written", "look at its disk")
-        return ok("persistence", "append-only file")
+    if found.get("aof_enabled") and found.get("aof_last_write_status") != "ok":
+        return fail("persistence", "the append-only file is not written", NO_DISK)
     if found.get("rdb_last_bgsave_status") != "ok":
-        return fail("persistence", "the last snapshot failed", "look at its disk")
+        return fail("persistence", "the last snapshot failed", NO_DISK)
+    if found.get("aof_enabled"):
+        return ok("persistence", "append-only file")
     advice = "set appendonly yes: a restart loses the latest changes, revocations too"
     try:
         rules = (await checked(store.client.config_get("save"))).get("save", "")
@@ -176,7 +177,7 @@ async def latency(store: Store) -> Finding:
     taken = []
     for _ in range(PINGS):
         began = time.perf_counter()
-        await checked(store.client.ping())
+        await store.ping()
         taken.append(time.perf_counter() - began)
     middle = median(taken)
     measured = f"{middle * 1000:.2f} ms for a PING, median of {PINGS}"

@@ -4,8 +4,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import redis.asyncio
+from redis import exceptions
 
 from authz.storage import schema
+from authz.storage.refusals import is_without_disk
+from authz.storage.replies import unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,17 @@ class Store:
     has_replicas: bool = False
     anonymous: redis.asyncio.Redis | None = None
     prefixes: Collection[str] = ()
+
+    async def ping(self, advice: str = "") -> None:
+        """Return when the store has answered. Raises Unavailable if it does not, with the advice.
+
+        A store that cannot write to its disk refuses PING, and that is an answer.
+        """
+        try:
+            await self.client.ping()
+        except (exceptions.RedisError, OSError) as cause:
+            if not is_without_disk(cause):
+                raise unusable(cause, advice) from None
 
     @property
     def names(self) -> schema.Names:

@@ -30,7 +30,7 @@ from authz.storage.limits.spend_script import (
     holder_name,
     spend_reply,
 )
-from authz.storage.link import Link, LinkLost, refusal
+from authz.storage.link import Link, LinkLost
 from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
 
@@ -152,10 +152,9 @@ class SpendLink:
         elif isinstance(reply, Unavailable):  # the command was not sent
             deliver(reply)
         else:
-            self._on_refusal(link, deliver, refusal(reply))
+            self._on_refusal(link, deliver, self._script.explained(reply))
 
     def _on_refusal(self, link: Link, deliver: Deliver, problem: str) -> None:
-        problem = problem.partition(" script: ")[0]  # cut off the position in the script
         if problem.startswith(("GARBLED ", "WRONGTYPE ")):
             self._report_garbled(problem)
             deliver(Unreadable(problem))

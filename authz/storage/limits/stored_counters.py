@@ -16,7 +16,7 @@ from authz.core.usage.commit import Budget, Commit, Settlement
 from authz.core.usage.counts import Level
 from authz.storage import schema
 from authz.storage.limits.spend_script import SPEND, arguments, hash_of, leases, spend_reply
-from authz.storage.link import refusal
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked
 from authz.storage.usage.usage_script import COMMIT, COUNTED
 from authz.storage.usage.usage_script import arguments as commit_arguments

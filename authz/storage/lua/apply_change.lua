@@ -87,20 +87,6 @@ local function record_write(seq, pepper, mac)
   return {'HSET', record_key, 'version', text, 'change_id', change_id, unpack(fields)}
 end
 
--- Return the member by which the key stands in an index, and whether it is there in both forms: then
--- an earlier version has added its kid. A key that is not there gets the form of the newest key.
-local function member_in(index)
-  if not is_compact then
-    return kid, false
-  end
-  local scores = redis.call('ZMSCORE', index, short, kid)
-  if not (scores[1] or scores[2]) then
-    local newest = redis.call('ZREVRANGE', all_key, 0, 0)[1]
-    return (not newest or #newest == #short) and short or kid, false
-  end
-  return scores[1] and short or kid, scores[1] and scores[2]
-end
-
 local version, last_change, was_compact = stored_record(record_key)
 local kinds_of_keys = {[2] = 'string', [3] = 'stream', [4] = 'stream', [5] = 'zset', [6] = 'zset'}
 for i = 2, #KEYS do
@@ -131,6 +117,22 @@ if not repeated and version ~= base then
 end
 if not repeated and was_compact and not is_compact then
   return {'compact', version}
+end
+
+-- Return the member by which the key stands in an index, and whether it is there in both forms: then
+-- an earlier version has added its kid. See index_members.py.
+local function member_in(index)
+  if not is_compact then
+    return kid, false
+  end
+  local scores = {false, false}
+  if base > 0 or repeated then
+    scores = redis.call('ZMSCORE', index, short, kid)
+  end
+  if not (scores[1] or scores[2]) then
+    return is_newest_short(all_key, #short) and short or kid, false
+  end
+  return scores[1] and short or kid, scores[1] and scores[2]
 end
 
 local writes, seq, at, entry = {}, version, nil, nil

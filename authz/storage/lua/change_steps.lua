@@ -74,6 +74,17 @@ local function last_id(stream)
   end
 end
 
+-- Return whether the newest key stands in the index of all keys by a member of this length, or there
+-- is no key. New keys get the form of the newest one, so the answer holds for the whole call.
+local newest_is_short
+local function is_newest_short(index, length)
+  if newest_is_short == nil then
+    local newest = redis.call('ZREVRANGE', index, 0, 0)[1]
+    newest_is_short = not newest or #newest == length
+  end
+  return newest_is_short
+end
+
 -- Return the number of the last change, 0 without one.
 local function stored_seq(seq_key)
   return whole(seq_key, redis.call('GET', seq_key) or '0')

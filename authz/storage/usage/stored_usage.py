@@ -12,7 +12,7 @@ from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.core.usage.ports import DayFacts, KeyFacts
 from authz.storage import schema
-from authz.storage.link import refusal
+from authz.storage.refusals import refusal
 from authz.storage.usage import rows
 
 ALL: Final = "all"

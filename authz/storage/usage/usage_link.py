@@ -24,9 +24,10 @@ from authz.core.usage.counts import Level
 from authz.core.usage.ports import Closed, CommitReply, Counted, Known, TooOld
 from authz.storage import meta, schema
 from authz.storage.endpoint import Endpoint
-from authz.storage.link import RIGHT_MISSING, Link, refusal
+from authz.storage.link import Link
 from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
+from authz.storage.refusals import RIGHT_MISSING
 from authz.storage.usage.usage_script import (
     CALLERS,
     CLOSED,
@@ -147,7 +148,7 @@ class UsageLink:
             if not self._script.load_again(link, reply):
                 break
         if isinstance(reply, hiredis.ReplyError):
-            problem = refusal(reply).partition(" script: ")[0]  # cut off the position in the script
+            problem = self._script.explained(reply)
             link.abort(f"it does not count usage: {problem}")  # behind Sentinel: another store
             raise Unavailable(f"the store refused: {problem}")
         raise reply if isinstance(reply, Unavailable) else Unavailable(str(reply))

@@ -104,6 +104,25 @@ async def test_a_function_that_was_lost(own_valkey):
     assert used(own_valkey) == 6
 
 
+async def test_a_lost_function_of_a_user_that_may_load_no_script(own_valkey):
+    """The reason is the lost function and not a right. After `authz init` the link counts again."""
+    rules = ("on", ">secret", "~*", "&*", "+@all", "-script|load", "-evalsha")
+    own_valkey.admin.execute_command("ACL", "SETUSER", "counter", *rules)
+    async with own_valkey.endpoint.client() as client:
+        await functions.load(client)
+        async with spending(own_valkey.login("counter", "secret")) as link:
+            assert (await ask(link)).granted == 1
+            own_valkey.admin.function_flush()
+            assert "run `authz init`" in str(await ask(link))
+            assert "it lacks a function" in link.reason
+            assert "NOPERM" not in link.reason
+
+            await functions.load(client)
+            await eventually(lambda: link.is_open)
+            assert (await ask(link)).granted == 1
+            assert link.reason == ""
+
+
 async def test_nothing_is_asked_of_a_store_that_is_not_there(own_valkey):
     """Without a store a request fails at once. When the store is back, the link is too."""
     async with spending(own_valkey.endpoint) as link:

@@ -8,7 +8,7 @@ from typing import Any
 
 import promql_parser
 
-from authz.telemetry.admin_metrics import ANOMALY_METRICS
+from authz.telemetry.admin_metrics import ANOMALY_METRICS, CALLS
 from authz.telemetry.catalogue import METRICS
 from authz.telemetry.guard_metrics import GUARD_METRICS
 from authz.telemetry.meter_catalogue import METER_METRICS
@@ -80,7 +80,7 @@ def parsed(query: str) -> Any:
 def known() -> Labelled:
     """Return each metric with its labels and their values; an empty tuple means any value."""
     found = dict(OWN)
-    for metric in (*METRICS, *METER_METRICS, *ANOMALY_METRICS, *GUARD_METRICS):
+    for metric in (*METRICS, *METER_METRICS, *ANOMALY_METRICS, *GUARD_METRICS, CALLS):
         for sample in metric.samples:
             labels = dict(metric.prometheus_labels)
             if not sample.endswith("_bucket"):

@@ -1,0 +1,76 @@
+"""Refusals of the store: its error replies as text for an operator, with cause and remedy."""
+
+from typing import Final
+
+LOGIN_MISSING: Final = (
+    "it wants a password, and redis.password_file is not set or is empty (NOAUTH)"
+)
+LOGIN_REFUSED: Final = (
+    "it knows no such user and password (WRONGPASS); check redis.username and redis.password_file"
+)
+RIGHT_MISSING: Final = "(NOPERM); give the user the rights in deploy/redis/users.acl"
+NO_DISK: Final = "MISCONF "
+RENAMED: Final = "; remove its rename-command, or use a store that has it"
+READ_ONLY: Final = "it is a replica (READONLY); point redis.url at the primary"
+
+# What each error reply contains, and its text. redis-py cuts the code off some of them.
+_NO_DISK: Final = (
+    "it takes no changes, because it cannot write to its disk (MISCONF); make room there, and look "
+    "at its log"
+)
+_NO_REPLICAS: Final = (
+    "it takes no changes, because too few replicas keep up with it (NOREPLICAS); see to them"
+)
+_TOO_MANY_CLIENTS: Final = (
+    "it has its max number of clients; raise its maxclients, or end some that CLIENT LIST shows"
+)
+_BUSY: Final = (
+    "a script keeps it busy (BUSY); end it with SCRIPT KILL or FUNCTION KILL, and find out who "
+    "runs it"
+)
+_ORPHAN: Final = (
+    "it is a replica that lost its primary (MASTERDOWN); point redis.url at the primary"
+)
+_WORDS: Final = (
+    (NO_DISK, _NO_DISK),
+    ("Not enough good replicas", _NO_REPLICAS),
+    ("max number of clients", _TOO_MANY_CLIENTS),
+    ("BUSY ", _BUSY),
+    ("loading the dataset", "it is still loading its data (LOADING); wait until it is done"),
+    ("against a read only replica", READ_ONLY),
+    ("MASTERDOWN ", _ORPHAN),
+)
+_TEXTS: Final = frozenset(text for _, text in _WORDS) | {LOGIN_MISSING, LOGIN_REFUSED}
+
+
+def refusal(error: Exception) -> str:
+    """Return an error reply as text for an operator: its cause and, if it is known, the remedy.
+
+    An old store quotes the whole command, which may contain a password. That part is cut off, and
+    so is the position in a script.
+    """
+    text = str(error).partition(", with args")[0]
+    before, _, place = text.rpartition(" script: ")
+    text = before if "on @" in place else text
+    if any(word in text for word in ("HELLO must be called", "NOAUTH", "uthentication required")):
+        return LOGIN_MISSING
+    if any(word in text for word in ("WRONGPASS", "invalid username-password")):
+        return LOGIN_REFUSED
+    if "o permissions " in text:
+        return f"{text.removeprefix('NOPERM ').rstrip('.')} {RIGHT_MISSING}"
+    if "unknown command" in text:
+        return f"{text.removeprefix('ERR ')}{RENAMED}"
+    return next((found for word, found in _WORDS if word in text), text)
+
+
+def has_advice(why: str) -> bool:
+    """Return whether a text of `refusal` tells the remedy."""
+    return why in _TEXTS or why.endswith((RIGHT_MISSING, RENAMED))
+
+
+def is_without_disk(reply: object) -> bool:
+    """Return whether an error reply says that the store takes no changes for want of its disk.
+
+    Then it still answers reads, and in order. It refuses PING as well.
+    """
+    return isinstance(reply, Exception) and NO_DISK in str(reply)
