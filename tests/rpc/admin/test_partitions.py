@@ -8,7 +8,7 @@ import pytest
 from authz.core.errors import BadInput
 from authz.core.partitions import Partitions
 from authz.core.roles import Role
-from authz.rpc.pb.admin.v1 import audit_pb2, fleet_pb2, key_pb2, keys_pb2
+from authz.rpc.pb.admin.v1 import audit_entry_pb2, audit_pb2, fleet_pb2, key_pb2, keys_pb2
 from authz.settings.model import Settings
 from authz.storage.schema import Names
 from authz.wiring.admin import admin_process
@@ -96,7 +96,7 @@ async def test_lists_have_pages_over_all_partitions(rig, admin):
         audit_pb2.ListAuditEntriesRequest(page_size=4),
         lambda response: [(entry.key, entry.action) for entry in response.entries],
     )
-    action = audit_pb2.audit__entry__pb2.AuditEntry.Action
+    action = audit_entry_pb2.AuditEntry.Action
     issued, revoked = action.Value("ACTION_ISSUE"), action.Value("ACTION_REVOKE")
     assert [key for key, done in entries if done == revoked] == [one.name for one in made[::3]][
         ::-1
@@ -138,7 +138,7 @@ async def test_a_partition_that_is_not_ours(rig, admin, valkey):
                 await ask
             assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         else:
-            assert (await ask).name == one.name
+            assert (await ask).key.name == one.name
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await admin.keys.ListKeys(keys_pb2.ListKeysRequest())
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
