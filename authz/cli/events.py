@@ -16,7 +16,7 @@ from authz.cli.terminal import escaped
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.notifications.catalogue import schema as event_schema
-from authz.core.notifications.notification import row_of
+from authz.core.notifications.notification import partition_of
 from authz.core.notifications.ports import Progress
 from authz.core.times import rfc3339
 from authz.flows.by import By
@@ -145,11 +145,7 @@ def replay(invocation: Invocation, ids: tuple[str, ...], sink: str | None, *, ev
     """
     if every == bool(ids):
         raise click.UsageError("give IDs of events, or --all")
-    for one in ids:
-        try:
-            row_of(one)
-        except ValueError:
-            raise BadInput("ID", f"{fields.shown(one)} is not the id of an event") from None
+    _check_ids(invocation, ids)
     _check_sink(invocation, sink, is_one=bool(ids))
 
     async def work(session: EventSinks) -> int:
@@ -173,6 +169,23 @@ def schema(invocation: Invocation) -> None:
     """
     del invocation
     write_stdout(json.dumps(event_schema(), indent=1))
+
+
+def _check_ids(invocation: Invocation, ids: Collection[str]) -> None:
+    """Raise BadInput for a text that is no id of an event of this store."""
+    for one in ids:
+        try:
+            partition, _ = partition_of(one)
+        except ValueError:
+            raise _not_an_id(one) from None
+        if is_over_api(invocation):
+            continue  # the server knows whether there are partitions
+        if (partition is None) != (load_settings(invocation).redis.partitions == 1):
+            raise _not_an_id(one)
+
+
+def _not_an_id(text: str) -> BadInput:
+    return BadInput("ID", f"{fields.shown(text)} is not the id of an event")
 
 
 def _check_sink(invocation: Invocation, sink: str | None, *, is_one: bool = False) -> None:

@@ -1,6 +1,7 @@
 """Replies of redis-py for administration, with its exceptions as Unavailable."""
 
 from collections.abc import Awaitable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import redis.asyncio
@@ -18,6 +19,7 @@ DAMAGED: Final = (
     "the store is damaged: a value has another type than ours (WRONGTYPE); `authz doctor` names it"
 )
 PIPELINE: Final = 1000  # commands in one round trip
+TRANSACTION: Final = 200  # the store does nothing else meanwhile
 EXACT: Final = 1 << 53  # up to here a double holds each whole number
 
 
@@ -68,6 +70,34 @@ async def pipelined(client: redis.asyncio.Redis, commands: Sequence[tuple[str, .
             for command in commands[start : start + PIPELINE]:
                 pipeline.execute_command(*command)
             found += await checked(pipeline.execute())
+    return found
+
+
+async def at_one_moment(
+    client: redis.asyncio.Redis, groups: Sequence[Sequence[tuple[str, ...]]]
+) -> list[list[Any]]:
+    """Return the replies to the commands of each group; each group is run at one moment.
+
+    Takes a transaction for TRANSACTION (200) commands or a little more. Raises what `checked`
+    raises.
+    """
+    found: list[list[Any]] = []
+    waiting: list[Sequence[tuple[str, ...]]] = []
+
+    async def run() -> None:
+        async with client.pipeline(transaction=True) as pipeline:
+            for command in chain.from_iterable(waiting):
+                pipeline.execute_command(*command)
+            replies = iter(await checked(pipeline.execute()))
+        found.extend([next(replies) for _ in group] for group in waiting)
+        waiting.clear()
+
+    for group in groups:
+        waiting.append(group)
+        if sum(map(len, waiting)) >= TRANSACTION:
+            await run()
+    if waiting:
+        await run()
     return found
 
 

@@ -76,13 +76,16 @@ and windows. All names begin with authz:{p}:use: and have a time to live, except
                                             about:<hour> -> those from that hour on;
                                             y<month> -> row; gone -> 1 if the key was
                                             deleted: no network and no user agent is kept
-    <kid>:m:<window>                hash    <minute> -> row
-    <kid>:h:<window>                hash    <hour in the window> * 10000 + <route> -> row; a plain
-                                            integer, which takes half the space of text
-    <kid>:d:<window>                hash    <day> -> row; <day>!<reason> -> refusals;
-                                            <day>n -> distinct networks if more
-                                            than one, estimated
-    <kid>:net:<day>                 HLL     networks of the day, for three days
+    <kid>:o                         string  open usage: what the latest commits added to the key, by
+                                            minute and route, and its latest use. It is not in the
+                                            other names of the key yet: lua/key_usage.lua
+    <kid>:pm|ph|pd                  string  packed counts by minute, by hour and route, and by day:
+                                            lua/packed_counts.lua
+    <kid>:m|h|d:<window>            hash    rows of an earlier version, which count: <slot> -> row;
+                                            of hours <hour in the window> * 10000 + <route> -> row.
+                                            d also <day>!<reason> -> refusals; <day>n -> distinct
+                                            networks if more than one, estimated
+    <kid>:net:<day>                 HLL     networks of the day if they are several, for three days
     <kid>:seen                      hash    n (networks), a (families of user agents) -> MessagePack
                                             array: an hour with so many callers that no more are
                                             kept; then of each caller its name, the first and the

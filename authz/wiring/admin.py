@@ -139,14 +139,12 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 is_ours=readiness,
             ),
         )
-        works: list[Work] = []
-        if not is_divided:
-            works = event_works(
-                *(settings, client, ring, clock),
-                instance=instance,
-                is_ours=readiness,
-                counts=guard.events,
-            )
+        works = event_works(
+            *(settings, parts, ring, clock),
+            instance=instance,
+            is_ours=readiness,
+            counts=guard.events,
+        )
         page = stack.enter_context(telemetry.exporting(instance, readiness, sealing, guard))
         rest = RestApi(calls, __version__)
         pages = await stack.enter_async_context(

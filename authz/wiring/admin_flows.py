@@ -8,7 +8,6 @@ from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows, TokenFlows
 from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
-from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.due_keys import DueKeys
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
@@ -43,7 +42,6 @@ from authz.rpc.admin.usage_service import UsageService
 from authz.settings.model import Settings
 from authz.storage.abuse import StoredAbuse
 from authz.storage.change_log import StoredChangeLog
-from authz.storage.deliveries import StoredDeliveries
 from authz.storage.endpoint import Client
 from authz.storage.meta import LatestMeta
 from authz.storage.registry import StoredSidecars
@@ -95,12 +93,6 @@ def admin_flows(
 
     lifecycle = Lifecycle(keys, ring, clock, lambda: counters)
 
-    def waiting(client: Client) -> WaitingDeliveries:
-        return WaitingDeliveries(StoredDeliveries(client), index, clock)
-
-    def delivering(client: Client) -> DeliveredRotation:
-        return delivered_rotation(settings, client, lifecycle, ring, clock)
-
     def blocked(client: Client) -> BlockedClients:
         return BlockedClients(StoredAbuse(client, clock), stored_rows(client), clock)
 
@@ -116,9 +108,9 @@ def admin_flows(
         applied=parts.applied,
         policies=settings.rotation.policies(),
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
-        deliveries=parts.alone(delivering),
-        waiting_deliveries=parts.alone(waiting),
-        sinks=parts.alone(lambda client: event_sinks(settings, client, ring)),
+        deliveries=delivered_rotation(settings, parts, lifecycle, ring, clock),
+        waiting_deliveries=WaitingDeliveries(parts.pending_deliveries, index, clock),
+        sinks=event_sinks(settings, parts, ring),
         tokens=tokens,
         verifier=verifier,
         limit_reports=reports,
@@ -129,7 +121,7 @@ def admin_flows(
         index=index,
         registry=parts.registry,
         wait=parts.wait,
-        abuse=parts.alone(blocked),
+        abuse=parts.at_first(blocked),
         trail=trail,
         trail_rows=RowsOfOne(rows[0])
         if len(rows) == 1

@@ -210,7 +210,7 @@ async def abuse_control(settings: Settings) -> AsyncIterator["AbuseControl"]:
     from authz.storage.abuse import StoredAbuse  # noqa: PLC0415
     from authz.storage.trail import StoredRows  # noqa: PLC0415
 
-    where, clock = endpoint(settings), SystemClock()
+    where, clock = partitions(settings)[0], SystemClock()  # addresses belong to no key
     async with aclosing(where.client()) as client:
         rows = StoredRows(client, has_replicas=where.has_replicas)
         yield BlockedClients(StoredAbuse(client, clock), rows, clock)
@@ -294,7 +294,7 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
         def delivering(target: str) -> "DeliveredRotation":
             from authz.wiring.deliveries import delivered_rotation  # noqa: PLC0415
 
-            return delivered_rotation(settings, parts.only, lifecycle, ring, clock, only=target)
+            return delivered_rotation(settings, parts, lifecycle, ring, clock, only=target)
 
         yield StoreEditor(
             lifecycle, lambda: parts.deletion, lambda: parts.wait, refunding, delivering

@@ -22,23 +22,22 @@ from authz.process.secret_targets import (
 from authz.process.web_client import WebClient
 from authz.settings import rotation
 from authz.settings.model import Settings
-from authz.storage.deliveries import StoredDeliveries
-from authz.storage.endpoint import Client
-from authz.storage.usage.stored_usage import StoredUsage
+from authz.wiring.store_parts import StoreParts
+from authz.wiring.usage_readers import usage_sums
 
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # of a pod
 
 
 def delivered_rotation(
     settings: Settings,
-    client: Client,
+    parts: StoreParts,
     lifecycle: Lifecycle,
     ring: Keyring,
     clock: Clock,
     *,
     only: str = "",
 ) -> DeliveredRotation:
-    """Return the flow over one client of the store.
+    """Return the flow over the store.
 
     only: the one target of a command, which may run where the others cannot be used; empty: all.
     Raises BadInput for a target that cannot be used, and if there is no target `only`.
@@ -49,13 +48,13 @@ def delivered_rotation(
         raise BadInput("--to", f"rotation.targets has no such name; it has {known}")
     wanted = {only: found[only]} if only else found
     targets = {name: _target(settings, name, one, clock) for name, one in wanted.items()}
-    usage = StoredUsage(client)
+    usage = usage_sums(parts)
 
     async def is_used(kid: str, secret: str) -> bool:
         return secret in (await usage.facts(kid)).secrets
 
     return DeliveredRotation(
-        *(lifecycle, ring, StoredDeliveries(client), targets), is_used=is_used, clock=clock
+        *(lifecycle, ring, parts.pending_deliveries, targets), is_used=is_used, clock=clock
     )
 
 

@@ -30,6 +30,7 @@ from authz.storage.leak_memory import StoredLeakMemory
 from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
 from authz.wiring.deliveries import delivered_rotation
+from authz.wiring.store_parts import StoreParts
 
 
 def leak_endpoints(
@@ -49,7 +50,8 @@ def leak_endpoints(
     github_keys: the URL of GitHub's keys. Raises BadInput if leaks.secret_file cannot be used.
     """
     section, lifecycle = settings.leaks, Lifecycle(keys, ring, clock)
-    deliveries = delivered_rotation(settings, client, lifecycle, ring, clock)
+    parts = StoreParts.of_one(client)
+    deliveries = delivered_rotation(settings, parts, lifecycle, ring, clock)
     overlap_ms = round(section.rotate_overlap * 1000)
     reports = LeakReports(
         Identification(ring, StoredIndex(client), StoredImports(client), clock, peppers=peppers),

@@ -75,10 +75,9 @@ class StoreSession:
     def deliveries(self) -> "WaitingDeliveries":
         """The finder of new secrets that have not arrived."""
         from authz.flows.waiting_deliveries import WaitingDeliveries  # noqa: PLC0415
-        from authz.storage.deliveries import StoredDeliveries  # noqa: PLC0415
 
-        pending = StoredDeliveries(self._parts.clients[0])  # several partitions have none
-        return WaitingDeliveries(pending, self._parts.index, self._clock)
+        parts = self._parts
+        return WaitingDeliveries(parts.pending_deliveries, parts.index, self._clock)
 
     @cached_property
     def usage(self) -> "UseReader":

@@ -1,9 +1,10 @@
-"""Stand-ins for parts of the store: of a partition that cannot be used, or of work to come."""
+"""Stand-ins for parts of several partitions: in a long process, and of work to come."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from authz.core.errors import BadInput, Unavailable
+from authz.wiring.missing_part import MissingPart
 
 
 def refuse_several(count: int, what: str = "this") -> NoReturn:
@@ -37,34 +38,3 @@ class LivePart:
         if self._at in self._missing:
             return getattr(MissingPart(self._missing[self._at]), name)
         return getattr(self._part, name)
-
-
-class Refused:
-    """The answer of a partition that cannot be used: awaited or iterated, it raises the cause."""
-
-    def __init__(self, cause: str) -> None:
-        self._cause = cause
-
-    def __await__(self) -> Iterator[Any]:
-        """Raise Unavailable."""
-        raise Unavailable(self._cause)
-
-    def __aiter__(self) -> "Refused":
-        """Return this, whose first item raises."""
-        return self
-
-    async def __anext__(self) -> Any:
-        """Raise Unavailable."""
-        raise Unavailable(self._cause)
-
-
-class MissingPart:
-    """Stands for each part of a partition that cannot be used: its methods raise the cause."""
-
-    def __init__(self, cause: Unavailable) -> None:
-        self._cause = str(cause)
-
-    def __getattr__(self, name: str) -> Callable[..., Refused]:
-        """Return a method that raises Unavailable."""
-        del name
-        return lambda *_any, **_named: Refused(self._cause)

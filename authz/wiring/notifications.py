@@ -33,7 +33,8 @@ from authz.storage.listing import StoredIndex
 from authz.storage.notifications import StoredLetters, StoredNotifications, StoredReplays
 from authz.storage.sightings import StoredSightings
 from authz.storage.trail import StoredRows, entry_of
-from authz.wiring.administration import endpoint, keyring, our_store
+from authz.wiring.administration import keyring, our_parts, partitions
+from authz.wiring.store_parts import StoreParts
 
 ALERTS_PATH: Final = "/api/v2/alerts"
 
@@ -42,7 +43,7 @@ Work = Callable[[], Coroutine[None, None, None]]
 
 def event_works(
     settings: Settings,
-    client: Client,
+    parts: StoreParts,
     ring: Keyring,
     clock: Clock,
     *,
@@ -52,33 +53,50 @@ def event_works(
 ) -> list[Work]:
     """Return the endless works of events: to deliver them, and to note expiries and reminders.
 
-    Empty without sinks. Raises BadInput if the secret file of a webhook cannot be used.
+    The trail of each partition is delivered in its order. The lease lies in partition 0. Empty
+    without sinks. Raises BadInput if the secret file of a webhook cannot be used.
     """
-    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
-    places = Places(
-        rows,
-        Derivation(rows, ring.trail_keys, StoredIndex(client), entry_of),
-        StoredNotifications(client),
-        StoredLetters(client),
-        StoredReplays(client),
-    )
-    deliveries = [
-        Delivery(name, sink.wants, receiver(settings, sink, clock), places, clock, counts=counts)
-        for name, sink in settings.events.sinks.items()
-    ]
-    if not deliveries:
+    if not settings.events.sinks:
         return []
-    delivery = RegularDelivery(deliveries, StoredNotifications(client), instance, is_ours)
-    watch = ExpiryWatch(rows, ring.trail_keys, clock, instance)
-    works: list[Work] = [delivery.run, partial(EXPIRIES.run, watch.look, is_ours)]
-    policies = settings.rotation.policies()
-    if policies != RotationPolicies():
-        records = partial(all_records, Selection(StoredIndex(client), clock))
-        reminders = ReminderWatch(
-            *(rows, ring.trail_keys, records, policies), clock=clock, writer=instance
+    trails = [_trail(settings, parts, at) for at in range(len(parts.clients))]
+    deliveries = []
+    for at, client in enumerate(parts.clients):
+        places = Places(
+            trails[at],
+            derivation(parts, at, trails[at], ring),
+            StoredNotifications(client),
+            StoredLetters(client),
+            StoredReplays(client),
         )
-        works.append(partial(watch_rotations, reminders, is_ours))
+        for name, sink in settings.events.sinks.items():
+            where = receiver(settings, sink, clock)
+            deliveries.append(
+                Delivery(*(name, sink.wants, where, places, clock), counts=counts, partition=at)
+            )
+    lead = StoredNotifications(parts.clients[0])
+    works: list[Work] = [RegularDelivery(deliveries, lead, instance, is_ours).run]
+    policies = settings.rotation.policies()
+    for client, rows in zip(parts.clients, trails, strict=True):
+        watch = ExpiryWatch(rows, ring.trail_keys, clock, instance)
+        works.append(partial(EXPIRIES.run, watch.look, is_ours))
+        if policies != RotationPolicies():
+            records = partial(all_records, Selection(StoredIndex(client), clock))
+            reminders = ReminderWatch(
+                *(rows, ring.trail_keys, records, policies), clock=clock, writer=instance
+            )
+            works.append(partial(watch_rotations, reminders, is_ours))
     return works
+
+
+def _trail(settings: Settings, parts: StoreParts, at: int) -> StoredRows:
+    return StoredRows(parts.clients[at], has_replicas=partitions(settings)[0].has_replicas)
+
+
+def derivation(parts: StoreParts, at: int, rows: StoredRows, ring: Keyring) -> Derivation:
+    """Return the derivation of the events of a partition."""
+    label = at if len(parts.clients) > 1 else None
+    index = StoredIndex(parts.clients[at])
+    return Derivation(rows, ring.trail_keys, index, entry_of, label)
 
 
 def sighting_work(
@@ -113,13 +131,13 @@ def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:
     return Messages(client, f"{sink.url.rstrip('/')}{ALERTS_PATH}", bodies.alert)
 
 
-def event_sinks(settings: Settings, client: Client, ring: Keyring) -> StoredSinks:
-    """Return the events, and the state of the sinks of the settings."""
-    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
+def event_sinks(settings: Settings, parts: StoreParts, ring: Keyring, at: int = 0) -> StoredSinks:
+    """Return the events of a partition, and the state of the sinks of the settings there."""
+    rows, client = _trail(settings, parts, at), parts.clients[at]
     return StoredSinks(
         {name: SinkFacts(one.kind, one.types) for name, one in settings.events.sinks.items()},
         settings.events.source,
-        Derivation(rows, ring.trail_keys, StoredIndex(client), entry_of),
+        derivation(parts, at, rows, ring),
         progress=StoredNotifications(client),
         letters=StoredLetters(client),
         replays=StoredReplays(client),
@@ -130,10 +148,16 @@ def event_sinks(settings: Settings, client: Client, ring: Keyring) -> StoredSink
 
 @asynccontextmanager
 async def event_session(settings: Settings) -> AsyncIterator[EventSinks]:
-    """Yield the events and sinks of commands, and close the client at the end.
+    """Yield the events and sinks of commands, and close the clients at the end.
 
     Raises BadInput for unusable settings, Unavailable if the store is unreachable or not ours.
     """
     ring = keyring(settings)
-    async with our_store(settings, ring) as (client, _):
-        yield event_sinks(settings, client, ring)
+    async with our_parts(settings, ring) as parts:
+        found = [event_sinks(settings, parts, ring, at) for at in range(len(parts.clients))]
+        if len(found) == 1:
+            yield found[0]
+            return
+        from authz.flows.partitioned.sinks import PartitionedSinks  # noqa: PLC0415
+
+        yield PartitionedSinks(parts.partitions, found)

@@ -15,7 +15,8 @@ from authz.core.ports import Clock
 from authz.process.clock import SystemClock
 from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
-from authz.wiring.missing_parts import LivePart, MissingPart, NotYet, refuse_several
+from authz.wiring.missing_part import MissingPart
+from authz.wiring.missing_parts import LivePart, NotYet, refuse_several
 
 if TYPE_CHECKING:
     from authz.core.admin_ports import (
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from authz.core.usage.ports import UsageEraser
     from authz.flows.confirmation import FleetWait
     from authz.flows.deletion import Deletion
+    from authz.flows.delivered_rotation import PendingDeliveries
     from authz.flows.partitioned.limits import Counters
     from authz.flows.usage.command_ports import UseReader
 
@@ -209,6 +211,18 @@ class StoreParts:
         from authz.wiring.usage_readers import usage_reading  # noqa: PLC0415
 
         return usage_reading(self)
+
+    @property
+    def pending_deliveries(self) -> "PendingDeliveries":
+        """The deliveries of new secrets that have begun."""
+        from authz.storage.deliveries import StoredDeliveries  # noqa: PLC0415
+
+        parts = self.each(StoredDeliveries)
+        if len(parts) == 1:
+            return parts[0]
+        from authz.flows.partitioned.deliveries import PartitionedDeliveries  # noqa: PLC0415
+
+        return PartitionedDeliveries(self.partitions, parts)
 
     @property
     def deletions(self) -> "DeletionStore":

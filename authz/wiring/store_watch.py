@@ -67,7 +67,6 @@ def refuse_not_yet(settings: Settings) -> None:
     """Raise BadInput for settings that `authz admin` cannot carry out with several partitions."""
     found = settings.rotation
     wanted = {
-        "events.sinks": bool(settings.events.sinks),
         "rotation.targets": bool(found.targets),
         "an early end of old secrets": any(
             policy.retire_after_ms for policy in found.policies().each()

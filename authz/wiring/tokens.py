@@ -31,7 +31,7 @@ from authz.storage.limits.spend_link import SpendLink
 from authz.storage.meta import KnownPeppers, LatestMeta
 from authz.storage.signing_keys import StoredSigningKeys
 from authz.storage.trail import StoredRows
-from authz.wiring.administration import endpoint, keyring, limit_policy, our_store
+from authz.wiring.administration import endpoint, keyring, limit_policy, our_parts, partitions
 from authz.wiring.assertions import assertion_key_set
 from authz.wiring.session import TokenSession
 from authz.wiring.token_gate import ReadEntries, Uncounted, token_gate
@@ -104,15 +104,16 @@ def assertion_routes(settings: Settings, ring: Keyring) -> "Routes":
 async def token_session(settings: Settings) -> AsyncIterator[TokenSession]:
     """Yield a TokenSession, and close its client at the end. Its exchange takes from no limit.
 
-    Raises BadInput without an issuer in the settings, and the errors of `our_store`.
+    Raises BadInput without an issuer in the settings, and the errors of `our_parts`.
     """
     if not settings.tokens.issuer:
         raise BadInput("tokens.issuer", "is not set; there are no tokens without an issuer")
     ring, clock = keyring(settings), SystemClock()
-    async with our_store(settings, ring) as (client, keys):
+    async with our_parts(settings, ring) as parts:
+        keys, client = parts.keys, parts.clients[0]  # signing keys belong to no key
         store = StoredSigningKeys(client)
         read = ReadEntries(await store.entries())
-        peppers = KnownPeppers(await keys.peppers(), ring.fingerprints)
+        peppers = KnownPeppers(await parts.stores[0].peppers(), ring.fingerprints)
         gate = token_gate(settings, ring, read, clock, Uncounted())
         assert gate is not None  # noqa: S101  there is an issuer
         yield TokenSession(
@@ -148,10 +149,13 @@ def uncharged_exchange(
 
 
 def key_rotation(settings: Settings, client: Client, ring: Keyring) -> KeyRotation:
-    """Return the rotation of signing keys for the issuer of the settings."""
+    """Return the rotation of signing keys for the issuer of the settings.
+
+    client: of partition 0, from which every sidecar reads them.
+    """
     entries, private_keys = ring.signing_entries, PrivateKeys(ring.signing_seal_keys)
     store = StoredSigningKeys(client)
-    notes = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
+    notes = StoredRows(client, has_replicas=partitions(settings)[0].has_replicas)
 
     def make(change_id: str, created_at: int, signs_from: int) -> tuple[SigningKey, str]:
         private = PrivateKey.generate()

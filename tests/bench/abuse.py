@@ -5,13 +5,17 @@ same addresses. In each round the good keys come alone first, then beside the fa
 as many other good keys; the medians of the ratios count. The ratio to the good keys says whether a
 refusal is worse than an allow; the rest is the load of the core. No good key may be refused, and
 the addresses have to be blocked. late: the p99 by which the load itself was late, in the worst
-look; on a quiet machine it is far below the p99 of good keys alone.
+look; on a quiet machine it is far below the p99 of good keys alone. us: processor time of a Check
+in the whole sidecar, the lowest of some rounds, so that a busy machine matters little. busy: the
+share of the core that good keys and failures take together at the rates of the measurement. Above a
+half, the p99 grows by waiting alone, whatever a refusal costs.
 """
 
 import argparse
 import json
 import statistics
 from contextlib import ExitStack
+from math import inf
 from typing import Any
 
 from tests.bench.check_hot import machine
@@ -24,7 +28,8 @@ SETTINGS = {
     "cache": {"ttl": "1h", "trust_lease": "4s"},
     "check": {"transport": "fast", "deadline": "3s"},
 }
-LIMITS = {"ratio": 1.5, "ratio_as_good": 1.1, "refused": 0, "growth_mib": 16.0}
+COSTS = 8  # rounds
+LIMITS = {"ratio": 1.5, "ratio_as_good": 1.1, "cost": 1.3, "refused": 0, "growth_mib": 16.0}
 
 
 def run(good: float, failures: float, seconds: float, rounds: int) -> dict[str, Any]:
@@ -33,6 +38,11 @@ def run(good: float, failures: float, seconds: float, rounds: int) -> dict[str, 
         server = Flooded(stack, SETTINGS, peers=ADDRESSES)
         while server.allowed() < 3 * KEYS:
             server.saturation(1)  # every good key has been seen
+        costs = dict.fromkeys(("good", "blocked"), inf)
+        server.cost(15 * len(ADDRESSES), garbage=True)  # all addresses are blocked from now on
+        for _ in range(COSTS):
+            for name, least in costs.items():
+                costs[name] = min(least, server.cost(garbage=name == "blocked"))
         before, sent = server.allowed(), server.answered
         alone, beside, as_good, mib = [], [], [], []
         for _ in range(rounds):
@@ -54,6 +64,9 @@ def run(good: float, failures: float, seconds: float, rounds: int) -> dict[str, 
         "p99_as_good_ms": round(statistics.median(as_good) * 1000, 2),
         "ratio": times(alone),
         "ratio_as_good": times(as_good),
+        "us": {name: round(each, 1) for name, each in costs.items()},
+        "cost": round(costs["blocked"] / costs["good"], 2),
+        "busy": round((good * costs["good"] + failures * costs["blocked"]) / 1e6, 2),
         "late_ms": round(server.late * 1000, 2),
         "refused": refused,
         "blocked": blocked,

@@ -1,8 +1,9 @@
 """The cost of a decision on a cache hit, bytes to bytes: `python -m tests.bench.check_hot`.
 
-The figure is a ratio: the decision divided by protobuf's parsing of the same bytes in the same
-run. Parsing is the part that no Python code of ours can make faster, and a ratio of two things
-measured side by side says the same on a slow and on a busy machine.
+The figure is a ratio: the decision divided by protobuf's parsing of the same bytes, as a whole
+CheckRequest, in the same run. A ratio of two things measured side by side says the same on a slow
+and on a busy machine. The parse inside of the decision reads fewer fields, and raw headers not at
+all, so it would be no measure.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import timeit
 from collections.abc import Callable
 from typing import Any
 
-from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.charge import SpendReply
@@ -179,6 +180,7 @@ class Hot:
         decision = self.checker.check(request)
         return {
             "parse": lambda: CheckView.FromString(raw),
+            "by protobuf": lambda: CheckRequest.FromString(raw),
             "whole": lambda: self.door.check(raw),  # beside what it is divided by
             "parse and extract": lambda: self.extractor.read(raw),
             "peek": lambda: self.cache.peek(self.record.kid),
@@ -200,8 +202,8 @@ def measure(steps: dict[str, Callable[[], Any]], repeats: int, number: int) -> d
         for name, step in steps.items():
             taken[name].append(_microseconds(step, number))
     found = {name: statistics.median(values) for name, values in taken.items()}
-    pairs = zip(taken["whole"], taken["parse"], strict=True)
-    return found | {"ratio": statistics.median(whole / parse for whole, parse in pairs)}
+    pairs = zip(taken["whole"], taken["by protobuf"], strict=True)
+    return found | {"ratio": statistics.median(whole / whole_parse for whole, whole_parse in pairs)}
 
 
 def _microseconds(step: Callable[[], Any], number: int) -> float:
@@ -263,7 +265,7 @@ def show(found: dict[str, Any]) -> None:
     forms = found["forms"]
     for name, form in forms.items():
         print(
-            f"decision / parse, {name + ' headers:':13} {form['ratio']:5.2f}  "
+            f"decision / protobuf, {name + ' headers:':13} {form['ratio']:5.2f}  "
             f"(limit {form['limit']:g}, {form['bytes']} bytes)"
         )
     print(f"\nmicroseconds a call, median{'':6}" + "".join(f"{name:>8}" for name in forms))

@@ -29,6 +29,7 @@ from tests.bench import load, polling
 from tests.bench.check_hot import client_headers, machine
 from tests.bench.figures import offer_record, record
 from tests.bench.measured import GRPC, LOAD_CORE, SERVER_CORE
+from tests.bench.processor_time import thread_seconds
 from tests.support.fakes import make_keyring
 from tests.support.real import Valkey
 from tests.support.rpc.messages import PEER, check_request
@@ -159,6 +160,20 @@ class Flooded:
             at_a_time=AT_A_TIME,
             seconds=seconds,
         )
+
+    def cost(self, calls: int = 20_000, *, garbage: bool = False) -> float:
+        """Return the microseconds of processor time that one Check takes, in the whole sidecar."""
+        began = thread_seconds(self._pid)
+        uvloop.run(
+            load.repeat(
+                self._address,
+                self._garbage if garbage else self._good,
+                connections=CONNECTIONS,
+                at_a_time=AT_A_TIME,
+                calls=calls,
+            )
+        )
+        return (thread_seconds(self._pid) - began) / calls * 1e6
 
     def flood(self, seconds: float) -> dict[str, float]:
         """Send forged keys at full speed. Return log lines and growth of memory."""

@@ -7,11 +7,13 @@ a month.
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import random
 import statistics
 import tempfile
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -21,8 +23,10 @@ import uvloop
 from authz.core.listen_address import Address
 from authz.core.usage.counts import Level
 from authz.core.usage.entry import EntryReader
+from authz.core.usage.ports import Counted
 from authz.core.usage.question import By, TopBy, span
 from authz.core.usage.tally import Clocks, Tally
+from authz.flows.usage.meter import MAX_ROWS
 from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest
 from authz.rpc.usage.logs import PATH
 from authz.storage.usage.usage_link import UsageLink
@@ -36,6 +40,9 @@ from tests.support.storage import stored
 BATCH = 150  # entries of 32 KiB
 AT_ONCE = 64  # batches
 HOUR = 3_600_000
+ACTIVE = 100_000  # keys
+RATE = 10_000  # requests a second
+CALLERS_KEPT = 35 * 86_400  # as the meter keeps them for the judgement of hours
 KEPT = {
     Level.MINUTE: 7200,
     Level.HOUR: 35 * 86_400,
@@ -115,39 +122,87 @@ async def over_the_listener(valkey: Valkey, entries: int, keys: int) -> float:
 
 
 async def in_the_store(valkey: Valkey, keys: int, days: int, hours: int) -> dict[str, float]:
-    """Use each key in some hours of some days. Return time and bytes of the store."""
-    clock, rnd = RealClock(), random.Random(1)
-    link = UsageLink(valkey.endpoint, clock, KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    admin, now, reader, last = valkey.admin, clock.wall_ms(), EntryReader(), 0
-    began = processor_seconds(valkey.pid)
-    for day in reversed(range(days)):
-        for hour in reversed(range(hours)):
-            ended = now - day * 24 * HOUR - hour * HOUR
-            for start in range(0, keys, 100):
-                tally = Tally(reader)
-                for kid in range(start, min(start + 100, keys)):
-                    tally.add([entry(last + n, kid, ended, rnd) for n in range(1, 11)])
-                    last += 10
-                commit = tally.commit(Clocks.near(now, 100 * 24 * HOUR, HOUR))
-                await link.commit(commit, [b"%d" % last], now)
-    run.cancel()
-    used = processor_seconds(valkey.pid) - began
+    """Use each key in some hours of some days. Return the bytes of the store."""
+    rnd, last = random.Random(1), 0
+    async with linked(valkey) as link:
+        now = RealClock().wall_ms()
+        for day in reversed(range(days)):
+            for hour in reversed(range(hours)):
+                ended = now - day * 24 * HOUR - hour * HOUR
+                for start in range(0, keys, 100):
+                    used = range(start, min(start + 100, keys))
+                    lines = [entry(last + n, used[n // 10], ended, rnd) for n in range(1000)]
+                    last += len(lines)
+                    await add(link, lines, now)
+    admin = valkey.admin
     sample = [f"{stored.DEFAULT.usage}{kid:016d}" for kid in range(0, keys, max(1, keys // 20))]
 
     def size(pattern: str) -> float:
         found = [sum(admin.memory_usage(n) for n in admin.keys(name + pattern)) for name in sample]
         return statistics.mean(found)
 
+    of_key = size("*") + 76  # and its place in the sorted set of latest uses
     return {
-        "usage.store.key": used * 1e6 / (keys * days * hours),
-        "usage.bytes.minute": size(":m:*"),
-        "usage.bytes.hour": size(":h:*") / (days * hours),
-        "usage.bytes.day": size(":d:*") / days,
+        "usage.bytes.open": size(":o"),
+        "usage.bytes.hour": size(":ph") / (days * hours),
+        "usage.bytes.day": size(":pd") / days,
         "usage.bytes.month": size("") / 2,
-        "usage.bytes.key": size("*") + 76,  # and its place in the sorted set of latest uses
+        "usage.bytes.key": of_key,
+        "usage.bytes.active": of_key * ACTIVE / 1e6,
     }
+
+
+async def time_of_the_store(valkey: Valkey, keys: int, minutes: int) -> dict[str, float]:
+    """Use each key once in 10 s, in any order. Return the store's time, and bytes of the minutes.
+
+    So are 10,000 requests a second over 100,000 keys: nearly each is of another key.
+    """
+    rnd, kids, last = random.Random(1), list(range(keys)), 0
+    async with linked(valkey) as link:
+        now = RealClock().wall_ms()
+        began, times = now - minutes * 60_000, []
+        for part in range(minutes * 6):
+            rnd.shuffle(kids)
+            before = processor_seconds(valkey.pid)
+            for start in range(0, keys, MAX_ROWS):
+                ended = began + part * 10_000 + start * 10_000 // keys
+                used = kids[start : start + MAX_ROWS]
+                lines = [entry(last + n + 1, kid, ended, rnd) for n, kid in enumerate(used)]
+                last += len(lines)
+                await add(link, lines, now)
+            times.append((processor_seconds(valkey.pid) - before) / keys)
+    steady = statistics.median(times[len(times) // 2 :])
+    admin = valkey.admin
+    names = [f"{stored.DEFAULT.usage}{kid:016d}:pm" for kid in range(0, keys, max(1, keys // 20))]
+    sizes = [admin.memory_usage(name) or 0 for name in names]
+    return {
+        "usage.store.key": steady * 1e6,
+        "usage.store.share": steady * RATE * 100,
+        "usage.bytes.minute": statistics.mean(sizes) / minutes,
+    }
+
+
+@contextlib.asynccontextmanager
+async def linked(valkey: Valkey) -> AsyncIterator[UsageLink]:
+    """Yield a link to an empty store."""
+    valkey.admin.flushall()
+    valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
+    link = UsageLink(valkey.endpoint, RealClock(), KEPT, callers_kept=CALLERS_KEPT)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: not link.reason)
+    try:
+        yield link
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+
+
+async def add(link: UsageLink, lines: list[bytes], now: int) -> None:
+    """Commit these entries."""
+    tally = Tally(EntryReader())
+    tally.add(lines)
+    commit = tally.commit(Clocks.near(now, 100 * 24 * HOUR, HOUR))
+    assert await link.commit(commit, [lines[0]], RealClock().wall_ms()) == Counted()
 
 
 async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[str, float]:
@@ -155,24 +210,20 @@ async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[st
 
     The time is that of a whole command in this process, from its connection to its answer.
     """
-    clock, rnd, reader = RealClock(), random.Random(1), EntryReader()
-    link = UsageLink(valkey.endpoint, clock, KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    now, last = clock.wall_ms(), 0
-    for start in range(0, keys, 500):
-        tally = Tally(reader)
-        for kid in range(start, min(start + 500, keys)):
-            times = 1 + int(rnd.paretovariate(1.2)) % 50
-            tally.add([entry(last + n, kid, now, rnd) for n in range(times)])
-            last += times
-        commit = tally.commit(Clocks.near(now, HOUR, HOUR))
-        await link.commit(commit, [b"%d" % start], clock.wall_ms())
-    run.cancel()
+    rnd, last = random.Random(1), 0
+    async with linked(valkey) as link:
+        now = RealClock().wall_ms()
+        for start in range(0, keys, 500):
+            lines: list[bytes] = []
+            for kid in range(start, min(start + 500, keys)):
+                times = 1 + int(rnd.paretovariate(1.2)) % 50
+                lines += [entry(last + n + 1, kid, now, rnd) for n in range(times)]
+                last += times
+            await add(link, lines, now)
     month = span(now, now + 1, By.MONTH, of_keys=True)
-    times: dict[str, list[float]] = {"usage.top": [], "usage.month_of_key": []}
+    found_times: dict[str, list[float]] = {"usage.top": [], "usage.month_of_key": []}
     for at in range(9):
-        for name, found in times.items():
+        for name, found in found_times.items():
             began = time.perf_counter()
             async with valkey.endpoint.client() as client:
                 reading = usage_reading(client)
@@ -183,26 +234,21 @@ async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[st
                     report = await reading.of_key(f"{at:016d}", month, By.MONTH)
                     assert report.total.requests
             found.append((time.perf_counter() - began) * 1000)
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: statistics.median(found) for name, found in found_times.items()}
 
 
-async def measure(
-    entries: int, keys: int, days: int, hours: int, top_keys: int
-) -> dict[str, float]:
+async def measure(asked: argparse.Namespace) -> dict[str, float]:
     """Return the figures that need a store."""
     with Valkey() as valkey:
-        valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
-        found = await in_the_store(valkey, keys, days, hours)
+        found = await in_the_store(valkey, asked.keys, asked.days, asked.hours)
         show(found)
+        found |= await time_of_the_store(valkey, asked.active, asked.minutes)
         valkey.admin.flushall()
         valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
-        rate = {"usage.entries.listener": await over_the_listener(valkey, entries, 100)}
-        show(rate)
-        valkey.admin.flushall()
-        valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
-        top = await top_of_a_month(valkey, top_keys)
-        show(top)
-        return found | rate | top
+        found["usage.entries.listener"] = await over_the_listener(valkey, asked.entries, 100)
+        found |= await top_of_a_month(valkey, asked.top)
+        show(found)
+        return found
 
 
 def show(found: dict[str, float]) -> None:
@@ -219,12 +265,14 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=500, help="in the store")
     parser.add_argument("--days", type=int, default=35)
     parser.add_argument("--hours", type=int, default=4, help="of each day in which a key is used")
+    parser.add_argument("--active", type=int, default=5000, help="keys that are used every 10 s")
+    parser.add_argument("--minutes", type=int, default=40, help="in which each key is used 6 times")
     parser.add_argument("--top", type=int, default=1_000_000, help="keys that are used in a month")
     offer_record(parser)
     asked = parser.parse_args()
     found = {"usage.entries.core": in_process(asked.seconds)}
     show(found)
-    found |= uvloop.run(measure(asked.entries, asked.keys, asked.days, asked.hours, asked.top))
+    found |= uvloop.run(measure(asked))
     if asked.record:
         record(found)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from authz.core.usage.counts import Level
 from authz.storage.schema import DEFAULT
-from authz.storage.usage.stored_usage import ROUTES
+from authz.storage.usage.key_counts import ROUTES
 from tests.bench.figures import number, offer_record, record
 from tests.bench.processor_time import child_seconds
 from tests.support.real import Valkey

@@ -460,7 +460,7 @@ async def test_usage(guarded_valkey):
             assert await StoredRanking(reader).ranked(month_of(now // 60_000), TopBy.DENIED)
         await judged(client, hour)
         erasure = UsageErasure(StoredEraser(client), StoredRows(client), clock)
-        assert await erasure.erase(USED, Author("c", "alice")) == 4
+        assert await erasure.erase(USED, Author("c", "alice")) == 3
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
     assert valkey.admin.acl_log() == []

@@ -11,6 +11,7 @@ from authz.core.rotation import Reminder
 from authz.core.times import rfc3339
 from authz.core.trail.alarms import Alarm
 from authz.core.trail.expiries import Expiry
+from authz.core.trail.labels import MAX_LABEL
 from authz.core.trail.rows import Row, position, row_hash
 from authz.core.usage.question import HOUR_MS
 
@@ -50,6 +51,20 @@ def event_id(row: Row) -> str:
     A row that took the id of a lost one, as after a failover, gives another id.
     """
     return f"{row.id}-{row_hash(row.id, row.fields)[:_HASH_BYTES].hex()}"
+
+
+def partition_of(event: str) -> tuple[int | None, str]:
+    """Return the partition before an event's id, None without one, and the id after it.
+
+    Raises ValueError for a text that is not the id of an event.
+    """
+    label, dot, own = event.rpartition(".")
+    row_of(own)
+    if not dot:
+        return None, own
+    if not (label.isascii() and label.isdecimal() and len(label) <= MAX_LABEL):
+        raise ValueError("not the id of an event")
+    return int(label), own
 
 
 def row_of(event: str) -> str:

@@ -16,21 +16,21 @@ class EventCounts:
 
     def __init__(self) -> None:
         self.sent: dict[Sent, int] = dict.fromkeys(Sent, 0)
-        self._waiting: dict[str, int] = {}
+        self._waiting: dict[tuple[str, int], int] = {}
 
     def count(self, result: Sent) -> None:
         """Count a try."""
         self.sent[result] += 1
 
-    def waits(self, sink: str, since: int | None) -> None:
+    def waits(self, sink: str, partition: int, since: int | None) -> None:
         """Remember the time of the oldest event that a sink lacks, in ms since the epoch.
 
-        None: it has all.
+        None: it has all. partition: of the trail with the event.
         """
         if since is None:
-            self._waiting.pop(sink, None)
+            self._waiting.pop((sink, partition), None)
         else:
-            self._waiting[sink] = since
+            self._waiting[sink, partition] = since
 
     def lag_ms(self, now: int) -> int:
         """Return the age of the oldest event that a sink lacks; 0 if all have all. now: in ms."""

@@ -50,7 +50,7 @@ class Places:
 
 
 class Delivery:
-    """Delivers to one sink. wants: whether it gets events of a type.
+    """Delivers to one sink. wants: whether it gets events of a type. partition: of the trail.
 
     A new sink gets the events from then on. While an event cannot be delivered, the later ones
     wait. It is tried again for 24 h; one that the receiver refuses for itself (such as with 400 or
@@ -66,8 +66,10 @@ class Delivery:
         clock: Clock,
         *,
         counts: EventCounts,
+        partition: int = 0,
     ) -> None:
         self._counts = counts
+        self._partition = partition
         self.sink = sink
         self._wants = wants
         self._receiver = receiver
@@ -90,13 +92,13 @@ class Delivery:
             return 0.0 if waiting else POLL
         for row, event in zip(rows, await self._places.derivation.events(rows), strict=True):
             if event is not None and self._wants(event.type):
-                self._counts.waits(self.sink, event.at)
+                self._counts.waits(self.sink, self._partition, event.at)
                 progress, pause = await self._one(event, progress)
                 if pause:
                     return pause
                 progress = Progress(row.id)
                 await self._places.progress.save(self.sink, progress)
-        self._counts.waits(self.sink, None)
+        self._counts.waits(self.sink, self._partition, None)
         await self._places.progress.save(self.sink, Progress(rows[-1].id))
         return 0.0
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from authz.core.admin_ports import RecordReader
@@ -32,6 +33,9 @@ log = logging.getLogger("authz.events")
 class Derivation:
     """Makes events. decode: reads the entry of a row, or says why it cannot be read.
 
+    partition: of the trail, if the store has several; then it stands before the id of each event,
+    such as `3.17-0-5f2c9a10b3de`.
+
     A row makes an event if it is about a key and has a right mark, or one under a pepper that is
     missing here. Methods raise Unavailable if the store fails.
     """
@@ -42,7 +46,9 @@ class Derivation:
         keys: TrailKeys,
         records: RecordReader,
         decode: Callable[[Row], AuditEntry | Unreadable],
+        partition: int | None = None,
     ) -> None:
+        self._label = "" if partition is None else f"{partition}."
         self._rows = rows
         self._keys = keys
         self._records = records
@@ -53,18 +59,22 @@ class Derivation:
         kids = list(dict.fromkeys(kid for row in rows if (kid := _about(row))))
         found = await self._records.read(kids) if kids else []
         records = {one.kid: one for one in found if isinstance(one, KeyRecord)}
-        return [self._event(row, records) for row in rows]
+        events = [self._event(row, records) for row in rows]
+        if not self._label:
+            return events
+        return [one and replace(one, id=f"{self._label}{one.id}") for one in events]
 
     async def one(self, wanted: str) -> Notification | None:
         """Return the event with this id, or None if the trail has no such row any more."""
+        label, own = self._label, wanted.removeprefix(self._label)
         try:
-            row_id = row_of(wanted)
+            row_id = row_of(own)
         except ValueError:
             return None
         number, part = position(row_id)
         before = f"{number}-{part - 1}" if part else f"{max(number - 1, 0)}-{_LAST_PART}"
         rows = await self._rows.after(before, 1)
-        if not rows or event_id(rows[0]) != wanted:
+        if not rows or f"{label}{event_id(rows[0])}" != wanted:
             return None
         (event,) = await self.events(rows)
         return event

@@ -21,7 +21,7 @@ from authz.core.bounded import BoundedDict
 from authz.core.decision import Allow, Charged, Decision, Deny, OverLimit
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.records import KeyRecord
-from authz.core.request import IN_QUERY, Request
+from authz.core.request import IN_QUERY, Request, Route
 from authz.core.tokens.presented import AcceptedToken
 from authz.flows.packed_records import MAX_IN_USE
 from authz.rpc.check.allow import BUDGET, OF_ASSERTION, OF_TOKEN, AllowWriter, token_part
@@ -41,6 +41,9 @@ _Allowed = tuple[KeyRecord | None, bytes, SecretParts | None, Callable[[], int]]
 _Name = tuple[str, str, frozenset[str]]
 _NOTHING: Final[frozenset[str]] = frozenset()
 _OF_BOTH: Final = OF_TOKEN | OF_ASSERTION
+# What a response with limits was made from, its constant part, the count of charge ids, and the
+# part behind the charge id.
+_Repeated = tuple[LimitResult, KeyRecord, Route, str, bytes, Callable[[], int], bytes]
 _Limited = tuple[
     KeyRecord, KeyLimits, bytes, RateLimitHeaders, SecretParts | None, Callable[[], int]
 ]
@@ -88,6 +91,7 @@ class Responder:
         self._allows: BoundedDict[_Name, _Allowed] = BoundedDict(max_templates)
         self._stale_allows: BoundedDict[_Name, _Allowed] = BoundedDict(max_templates)
         self._charged: BoundedDict[tuple[_Name, bool], _Limited] = BoundedDict(max_templates)
+        self._repeated: BoundedDict[tuple[str, int], _Repeated] = BoundedDict(max_templates)
         self._reported: BoundedDict[tuple[str, _Name, bool, Strip], _Allowed] = BoundedDict(
             max_templates
         )
@@ -181,7 +185,25 @@ class Responder:
         return field(OK, field(OK_HEADERS, header(":path", left)))
 
     def _allow_charged(self, decision: Charged, request: Request) -> bytes:
-        key, result, carrier = decision.key, decision.limit_result, request.carrier
+        """Return an allow with limits.
+
+        Requests that pass on one lease share a result. So the last response of each key and route
+        is remembered, all but its charge id, with what it was made from.
+        """
+        key, result = decision.key, decision.limit_result
+        carrier, route = request.carrier, request.route
+        place = (key.kid, id(route))
+        last = self._repeated.get(place)
+        if (
+            last is not None
+            and last[0] is result
+            and last[1] is key
+            and last[2] is route
+            and last[3] == carrier
+            and request.token is None
+            and type(decision) is Charged
+        ):
+            return last[4] + b"%012x%b" % (last[5](), last[6])
         apart = self._apart(key, request)
         name = ((key.kid, carrier, apart), decision.stale)
         entry = self._charged.get(name)
@@ -201,10 +223,13 @@ class Responder:
         usage = self._usage(key, entry[4], request, is_repeat=result.is_repeat)
         if request.token is not None:
             usage += self._token(key, request.token)
-        if request.route.assertion:
+        if route.assertion:
             usage += self._assertion(key, request)
-        limited = entry[3].of_allowed(result)
-        return entry[2] + b"%012x%b%b" % (entry[5](), usage, limited)
+        usage += entry[3].of_allowed(result)
+        is_fixed = entry[4] is None and carrier is not IN_QUERY and not route.assertion
+        if is_fixed and request.token is None and type(decision) is Charged:
+            self._repeated.put(place, (result, key, route, carrier, entry[2], entry[5], usage))
+        return entry[2] + b"%012x%b" % (entry[5](), usage)
 
     def _limits(self, result: LimitResult) -> RateLimitHeaders:
         return RateLimitHeaders(

@@ -7,10 +7,12 @@ import redis.asyncio
 
 from authz.core.errors import Unreadable
 from authz.core.usage.billing.differences import KeyHours
-from authz.core.usage.counts import Counts, Level
+from authz.core.usage.counts import Level
 from authz.storage import schema
-from authz.storage.replies import checked, pipelined
-from authz.storage.usage.stored_usage import StoredUsage, hour_counts, owners_of, windows_of
+from authz.storage.replies import at_one_moment, checked
+from authz.storage.usage.key_counts import blocks, commands, named, sums, windows_of
+from authz.storage.usage.open_usage import open_usage
+from authz.storage.usage.stored_usage import StoredUsage, owners_of
 
 
 class StoredClosedHours:
@@ -28,23 +30,34 @@ class StoredClosedHours:
 
     async def read(self, kids: Sequence[str], hours: range) -> Sequence[KeyHours]:
         """Implement ClosedHours.read."""
-        windows = windows_of(Level.HOUR, hours)
-        commands = [
-            ("HGETALL", f"{self._base}{kid}{suffix}")
-            for kid in kids
-            for suffix in ("", *(f":{Level.HOUR}:{window}" for window in windows))
-        ]
-        replies = iter(await pipelined(self._client, commands))
+        names = [f"{self._base}{kid}" for kid in kids]
+        groups = [[("HGETALL", name), *commands(name, Level.HOUR, hours)] for name in names]
+        replies = await at_one_moment(self._client, groups)
         routes = await self._usage.routes()  # after them: every route of theirs has a name
         found = []
-        for kid in kids:
-            about, rows = next(replies), [(window, next(replies)) for window in windows]
-            counts: dict[tuple[int, str], Counts] = {}
+        for kid, (fields, *others) in zip(kids, replies, strict=True):
             try:
-                for window, fields in rows:
-                    counts.update(hour_counts(window, fields, hours, routes))
-                owners = owners_of(about)
+                counts = named(sums(Level.HOUR, hours, others), Level.HOUR, routes)
+                windows, owners = _windows(hours, others), owners_of(fields)
             except Unreadable as cause:
                 raise Unreadable(f"the usage of {kid}: {cause}") from None
-            found.append(KeyHours(kid, counts, frozenset(w for w, has in rows if has), owners))
+            found.append(KeyHours(kid, counts, windows, owners))
         return found
+
+
+def _windows(hours: range, replies: Sequence[Any]) -> frozenset[int]:
+    """Return the windows with some of these hours of which the store has something.
+
+    replies: to `commands`. A window that was folded, and is no longer among the packed counts, has
+    expired; open usage of it is not all that it had. Raises Unreadable.
+    """
+    if not hours:
+        return frozenset()
+    opened, packed, *hashes = replies
+    asked = windows_of(Level.HOUR, hours)
+    found = {window for window, has in zip(asked, hashes, strict=True) if has}
+    found |= {slot // Level.HOUR.window for slot, _ in blocks(Level.HOUR, packed)}
+    usage = open_usage(opened)
+    latest = {hour // Level.HOUR.window for hour, _, _ in usage.counts(Level.HOUR)}
+    found |= {window for window in latest if window > usage.folded}
+    return frozenset(found & set(asked))

@@ -8,8 +8,10 @@ from authz.storage import schema
 from authz.storage.essential import ALLOW_OOM
 from authz.storage.replies import checked
 from authz.storage.scripts import script
+from authz.storage.usage.key_counts import OPEN
 
 ERASE_USAGE: Final = ALLOW_OOM + script("erase_usage")
+ONCE, PERMANENTLY, KEEP_AGAIN = range(3)
 BEFORE, AFTER = 4, 1  # days around today of which a log of networks may exist
 
 
@@ -29,12 +31,15 @@ class StoredEraser:
         """
         name = f"{self._base}{kid}"
         days = range(today - BEFORE, today + AFTER + 1)
-        keys = [name, f"{name}:seen", *(f"{name}:net:{day}" for day in days)]
-        return int(await checked(self._script(keys=keys, args=[int(permanently)])))
+        keys = [name, name + OPEN, f"{name}:seen", *(f"{name}:net:{day}" for day in days)]
+        return int(
+            await checked(self._script(keys=keys, args=[PERMANENTLY if permanently else ONCE]))
+        )
 
     async def keep_again(self, kid: str) -> None:
         """Implement UsageEraser.keep_again: end a permanent erasure. Erased facts stay erased.
 
         Raises Unavailable if the store fails.
         """
-        await checked(self._client.hdel(f"{self._base}{kid}", "gone"))
+        name = f"{self._base}{kid}"
+        await checked(self._script(keys=[name, name + OPEN], args=[KEEP_AGAIN]))

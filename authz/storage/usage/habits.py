@@ -1,7 +1,7 @@
 """StoredHabits: the habits of keys, their hours, and the anomalies that were found."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import redis.asyncio
@@ -13,15 +13,14 @@ from authz.core.usage.anomalies.judging import Hour, callers
 from authz.core.usage.anomalies.ports import KeyHour, Round
 from authz.core.usage.anomalies.ranking import Anomaly, decoded, encoded
 from authz.core.usage.anomalies.sightings import Seen, Sightings
-from authz.core.usage.counts import Field, Level
+from authz.core.usage.counts import Counts, Field, Level
 from authz.storage import schema
-from authz.storage.replies import checked, pipelined
+from authz.storage.replies import at_one_moment, checked
 from authz.storage.usage import rows
-from authz.storage.usage.stored_usage import ROUTES
+from authz.storage.usage.key_counts import commands, sums
 
 KEPT: Final = 35 * 86_400  # seconds
 MAX_A_DAY: Final = 20_000  # anomalies that are kept
-FEW_ROUTES: Final = 64  # up to which the fields of an hour are asked for by name
 HOURS: Final = 24
 _PARTS: Final = 4  # of a caller
 
@@ -47,26 +46,18 @@ class StoredHabits:
         return holder in {None, instance}
 
     async def read(self, kids: Sequence[str], hour: int) -> Sequence[KeyHour | None]:
-        """Implement HabitStore.read: with three commands for each key."""
-        routes = await checked(self._client.hlen(f"{self._base}routes"))
-        window, place = divmod(hour, Level.HOUR.window)
-        fields = [str(place * ROUTES + route) for route in range(routes + 1)]
-        is_few = routes < FEW_ROUTES
-        commands: list[tuple[str, ...]] = []
+        """Implement HabitStore.read: with five commands for each key."""
+        hours = range(hour, hour + 1)
+        groups: list[list[tuple[str, ...]]] = []
         for kid in kids:
             name = f"{self._base}{kid}"
-            counts = f"{name}:{Level.HOUR}:{window}"
-            commands += [
-                ("GET", f"{name}:habits"),
-                ("HMGET", counts, *fields) if is_few else ("HGETALL", counts),
-                ("HMGET", f"{name}:seen", "n", "a"),
-            ]
-        replies = iter(await pipelined(self._client, commands))
+            others = [("GET", f"{name}:habits"), ("HMGET", f"{name}:seen", "n", "a")]
+            groups.append(others + commands(name, Level.HOUR, hours))
         found: list[KeyHour | None] = []
-        for kid, habits, counts, seen in zip(kids, replies, replies, replies, strict=True):
-            texts = counts if is_few else [counts.get(field) for field in fields]
+        for kid, replies in zip(kids, await at_one_moment(self._client, groups), strict=True):
+            habits, seen, *counts = replies
             try:
-                one = _hour(texts, seen, hour)
+                one = _hour(sums(Level.HOUR, hours, counts).values(), seen, hour)
             except Unreadable:
                 found.append(None)
                 continue
@@ -123,15 +114,13 @@ class StoredHabits:
         return found
 
 
-def _hour(texts: Sequence[str | None], seen: Sequence[str | None], hour: int) -> Hour:
-    """Return the numbers and the callers of an hour. Raises Unreadable."""
+def _hour(found: Iterable[Counts], seen: Sequence[str | None], hour: int) -> Hour:
+    """Return the numbers and the callers of an hour. found: by route. Raises Unreadable."""
     requests = denied = errors = 0
-    for text in texts:
-        if text is not None:
-            counts = rows.counts("an hour", text)
-            requests += counts.requests
-            denied += counts[Field.DENIED]
-            errors += counts[Field.CLIENT_ERROR] + counts[Field.SERVER_ERROR]
+    for counts in found:
+        requests += counts.requests
+        denied += counts[Field.DENIED]
+        errors += counts[Field.CLIENT_ERROR] + counts[Field.SERVER_ERROR]
     if min(requests, denied, errors) < 0 or denied + errors > requests:
         raise Unreadable("an hour with more denials and errors than requests")
     if not requests:

@@ -8,9 +8,9 @@ import redis.asyncio
 from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.storage import schema
-from authz.storage.replies import checked, pipelined, whole
-from authz.storage.usage import rows
-from authz.storage.usage.stored_usage import StoredUsage, hour_counts, windows_of
+from authz.storage.replies import at_one_moment, checked, whole
+from authz.storage.usage.key_counts import commands, named, sums
+from authz.storage.usage.stored_usage import StoredUsage
 
 PAGE: Final = 2000  # kids in one reply
 LATEST: Final = 253_402_300_799  # the last second of 9999, the last one that can be shown
@@ -67,24 +67,10 @@ class StoredUsageIndex:
         The route is "" except by hours. Slots without counts are left out. Raises Unavailable, and
         Unreadable for garbled counts.
         """
-        if level is Level.HOUR:
-            return await self._hours(kids, slots)
-        asked = _fields(level, slots)
-        commands = [
-            ("HMGET", f"{self._base}{kid}{suffix}", *fields)
-            for kid in kids
-            for suffix, fields, _ in asked
-        ]
-        replies = iter(await pipelined(self._client, commands))
-        found = []
-        for _ in kids:
-            counts = {}
-            for (_, fields, numbers), texts in zip(asked, replies, strict=False):
-                for field, slot, text in zip(fields, numbers, texts, strict=True):
-                    if text is not None:
-                        counts[slot, ""] = rows.counts(field, text)
-            found.append(counts)
-        return found
+        groups = [commands(f"{self._base}{kid}", level, slots) for kid in kids]
+        replies = await at_one_moment(self._client, groups)
+        names = await self._usage.routes() if level is Level.HOUR else {}
+        return [named(sums(level, slots, each), level, names) for each in replies]
 
     async def issued(self) -> Mapping[str, int]:
         """Implement GateProcesses.issued: return how many charge ids by the prefix of a process.
@@ -101,41 +87,3 @@ class StoredUsageIndex:
         Raises Unavailable, and Unreadable for a garbled number.
         """
         return await self._usage.processes()
-
-    async def _hours(
-        self, kids: Sequence[str], slots: range
-    ) -> Sequence[Mapping[tuple[int, str], Counts]]:
-        names = await self._usage.routes()
-        windows = windows_of(Level.HOUR, slots)
-        replies = iter(
-            await pipelined(
-                self._client,
-                [
-                    ("HGETALL", f"{self._base}{kid}:{Level.HOUR}:{window}")
-                    for kid in kids
-                    for window in windows
-                ],
-            )
-        )
-        found = []
-        for _ in kids:
-            counts: dict[tuple[int, str], Counts] = {}
-            for window in windows:
-                counts.update(hour_counts(window, next(replies), slots, names))
-            found.append(counts)
-        return found
-
-
-def _fields(level: Level, slots: range) -> list[tuple[str, list[str], list[int]]]:
-    """Return for each hash with some of these slots: its suffix, their fields, and the slots.
-
-    A suffix follows the kid in the name. Months are in the hash of the kid itself: "".
-    """
-    if level is Level.MONTH:
-        return [("", [f"y{slot}" for slot in slots], list(slots))] if slots else []
-    found = []
-    for window in windows_of(level, slots):
-        first = window * level.window
-        held = range(max(slots[0], first), min(slots[-1] + 1, first + level.window))
-        found.append((f":{level}:{window}", list(map(str, held)), list(held)))
-    return found

@@ -1,6 +1,6 @@
 """StoredUsage: reads the counts of usage, for administration."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import redis.asyncio
@@ -13,11 +13,20 @@ from authz.core.usage.counts import Counts, Level
 from authz.core.usage.ports import DayFacts, KeyFacts
 from authz.storage import schema
 from authz.storage.refusals import refusal
+from authz.storage.replies import at_one_moment
 from authz.storage.usage import rows
+from authz.storage.usage.key_counts import (
+    OPEN,
+    commands,
+    named,
+    route_name,
+    sums,
+    windows_of,
+)
+from authz.storage.usage.open_usage import open_usage
 
 ALL: Final = "all"
 MODELS: Final = "M"  # in the names of hashes with days by model
-ROUTES: Final = 10_000  # a field of hours is: hour in its window * ROUTES + number of the route
 
 
 class StoredUsage:
@@ -38,16 +47,10 @@ class StoredUsage:
         The route is "" except by hours. Slots without counts are left out; empty for an unknown
         key.
         """
-        if level is Level.MONTH:
-            return await self._months(kid, slots)
-        if level is Level.HOUR:
-            return await self._hours(kid, slots)
-        fields = await self._windows(kid, level, slots)
-        return {
-            (int(field), ""): rows.counts(field, text)
-            for field, text in fields.items()
-            if field.isdecimal() and int(field) in slots
-        }
+        name = f"{self._base}{kid}"
+        [replies] = await at_one_moment(self._client, [commands(name, level, slots)])
+        names = await self.routes() if level is Level.HOUR else {}
+        return named(sums(level, slots, replies), level, names)
 
     async def totals(self, level: Level, slots: range) -> Mapping[tuple[int, str, str], Counts]:
         """Implement UsageReader.totals: return the counts of all requests by slot, route and code.
@@ -74,7 +77,10 @@ class StoredUsage:
         """
         latest, secrets = None, {}
         denials: Sequence[Denial] = ()
-        fields = await self._hash(kid)
+        name = f"{self._base}{kid}"
+        reads = [("HGETALL", name), ("GET", name + OPEN)]
+        [[fields, text]] = await at_one_moment(self._client, [reads])
+        opened = open_usage(text)
         for field, text in fields.items():
             if field == "last":
                 latest = _sight(field, rows.array(field, text))
@@ -85,6 +91,13 @@ class StoredUsage:
                 if not isinstance(number, int):
                     raise Unreadable(f"{field}: not a number of requests")
                 secrets[field.removeprefix("s:")] = (_sight(field, sight), number)
+        if opened.latest is not None:
+            if not opened.secret:
+                latest = max(opened.latest, latest or opened.latest, key=_time)
+            else:
+                known, before = secrets.get(opened.secret, (opened.latest, 0))
+                newest = max(opened.latest, known, key=_time)
+                secrets[opened.secret] = (newest, before + opened.requests)
         sights = [sight for sight, _ in secrets.values()] + ([latest] if latest else [])
         latest = max(sights, key=_time, default=None)
         return KeyFacts(latest, secrets, owners_of(fields), denials)
@@ -97,9 +110,10 @@ class StoredUsage:
         """
         denials: dict[int, dict[str, int]] = {}
         networks: dict[int, int] = {}
+        if kid:
+            counted = await self.counts(kid, Level.DAY, days)
+            networks = {day: 1 for day, _ in counted}  # only a larger number is stored
         for field, text in (await self._windows(kid or ALL, Level.DAY, days)).items():
-            if kid and field.isdecimal() and int(field) in days:
-                networks.setdefault(int(field), 1)  # only a larger number is stored
             day, mark, reason = field.partition("!")
             if mark and rows.number(field, day) in days:
                 denials.setdefault(int(day), {})[reason] = rows.number(field, text)
@@ -159,23 +173,6 @@ class StoredUsage:
         """Return the names of routes by their numbers as text, such as `1`."""
         return {number: name for name, number in (await self._hash("routes")).items()}
 
-    async def _months(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
-        fields = await self._hash(kid)
-        months = {int(name[1:]): text for name, text in fields.items() if name[1:].isdecimal()}
-        return {
-            (month, ""): rows.counts(f"y{month}", text)
-            for month, text in months.items()
-            if month in slots
-        }
-
-    async def _hours(self, kid: str, slots: range) -> Mapping[tuple[int, str], Counts]:
-        found: dict[tuple[int, str], Counts] = {}
-        names = await self.routes()
-        for window in windows_of(Level.HOUR, slots):
-            fields = await self._hash(f"{kid}:{Level.HOUR}:{window}")
-            found.update(hour_counts(window, fields, slots, names))
-        return found
-
     async def _windows(self, name: str, level: Level, slots: range) -> dict[str, str]:
         """Return the fields of all windows that have some of these slots, in one mapping.
 
@@ -197,27 +194,6 @@ class StoredUsage:
             raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
 
 
-def windows_of(level: Level, slots: range) -> range:
-    """Return the numbers of the windows that have some of these slots."""
-    if not slots:
-        return range(0)
-    return range(slots[0] // level.window, slots[-1] // level.window + 1)
-
-
-def hour_counts(
-    window: int, fields: Mapping[str, str], slots: range, names: Mapping[str, str]
-) -> Iterator[tuple[tuple[int, str], Counts]]:
-    """Yield hour and route, and the counts, of those of these slots that a window has.
-
-    names: of routes. Raises Unreadable.
-    """
-    first = window * Level.HOUR.window
-    for field, text in fields.items():
-        hour, route = divmod(rows.number(field, field), ROUTES)
-        if first + hour in slots:
-            yield (first + hour, route_name(str(route), names)), rows.counts(field, text)
-
-
 def owners_of(fields: Mapping[str, str]) -> Mapping[int, str]:
     """Return the owners of a key, as in KeyFacts, from its hash. Raises Unreadable."""
     found = {
@@ -226,11 +202,6 @@ def owners_of(fields: Mapping[str, str]) -> Mapping[int, str]:
         if field.startswith("about:")
     }
     return dict(sorted(found.items()))
-
-
-def route_name(number: str, names: Mapping[str, str]) -> str:
-    """Return the name of a route: "" for the numbers "" and `0`, `route 7` if `names` lacks 7."""
-    return "" if number in {"", "0"} else names.get(number, f"route {number}")
 
 
 def _sight(field: str, items: list[int | str]) -> Sight:

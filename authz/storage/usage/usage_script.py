@@ -2,20 +2,27 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from struct import Struct, pack
 from typing import Any, Final
 
 from authz.core.budgets.learned import Distribution
-from authz.core.usage.commit import KEPT_DENIALS, Commit, KeyUsage
+from authz.core.usage.commit import KEPT_DENIALS, Commit, KeyUsage, Sight
 from authz.core.usage.counts import LARGEST, MINUTES_PER_DAY, month_of
 from authz.storage import schema
 from authz.storage.limits.spend_script import hash_of
 from authz.storage.linked_script import StoreFunction
 from authz.storage.scripts import script
 
-COMMIT: Final = script("rankings", "commit_usage")
+COMMIT: Final = script(
+    *("rankings", "packed_counts", "hash_counts", "callers", "key_usage", "commit_usage")
+)
 COMMIT_FUNCTION: Final = StoreFunction("commit_usage", COMMIT)
 CALLERS: Final = "s"
-HOURS_PER_DAY: Final = 24
+SECONDS_PER_HOUR: Final = 3600
+# As KEY and COMMITTED of lua/key_usage.lua: the numbers after the texts of a key, and a row.
+_KEY: Final = Struct(">IQQBI")
+_ROW: Final = Struct(">IHB")
+_FRESH, _MORE = 1, 2
 COUNTED, KNOWN, LATE, FOREIGN, CLOSED = range(5)
 
 
@@ -34,22 +41,23 @@ def arguments(
     """
     return (
         *("1", names.usage, names.meta, str(arrived_ms), json.dumps(dict(kept))),
-        encoded(commit, names),
+        *encoded(commit, names),
         *digests,
     )
 
 
-def encoded(commit: Commit, names: schema.Names) -> str:
-    """Return the commit as JSON: lists in the order that the script unpacks.
+def encoded(commit: Commit, names: schema.Names) -> tuple[str, bytes]:
+    """Return the commit as JSON, lists in the order that the script unpacks, and its keys, packed.
 
     A route is its position in `routes`, from 1 on; 0: none.
     """
     routes = sorted(_routes(commit))
     number = {"": 0} | {route: at for at, route in enumerate(routes, 1)}
+    rest = {kid: _more(usage) for kid, usage in commit.keys.items()}
     content = {
         "until_ms": commit.until_ms,
         "routes": routes,
-        "keys": [_key(kid, usage, number) for kid, usage in commit.keys.items()],
+        "more": {kid: more for kid, more in rest.items() if more},
         "totals": [
             [minute, month_of(minute), number[route], code, _bounded(row)]
             for (minute, route, code), row in commit.totals.items()
@@ -90,7 +98,8 @@ def encoded(commit: Commit, names: schema.Names) -> str:
             for (route, model), of in commit.learned.items()
         ],
     }
-    return json.dumps(content, separators=(",", ":"))
+    keys = [_key(kid, each, number, rest[kid]) for kid, each in commit.keys.items()]
+    return json.dumps(content, separators=(",", ":")), b"".join(keys)
 
 
 def _distribution(found: Distribution) -> list[Any]:
@@ -104,39 +113,60 @@ def _routes(commit: Commit) -> set[str]:
     return found - {""}
 
 
-def _key(kid: str, usage: KeyUsage, number: Mapping[str, int]) -> list[Any]:
-    latest = usage.latest
-    is_of_secret = any(sight is latest for sight, _ in usage.secrets.values())
-    return [
-        kid,
-        usage.about,
-        usage.about_minute,
-        latest.at if latest else 0,
-        [latest.at, latest.network, latest.agent] if latest and not is_of_secret else 0,
-        [
-            [secret, sight.at, sight.network, sight.agent, requests]
-            for secret, (sight, requests) in usage.secrets.items()
-        ],
-        [
-            [minute, month_of(minute), number[route], _bounded(row)]
-            for (minute, route), row in usage.rows.items()
-        ],
-        _denials(usage.denials),
-        [[day, sorted(networks)] for day, networks in _by_day(usage.networks).items()],
-        sorted(usage.latest_denials, reverse=True)[:KEPT_DENIALS],
-        [
-            [hour, sorted(networks), sorted(usage.agents.get(hour, ()))]
-            for hour, networks in usage.networks.items()
-        ],
+def _key(kid: str, usage: KeyUsage, number: Mapping[str, int], more: list[Any]) -> bytes:
+    """Return the usage of a key as `add_keys` of lua/key_usage.lua takes it.
+
+    more: what `_more` returns. Texts end with a NUL, which none of them has: they are words of
+    checked lines. Numbers are big-endian.
+    """
+    secret, sight, requests = _latest(usage)
+    rows = b"".join(
+        _ROW.pack(minute, number[route], len(row)) + pack(f">{len(row)}q", *_bounded(row))
+        for (minute, route), row in usage.rows.items()
+    )
+    is_fresh = _callers(usage) == [_callers_of(sight)]
+    texts = (kid, usage.about, secret, sight.network, sight.agent, "")
+    flags = is_fresh * _FRESH + bool(more) * _MORE
+    numbers = _KEY.pack(usage.about_minute, sight.at, requests, flags, len(rows))
+    return "\0".join(texts).encode() + numbers + rows
+
+
+def _latest(usage: KeyUsage) -> tuple[str, Sight, int]:
+    """Return the secret of the latest use ("" if it is unknown), the use, and its requests."""
+    latest = usage.latest or Sight(0, "", "")
+    for secret, (sight, requests) in usage.secrets.items():
+        if sight is latest:
+            return secret, sight, requests
+    return "", latest, 0
+
+
+def _more(usage: KeyUsage) -> list[Any]:
+    """Return the facts that most keys do not have in most commits; empty if there are none."""
+    latest = _latest(usage)
+    uses = [
+        [secret, sight.at, sight.network, sight.agent, requests]
+        for secret, (sight, requests) in usage.secrets.items()
+        if secret != latest[0]
     ]
+    callers = _callers(usage)
+    if callers == [_callers_of(latest[1])]:
+        callers = []
+    denials = sorted(usage.latest_denials, reverse=True)[:KEPT_DENIALS]
+    found = [_denials(usage.denials), denials, callers, uses]
+    return found if any(found) else []
 
 
-def _by_day(hours: Mapping[int, set[str]]) -> dict[int, set[str]]:
-    days: dict[int, set[str]] = {}
-    for hour, names in hours.items():
-        if names:
-            days.setdefault(hour // HOURS_PER_DAY, set()).update(names)
-    return days
+def _callers(usage: KeyUsage) -> list[list[Any]]:
+    """Return lists of hour, networks and families of user agents; hours without any are no part."""
+    hours = [
+        [hour, sorted(networks), sorted(usage.agents.get(hour, ()))]
+        for hour, networks in usage.networks.items()
+    ]
+    return [each for each in hours if each[1] or each[2]]
+
+
+def _callers_of(sight: Sight) -> list[Any]:
+    return [sight.at // SECONDS_PER_HOUR, [sight.network], [sight.agent]]
 
 
 def _denials(denials: Mapping[tuple[int, str], int]) -> list[list[Any]]:

@@ -23,7 +23,6 @@ def divided(settings: Settings) -> Settings:
     plain = Settings()
     return settings.changed(
         redis=settings.redis.changed(partitions=COUNT),
-        events=plain.events,
         tokens=plain.tokens,
     )
 

@@ -62,13 +62,13 @@ async def test_a_key_whose_data_is_damaged(valkey):
 
 
 async def test_a_row_that_is_damaged(valkey):
-    """A row that is no array is not added to, and reading it says where it is."""
+    """A row of the former version that is no array is not read, and the error says where it is."""
     async with linked(valkey) as link:
         commit, now = usage(KID)
         await link.commit(commit, [b"one"], now)
         day = now // 86_400_000
         valkey.admin.hset(f"{BASE}{KID}:d:{day // Level.DAY.window}", str(day), "x")
-        assert await link.commit(commit, [b"two"], now) == Counted(garbled=1)
+        assert await link.commit(commit, [b"two"], now) == Counted()
     with pytest.raises(Unreadable, match=str(day)):
         await requests(valkey, KID)
 
@@ -174,3 +174,26 @@ def test_packed_rows_that_are_damaged(data):
     """Anything else is Unreadable, and names the row."""
     with pytest.raises(Unreadable, match="row"):
         rows.array("row", data.decode("utf-8", "surrogateescape"))
+
+
+async def test_a_user_without_the_rights(own_valkey):
+    """A meter that may not write open usage counts nothing and says which right it lacks.
+
+    Its batches are counted once the user has the right.
+    """
+    rules = ("on", ">weak", "+@all", "-set", "~*", "&*")
+    own_valkey.admin.execute_command("ACL", "SETUSER", "weak", *rules)
+    own_valkey.admin.hset(stored.META, "schema", "1")
+    link = UsageLink(own_valkey.login("weak", "weak"), RealClock(), KEPT)
+    run = asyncio.create_task(link.run())
+    await eventually(lambda: not link.reason)
+    commit, now = usage(KID)
+    with pytest.raises(Unavailable, match="SET on usage"):
+        await link.commit(commit, [b"one"], now)
+    assert own_valkey.admin.keys(f"{BASE}*") == []
+    own_valkey.admin.execute_command("ACL", "SETUSER", "weak", "+set")
+    await eventually(lambda: not link.reason)
+    assert await link.commit(commit, [b"one"], now) == Counted()
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
+    assert await requests(own_valkey, KID) == 1

@@ -1,0 +1,30 @@
+"""Deliveries of new secrets in several partitions: that of a key is begun in its partition."""
+
+from collections.abc import Mapping, Sequence
+
+from authz.core.partitions import Partitions
+from authz.flows.delivered_rotation import PendingDeliveries
+from authz.flows.partitioned.asking import ask, ask_all
+
+
+class PartitionedDeliveries:
+    """A PendingDeliveries."""
+
+    def __init__(self, partitions: Partitions, parts: Sequence[PendingDeliveries]) -> None:
+        self._partitions = partitions
+        self._parts = parts
+
+    async def begin(self, kid: str, entry: str) -> str:
+        """Implement PendingDeliveries.begin."""
+        at = self._partitions.of(kid)
+        return await ask(at, self._parts[at].begin(kid, entry))
+
+    async def all(self) -> Mapping[str, str]:
+        """Implement PendingDeliveries.all. Raises Unavailable if one partition is missing."""
+        found = await ask_all([part.all() for part in self._parts])
+        return {kid: entry for each in found for kid, entry in each.items()}
+
+    async def end(self, kid: str, entry: str) -> None:
+        """Implement PendingDeliveries.end."""
+        at = self._partitions.of(kid)
+        await ask(at, self._parts[at].end(kid, entry))

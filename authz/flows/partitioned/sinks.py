@@ -1,0 +1,74 @@
+"""Events of several partitions: each trail is delivered on its own, in its order.
+
+A sink has a cursor, dead letters and replays in each partition. The id of an event begins with its
+partition, so everybody knows from where it comes.
+"""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from authz.core.changes import Author
+from authz.core.errors import BadInput
+from authz.core.notifications.notification import partition_of
+from authz.core.notifications.ports import DeadLetter, Progress
+from authz.core.partitions import Partitions
+from authz.flows.notifications.sinks import EventSinks, SinkState
+from authz.flows.partitioned.asking import ask, ask_all
+
+
+class PartitionedSinks:
+    """An EventSinks."""
+
+    def __init__(self, partitions: Partitions, parts: Sequence[EventSinks]) -> None:
+        self._partitions = partitions
+        self._parts = parts
+
+    async def newest(self, event_type: str, kid: str | None, limit: int) -> list[dict[str, Any]]:
+        """Implement EventSinks.newest. Events of one partition keep their order."""
+        if kid is not None:
+            at = self._partitions.of(kid)
+            return await ask(at, self._parts[at].newest(event_type, kid, limit))
+        found = await ask_all([part.newest(event_type, None, limit) for part in self._parts])
+        return list(heapq.merge(*found, key=lambda one: str(one["time"]), reverse=True))[:limit]
+
+    async def states(self, sink: str | None = None) -> Sequence[SinkState]:
+        """Implement EventSinks.states: of each sink, the first partition that fails, if any does.
+
+        A sink has begun when it has in every partition.
+        """
+        found = await ask_all([part.states(sink) for part in self._parts])
+        return [_merged(states) for states in zip(*found, strict=True)]
+
+    async def replay(self, sink: str, event_ids: Sequence[str], author: Author) -> int:
+        """Implement EventSinks.replay. Raises BadInput for an id without a known partition."""
+        homes: dict[int, list[str]] = {}
+        for one in event_ids:
+            at, _ = partition_of(one)
+            if at is None or at >= len(self._parts):
+                raise BadInput("ID", f"{one} does not begin with a partition, such as 3.17-0-…")
+            homes.setdefault(at, []).append(one)
+        asked = homes or {at: list[str]() for at in range(len(self._parts))}
+        return sum(
+            [await ask(at, self._parts[at].replay(sink, own, author)) for at, own in asked.items()]
+        )
+
+
+def _merged(states: Sequence[SinkState]) -> SinkState:
+    first = states[0]
+    dead: dict[str, DeadLetter] = {}
+    for one in states:
+        dead |= one.dead
+    return SinkState(first.name, first.facts, _progress(states), _sorted(dead))
+
+
+def _progress(states: Sequence[SinkState]) -> Progress | None:
+    found = [one.progress for one in states]
+    begun = [one for one in found if one is not None]
+    if len(begun) < len(found):
+        return None
+    return next((one for one in begun if one.failing), begun[0])
+
+
+def _sorted(dead: Mapping[str, DeadLetter]) -> dict[str, DeadLetter]:
+    return dict(sorted(dead.items(), key=lambda item: (item[1].at, item[0])))

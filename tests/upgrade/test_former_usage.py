@@ -1,0 +1,104 @@
+"""Usage of the former version beside that of this one, on one store: both meters count exactly."""
+
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from authz.core.listen_address import Address
+from authz.storage import schema
+from tests.support.docs import ROOT
+from tests.support.metering import batch, export
+from tests.support.real import Valkey, eventually, free_port
+from tests.support.usage import KID, line
+from tests.upgrade import former
+from tests.upgrade.former import SECONDS, Version
+
+pytestmark = pytest.mark.timeout(300)
+
+BATCHES = 80
+
+
+class Meter:
+    """`authz meter` of a version."""
+
+    def __init__(self, code: Path, directory: Path, store: Valkey) -> None:
+        self.listen = Address("127.0.0.1", free_port())
+        self.ops = f"127.0.0.1:{free_port()}"
+        ours = {"listen": str(self.listen), "ops_listen": self.ops}
+        self.version = Version(code, former.settings(directory, store, meter=ours))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        version = self.version
+        self._process = subprocess.Popen(
+            version.command("meter"), cwd=version.code, env=version.environment
+        )
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(SECONDS)
+
+    def is_ready(self) -> bool:
+        """Return whether /readyz is ready."""
+        try:
+            with urllib.request.urlopen(f"http://{self.ops}/readyz", timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    async def take(self, ended: int) -> None:
+        """Let it count one batch with three requests of the key, until it has confirmed it."""
+        lines = [line(started=ended, milliseconds="0", received="10") for _ in range(3)]
+        await export(self.listen, batch(*lines), seconds=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def old_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the code of the former version."""
+    return former.code(tmp_path_factory.mktemp("former"))
+
+
+@pytest.fixture
+def store() -> Iterator[Valkey]:
+    """Yield an empty store."""
+    with Valkey() as valkey:
+        yield valkey
+
+
+def counted(version: Version, by: str) -> int:
+    """Return how many requests of the key a version shows of the last 30 hours."""
+    found: dict[str, Any] = version.json("usage", "--key", KID, "--since", "30h", "--by", by)
+    return int(found["total"]["requests"])
+
+
+async def test_meters_of_both_versions_count_into_one_store(
+    old_code: Path, store: Valkey, tmp_path: Path
+) -> None:
+    """This version shows what both counted, whichever came last. The former one shows its own.
+
+    After a roll back the former version counts on, and after the next update all of it is there.
+    """
+    present = Meter(ROOT, tmp_path, store)
+    before = Meter(old_code, tmp_path, store)
+    present.version.run("init")
+    now = int(time.time() * 1000)
+    with before, present:
+        await eventually(lambda: before.is_ready() and present.is_ready(), SECONDS)
+        for number in range(BATCHES):  # more minutes than stay in the open usage
+            ended = now - (BATCHES - number) * 60_000
+            await (before, present)[number % 2].take(ended)
+        for by in ("minute", "hour", "day"):
+            assert counted(present.version, by) == 3 * BATCHES
+        assert store.admin.exists(f"{schema.DEFAULT.usage}{KID}:ph")
+        assert counted(before.version, "day") == 3 * BATCHES // 2
+        await before.take(now)
+        await before.take(now)
+    assert counted(present.version, "day") == 3 * BATCHES + 6
+    assert counted(before.version, "day") == 3 * BATCHES // 2 + 6
