@@ -24,6 +24,7 @@ The lines, see sealed_lines.py:
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 import redis.asyncio
@@ -80,16 +81,25 @@ class Backup:
         """The names in the store that could not be read, because their values have another type."""
         return tuple(self._damaged)
 
-    async def run(self, fingerprints: Mapping[str, str], created_at: int) -> Contents:
+    async def run(
+        self,
+        fingerprints: Mapping[str, str],
+        created_at: int,
+        identity: Mapping[str, str] = MappingProxyType({}),
+    ) -> Contents:
         """Write all lines and return the counts. created_at: milliseconds since the epoch.
 
-        Raises Emptied if the store has no authz:meta, Foreign if it has another schema or other
-        peppers, and Unavailable if the store fails or changes too fast, if authz:meta has another
-        type, or if no list of the keys is left.
+        identity: of our settings, for the authz:meta of a store that lost it and still has keys.
+        Their seals show whether they are ours. Raises Emptied if the store has no authz:meta and no
+        complete data, Foreign if it has another schema or other peppers, and Unavailable if the
+        store fails or changes too fast, or if no list of the keys is left.
         """
-        found = await self._read(self._names.meta, self._client.hgetall(self._names.meta), None)
-        if found is None:
-            raise Unavailable(f"{self._names.meta} has another type than ours: restore a backup")
+        found = await self._read(self._names.meta, self._client.hgetall(self._names.meta), {})
+        if not found and identity and await self._has_data():
+            self._damaged[self._names.meta] = None
+            # Sealed, because whoever removed it may have written records; and with imports, because
+            # nobody knows.
+            found = {**identity, schema.META_SEALED: "1", schema.META_IMPORTS: "1"}
         meta.verify(found, fingerprints, self._names)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
         # A signing key that was removed since must not come back with a restore.
@@ -117,6 +127,17 @@ class Backup:
                 raise unusable(cause) from None
             self._damaged[name] = None
             return otherwise
+
+    async def _has_data(self) -> bool:
+        """Return whether the store has keys, and not half of them from a restore that ended early.
+
+        A restore writes the number of the last change at its end.
+        """
+        names = self._names
+        if await checked(self._client.exists(names.seq)):
+            return True
+        is_restoring = await checked(self._client.exists(names.restoring))
+        return not is_restoring and bool(await checked(self._client.exists(names.keys)))
 
     async def _last_change(self) -> int:
         """Return the number of the last change: the highest one of all places that have it."""

@@ -40,6 +40,11 @@ def describe(present: list[str], names: schema.Names) -> str:
             "a restore was interrupted or is running: run `authz restore` again with the same "
             f"file, or empty the store first ({emptying(names)})"
         )
+    if names.meta not in present and names.keys in present:
+        return (
+            f"the store is not empty: it lost {names.meta}, and has its keys; save them with "
+            f"`authz backup`, empty it ({emptying(names)}), and restore that file"
+        )
     return f"the store is not empty: it has {present[0]}; empty it first ({emptying(names)})"
 
 

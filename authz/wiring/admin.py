@@ -41,7 +41,7 @@ from authz.wiring.console import console
 from authz.wiring.guard import Guard
 from authz.wiring.leak_reports import leak_pages
 from authz.wiring.notifications import Work, event_works, sighting_work
-from authz.wiring.rotation import RotationWorks, rotation_works
+from authz.wiring.rotation import rotation_works
 from authz.wiring.store_parts import StoreParts
 from authz.wiring.store_watch import StoreWatch, refuse_not_yet
 from authz.wiring.tokens import assertion_routes, token_endpoint
@@ -100,7 +100,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
     async with AsyncExitStack() as stack:
         found = await stack.enter_async_context(all_parts(settings))
         watch, parts = _watched(settings, found, ring, clock)
-        client, keys, is_divided = parts.clients[0], parts.keys, parts.is_live
+        client, keys = parts.clients[0], parts.keys
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
             authentication(settings, keys, ring, watch.meta, clock, sightings=sightings)
@@ -125,10 +125,8 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         sealing = RegularSealing(_sealer(flows, parts, ring, clock, instance), readiness)
         guard = Guard(
-            RotationWorks()
-            if is_divided
-            else rotation_works(
-                *(settings, client, flows.lifecycle, flows.deliveries, clock),
+            rotation_works(
+                *(settings, parts, flows.lifecycle, flows.deliveries, clock),
                 instance=instance,
                 is_ours=readiness,
             ),
@@ -171,7 +169,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         )
         others = [
             *leak_pages(
-                *(settings, client, ring), peppers=watch.meta, clock=clock, counts=guard.leaks
+                *(settings, parts, ring), peppers=watch.meta, clock=clock, counts=guard.leaks
             ),
             *assertion_routes(settings, ring),
         ]

@@ -15,8 +15,10 @@ from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
 from authz.storage.divided_backup import DividedWriter, backups
+from authz.storage.endpoint import Client
+from authz.storage.meta import entries
 from authz.storage.restore import Restore, Restored
-from authz.storage.schema import names_of
+from authz.storage.schema import ALL_COMPACT, META_COMPACT, names_of
 from authz.storage.sealed_lines import FileRefused, SealedWriter, read
 from authz.storage.tombstones import Tombstone
 from authz.storage.verified_backup import Line, Verified, verify
@@ -36,12 +38,22 @@ async def back_up(settings: Settings, file: BinaryIO) -> tuple[Contents, Sequenc
     async with all_parts(settings) as parts:
         if len(parts.clients) == 1:
             backup = Backup(parts.only, writer.write)
-            return await backup.run(ring.fingerprints, now), backup.damaged
+            identity = _identity(ring, parts.only)
+            return await backup.run(ring.fingerprints, now, identity), backup.damaged
         divided = DividedWriter(writer.write, len(parts.clients), now)
         made = [Backup(client, divided.of(at)) for at, client in enumerate(parts.clients)]
-        found = [await backup.run(ring.fingerprints, now) for backup in made]
+        found = [
+            await backup.run(ring.fingerprints, now, _identity(ring, client))
+            for backup, client in zip(made, parts.clients, strict=True)
+        ]
         divided.end()
         return _sum(found), [name for backup in made for name in backup.damaged]
+
+
+def _identity(ring: Keyring, client: Client) -> dict[str, str]:
+    """Return what `authz init` writes into the authz:meta of a new store."""
+    found = entries(ring.fingerprints, ring.prefixes, ring.public_prefix, names_of(client))
+    return found | {META_COMPACT: ALL_COMPACT}
 
 
 async def restore(

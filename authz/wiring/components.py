@@ -30,7 +30,7 @@ from authz.wiring.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from authz.flows.check import Checker
-    from authz.flows.partitioned_check import PartitionedChecker
+    from authz.flows.partitioned.check import PartitionedChecker
     from authz.rpc.grpcio import GrpcServer
 
 MIGRATED_AT_ONCE: Final = 500  # states of limits, about 2 ms
@@ -69,7 +69,7 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     parts = build_partitions(
         *(settings, ring, clock, counters), instance=instance, failures=failures
     )
-    checker = checker_of(parts)
+    checker = checker_of(parts, clock, settings.outage.grace)
 
     # The listener for Envoy.
     ids = charge_ids(Partitions(settings.redis.partitions))

@@ -22,12 +22,7 @@ from authz.identity.signing_keys import located
 from authz.process.notification_receivers import read_secrets
 from authz.process.web_client import WebClient
 from authz.settings.model import Settings
-from authz.storage.batches import StoredBatches
-from authz.storage.endpoint import Client
-from authz.storage.imports import StoredImports
-from authz.storage.keys import StoredKeys
 from authz.storage.leak_memory import StoredLeakMemory
-from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
 from authz.wiring.deliveries import delivered_rotation
 from authz.wiring.store_parts import StoreParts
@@ -35,8 +30,7 @@ from authz.wiring.store_parts import StoreParts
 
 def leak_endpoints(
     settings: Settings,
-    client: Client,
-    keys: StoredKeys,
+    parts: StoreParts,
     *,
     ring: Keyring,
     peppers: PepperProof,
@@ -47,18 +41,18 @@ def leak_endpoints(
 ) -> dict[str, LeakEndpoint]:
     """Return the endpoints for reports by their paths; empty if the settings have none.
 
-    github_keys: the URL of GitHub's keys. Raises BadInput if leaks.secret_file cannot be used.
+    Reports belong to no key: what is remembered of them lies in partition 0. github_keys: the URL
+    of GitHub's keys. Raises BadInput if leaks.secret_file cannot be used.
     """
-    section, lifecycle = settings.leaks, Lifecycle(keys, ring, clock)
-    parts = StoreParts.of_one(client)
+    section, lifecycle = settings.leaks, Lifecycle(parts.keys, ring, clock)
     deliveries = delivered_rotation(settings, parts, lifecycle, ring, clock)
     overlap_ms = round(section.rotate_overlap * 1000)
     reports = LeakReports(
-        Identification(ring, StoredIndex(client), StoredImports(client), clock, peppers=peppers),
+        Identification(ring, parts.index, parts.imports, clock, peppers=peppers),
         lifecycle,
-        batches=StoredBatches(client),
+        batches=parts.batches,
         notes=notes,
-        memory=StoredLeakMemory(client),
+        memory=StoredLeakMemory(parts.clients[0]),
         rotation=PolicyRotation(deliveries, settings.rotation.policies(), clock),
         policy=LeakPolicy(section.responses(), section.max_per_hour, overlap_ms),
         clock=clock,
@@ -105,7 +99,7 @@ def _by_secret(file: Path, clock: Clock) -> Proof:
 
 def leak_pages(
     settings: Settings,
-    client: Client,
+    parts: StoreParts,
     ring: Keyring,
     *,
     peppers: PepperProof,
@@ -113,12 +107,11 @@ def leak_pages(
     counts: Counter[Done],
 ) -> Routes:
     """Return the routes of the endpoints. Raises BadInput as `leak_endpoints`."""
-    rows, keys = StoredRows(client), StoredKeys(client)
     found = leak_endpoints(
-        *(settings, client, keys),
+        *(settings, parts),
         ring=ring,
         peppers=peppers,
-        notes=rows,
+        notes=StoredRows(parts.clients[0]),
         clock=clock,
         counts=counts,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from authz.core.abuse import FailureBuckets
 from authz.core.keys.keyring import Keyring
@@ -27,7 +27,7 @@ from authz.wiring.administration import limit_policy, partitions, store_seals
 from authz.wiring.token_gate import token_gate
 
 if TYPE_CHECKING:
-    from authz.flows.partitioned_check import PartitionedChecker
+    from authz.flows.partitioned.check import PartitionedChecker
 
 PRIMARIES: Final = 3  # of a cluster, at least
 
@@ -91,13 +91,36 @@ def build_partitions(
     return tuple(found)
 
 
-def checker_of(found: Sequence[Partition]) -> "Checker | PartitionedChecker":
-    """Return the checker of the only partition, or one that chooses among those of several."""
+class Deciding(Protocol):
+    """The cache and the checker of a partition."""
+
+    @property
+    def cache(self) -> KeyCache:
+        """The cached records."""
+        ...
+
+    @property
+    def checker(self) -> Checker:
+        """The checker over them."""
+        ...
+
+
+def checker_of(
+    found: Sequence[Deciding], clock: Clock, grace: float
+) -> "Checker | PartitionedChecker":
+    """Return the checker of the only partition, or one that chooses among those of several.
+
+    grace: seconds for which signing keys of tokens count after the first partition was trusted.
+    """
     if len(found) == 1:
         return found[0].checker
-    from authz.flows.partitioned_check import PartitionedChecker  # noqa: PLC0415
+    from authz.flows.partitioned.check import PartitionedChecker  # noqa: PLC0415
 
-    return PartitionedChecker([one.checker for one in found])
+    first = found[0].cache
+    return PartitionedChecker(
+        [one.checker for one in found],
+        lambda: first.is_trusted or clock.monotonic() < first.last_trusted + grace,
+    )
 
 
 def change_feed(

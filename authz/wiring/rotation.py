@@ -13,9 +13,7 @@ from authz.flows.lifecycle import Lifecycle
 from authz.flows.selection import Selection
 from authz.settings.model import Settings
 from authz.storage import schema
-from authz.storage.endpoint import Client
 from authz.storage.leak_memory import StoredLeakMemory
-from authz.storage.listing import StoredIndex
 from authz.telemetry import guard_metrics as metrics
 from authz.telemetry.metric import Labels, Readings
 from authz.wiring.notifications import Work, all_records
@@ -35,7 +33,7 @@ class RotationWorks:
 
 def rotation_works(
     settings: Settings,
-    client: Client,
+    parts: StoreParts,
     lifecycle: Lifecycle,
     deliveries: DeliveredRotation,
     clock: Clock,
@@ -43,11 +41,15 @@ def rotation_works(
     instance: str,
     is_ours: Callable[[], bool],
 ) -> RotationWorks:
-    """Return the works: to end old secrets early, to rotate due keys, and to deliver secrets."""
+    """Return the works: to end old secrets early, to rotate due keys, and to deliver secrets.
+
+    How many keys were rotated within an hour is known in partition 0, for all partitions.
+    """
     policies, found = settings.rotation.policies(), RotationWorks(deliveries=deliveries)
-    records = partial(all_records, Selection(StoredIndex(client), clock))
+    client = parts.clients[0]
+    records = partial(all_records, Selection(parts.index, clock))
     if any(policy.retire_after_ms for policy in policies.each()):
-        uses = RecordedUses(StoreParts.of_one(client))
+        uses = RecordedUses(parts)
         retirement = EarlyRetirement(
             *(records, uses, lifecycle, policies), clock=clock, writer=instance
         )

@@ -65,13 +65,7 @@ class StoreWatch:
 
 def refuse_not_yet(settings: Settings) -> None:
     """Raise BadInput for settings that `authz admin` cannot carry out with several partitions."""
-    found = settings.rotation
     wanted = {
-        "rotation.targets": bool(found.targets),
-        "an early end of old secrets": any(
-            policy.retire_after_ms for policy in found.policies().each()
-        ),
-        "leaks": settings.leaks.github or settings.leaks.secret_file is not None,
         "a rule about anomalies": settings.anomalies.policy() is not None,
         "tokens.issuer": bool(settings.tokens.issuer),
     }

@@ -25,7 +25,7 @@ from authz.wiring.process_metrics import one, process_readings
 
 if TYPE_CHECKING:
     from authz.flows.check import Checker
-    from authz.flows.partitioned_check import PartitionedChecker
+    from authz.flows.partitioned.check import PartitionedChecker
     from authz.telemetry.traces import Traces
     from authz.wiring.partition import Partition
 

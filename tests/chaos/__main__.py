@@ -3,8 +3,8 @@
 python -m tests.chaos [--seconds 60] [--seed N] [--sidecars 3] [--cluster] [--json]
 
 Episodes with one store and all its faults alternate with episodes of a failover behind Sentinel.
-With --cluster each episode has a cluster: its owner is cut off, killed and relieved, and the slot
-moves.
+With --cluster each episode has a cluster: an owner is cut off, killed and relieved, and a slot
+moves. Episodes with eight partitions alternate with those with one.
 The same seed makes the same faults in the same order; their exact timing depends on the machine.
 """
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,7 @@ from authz.storage.feed import ChangeFeed
 from authz.storage.linked_keys import LinkedKeys
 from authz.storage.registration import Identity, Registration
 from authz.wiring.live_settings import LiveSettings
+from authz.wiring.partition import checker_of
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome
 from tests.chaos.live_rules import CarelessSettings, LiveRules
@@ -99,6 +101,16 @@ class MovedClock(RealClock):
         return super().wall_ms() + self.offset
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The data path of one partition."""
+
+    feed: ChangeFeed
+    cache: KeyCache
+    checker: Checker
+    registration: Registration
+
+
 class Leased:
     """The product's data path, from the CheckRequest to the CheckResponse."""
 
@@ -111,33 +123,20 @@ class Leased:
 
     def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float, file: Path) -> None:
         self.clock = clock = MovedClock()
-        probe, store_clock = RecordingProbe(), StoreClock(bounds.lease)
-        fingerprints = make_keyring().fingerprints
-        self.feed = ChangeFeed(
-            endpoint,
-            clock,
-            probe,
-            lease=bounds.lease,
-            fingerprints=fingerprints,
-            store_clock=store_clock,
-        )
-        self.cache = KeyCache(
-            self.source_type(self.feed, probe),
-            clock,
-            probe,
-            ttl=self.ttl,
-            negative_ttl=5,
-            max_entries=100_000,
-            max_negatives=1000,
-            deadline=DEADLINE,
-            grace=grace,
-        )
-        seen = store_clock if self.has_two_clocks else None
-        gate = token_gate(self.feed.meta, clock, probe)
-        checker = self.checker_type(
-            self.cache, self.feed.meta, clock, probe, store_clock=seen, tokens=gate
-        )
-        self._rules = LiveRules(checker, clock, probe, file, self.settings_type)
+        probe, stores = RecordingProbe(), endpoint.partitions()
+        clocks = [StoreClock(bounds.lease) for _ in stores]
+        feeds = [
+            ChangeFeed(
+                where,
+                clock,
+                probe,
+                lease=bounds.lease,
+                fingerprints=make_keyring().fingerprints,
+                store_clock=store_clock,
+            )
+            for where, store_clock in zip(stores, clocks, strict=True)
+        ]
+        gate = token_gate(feeds[0].meta, clock, probe)
         identity = Identity(
             instance=f"chaos-{os.getpid()}",
             version="chaos",
@@ -146,18 +145,41 @@ class Leased:
             lease_ms=round((bounds.lease + bounds.isolation) * 1000),
             grace_ms=round(grace * 1000),
         )
-        self._registration = Registration(
-            self.cache, self.feed, clock, identity, entries=self.cache.__len__
+        self.parts = []
+        for feed, store_clock in zip(feeds, clocks, strict=True):
+            cache = KeyCache(
+                self.source_type(feed, probe),
+                clock,
+                probe,
+                ttl=self.ttl,
+                negative_ttl=5,
+                max_entries=100_000,
+                max_negatives=1000,
+                deadline=DEADLINE,
+                grace=grace,
+            )
+            seen = store_clock if self.has_two_clocks else None
+            checker = self.checker_type(
+                cache, feed.meta, clock, probe, store_clock=seen, tokens=gate
+            )
+            entry = Registration(cache, feed, clock, identity, entries=cache.__len__)
+            self.parts.append(Part(feed, cache, checker, entry))
+        self._rules = LiveRules(
+            checker_of(self.parts, clock, grace), clock, probe, file, self.settings_type
         )
 
     async def run(self) -> None:
         """Implement Subject.run."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._rules.run())
-            if self.registers:
-                await self.feed.run(self._registration, self._registration.announce)
-            else:
-                await self.feed.run(self.cache)
+            for part in self.parts:
+                entry = part.registration
+                follow = part.feed.run(entry, entry.announce) if self.registers else self.fed(part)
+                group.create_task(follow)
+
+    def fed(self, part: Part) -> Coroutine[None, None, None]:
+        """Return the work of a feed that writes nothing into the store."""
+        return part.feed.run(part.cache)
 
     async def answer(self, asked: Asked, path: int) -> Outcome:
         """Implement Subject.answer."""

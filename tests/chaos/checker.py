@@ -19,7 +19,7 @@ A run proves a promise only if it was tested: `tried` counts the answers that co
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tests.chaos.history import Answer, Change, Key, Outcome, State, possible_after
@@ -91,19 +91,24 @@ class Verdict:
             )
 
 
+Outages = Sequence[tuple[float, float]]
+
+
 def check(
     keys: Sequence[Key],
     answers: Iterable[Answer],
-    outages: Sequence[tuple[float, float]],
+    outages: Outages | Callable[[Key], Outages],
     bounds: Bounds,
     reloads: Sequence[Change[Rules]] = (),
 ) -> Verdict:
     """Judge one sidecar. outages: times in which it could not, or might not, reach the store.
 
+    For keys of several partitions it is a function, which gives those of a key.
     reloads: its rules from the start on; without any it is not judged by rules.
     """
     verdict = Verdict()
     called_revoked: dict[int, float] = {}
+    known: dict[tuple[int, bool], Outages] = {}
     for answer in answers:
         key, outcome = keys[answer.key], answer.outcome
         verdict.outcomes[outcome] += 1
@@ -112,7 +117,11 @@ def check(
         elif outcome is not Outcome.UNAVAILABLE:
             _check_claim(verdict, key, answer, bounds)
         if outcome is not Outcome.UNAVAILABLE or not _may_be_between_clocks(key, answer, bounds):
-            _check_reach(verdict, key, answer, outages, bounds.settle)
+            found = outages
+            if callable(outages):
+                place = key.partition, key.is_token
+                found = known[place] = known.get(place) or outages(key)
+            _check_reach(verdict, key, answer, found, bounds.settle)
         _check_acknowledged(verdict, key, answer)
         if reloads and (
             outcome in ALLOWS
@@ -178,7 +187,7 @@ def _check_reach(
     verdict: Verdict,
     key: Key,
     answer: Answer,
-    outages: Sequence[tuple[float, float]],
+    outages: Outages,
     settle: float,
 ) -> None:
     """Check that an answer without the store is given only while the store is out of reach."""

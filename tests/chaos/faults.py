@@ -174,13 +174,13 @@ class Faults:
         self._dice.shuffle(told)
         for text in (*told, *NOISE):
             admin.publish(stored.CHANGES, text)
-        async with self._world.at_rest:  # the next change takes the next number
+        async with self._world.partitions[0].at_rest:  # the next change takes the next number
             newest = admin.get(stored.SEQ)
             admin.xadd(stored.LOG, {"kid": "?", "status": "?"}, id=f"{newest}-1")
 
     async def garble_sequence(self) -> None:
         """Make the sequence unreadable or unusable for a while."""
-        async with self._world.at_rest, self._world.outage():
+        async with self._world.partitions[0].at_rest, self._world.outage():
             seq = self._valkey.admin.get(stored.SEQ)
             self._valkey.admin.set(stored.SEQ, self._dice.choice(("", "-1", "9" * 16, "1e3")))
             await asyncio.sleep(self._dice.uniform(0.3, 1.5))
@@ -245,7 +245,7 @@ class Faults:
 
     async def checkpoint(self) -> None:
         """Remember the store's current state."""
-        async with self._world.at_rest:
+        async with self._world.partitions[0].at_rest:
             self._valkey.admin.save()
             shutil.copy(self._valkey.directory / "dump.rdb", self._valkey.directory / "older")
             moment = now()
@@ -270,7 +270,7 @@ class Faults:
             await self._restore(killed)
 
     async def _restore(self, killed: float) -> None:
-        async with self._world.at_rest:
+        async with self._world.partitions[0].at_rest:
             shutil.copy(self._valkey.directory / "older", self._valkey.directory / "dump.rdb")
             await asyncio.to_thread(self._valkey.start)
             self._valkey.admin.config_set("client-output-buffer-limit", "pubsub 256kb 0 0")

@@ -102,10 +102,12 @@ class Key:
     acknowledged: float = float("inf")  # since when every sidecar is known to know its end
     over: float = float("inf")  # since when, it was said, no sidecar may act on what was before
     is_token: bool = False
+    partition: int = 0
 
     def token(self, text: str) -> "Key":
         """Return a token of this key. It shares the changes."""
-        return Key(self.kid, text, self.grace, self.changes, is_token=True)
+        more = {"is_token": True, "partition": self.partition}
+        return Key(self.kid, text, self.grace, self.changes, **more)
 
     def record(self, asked: float, confirmed: float | None, *states: State) -> None:
         """Add a change. Several states mean that it is unknown which one holds."""

@@ -16,7 +16,7 @@ from authz.core.limits.key_limits import LimitPolicy
 from authz.core.ports import Clock, Probe
 from authz.flows.check import Checker
 from authz.flows.limits.limiter import Limiter
-from authz.flows.partitioned_check import PartitionedChecker
+from authz.flows.partitioned.check import PartitionedChecker
 from authz.process.ending import Ending
 from authz.rpc.check.handler import CheckHandler
 from authz.rpc.check.response_parts import ChargeIds

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import random
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from authz.core.records import KeyRecord
 from authz.core.request import Request, Route
 from authz.core.tokens.presented import SecretById
 from authz.flows.check import Checker
+from authz.flows.keycache import KeyCache
 from authz.storage import encoding
 from authz.storage.cluster_link import SlotFault
 from authz.storage.endpoint import Endpoint
 from authz.storage.feed import ChangeFeed
 from authz.storage.linked_keys import LinkedKeys
-from tests.chaos.caches import TTL, Asked, Leased
+from tests.chaos.caches import TTL, Asked, Leased, Part
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Outcome, now
 from tests.chaos.live_rules import OUTCOMES, CarelessSettings
@@ -182,7 +184,8 @@ class Trusting(Leased):
 
     def __init__(self, endpoint: Endpoint, bounds: Bounds, grace: float, file: Path) -> None:
         super().__init__(endpoint, bounds, grace, file)
-        self.feed._heartbeats._replication = None
+        for part in self.parts:
+            part.feed._heartbeats._replication = None
 
 
 class AskIsAbsence(Leased):
@@ -198,7 +201,29 @@ class AskIsAbsence(Leased):
             return None if isinstance(reply, SlotFault) else super()._read(kid, reply)
 
 
+class _TrustAlone:
+    """A ChangeSink that passes on trust and flushes, and no change."""
+
+    def __init__(self, cache: KeyCache) -> None:
+        self.flush, self.trust = cache.flush, cache.trust
+
+    def forget(self, kid: str, *, revoked: bool) -> None:
+        """Implement ChangeSink.forget."""
+
+
+class FirstAlone(Leased):
+    """The mutant whose caches hear of changes in the first partition alone."""
+
+    registers = False
+
+    def fed(self, part: Part) -> Coroutine[None, None, None]:
+        """Return the work of a feed whose changes reach a cache only if it is the first."""
+        is_first = part is self.parts[0]
+        return part.feed.run(part.cache if is_first else _TrustAlone(part.cache))
+
+
 CLUSTER_MUTANTS = {"trusting": Trusting, "ask is absence": AskIsAbsence}
+PARTITION_MUTANTS = CLUSTER_MUTANTS | {"first alone": FirstAlone}
 TOKEN_MUTANTS = {
     "token alone": mutant_of(TokenAlone),
     "scopes of the token": mutant_of(ScopesOfToken),
@@ -211,5 +236,5 @@ MUTANTS = {
     "careless reload": CarelessReload,
     **TOKEN_MUTANTS,
 }
-SUBJECTS = {"leased": Leased} | MUTANTS | CLUSTER_MUTANTS
+SUBJECTS = {"leased": Leased} | MUTANTS | PARTITION_MUTANTS
 RELOADING = {kind for kind, subject in SUBJECTS.items() if issubclass(subject, Leased)}

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from authz.settings.model import load
 from authz.wiring.live_settings import settings_hash
-from tests.chaos.history import Change
+from tests.chaos.history import Change, Key
 from tests.chaos.rules import Rules
 from tests.support.gate import Gate, Rule
 
@@ -19,7 +19,8 @@ RELOADS_WITHIN = 20.0  # seconds
 class SidecarProcess:
     """One sidecar. outages: times in which it could not reach the store or was paused.
 
-    reloads: the rules of its settings file, from the start on; empty if it has none.
+    lost: times in which it could not reach some of the partitions. reloads: the rules of its
+    settings file, from the start on; empty if it has none.
     """
 
     kind: str
@@ -32,6 +33,12 @@ class SidecarProcess:
     outages: list[tuple[float, float]]
     reloads: list[Change[Rules]]
     gate: Gate | None = None
+    lost: list[tuple[frozenset[int], float, float]] = field(default_factory=list)
+
+    def outages_of(self, key: Key) -> list[tuple[float, float]]:
+        """Return the outages for a key. A new token is judged by a signing key in partition 0."""
+        where = {key.partition, 0} if key.is_token else {key.partition}
+        return [*self.outages, *((begin, end) for lost, begin, end in self.lost if where & lost)]
 
     def tell(self, command: dict) -> None:
         """Send it a command."""

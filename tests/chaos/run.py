@@ -1,17 +1,22 @@
 """A run: episodes one after another, and the report of the checker."""
 
 import asyncio
+import itertools
 import json
 import random
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
+from authz.storage.endpoint import Endpoint
+from authz.storage.schema import Names
 from tests.chaos.checker import Bounds, Verdict, check
-from tests.chaos.clusters import SETTLED, faults_of, watch, well
+from tests.chaos.clusters import faults_of, suffer, watch, well
 from tests.chaos.failovers import fail_over
 from tests.chaos.faults import Faults, disconnections
 from tests.chaos.history import Outcome, State, now, read_answers
-from tests.chaos.mutants import CLUSTER_MUTANTS, MUTANTS
+from tests.chaos.mutants import CLUSTER_MUTANTS, MUTANTS, PARTITION_MUTANTS
 from tests.chaos.world import World
 from tests.support.cluster import Cluster
 from tests.support.failover import SERVICE, Replicated
@@ -22,6 +27,7 @@ LEASE = 1.0
 ISOLATION = 2.0  # what a primary takes to close, with min-replicas-max-lag 1
 EPISODE = 40.0  # seconds with one store
 FAILOVER = 16.0  # about as long as the other kind takes
+NODE_TIMEOUT_MS = 4000  # with many servers: a busy machine delays some of them by a second
 CLUSTER_SETTLE = 3.0  # seconds: a node that is cut off may be asked first
 CALM = 2.5  # seconds at the end of an episode, so that everything can be answered once more
 CHANGE_PAUSE = 0.03
@@ -61,7 +67,8 @@ class Report:
         self.refused.update(world.refused)
         for sidecar in world.sidecars:
             answers = read_answers(sidecar.answers)
-            outages = [*sidecar.outages, *json.loads(sidecar.stalls.read_text())]
+            sidecar.outages += json.loads(sidecar.stalls.read_text())
+            outages = sidecar.outages_of
             verdict = check(world.keys, answers, outages, world.bounds, sidecar.reloads)
             self.verdicts.setdefault(sidecar.kind, []).append(verdict)
 
@@ -81,7 +88,7 @@ class Report:
         return {
             kind: any(verdict.counts[CAUGHT_BY.get(kind, "stale allow")] for verdict in found)
             for kind, found in self.verdicts.items()
-            if kind in MUTANTS | CLUSTER_MUTANTS
+            if kind in MUTANTS | PARTITION_MUTANTS
         }
 
     @property
@@ -194,40 +201,59 @@ async def behind_sentinel(
 
 
 async def run_on_cluster(
-    seed: int, seconds: float, sidecars: int, *, faults: int | None = None
+    seed: int,
+    seconds: float,
+    sidecars: int,
+    *,
+    faults: int | None = None,
+    counts: Sequence[int] = (8, 1),
 ) -> Report:
-    """Run episodes on clusters until the time is up, at least one.
+    """Run episodes on clusters until the time is up, at least one with each number of partitions.
 
-    faults: in an episode; None: each of them.
+    faults: in an episode; None: each of them. counts: the numbers of partitions.
     """
     report = Report()
     dice = random.Random(seed)
     end = now() + seconds
-    while not report.verdicts or now() < end:
-        await on_cluster(report, random.Random(dice.random()), sidecars, faults)
+    for played, count in enumerate(itertools.cycle(counts)):
+        if played >= len(counts) and now() >= end:
+            break
+        await on_cluster(report, random.Random(dice.random()), sidecars, faults, count)
     return report
 
 
 async def on_cluster(
-    report: Report, dice: random.Random, sidecars: int, faults: int | None
+    report: Report, dice: random.Random, sidecars: int, faults: int | None, partitions: int
 ) -> None:
-    """Run an episode with the faults of a cluster, and its mutants."""
+    """Run an episode with the faults of a cluster, and its mutants.
+
+    With several partitions each fault hits another one, and each primary has one replica. The shard
+    that is cut off has two: else nothing would confirm changes by its new primary.
+    """
     bounds = Bounds(LEASE, ISOLATION, settle=CLUSTER_SETTLE)
-    async with (
-        Cluster(replicas=2, is_gated=True) as cluster,
-        World(cluster.endpoint, dice, bounds) as world,
-    ):
-        for kind in ["leased"] * sidecars + list(CLUSTER_MUTANTS):
-            await world.start_sidecar(kind, {"url": cluster.url})
+    places = [
+        Names(is_clustered=True, partition=n, partitions=partitions) for n in range(partitions)
+    ]
+    mutants = PARTITION_MUTANTS if partitions > 1 else CLUSTER_MUTANTS
+    shape = {"replicas": 1, "spare": 1} if partitions > 1 else {"replicas": 2}
+    async with AsyncExitStack() as stack:
+        patience = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS)) if partitions > 1 else ()
+        cluster = Cluster(*patience, **shape, is_gated=True, names=dice.choice(places))
+        await stack.enter_async_context(cluster)
+        for spare in cluster.spare:
+            spare.ask("CLUSTER", "REPLICATE", cluster.owner.node_id)
+        await well(cluster)
+        endpoint = Endpoint.parse(cluster.url, partitions=partitions)
+        world = await stack.enter_async_context(World(endpoint, dice, bounds))
+        for kind in ["leased"] * sidecars + list(mutants):
+            await world.start_sidecar(kind, {"url": cluster.url, "partitions": partitions})
         await world.sidecars_ready()
         changing, watching = (asyncio.create_task(work(world)) for work in (_change, watch))
         await asyncio.sleep(REST)
-        for fault in faults_of(dice)[:faults]:
-            async with world.outage():
-                await fault(world, cluster)
-                await well(cluster)
-                await asyncio.sleep(SETTLED)
+        for hit in faults_of(dice)[:faults]:
+            await suffer(world, cluster, hit)
             await asyncio.sleep(CLUSTER_SETTLE + REST)
+            cluster.look_at(dice.choice(places))
         watching.cancel()
         await _conclude(report, world, changing)
 
@@ -241,6 +267,11 @@ async def _conclude(report: Report, world: World, changing: asyncio.Task[None]) 
 
 
 async def _change(world: World) -> None:
+    count = len(world.partitions)
+    await asyncio.gather(*(_change_in(world, at, CHANGE_PAUSE * count) for at in range(count)))
+
+
+async def _change_in(world: World, at: int, pause: float) -> None:
     while not world.is_over:
-        await world.change()
-        await asyncio.sleep(world.dice.uniform(0, 2 * CHANGE_PAUSE))
+        await world.change(at)
+        await asyncio.sleep(world.dice.uniform(0, 2 * pause))

@@ -71,7 +71,7 @@ class Load:
 def endpoint(given: dict) -> Endpoint:
     """Return the endpoint of the store."""
     if "sentinel" not in given:
-        return Endpoint.parse(given["url"])
+        return Endpoint.parse(given["url"], partitions=given.get("partitions", 1))
     hosts = (Address("127.0.0.1", given["sentinel"]),)
     return Endpoint.parse("redis://unused", sentinel=Sentinel(hosts, given["service"]))
 

@@ -23,7 +23,7 @@ async def test_the_promises_hold_under_faults():
 @pytest.mark.timeout(300)
 async def test_the_promises_hold_on_a_cluster():
     """No ended key is allowed too late by an owner that is cut off, or while the slot moves."""
-    report = await run_on_cluster(SEED, 1, sidecars=1, faults=3)
+    report = await run_on_cluster(SEED, 1, sidecars=1, faults=3, counts=[1])
 
     assert report.violations == []
     assert report.caught["trusting"]
@@ -31,3 +31,17 @@ async def test_the_promises_hold_on_a_cluster():
     for verdict in report.verdicts["leased"]:
         assert verdict.outcomes[Outcome.ALLOW]
         assert verdict.outcomes[Outcome.REVOKED]
+
+
+@pytest.mark.timeout(300)
+async def test_the_promises_hold_with_eight_partitions():
+    """A shard that is cut off ends no other, and each change reaches the cache of its partition."""
+    report = await run_on_cluster(SEED, 1, sidecars=1, faults=2, counts=[8])
+
+    assert report.violations == []
+    assert report.caught["first alone"]
+    assert sum(report.faults.values()) == 2
+    for verdict in report.verdicts["leased"]:
+        assert verdict.outcomes[Outcome.ALLOW]
+        assert verdict.outcomes[Outcome.REVOKED]
+        assert verdict.tried["within reach"]

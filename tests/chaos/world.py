@@ -16,18 +16,17 @@ from typing import Self
 
 from authz.core.errors import Fault
 from authz.core.new_keys import KeySpec
+from authz.core.partitions import Partitions
 from authz.core.records import RevocationReason
 from authz.core.tokens.text import MAX_LIFETIME, new_token_id
 from authz.flows.confirmation import acknowledged
-from authz.flows.lifecycle import Changed, Lifecycle, Result
+from authz.flows.lifecycle import Changed, Result
 from authz.storage.endpoint import Endpoint
-from authz.storage.keys import StoredKeys
-from authz.storage.listing import StoredTrail
-from authz.storage.registry import StoredSidecars
 from authz.storage.signing_keys import StoredSigningKeys
 from tests.chaos.checker import Bounds
 from tests.chaos.history import Change, Key, State, now
 from tests.chaos.mutants import RELOADING
+from tests.chaos.partition import Partition
 from tests.chaos.process import SidecarProcess
 from tests.chaos.rules import HELD, Rules, settings_text
 from tests.support.fakes import make_keyring
@@ -58,7 +57,6 @@ class World(contextlib.AsyncExitStack):
         self.dice = dice
         self.keys: list[Key] = []
         self.sidecars: list[SidecarProcess] = []
-        self.at_rest = asyncio.Lock()  # held: no change is under way
         self.faults: list[str] = []
         self.confirmed = 0
         self.unknown = 0
@@ -70,17 +68,14 @@ class World(contextlib.AsyncExitStack):
         await super().__aenter__()
         self.directory = Path(tempfile.mkdtemp(prefix="authz-chaos-"))
         self.callback(shutil.rmtree, self.directory)
-        client = self.endpoint.client(timeout=1.0)
-        self.push_async_callback(client.aclose)
-        self.store = StoredKeys(client, has_replicas=self.endpoint.has_replicas)
         self._ring = make_keyring(issuer=ISSUER)
-        await self.store.initialise(self._ring.fingerprints)
+        self._ring.partitions = Partitions(self.endpoint.count)
+        stores = [Partition.of(one, self._ring) for one in self.endpoint.partitions()]
+        self.partitions = [await self.enter_async_context(store) for store in stores]
         entry = self._ring.signing_entries.write(signing_key(signs_from=0))
-        await StoredSigningKeys(client).add(KEY_ID, entry, "")
-        self._directory, self._trail = StoredSidecars(client), StoredTrail(client)
+        await StoredSigningKeys(self.partitions[0].client).add(KEY_ID, entry, "")
         self._waiting: set[asyncio.Task[None]] = set()
         self.callback(asyncio.create_task(self._watch()).cancel)
-        self.lifecycle = Lifecycle(self.store, self._ring, RealClock())
         return self
 
     # sidecars
@@ -155,6 +150,20 @@ class World(contextlib.AsyncExitStack):
             for sidecar in sidecars or self.sidecars:
                 sidecar.outages.append((began, now()))
 
+    @contextlib.asynccontextmanager
+    async def loss_of(self, partitions: frozenset[int]) -> AsyncIterator[None]:
+        """Mark an outage of these partitions for all sidecars."""
+        began = now()
+        try:
+            yield
+        finally:
+            self.lost(partitions, began)
+
+    def lost(self, partitions: frozenset[int], since: float) -> None:
+        """Mark an outage of these partitions, until now."""
+        for sidecar in self.sidecars:
+            sidecar.lost.append((partitions, since, now()))
+
     async def _watch(self) -> None:
         """Record as outages the times in which this event loop, and so the gates, did not run."""
         last = now()
@@ -167,13 +176,14 @@ class World(contextlib.AsyncExitStack):
 
     # changes
 
-    async def change(self) -> None:
-        """Make a random change."""
-        live = [number for number in self._recent() if self.keys[number].state is State.ACTIVE]
+    async def change(self, at: int) -> None:
+        """Make a random change in a partition."""
+        own = [number for number in self._recent() if self.keys[number].partition == at]
+        live = [number for number in own if self.keys[number].state is State.ACTIVE]
         one_of = self.dice.choice
         what = self.dice.random()
         if what < 0.35 or not live:
-            await self.issue()
+            await self.issue(at)
         elif what < 0.6:
             await self.alter(self.dice.choice(live), State.REVOKED)
         elif what < 0.65:
@@ -184,11 +194,11 @@ class World(contextlib.AsyncExitStack):
             await asyncio.sleep(self.dice.uniform(0, 0.01))
             await self.alter(number, State.ACTIVE)
         else:
-            await self._flap()
+            await self._flap(at)
 
-    async def _flap(self) -> None:
+    async def _flap(self, at: int) -> None:
         """Make several changes to a key that all sidecars request."""
-        number = await self.issue()
+        number = await self.issue(at)
         if number is None:
             return
         await asyncio.sleep(self.dice.uniform(0, 0.03))
@@ -200,26 +210,28 @@ class World(contextlib.AsyncExitStack):
         """Return the numbers of the newest keys, without those of their tokens."""
         return range(max(0, len(self.keys) - 400), len(self.keys), 2)
 
-    async def issue(self) -> int | None:
-        """Issue a key. Every sidecar then requests it and a token of it.
+    async def issue(self, at: int) -> int | None:
+        """Issue a key in a partition. Every sidecar then requests it and a token of it.
 
         Return the number of the key in `keys`; that of the token is one more. None if it is unknown
         whether the key was issued.
         """
         grace = self.dice.choice((0.0, GRACE))
+        where = self.partitions[at]
+        flow = where.lifecycle
         spec = KeySpec(
-            client_id="chaos",
+            client_id=where.owner,
             env="live",
             life_ms=self.dice.choice((None, LIFE_MS)),
             outage_grace=None if grace else 0,
             scopes=frozenset({HELD}),
         )
         asked, confirmed, issued = await self._timed(
-            lambda: self.lifecycle.issue(spec, self.lifecycle.author("chaos")), State.ACTIVE
+            at, lambda: flow.issue(spec, flow.author("chaos")), State.ACTIVE
         )
         if issued is None:
             return None
-        key = Key(issued.record.kid, issued.key_text, grace)
+        key = Key(issued.record.kid, issued.key_text, grace, partition=at)
         key.record(asked, confirmed, State.ACTIVE)
         at = int(time.time())
         until, name = at + MAX_LIFETIME, new_token_id("1")
@@ -232,11 +244,13 @@ class World(contextlib.AsyncExitStack):
 
     async def alter(self, number: int, state: State) -> None:
         """Change the state of a key, unless its present state is unknown or final."""
-        key, by = self.keys[number], self.lifecycle.author("chaos")
+        key = self.keys[number]
+        change = self.partitions[key.partition].lifecycle
+        by = change.author("chaos")
         if key.state in {None, *FINAL, state} or {key.state, state} == TWO_REASONS:
             return
         self.everybody({"hot": number})
-        change, kid, scopes = self.lifecycle, key.kid, frozenset({HELD})
+        kid, scopes = key.kid, frozenset({HELD})
         restore = {
             State.DISABLED: lambda: change.enable(kid, by),
             State.NARROWED: lambda: change.update(kid, {}, by, add_scopes=scopes),
@@ -248,7 +262,7 @@ class World(contextlib.AsyncExitStack):
             State.ROTATED: lambda: change.rotate(kid, 0, by),
             State.ACTIVE: restore.get(key.state),
         }[state]
-        asked, confirmed, changed = await self._timed(work, state)
+        asked, confirmed, changed = await self._timed(key.partition, work, state)
         key.record(asked, confirmed, state)
         if state is State.REVOKED and confirmed and changed and self.dice.random() < WAITED_FOR:
             both = self.keys[number : number + 2]
@@ -258,9 +272,10 @@ class World(contextlib.AsyncExitStack):
 
     async def _wait_for_sidecars(self, both: list[Key], changed: Changed) -> None:
         everybody = sum(sidecar.kind == "leased" for sidecar in self.sidecars)
+        place = self.partitions[both[0].partition]
         with contextlib.suppress(Fault):
             found = await acknowledged(
-                self._directory, self._trail, changed.record, PATIENCE, RealClock()
+                place.directory, place.trail, changed.record, PATIENCE, RealClock()
             )
             if found.is_complete and found.confirmed == found.sidecars == everybody:
                 for one in both:
@@ -272,13 +287,13 @@ class World(contextlib.AsyncExitStack):
                 one.over = now() + left + ROUNDING
 
     async def _timed(
-        self, work: Callable[[], Awaitable[Result]], state: State
+        self, at: int, work: Callable[[], Awaitable[Result]], state: State
     ) -> tuple[float, float | None, Changed | None]:
         """Make a change; return when it was asked, when it was certainly made, and its result.
 
         state: of the key after it.
         """
-        async with self.at_rest:
+        async with self.partitions[at].at_rest:
             asked = now()
             try:
                 result = await work()

@@ -109,7 +109,7 @@ def test_the_state_file_is_that_of_the_store(divided: Path, valkey: Valkey) -> N
     """The state file names the address of the store, which all partitions have in common."""
     assert run("init").code == 0
     state = json.loads((divided / ".authz-pepper-1.state").read_text())
-    assert state == {"store": valkey.url, "namespace": "", "change": 0}
+    assert (state["store"], state["change"]) == (valkey.url, 0)
 
 
 def test_the_doctor_looks_at_each_partition(divided: Path, valkey: Valkey) -> None:

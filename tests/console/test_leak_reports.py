@@ -23,13 +23,14 @@ from authz.core.notifications.bodies import signing_secret, webhook_headers
 from authz.core.records import Status
 from authz.flows.lifecycle import Lifecycle
 from authz.settings.model import load
-from authz.storage.keys import StoredKeys
 from authz.storage.meta import KnownPeppers
 from authz.storage.trail import StoredRows
 from authz.wiring import leak_reports
+from authz.wiring.store_parts import StoreParts
 from tests.identity.test_github_keys import Server, key_list, signature
 from tests.support.fakes import FakeClock, make_keyring
 from tests.support.storage import stored
+from tests.support.storage.partitioned import parts_of
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 RING = make_keyring()
@@ -38,11 +39,15 @@ RING = make_keyring()
 class Rig:
     """Endpoints on a real store, with GitHub's keys in memory."""
 
-    def __init__(self, client, directory, monkeypatch, theirs=None, **leaks):
+    def __init__(self, parts, directory, monkeypatch, theirs=None, **leaks):
         self.clock, self.counts = FakeClock(), Counter()
-        self.keys = StoredKeys(client)
-        self.rows = StoredRows(client)
-        self.lifecycle = Lifecycle(self.keys, RING, self.clock)
+        self.keys, count = parts.keys, parts.partitions.count
+        self.ring = RING
+        if count > 1:
+            self.ring = make_keyring()
+            self.ring.partitions = parts.partitions
+        self.rows = StoredRows(parts.clients[0])
+        self.lifecycle = Lifecycle(self.keys, self.ring, self.clock)
         (directory / "secret").write_text(SECRET)
         flags = {"leaks": {"github": True, "secret_file": str(directory / "secret")} | leaks}
         self.key = ec.generate_private_key(ec.SECP256R1())
@@ -50,9 +55,8 @@ class Rig:
         monkeypatch.setattr(leak_reports, "located", lambda _client, _url: self.github.fetch)
         self.endpoints = leak_reports.leak_endpoints(
             load(None, flags, {}),
-            client,
-            self.keys,
-            ring=RING,
+            parts,
+            ring=self.ring,
             peppers=KnownPeppers(theirs or RING.fingerprints, RING.fingerprints),
             notes=self.rows,
             clock=self.clock,
@@ -62,6 +66,12 @@ class Rig:
     async def issue(self, env="live"):
         """Issue a key, and return its kid and its text."""
         spec = KeySpec(client_id="acme-web", env=env, life_ms=None)
+        changed = await self.lifecycle.issue(spec, self.lifecycle.author("tests"))
+        return changed.record.kid, changed.key_text
+
+    async def issue_for(self, client_id):
+        """Issue a key of a client, and return its kid and its text."""
+        spec = KeySpec(client_id=client_id, env="live", life_ms=None)
         changed = await self.lifecycle.issue(spec, self.lifecycle.author("tests"))
         return changed.record.kid, changed.key_text
 
@@ -112,7 +122,22 @@ class Rig:
 async def rig(valkey, tmp_path, monkeypatch):
     """Endpoints with the default policy."""
     async with valkey.endpoint.client() as client:
-        yield Rig(client, tmp_path, monkeypatch)
+        yield Rig(StoreParts.of_one(client), tmp_path, monkeypatch)
+
+
+async def test_keys_of_several_partitions(valkey, tmp_path, monkeypatch):
+    """Each key is revoked in its partition. The first one remembers the report, and how many."""
+    async with parts_of(valkey) as parts:
+        rig = Rig(parts, tmp_path, monkeypatch, max_per_hour=5)
+        made = [await rig.issue_for(f"c{number}") for number in range(6)]
+        assert len({parts.partitions.of(kid) for kid, _ in made}) > 2
+        entries = [{"token": text, "type": "authz_key", "url": ""} for _, text in made]
+        assert (await rig.by_github(*entries))[0] == 200
+        assert (await rig.by_github(*entries))[0] == 409  # it was carried out
+        revoked = [await rig.status(kid) is Status.REVOKED for kid, _ in made]
+        assert revoked == [True] * 5 + [False]
+        names = [client.names for client in parts.clients]
+        assert [valkey.admin.exists(one.leaked) for one in names] == [1] + [0] * 7
 
 
 async def test_github_reports_a_key(rig):
@@ -253,7 +278,7 @@ async def test_a_slow_report_is_refused(rig):
 async def test_the_policy_of_an_environment(valkey, tmp_path, monkeypatch):
     """Keys of an environment are revoked, disabled, or left as they are."""
     async with valkey.endpoint.client() as client:
-        rig = Rig(client, tmp_path, monkeypatch, live="disable", test="notify")
+        rig = Rig(StoreParts.of_one(client), tmp_path, monkeypatch, live="disable", test="notify")
         (live, one), (test, other) = await rig.issue("live"), await rig.issue("test")
         status, answer = await rig.by_github({"token": one}, {"token": other})
         assert (status, {row["label"] for row in answer}) == (200, {"true_positive"})
@@ -266,7 +291,7 @@ async def test_the_policy_of_an_environment(valkey, tmp_path, monkeypatch):
 async def test_the_circuit_breaker(valkey, tmp_path, monkeypatch):
     """Beyond the bound of an hour keys keep working, and the trail says that they are held."""
     async with valkey.endpoint.client() as client:
-        rig = Rig(client, tmp_path, monkeypatch, max_per_hour=3)
+        rig = Rig(StoreParts.of_one(client), tmp_path, monkeypatch, max_per_hour=3)
         made = [await rig.issue() for _ in range(5)]
         await rig.by_github(*({"token": text} for _, text in made))
         statuses = [await rig.status(kid) for kid, _ in made]
@@ -299,7 +324,7 @@ async def test_a_key_whose_pepper_is_missing(valkey, tmp_path, monkeypatch):
     """A key whose pepper is missing is no false positive. The sender repeats the report."""
     both = make_keyring("ak", "1", "2")
     async with valkey.endpoint.client() as client:
-        rig = Rig(client, tmp_path, monkeypatch, both.fingerprints)
+        rig = Rig(StoreParts.of_one(client), tmp_path, monkeypatch, both.fingerprints)
         kid, text = await rig.issue()
         newer = both.mint("live").text
         for _ in range(2):

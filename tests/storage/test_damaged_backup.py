@@ -9,6 +9,7 @@ from authz.core.finding import Level
 from authz.storage.backup import Backup
 from authz.storage.imports import StoredImports
 from authz.storage.listing import StoredIndex, StoredTrail
+from authz.storage.meta import Emptied, entries
 from authz.storage.restore import Restore
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.verified_backup import verify
@@ -25,7 +26,8 @@ async def back_up(endpoint):
     file = io.BytesIO()
     async with endpoint.client() as client:
         backup = Backup(client, SealedWriter(file, RING.backup_keys[-1]).write)
-        await backup.run(RING.fingerprints, NOW)
+        identity = entries(RING.fingerprints, RING.prefixes, RING.public_prefix)
+        await backup.run(RING.fingerprints, NOW, identity)
     return file.getvalue(), backup.damaged
 
 
@@ -103,6 +105,37 @@ async def test_a_lost_number(own_valkey, kids, number):
     assert own_valkey.admin.xlen(stored.AUDIT) == 6
 
 
+@pytest.mark.parametrize("is_removed", [False, True])
+async def test_a_lost_identity(own_valkey, own_admin, kids, is_removed):
+    """A store that lost authz:meta and still has its keys comes back whole."""
+    before = await records_of(own_valkey.endpoint)
+    if is_removed:
+        own_valkey.admin.delete(stored.META)
+        identity = (await report(own_valkey.endpoint))["identity"]
+        assert "lost authz:meta, and has its keys" in identity.found
+        assert identity.advice.startswith("save them with `authz backup`, empty it (FLUSHDB)")
+    else:
+        overwrite(own_valkey, stored.META)
+    content, damaged = await back_up(own_valkey.endpoint)
+    assert damaged == (stored.META,)
+    await restored(own_valkey.endpoint, content)
+    assert await records_of(own_valkey.endpoint) == before
+    assert (await own_admin.revoke(kids[1])).version == 8
+
+
+async def test_no_backup_of_half_a_restore(own_valkey, kids):
+    """A store without identity that a restore has not completed is not backed up, nor is an
+    empty one.
+    """
+    own_valkey.admin.delete(stored.META, stored.SEQ)
+    own_valkey.admin.set(stored.RESTORING, "a backup")
+    with pytest.raises(Emptied):
+        await back_up(own_valkey.endpoint)
+    own_valkey.admin.flushall()
+    with pytest.raises(Emptied):
+        await back_up(own_valkey.endpoint)
+
+
 async def test_an_overwritten_trail(own_valkey, own_admin, kids):
     """Without the audit trail the keys are saved; the name says that it is lost."""
     before = await records_of(own_valkey.endpoint)
@@ -139,13 +172,10 @@ async def test_other_names(own_valkey, kids, name):
 
 
 async def test_nothing_to_go_by(own_valkey, kids):
-    """Without authz:meta, and without any list of keys, there is no backup; the line says why."""
+    """Without any list of keys there is no backup; the line says why."""
     overwrite(own_valkey, stored.KEYS)
     overwrite(own_valkey, stored.AUDIT)
     with pytest.raises(Unavailable, match="audit have another type"):
-        await back_up(own_valkey.endpoint)
-    overwrite(own_valkey, stored.META)
-    with pytest.raises(Unavailable, match=r"^authz:meta has another type than ours"):
         await back_up(own_valkey.endpoint)
 
 

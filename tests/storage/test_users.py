@@ -35,10 +35,12 @@ from authz.flows.usage.erasure import UsageErasure
 from authz.process.clock import SystemClock
 from authz.storage import encoding, functions, schema
 from authz.storage.deletions import StoredDeletions
+from authz.storage.deliveries import StoredDeliveries
 from authz.storage.essential import WRITE, EssentialWrites
 from authz.storage.imports import StoredImports
 from authz.storage.issued import StoredIssued
 from authz.storage.keys import StoredKeys
+from authz.storage.leak_memory import StoredLeakMemory
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.limits.spend_script import SPEND_FUNCTION
 from authz.storage.limits.stored_counters import StoredCounters
@@ -397,6 +399,22 @@ async def test_tokens(guarded_valkey):
     assert receipts[0].granted == 1
     run.cancel()
     await asyncio.gather(run, return_exceptions=True)
+    assert valkey.admin.acl_log() == []
+
+
+async def test_leaks_and_deliveries(guarded_valkey):
+    """The admin bounds what reports end, remembers reports, and the deliveries of new secrets."""
+    valkey = guarded_valkey
+    async with valkey.login(ADMIN, ADMIN).client() as client:
+        memory, deliveries = StoredLeakMemory(client), StoredDeliveries(client)
+        assert await memory.may_end(["old"], 1, 0, 1) == {"old"}
+        assert await memory.may_end(["a", "b"], 9, 5, 1) == {"a"}
+        await memory.remember("report", 1000)
+        assert await memory.is_known("report", 1000)
+        assert await deliveries.begin("a", "entry") == "entry"
+        assert await deliveries.all() == {"a": "entry"}
+        await deliveries.end("a", "entry")
+        assert await deliveries.all() == {}
     assert valkey.admin.acl_log() == []
 
 

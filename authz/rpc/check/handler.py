@@ -17,7 +17,7 @@ from authz.rpc.check.respond import Responder
 
 if TYPE_CHECKING:
     from authz.flows.check import Checker
-    from authz.flows.partitioned_check import PartitionedChecker
+    from authz.flows.partitioned.check import PartitionedChecker
 
 log = logging.getLogger("authz.check")
 

@@ -9,7 +9,7 @@ from authz.core.errors import BadSeal, Unavailable, Unreadable
 from authz.core.finding import Finding, fail, ok, warn
 from authz.core.limits.key_limits import pool_of_project
 from authz.core.records import KeyRecord
-from authz.storage import meta, schema
+from authz.storage import emptiness, meta, schema
 from authz.storage.functions import missing
 from authz.storage.indexing import Indexing
 from authz.storage.inspection.store import Store
@@ -35,6 +35,7 @@ async def identity(store: Store) -> Finding:
         if not found:
             await _refuse_other_namespace(store)
             await _refuse_other_database(store)
+            await _refuse_remains(store)
             raise meta.Emptied(await highest_seen(store.client))
         theirs = meta.verify(found, store.fingerprints, store.names)
     except Unavailable as cause:
@@ -100,6 +101,12 @@ async def _refuse_other_database(store: Store) -> None:
             f"there is no authz:meta in database {ours}, but in {', '.join(others)}; "
             "correct redis.url, or undo the SWAPDB"
         )
+
+
+async def _refuse_remains(store: Store) -> None:
+    """Raise Unavailable if the store lost its authz:meta alone. Call it if ours is missing."""
+    if problem := await emptiness.remains(store.client, store.names):
+        raise Unavailable(problem)
 
 
 async def types(store: Store) -> Finding:
@@ -176,6 +183,8 @@ async def seals(store: Store) -> Finding:
     if bad:
         problem = f"{len(bad)} of a sample of {len(kids)} have no right seal: {bad[0]}"
         return fail("seals", problem, "`authz reseal` names all; the run book says what to do")
+    if not found:
+        return warn("seals", f"not known without {store.names.meta}", "mend `identity` first")
     if schema.META_SEALED not in found:
         problem = "records without a seal are accepted: a writer of the store can bring keys back"
         return warn("seals", problem, "`authz reseal`, once everything that writes keys is updated")

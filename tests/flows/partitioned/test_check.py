@@ -2,17 +2,42 @@
 
 import asyncio
 import inspect
+from typing import NamedTuple
 
 import pytest
 
 from authz.core.decision import Allow, Deny, Reason, StaleAllow
 from authz.core.errors import Unavailable
+from authz.core.keys.text import new_kid
 from authz.core.partitions import Partitions
 from authz.core.request import Route
-from authz.flows.partitioned_check import PartitionedChecker
-from tests.support.fakes import KID, make_request
+from authz.flows.check import Checker
+from authz.flows.keycache import KeyCache
+from authz.flows.partitioned.check import PartitionedChecker
+from authz.wiring.partition import checker_of
+from tests.support.caches import make_cache
+from tests.support.fakes import (
+    KID,
+    FakeClock,
+    MemoryKeySource,
+    RecordingProbe,
+    issue_record,
+    make_keyring,
+    make_request,
+)
 from tests.support.flows.imported import FOREIGN, NEWEST, RECORD, RING, ImportedRig
-from tests.support.flows.rigs import FOREVER, CheckRig
+from tests.support.flows.rigs import FOREVER, CheckRig, Vouched
+from tests.support.tokens import ISSUER, GateRig, claims_of
+
+GRACE = 30.0
+
+
+class Part(NamedTuple):
+    """The cache and the checker of a partition."""
+
+    cache: KeyCache
+    checker: Checker
+
 
 COUNT = 8
 OF = Partitions(COUNT).of
@@ -78,6 +103,45 @@ async def test_a_partition_without_trust_ends_no_other(native):
 def test_a_request_without_a_key(native, route, expected):
     """A request without a key is decided without a partition."""
     assert native.checker.check(make_request(route=route)) == expected
+
+
+@pytest.mark.parametrize("place", [0, 1, 7])
+async def test_a_token_is_judged_in_the_partition_of_its_key(place):
+    """The first partition has the signing keys. Without its trust they count for the grace."""
+    clock, probe = FakeClock(), RecordingProbe()
+    tokens = GateRig(clock, probe, ring=make_keyring(issuer=ISSUER))
+    kid = next(kid for kid in iter(new_kid, "") if OF(kid) == place)
+    record, _ = issue_record(make_keyring(), kid=kid, scopes=frozenset({"a:*"}))
+    source = MemoryKeySource()
+    source.records[kid] = record
+    caches = [make_cache(source, clock, probe, grace=GRACE) for _ in range(COUNT)]
+    parts = [
+        Part(cache, Checker(cache, Vouched("1"), clock, probe, tokens=tokens.gate))
+        for cache in caches
+    ]
+    for cache in caches:
+        cache.trust(FOREVER)
+    checker = checker_of(parts, clock, GRACE)
+    text = tokens.issue(claims_of(record, scopes=frozenset({"a:read"})))
+
+    async def decide():
+        made = checker.check(make_request(credential=tokens.ring.parse_token(text)))
+        if not inspect.isawaitable(made):
+            return made
+        task = asyncio.ensure_future(made)
+        await asyncio.sleep(0)
+        source.answer_all()
+        return await task
+
+    assert await decide() == Allow(record)
+    assert [len(cache) for cache in caches] == [at == place for at in range(COUNT)]
+    caches[0].trust(0)
+    clock.advance(GRACE - 1)
+    assert isinstance(await decide(), (StaleAllow, Allow))
+    clock.advance(1)
+    assert await decide() == Deny(Reason.UNAVAILABLE)
+    caches[0].trust(FOREVER)
+    assert await decide() == Allow(record)
 
 
 class Foreign:

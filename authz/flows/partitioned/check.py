@@ -2,14 +2,16 @@
 
 Rules:
 1. The kid names the partition. A request without a key, or with text of no form, goes to the first.
-2. A token is accepted once, and then judged in the partition of its key.
+2. A token is accepted with the signing keys in the first partition, then judged in the partition
+   of its key. A signing key may have been taken out while the first partition is not trusted. So a
+   token is accepted for the grace after that trust, as a cached record is, and no longer.
 3. The text of an imported key names no partition. Each that may have it is asked, first those that
    are known to have its digest. The answer is "no such key" only if all of them say so: a partition
    that cannot be asked may have the key.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from authz.core.decision import Allow, Decision, Deny
 from authz.core.errors import Unavailable
@@ -24,9 +26,15 @@ Place = tuple[Checker, ImportedKeys]
 
 
 class PartitionedChecker:
-    """Decides requests as a Checker does. checkers: of each partition, in order."""
+    """Decides requests as a Checker does. checkers: of each partition, in order.
 
-    def __init__(self, checkers: Sequence[Checker]) -> None:
+    has_signing_keys: returns whether the first partition is trusted, or was within the grace.
+    """
+
+    def __init__(
+        self, checkers: Sequence[Checker], has_signing_keys: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._has_signing_keys = has_signing_keys
         self._checkers = tuple(checkers)
         self._first = checkers[0]
         self._of = Partitions(len(checkers)).of
@@ -52,6 +60,8 @@ class PartitionedChecker:
         self, presented: PresentedToken, request: Request
     ) -> Decision | Awaitable[Decision]:
         token = self._first.accept(presented, request)
+        if not isinstance(token, Deny) and not self._has_signing_keys():
+            token = UNAVAILABLE
         if isinstance(token, Deny):
             return self._first.conclude(token, request)
         return self._checkers[self._of(token.kid)].check_accepted(token, request)
