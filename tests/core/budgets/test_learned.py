@@ -15,6 +15,7 @@ from authz.core.budgets.learned import (
     Learned,
     Statistic,
     Summary,
+    merged,
     parse_learned,
     step_of,
 )
@@ -174,3 +175,30 @@ def test_a_distribution_knows_its_percentile():
         below += found.steps.get(step, 0)
     assert step == step_of(exact(numbers)[1])
     assert Commit().learned == {}
+
+
+NUMBERS = st.lists(st.integers(0, 2**20), min_size=1, max_size=50)
+
+
+@given(parts=st.lists(NUMBERS, min_size=1, max_size=8))
+def test_estimates_of_several_partitions(parts):
+    """The mean is that of all requests, and no request above the percentile is one of many."""
+    summaries = []
+    for numbers in parts:
+        found = Distribution()
+        for number in numbers:
+            found.add(number)
+        mean, p95 = exact(numbers)
+        summaries.append(Summary(len(numbers), mean, STEPS[step_of(p95)]))
+    place = ("chat", "mini")
+    (learned,) = merged([{place: Learned(one, one)} for one in summaries]).values()
+    everything = [number for numbers in parts for number in numbers]
+    assert learned.units.requests == len(everything)
+    assert 0 <= learned.units.mean - exact(everything)[0] <= 1
+    assert sum(number > learned.units.p95 for number in everything) <= len(everything) // 20
+
+
+def test_estimates_of_a_partition_without_a_route():
+    """A route that was used in one partition has the estimate of that one."""
+    only = Learned(Summary(100, 5, 8), Summary(0, 0, 0))
+    assert merged([{("chat", "mini"): only}, {}]) == {("chat", "mini"): only}
