@@ -45,7 +45,7 @@ class KeyRotation(Protocol):
     async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
         """Have a key rotated soon. Return False if its policy has no target, or it has two secrets.
 
-        overlap_ms: of a leaked secret, which ends even if the delivery of the new one stays unknown.
+        overlap_ms: of a leaked secret, which ends even if nobody knows whether the new one arrived.
         None: it is not leaked, and the overlap is that of the policy. Raises Unavailable.
         """
         ...

@@ -199,7 +199,7 @@ class DeliveredRotation:
         if is_undecided and arrival is Arrival.PENDING:
             if await self._is_used(kid, entry.secret):
                 arrival, why = Arrival.DELIVERED, ""
-            elif not entry.is_leaked:
+            else:
                 record = await self._hold(record, entry, author, why)
         if arrival is not Arrival.PENDING:
             record = await self._settle(record, entry, author, arrival, why)
@@ -229,7 +229,9 @@ class DeliveredRotation:
     async def _hold(
         self, record: KeyRecord, entry: BegunDelivery, author: Author, why: str
     ) -> KeyRecord:
-        """Take the end from the old secret, once, and return the record."""
+        """Take the end from the old secret, once and unless it is leaked, and return the record."""
+        if entry.is_leaked:
+            return record
         note = f"unknown for 24 h whether {entry.target} has it: {why or 'not tried'}"
         by = self._lifecycle.author(author.actor, _line(note), source=author.source)
 
