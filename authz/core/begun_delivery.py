@@ -25,7 +25,8 @@ class DeliveryState(StrEnum):
 class BegunDelivery:
     """A delivery that has begun. began_at: ms since the epoch. newest: number of a secret.
 
-    newest: of the key before its rotation. actor, note: of the changes.
+    newest: of the key before its rotation. actor, note: of the changes. is_leaked: the old secret
+    is known to strangers, so it ends in any case.
     """
 
     target: str
@@ -35,10 +36,16 @@ class BegunDelivery:
     seed: Seed
     actor: str
     note: str
+    is_leaked: bool = False
 
     @property
     def held_ms(self) -> int:
-        """How long the old secret works at most before the new one has arrived."""
+        """How long the old secret works at most before the new one has arrived.
+
+        A leaked one: the overlap and the 24 hours in which the new secret is delivered.
+        """
+        if self.is_leaked:
+            return self.overlap_ms + UNDECIDED_MS
         return max(HELD_MS, self.overlap_ms)
 
     @property
@@ -58,7 +65,7 @@ class BegunDelivery:
             "actor": self.actor,
             "note": self.note,
         }
-        return json.dumps(found)
+        return json.dumps(found | {"leaked": True} if self.is_leaked else found)
 
     @classmethod
     def read(cls, text: str) -> "BegunDelivery":
@@ -69,7 +76,8 @@ class BegunDelivery:
             overlap_ms, began_at = int(found["overlap_ms"]), int(found["began_at"])
             texts = (str(found["actor"]), str(found["note"]))
             newest = int(found["newest"])
-            return cls(str(found["target"]), overlap_ms, began_at, newest, seed, *texts)
+            is_leaked = found.get("leaked") is True
+            return cls(str(found["target"]), overlap_ms, began_at, newest, seed, *texts, is_leaked)
         except (ValueError, TypeError, KeyError, RecursionError):
             raise Unreadable("the entry of a delivery in the store is garbled") from None
 

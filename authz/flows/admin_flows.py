@@ -1,7 +1,8 @@
 """AdminFlows: the flows that the admin API serves."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from authz.core.admin_ports import AppliedStore, ChangeLog, KeyIndex, SidecarRegistry
 from authz.core.audit import AuditEntry
@@ -30,9 +31,10 @@ from authz.flows.selection import Selection
 from authz.flows.tokens.exchange import Exchange
 from authz.flows.tokens.inspection import TokenInspection
 from authz.flows.tokens.key_rotation import KeyRotation
+from authz.flows.trail.newest_rows import NewestRows
 from authz.flows.trail.verifying import TrailHeads
 from authz.flows.usage.anomaly_reports import AnomalyReports
-from authz.flows.usage.erasure import UsageErasure
+from authz.flows.usage.erasure import Erasure
 from authz.flows.usage.reading import UsageReading
 from authz.flows.verify import Verifier
 from authz.flows.waiting_deliveries import WaitingDeliveries
@@ -47,10 +49,15 @@ class TokenFlows:
     inspection: TokenInspection
 
 
+class WholeTrail(TrailStore, TrailHeads, Protocol):
+    """The audit trail of one partition."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdminFlows:
     """The flows, over one store. plans: the limits of each plan of the settings.
 
+    trails: the audit trail of each partition, with its sidecars.
     entry_of: returns the entry of a row, or an Unreadable. read: parses a CheckRequest. version: of
     the program. verifier: returns a new one, which knows whether keys were imported by now.
     importer: returns one for an actor, a note, a source and a request id. tokens: None if the
@@ -76,15 +83,15 @@ class AdminFlows:
     importer: Callable[[str, str, str, str], Importer]
     usage: UsageReading
     anomalies: AnomalyReports
-    erasure: UsageErasure
+    erasure: Erasure
     index: KeyIndex
     registry: SidecarRegistry
     wait: FleetWait
     abuse: BlockedClients
     trail: AuditTrail
-    trail_rows: TrailStore
+    trail_rows: NewestRows
     entry_of: Callable[[Row], AuditEntry | Unreadable]
-    trail_heads: TrailHeads
+    trails: Sequence[tuple[WholeTrail, SidecarRegistry]]
     change_log: ChangeLog
     keyring: Keyring
     clock: Clock

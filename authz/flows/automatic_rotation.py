@@ -45,7 +45,8 @@ class KeyRotation(Protocol):
     async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
         """Have a key rotated soon. Return False if its policy has no target, or it has two secrets.
 
-        overlap_ms: None: that of the policy. Raises Unavailable.
+        overlap_ms: of a leaked secret, which ends even if nobody knows whether the new one arrived.
+        None: it is not leaked, and the overlap is that of the policy. Raises Unavailable.
         """
         ...
 
@@ -66,8 +67,9 @@ class PolicyRotation:
         policy = self._policies.of(record, now)
         if policy is None or not policy.to or record.public or _is_overlapping(record, now):
             return False
+        is_leaked = overlap_ms is not None
         overlap = policy.overlap_ms if overlap_ms is None else overlap_ms
-        await self._rotation.begin(record, policy.to, overlap, author)
+        await self._rotation.begin(record, policy.to, overlap, author, is_leaked=is_leaked)
         return True
 
 

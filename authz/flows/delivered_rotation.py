@@ -11,7 +11,8 @@ The old secret never ends before the new one has arrived:
    again. A refusal then proves nothing, as an earlier try may have arrived.
 5. If the result is still unknown after 24 h, the delivery is undecided: if the new secret was used,
    it has arrived. Else `hold` takes the end from the old secret, and both work until somebody ends
-   one of them. So no holder loses the secret that it has.
+   one of them. So no holder loses the secret that it has. A leaked secret is not held: it ends
+   after its overlap and these 24 h, whatever has become of the new one.
 """
 
 import asyncio
@@ -123,9 +124,20 @@ class DeliveredRotation:
             return Refused(f"a delivery of {kid} to {stored.target} is pending; wait for its end")
         return await self._continue(kid, stored, author, replace(conditions, version=None))
 
-    async def begin(self, record: KeyRecord, target: str, overlap_ms: int, author: Author) -> None:
-        """Remember that a key shall be rotated, and return. `resume` does it, soon."""
-        entry = self._entry(record, target, overlap_ms, author)
+    async def begin(
+        self,
+        record: KeyRecord,
+        target: str,
+        overlap_ms: int,
+        author: Author,
+        *,
+        is_leaked: bool = False,
+    ) -> None:
+        """Remember that a key shall be rotated, and return. `resume` does it, soon.
+
+        is_leaked: the old secret ends also if nobody knows whether the new one has arrived.
+        """
+        entry = replace(self._entry(record, target, overlap_ms, author), is_leaked=is_leaked)
         await self._pending.begin(record.kid, entry.text())
 
     async def resume(
@@ -217,7 +229,9 @@ class DeliveredRotation:
     async def _hold(
         self, record: KeyRecord, entry: BegunDelivery, author: Author, why: str
     ) -> KeyRecord:
-        """Take the end from the old secret, once, and return the record."""
+        """Take the end from the old secret, once and unless it is leaked, and return the record."""
+        if entry.is_leaked:
+            return record
         note = f"unknown for 24 h whether {entry.target} has it: {why or 'not tried'}"
         by = self._lifecycle.author(author.actor, _line(note), source=author.source)
 

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 from authz.core.admin_ports import AppliedStore
 from authz.core.audit import AuditEntry
+from authz.core.declared_changes import AsOf
 from authz.core.errors import Forbidden, NotFound, Unreadable
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
@@ -109,8 +110,10 @@ class RemoteExport:
             if entry.record is None or selector.matches(entry.record, self._clock.wall_ms()):
                 yield entry
 
-    async def sequence(self) -> int:
+    async def sequence(self) -> AsOf:
         """Return the number of the last change; 0 for a role within tenants or projects.
+
+        With several partitions those of each.
 
         With 0 every key is newer than the file, so an apply prunes none.
         """
@@ -119,7 +122,7 @@ class RemoteExport:
             response = await self._calls.read(self._calls.client.fleet.ListSidecars, request)
         except Forbidden:
             return 0
-        return int(response.version)
+        return tuple(response.partition_versions) or int(response.version)
 
     async def refs(self) -> Mapping[str, str]:
         """Return the refs of keys that files introduced, by kid."""

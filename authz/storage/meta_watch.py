@@ -42,7 +42,8 @@ class MetaWatch:
         self._until = float("-inf")
         self._highest = 0  # the last change that was seen while the store was ours
         self._functions = FunctionLoading(client)
-        self.meta = LatestMeta(fingerprints, lambda: self.is_current, prefixes)
+        names = schema.names_of(client)
+        self.meta = LatestMeta(fingerprints, lambda: self.is_current, prefixes, names)
         self.reason = "not read yet"
 
     @property

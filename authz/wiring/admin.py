@@ -3,8 +3,8 @@
 import secrets
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -14,10 +14,14 @@ from authz.console.login.site import Routes
 from authz.console.operations import OperationsServer
 from authz.console.reference_page import reference_routes
 from authz.core.errors import BadInput
+from authz.core.keys.keyring import Keyring
 from authz.core.listen_address import Address
+from authz.core.ports import Clock
 from authz.core.sightings import Sightings
+from authz.flows.admin_flows import AdminFlows
+from authz.flows.partitioned.trail import PartitionedSealer
 from authz.flows.trail.regular_sealing import RegularSealing
-from authz.flows.trail.sealing import Sealer
+from authz.flows.trail.sealing import Sealer, TrailSealer
 from authz.process.background import started
 from authz.process.clock import SystemClock
 from authz.process.ending import Ending
@@ -31,7 +35,7 @@ from authz.storage.meta_watch import MetaWatch
 from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_flows import admin_flows, services
 from authz.wiring.admin_telemetry import AdminTelemetry
-from authz.wiring.administration import endpoint, keyring
+from authz.wiring.administration import all_parts, keyring
 from authz.wiring.anomalies import anomaly_works
 from authz.wiring.console import console
 from authz.wiring.guard import Guard
@@ -39,6 +43,7 @@ from authz.wiring.leak_reports import leak_pages
 from authz.wiring.notifications import Work, event_works, sighting_work
 from authz.wiring.rotation import rotation_works
 from authz.wiring.store_parts import StoreParts
+from authz.wiring.store_watch import StoreWatch, refuse_not_yet
 from authz.wiring.tokens import assertion_routes, token_endpoint
 
 DRAIN_SECONDS: Final = 5.0
@@ -49,7 +54,7 @@ HTTP_SECONDS: Final = 10.0  # for a request to arrive, and its response to be re
 class AdminReadiness:
     """The readiness of the process: the store is reachable and ours, and nothing is stopping."""
 
-    def __init__(self, store: MetaWatch) -> None:
+    def __init__(self, store: StoreWatch) -> None:
         self._store = store
         self.leaving = ""
         """Why the process is shutting down; empty while it is not."""
@@ -63,7 +68,7 @@ class AdminReadiness:
         ready = self._store.is_current
         return self(), {
             "process": {"ready": not self.leaving, "reason": self.leaving},
-            "store": {"ready": ready, "reason": "" if ready else self._store.reason},
+            "store": {"ready": ready, "reason": self._store.reason},
         }
 
 
@@ -93,15 +98,14 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
     clock, ring, sightings = SystemClock(), keyring(settings), Sightings()
     telemetry = AdminTelemetry(settings, clock)
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(aclosing(endpoint(settings).client()))
-        parts = StoreParts.of_one(client, has_replicas=endpoint(settings).has_replicas)
-        keys = parts.stores[0]
-        watch = MetaWatch(client, clock, ring.fingerprints, ring.read_prefixes)
+        found = await stack.enter_async_context(all_parts(settings))
+        watch, parts = _watched(settings, found, ring, clock)
+        client, keys = parts.clients[0], parts.keys
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
             authentication(settings, keys, ring, watch.meta, clock, sightings=sightings)
         )
-        flows = admin_flows(settings, client, keys, ring=ring, watch=watch, clock=clock)
+        flows = admin_flows(settings, parts, ring=ring, meta=watch.meta, clock=clock)
         calls = Calls(
             methods(services(settings, flows)),
             authenticator,
@@ -119,9 +123,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         )
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        sealing = RegularSealing(
-            Sealer(flows.trail_rows, ring.trail_keys, clock, instance), readiness
-        )
+        sealing = RegularSealing(_sealer(flows, parts, ring, clock, instance), readiness)
         guard = Guard(
             rotation_works(
                 *(settings, parts, flows.lifecycle, flows.deliveries, clock),
@@ -129,7 +131,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
                 is_ours=readiness,
             ),
             anomaly_works(
-                *(settings, client, ring, clock),
+                *(settings, parts, ring, clock),
                 deliveries=flows.deliveries,
                 instance=instance,
                 is_ours=readiness,
@@ -157,7 +159,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
             token_endpoint(
                 settings,
                 client,
-                keys,
+                parts.stores[0],
                 ring=ring,
                 meta=watch.meta,
                 clock=clock,
@@ -181,11 +183,42 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         own: list[Work] = [watch.run, partial(server.show, readiness), sealing.run]
         works += [
             *guard.rotation.works,
-            sighting_work(client, clock, instance, sightings, readiness),
+            *_sightings(parts, watch, clock, instance, sightings),
         ]
         for work in (*own, *works, *guard.anomalies.works):
             stack.callback(started(work()).cancel)
         yield AdminProcess(server, http.address, calls, readiness)
+
+
+def _watched(
+    settings: Settings, found: StoreParts, ring: Keyring, clock: Clock
+) -> tuple[StoreWatch, StoreParts]:
+    """Return the watch of the store, and its parts, which refuse work while it cannot be used."""
+    wanted = (clock, ring.fingerprints, ring.read_prefixes)
+    watch = StoreWatch([MetaWatch(client, *wanted) for client in found.clients])
+    if found.partitions.count == 1:
+        return watch, replace(found, clock=clock)
+    refuse_not_yet(settings)
+    return watch, replace(found, clock=clock, missing=watch.missing, is_live=True)
+
+
+def _sealer(
+    flows: AdminFlows, parts: StoreParts, ring: Keyring, clock: Clock, instance: str
+) -> TrailSealer:
+    sealers = [Sealer(rows, ring.trail_keys, clock, instance) for rows, _ in flows.trails]
+    return sealers[0] if len(sealers) == 1 else PartitionedSealer(parts.partitions, sealers)
+
+
+def _sightings(
+    parts: StoreParts, watch: StoreWatch, clock: Clock, instance: str, own: Sightings
+) -> list[Work]:
+    """Return the works that move sightings, one for each partition. own: go to partition 0."""
+    return [
+        sighting_work(
+            client, clock, instance, Sightings() if at else own, partial(watch.is_usable, at)
+        )
+        for at, client in enumerate(parts.clients)
+    ]
 
 
 def _http(settings: Settings, rest: RestApi, pages: Routes) -> OperationsServer:

@@ -8,18 +8,17 @@ from authz.core.ports import Clock
 from authz.flows.admin_flows import AdminFlows, TokenFlows
 from authz.flows.blocked_clients import BlockedClients
 from authz.flows.bulk_change import BulkChange
-from authz.flows.confirmation import SidecarWait
-from authz.flows.deletion import Deletion
 from authz.flows.due_keys import DueKeys
 from authz.flows.importing import Importer
 from authz.flows.key_history import KeyHistory
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.limits.refunds import Refunding
+from authz.flows.partitioned.trail import PartitionedRows
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.tokens.inspection import TokenInspection
-from authz.flows.usage.erasure import UsageErasure
+from authz.flows.trail.newest_rows import RowsOfOne
 from authz.flows.verify import Verifier
 from authz.flows.waiting_deliveries import WaitingDeliveries
 from authz.rpc.admin.applied_keys import AppliedKeys
@@ -42,72 +41,71 @@ from authz.rpc.admin.trail_verification import TrailVerification
 from authz.rpc.admin.usage_service import UsageService
 from authz.settings.model import Settings
 from authz.storage.abuse import StoredAbuse
-from authz.storage.applied import StoredApplied
-from authz.storage.batches import StoredBatches
 from authz.storage.change_log import StoredChangeLog
-from authz.storage.deletions import StoredDeletions
 from authz.storage.endpoint import Client
-from authz.storage.imports import StoredImports
-from authz.storage.keys import StoredKeys
-from authz.storage.limits.stored_counters import StoredCounters
-from authz.storage.listing import StoredIndex, StoredTrail
-from authz.storage.meta_watch import MetaWatch
+from authz.storage.meta import LatestMeta
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
 from authz.storage.trail import StoredRows, entry_of
-from authz.storage.usage.erasing import StoredEraser
-from authz.wiring.administration import endpoint, limit_policy
+from authz.wiring.administration import limit_policy, partitions
 from authz.wiring.deliveries import delivered_rotation
 from authz.wiring.extraction import extractor
 from authz.wiring.notifications import event_sinks
 from authz.wiring.store_parts import StoreParts
 from authz.wiring.token_gate import Uncounted, token_gate
 from authz.wiring.tokens import key_rotation, uncharged_exchange
+from authz.wiring.usage import usage_erasure
 from authz.wiring.usage_readers import anomaly_reports, last_use, usage_reading
 
 
 def admin_flows(
     settings: Settings,
-    client: Client,
-    keys: StoredKeys,
+    parts: StoreParts,
     *,
     ring: Keyring,
-    watch: MetaWatch,
+    meta: LatestMeta,
     clock: Clock,
 ) -> AdminFlows:
-    """Return the flows over one client of the store."""
-    parts = StoreParts.of_one(client)
-    counters, index, trail = StoredCounters(client), StoredIndex(client), StoredTrail(client)
+    """Return the flows over the store. meta: the last good read of its authz:meta."""
+    counters, index, trail, keys = parts.counters, parts.index, parts.history, parts.keys
     reports = LimitReports(counters, limit_policy(settings), clock)
-    imports = StoredImports(client)
+    imports = parts.imports
     selection = Selection(index, clock, partial(last_use, parts, "filter"))
-    rows = StoredRows(client, has_replicas=endpoint(settings).has_replicas)
+    has_replicas = partitions(settings)[0].has_replicas
+    stored_rows = partial(StoredRows, has_replicas=has_replicas)
 
-    gate, tokens = token_gate(settings, ring, watch.meta, clock, Uncounted()), None
+    gate, tokens = token_gate(settings, ring, meta, clock, Uncounted()), None
     if gate is not None:
+        client = parts.only
         exchange = uncharged_exchange(
-            settings, client, keys, ring=ring, peppers=watch.meta, entries=watch.meta, clock=clock
+            settings, client, parts.stores[0], ring=ring, peppers=meta, entries=meta, clock=clock
         )
         rotation = key_rotation(settings, client, ring)
         tokens = TokenFlows(rotation, exchange, TokenInspection(gate, keys))
 
     async def verifier() -> Verifier:
-        known = imports if await keys.has_imports() else None
-        return Verifier(keys, watch.meta, clock, reports, known, tokens=gate)
+        known = imports if await parts.has_imports() else None
+        return Verifier(keys, meta, clock, reports, known, tokens=gate)
 
     def importer(actor: str, note: str, source: str, request_id: str) -> Importer:
-        return Importer(imports, index, clock, actor, note, source=source, request_id=request_id)
+        about = (imports, index, clock, actor, note)
+        return Importer(*about, source=source, request_id=request_id, partitions=parts.partitions)
 
     lifecycle = Lifecycle(keys, ring, clock, lambda: counters)
+
+    def blocked(client: Client) -> BlockedClients:
+        return BlockedClients(StoredAbuse(client, clock), stored_rows(client), clock)
+
+    rows = parts.each(stored_rows)
     return AdminFlows(
         lifecycle=lifecycle,
         refunding=Refunding(lifecycle, counters, clock),
-        requests=RepeatableRequests(StoredRequests(client), ring),
+        requests=RepeatableRequests(parts.at_first(StoredRequests), ring),
         selection=selection,
-        deletion=Deletion(keys, StoredDeletions(client), StoredEraser(client), clock),
-        bulk=BulkChange(selection, keys, StoredBatches(client), clock),
+        deletion=parts.deletion,
+        bulk=BulkChange(selection, keys, parts.batches, clock, parts.partitions),
         history=KeyHistory(trail),
-        applied=StoredApplied(client),
+        applied=parts.applied,
         policies=settings.rotation.policies(),
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
         deliveries=delivered_rotation(settings, parts, lifecycle, ring, clock),
@@ -119,16 +117,18 @@ def admin_flows(
         importer=importer,
         usage=usage_reading(parts),
         anomalies=anomaly_reports(parts, selection, clock),
-        erasure=UsageErasure(StoredEraser(client), rows, clock),
+        erasure=usage_erasure(parts, has_replicas=has_replicas),
         index=index,
-        registry=StoredSidecars(client),
-        wait=SidecarWait(StoredSidecars(client), trail, clock),
-        abuse=BlockedClients(StoredAbuse(client, clock), rows, clock),
+        registry=parts.registry,
+        wait=parts.wait,
+        abuse=parts.at_first(blocked),
         trail=trail,
-        trail_rows=rows,
+        trail_rows=RowsOfOne(rows[0])
+        if len(rows) == 1
+        else PartitionedRows(parts.partitions, rows),
         entry_of=entry_of,
-        trail_heads=rows,
-        change_log=StoredChangeLog(client),
+        trails=list(zip(rows, parts.each(StoredSidecars), strict=True)),
+        change_log=parts.alone(StoredChangeLog),
         keyring=ring,
         clock=clock,
         plans=settings.plans,

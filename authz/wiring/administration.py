@@ -21,8 +21,9 @@ from authz.storage.endpoint import Client, Endpoint
 from authz.storage.keys import StoredKeys
 from authz.storage.meta import Emptied
 from authz.storage.seals import StoreSeals
+from authz.wiring.missing_parts import refuse_several
 from authz.wiring.pepper_files import read_pepper
-from authz.wiring.store_parts import StoreParts, refuse_several
+from authz.wiring.store_parts import StoreParts
 
 if TYPE_CHECKING:  # a command imports only what it uses
     from authz.core.abuse import AbuseControl
@@ -238,14 +239,15 @@ async def our_parts(settings: Settings, ring: Keyring) -> AsyncIterator[StorePar
     wanted = (ring.fingerprints, ring.read_prefixes)
     async with all_parts(settings) as parts:
         looks = (store.verify(*wanted) for store in parts.stores)
+        missing: dict[int, Unavailable] = {}
         for at, problem in enumerate(await asyncio.gather(*looks, return_exceptions=True)):
             if isinstance(problem, Unavailable) and not isinstance(problem, Emptied | Foreign):
-                parts.missing[at] = problem
+                missing[at] = problem
             elif isinstance(problem, BaseException):
                 raise problem
-        if len(parts.missing) == len(parts.stores):
-            raise parts.missing[0]
-        yield parts
+        if len(missing) == len(parts.stores):
+            raise missing[0]
+        yield replace(parts, missing=missing)
 
 
 @asynccontextmanager

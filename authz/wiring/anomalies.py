@@ -16,18 +16,17 @@ from authz.flows.notifications.alarm_watch import ALARMS, AlarmWatch
 from authz.flows.usage.judgement import JUDGEMENTS, Judgement
 from authz.settings.model import Settings
 from authz.storage import schema
-from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
 from authz.storage.leak_memory import StoredLeakMemory
 from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
-from authz.storage.usage.habits import StoredHabits
-from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.telemetry import admin_metrics as metrics
 from authz.telemetry.metric import Labels, Readings
 from authz.wiring.administration import endpoint
 from authz.wiring.notifications import Work
 from authz.wiring.process_metrics import one
+from authz.wiring.store_parts import StoreParts
+from authz.wiring.usage_readers import habits, usage_index
 
 
 @dataclass(slots=True)
@@ -41,7 +40,7 @@ class AnomalyWorks:
 
 def anomaly_works(
     settings: Settings,
-    client: Client,
+    parts: StoreParts,
     ring: Keyring,
     clock: Clock,
     *,
@@ -53,14 +52,14 @@ def anomaly_works(
     section, found = settings.anomalies, AnomalyWorks()
     if not section.enabled:
         return found
-    habits = StoredHabits(client)
-    found.judgement = Judgement(habits, StoredUsageIndex(client), instance)
+    known = habits(parts)
+    found.judgement = Judgement(known, usage_index(parts), instance)
     found.works.append(partial(JUDGEMENTS.run, found.judgement.look, is_ours))
     policy = section.policy()
     if policy is not None:
-        has_replicas = endpoint(settings).has_replicas
+        client, has_replicas = parts.only, endpoint(settings).has_replicas
         found.alarms = AlarmWatch(
-            habits,
+            known,
             StoredIndex(client),
             Lifecycle(StoredKeys(client, has_replicas=has_replicas), ring, clock),
             rotation=PolicyRotation(deliveries, settings.rotation.policies(), clock),

@@ -10,7 +10,7 @@ from authz.process.hardening import disable_core_dumps, raise_file_limit
 from authz.settings.model import Settings
 from authz.telemetry import log_to_stderr
 from authz.wiring.admin import admin_process
-from authz.wiring.administration import endpoint, exposed_peppers
+from authz.wiring.administration import exposed_peppers, partitions
 
 log = logging.getLogger("authz")
 
@@ -37,7 +37,7 @@ async def _serve(settings: Settings) -> None:
             "serving the admin API on %s, HTTP on %s, store %s",
             running.server.address,
             running.http,
-            endpoint(settings),
+            partitions(settings)[0].address,
         )
         running.readiness.leaving = f"stopping: {await ending.requested()}"
         log.info("%s", running.readiness.leaving)

@@ -5,17 +5,18 @@ merge stand in front of them. Each is made, and its modules are imported, when i
 for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import Unavailable
 from authz.core.partitions import ONE, Partitions
 from authz.core.ports import Clock
 from authz.process.clock import SystemClock
 from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
 from authz.wiring.missing_part import MissingPart
+from authz.wiring.missing_parts import LivePart, NotYet, refuse_several
 
 if TYPE_CHECKING:
     from authz.core.admin_ports import (
@@ -40,24 +41,20 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 
 
-def refuse_several(count: int) -> NoReturn:
-    """Raise BadInput: this work does not know partitions yet. count: how many there are."""
-    problem = f"{count}: this does not work with several partitions yet"
-    raise BadInput("redis.partitions", problem)
-
-
 @dataclass(frozen=True)
 class StoreParts:
     """The partitions of the store, in order. Those that could be read are ours.
 
     clients, stores: one for each. missing: the cause why a partition cannot be used, by its number.
+    is_live: `missing` changes, in a long process.
     """
 
     partitions: Partitions
     clients: tuple[Client, ...]
     stores: tuple[StoredKeys, ...]
-    missing: dict[int, Unavailable]
+    missing: Mapping[int, Unavailable]
     clock: Clock = field(default_factory=SystemClock)
+    is_live: bool = False
 
     @classmethod
     def of_one(cls, client: Client, *, has_replicas: bool = False) -> "StoreParts":
@@ -78,7 +75,18 @@ class StoreParts:
         """Return a part of each partition, or what stands for it if it cannot be used."""
         return self._usable([make(client) for client in self.clients])
 
+    def alone(self, make: Callable[[Client], S]) -> S:
+        """Return a part that knows no partitions, or NotYet if there are several."""
+        count = self.partitions.count
+        return make(self.clients[0]) if count == 1 else cast("S", NotYet(count))
+
+    def at_first(self, make: Callable[[Client], S]) -> S:
+        """Return the part of partition 0, which has all that belongs to no key."""
+        return self._usable([make(self.clients[0])])[0]
+
     def _usable(self, parts: Sequence[S]) -> Sequence[S]:
+        if self.is_live:
+            return [cast("S", LivePart(part, at, self.missing)) for at, part in enumerate(parts)]
         if not self.missing:
             return parts
         return [

@@ -505,3 +505,24 @@ async def test_pending_deliveries_are_tried_at_each_look(rig):
     assert (len(rig.has), rig.works(), rig.automatic.pending) == (2, True, 1)
     none = PolicyRotation(rig.rotation, RotationPolicies(), rig.clock)
     assert not await none.begin(rig.store.records[kid], HOUR, rig.author())
+
+
+async def test_a_leaked_secret_ends_though_the_delivery_is_undecided(rig):
+    """Strangers know it. So it ends after its overlap and a day, and the new secret works on."""
+    kid = await rig.issue()
+    rig.failure, rig.takes = Unavailable("no response"), True
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    assert await policy.begin(rig.store.records[kid], HOUR, rig.author())
+    await rig.automatic.look()
+    assert (rig.opens(rig.has[0]), rig.works()) == (True, True)
+    rig.clock.advance((DAY + HOUR) / 1000 - 1)
+    rig.restart()
+    await rig.automatic.look()
+    assert (rig.opens(rig.has[0]), rig.automatic.undecided) == (True, 1)
+    rig.clock.advance(2)
+    await rig.automatic.look()
+    assert (rig.opens(rig.has[0]), rig.works()) == (False, True)
+    rig.failure = None
+    rig.clock.advance(HOUR / 1000)
+    await rig.automatic.look()
+    assert (rig.pending.entries, rig.works(), rig.opens(rig.has[0])) == ({}, True, False)

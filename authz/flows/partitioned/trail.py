@@ -3,16 +3,22 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from authz.core.partitions import Partitions
 from authz.core.trail.labels import labelled
+from authz.core.trail.ports import TrailStore
 from authz.core.trail.report import MAX_FINDINGS, Report
 from authz.core.trail.rows import Row
 from authz.flows.command_ports import TrailReader
 from authz.flows.partitioned.asking import ask, ask_all
 from authz.flows.trail.listing import Events, Wanted
+from authz.flows.trail.newest_rows import PlacedRow
 from authz.flows.trail.sealing import Sealed, TrailSealer
 from authz.flows.trail.shipping import TrailSink
+
+LEAST: Final = 8  # rows asked of each partition at once
+MAX_TIME: Final = 16  # digits
 
 
 class PartitionedListing:
@@ -99,3 +105,39 @@ def merged_report(found: Sequence[Report]) -> Report:
         unmarked=sum(report.unmarked for report in found),
         unmarked_until=max(report.unmarked_until for report in found),
     )
+
+
+class PartitionedRows:
+    """A NewestRows. The rows of a partition keep their order; among them the later time is first.
+
+    A cursor has the id of the last row of each partition, with commas between them. An empty one
+    stands for the end of its trail.
+    """
+
+    def __init__(self, partitions: Partitions, parts: Sequence[TrailStore]) -> None:
+        del partitions
+        self._parts = parts
+
+    async def before(self, cursor: str, count: int) -> Sequence[PlacedRow]:
+        """Implement NewestRows.before."""
+        places = cursor.split(",") if cursor else [""] * len(self._parts)
+        width = min(count, max(LEAST, -(-2 * count // len(self._parts))))
+        found = await ask_all(
+            [part.before(place, width) for part, place in zip(self._parts, places, strict=True)]
+        )
+        left = [list(reversed(rows)) for rows in found]
+        is_cut = [len(rows) == width for rows in found]
+        placed: list[PlacedRow] = []
+        while len(placed) < count and any(left):
+            _, at = max((_time(rows[-1]), at) for at, rows in enumerate(left) if rows)
+            row = left[at].pop()
+            places[at] = row.id
+            placed.append(PlacedRow(",".join(places), labelled(at, row.id), row))
+            if is_cut[at] and not left[at]:
+                break  # the next row of this partition is not known yet
+        return placed
+
+
+def _time(row: Row) -> int:
+    text = row.fields.get("at", "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < MAX_TIME else 0

@@ -13,8 +13,8 @@ from authz.core.records import KeyRecord
 from authz.core.roles import Action as Right
 from authz.core.trail.erasures import subject
 from authz.core.trail.installation import is_about_installation
-from authz.core.trail.rows import Row
 from authz.flows.admin_flows import AdminFlows
+from authz.flows.trail.newest_rows import PlacedRow
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.guards import sees_key
 from authz.rpc.admin.hiding import hide_time
@@ -94,36 +94,37 @@ class AuditService:
             return response
         for _ in range(MAX_CHUNKS):
             rows = await self._flows.trail_rows.before(position, CHUNK)
+            if not rows:
+                return response
             entries = dict(self._entries(rows, wanted))
-            about_keys = (subject(row) for row in rows if row.id in entries)
+            about_keys = (subject(one.row) for one in rows if one.id in entries)
             kids = list(dict.fromkeys(kid for kid in about_keys if kid))
             sees = await self._sight(context.caller, kids)
-            for row in rows:
-                position = row.id
-                if position in entries and sees(kid := subject(row)):
-                    response.entries.append(entry_message(kid, entries[position], position))
+            for position, row_id, row in rows:
+                if row_id in entries and sees(kid := subject(row)):
+                    response.entries.append(entry_message(kid, entries[row_id], row_id))
                     if len(response.entries) == size:
                         response.next_page_token = self._tokens.seal(position, *about)
                         return response
-            if len(rows) < CHUNK:
-                return response
         response.next_page_token = self._tokens.seal(position, *about)
         return response
 
     async def _sees(self, kid: str, context: CallContext) -> bool:
         return await sees_key(self._flows.index, context.caller, kid, Right.READ_AUDIT)
 
-    def _entries(self, rows: Sequence[Row], wanted: _Wanted) -> Iterator[tuple[str, AuditEntry]]:
+    def _entries(
+        self, rows: Sequence[PlacedRow], wanted: _Wanted
+    ) -> Iterator[tuple[str, AuditEntry]]:
         """Yield row id and entry of each wanted row, without those that cannot be read.
 
         Only rows about a key or the installation.
         """
-        for row in rows:
+        for _, row_id, row in rows:
             kid = subject(row)
             if KID_PATTERN.fullmatch(kid) or is_about_installation(row):
                 entry = self._flows.entry_of(row)
                 if not isinstance(entry, Unreadable) and wanted.fits(kid, entry.event):
-                    yield row.id, entry
+                    yield row_id, entry
 
     async def _sight(self, caller: Caller, kids: Sequence[str]) -> Callable[[str], bool]:
         """Return a test whether the caller may see one of these kids, by tenant and project now.

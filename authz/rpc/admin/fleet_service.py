@@ -34,13 +34,18 @@ class FleetService:
     ) -> fleet_pb2.ListSidecarsResponse:
         """Return the sidecars that may still serve keys, and the number of the last change.
 
-        Sidecars that are silent for longer than their lease and grace are left out.
+        Sidecars that are silent for longer than their lease and grace are left out. With several
+        partitions numbers of changes are sums, and `partition_versions` has those of each.
         """
         version, heard = await self._flows.registry.find()
         alive = [each for each in heard if each.silent_ms < each.reach_ms()]
-        return fleet_pb2.ListSidecarsResponse(
+        response = fleet_pb2.ListSidecarsResponse(
             sidecars=[_sidecar(each, version) for each in alive], version=version
         )
+        if len(self._flows.trails) > 1:
+            numbers = [(await rows.heads())[0] for rows, _ in self._flows.trails]
+            response.partition_versions.extend(numbers)
+        return response
 
     async def watch_changes(
         self, request: fleet_pb2.WatchChangesRequest, context: CallContext

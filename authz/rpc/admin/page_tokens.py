@@ -9,7 +9,7 @@ from typing import Final
 from authz.core.errors import BadInput
 from authz.core.sealed_text import SealedTexts
 
-MAX_TOKEN: Final = 512  # characters
+MAX_TOKEN: Final = 4096  # characters; with 48 partitions a position has up to 2,000
 
 
 class PageTokens:

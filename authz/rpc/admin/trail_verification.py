@@ -1,11 +1,13 @@
 """VerifyAuditTrail: the marks and checkpoints of the audit trail are checked."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from authz.core.errors import BadInput
 from authz.core.trail.report import Report
 from authz.core.trail.verification import Verification
 from authz.flows.admin_flows import AdminFlows
+from authz.flows.partitioned.trail import merged_report
 from authz.flows.trail.verifying import verify
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.values import duration_ms, timestamp
@@ -31,24 +33,34 @@ class TrailVerification:
             if getattr(request, name) < 0:
                 raise BadInput(name, "a version, or 0")
 
-        def make(removed: Mapping[str, bytes]) -> Verification:
+        count = len(flows.trails)
+        if count > 1 and (request.trimmed_before or request.unmarked_until):
+            name = "trimmed_before" if request.trimmed_before else "unmarked_until"
+            raise BadInput(name, "is for one partition; each has numbers of its own")
+        of = flows.keyring.partitions.of
+
+        def make(partition: int, removed: Mapping[str, bytes]) -> Verification:
             return Verification(
                 keys,
                 removed=removed,
                 trimmed_before=request.trimmed_before,
                 unmarked_until=request.unmarked_until,
+                holds=(lambda kid: of(kid) == partition) if count > 1 else None,
             )
 
         since = 0
         if request.HasField("max_unsealed"):
             longest = duration_ms("max_unsealed", request.max_unsealed)
             since = flows.clock.wall_ms() - longest
-        _, heard = await flows.registry.find()
-        known = max((each.sidecar.seen for each in heard), default=0)
-        report = await verify(
-            flows.trail_rows, flows.trail_heads, keys, make, known=known, sealed_since=since
-        )
-        return _response(report)
+        reports = []
+        for at, (rows, registry) in enumerate(flows.trails):
+            _, heard = await registry.find()
+            known = max((each.sidecar.seen for each in heard), default=0)
+            report = await verify(
+                rows, rows, keys, partial(make, at), known=known, sealed_since=since
+            )
+            reports.append(report)
+        return _response(reports[0] if count == 1 else merged_report(reports))
 
 
 def _response(report: Report) -> audit_pb2.VerifyAuditTrailResponse:

@@ -159,8 +159,9 @@ async def admin_rig(settings: Settings, *, initialise: bool = True) -> AsyncIter
     """Initialise the store and run the admin API until the block ends."""
     if initialise:
         ring = administration.keyring(settings)
-        async with administration.store(settings) as store:
-            await store.initialise(ring.fingerprints, ring.prefixes, ring.public_prefix)
+        async with administration.stores(settings) as stores:
+            for store in stores:
+                await store.initialise(ring.fingerprints, ring.prefixes, ring.public_prefix)
     async with admin_process(settings) as process:
         address = str(process.server.address)
         async with grpc.aio.insecure_channel(address) as channel:

@@ -80,12 +80,14 @@ class ListSidecarsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ListSidecarsResponse(_message.Message):
-    __slots__ = ("sidecars", "version")
+    __slots__ = ("sidecars", "version", "partition_versions")
     SIDECARS_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     sidecars: _containers.RepeatedCompositeFieldContainer[Sidecar]
     version: int
-    def __init__(self, sidecars: _Optional[_Iterable[_Union[Sidecar, _Mapping]]] = ..., version: _Optional[int] = ...) -> None: ...
+    partition_versions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, sidecars: _Optional[_Iterable[_Union[Sidecar, _Mapping]]] = ..., version: _Optional[int] = ..., partition_versions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Sidecar(_message.Message):
     __slots__ = ("instance", "program_version", "address", "start_time", "applied_version", "lag", "trusted", "reason", "silence", "cached_keys", "trust_lease", "outage_grace", "settings_version", "settings_load_time", "charge_prefix", "issued_charges")
