@@ -1,0 +1,31 @@
+"""Events of the audit trails of several partitions, in one list."""
+
+from authz.flows.partitioned.trail import merged_events
+from authz.flows.trail.listing import Events, TrailEvent
+
+
+def event(row: str, at: int, why: str = "") -> TrailEvent:
+    """An event at a time, or one that cannot be read."""
+    return TrailEvent(row, "", at, "" if why else "issue", why=why)
+
+
+def test_events_of_a_partition_keep_their_order():
+    """Also after its clock was set back."""
+    found = {
+        0: Events((event("3-0", 40), event("2-0", 90), event("1-0", 10)), has_more=False),
+        1: Events((event("2-0", 50), event("1-0", 20)), has_more=False),
+    }
+    merged = merged_events(found, 9)
+    assert [one.id for one in merged.events] == ["1.2-0", "0.3-0", "0.2-0", "1.1-0", "0.1-0"]
+    assert not merged.has_more
+
+
+def test_an_event_that_cannot_be_read_is_not_lost_behind_older_ones():
+    """It has no time, and stands where it stands in its partition."""
+    found = {
+        0: Events((event("2-0", 0, "garbled"), event("1-0", 10)), has_more=False),
+        1: Events((event("3-0", 50), event("2-0", 0, "garbled"), event("1-0", 5)), has_more=False),
+    }
+    merged = merged_events(found, 3)
+    assert [one.id for one in merged.events] == ["0.2-0", "1.3-0", "1.2-0"]
+    assert merged.has_more
