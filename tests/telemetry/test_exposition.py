@@ -93,7 +93,7 @@ def test_it_is_the_page_of_the_official_exporter(catalogue, accept, monkeypatch)
 
 
 def test_bytes_of_the_environment_that_are_no_text_spoil_no_page(monkeypatch):
-    """They are shown as question marks."""
+    """Bytes that are not UTF-8 are shown as question marks."""
     monkeypatch.setitem(os.environ._data, b"OTEL_RESOURCE_ATTRIBUTES", b"team=\xff")
     page, _ = render({}, ABOUT, "")
     assert b'team="?"' in page

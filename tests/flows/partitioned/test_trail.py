@@ -10,7 +10,7 @@ def event(row: str, at: int, why: str = "") -> TrailEvent:
 
 
 def test_events_of_a_partition_keep_their_order():
-    """Also after its clock was set back."""
+    """Events keep the order of their trail after a clock was set back."""
     found = {
         0: Events((event("3-0", 40), event("2-0", 90), event("1-0", 10)), has_more=False),
         1: Events((event("2-0", 50), event("1-0", 20)), has_more=False),
@@ -21,7 +21,7 @@ def test_events_of_a_partition_keep_their_order():
 
 
 def test_an_event_that_cannot_be_read_is_not_lost_behind_older_ones():
-    """It has no time, and stands where it stands in its partition."""
+    """An event without a time keeps its place in its partition."""
     found = {
         0: Events((event("2-0", 0, "garbled"), event("1-0", 10)), has_more=False),
         1: Events((event("3-0", 50), event("2-0", 0, "garbled"), event("1-0", 5)), has_more=False),
