@@ -20,6 +20,7 @@ from authz.flows.trail.shipping import TrailSink
 
 LEAST: Final = 8  # rows asked of each partition at once
 MAX_TIME: Final = 16  # digits
+MAX_AT: Final = 10**MAX_TIME  # ms, after each time
 
 
 class PartitionedListing:
@@ -150,5 +151,9 @@ class PartitionedRows:
 
 
 def _time(row: Row) -> int:
+    """Return the time of a row in ms; of one without a time, or with a wrong one, a late one.
+
+    So it comes at once, behind the row that it preceded, and holds back no later rows.
+    """
     text = row.fields.get("at", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < MAX_TIME else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < MAX_TIME else MAX_AT
