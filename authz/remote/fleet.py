@@ -13,10 +13,14 @@ class RemoteSidecars:
         self._calls = calls
 
     async def find(self) -> tuple[int, list[Heard]]:
-        """Return the number of the last change, and the sidecars."""
+        """Return the number of the last change, and the sidecars.
+
+        With several partitions it is the sum over all of them.
+        """
         request = fleet_pb2.ListSidecarsRequest()
         response = await self._calls.read(self._calls.client.fleet.ListSidecars, request)
-        return response.version, [_heard(one) for one in response.sidecars]
+        version = sum(response.partition_versions) or response.version
+        return version, [_heard(one) for one in response.sidecars]
 
 
 def _heard(one: fleet_pb2.Sidecar) -> Heard:

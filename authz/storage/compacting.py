@@ -17,6 +17,7 @@ Rules:
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import redis.asyncio
@@ -61,6 +62,19 @@ class Compacted:
             self.refusals += 1
             if len(self.refused) < MAX_REFUSED:
                 self.refused[kid] = why
+
+
+def summed(found: Sequence[Compacted]) -> Compacted:
+    """Return the result of runs in several partitions, `seq` as the sum."""
+    refused = dict(item for one in found for item in one.refused.items())
+    return Compacted(
+        looked_at=sum(one.looked_at for one in found),
+        written=sum(one.written for one in found),
+        indexed=sum(one.indexed for one in found),
+        refusals=sum(one.refusals for one in found),
+        seq=sum(one.seq for one in found),
+        refused=dict(islice(refused.items(), MAX_REFUSED)),
+    )
 
 
 class Compacting:

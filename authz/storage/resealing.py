@@ -15,6 +15,7 @@ Rules:
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import redis.asyncio
@@ -74,6 +75,26 @@ class Resealed:
             self.refusals += 1
             if len(refused) < MAX_REFUSED:
                 refused[kid] = why
+
+
+def summed(found: Sequence[Resealed]) -> Resealed:
+    """Return the result of runs in several partitions, `seq` as the sum.
+
+    marked: all of them are.
+    """
+    refused = dict(item for one in found for item in one.refused.items())
+    refused_applied = dict(item for one in found for item in one.refused_applied.items())
+    return Resealed(
+        looked_at=sum(one.looked_at for one in found),
+        sealed=sum(one.sealed for one in found),
+        refusals=sum(one.refusals for one in found),
+        seq=sum(one.seq for one in found),
+        refused=dict(islice(refused.items(), MAX_REFUSED)),
+        marked=all(one.marked for one in found),
+        applied=sum(one.applied for one in found),
+        applied_sealed=sum(one.applied_sealed for one in found),
+        refused_applied=dict(islice(refused_applied.items(), MAX_REFUSED)),
+    )
 
 
 class Resealing:

@@ -110,7 +110,7 @@ def admin_flows(
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
         deliveries=delivered_rotation(settings, parts, lifecycle, ring, clock),
         waiting_deliveries=WaitingDeliveries(parts.pending_deliveries, index, clock),
-        sinks=event_sinks(settings, parts, ring),
+        sinks=parts.alone(lambda _client: event_sinks(settings, parts, ring)),
         tokens=tokens,
         verifier=verifier,
         limit_reports=reports,

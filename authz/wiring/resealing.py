@@ -7,9 +7,10 @@ from authz.flows.by import By
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.endpoint import Client
-from authz.storage.resealing import Resealed, Resealing
+from authz.storage.resealing import Resealed, Resealing, summed
 from authz.storage.seals import seals_of
-from authz.wiring.administration import keyring, our_store
+from authz.wiring.administration import keyring, our_parts
+from authz.wiring.each_partition import in_each
 
 __all__ = ["Resealed", "accept", "reseal"]
 
@@ -19,20 +20,34 @@ async def reseal(
 ) -> Resealed:
     """Seal all records of the store and mark it, as `Resealing.run` does.
 
-    Raises the errors of `our_store` and of `run`.
+    Of several partitions one comes after the other, and each is marked when it is sealed.
+    progress: gets the sum until then. Raises Unavailable before anything is written if a partition
+    cannot be used, and the errors of `our_parts` and of `run`.
     """
-    async with our_store(settings, keyring(settings)) as (client, _):
-        return await _resealing(client).run(progress, dry_run=dry_run)
+    done: list[Resealed] = []
+
+    async def run(client: Client) -> None:
+        work = _resealing(client)
+        done.append(await work.run(lambda found: progress(summed([*done, found])), dry_run=dry_run))
+
+    async with our_parts(settings, keyring(settings)) as parts:
+        await in_each(parts, run)
+        return summed(done)
 
 
 async def accept(settings: Settings, kids: Sequence[str], actor: str, note: str) -> list[KeyRecord]:
     """Seal these records as they are, and return them. actor, note: for the audit trail.
 
-    Raises the errors of `our_store` and of `Resealing.accept`; keys before the bad one are sealed.
+    Raises the errors of `our_parts` and of `Resealing.accept`; keys before the bad one are sealed.
     """
-    async with our_store(settings, keyring(settings)) as (client, keys):
-        work, now, by = _resealing(client), SystemClock().wall_ms(), By(actor, note)
-        return [await work.accept(keys, kid, by.author(), now) for kid in kids]
+    async with our_parts(settings, keyring(settings)) as parts:
+        now, by = SystemClock().wall_ms(), By(actor, note)
+        sealed = []
+        for kid in kids:
+            at = parts.partitions.of(kid)
+            work = _resealing(parts.client(at))
+            sealed.append(await work.accept(parts.stores[at], kid, by.author(), now))
+        return sealed
 
 
 def _resealing(client: Client) -> Resealing:

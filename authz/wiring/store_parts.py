@@ -269,13 +269,14 @@ class StoreParts:
 
     @property
     def first(self) -> Client:
-        """The client of partition 0, which has all that belongs to no key.
+        """The client of partition 0, which has all that belongs to no key. Raises as `client`."""
+        return self.client(0)
 
-        Raises Unavailable if that partition cannot be used.
-        """
-        if 0 in self.missing:
-            raise Unavailable(f"partition 0: {self.missing[0]}")
-        return self.clients[0]
+    def client(self, at: int) -> Client:
+        """Return the client of a partition. Raises Unavailable if that cannot be used."""
+        if at in self.missing:
+            raise Unavailable(f"partition {at}: {self.missing[at]}")
+        return self.clients[at]
 
     async def peppers(self) -> dict[str, str]:
         """Return the fingerprints of peppers by version, which all partitions have in common.

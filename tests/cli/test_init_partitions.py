@@ -98,13 +98,6 @@ def test_the_option_has_to_equal_the_setting(divided: Path, valkey: Valkey) -> N
     assert run("init", "--partitions", "8").code == 0
 
 
-def test_a_command_that_knows_no_partitions_refuses(divided: Path) -> None:
-    """`authz compact` refuses in one line, before it looks at the store."""
-    assert run("init").code == 0
-    outcome = run("compact")
-    assert "redis.partitions: 8: this does not work with several partitions yet" in outcome.error
-
-
 def test_the_state_file_is_that_of_the_store(divided: Path, valkey: Valkey) -> None:
     """The state file names the address of the store, which all partitions have in common."""
     assert run("init").code == 0

@@ -35,16 +35,19 @@ class FleetService:
         """Return the sidecars that may still serve keys, and the number of the last change.
 
         Sidecars that are silent for longer than their lease and grace are left out. With several
-        partitions numbers of changes are sums, and `partition_versions` has those of each.
+        partitions `version` is 0, and `partition_versions` has the number of each. An earlier
+        client prunes keys up to `version`: a sum would be above the numbers of newer keys.
         """
         version, heard = await self._flows.registry.find()
         alive = [each for each in heard if each.silent_ms < each.reach_ms()]
         response = fleet_pb2.ListSidecarsResponse(
-            sidecars=[_sidecar(each, version) for each in alive], version=version
+            sidecars=[_sidecar(each, version) for each in alive]
         )
         if len(self._flows.trails) > 1:
             numbers = [(await rows.heads())[0] for rows, _ in self._flows.trails]
             response.partition_versions.extend(numbers)
+        else:
+            response.version = version
         return response
 
     async def watch_changes(

@@ -127,3 +127,65 @@ def test_a_secret_that_is_delivered(runner):
         assert file.read_text().strip() not in {"", before}
         names = runner.names(kid)
         assert not runner.valkey.admin.exists(names.deliveries)  # it has ended
+
+
+def types_of(runner, kids):
+    """Return the types of the records of these keys in the store."""
+    parts = runner.endpoint.partitions()
+    return [runner.valkey.admin.type(parts[PARTITIONS.of(kid)].names.key(kid)) for kid in kids]
+
+
+def without_mark(runner, mark):
+    """Take a mark from authz:meta of each partition, as in a store of an earlier version."""
+    for part in runner.endpoint.partitions():
+        runner.valkey.admin.hdel(part.names.meta, mark)
+
+
+def test_compacting_goes_through_all_partitions(runner):
+    """There is one report. A run that failed in one partition goes on with it."""
+    without_mark(runner, "compact")
+    kids = [runner.issue(client=f"c{number}")[0] for number in range(12)]
+    homes = [PARTITIONS.of(kid) for kid in kids]
+    assert runner.run("compact", "--dry-run", "--json").document["written"] == len(kids)
+    lost = max(homes)
+    meta = runner.endpoint.partitions()[lost].names.meta
+    kept = runner.valkey.admin.hgetall(meta)
+    listed = runner.endpoint.partitions()[lost].names.log
+    log = runner.valkey.admin.dump(listed)
+    runner.valkey.admin.delete(listed)
+    runner.valkey.admin.set(listed, "no log")
+    stopped = runner.run("compact")
+    assert (stopped.code, f"partition {lost}: " in stopped.err) == (3, True), stopped.err
+    assert set(types_of(runner, [kids[homes.index(min(homes))]])) == {"string"}
+    runner.valkey.admin.restore(listed, 0, log, replace=True)
+    done = runner.run("compact", "--json")
+    assert (done.code, done.document["looked_at"]) == (0, len(kids)), done.err
+    assert set(types_of(runner, kids)) == {"string"}
+    assert "compact" in runner.valkey.admin.hgetall(meta).keys() - kept.keys()
+    assert runner.run("compact", "--json").document["written"] == 0
+    back = runner.run("compact", "--undo")
+    assert back.out.startswith("12 records looked at, 12 written as a hash\n12 ids")
+    assert set(types_of(runner, kids)) == {"hash"}
+
+
+def test_resealing_goes_through_all_partitions(runner):
+    """All records get a seal, each partition its mark, and a wrong seal is accepted where it is."""
+    without_mark(runner, "compact")
+    kids = [runner.issue(client=f"c{number}")[0] for number in range(12)]
+    without_mark(runner, "sealed")
+    parts, admin = runner.endpoint.partitions(), runner.valkey.admin
+    names = [parts[PARTITIONS.of(kid)].names.key(kid) for kid in kids]
+    for name in names:
+        admin.hdel(name, "seal")
+    rehearsed = runner.run("reseal", "--dry-run", "--json").document
+    assert (rehearsed["sealed"], rehearsed["marked"]) == (12, False)
+    done = runner.run("reseal")
+    assert done.out == "12 records looked at, 12 sealed\nrecords without a seal are refused\n"
+    assert all(admin.hexists(part.names.meta, "sealed") for part in parts)
+    admin.hset(names[5], "client_id", "mallory")
+    refused = runner.run("reseal", "--json")
+    assert refused.code == 1
+    assert [one["kid"] for one in refused.document["refused"]] == [kids[5]]
+    accepted = runner.run("reseal", "--accept", kids[5])
+    assert (accepted.code, accepted.out) == (0, f"{kids[5]}: sealed as it is, active\n")
+    assert runner.run("reseal", "--json").document["looked_at"] == 12
