@@ -32,6 +32,7 @@ from authz.rpc.admin.rest.api import MAX_BODY, RestApi
 from authz.rpc.admin.server import AdminServer
 from authz.settings.model import Settings
 from authz.storage.meta_watch import MetaWatch
+from authz.storage.signing_keys import StoredSigningKeys
 from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_flows import admin_flows, services
 from authz.wiring.admin_telemetry import AdminTelemetry
@@ -158,8 +159,8 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         tokens = await stack.enter_async_context(
             token_endpoint(
                 settings,
-                client,
-                parts.stores[0],
+                parts.at_first(StoredSigningKeys),
+                keys,
                 ring=ring,
                 meta=watch.meta,
                 clock=clock,

@@ -46,6 +46,7 @@ from authz.storage.endpoint import Client
 from authz.storage.meta import LatestMeta
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
+from authz.storage.signing_keys import StoredSigningKeys
 from authz.storage.trail import StoredRows, entry_of
 from authz.wiring.administration import limit_policy, partitions
 from authz.wiring.deliveries import delivered_rotation
@@ -76,11 +77,11 @@ def admin_flows(
 
     gate, tokens = token_gate(settings, ring, meta, clock, Uncounted()), None
     if gate is not None:
-        client = parts.only
+        signing = parts.at_first(StoredSigningKeys)
         exchange = uncharged_exchange(
-            settings, client, parts.stores[0], ring=ring, peppers=meta, entries=meta, clock=clock
+            settings, signing, keys, ring=ring, peppers=meta, entries=meta, clock=clock
         )
-        rotation = key_rotation(settings, client, ring)
+        rotation = parts.at_first(lambda client: key_rotation(settings, client, ring))
         tokens = TokenFlows(rotation, exchange, TokenInspection(gate, keys))
 
     async def verifier() -> Verifier:

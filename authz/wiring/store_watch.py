@@ -65,10 +65,5 @@ class StoreWatch:
 
 def refuse_not_yet(settings: Settings) -> None:
     """Raise BadInput for settings that `authz admin` cannot carry out with several partitions."""
-    wanted = {
-        "a rule about anomalies": settings.anomalies.policy() is not None,
-        "tokens.issuer": bool(settings.tokens.issuer),
-    }
-    for what, is_wanted in wanted.items():
-        if is_wanted:
-            refuse_several(settings.redis.partitions, what)
+    if settings.anomalies.policy() is not None:
+        refuse_several(settings.redis.partitions, "a rule about anomalies")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from math import ceil
 from typing import TYPE_CHECKING, Final
 
 from authz.console.assertion_keys import assertion_key_route
@@ -12,6 +13,7 @@ from authz.core.admin_ports import KeyStore
 from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.key_limits import LimitPolicy
+from authz.core.partitions import Partitions
 from authz.core.ports import Clock, PepperProof
 from authz.core.sightings import Sightings
 from authz.core.tokens.signing_keys import SigningKey, verifying
@@ -31,7 +33,7 @@ from authz.storage.limits.spend_link import SpendLink
 from authz.storage.meta import KnownPeppers, LatestMeta
 from authz.storage.signing_keys import StoredSigningKeys
 from authz.storage.trail import StoredRows
-from authz.wiring.administration import endpoint, keyring, limit_policy, our_parts, partitions
+from authz.wiring.administration import keyring, limit_policy, our_parts, partitions
 from authz.wiring.assertions import assertion_key_set
 from authz.wiring.session import TokenSession
 from authz.wiring.token_gate import ReadEntries, Uncounted, token_gate
@@ -48,7 +50,7 @@ log = logging.getLogger("authz.tokens")
 @asynccontextmanager
 async def token_endpoint(
     settings: Settings,
-    client: Client,
+    signing: StoredSigningKeys,
     keys: KeyStore,
     *,
     ring: Keyring,
@@ -59,24 +61,30 @@ async def token_endpoint(
 ) -> AsyncIterator[TokenEndpoint | None]:
     """Yield the token endpoint; None if the settings name no issuer.
 
-    Its link for limits ends with the block. meta: the latest content of authz:meta. instance: of
-    this process. sightings: collects uses of canary keys.
+    Its links for limits, one to each partition, end with the block. meta: the latest content of
+    authz:meta. instance: of this process. sightings: collects uses of canary keys.
     """
     if not settings.tokens.issuer:
         yield None
         return
-    link = SpendLink(endpoint(settings), clock, instance=instance, deadline=SPEND_DEADLINE)
+    stores = partitions(settings)
+    links = [
+        SpendLink(where, clock, instance=instance, deadline=SPEND_DEADLINE) for where in stores
+    ]
     policy: LimitPolicy = limit_policy(settings)
-    limiter = Limiter(link, policy, clock, Uncounted(), max_keys=MAX_KEYS, leases=False)
+    size = ceil(MAX_KEYS / len(links))
+    limiters = [
+        Limiter(link, policy, clock, Uncounted(), max_keys=size, leases=False) for link in links
+    ]
     exchange = _exchange(
         settings,
-        client,
+        signing,
         keys,
         ring=ring,
         peppers=meta,
         entries=meta,
         clock=clock,
-        spend=limiter.spend,
+        spend=_spend(limiters),
         sightings=sightings,
     )
     entries = ring.signing_entries
@@ -85,12 +93,21 @@ async def token_endpoint(
         found = entries.read_all(meta.signing)
         return verifying(found, clock.wall_ms()) if found or meta.is_current else None
 
-    work = asyncio.create_task(link.run(), name="token-limits")
+    works = [asyncio.create_task(link.run(), name="token-limits") for link in links]
     try:
         yield TokenEndpoint(exchange, settings.tokens.issuer, published, _once_each())
     finally:
-        await link.drain()
-        work.cancel()
+        await asyncio.gather(*(link.drain() for link in links))
+        for work in works:
+            work.cancel()
+
+
+def _spend(limiters: Sequence[Limiter]) -> Spend:
+    """Return what takes from the limits of a key: in its partition, if there are several."""
+    if len(limiters) == 1:
+        return limiters[0].spend
+    of = Partitions(len(limiters)).of
+    return lambda record, cost: limiters[of(record.kid)].spend(record, cost)
 
 
 def assertion_routes(settings: Settings, ring: Keyring) -> "Routes":
@@ -119,7 +136,7 @@ async def token_session(settings: Settings) -> AsyncIterator[TokenSession]:
         yield TokenSession(
             key_rotation(settings, client, ring),
             uncharged_exchange(
-                settings, client, keys, ring=ring, peppers=peppers, entries=read, clock=clock
+                settings, store, keys, ring=ring, peppers=peppers, entries=read, clock=clock
             ),
             TokenInspection(gate, keys),
         )
@@ -127,7 +144,7 @@ async def token_session(settings: Settings) -> AsyncIterator[TokenSession]:
 
 def uncharged_exchange(
     settings: Settings,
-    client: Client,
+    signing: StoredSigningKeys,
     keys: KeyStore,
     *,
     ring: Keyring,
@@ -138,7 +155,7 @@ def uncharged_exchange(
     """Return the exchange of administrators, which takes nothing from limits."""
     return _exchange(
         settings,
-        client,
+        signing,
         keys,
         ring=ring,
         peppers=peppers,
@@ -174,7 +191,7 @@ def key_rotation(settings: Settings, client: Client, ring: Keyring) -> KeyRotati
 
 def _exchange(
     settings: Settings,
-    client: Client,
+    signing: StoredSigningKeys,
     keys: KeyStore,
     *,
     ring: Keyring,
@@ -187,7 +204,7 @@ def _exchange(
     tokens = settings.tokens
     issuer = TokenIssuer(
         entries,
-        StoredSigningKeys(client),
+        signing,
         ring.signing_entries,
         PrivateKeys(ring.signing_seal_keys).open,
         tags=ring.token_tags,
