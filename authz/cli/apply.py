@@ -124,8 +124,8 @@ def apply(
         for line in found.problems:
             write_error(line, "conflict")
         raise click.ClickException(
-            f"{path}: {len(found.problems)} conflicts, nothing was applied; "
-            "export again, or let the file win with --overwrite"
+            f"{path}: {len(found.problems)} conflicts, nothing was applied; export again"
+            + ("" if overwrite else ", or let the file win with --overwrite")
         )
     if dry_run:
         lines = [difference(escaped(line)) for line in found.lines()]

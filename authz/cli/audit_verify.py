@@ -248,8 +248,11 @@ def _document(report: Report) -> dict[str, Any]:
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.rows} rows, {report.checkpoints} checkpoints"
     if report.sealed_until:
-        number, _ = position(split_label(report.sealed_until)[1])
-        yield f"sealed up to change {number}, at {rfc3339(report.sealed_at)}"
+        partition, row_id = split_label(report.sealed_until)
+        if partition is None:
+            yield f"sealed up to change {position(row_id)[0]}, at {rfc3339(report.sealed_at)}"
+        else:
+            yield f"all partitions are sealed, since {rfc3339(report.sealed_at)} or later"
     elif report.rows:
         yield "nothing is sealed: no checkpoint was made; run `authz admin` or `authz audit seal`"
     if report.unsealed:

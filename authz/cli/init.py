@@ -141,7 +141,7 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
     newest = found.keys.peppers[-1]
     async with administration.stores(found) as stores, administration.signpost(found) as signpost:
         known = storestate.known_change(found)  # first: another init may finish meanwhile
-        had_all = await signpost.claim() if signpost else False
+        had_all = await signpost.look() if signpost else False
         if retired:
             await _retire(found, stores, retired)
         # Before a pepper is made; also with --new-store, which would mix new keys with the rest.
@@ -151,12 +151,10 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         lost = await _lost_change(empty, 0 if had_all and known is None else known)
         if lost is not None:
             _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
-        made = False
-        if not os.path.lexists(newest.file):  # noqa: ASYNC240  a local file
-            if older := pepper_mistakes(found, with_newest=False):
-                raise BadSettings(older)
-            await _refuse_strangers(found, filled, theirs)
-            made = _make(newest.file)
+        await _refuse_pepper(found, filled, theirs)
+        if signpost:  # a refused run has fixed no number; before a pepper that others may use
+            await signpost.claim()
+        made = not os.path.lexists(newest.file) and _make(newest.file)  # noqa: ASYNC240  local
         ring = administration.keyring(found)
         wanted = (ring.fingerprints, ring.prefixes, ring.public_prefix)
         try:
@@ -240,16 +238,21 @@ def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
         raise click.ClickException("nothing was set up")
 
 
-async def _refuse_strangers(
+async def _refuse_pepper(
     found: Settings, filled: Sequence[StoredKeys], theirs: dict[str, str]
 ) -> None:
-    """Raise ClickException if the newest pepper of the settings must not be made.
+    """Raise ClickException if the newest pepper of the settings is missing and must not be made.
 
     It must not if the store has a pepper of its version, or has peppers and keys.peppers lists no
-    older one. Raises Unavailable if the older ones are not those of the store. theirs: the store's
-    fingerprints by pepper version; empty for an empty store. filled: the partitions with data.
+    older one. Raises Unavailable if the older ones are not those of the store, BadSettings for bad
+    files of them. theirs: the store's fingerprints by pepper version. filled: the partitions with
+    data.
     """
     *older, newest = found.keys.peppers
+    if os.path.lexists(newest.file):  # noqa: ASYNC240  a local file
+        return
+    if problem := pepper_mistakes(found, with_newest=False):
+        raise BadSettings(problem)
     if newest.version in theirs:
         raise click.ClickException(
             f"{newest.file}: does not exist, and the store's keys were made with pepper "

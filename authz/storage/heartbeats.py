@@ -3,7 +3,9 @@
 Rules:
 1. Only the PONG to a PING sent at `t` extends trust, to `t + lease`. The store answers in order.
    So every change that it made before that PING has been applied here. A store that cannot write
-   to its disk refuses PING, and every change. Its refusal counts as a PONG.
+   to its disk refuses PING, and every change. Its refusal counts as a PONG. Where a
+   heartbeat writes (rule 3), that write is refused, and there is no trust. The store refuses our
+   entry in the registry, too: see rule 7 of registration.py.
 2. Trust is extended only if the sequence number in that heartbeat equals the last change applied.
    If they differ, changes were missed. They are read from the log, or the cache is flushed (see
    follower.py).

@@ -11,8 +11,13 @@ Rules:
    of sidecars (see crowd.py). So a burst of changes causes one write instead of thousands.
 5. Entries are kept longer than any key can be served in an outage. A sidecar that wrote nothing for
    longer than its lease + grace serves nothing, even if its entry still exists.
+   Rule 7 is the exception.
 6. The entry is written at each heartbeat, its place in the index once a lease. It is written again
    at once when the cache is flushed, because the store may have lost its data.
+7. A store that cannot write to its disk refuses entries, and the link stays trusted. No key can be
+   changed meanwhile. If the link breaks then, this sidecar serves for its lease + grace while its
+   entry looks older. A change in that time, on a store that writes again, does not wait for it.
+   docs/operations.md says so.
 """
 
 import asyncio

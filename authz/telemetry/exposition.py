@@ -5,6 +5,7 @@ It says the same as the exporter of OpenTelemetry's SDK, which takes five times 
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ PLAIN: Final = "text/plain"
 ESCAPING: Final = frozenset({"allow-utf-8", "underscores", "values"})
 _TYPES: Final = {Kind.COUNTER: "counter", Kind.HISTOGRAM: "histogram"}  # others: gauge
 _UNITS: Final = {"s": "seconds", "By": "bytes"}
+_NO_LABEL: Final = re.compile(r"[^a-zA-Z0-9]+")  # of a label's name
 _BIGGEST: Final = 6  # digits before the point; Go writes larger numbers with an exponent
 
 
@@ -55,13 +57,13 @@ def render(readings: Readings, about: Mapping[str, str], accept: str) -> tuple[b
     for metric in (*others, *histograms):
         lines += _family(metric, readings[metric](), is_open=is_open)
     lines += ["# EOF"] if is_open else []
-    return "".join(f"{line}\n" for line in lines).encode(), kind
+    return "".join(f"{line}\n" for line in lines).encode(errors="replace"), kind
 
 
 def resource(about: Mapping[str, str]) -> dict[str, str]:
     """Return the attributes of this process with those of OTEL_RESOURCE_ATTRIBUTES.
 
-    Those of `about` win. An entry of the variable without a `=` is left out.
+    Those of `about` win. An entry of the variable without a `=` or without a name is left out.
     """
     found = {
         "telemetry.sdk.language": "python",
@@ -70,7 +72,7 @@ def resource(about: Mapping[str, str]) -> dict[str, str]:
     }
     for entry in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
         name, equals, value = entry.partition("=")
-        if equals:
+        if equals and name.strip():
             found[name.strip()] = unquote(value.strip())
     return found | dict(about)
 
@@ -79,7 +81,13 @@ def _target(about: Mapping[str, str], *, is_open: bool) -> Iterator[str]:
     name, kind = ("target", "info") if is_open else ("target_info", "gauge")
     yield f"# HELP {name} Target metadata"
     yield f"# TYPE {name} {kind}"
-    yield _sample("target_info", resource(about), 1)
+    labels = {_label(name): text for name, text in resource(about).items()}
+    yield _sample("target_info", labels, 1)
+
+
+def _label(name: str) -> str:
+    """Return the name of an attribute as that of a label. An operator may choose any name."""
+    return _NO_LABEL.sub("_", f"_{name[1:]}" if name[0].isdigit() else name)
 
 
 def _family(

@@ -21,6 +21,7 @@ from authz.storage.endpoint import Client, Endpoint
 from authz.storage.keys import StoredKeys
 from authz.storage.meta import Emptied
 from authz.storage.seals import StoreSeals
+from authz.storage.signpost import Signpost, refuse_other_count
 from authz.wiring.missing_parts import refuse_several
 from authz.wiring.pepper_files import read_pepper
 from authz.wiring.store_parts import StoreParts
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor
     from authz.flows.delivered_rotation import DeliveredRotation
     from authz.flows.lifecycle import Lifecycle
-    from authz.storage.signpost import Signpost
 
 # Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
 EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
@@ -161,7 +161,7 @@ async def stores(settings: Settings) -> AsyncIterator[tuple[StoredKeys, ...]]:
 
 
 @asynccontextmanager
-async def signpost(settings: Settings) -> AsyncIterator["Signpost | None"]:
+async def signpost(settings: Settings) -> AsyncIterator[Signpost | None]:
     """Yield the signpost of a store with several partitions; None for a store with one.
 
     Raises BadInput, Unavailable.
@@ -170,8 +170,6 @@ async def signpost(settings: Settings) -> AsyncIterator["Signpost | None"]:
     if where.count == 1:
         yield None
         return
-    from authz.storage.signpost import Signpost  # noqa: PLC0415
-
     async with aclosing(where.undivided().client()) as client:
         yield Signpost(client, where.count)
 
@@ -194,8 +192,9 @@ async def cluster_problems(settings: Settings) -> list[str]:
 async def sidecar_registry(settings: Settings) -> AsyncIterator["SidecarRegistry"]:
     """Yield the registry of sidecars, and close its connections at the end.
 
-    Raises BadInput, Unavailable.
+    Raises BadInput, Unavailable; Foreign if the store has another number of partitions.
     """
+    await refuse_other_count(partitions(settings)[0])
     async with all_parts(settings) as parts:
         yield parts.registry
 
@@ -204,13 +203,14 @@ async def sidecar_registry(settings: Settings) -> AsyncIterator["SidecarRegistry
 async def abuse_control(settings: Settings) -> AsyncIterator["AbuseControl"]:
     """Yield the control of blocked clients, and close its connection at the end.
 
-    Raises BadInput, Unavailable.
+    Raises BadInput, Unavailable; Foreign if the store has another number of partitions.
     """
     from authz.flows.blocked_clients import BlockedClients  # noqa: PLC0415
     from authz.storage.abuse import StoredAbuse  # noqa: PLC0415
     from authz.storage.trail import StoredRows  # noqa: PLC0415
 
     where, clock = partitions(settings)[0], SystemClock()  # addresses belong to no key
+    await refuse_other_count(where)
     async with aclosing(where.client()) as client:
         rows = StoredRows(client, has_replicas=where.has_replicas)
         yield BlockedClients(StoredAbuse(client, clock), rows, clock)
@@ -243,6 +243,10 @@ async def our_parts(settings: Settings, ring: Keyring) -> AsyncIterator[StorePar
         for at, problem in enumerate(await asyncio.gather(*looks, return_exceptions=True)):
             if isinstance(problem, Unavailable) and not isinstance(problem, Emptied | Foreign):
                 missing[at] = problem
+            elif isinstance(problem, Emptied) and parts.partitions.count > 1:
+                await refuse_other_count(partitions(settings)[0])
+                problem.args = (f"partition {at}: {problem}",)
+                raise problem
             elif isinstance(problem, BaseException):
                 raise problem
         if len(missing) == len(parts.stores):

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from authz.core.errors import Unavailable
 from authz.core.trail import documents
 from authz.core.trail.rows import TrailKeys
 from authz.core.web_address import check_url
@@ -58,7 +59,8 @@ async def audit_session(settings: Settings) -> AsyncIterator[AuditSession]:
     async with our_parts(settings, ring) as parts:
         is_divided, keys = parts.partitions.count > 1, ring.trail_keys
         if parts.missing:  # each part of the trail is needed
-            raise next(iter(parts.missing.values()))
+            at, cause = next(iter(parts.missing.items()))
+            raise Unavailable(f"partition {at}: {cause}") from None
         found = [StoredRows(client, has_replicas=has_replicas) for client in parts.clients]
         listings: list[TrailReader] = [
             TrailListing(rows, StoredIndex(client), entry_of, clock)

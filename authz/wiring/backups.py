@@ -11,6 +11,7 @@ from authz.core.errors import Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys
+from authz.flows.partitioned.asking import ask
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
@@ -20,9 +21,10 @@ from authz.storage.meta import entries
 from authz.storage.restore import Restore, Restored
 from authz.storage.schema import ALL_COMPACT, META_COMPACT, names_of
 from authz.storage.sealed_lines import FileRefused, SealedWriter, read
+from authz.storage.signpost import refuse_other_count
 from authz.storage.tombstones import Tombstone
 from authz.storage.verified_backup import Line, Verified, verify
-from authz.wiring.administration import all_parts, keyring, signpost
+from authz.wiring.administration import all_parts, keyring, partitions, signpost
 from authz.wiring.store_parts import StoreParts
 
 
@@ -40,11 +42,12 @@ async def back_up(settings: Settings, file: BinaryIO) -> tuple[Contents, Sequenc
             backup = Backup(parts.only, writer.write)
             identity = _identity(ring, parts.only)
             return await backup.run(ring.fingerprints, now, identity), backup.damaged
+        await refuse_other_count(partitions(settings)[0])
         divided = DividedWriter(writer.write, len(parts.clients), now)
         made = [Backup(client, divided.of(at)) for at, client in enumerate(parts.clients)]
         found = [
-            await backup.run(ring.fingerprints, now, _identity(ring, client))
-            for backup, client in zip(made, parts.clients, strict=True)
+            await ask(at, backup.run(ring.fingerprints, now, _identity(ring, client)))
+            for at, (backup, client) in enumerate(zip(made, parts.clients, strict=True))
         ]
         divided.end()
         return _sum(found), [name for backup in made for name in backup.damaged]

@@ -126,3 +126,44 @@ def test_the_doctor_names_another_number(divided: Path, monkeypatch: pytest.Monk
     found = {one["check"]: one for one in run("doctor", "--json").document["findings"]}
     problem = "the store's number of partitions is 8, redis.partitions is 48"
     assert (found["partitions"]["level"], found["partitions"]["found"]) == ("fail", problem)
+
+
+@pytest.mark.parametrize("counts", [("8", "48"), ("8", "1"), ("1", "8")])
+@pytest.mark.parametrize(
+    "command",
+    ["keys list", "sidecars", "abuse list", "usage", "events list", "audit verify", "backup kept"],
+)
+def test_each_command_names_both_numbers(
+    empty_store: Path, monkeypatch: pytest.MonkeyPatch, command: str, counts: tuple[str, str]
+) -> None:
+    """An empty answer, or the advice to set up the store anew, would be wrong."""
+    first, second = counts
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", first)
+    assert run("init").code == 0
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", second)
+    outcome = run(*command.split())
+    problem = f"the store's number of partitions is {first}, redis.partitions is {second}"
+    assert (outcome.code, problem in outcome.error) == (3, True), outcome
+
+
+@pytest.mark.parametrize("command", ["keys list", "audit verify", "backup kept"])
+def test_a_command_names_the_partition_that_lost_its_data(
+    divided: Path, valkey: Valkey, command: str
+) -> None:
+    """The other partitions still have their meta."""
+    assert run("init").code == 0
+    valkey.admin.delete(EIGHT[5].meta)
+    assert "partition 5: the store has no authz:meta" in run(*command.split()).error
+
+
+def test_a_refused_run_fixes_no_number(
+    divided: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run with a wrong setting would shut out the right one, after a loss of the data."""
+    assert run("init").code == 0
+    valkey.admin.flushdb()
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", "48")
+    assert "the store's data is gone" in run("init").error
+    assert valkey.admin.dbsize() == 0
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", "8")
+    assert run("init", "--new-store", "--yes").code == 0

@@ -1,5 +1,6 @@
 """The page of metrics is, byte for byte, the one of OpenTelemetry's exporter for Prometheus."""
 
+import os
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -71,7 +72,8 @@ def made(catalogue: tuple[Metric, ...]) -> Readings:
 def test_it_is_the_page_of_the_official_exporter(catalogue, accept, monkeypatch):
     """In each format that a client can ask for, with the attributes of the environment."""
     monkeypatch.setenv(
-        "OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=a%20b, other = x ,odd,service.name=y"
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "k8s.pod.name=a%20b, other = x ,odd,service.name=y,team-a=1,9z=2,ü{}=3,a.b=4,a-b=5,=6",
     )
     readings, registry = made(tuple(catalogue)), CollectorRegistry()
     reader = Reference(readings, registry)
@@ -88,6 +90,13 @@ def test_it_is_the_page_of_the_official_exporter(catalogue, accept, monkeypatch)
     assert our_kind == kind == content_type(accept)
     assert ours.decode().splitlines() == page.splitlines()
     assert ours == page.encode()
+
+
+def test_bytes_of_the_environment_that_are_no_text_spoil_no_page(monkeypatch):
+    """Bytes that are not UTF-8 are shown as question marks."""
+    monkeypatch.setitem(os.environ._data, b"OTEL_RESOURCE_ATTRIBUTES", b"team=\xff")
+    page, _ = render({}, ABOUT, "")
+    assert b'team="?"' in page
 
 
 def test_a_metric_without_a_series_is_left_out():

@@ -1,8 +1,9 @@
 """The audit trails of several partitions: each is whole, and sealed and verified on its own."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Final
 
 from authz.core.partitions import Partitions
@@ -12,13 +13,14 @@ from authz.core.trail.report import MAX_FINDINGS, Report
 from authz.core.trail.rows import Row
 from authz.flows.command_ports import TrailReader
 from authz.flows.partitioned.asking import ask, ask_all
-from authz.flows.trail.listing import Events, Wanted
+from authz.flows.trail.listing import Events, TrailEvent, Wanted
 from authz.flows.trail.newest_rows import PlacedRow
 from authz.flows.trail.sealing import Sealed, TrailSealer
 from authz.flows.trail.shipping import TrailSink
 
 LEAST: Final = 8  # rows asked of each partition at once
 MAX_TIME: Final = 16  # digits
+MAX_AT: Final = 10**MAX_TIME  # ms, after each time
 
 
 class PartitionedListing:
@@ -34,14 +36,24 @@ class PartitionedListing:
         found = await asyncio.gather(
             *(ask(at, self._parts[at].find(wanted, limit)) for at in asked)
         )
-        events = [
-            replace(event, id=labelled(at, event.id))
-            for at, one in zip(asked, found, strict=True)
-            for event in one.events
-        ]
-        events.sort(key=lambda event: event.at, reverse=True)
-        has_more = len(events) > limit or any(one.has_more for one in found)
-        return Events(tuple(events[:limit]), has_more)
+        return merged_events(dict(zip(asked, found, strict=True)), limit)
+
+
+def merged_events(found: Mapping[int, Events], limit: int) -> Events:
+    """Return the newest events of the partitions, at most `limit`; their ids get labels.
+
+    Events of one partition keep their order. So one that cannot be read, and has no time, stays
+    behind the event that it followed.
+    """
+    placed: list[tuple[float, TrailEvent]] = []
+    for at, one in found.items():
+        latest = inf
+        for event in one.events:
+            latest = min(latest, event.at or latest)
+            placed.append((latest, replace(event, id=labelled(at, event.id))))
+    placed.sort(key=lambda pair: pair[0], reverse=True)
+    has_more = len(placed) > limit or any(one.has_more for one in found.values())
+    return Events(tuple(event for _, event in placed[:limit]), has_more)
 
 
 class PartitionedSealer:
@@ -139,5 +151,9 @@ class PartitionedRows:
 
 
 def _time(row: Row) -> int:
+    """Return the time of a row in ms; of one without a time, or with a wrong one, a late one.
+
+    So it comes at once, behind the row that it preceded, and holds back no later rows.
+    """
     text = row.fields.get("at", "")
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < MAX_TIME else 0
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < MAX_TIME else MAX_AT

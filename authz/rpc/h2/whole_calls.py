@@ -17,8 +17,9 @@ from authz.rpc.h2.responses import PREFIX_BYTES
 from authz.rpc.h2.stream_states import ANSWERING, Call
 
 # The header of a DATA frame (length in two parts, type and flags, stream) and the prefix of a gRPC
-# message (compressed, length).
-_BODY: Final = Struct(">HBHLBL")
+# message (compressed, length). The stream has a sign: with the reserved bit it is negative, so it
+# equals no stream of a HEADERS frame.
+_BODY: Final = Struct(">HBHlBL")
 _BODY_BYTES: Final = _BODY.size
 _LAST_DATA: Final = FrameType.DATA << 8 | END_STREAM
 _unpack_body: Final = _BODY.unpack_from

@@ -55,6 +55,7 @@ def test_seal_and_verify(runner, kids):
     report = verified(runner)
     assert report["intact"] is True
     assert (report["rows"], report["checkpoints"]) == (3 * COUNT, COUNT)
+    assert "\nall partitions are sealed, since 20" in runner.run("audit", "verify").out
     assert runner.run("audit", "seal").out == "every row is sealed already\n"
     assert "is for one partition" in refusal(runner.run("audit", "verify", "--trimmed-before", "3"))
 

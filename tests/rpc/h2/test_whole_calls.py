@@ -7,7 +7,7 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from authz.process.listener import ConnectionLimits
-from authz.rpc.h2.frames import MAX_FRAME_BYTES, FrameType, frame
+from authz.rpc.h2.frames import MAX_FRAME_BYTES, MAX_STREAM_ID, FrameType, frame
 from authz.rpc.h2.whole_calls import WholeCalls
 from tests.support.h2.client import GRPC, PATH, Client, framed
 
@@ -133,3 +133,16 @@ def test_a_call_that_is_known_is_taken_whole():
     found.send(update.serialize() + body.serialize())
     assert taken[-1]
     assert found.answered(11) == b"bye"
+
+
+def test_no_call_is_taken_after_the_highest_stream_id():
+    """A reserved bit makes no stream id above the highest one: both ways end the connection."""
+    whole, single = client(), client()
+    last = MAX_STREAM_ID
+    headers = whole.request(last).serialize()
+    data = DataFrame(last, framed(b"hello"), flags=["END_STREAM"]).serialize()
+    beyond = [part[:5] + b"\x80\0\0\1" + part[9:] for part in (headers, data)]
+    at_once = whole.send(b"".join([headers, data, *beyond]))
+    one_by_one = [answer for each in (headers, data, *beyond) for answer in single.send(each)]
+    assert single.connection.fault is not None
+    assert seen(whole, at_once) == seen(single, one_by_one)
