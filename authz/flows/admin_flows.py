@@ -26,6 +26,7 @@ from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.limits.refunds import Refunding
 from authz.flows.notifications.sinks import StoredSinks
+from authz.flows.partitioned.sinks import PartitionedSinks
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
 from authz.flows.tokens.exchange import Exchange
@@ -57,7 +58,7 @@ class WholeTrail(TrailStore, TrailHeads, Protocol):
 class AdminFlows:
     """The flows, over one store. plans: the limits of each plan of the settings.
 
-    trails: the audit trail of each partition, with its sidecars.
+    trails: the audit trail of each partition, with its sidecars. change_logs: of each partition.
     entry_of: returns the entry of a row, or an Unreadable. read: parses a CheckRequest. version: of
     the program. verifier: returns a new one, which knows whether keys were imported by now.
     importer: returns one for an actor, a note, a source and a request id. tokens: None if the
@@ -75,7 +76,7 @@ class AdminFlows:
     due_keys: DueKeys
     deliveries: DeliveredRotation
     waiting_deliveries: WaitingDeliveries
-    sinks: StoredSinks
+    sinks: StoredSinks | PartitionedSinks
     tokens: TokenFlows | None
     verifier: Callable[[], Awaitable[Verifier]]
     limit_reports: LimitReports
@@ -92,7 +93,7 @@ class AdminFlows:
     trail_rows: NewestRows
     entry_of: Callable[[Row], AuditEntry | Unreadable]
     trails: Sequence[tuple[WholeTrail, SidecarRegistry]]
-    change_log: ChangeLog
+    change_logs: Sequence[ChangeLog]
     keyring: Keyring
     clock: Clock
     plans: Mapping[str, tuple[Limit, ...]]

@@ -50,7 +50,7 @@ from authz.storage.trail import StoredRows, entry_of
 from authz.wiring.administration import limit_policy, partitions
 from authz.wiring.deliveries import delivered_rotation
 from authz.wiring.extraction import extractor
-from authz.wiring.notifications import event_sinks
+from authz.wiring.notifications import sinks_of_all
 from authz.wiring.store_parts import StoreParts
 from authz.wiring.token_gate import Uncounted, token_gate
 from authz.wiring.tokens import key_rotation, uncharged_exchange
@@ -110,7 +110,7 @@ def admin_flows(
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
         deliveries=delivered_rotation(settings, parts, lifecycle, ring, clock),
         waiting_deliveries=WaitingDeliveries(parts.pending_deliveries, index, clock),
-        sinks=parts.alone(lambda _client: event_sinks(settings, parts, ring)),
+        sinks=sinks_of_all(settings, parts, ring),
         tokens=tokens,
         verifier=verifier,
         limit_reports=reports,
@@ -128,7 +128,7 @@ def admin_flows(
         else PartitionedRows(parts.partitions, rows),
         entry_of=entry_of,
         trails=list(zip(rows, parts.each(StoredSidecars), strict=True)),
-        change_log=parts.alone(StoredChangeLog),
+        change_logs=parts.each(StoredChangeLog),
         keyring=ring,
         clock=clock,
         plans=settings.plans,

@@ -13,18 +13,6 @@ def refuse_several(count: int, what: str = "this") -> NoReturn:
     raise BadInput("redis.partitions", problem)
 
 
-class NotYet:
-    """Stands for a part that does not know partitions yet: each use of it raises BadInput."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __getattr__(self, name: str) -> NoReturn:
-        """Raise BadInput."""
-        del name
-        refuse_several(self._count)
-
-
 class LivePart:
     """A part of a partition of a long process: while the partition is missing, it refuses."""
 

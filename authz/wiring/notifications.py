@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from authz.core.keys.keyring import Keyring
 from authz.core.notifications import bodies
@@ -35,6 +35,9 @@ from authz.storage.sightings import StoredSightings
 from authz.storage.trail import StoredRows, entry_of
 from authz.wiring.administration import keyring, our_parts, partitions
 from authz.wiring.store_parts import StoreParts
+
+if TYPE_CHECKING:  # a store with one partition has none
+    from authz.flows.partitioned.sinks import PartitionedSinks
 
 ALERTS_PATH: Final = "/api/v2/alerts"
 
@@ -146,6 +149,28 @@ def event_sinks(settings: Settings, parts: StoreParts, ring: Keyring, at: int = 
     )
 
 
+def sinks_of_all(
+    settings: Settings, parts: StoreParts, ring: Keyring
+) -> "StoredSinks | PartitionedSinks":
+    """Return the events of all partitions, and the state of the sinks of the settings."""
+    if len(parts.clients) == 1:
+        return event_sinks(settings, parts, ring)
+    from authz.flows.partitioned.sinks import PartitionedSinks  # noqa: PLC0415
+    from authz.flows.partitioned.trail import PartitionedRows  # noqa: PLC0415
+
+    def sinks(client: Client) -> StoredSinks:
+        return event_sinks(settings, parts, ring, parts.clients.index(client))
+
+    rows = parts.each(lambda client: _trail(settings, parts, parts.clients.index(client)))
+    return PartitionedSinks(
+        parts.partitions,
+        parts.each(sinks),
+        PartitionedRows(parts.partitions, rows),
+        names=settings.events.sinks,
+        source=settings.events.source,
+    )
+
+
 @asynccontextmanager
 async def event_session(settings: Settings) -> AsyncIterator[EventSinks]:
     """Yield the events and sinks of commands, and close the clients at the end.
@@ -154,10 +179,4 @@ async def event_session(settings: Settings) -> AsyncIterator[EventSinks]:
     """
     ring = keyring(settings)
     async with our_parts(settings, ring) as parts:
-        found = [event_sinks(settings, parts, ring, at) for at in range(len(parts.clients))]
-        if len(found) == 1:
-            yield found[0]
-            return
-        from authz.flows.partitioned.sinks import PartitionedSinks  # noqa: PLC0415
-
-        yield PartitionedSinks(parts.partitions, found)
+        yield sinks_of_all(settings, parts, ring)

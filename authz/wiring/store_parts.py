@@ -16,7 +16,7 @@ from authz.process.clock import SystemClock
 from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
 from authz.wiring.missing_part import MissingPart
-from authz.wiring.missing_parts import LivePart, NotYet, refuse_several
+from authz.wiring.missing_parts import LivePart, refuse_several
 
 if TYPE_CHECKING:
     from authz.core.admin_ports import (
@@ -74,11 +74,6 @@ class StoreParts:
     def each(self, make: Callable[[Client], S]) -> Sequence[S]:
         """Return a part of each partition, or what stands for it if it cannot be used."""
         return self._usable([make(client) for client in self.clients])
-
-    def alone(self, make: Callable[[Client], S]) -> S:
-        """Return a part that knows no partitions, or NotYet if there are several."""
-        count = self.partitions.count
-        return make(self.clients[0]) if count == 1 else cast("S", NotYet(count))
 
     def at_first(self, make: Callable[[Client], S]) -> S:
         """Return the part of partition 0, which has all that belongs to no key."""

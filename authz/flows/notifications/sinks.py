@@ -15,6 +15,7 @@ from authz.core.trail.notes import note_event
 
 if TYPE_CHECKING:
     from authz.core.changes import Author
+    from authz.core.notifications.notification import Notification
     from authz.core.notifications.ports import (
         DeadLetter,
         DeadLetters,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
     from authz.core.ports import Clock
     from authz.core.trail.ports import TrailNotes
+    from authz.core.trail.rows import Row
     from authz.flows.notifications.derivation import Derivation
 
 CHUNK: Final = 1000  # ids in one call
@@ -100,6 +102,21 @@ class StoredSinks:
     def names(self) -> Collection[str]:
         """The names of the sinks."""
         return self._sinks
+
+    async def events(self, rows: Sequence[Row]) -> Sequence[Notification | None]:
+        """Return for each row, in order, its event, or None. Raises Unavailable."""
+        return await self.derivation.events(rows)
+
+    async def before(
+        self, cursor: str, count: int, kid: str = ""
+    ) -> Sequence[tuple[str, Notification | None]]:
+        """Return rows before a cursor, newest first: the cursor of the next page, and their events.
+
+        cursor: "" for the last row. Less than `count` rows: there are no more. kid: rows of other
+        keys may be left out. Raises Unavailable.
+        """
+        del kid
+        return await self.derivation.before(cursor, count)
 
     async def newest(self, event_type: str, kid: str | None, limit: int) -> list[dict[str, Any]]:
         """Implement EventSinks.newest."""

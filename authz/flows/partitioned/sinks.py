@@ -5,25 +5,57 @@ partition, so everybody knows from where it comes.
 """
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from authz.core.changes import Author
 from authz.core.errors import BadInput
 from authz.core.fields import shown
-from authz.core.notifications.notification import partition_of
+from authz.core.notifications.notification import Notification, partition_of
 from authz.core.notifications.ports import DeadLetter, Progress
 from authz.core.partitions import Partitions
-from authz.flows.notifications.sinks import EventSinks, SinkState
-from authz.flows.partitioned.asking import ask, ask_all
+from authz.core.trail.labels import split_label
+from authz.flows.notifications.sinks import SinkState, StoredSinks
+from authz.flows.partitioned.asking import ask, ask_all, ask_each
+from authz.flows.trail.newest_rows import NewestRows
 
 
 class PartitionedSinks:
-    """An EventSinks."""
+    """An EventSinks. rows: of all partitions. names: of the sinks. source: of CloudEvents."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[EventSinks]) -> None:
+    def __init__(
+        self,
+        partitions: Partitions,
+        parts: Sequence[StoredSinks],
+        rows: NewestRows,
+        *,
+        names: Collection[str],
+        source: str,
+    ) -> None:
+        self.names = names
+        self.source = source
         self._partitions = partitions
         self._parts = parts
+        self._rows = rows
+
+    async def before(
+        self, cursor: str, count: int, kid: str = ""
+    ) -> Sequence[tuple[str, Notification | None]]:
+        """Implement StoredSinks.before. With a kid a cursor is one of its partition."""
+        if kid:
+            at = self._partitions.of(kid)
+            return await ask(at, self._parts[at].before(cursor, count))
+        placed = list(await self._rows.before(cursor, count))
+        while placed and len(placed) < count:
+            more = await self._rows.before(placed[-1].cursor, count - len(placed))
+            if not more:
+                break
+            placed += more
+        events = await ask_each(
+            [split_label(one.id)[0] or 0 for one in placed],
+            lambda at, own: self._parts[at].events([placed[place].row for place in own]),
+        )
+        return [(one.cursor, event) for one, event in zip(placed, events, strict=True)]
 
     async def newest(self, event_type: str, kid: str | None, limit: int) -> list[dict[str, Any]]:
         """Implement EventSinks.newest. Events of one partition keep their order."""
@@ -41,7 +73,14 @@ class PartitionedSinks:
         found = await ask_all([part.states(sink) for part in self._parts])
         return [_merged(states) for states in zip(*found, strict=True)]
 
-    async def replay(self, sink: str, event_ids: Sequence[str], author: Author) -> int:
+    async def state(self, sink: str) -> SinkState:
+        """Implement StoredSinks.state."""
+        (found,) = await self.states(sink)
+        return found
+
+    async def replay(
+        self, sink: str, event_ids: Sequence[str], author: Author, *, dry_run: bool = False
+    ) -> int:
         """Implement EventSinks.replay. Raises BadInput for an id without a known partition."""
         homes: dict[int, list[str]] = {}
         for one in event_ids:
@@ -52,9 +91,11 @@ class PartitionedSinks:
                 )
             homes.setdefault(at, []).append(one)
         asked = homes or {at: list[str]() for at in range(len(self._parts))}
-        return sum(
-            [await ask(at, self._parts[at].replay(sink, own, author)) for at, own in asked.items()]
-        )
+        counts = [
+            await ask(at, self._parts[at].replay(sink, own, author, dry_run=dry_run))
+            for at, own in asked.items()
+        ]
+        return sum(counts)
 
 
 def _merged(states: Sequence[SinkState]) -> SinkState:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from authz.core.access import Caller, visible
 from authz.core.errors import BadInput
 from authz.core.fields import shown
-from authz.core.notifications.notification import Notification, row_of
+from authz.core.notifications.notification import Notification, partition_of
 from authz.core.notifications.pattern import fits
 from authz.core.notifications.ports import DeadLetter
 from authz.core.roles import Action
@@ -62,9 +62,9 @@ class EventsService:
             await hide_time(context.caller, context.began, self._flows.clock)
             return response
         for _ in range(MAX_CHUNKS):
-            page = await self._flows.sinks.derivation.before(position, CHUNK)
-            for row_id, event in page:
-                position = row_id
+            page = await self._flows.sinks.before(position, CHUNK, kid)
+            for cursor, event in page:
+                position = cursor
                 if event is not None and _is_wanted(event, wanted, kid, context.caller):
                     response.events.append(_event(event, self._flows.sinks.source))
                     if len(response.events) == size:
@@ -116,13 +116,24 @@ class EventsService:
         if len(request.event_ids) > MAX_IDS:
             raise BadInput("event_ids", f"at most {MAX_IDS}")
         for one in request.event_ids:
-            _checked_id(one)
+            self._check_id(one)
         sink = self._sink_name("name", request.name)
         author = self._changing.author(context, note_of(request.note))
         count = await self._flows.sinks.replay(
             sink, list(request.event_ids), author, dry_run=request.validate_only
         )
         return events_pb2.ReplayEventsResponse(replayed_events=count)
+
+    def _check_id(self, text: str) -> None:
+        """Raise BadInput for a text that is no id of an event of this store."""
+        count = len(self._flows.trails)
+        known = {None} if count == 1 else set[int | None](range(count))
+        try:
+            if partition_of(text)[0] in known:
+                return
+        except ValueError:
+            pass
+        raise BadInput("event_ids", f"{shown(text)} is not the id of an event")
 
     async def _sees(self, kid: str, context: CallContext) -> bool:
         return await sees_key(self._flows.index, context.caller, kid, Action.READ_AUDIT)
@@ -142,13 +153,6 @@ def _type(text: str) -> str:
     if text and not _TYPE.fullmatch(text):
         raise BadInput("event_type", f"{shown(text)}: a type of events, such as authz.key.*")
     return text or "*"
-
-
-def _checked_id(text: str) -> None:
-    try:
-        row_of(text)
-    except ValueError:
-        raise BadInput("event_ids", f"{shown(text)} is not the id of an event") from None
 
 
 def _is_wanted(event: Notification, wanted: str, kid: str, caller: Caller) -> bool:

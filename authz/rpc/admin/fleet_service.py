@@ -11,6 +11,7 @@ from authz.core.records import KeyRecord
 from authz.core.roles import Action
 from authz.core.sidecars import Heard
 from authz.flows.admin_flows import AdminFlows
+from authz.flows.partitioned.asking import ask_all
 from authz.rpc.admin.api_error import ApiError, Code
 from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.changing import Changing
@@ -55,30 +56,64 @@ class FleetService:
     ) -> AsyncIterator[fleet_pb2.WatchChangesResponse]:
         """Yield the changes of keys that the caller may see, until the call is cancelled.
 
-        It begins after `after_version`, without it with the next change. After 10 s without a
-        change it yields a response with the version alone. Raises BadInput for a negative version,
-        and ApiError OUT_OF_RANGE if the log no longer holds every change.
+        It begins after the versions of the request, without any with the next change. After 10 s
+        without a change it yields a response with the versions alone. Raises BadInput for a wrong
+        version, ApiError OUT_OF_RANGE if a log no longer holds every change, and Unavailable.
         """
-        log, clock = self._flows.change_log, self._flows.clock
-        has_begin = request.HasField("after_version")
-        if has_begin and request.after_version < 0:
-            raise BadInput("after_version", "a version, or 0 for the beginning of the log")
-        version = request.after_version if has_begin else await log.last()
+        clock, versions = self._flows.clock, await self._begin(request)
         sent_at = clock.monotonic()
         while True:
-            changes = await log.after(version, PAGE)
-            if changes is None:
-                message = f"the log no longer holds every change after {version}"
-                raise ApiError(Code.OUT_OF_RANGE, "CHANGES_MISSED", message)
-            for change in await self._visible(context.caller, changes):
-                yield _change(change)
-                sent_at = clock.monotonic()
-            version = changes[-1].version if changes else version
+            is_behind = False
+            for at, changes in enumerate(await self._changes(versions)):
+                for change in await self._visible(context.caller, changes):
+                    versions[at] = change.version
+                    yield _change(change, versions)
+                    sent_at = clock.monotonic()
+                versions[at] = changes[-1].version if changes else versions[at]
+                is_behind |= len(changes) == PAGE
             if clock.monotonic() - sent_at >= SIGN_OF_LIFE:
-                yield fleet_pb2.WatchChangesResponse(version=version)
+                yield _sign_of_life(versions)
                 sent_at = clock.monotonic()
-            if len(changes) < PAGE:
+            if not is_behind:
                 await asyncio.sleep(PAUSE)
+
+    async def _begin(self, request: fleet_pb2.WatchChangesRequest) -> list[int]:
+        """Return for each partition the version to begin after. Raises BadInput, Unavailable."""
+        logs, given = self._flows.change_logs, list(request.after_partition_versions)
+        if len(logs) == 1:
+            if given:
+                raise BadInput("after_partition_versions", "the store has one partition")
+            if not request.HasField("after_version"):
+                return [await logs[0].last()]
+            if request.after_version < 0:
+                raise BadInput("after_version", "a version, or 0 for the beginning of the log")
+            return [request.after_version]
+        if request.HasField("after_version"):
+            problem = "the store has several partitions: give after_partition_versions"
+            raise BadInput("after_version", problem)
+        if not given:
+            return await ask_all([log.last() for log in logs])
+        if len(given) != len(logs) or min(given) < 0:
+            raise BadInput("after_partition_versions", f"{len(logs)} versions, or 0 for each")
+        return given
+
+    async def _changes(self, versions: Sequence[int]) -> list[Sequence[LoggedChange]]:
+        """Return the changes after these versions, at most PAGE of each partition.
+
+        Raises ApiError OUT_OF_RANGE if a log no longer holds every change, and Unavailable.
+        """
+        reads = [
+            log.after(version, PAGE)
+            for log, version in zip(self._flows.change_logs, versions, strict=True)
+        ]
+        found = [await reads[0]] if len(reads) == 1 else await ask_all(reads)
+        changes = [one for one in found if one is not None]
+        if len(changes) < len(found):
+            at = found.index(None)
+            where = f"partition {at}: " if len(found) > 1 else ""
+            message = f"{where}the log no longer holds every change after {versions[at]}"
+            raise ApiError(Code.OUT_OF_RANGE, "CHANGES_MISSED", message)
+        return changes
 
     async def list_blocked_clients(
         self, _request: fleet_pb2.ListBlockedClientsRequest, _context: CallContext
@@ -144,13 +179,20 @@ class FleetService:
         return [change for change in found if change.kid in shown]
 
 
-def _change(change: LoggedChange) -> fleet_pb2.WatchChangesResponse:
+def _change(change: LoggedChange, versions: Sequence[int]) -> fleet_pb2.WatchChangesResponse:
     return fleet_pb2.WatchChangesResponse(
         version=change.version,
         key=name_of(change.kid),
         status=f"STATUS_{change.status.name}",
         change_time=timestamp(change.at),
+        partition_versions=versions if len(versions) > 1 else (),
     )
+
+
+def _sign_of_life(versions: Sequence[int]) -> fleet_pb2.WatchChangesResponse:
+    if len(versions) == 1:
+        return fleet_pb2.WatchChangesResponse(version=versions[0])
+    return fleet_pb2.WatchChangesResponse(partition_versions=versions)
 
 
 def _sidecar(heard: Heard, version: int) -> fleet_pb2.Sidecar:

@@ -19,7 +19,7 @@ from authz.rpc.pb.admin.v1 import (
 from authz.settings.model import Settings
 from authz.storage.schema import Names
 from authz.wiring.admin import admin_process
-from tests.support.rpc.admin import admin_rig, admin_settings, reason_of
+from tests.support.rpc.admin import admin_rig, admin_settings, fields_of, reason_of
 
 COUNT = 8
 PARTITIONS = Partitions(COUNT)
@@ -151,30 +151,93 @@ async def test_a_partition_that_is_not_ours(rig, admin, valkey):
     valkey.admin.hset(names.meta, mapping=kept)
 
 
-async def test_what_does_not_work_yet_says_so(rig, admin):
-    """A method that knows no partitions refuses with the reason."""
+async def test_versions_are_those_of_each_partition(rig, admin):
+    """An earlier client takes 0 for the number of the last change, so all keys are newer to it."""
+    await create(admin, 1)
     listed = await admin.fleet.ListSidecars(fleet_pb2.ListSidecarsRequest())
     assert len(listed.partition_versions) == COUNT
     assert sum(listed.partition_versions) > 0
     assert listed.version == 0
+
+
+async def test_changes_of_all_partitions_are_followed(rig, admin):
+    """Changes since some versions come first, then new ones; a watch goes on after any response."""
+    listed = await admin.fleet.ListSidecars(fleet_pb2.ListSidecarsRequest())
+    made = [await create(admin, number) for number in range(12)]
+    request = fleet_pb2.WatchChangesRequest(after_partition_versions=listed.partition_versions)
+    call = admin.fleet.WatchChanges(request)
+    first = [await call.read() for _ in made]
+    assert {one.key for one in first} == {one.name for one in made}
+    await admin.keys.RevokeKey(keys_pb2.RevokeKeyRequest(name=made[3].name))
+    revoked = await call.read()
+    assert (revoked.key, revoked.status) == (made[3].name, key_pb2.Key.STATUS_REVOKED)
+    at = PARTITIONS.of(made[3].name.removeprefix("keys/"))
+    assert revoked.version == revoked.partition_versions[at]
+    call.cancel()
+    request = fleet_pb2.WatchChangesRequest(after_partition_versions=first[4].partition_versions)
+    call = admin.fleet.WatchChanges(request)
+    rest = {(await call.read()).key for _ in range(8)}
+    assert rest == {one.key for one in first[5:]} | {made[3].name}
+    call.cancel()
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"after_version": 0}, "after_version"),
+        ({"after_partition_versions": [0] * 48}, "after_partition_versions"),
+        ({"after_partition_versions": [0] * 7 + [-1]}, "after_partition_versions"),
+    ],
+)
+async def test_versions_of_another_number_of_partitions(rig, admin, fields, field):
+    """Wrong versions are refused by name: a watch after them would leave changes out."""
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        async for _ in admin.fleet.WatchChanges(fleet_pb2.WatchChangesRequest()):
+        await admin.fleet.WatchChanges(fleet_pb2.WatchChangesRequest(**fields)).read()
+    assert fields_of(refused.value) == [field]
+
+
+async def test_a_log_that_lacks_changes_is_named(rig, admin):
+    """The call ends with OUT_OF_RANGE, and says which partition it is."""
+    request = fleet_pb2.WatchChangesRequest(after_partition_versions=[0] * 7 + [10**9])
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        async for _ in admin.fleet.WatchChanges(request):
             pass
-    assert "several partitions" in refused.value.details()
-    assert reason_of(refused.value)
+    assert reason_of(refused.value) == "CHANGES_MISSED"
+    assert "partition 7: " in refused.value.details()
 
 
-async def test_events_of_one_partition_are_not_shown_as_all(admin):
-    """Methods about events refuse: a list of partition 0 alone would be a wrong answer."""
-    events = admin.events
-    for answer in (
-        events.ListEvents(events_pb2.ListEventsRequest()),
-        events.ListEventSinks(events_pb2.ListEventSinksRequest()),
-        events.ListDeadEvents(events_pb2.ListDeadEventsRequest(parent="eventSinks/siem")),
-        events.ReplayEvents(events_pb2.ReplayEventsRequest(name="eventSinks/siem", all_dead=True)),
-    ):
-        with pytest.raises(grpc.aio.AioRpcError, match="several partitions"):
-            await answer
+async def test_events_of_all_partitions(rig, admin):
+    """Events have pages by time, also those of one key; a replay takes ids of this store alone."""
+    made = [await create(admin, number) for number in range(12)]
+    await admin.keys.RevokeKey(keys_pb2.RevokeKeyRequest(name=made[3].name))
+    found = await pages(
+        admin.events.ListEvents,
+        events_pb2.ListEventsRequest(page_size=3),
+        lambda response: list(response.events),
+    )
+    ours = [one for one in found if one.key in {each.name for each in made}]
+    assert [one.key for one in ours] == [made[3].name, *(one.name for one in made[::-1])]
+    for one in ours:
+        assert one.id.startswith(f"{PARTITIONS.of(one.key.removeprefix('keys/'))}.")
+    of_key = await pages(
+        admin.events.ListEvents,
+        events_pb2.ListEventsRequest(page_size=1, key=made[3].name),
+        lambda response: [event.type for event in response.events],
+    )
+    assert of_key == ["authz.key.revoked", "authz.key.created"]
+    sink, ids = "eventSinks/siem", [one.id for one in ours]
+    replay = events_pb2.ReplayEventsRequest(name=sink, event_ids=ids, validate_only=True)
+    assert (await admin.events.ReplayEvents(replay)).replayed_events == len(ids)
+    for wrong in ("8.17-0-5f2c9a10b3de", "17-0-5f2c9a10b3de"):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await admin.events.ReplayEvents(
+                events_pb2.ReplayEventsRequest(name=sink, event_ids=[wrong])
+            )
+        assert fields_of(refused.value) == ["event_ids"]
+    states = await admin.events.ListEventSinks(events_pb2.ListEventSinksRequest())
+    assert [one.name for one in states.event_sinks] == [sink]
+    dead = await admin.events.ListDeadEvents(events_pb2.ListDeadEventsRequest(parent=sink))
+    assert not dead.dead_events
 
 
 async def test_settings_that_do_not_work_yet_are_refused(valkey, tmp_path):

@@ -126,19 +126,23 @@ class Sidecar(_message.Message):
     def __init__(self, instance: _Optional[str] = ..., program_version: _Optional[str] = ..., address: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., applied_version: _Optional[int] = ..., lag: _Optional[int] = ..., trusted: _Optional[bool] = ..., reason: _Optional[str] = ..., silence: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., cached_keys: _Optional[int] = ..., trust_lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., outage_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., settings_version: _Optional[str] = ..., settings_load_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., charge_prefix: _Optional[str] = ..., issued_charges: _Optional[int] = ...) -> None: ...
 
 class WatchChangesRequest(_message.Message):
-    __slots__ = ("after_version",)
+    __slots__ = ("after_version", "after_partition_versions")
     AFTER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    AFTER_PARTITION_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     after_version: int
-    def __init__(self, after_version: _Optional[int] = ...) -> None: ...
+    after_partition_versions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, after_version: _Optional[int] = ..., after_partition_versions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class WatchChangesResponse(_message.Message):
-    __slots__ = ("version", "key", "status", "change_time")
+    __slots__ = ("version", "key", "status", "change_time", "partition_versions")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     KEY_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     CHANGE_TIME_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     version: int
     key: str
     status: _key_pb2.Key.Status
     change_time: _timestamp_pb2.Timestamp
-    def __init__(self, version: _Optional[int] = ..., key: _Optional[str] = ..., status: _Optional[_Union[_key_pb2.Key.Status, str]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    partition_versions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, version: _Optional[int] = ..., key: _Optional[str] = ..., status: _Optional[_Union[_key_pb2.Key.Status, str]] = ..., change_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., partition_versions: _Optional[_Iterable[int]] = ...) -> None: ...

@@ -77,7 +77,8 @@ class FleetServicer:
         """Follow the changes of keys. Every change is sent at least once, in order.
 
         The call ends with OUT_OF_RANGE if changes after `after_version` are no longer in the log. Then
-        read all keys, and follow from the version of the store that ListSidecars returns.
+        read all keys, and follow from the version of the store that ListSidecars returns. With several
+        partitions the changes of each key are in order, and each partition has versions of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
