@@ -150,7 +150,8 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
             raise click.ClickException(problem)
         lost = await _lost_change(empty, 0 if had_all and known is None else known)
         if lost is not None:
-            _confirm_new_store(lost, is_new=is_new, is_agreed=is_agreed)
+            of = f" of {len(empty)} of {len(stores)} partitions" if filled else ""
+            _confirm_new_store(lost, of, is_new=is_new, is_agreed=is_agreed)
         await _refuse_pepper(found, filled, theirs)
         if signpost:  # a refused run has fixed no number; before a pepper that others may use
             await signpost.claim()
@@ -219,15 +220,16 @@ async def _lost_change(empty: Sequence[StoredKeys], known: int | None) -> int | 
     return None if not empty or (known is None and not seen) else max(seen, known or 0)
 
 
-def _confirm_new_store(lost: int, *, is_new: bool, is_agreed: bool) -> None:
+def _confirm_new_store(lost: int, of: str, *, is_new: bool, is_agreed: bool) -> None:
     """Return only if the operator wants an empty store in place of the lost one.
 
-    lost: its last known change, for the message. Raises ClickException without --new-store or after
-    a no. Raises BadInput without --yes if stdin or stderr is not a terminal.
+    lost: its last known change, and of: the lost partitions, for the message. Raises
+    ClickException without --new-store or after a no, BadInput without --yes if stdin or stderr is
+    not a terminal.
     """
     if not is_new:
         raise click.ClickException(
-            f"the store's data is gone: it was at change {lost} or later; restore it with "
+            f"the store's data{of} is gone: it was at change {lost} or later; restore it with "
             "`authz restore FILE`, or begin without its keys with `authz init --new-store`"
         )
     can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()

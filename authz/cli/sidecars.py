@@ -88,7 +88,7 @@ def _reason(heard: Heard) -> str:
         return heard.doubt
     if heard.silent_ms >= heard.sidecar.lease_ms:
         return f"not heard for {heard.silent_ms / 1000:.1f} s"
-    return heard.sidecar.reason or "waiting for a heartbeat"
+    return "" if heard.is_trusted else heard.sidecar.reason or "waiting for a heartbeat"
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:

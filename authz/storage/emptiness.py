@@ -51,10 +51,12 @@ def describe(present: list[str], names: schema.Names) -> str:
 def emptying(names: schema.Names) -> str:
     """Return the way to remove an installation's data, as text for an operator.
 
-    Without a namespace it is FLUSHDB, which empties the whole database, or that of one node.
+    Without a namespace it is FLUSHDB, which empties the whole database, or that of one node. With
+    several partitions all of them have to be empty for a restore.
     """
     if names.is_clustered and not names.namespace:
-        return "FLUSHDB on the node that owns its slot"
+        node = "each primary" if names.partitions > 1 else "the node that owns its slot"
+        return f"FLUSHDB on {node}"
     if names.namespace:
         return f"delete every name that begins with {names.namespace}:authz:"
     return "FLUSHDB"

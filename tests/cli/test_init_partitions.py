@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from authz.core.errors import Unavailable
+from authz.storage.emptiness import emptying
 from authz.storage.keys import StoredKeys
 from authz.storage.schema import DEFAULT, Names
 from tests.support.cli.terminal import run
@@ -62,10 +63,18 @@ def test_a_partition_that_lost_its_data_is_not_set_up_again(
     valkey.admin.delete(EIGHT[5].meta)
     if not has_state:
         (divided / ".authz-pepper-1.state").unlink()
-    assert "the store's data is gone" in run("init").error
+    assert "the store's data of 1 of 8 partitions is gone" in run("init").error
     assert not valkey.admin.exists(EIGHT[5].meta)
     assert run("init", "--new-store", "--yes").code == 0
     assert valkey.admin.hget(EIGHT[5].meta, "partition") == "5"
+
+
+def test_all_nodes_have_to_be_emptied() -> None:
+    """A restore needs each partition empty; the node of one has others, too."""
+    assert (
+        emptying(Names(is_clustered=True, partition=2, partitions=8)) == "FLUSHDB on each primary"
+    )
+    assert "owns its slot" in emptying(Names(is_clustered=True))
 
 
 @pytest.mark.parametrize(

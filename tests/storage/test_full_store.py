@@ -225,7 +225,7 @@ async def test_the_doctor_sees_growth(own_valkey):
             at = NOW + day * 86_400_000
             own_valkey.admin.xadd(stored.LOG, entry | {"at": at}, id=f"{seq}-0")
         used = own_valkey.admin.info("memory")["used_memory"]
-        own_valkey.admin.config_set("maxmemory", used * 4)  # half of `used` a day: 6 days
+        own_valkey.admin.config_set("maxmemory", used * 17 // 4)  # half of `used` a day: 6.5 days
         store = Store(client, make_keyring().fingerprints, 1.0, RealClock().wall_ms)
         [memory] = [finding async for finding in inspect(store) if finding.check == "memory"]
         assert memory.level is Level.WARN

@@ -96,9 +96,9 @@ async def test_garbled_record(valkey, admin, garbage):
 
 
 async def test_record_of_another_type(valkey, admin):
-    """A record of another Redis type is Unavailable with the store's error."""
+    """A record of another Redis type is Unavailable, with the remedy."""
     valkey.admin.rpush(stored.key(KID), "text")
-    with pytest.raises(Unavailable, match="wrong kind"):
+    with pytest.raises(Unavailable, match="another type than ours"):
         await admin.store.find(KID)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from authz.core.changes import Author
 from authz.core.errors import BadInput
+from authz.core.fields import shown
 from authz.core.notifications.notification import Notification, partition_of
 from authz.core.notifications.ports import DeadLetter, Progress
 from authz.core.partitions import Partitions
@@ -85,7 +86,9 @@ class PartitionedSinks:
         for one in event_ids:
             at, _ = partition_of(one)
             if at is None or at >= len(self._parts):
-                raise BadInput("ID", f"{one} does not begin with a partition, such as 3.17-0-…")
+                raise BadInput(
+                    "ID", f"{shown(one)} does not begin with a partition, such as 3.17-0-…"
+                )
             homes.setdefault(at, []).append(one)
         asked = homes or {at: list[str]() for at in range(len(self._parts))}
         counts = [

@@ -69,8 +69,12 @@ class PartitionedMeter:
     def take(self, raw: bytes, lines: Sequence[bytes]) -> Confirmed | Deferred:
         """Take a batch. Return a future that becomes True when all of it is in the store.
 
-        Otherwise as `Meter.take`.
+        A batch without entries is confirmed at once. Otherwise as `Meter.take`.
         """
+        sender: Confirmed = asyncio.get_running_loop().create_future()
+        if not lines:
+            sender.set_result(True)
+            return sender
         digest = digest_of(raw)
         batch = self._waiting.get(digest)
         if batch is None:
@@ -84,7 +88,6 @@ class PartitionedMeter:
             for at, part in parts.items():
                 taken = self._meters[at].add(digest, part, sizes[at])
                 taken.add_done_callback(partial(self._on_part, digest, batch))
-        sender: Confirmed = asyncio.get_running_loop().create_future()
         batch.senders.append(sender)
         return sender
 

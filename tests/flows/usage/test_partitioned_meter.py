@@ -85,6 +85,15 @@ async def test_each_part_is_counted_in_its_partition(memories, clock):
     assert [sum(one.requests for one in each.values()) for each in totals] == [2] + [1] * 7
 
 
+async def test_a_batch_without_entries_waits_for_nothing(memories, clock):
+    """No partition has a part of it, so it is confirmed at once."""
+    async with running(memories, clock) as meter:
+        taken = meter.take(b"raw", [])
+        assert taken.done()
+        assert taken.result()
+        assert meter.waiting == 0
+
+
 class Away(FaultyUsage):
     """A partition that cannot be reached until it gets other faults."""
 
