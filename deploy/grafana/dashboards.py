@@ -153,6 +153,7 @@ ON_CALL = (
             "ready": f"sum(authz_ready{where()})",
             "trusted": f"sum(authz_trust_held{where()})",
             "linked": f"sum(authz_link_up{where()})",
+            "partitions not trusted": f"sum(authz_partitions_untrusted{where()})",
             "counting limits": f"sum(authz_limits_link_up{where()})",
             "all": f"count(authz_build_info{where()})",
         },

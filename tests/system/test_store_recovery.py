@@ -102,7 +102,7 @@ async def test_the_recovery(own_valkey, run_command, tmp_path):
             for sidecar in sidecars:
                 await eventually(
                     lambda sidecar=sidecar: (
-                        "data is gone: it was at change 40" in sidecar.feed.reason
+                        "data is gone: it was at change 40" in sidecar.parts[0].feed.reason
                     )
                 )
             await eventually(lambda: all(load.outcomes[kid][Outcome.UNAVAILABLE] for kid in good))

@@ -103,8 +103,8 @@ class FleetService:
         Raises ApiError OUT_OF_RANGE if a log no longer holds every change, and Unavailable.
         """
         reads = [
-            log.after(version, PAGE)
-            for log, version in zip(self._flows.change_logs, versions, strict=True)
+            one.after(version, PAGE)
+            for one, version in zip(self._flows.change_logs, versions, strict=True)
         ]
         found = [await reads[0]] if len(reads) == 1 else await ask_all(reads)
         changes = [one for one in found if one is not None]
