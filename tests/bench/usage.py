@@ -30,6 +30,7 @@ from authz.flows.usage.meter import MAX_ROWS
 from authz.rpc.pb.usage.v1.otlp_logs_pb2 import ExportLogsServiceRequest
 from authz.rpc.usage.logs import PATH
 from authz.storage.usage.usage_link import UsageLink
+from authz.wiring.store_parts import StoreParts
 from authz.wiring.usage_readers import usage_reading
 from tests.bench.figures import number, offer_record, record
 from tests.bench.processor_time import processor_seconds
@@ -226,7 +227,7 @@ async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[st
         for name, found in found_times.items():
             began = time.perf_counter()
             async with valkey.endpoint.client() as client:
-                reading = usage_reading(client)
+                reading = usage_reading(StoreParts.of_one(client))
                 if name == "usage.top":
                     answer = await reading.top(month, TopBy.REQUESTS, limit)
                     assert len(answer.keys) == limit
