@@ -59,13 +59,14 @@ def budget_ratio(repeats: int, number: int) -> dict[str, float]:
         raise SystemExit("the request to be measured takes nothing from a budget")
     found = measure(
         {
-            "parse": lambda: free.door.check(free.requests["map"]),
+            "free": lambda: free.door.check(free.requests["map"]),
             "whole": lambda: budgeted.door.check(budgeted.requests["map"]),
         },
         repeats,
         number,
+        unit="free",
     )
-    return {"free": found["parse"], "budgets": found["whole"], "ratio": found["ratio"]}
+    return {"free": found["free"], "budgets": found["whole"], "ratio": found["ratio"]}
 
 
 def main() -> None:

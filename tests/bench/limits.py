@@ -55,13 +55,14 @@ def lease_ratio(repeats: int, number: int) -> dict[str, float]:
     free, leased = Hot(), Leased()
     found = measure(
         {
-            "parse": lambda: free.door.check(free.requests["map"]),
+            "free": lambda: free.door.check(free.requests["map"]),
             "whole": lambda: leased.door.check(leased.requests["map"]),
         },
         repeats,
         number,
+        unit="free",
     )
-    return {"free": found["parse"], "leased": found["whole"], "ratio": found["ratio"]}
+    return {"free": found["free"], "leased": found["whole"], "ratio": found["ratio"]}
 
 
 class Bare(asyncio.Protocol):

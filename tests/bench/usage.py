@@ -37,6 +37,7 @@ from tests.bench.processor_time import processor_seconds
 from tests.support.metering import MeterProcess, batch
 from tests.support.real import RealClock, Valkey, eventually
 from tests.support.storage import stored
+from tests.support.usage_counting import open_link
 
 BATCH = 150  # entries of 32 KiB
 AT_ONCE = 64  # batches
@@ -188,14 +189,8 @@ async def linked(valkey: Valkey) -> AsyncIterator[UsageLink]:
     """Yield a link to an empty store."""
     valkey.admin.flushall()
     valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
-    link = UsageLink(valkey.endpoint, RealClock(), KEPT, callers_kept=CALLERS_KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    try:
+    async with open_link(valkey.endpoint, KEPT, callers_kept=CALLERS_KEPT) as link:
         yield link
-    finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
 
 
 async def add(link: UsageLink, lines: list[bytes], now: int) -> None:

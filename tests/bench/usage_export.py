@@ -5,53 +5,41 @@ CloudEvents. A second run finds no difference. Rates are by processor time of th
 """
 
 import argparse
+import asyncio
 import json
 import os
+import random
 import resource
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-from authz.core.usage.counts import Level
-from authz.storage.schema import DEFAULT
-from authz.storage.usage.key_counts import ROUTES
 from tests.bench.figures import number, offer_record, record
 from tests.bench.processor_time import child_seconds
-from tests.support.real import Valkey
+from tests.bench.usage import CALLERS_KEPT, HOUR, KEPT, add, entry
+from tests.support.real import RealClock, Valkey
+from tests.support.usage_counting import open_link
 
 AUTHZ = (sys.executable, "-m", "authz.cli.main")
 HOURS = 20  # in which each key was used
 UNITS = 2
 EVENTS = 100_000
-MIB = 1 << 20
-PIPELINE = 5000
+COMMIT = 500  # keys
 
 
-def fill(valkey: Valkey, keys: int) -> None:
-    """Write the hours of so many keys, as the meter would have."""
-    now = int(time.time()) // 3600
-    window = Level.HOUR.window
-    first = (now - 3 - HOURS) // window * window
-    pipeline = valkey.admin.pipeline(transaction=False)
-    valkey.admin.hset(f"{DEFAULT.usage}routes", "models", 1)
-    for key in range(keys):
-        kid = f"{key:016d}"
-        rows: dict[int, dict[str, bytes]] = {}
-        for hour in range(now - 3 - HOURS, now - 3):
-            field = str(hour % window * ROUTES + 1)
-            rows.setdefault(hour // window, {})[field] = bytes((0x94, key % 100 + 1, 9, 9, 9))
-        for at, fields in rows.items():
-            pipeline.hset(f"{DEFAULT.usage}{kid}:{Level.HOUR}:{at}", mapping=fields)
-        about = f"client-{key % 1000} search acme pro live"
-        pipeline.hset(f"{DEFAULT.usage}{kid}", f"about:{first}", about)
-        pipeline.zadd(f"{DEFAULT.usage}last", {kid: now * 3600 - key % 3000})
-        if key % PIPELINE == 0:
-            pipeline.execute()
-    pipeline.execute()
+async def fill(valkey: Valkey, keys: int) -> None:
+    """Count a request of each of so many keys in each of HOURS hours, as a meter does."""
+    rnd, now, last = random.Random(1), RealClock().wall_ms(), 0
+    hour = now // HOUR * HOUR
+    async with open_link(valkey.endpoint, KEPT, callers_kept=CALLERS_KEPT) as link:
+        for ended in range(hour - (HOURS + 3) * HOUR, hour - 3 * HOUR, HOUR):
+            for first in range(0, keys, COMMIT):
+                kids = range(first, min(first + COMMIT, keys))
+                await add(link, [entry(last + kid, kid, ended, rnd) for kid in kids], now)
+            last += keys
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -91,7 +79,7 @@ def run(records: int) -> dict[str, float]:
     with Valkey() as valkey, tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         answer(directory, valkey.url, "init")
-        fill(valkey, keys)
+        asyncio.run(fill(valkey, keys))
         to_file = export(directory, valkey.url, "--cursor", "c", "--to", "f")
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         with (directory / "f").open("rb") as lines:

@@ -1,6 +1,5 @@
 """The MonthRanking port: one suite for counts in memory and on a real server."""
 
-import asyncio
 import contextlib
 import random
 from collections import Counter, defaultdict
@@ -13,13 +12,13 @@ from authz.core.usage.question import TopBy
 from authz.core.usage.tally import Clocks
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.month_ranking import StoredRanking
-from authz.storage.usage.usage_link import UsageLink
 from authz.wiring.usage_readers import ranking, usage_index
 from tests.support.memory_usage import MemoryRanking, MemoryUsage, MemoryUsageIndex
 from tests.support.metered_partitions import COUNT, add_entries, stored_usage
-from tests.support.real import RealClock, eventually
+from tests.support.real import RealClock
 from tests.support.storage import stored
 from tests.support.usage import KID, line
+from tests.support.usage_counting import open_link
 
 BASE = stored.DEFAULT.usage
 KEPT = dict.fromkeys(Level, 400 * 86_400)
@@ -55,14 +54,11 @@ class Ranked:
 async def real(valkey, endpoint=None):
     """Usage on a real server."""
     valkey.admin.hset(stored.META, "schema", "1")
-    link = UsageLink(endpoint or valkey.endpoint, RealClock(), KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    async with valkey.endpoint.client() as client:
+    async with (
+        open_link(endpoint or valkey.endpoint, KEPT) as link,
+        valkey.endpoint.client() as client,
+    ):
         yield Ranked(link, StoredRanking(client), StoredUsageIndex(client))
-    run.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await run
 
 
 @pytest.fixture(params=["memory", 1, COUNT])

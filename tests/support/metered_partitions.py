@@ -1,24 +1,27 @@
 """A store with several partitions, for tests of usage."""
 
-import asyncio
 import contextlib
+from collections import Counter
 from dataclasses import replace
 
 from authz.core.keys.text import new_kid
 from authz.core.partitions import Partitions
+from authz.core.usage.counts import Level
 from authz.core.usage.parts import Parts
 from authz.core.usage.ports import Counted
 from authz.flows.usage.meter import Meter
 from authz.flows.usage.partitioned_meter import PartitionedMeter
 from authz.storage.endpoint import Endpoint
-from authz.storage.usage.usage_link import UsageLink
-from tests.support.real import RealClock, Valkey, eventually
+from tests.support import meter_runs
+from tests.support.real import Valkey
 from tests.support.storage.partitioned import parts_of
-from tests.support.usage import KID, committed
+from tests.support.usage import KID, MINUTE, committed
+from tests.support.usage_counting import open_link
 from tests.support.usage_faults import RecordingMeterProbe
 
 COUNT = 8
 PARTITIONS = Partitions(COUNT)
+TODAY = range(MINUTE // 1440, MINUTE // 1440 + 1)
 
 
 def kid_of(partition: int) -> str:
@@ -37,16 +40,19 @@ def partitioned(stores, clock, kind=PartitionedMeter, **options):
     return kind(meters, probe, max_bytes=options["max_bytes"])
 
 
-@contextlib.asynccontextmanager
-async def running(stores, clock, **options):
+def running(stores, clock, **options):
     """A meter over the stores of all partitions, which runs."""
-    meter = partitioned(stores, clock, **options)
-    run = asyncio.create_task(meter.run())
-    try:
-        yield meter
-    finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+    return meter_runs.running(partitioned(stores, clock, **options))
+
+
+async def requests(memories) -> Counter:
+    """Return how many requests each partition counted today, by partition and kid."""
+    found = Counter()
+    for partition, memory in enumerate(memories):
+        for kid in KIDS:
+            counts = (await memory.counts(kid, Level.DAY, TODAY)).values()
+            found[partition, kid] += sum(one.requests for one in counts)
+    return +found
 
 
 def initialised(valkey: Valkey, count: int = COUNT) -> tuple[Endpoint, ...]:
@@ -99,11 +105,10 @@ async def add_entries(store, lines, clocks, digests, arrived_ms):
 async def stored_usage(valkey: Valkey, kept, count: int = COUNT, **options):
     """A UsageStore on a server, and the parts of that store, with so many partitions."""
     endpoints = initialised(valkey, count)
-    links = [UsageLink(endpoint, RealClock(), kept, **options) for endpoint in endpoints]
-    runs = [asyncio.create_task(link.run()) for link in links]
-    await eventually(lambda: not any(link.reason for link in links))
-    async with parts_of(valkey, count) as parts:
+    async with contextlib.AsyncExitStack() as stack:
+        links = [
+            await stack.enter_async_context(open_link(endpoint, kept, **options))
+            for endpoint in endpoints
+        ]
+        parts = await stack.enter_async_context(parts_of(valkey, count))
         yield (links[0] if count == 1 else PartitionedLinks(links)), parts
-    for run in runs:
-        run.cancel()
-    await asyncio.gather(*runs, return_exceptions=True)

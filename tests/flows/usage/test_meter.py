@@ -1,7 +1,6 @@
 """The meter: every batch counts exactly once, whatever fails."""
 
 import asyncio
-import contextlib
 import itertools
 import random
 
@@ -12,10 +11,11 @@ from authz.core.usage.entry import Cause
 from authz.core.usage.events import MeterEvent
 from authz.flows.usage.batches import Deferred
 from authz.flows.usage.meter import LATE_MS, Meter
-from tests.support.fakes import FakeClock
+from tests.support import meter_runs
 from tests.support.memory_usage import MemoryUsage
+from tests.support.meter_runs import deliver
 from tests.support.real import eventually
-from tests.support.usage import KID, MINUTE, NOW, PROCESS, line
+from tests.support.usage import KID, MINUTE, PROCESS, line
 from tests.support.usage_faults import (
     ClaimsFirst,
     CountsWithoutDigest,
@@ -25,30 +25,13 @@ from tests.support.usage_faults import (
 
 DAY = range(MINUTE // 1440, MINUTE // 1440 + 1)
 
+pytestmark = pytest.mark.usefixtures("quick")
 
-@contextlib.asynccontextmanager
-async def running(store, clock, **options):
+
+def running(store, clock, **options):
     """A meter that runs."""
-    meter = Meter(store, clock, RecordingMeterProbe(), **{"period": 0.001} | options)
-    run = asyncio.create_task(meter.run())
-    try:
-        yield meter
-    finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """A meter that pauses only shortly after a failed commit."""
-    monkeypatch.setattr("authz.flows.usage.meter.PAUSE", 0.001)
-    monkeypatch.setattr("authz.flows.usage.meter.MAX_PAUSE", 0.01)
-
-
-@pytest.fixture
-def clock():
-    """A clock that stands."""
-    return FakeClock(NOW)
+    options = {"period": 0.001} | options
+    return meter_runs.running(Meter(store, clock, RecordingMeterProbe(), **options))
 
 
 @pytest.fixture
@@ -220,43 +203,19 @@ async def test_big_commits_are_divided(memory, clock):
 
 
 async def simulate(make, seed, clock):
-    """Send batches to two meters until each is confirmed, while commits fail. Return the counts.
-
-    A meter is killed now and then: its batches are forgotten, and their senders come again.
-    """
+    """Deliver batches to two meters while commits fail and meters are killed. Return the counts."""
     rnd = random.Random(seed)
     memory = MemoryUsage(clock)
 
     def meter():
         faults = (rnd.choice(["down", "lost", None, None]) for _ in itertools.count())
-        found = Meter(make(memory, faults), clock, RecordingMeterProbe(), period=0.0005)
-        return found, asyncio.create_task(found.run())
+        return Meter(make(memory, faults), clock, RecordingMeterProbe(), period=0.0005)
 
-    meters = [meter(), meter()]
-
-    async def send(number):
-        lines = [line(charge_id=f"{PROCESS}{number * 3 + k + 1:012x}") for k in range(3)]
-        while True:
-            await asyncio.sleep(rnd.random() * 0.003)
-            found = rnd.choice(meters)[0].take(b"%d" % number, lines)
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                if not isinstance(found, Deferred) and await asyncio.wait_for(found, 0.15):
-                    return
-
-    async def kill():
-        while True:
-            await asyncio.sleep(rnd.random() * 0.02)
-            at = rnd.randrange(2)
-            meters[at][1].cancel()
-            meters[at] = meter()
-
-    killer = asyncio.create_task(kill())
-    async with asyncio.TaskGroup() as senders:
-        for number in range(40):
-            senders.create_task(send(number))
-    killer.cancel()
-    for _, task in meters:
-        task.cancel()
+    batches = [
+        [line(charge_id=f"{PROCESS}{number * 3 + k + 1:012x}") for k in range(3)]
+        for number in range(40)
+    ]
+    await deliver(batches, meter, rnd, 0.02)
     [found] = await memory.processes()
     return await requests(memory), found.seen
 

@@ -1,46 +1,19 @@
 """Parts of batches that fail, in a simulation: every part counts exactly once."""
 
-import asyncio
-import contextlib
 import itertools
 import random
 from collections import Counter
 
 import pytest
 
-from authz.core.usage.counts import Level
-from authz.flows.usage.batches import Deferred
 from authz.flows.usage.partitioned_meter import PartitionedMeter
-from tests.support.fakes import FakeClock
 from tests.support.memory_usage import MemoryUsage
-from tests.support.metered_partitions import COUNT, KIDS, partitioned
-from tests.support.usage import MINUTE, NOW, line
+from tests.support.meter_runs import deliver
+from tests.support.metered_partitions import COUNT, KIDS, partitioned, requests
+from tests.support.usage import line
 from tests.support.usage_faults import ClaimsFirst, CountsWithoutDigest, FaultyUsage
 
-DAY = range(MINUTE // 1440, MINUTE // 1440 + 1)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Meters that pause only shortly after a failed commit."""
-    monkeypatch.setattr("authz.flows.usage.meter.PAUSE", 0.001)
-    monkeypatch.setattr("authz.flows.usage.meter.MAX_PAUSE", 0.01)
-
-
-@pytest.fixture
-def clock():
-    """A clock that stands."""
-    return FakeClock(NOW)
-
-
-async def requests(memories) -> Counter:
-    """The number of requests by partition and kid."""
-    found = Counter()
-    for partition, memory in enumerate(memories):
-        for kid in KIDS:
-            counts = (await memory.counts(kid, Level.DAY, DAY)).values()
-            found[partition, kid] += sum(one.requests for one in counts)
-    return +found
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 class ConfirmsEarly(PartitionedMeter):
@@ -97,9 +70,9 @@ def make_batches(rnd):
 
 
 async def simulate(seed, clock, *, make=FaultyUsage, kind=PartitionedMeter):
-    """Send batches to two meters until each is confirmed, while parts fail. Return the counts.
+    """Deliver batches to two meters while parts fail and meters are killed.
 
-    A meter is killed now and then: its parts are forgotten, and their senders come again.
+    Return whether each request counts once.
     """
     rnd = random.Random(seed)
     memories = [MemoryUsage(clock) for _ in range(COUNT)]
@@ -108,34 +81,9 @@ async def simulate(seed, clock, *, make=FaultyUsage, kind=PartitionedMeter):
     def meter():
         faults = (rnd.choice(["down", "lost", None, None, None]) for _ in itertools.count())
         stores = [make(memory, faults) for memory in memories]
-        found = partitioned(stores, clock, kind, period=0.0005)
-        return found, asyncio.create_task(found.run())
+        return partitioned(stores, clock, kind, period=0.0005)
 
-    meters = [meter(), meter()]
-
-    async def send(number):
-        while True:
-            await asyncio.sleep(rnd.random() * 0.003)
-            found = rnd.choice(meters)[0].take(b"%d" % number, batches[number])
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                if not isinstance(found, Deferred) and await asyncio.wait_for(found, 0.15):
-                    return
-
-    async def kill():
-        while True:
-            await asyncio.sleep(rnd.random() * 0.05)
-            at = rnd.randrange(2)
-            meters[at][1].cancel()
-            meters[at] = meter()
-
-    killer = asyncio.create_task(kill())
-    async with asyncio.TaskGroup() as senders:
-        for number in range(40):
-            senders.create_task(send(number))
-    killer.cancel()
-    for _, task in meters:
-        task.cancel()
-    await asyncio.gather(*(task for _, task in meters), return_exceptions=True)
+    await deliver(batches, meter, rnd, 0.05)
     sent = Counter(entry.split()[2].decode() for entries in batches for entry in entries)
     wanted = Counter({case: sent[case[1]] for case in enumerate(KIDS)})
     seen = [sum(one.seen for one in await memory.processes()) for memory in memories]

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-from collections import Counter
 
 import pytest
 
@@ -12,43 +11,21 @@ from authz.core.usage.events import MeterEvent
 from authz.core.usage.parts import Parts
 from authz.flows.usage.batches import Deferred
 from authz.flows.usage.meter import LATE_MS
-from tests.support.fakes import FakeClock
 from tests.support.memory_usage import MemoryUsage
-from tests.support.metered_partitions import COUNT, KIDS, PARTITIONS, running
+from tests.support.metered_partitions import COUNT, KIDS, PARTITIONS, requests, running
 from tests.support.real import eventually
-from tests.support.usage import MINUTE, NOW, line
+from tests.support.usage import MINUTE, line
 from tests.support.usage_faults import FaultyUsage
 
 DAY = range(MINUTE // 1440, MINUTE // 1440 + 1)
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Meters that pause only shortly after a failed commit."""
-    monkeypatch.setattr("authz.flows.usage.meter.PAUSE", 0.001)
-    monkeypatch.setattr("authz.flows.usage.meter.MAX_PAUSE", 0.01)
-
-
-@pytest.fixture
-def clock():
-    """A clock that stands."""
-    return FakeClock(NOW)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
 def memories(clock):
     """Usage in memory, of each partition."""
     return [MemoryUsage(clock) for _ in range(COUNT)]
-
-
-async def requests(memories) -> Counter:
-    """The number of requests by partition and kid."""
-    found = Counter()
-    for partition, memory in enumerate(memories):
-        for kid in KIDS:
-            counts = (await memory.counts(kid, Level.DAY, DAY)).values()
-            found[partition, kid] += sum(one.requests for one in counts)
-    return +found
 
 
 def of_all(*more: bytes) -> list[bytes]:

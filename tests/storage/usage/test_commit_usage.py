@@ -1,8 +1,5 @@
 """The script that counts usage, and its link, when the store is damaged, full or away."""
 
-import asyncio
-import contextlib
-
 import pytest
 
 from authz.core.errors import Unavailable, Unreadable
@@ -12,28 +9,20 @@ from authz.core.usage.tally import Clocks
 from authz.storage import functions
 from authz.storage.usage import rows
 from authz.storage.usage.stored_usage import StoredUsage
-from authz.storage.usage.usage_link import UsageLink
 from tests.support.real import RealClock, eventually
 from tests.support.storage import stored
 from tests.support.usage import KID, committed, line
+from tests.support.usage_counting import open_link
 
 KEPT = dict.fromkeys(Level, 86_400 * 40)
 OTHER = "Q" * 16
 BASE = stored.DEFAULT.usage
 
 
-@contextlib.asynccontextmanager
-async def linked(valkey, **options):
+def linked(valkey, **options):
     """A link to a store that is set up."""
     valkey.admin.hset(stored.META, "schema", "1")
-    link = UsageLink(valkey.endpoint, RealClock(), KEPT, **options)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    try:
-        yield link
-    finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+    return open_link(valkey.endpoint, KEPT, **options)
 
 
 def usage(*kids):
@@ -184,16 +173,12 @@ async def test_a_user_without_the_rights(own_valkey):
     rules = ("on", ">weak", "+@all", "-set", "~*", "&*")
     own_valkey.admin.execute_command("ACL", "SETUSER", "weak", *rules)
     own_valkey.admin.hset(stored.META, "schema", "1")
-    link = UsageLink(own_valkey.login("weak", "weak"), RealClock(), KEPT)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    commit, now = usage(KID)
-    with pytest.raises(Unavailable, match="SET on usage"):
-        await link.commit(commit, [b"one"], now)
-    assert own_valkey.admin.keys(f"{BASE}*") == []
-    own_valkey.admin.execute_command("ACL", "SETUSER", "weak", "+set")
-    await eventually(lambda: not link.reason)
-    assert await link.commit(commit, [b"one"], now) == Counted()
-    run.cancel()
-    await asyncio.gather(run, return_exceptions=True)
+    async with open_link(own_valkey.login("weak", "weak"), KEPT) as link:
+        commit, now = usage(KID)
+        with pytest.raises(Unavailable, match="SET on usage"):
+            await link.commit(commit, [b"one"], now)
+        assert own_valkey.admin.keys(f"{BASE}*") == []
+        own_valkey.admin.execute_command("ACL", "SETUSER", "weak", "+set")
+        await eventually(lambda: not link.reason)
+        assert await link.commit(commit, [b"one"], now) == Counted()
     assert await requests(own_valkey, KID) == 1

@@ -1,7 +1,6 @@
 """Open usage is folded into packed counts, and nothing is lost or counted twice."""
 
 import asyncio
-import contextlib
 import random
 from collections import defaultdict
 
@@ -15,12 +14,12 @@ from authz.storage.usage.closed_hours import StoredClosedHours
 from authz.storage.usage.many_keys import StoredUsageIndex
 from authz.storage.usage.month_ranking import StoredRanking
 from authz.storage.usage.stored_usage import StoredUsage
-from authz.storage.usage.usage_link import UsageLink
 from authz.storage.usage.usage_script import COMMIT
 from tests.support.memory_usage import MemoryUsage
-from tests.support.real import RealClock, eventually
+from tests.support.real import RealClock
 from tests.support.storage import stored
 from tests.support.usage import committed, line, of_model
+from tests.support.usage_counting import open_link
 
 BASE = stored.DEFAULT.usage
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -29,18 +28,10 @@ KIDS = tuple(f"{number:016d}" for number in range(3))
 FOLDS = "if #rows > OPEN_BYTES + byte(kid, -1) then"
 
 
-@contextlib.asynccontextmanager
-async def linked(valkey, kept=KEPT, script=COMMIT):
+def linked(valkey, kept=KEPT, script=COMMIT):
     """A link to a store that is set up."""
     valkey.admin.hset(stored.META, "schema", "1")
-    link = UsageLink(valkey.endpoint, RealClock(), kept, script=script)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    try:
-        yield link
-    finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+    return open_link(valkey.endpoint, kept, script=script)
 
 
 def history(rnd, now, kids=KIDS):

@@ -1,6 +1,5 @@
 """Habits, hours and callers in a real store."""
 
-import asyncio
 import contextlib
 from random import Random
 
@@ -20,9 +19,9 @@ from authz.storage import schema
 from authz.storage.usage import rows
 from authz.storage.usage.erasing import StoredEraser
 from authz.storage.usage.habits import StoredHabits
-from authz.storage.usage.usage_link import UsageLink
-from tests.support.real import RealClock, eventually
+from tests.support.real import RealClock
 from tests.support.usage import KID, committed, line
+from tests.support.usage_counting import open_link
 
 BASE = schema.DEFAULT.usage
 OTHER = "Q" * 16
@@ -35,13 +34,11 @@ async def linked(valkey, callers_kept=86_400):
     """A link to a store that is set up, and a client of it."""
     valkey.admin.hset(schema.DEFAULT.meta, "schema", "1")
     kept = dict.fromkeys(Level, 86_400 * 40)
-    link = UsageLink(valkey.endpoint, RealClock(), kept, callers_kept=callers_kept)
-    run = asyncio.create_task(link.run())
-    await eventually(lambda: not link.reason)
-    async with valkey.endpoint.client() as client:
+    async with (
+        open_link(valkey.endpoint, kept, callers_kept=callers_kept) as link,
+        valkey.endpoint.client() as client,
+    ):
         yield link, client
-    run.cancel()
-    await asyncio.gather(run, return_exceptions=True)
 
 
 async def count(link, *lines):
