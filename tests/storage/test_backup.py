@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -353,14 +354,20 @@ async def test_nobody_else_completes_an_interrupted_restore(
     assert await restored(own_valkey.endpoint, content) > 0
 
 
-@pytest.mark.parametrize("name", [stored.SEQ, stored.LOG, stored.KEYS, stored.AUDIT])
-async def test_init_with_data_but_no_meta(own_valkey, own_admin, name):
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        *((one, f"it has {one}; empty it") for one in (stored.SEQ, stored.LOG, stored.AUDIT)),
+        (stored.KEYS, f"it lost {stored.META}, and has its keys"),
+    ],
+)
+async def test_init_with_data_but_no_meta(own_valkey, own_admin, name, problem):
     """A store that has anything but no authz:meta is not initialised."""
     await own_admin.issue()
     for other in set(own_valkey.admin.keys("*")) - {name}:
         own_valkey.admin.delete(other)
     async with own_valkey.endpoint.client() as client:
-        with pytest.raises(Conflict, match="not empty: it "):
+        with pytest.raises(Conflict, match=re.escape(f"not empty: {problem}")):
             await StoredKeys(client).initialise(RING.fingerprints)
     assert not own_valkey.admin.exists(stored.META)
 

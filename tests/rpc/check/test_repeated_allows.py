@@ -24,6 +24,7 @@ KEYS = [
 ROUTES = [Route(), Route(label="chat"), Route(label="chat", cost=3)]
 TOKEN = AcceptedToken("one", KID, "1", frozenset({"a:r"}), NOW + 1000, "k")
 CARRIERS = ["x-api-key", "authorization", IN_QUERY]
+PATHS = ["/a?api_key=x&b=1", "/c?api_key=x"]
 
 
 def without_id(raw: bytes) -> CheckResponse:
@@ -35,13 +36,15 @@ def without_id(raw: bytes) -> CheckResponse:
 
 
 def test_an_allow_that_is_remembered_is_right():
-    """Its bytes depend on result, record, route, carrier, token and kind of the decision."""
-    cases = list(product(RESULTS, KEYS, ROUTES, CARRIERS, [None, TOKEN], [Charged, StaleCharged]))
+    """Its bytes depend on result, record, route, carrier, path, token and kind."""
+    kinds = [Charged, StaleCharged]
+    cases = list(product(RESULTS, KEYS, ROUTES, CARRIERS, PATHS, [None, TOKEN], kinds))
     order = 2 * cases
     Random(1).shuffle(order)
     writer, ids = responder(query="api_key"), set()
-    for result, key, route, carrier, token, kind in order + [each for each in cases for _ in "ab"]:
-        request = make_request(route=route, carrier=carrier, token=token, path="/a?api_key=x&b=1")
+    for one in order + [each for each in cases for _ in "ab"]:
+        result, key, route, carrier, path, token, kind = one
+        request = make_request(route=route, carrier=carrier, token=token, path=path)
         raw = writer.write(kind(key, result), request)
         anew = responder(query="api_key").write(kind(key, result), request)
         assert without_id(raw) == without_id(anew)
