@@ -15,8 +15,7 @@ from authz.core.ports import Clock
 from authz.process.clock import SystemClock
 from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
-from authz.wiring.missing_part import MissingPart
-from authz.wiring.missing_parts import LivePart, refuse_several
+from authz.wiring.missing_parts import LivePart, MissingPart, refuse_several
 
 if TYPE_CHECKING:
     from authz.core.admin_ports import (
