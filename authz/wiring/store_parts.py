@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from authz.flows.usage.command_ports import UseReader
 
 S = TypeVar("S")
+J = TypeVar("J")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ class StoreParts:
     def at_first(self, make: Callable[[Client], S]) -> S:
         """Return the part of partition 0, which has all that belongs to no key."""
         return self._usable([make(self.clients[0])])[0]
+
+    def joined(self, parts: Sequence[S], join: Callable[[Partitions, Sequence[S]], J]) -> S | J:
+        """Return the part of the only partition, or what `join` makes of those of several."""
+        return parts[0] if len(parts) == 1 else join(self.partitions, parts)
 
     def _usable(self, parts: Sequence[S]) -> Sequence[S]:
         if self.is_live:
