@@ -22,7 +22,7 @@ from authz.proxy.chains import Expected
 from authz.rpc.check.credential import header_of
 from authz.settings.model import Settings
 from authz.settings.routes import BudgetCost
-from authz.wiring import administration, causes, inspection
+from authz.wiring import administration, causes, inspection, pepper_files
 
 HEALTHY, SICK = 0, 1
 _COLORS = {Level.OK: color.GREEN, Level.WARN: color.YELLOW, Level.FAIL: color.RED}
@@ -168,7 +168,7 @@ def _pepper(version: str, file: Path) -> Finding:
     except OSError as cause:
         advice = "`authz init` makes the first; else copy it from where the keys are made"
         return Finding(Level.FAIL, check, f"{file}: {cause.strerror}", advice)
-    if mode & administration.EXPOSED:
+    if mode & pepper_files.EXPOSED:
         what = f"{file}: others may read or write it (mode {mode:04o})"
         return Finding(Level.WARN, check, what, f"chmod 600 {file}")
     return Finding(Level.OK, check, f"{file}, mode {mode:04o}")

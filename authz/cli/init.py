@@ -7,9 +7,7 @@ store is never deleted.
 
 import asyncio
 import os
-import secrets
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ from authz.core.partitions import COUNTS
 from authz.settings.model import PepperFile, Settings
 from authz.storage.keys import StoredKeys
 from authz.wiring import administration
-from authz.wiring.pepper_files import pepper_mistakes
+from authz.wiring.pepper_files import make_pepper, pepper_mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +153,7 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         await _refuse_pepper(found, filled, theirs)
         if signpost:  # a refused run has fixed no number; before a pepper that others may use
             await signpost.claim()
-        made = not os.path.lexists(newest.file) and _make(newest.file)  # noqa: ASYNC240  local
+        made = not os.path.lexists(newest.file) and make_pepper(newest.file)  # noqa: ASYNC240  local
         ring = administration.keyring(found)
         wanted = (ring.fingerprints, ring.prefixes, ring.public_prefix)
         try:
@@ -270,25 +268,6 @@ async def _refuse_pepper(
             f"the store's keys were made with pepper {', '.join(sorted(theirs))}; "
             f"list it in keys.peppers before pepper {newest.version}"
         )
-
-
-def _make(file: Path) -> bool:
-    """Create a pepper file of mode 0600 with 64 random hex digits, and sync it.
-
-    Return True, or False if the file exists, as when another process was first. Raises BadInput if
-    it cannot be created.
-    """
-    try:
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".authz-pepper-") as draft:  # 0600
-            draft.write(secrets.token_hex(32).encode())
-            draft.flush()
-            os.fsync(draft.fileno())
-            os.link(draft.name, file)  # like O_EXCL, but the file is complete from the start
-    except FileExistsError:
-        return False
-    except OSError as cause:
-        raise BadInput("keys.peppers", f"{file}: {cause.strerror}") from None
-    return True
 
 
 async def _remove_unused(

@@ -91,11 +91,9 @@ def end_old(record: KeyRecord, ends_at: int, author: Author, now: int) -> Outcom
     Times are in ms since the epoch. Returns Unchanged if it ends by then already, Refused if the
     key is revoked or no two secrets are live.
     """
-    if record.status is Status.REVOKED:
-        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
-    live = [entry for entry in record.secrets if entry.is_live(now)]
-    if len(live) < MAX_LIVE_SECRETS:
-        return Refused(f"{record.kid} has no two live secrets: its overlap is over")
+    live = _two_live(record, now)
+    if isinstance(live, Refused):
+        return live
     older, at = live[0], max(ends_at, now)
     if older.retires_at is not None and older.retires_at <= at:
         return Unchanged(record, f"secret {older.id} of {record.kid} ends by then")
@@ -113,12 +111,10 @@ def hold(record: KeyRecord, target: str, author: Author, now: int) -> Outcome:
     epoch. Returns Unchanged if the overlap has no end already, Refused if the key is revoked or no
     two secrets are live.
     """
-    if record.status is Status.REVOKED:
-        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
-    live = [entry for entry in record.secrets if entry.is_live(now)]
-    if len(live) < MAX_LIVE_SECRETS:
-        return Refused(f"{record.kid} has no two live secrets: its overlap is over")
-    older, newer = live[0], live[-1]
+    live = _two_live(record, now)
+    if isinstance(live, Refused):
+        return live
+    older, newer = live
     if older.retires_at is None:
         return Unchanged(record, f"both secrets of {record.kid} work without an end")
     kept = tuple(
@@ -136,12 +132,10 @@ def roll_back(record: KeyRecord, author: Author, now: int) -> Outcome:
     overlap: an overlap without an end leaves the key its expiry. `now`: ms since the epoch. Returns
     Refused if the key is revoked, or if no two secrets are live: the overlap is over.
     """
-    if record.status is Status.REVOKED:
-        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
-    live = [entry for entry in record.secrets if entry.is_live(now)]
-    if len(live) < MAX_LIVE_SECRETS:
-        return Refused(f"{record.kid} has no two live secrets: its overlap is over")
-    older, newer = live[0], live[-1]
+    live = _two_live(record, now)
+    if isinstance(live, Refused):
+        return live
+    older, newer = live
     ends = {older.id: None, newer.id: now}
     kept = tuple(
         replace(entry, retires_at=ends[entry.id]) if entry.id in ends else entry
@@ -154,6 +148,19 @@ def roll_back(record: KeyRecord, author: Author, now: int) -> Outcome:
     rolled = replace(record, secrets=kept, expires_at=expires_at)
     detail = {"secret": older.id, "retired": newer.id, "expires_at": expires_at}
     return planned(record, rolled, Action.ROLL_BACK, author, now, **detail)
+
+
+def _two_live(record: KeyRecord, now: int) -> tuple[Secret, Secret] | Refused:
+    """Return the older and the newer of two live secrets.
+
+    Refused if the key is revoked or no two secrets are live.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
+    live = [entry for entry in record.secrets if entry.is_live(now)]
+    if len(live) < MAX_LIVE_SECRETS:
+        return Refused(f"{record.kid} has no two live secrets: its overlap is over")
+    return live[0], live[-1]
 
 
 def _recent(secrets: tuple[Secret, ...], now: int) -> list[Secret]:

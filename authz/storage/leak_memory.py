@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from typing import Final
 
 import redis.asyncio
 
 from authz.storage import schema
 from authz.storage.replies import checked
+from authz.storage.scripts import script
+
+MAY_END: Final = script("may_end")
 
 
 class StoredLeakMemory:
@@ -19,7 +23,7 @@ class StoredLeakMemory:
         self._client = client
         self._names = schema.names_of(client)
         self._ended = ended or self._names.leaked
-        self._may_end = client.register_script(_MAY_END)
+        self._may_end = client.register_script(MAY_END)
 
     async def is_known(self, report: str, ms: int) -> bool:
         """Implement LeakMemory.is_known; `ms` is the time to live that `remember` set."""
@@ -42,30 +46,3 @@ class StoredLeakMemory:
 
 def _hash(report: str) -> str:
     return sha256(report.encode()).hexdigest()
-
-
-_MAY_END = """
-local found = redis.call('HGETALL', KEYS[1])
-local now, since, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local known, count = {}, 0
-for i = 1, #found, 2 do
-  local at = tonumber(found[i + 1])
-  if at and at >= since then
-    known[found[i]], count = true, count + 1
-  else
-    redis.call('HDEL', KEYS[1], found[i])
-  end
-end
-local may = {}
-for i = 4, #ARGV do
-  local kid = ARGV[i]
-  if not known[kid] and count < limit then
-    redis.call('HSET', KEYS[1], kid, now)
-    known[kid], count = true, count + 1
-  end
-  if known[kid] then
-    may[#may + 1] = kid
-  end
-end
-return may
-"""

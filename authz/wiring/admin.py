@@ -207,7 +207,7 @@ def _sealer(
     flows: AdminFlows, parts: StoreParts, ring: Keyring, clock: Clock, instance: str
 ) -> TrailSealer:
     sealers = [Sealer(rows, ring.trail_keys, clock, instance) for rows, _ in flows.trails]
-    return sealers[0] if len(sealers) == 1 else PartitionedSealer(parts.partitions, sealers)
+    return parts.joined(sealers, PartitionedSealer)
 
 
 def _sightings(

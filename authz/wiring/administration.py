@@ -4,12 +4,11 @@ The sidecar has its own root in sidecar.py, so that no command imports the liste
 """
 
 import asyncio
-import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from authz.core.errors import Foreign, Unavailable
 from authz.core.keys.keyring import Keyring
@@ -34,9 +33,6 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.delivered_rotation import DeliveredRotation
     from authz.flows.lifecycle import Lifecycle
 
-# Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
-EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
-
 
 def keyring(settings: Settings) -> Keyring:
     """Read the pepper files and return the keyring.
@@ -55,26 +51,6 @@ def keyring(settings: Settings) -> Keyring:
         public_prefix=keys.public_prefix,
         partitions=Partitions(settings.redis.partitions),
     )
-
-
-def exposed_peppers(settings: Settings) -> list[str]:
-    """Return a line with the remedy for each pepper file that others may use; empty if none.
-
-    Others: every user with any access, or its group with write access. A file that cannot be read
-    is skipped.
-    """
-    found = []
-    for entry in settings.keys.peppers:
-        try:
-            mode = stat.S_IMODE(entry.file.stat().st_mode)
-        except OSError:  # `keyring` reports it
-            continue
-        if mode & EXPOSED:
-            who = "every user" if mode & stat.S_IRWXO else "its group"
-            verb = "write" if mode & stat.S_IWGRP else "read"
-            problem = f"pepper file {entry.file}: {who} of this machine may {verb} it"
-            found.append(f"{problem} (mode {mode:04o}); chmod 600 {entry.file}")
-    return found
 
 
 def endpoint(settings: Settings) -> Endpoint:

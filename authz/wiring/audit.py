@@ -57,27 +57,23 @@ async def audit_session(settings: Settings) -> AsyncIterator[AuditSession]:
     ring, clock = keyring(settings), SystemClock()
     has_replicas = partitions(settings)[0].has_replicas
     async with our_parts(settings, ring) as parts:
-        is_divided, keys = parts.partitions.count > 1, ring.trail_keys
+        is_divided = parts.partitions.count > 1
         if parts.missing:  # each part of the trail is needed
             at, cause = next(iter(parts.missing.items()))
             raise Unavailable(f"partition {at}: {cause}") from None
         found = [StoredRows(client, has_replicas=has_replicas) for client in parts.clients]
-        listings: list[TrailReader] = [
+        listings = [
             TrailListing(rows, StoredIndex(client), entry_of, clock)
             for rows, client in zip(found, parts.clients, strict=True)
         ]
-        sealers: list[TrailSealer] = [
-            Sealer(rows, keys, clock, socket.gethostname()) for rows in found
-        ]
+        sealers = [Sealer(rows, ring.trail_keys, clock, socket.gethostname()) for rows in found]
         trails = [
             Trail(rows, await store.highest_seen(), at if is_divided else None)
             for at, (rows, store) in enumerate(zip(found, parts.stores, strict=True))
         ]
-        listing, sealer = listings[0], sealers[0]
-        if is_divided:
-            listing = PartitionedListing(parts.partitions, listings)
-            sealer = PartitionedSealer(parts.partitions, sealers)
-        yield AuditSession(tuple(trails), keys, listing, sealer)
+        listing = parts.joined(listings, PartitionedListing)
+        sealer = parts.joined(sealers, PartitionedSealer)
+        yield AuditSession(tuple(trails), ring.trail_keys, listing, sealer)
 
 
 @asynccontextmanager

@@ -66,6 +66,7 @@ def build_partitions(
     ]
     tokens = token_gate(settings, ring, feeds[0].meta, clock, counters)
     found = []
+    # Limits have endpoints of their own: one of a cluster keeps what its link was told by nodes.
     for feed, store_clock, where in zip(feeds, clocks, partitions(settings), strict=True):
         cache = key_cache(settings, ring, feed, clock, counters)
         imported = imported_keys(settings, feed, cache, clock, counters)

@@ -1,10 +1,18 @@
-"""The pepper files of the settings."""
+"""The pepper files of the settings: made, read, and looked at for mistakes."""
 
+import os
+import secrets
 import stat
+import tempfile
+from pathlib import Path
+from typing import Final
 
 from authz.core.errors import BadInput
 from authz.core.keys.pepper import Pepper
 from authz.settings.model import Settings
+
+# Modes by which a pepper is exposed. Its group may read it: Kubernetes mounts secrets with 0440.
+EXPOSED: Final = stat.S_IWGRP | stat.S_IRWXO
 
 
 def read_pepper(settings: Settings, at: int) -> Pepper:
@@ -35,3 +43,42 @@ def pepper_mistakes(settings: Settings, *, with_newest: bool = True) -> list[Bad
         except BadInput as cause:
             found.append(cause)
     return found
+
+
+def exposed_peppers(settings: Settings) -> list[str]:
+    """Return a line with the remedy for each pepper file that others may use; empty if none.
+
+    Others: every user with any access, or its group with write access. A file that cannot be read
+    is skipped.
+    """
+    found = []
+    for entry in settings.keys.peppers:
+        try:
+            mode = stat.S_IMODE(entry.file.stat().st_mode)
+        except OSError:  # `read_pepper` reports it
+            continue
+        if mode & EXPOSED:
+            who = "every user" if mode & stat.S_IRWXO else "its group"
+            verb = "write" if mode & stat.S_IWGRP else "read"
+            problem = f"pepper file {entry.file}: {who} of this machine may {verb} it"
+            found.append(f"{problem} (mode {mode:04o}); chmod 600 {entry.file}")
+    return found
+
+
+def make_pepper(file: Path) -> bool:
+    """Create a pepper file of mode 0600 with 64 random hex digits, and sync it.
+
+    Return True, or False if the file exists, as when another process was first. Raises BadInput if
+    it cannot be created.
+    """
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".authz-pepper-") as draft:  # 0600
+            draft.write(secrets.token_hex(32).encode())
+            draft.flush()
+            os.fsync(draft.fileno())
+            os.link(draft.name, file)  # like O_EXCL, but the file is complete from the start
+    except FileExistsError:
+        return False
+    except OSError as cause:
+        raise BadInput("keys.peppers", f"{file}: {cause.strerror}") from None
+    return True

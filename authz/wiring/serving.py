@@ -21,9 +21,10 @@ from authz.process.recycling import outgrown
 from authz.settings import files as settings_files
 from authz.settings.model import Settings
 from authz.telemetry import log_to_stderr
-from authz.wiring.administration import exposed_peppers, partitions
+from authz.wiring.administration import partitions
 from authz.wiring.file_changes import FileChanges
 from authz.wiring.live_settings import LiveSettings
+from authz.wiring.pepper_files import exposed_peppers
 from authz.wiring.sidecar import sidecar
 
 log = logging.getLogger("authz")

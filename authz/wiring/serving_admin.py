@@ -10,7 +10,8 @@ from authz.process.hardening import disable_core_dumps, raise_file_limit
 from authz.settings.model import Settings
 from authz.telemetry import log_to_stderr
 from authz.wiring.admin import admin_process
-from authz.wiring.administration import exposed_peppers, partitions
+from authz.wiring.administration import partitions
+from authz.wiring.pepper_files import exposed_peppers
 
 log = logging.getLogger("authz")
 

@@ -15,8 +15,7 @@ from authz.core.ports import Clock
 from authz.process.clock import SystemClock
 from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
-from authz.wiring.missing_part import MissingPart
-from authz.wiring.missing_parts import LivePart, refuse_several
+from authz.wiring.missing_parts import LivePart, MissingPart, refuse_several
 
 if TYPE_CHECKING:
     from authz.core.admin_ports import (
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from authz.flows.usage.command_ports import UseReader
 
 S = TypeVar("S")
+J = TypeVar("J")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,10 @@ class StoreParts:
     def at_first(self, make: Callable[[Client], S]) -> S:
         """Return the part of partition 0, which has all that belongs to no key."""
         return self._usable([make(self.clients[0])])[0]
+
+    def joined(self, parts: Sequence[S], join: Callable[[Partitions, Sequence[S]], J]) -> S | J:
+        """Return the part of the only partition, or what `join` makes of those of several."""
+        return parts[0] if len(parts) == 1 else join(self.partitions, parts)
 
     def _usable(self, parts: Sequence[S]) -> Sequence[S]:
         if self.is_live:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from authz.core.records import KeyRecord
 from authz.core.usage.billing.ports import ClosedHours
 from authz.core.usage.ports import UsageIndex
+from authz.flows.partitioned.usage import PartitionedErasure
 from authz.flows.selection import Selection
 from authz.flows.usage.erasure import Erasure, UsageErasure
 from authz.flows.usage.reading import UsageReading
@@ -80,11 +81,7 @@ def usage_erasure(parts: StoreParts, *, has_replicas: bool) -> Erasure:
             StoredEraser(client), StoredRows(client, has_replicas=has_replicas), parts.clock
         )
     )
-    if len(found) == 1:
-        return found[0]
-    from authz.flows.partitioned.usage import PartitionedErasure  # noqa: PLC0415
-
-    return PartitionedErasure(parts.partitions, found)
+    return parts.joined(found, PartitionedErasure)
 
 
 def cursor_owner(

@@ -1,12 +1,19 @@
 """The readers of usage, for commands and for the admin API."""
 
-from typing import TYPE_CHECKING
-
 from authz.core.ports import Clock
 from authz.core.usage.anomalies.ports import HabitStore
 from authz.core.usage.billing.ports import ClosedHours
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.ports import KeyFacts, MonthRanking
+from authz.flows.partitioned.habits import PartitionedHabits
+from authz.flows.partitioned.usage import (
+    PartitionedClosedHours,
+    PartitionedRanking,
+    PartitionedUsage,
+    PartitionedUsageIndex,
+    StoredIndex,
+    StoredSums,
+)
 from authz.flows.selection import Selection
 from authz.flows.usage.anomaly_reports import AnomalyReports
 from authz.flows.usage.last_use import FIELD, LastUse
@@ -18,9 +25,6 @@ from authz.storage.usage.month_ranking import StoredRanking
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.wiring.store_parts import StoreParts
 
-if TYPE_CHECKING:  # most stores have one partition
-    from authz.flows.partitioned.usage import StoredIndex, StoredSums
-
 
 def usage_reading(parts: StoreParts) -> UsageReading:
     """Return the reading of usage."""
@@ -28,54 +32,29 @@ def usage_reading(parts: StoreParts) -> UsageReading:
     return UsageReading(stored, stored, index, index, ranking=ranking(parts), clock=parts.clock)
 
 
-def usage_sums(parts: StoreParts) -> "StoredSums":
+def usage_sums(parts: StoreParts) -> StoredSums:
     """Return the counts of keys and of all requests."""
-    found = parts.each(StoredUsage)
-    if len(found) == 1:
-        return found[0]
-    from authz.flows.partitioned.usage import PartitionedUsage  # noqa: PLC0415
-
-    return PartitionedUsage(parts.partitions, found)
+    return parts.joined(parts.each(StoredUsage), PartitionedUsage)
 
 
-def usage_index(parts: StoreParts) -> "StoredIndex":
+def usage_index(parts: StoreParts) -> StoredIndex:
     """Return the usage of many keys, and the processes of the gate."""
-    found = parts.each(StoredUsageIndex)
-    if len(found) == 1:
-        return found[0]
-    from authz.flows.partitioned.usage import PartitionedUsageIndex  # noqa: PLC0415
-
-    return PartitionedUsageIndex(parts.partitions, found)
+    return parts.joined(parts.each(StoredUsageIndex), PartitionedUsageIndex)
 
 
 def ranking(parts: StoreParts) -> MonthRanking:
     """Return the rankings of months."""
-    found = parts.each(StoredRanking)
-    if len(found) == 1:
-        return found[0]
-    from authz.flows.partitioned.usage import PartitionedRanking  # noqa: PLC0415
-
-    return PartitionedRanking(parts.partitions, found)
+    return parts.joined(parts.each(StoredRanking), PartitionedRanking)
 
 
 def closed_hours(parts: StoreParts) -> ClosedHours:
     """Return the hours of keys, for billing."""
-    found = parts.each(StoredClosedHours)
-    if len(found) == 1:
-        return found[0]
-    from authz.flows.partitioned.usage import PartitionedClosedHours  # noqa: PLC0415
-
-    return PartitionedClosedHours(parts.partitions, found)
+    return parts.joined(parts.each(StoredClosedHours), PartitionedClosedHours)
 
 
 def habits(parts: StoreParts) -> HabitStore:
     """Return the habits of keys and the anomalies."""
-    found = parts.each(StoredHabits)
-    if len(found) == 1:
-        return found[0]
-    from authz.flows.partitioned.habits import PartitionedHabits  # noqa: PLC0415
-
-    return PartitionedHabits(parts.partitions, found)
+    return parts.joined(parts.each(StoredHabits), PartitionedHabits)
 
 
 def anomaly_reports(parts: StoreParts, selection: Selection, clock: Clock) -> AnomalyReports:

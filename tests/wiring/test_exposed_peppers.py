@@ -6,7 +6,8 @@ import pytest
 
 from authz.core.errors import BadInput
 from authz.settings.model import load
-from authz.wiring.administration import exposed_peppers, keyring
+from authz.wiring.administration import keyring
+from authz.wiring.pepper_files import exposed_peppers
 from tests.support.real import Valkey, eventually
 from tests.support.serving import Serving
 

@@ -1,11 +1,12 @@
 """Ask several partitions of the store at once, and name the one that fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 from authz.core.errors import Unavailable
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -36,22 +37,31 @@ async def ask_all(answers: Sequence[Awaitable[T]]) -> list[T]:
 
 
 async def ask_each(
-    homes: Sequence[int], read: Callable[[int, Sequence[int]], Awaitable[Sequence[T]]]
+    things: Sequence[K],
+    home: Callable[[K], int],
+    read: Callable[[int, Sequence[K]], Awaitable[Sequence[T]]],
 ) -> list[T]:
     """Return an answer for each thing, in order, from its partition.
 
-    homes: the partition of each thing. read: gets a partition and the places of its things in
-    `homes`, and returns their answers in this order. Raises as `ask_all`.
+    home: returns the partition of a thing. read: gets a partition and its things, and returns their
+    answers in this order. Raises as `ask_all`.
     """
-    places: dict[int, list[int]] = {}
-    for place, home in enumerate(homes):
-        places.setdefault(home, []).append(place)
+    places = places_of(map(home, things))
     outcomes = await asyncio.gather(
-        *(ask(at, read(at, own)) for at, own in places.items()), return_exceptions=True
+        *(ask(at, read(at, [things[place] for place in own])) for at, own in places.items()),
+        return_exceptions=True,
     )
     found: dict[int, T] = {}
     for own, outcome in zip(places.values(), outcomes, strict=True):
         if isinstance(outcome, BaseException):
             raise outcome
         found |= zip(own, outcome, strict=True)
-    return [found[place] for place in range(len(homes))]
+    return [found[place] for place in range(len(things))]
+
+
+def places_of(homes: Iterable[int]) -> dict[int, list[int]]:
+    """Return the places of the things of each partition. homes: the partition of each thing."""
+    places: dict[int, list[int]] = {}
+    for place, home in enumerate(homes):
+        places.setdefault(home, []).append(place)
+    return places

@@ -29,8 +29,7 @@ class PartitionedHabits:
     async def read(self, kids: Sequence[str], hour: int) -> Sequence[KeyHour | None]:
         """Implement HabitStore.read."""
         return await ask_each(
-            list(map(self._partitions.of, kids)),
-            lambda at, own: self._parts[at].read([kids[place] for place in own], hour),
+            kids, self._partitions.of, lambda at, own: self._parts[at].read(own, hour)
         )
 
     async def save(self, habits: Mapping[str, bytes], found: Sequence[Anomaly]) -> None:

@@ -68,16 +68,12 @@ class PartitionedIndex:
     ) -> Sequence[Sequence[str | None]]:
         """Implement KeyIndex.texts."""
         return await ask_each(
-            list(map(self._partitions.of, kids)),
-            lambda at, own: self._parts[at].texts([kids[place] for place in own], fields),
+            kids, self._partitions.of, lambda at, own: self._parts[at].texts(own, fields)
         )
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
         """Implement RecordReader.read."""
-        return await ask_each(
-            list(map(self._partitions.of, kids)),
-            lambda at, own: self._parts[at].read([kids[place] for place in own]),
-        )
+        return await ask_each(kids, self._partitions.of, lambda at, own: self._parts[at].read(own))
 
 
 def _before(one: Position, other: Position, is_newest_first: bool) -> bool:

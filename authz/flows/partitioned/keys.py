@@ -12,7 +12,7 @@ from authz.core.merging import Applied
 from authz.core.partitions import Partitions
 from authz.core.records import KeyRecord
 from authz.core.trail.ports import AuditTrail
-from authz.flows.partitioned.asking import ask, ask_all
+from authz.flows.partitioned.asking import ask, ask_all, places_of
 
 
 class PartitionedKeys:
@@ -51,9 +51,7 @@ class PartitionedBatches:
         A partition that made none of its changes returns Unavailable for each, unless no partition
         made any: then it is raised.
         """
-        places: dict[int, list[int]] = {}
-        for place, change in enumerate(changes):
-            places.setdefault(self._partitions.of(change.record.kid), []).append(place)
+        places = places_of(self._partitions.of(change.record.kid) for change in changes)
         outcomes = await asyncio.gather(
             *(
                 ask(at, self._parts[at].apply_all([changes[place] for place in own]))

@@ -64,8 +64,9 @@ class PartitionedCredits:
     async def used(self, groups: Sequence[LimitGroup]) -> Sequence[int]:
         """Implement CreditCounters.used."""
         return await ask_each(
-            [home_of(group, self._partitions) for group in groups],
-            lambda at, own: self._parts[at].used([groups[place] for place in own]),
+            groups,
+            lambda group: home_of(group, self._partitions),
+            lambda at, own: self._parts[at].used(own),
         )
 
 

@@ -52,8 +52,9 @@ class PartitionedSinks:
                 break
             placed += more
         events = await ask_each(
-            [split_label(one.id)[0] or 0 for one in placed],
-            lambda at, own: self._parts[at].events([placed[place].row for place in own]),
+            placed,
+            lambda one: split_label(one.id)[0] or 0,
+            lambda at, own: self._parts[at].events([one.row for one in own]),
         )
         return [(one.cursor, event) for one, event in zip(placed, events, strict=True)]
 

@@ -120,8 +120,7 @@ class PartitionedUsageIndex:
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
         """Implement UsageIndex.latest."""
         return await ask_each(
-            list(map(self._partitions.of, kids)),
-            lambda at, own: self._parts[at].latest([kids[place] for place in own]),
+            kids, self._partitions.of, lambda at, own: self._parts[at].latest(own)
         )
 
     async def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
@@ -136,8 +135,7 @@ class PartitionedUsageIndex:
     ) -> Sequence[Mapping[tuple[int, str], Counts]]:
         """Implement UsageIndex.many."""
         return await ask_each(
-            list(map(self._partitions.of, kids)),
-            lambda at, own: self._parts[at].many([kids[place] for place in own], level, slots),
+            kids, self._partitions.of, lambda at, own: self._parts[at].many(own, level, slots)
         )
 
     async def issued(self) -> Mapping[str, int]:
@@ -187,8 +185,7 @@ class PartitionedClosedHours:
     async def read(self, kids: Sequence[str], hours: range) -> Sequence[KeyHours]:
         """Implement ClosedHours.read."""
         return await ask_each(
-            list(map(self._partitions.of, kids)),
-            lambda at, own: self._parts[at].read([kids[place] for place in own], hours),
+            kids, self._partitions.of, lambda at, own: self._parts[at].read(own, hours)
         )
 
 
