@@ -65,6 +65,9 @@
     authz:{p}:abuse:allowed         hash    network that is never blocked -> the author
     authz:{p}:abuse:version         string  number of changes of these two
     authz:{p}:restoring             string  identity of the backup that is or was restored
+    authz:{p}:moved                 hash    short form of a kid that leads to this partition -> the
+                                            partition of its key, which was made when the store
+                                            had one partition
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
 and windows. All names begin with authz:{p}:use: and have a time to live, except `last`.
@@ -143,6 +146,8 @@ META_SIGNING: Final = "signing:"  # public halves of keys that sign tokens
 META_PARTITIONS: Final = "partitions"
 META_PARTITION: Final = "partition"
 META_COMPLETE: Final = "complete"  # of a signpost
+META_MOVED: Final = "moved"  # keys may lie outside of the partition of their kid
+META_RESHARDING: Final = "resharding"  # the number of partitions that the store is about to have
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
 
 
@@ -185,6 +190,7 @@ class Names:
         self.heartbeat = f"{start}:heartbeat"
         self.issued = f"{start}:issued"
         self.restoring = f"{start}:restoring"
+        self.moved = f"{start}:moved"
         self.usage = f"{start}:use:"
         self.estimates = f"{start}:use:estimates"
         self.signing = f"{start}:signing"
