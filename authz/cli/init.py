@@ -17,6 +17,7 @@ import click
 from authz.cli import storestate
 from authz.cli.administration import load_settings
 from authz.cli.invocation import Invocation, common
+from authz.cli.reshard import reshard
 from authz.core import fields
 from authz.core.errors import BadInput, BadSettings, Conflict, Unavailable
 from authz.core.keys.text import PREFIX_PATTERN
@@ -50,7 +51,15 @@ class Done:
     is_flag=True,
     help="Set up an empty store although its data is gone: all earlier keys get 401.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask, with --new-store.")
+@click.option("--yes", is_flag=True, help="Do not ask, with --new-store or --reshard.")
+@click.option(
+    "--reshard",
+    "is_resharded",
+    is_flag=True,
+    help="Move a store with one partition to redis.partitions, while it is used.",
+)
+@click.option("--cancel", is_flag=True, help="With --reshard: drop a move that is not decided.")
+@click.option("--keep", is_flag=True, help="With --reshard: remove no old name in the end.")
 @click.option(
     "--retire-prefix",
     metavar="PREFIX",
@@ -71,6 +80,9 @@ def init(
     yes: bool,
     retire_prefix: str,
     partitions: str | None,
+    is_resharded: bool,
+    cancel: bool,
+    keep: bool,
 ) -> None:
     """Create the pepper file and initialise the store.
 
@@ -89,6 +101,9 @@ def init(
     With redis.partitions it sets up each partition. Their number is fixed from then on. It is a
     setting, and not only an option of this command, because sidecars need it, too.
 
+    --reshard moves a store that was set up with one partition to the number in redis.partitions,
+    with all it has. Read docs/cluster.md first. Repeat it if it was interrupted.
+
     If keys were imported, it makes the index by which sidecars know the digests of all imported
     keys, unless that is complete. Run it after an update of everything that writes keys.
 
@@ -98,6 +113,11 @@ def init(
       authz init --config /etc/authz/authz.yaml
       authz init --retire-prefix ak
     """
+    if (cancel or keep) and not is_resharded:
+        raise BadInput("--cancel" if cancel else "--keep", "is only for --reshard")
+    if is_resharded:
+        reshard(invocation, yes=yes, keep=keep, is_cancelled=cancel)
+        return
     if retire_prefix and not PREFIX_PATTERN.fullmatch(retire_prefix):
         problem = f"{fields.shown(retire_prefix)} is not a prefix, such as ak"
         raise BadInput("--retire-prefix", problem)

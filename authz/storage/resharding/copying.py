@@ -1,0 +1,237 @@
+"""Copying: brings the copies of all names up to date, as often as it is asked to.
+
+A round compares each name of the old store by a digest of its value and time to live, which the
+store makes. It writes what differs from the copy, and removes what is gone. So a round over a store
+that does not change leaves an exact copy, whatever happened before.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+import redis.asyncio
+from redis import exceptions
+
+from authz.core.errors import Unreadable
+from authz.storage import encoding, schema, stored_records
+from authz.storage.field_codec import as_bytes
+from authz.storage.index_members import short_member
+from authz.storage.replies import checked, unusable
+from authz.storage.resharding.destinations import Destinations, Kind, Record
+from authz.storage.resharding.target import Target, escaped
+from authz.storage.scripts import script
+
+COUNT: Final = 500  # names that the store looks at in one step
+_KEY: Final = "key:"
+_ALIAS: Final = "alias:"
+# Long values which are copied in other ways, and need no digest.
+_LEFT_OUT: Final = ("audit", "log", "keys", "client:", "imported", "aside:audit", "aside:log")
+
+Page = Sequence[tuple[str, str]]  # name and digest
+
+
+class Copying:
+    """Copies names of the old store to the targets, of which there is one for each partition.
+
+    records, aliases: see Destinations. pools: groups of limits that some key may have. divided: the
+    names whose entries are about several keys, and where each lies. unknown: names that this
+    version does not know. damaged: kids of records that cannot be read; they are copied as they
+    are. names: how many were copied in all rounds.
+    """
+
+    def __init__(
+        self, old: redis.asyncio.Redis, targets: Sequence[Target], places: Destinations
+    ) -> None:
+        self._old = old
+        self._names = schema.names_of(old)
+        self._targets = targets
+        self.places = places
+        self._digests = old.register_script(script("digests"))
+        self._copied: dict[str, tuple[str, int]] = {}
+        self._seen: set[str] = set()
+        self.pools: set[str] = set()
+        self.divided: dict[str, str] = {}
+        self.unknown: set[str] = set()
+        self.damaged: set[str] = set()
+        self.names = 0
+
+    def copied(self, beginning: str) -> list[str]:
+        """Return the copied names that begin so, without what all names begin with."""
+        return [name for name in self._copied if name.startswith(beginning)]
+
+    async def round(self) -> int:
+        """Bring all copies up to date, and return how many were written.
+
+        Raises Unavailable, Conflict if the targets are not those of this run.
+        """
+        before = self.names
+        self._seen, self.divided, self.unknown = set(), {}, set()
+        async for page in self._pages(f"{_KEY}*"):
+            await self._copy_records(page)
+        async for page in self._pages("*", _KEY):
+            await self._copy_others(page)
+        for name in [name for name in self._copied if name not in self._seen]:
+            await self._remove(name, self._copied.pop(name)[1])
+            self._forget(name)
+        for target in self._targets:
+            await target.flush()
+        return self.names - before
+
+    async def _pages(self, pattern: str, *left_out: str) -> AsyncIterator[Page]:
+        """Yield the names that match, without their common beginning, and their digests."""
+        start = self._names.beginning
+        wanted = f"{escaped(start)}{pattern}"
+        without = [start + one for one in (*_LEFT_OUT, *left_out)]
+        cursor = "0"
+        while True:
+            answer = self._digests(keys=[self._names.seq], args=[cursor, wanted, COUNT, *without])
+            cursor, *found = await checked(answer)
+            names = [name.removeprefix(start) for name in found[::2]]
+            yield list(zip(names, found[1::2], strict=True))
+            if cursor == "0":
+                return
+
+    def _is_current(self, name: str, digest: str) -> bool:
+        self._seen.add(name)
+        return self._copied.get(name) == (digest, self.places.of(name))
+
+    async def _copy_records(self, page: Page) -> None:
+        changed = [(name, one) for name, one in page if not self._is_current(name, one)]
+        kids = [name.removeprefix(_KEY) for name, _ in changed]
+        stored = await stored_records.read(self._old, kids)
+        dumps = await self._dumps([name for name, _ in changed])
+        for (name, digest), kid, record, dump in zip(changed, kids, stored, dumps, strict=True):
+            if dump[0] is None:
+                continue
+            fields = self._fields(kid, record)
+            owner = (fields.get("client_id", ""), fields.get("project_id", ""))
+            tenant = fields.get("tenant_id", "")
+            home = self.places.partitions.of(kid)
+            if owner[0]:
+                home = self.places.partitions.home(*owner, tenant)
+            self._note_pools(owner[1], tenant)
+            if name in self._copied:  # it may have been the key of another client, or elsewhere
+                await self._remove(name, self._copied[name][1])
+            self.places.records[kid] = Record(home, owner[0])
+            await self._targets[home].add(
+                _restore(self._targets[home].names.beginning + name, dump),
+                *self._places_in_indexes(kid, fields, is_compact=isinstance(record, str)),
+            )
+            self._note(name, digest, home)
+
+    def _fields(self, kid: str, stored: Any) -> Mapping[str, str]:
+        try:
+            if isinstance(stored, exceptions.RedisError):
+                if not stored_records.is_wrong_type(stored):
+                    raise unusable(stored)
+                raise Unreadable(kid)
+            self.damaged.discard(kid)
+            return stored_records.fields_of(kid, stored)
+        except Unreadable:
+            self.damaged.add(kid)
+            return {}
+
+    def _places_in_indexes(
+        self, kid: str, fields: Mapping[str, str], *, is_compact: bool
+    ) -> list[tuple[Any, ...]]:
+        """Return the commands for the indexes, in the form of index_members.py."""
+        record = self.places.records[kid]
+        names = self._targets[record.home].names
+        try:
+            at = encoding.number("created_at", fields.get("created_at", ""))
+        except ValueError:
+            at = 0
+        member = short_member(kid) if is_compact else kid
+        indexes = [names.keys, *([names.client(record.client_id)] if record.client_id else [])]
+        return [("ZADD", index, at, member) for index in indexes]
+
+    def _note_pools(self, project: str, tenant: str) -> None:
+        project, tenant = project.replace("/", "%2F"), tenant.replace("/", "%2F")
+        if tenant:
+            self.pools.add(f"tenant:{tenant}")
+        if project:
+            self.pools |= {f"project:{project}"}
+            self.pools |= {f"project:{tenant}/{project}"} if tenant else set()
+
+    async def _copy_others(self, page: Page) -> None:
+        changed = []
+        for found, digest in page:
+            name = found.removeprefix(schema.ASIDE)
+            kind = self.places.of(name)
+            if kind == Kind.DIVIDED:
+                self.divided[name] = self._names.beginning + found
+            elif kind == Kind.UNKNOWN and not name.startswith(_ALIAS):
+                self.unknown.add(name)
+            elif kind != Kind.MADE_ANEW and not self._is_current(name, digest):
+                changed.append((found, name, digest))
+        await self._write(changed)
+
+    async def copy_again(self, names: Sequence[str]) -> None:
+        """Copy these names, which are aside, whether they differ or not. Raises as `round`."""
+        for start in range(0, len(names), COUNT):
+            page = names[start : start + COUNT]
+            await self._write([(schema.ASIDE + name, name, "") for name in page])
+        for target in self._targets:
+            await target.flush()
+
+    async def _write(self, changed: Sequence[tuple[str, str, str]]) -> None:
+        """Copy names: where each lies, its name, and its digest."""
+        await self._read_aliases([name for _, name, _ in changed if name.startswith(_ALIAS)])
+        dumps = await self._dumps([found for found, _, _ in changed])
+        for (_, name, digest), dump in zip(changed, dumps, strict=True):
+            at = self.places.of(name)
+            if at == Kind.UNKNOWN or dump[0] is None:  # it is gone meanwhile
+                continue
+            if name in self._copied and self._copied[name][1] != at:
+                await self._remove(name, self._copied[name][1])
+            for target in self._at(at):
+                await target.add(_restore(target.names.beginning + name, dump))
+            self._note(name, digest, at)
+
+    async def _read_aliases(self, names: Sequence[str]) -> None:
+        if names:
+            kids = await checked(self._old.mget([self._names.beginning + name for name in names]))
+            pairs = zip(names, kids, strict=True)
+            found = {name.removeprefix(_ALIAS): kid for name, kid in pairs if kid is not None}
+            self.places.aliases |= found
+
+    async def _dumps(self, names: Sequence[str]) -> list[tuple[Any, int]]:
+        """Return value and end of each name, as the store gives them; None without a value."""
+        if not names:
+            return []
+        async with self._old.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.execute_command("DUMP", self._names.beginning + name)
+                pipeline.execute_command("PEXPIRETIME", self._names.beginning + name)
+            replies = await checked(pipeline.execute())
+        return list(zip(replies[::2], replies[1::2], strict=True))
+
+    def _note(self, name: str, digest: str, at: int) -> None:
+        self._copied[name] = (digest, at)
+        self.names += 1
+
+    def _at(self, at: int) -> Sequence[Target]:
+        return self._targets if at == Kind.EVERYWHERE else [self._targets[at]]
+
+    async def _remove(self, name: str, at: int) -> None:
+        for target in self._at(at):
+            await target.add(("DEL", target.names.beginning + name))
+        if not name.startswith(_KEY):
+            return
+        kid = name.removeprefix(_KEY)
+        record, target = self.places.records[kid], self._targets[at]
+        for index in (target.names.keys, target.names.client(record.client_id)):
+            await target.add(("ZREM", index, kid, short_member(kid)))
+
+    def _forget(self, name: str) -> None:
+        word, _, rest = name.partition(":")
+        if word == "key":
+            self.places.records.pop(rest, None)
+            self.damaged.discard(rest)
+        elif word == "alias":
+            self.places.aliases.pop(rest, None)
+
+
+def _restore(name: str, dump: tuple[Any, int]) -> tuple[Any, ...]:
+    text, end = dump
+    ends = (end, as_bytes(text), "REPLACE", "ABSTTL") if end > 0 else (0, as_bytes(text), "REPLACE")
+    return ("RESTORE", name, *ends)
