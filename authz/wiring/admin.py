@@ -200,7 +200,8 @@ def _watched(
     if found.partitions.count == 1:
         return watch, replace(found, clock=clock)
     refuse_not_yet(settings)
-    return watch, replace(found, clock=clock, missing=watch.missing, is_live=True)
+    watched = replace(found, missing=watch.missing, may_have_moved=watch.may_have_moved)
+    return watch, replace(watched, clock=clock, is_live=True)
 
 
 def _sealer(
