@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 from authz.core.errors import Unavailable
-from authz.settings.model import Settings
 from authz.storage.meta_watch import MetaWatch
-from authz.wiring.missing_parts import refuse_several
 
 
 class MissingPartitions(Mapping[int, Unavailable]):
@@ -65,9 +63,3 @@ class StoreWatch:
     async def run(self) -> None:
         """Read again and again, until cancelled."""
         await asyncio.gather(*(watch.run() for watch in self._watches))
-
-
-def refuse_not_yet(settings: Settings) -> None:
-    """Raise BadInput for settings that `authz admin` cannot carry out with several partitions."""
-    if settings.anomalies.policy() is not None:
-        refuse_several(settings.redis.partitions, "a rule about anomalies")
