@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -38,10 +38,10 @@ def reshard(invocation: Invocation, *, yes: bool, keep: bool, is_cancelled: bool
     except Conflict as cause:
         raise click.ClickException(str(cause)) from None
     if done is None:
-        document = {"partitions": count, "is_moved": False}
-        invocation.answer(document, f"the store has {count} partitions already")
+        already = f"the store has {count} partitions already"
+        invocation.answer({"partitions": count, "is_moved": False}, already)
         return
-    document = {"partitions": count, "is_moved": True, **asdict(done)}
+    document: dict[str, Any] = {"partitions": count, "is_moved": True, **asdict(done)}
     document["damaged"] = list(done.damaged)
     text = f"the store has {count} partitions"
     if not done.is_continued:

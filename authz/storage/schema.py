@@ -67,7 +67,8 @@
     authz:{p}:restoring             string  identity of the backup that is or was restored
     authz:{p}:moved                 hash    short form of a kid that leads to this partition -> the
                                             partition of its key, which was made when the store
-                                            had one partition
+                                            had one partition. See moved.py; authz:meta then has
+                                            `moved`: 1, and schema 2
     authz:{p}:resharding            hash    stage, partitions and seq of a move to more partitions,
                                             see storage/resharding
     authz:{p}:resharder             string  the run that moves them, with a time to live

@@ -1,4 +1,4 @@
-"""What can be checked before a move: rights, memory, and users of sidecars, meters and `authz admin`."""
+"""What is checked before a move: rights, memory, and the users of the store."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,8 +13,8 @@ from authz.storage.cluster_client import primaries_of
 from authz.storage.replies import checked, mebibytes
 
 OPERATOR: Final = (
-    "this user may not {} {}; set redis.username to one with all rights on the names of authz, such "
-    "as `operator` of deploy/redis/users.sh"
+    "this user may not {} {}; set redis.username to one with all rights on our names, such as "
+    "`operator` of deploy/redis/users.sh"
 )
 USERS: Final = (
     "the user {} of the store has no rights on partition {}; load users with PARTITIONS={}, see "
@@ -50,18 +50,16 @@ async def _refuse_rights(client: redis.asyncio.Redis, names: schema.Names) -> No
         *(("XINFO", "STREAM", name), ("XLEN", name), ("PEXPIRE", name, "1"), ("PTTL", name)),
         *(("PEXPIREAT", name, "1"), ("MGET", name), ("EXISTS", name), ("ZCARD", name)),
         *(("HSET", names.meta, "a", "b"), ("DEL", names.meta), ("HDEL", names.meta, "a")),
-        *(("WATCH", name), ("MULTI",), ("EXEC",), ("INFO", "memory")),
+        ("INFO", "memory"),
     ]
     run = client.register_script(_MAY)
-    for command in wanted:
-        if command[0] in {"WATCH", "MULTI", "EXEC"}:  # a script may not run them
-            continue
-        if not await checked(run(keys=[names.resharder], args=list(command))):
-            raise Unavailable(OPERATOR.format(command[0], command[-1] if len(command) > 1 else ""))
+    for word, *others in wanted:
+        if not await checked(run(keys=[names.resharder], args=[word, *others])):
+            raise Unavailable(OPERATOR.format(word, others[0]))
 
 
 async def _refuse_users(client: redis.asyncio.Redis, names: schema.Names) -> None:
-    """Raise Unavailable if a user of ours has no rights here. Without the right to ask, it passes."""
+    """Raise Unavailable if a user of ours has no rights here. It passes if we may not ask."""
     ask: Any = client.execute_command
     for user, command in (
         ("authz-sidecar", ("GET", names.seq)),

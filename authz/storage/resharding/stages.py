@@ -75,7 +75,7 @@ class Stages:
     async def go_on_to(self, stage: Stage) -> None:
         """Note a stage. Raises Conflict if the lease is lost, or another stage was before."""
         keys = [self._names.resharder, self._names.resharding]
-        args = [self._run, stage, self._count, *_AFTER[stage]]
+        args: list[str | int] = [self._run, stage, self._count, *_AFTER[stage]]
         if not await checked(self._advance(keys=keys, args=args)):
             raise Conflict(LOST)
 

@@ -1,7 +1,7 @@
 """Target: one of the new partitions, as a run writes into it."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import redis.asyncio
 from redis import exceptions
@@ -38,7 +38,7 @@ class Target:
         self._waiting: list[Command] = []
         self._bytes = 0
 
-    async def __aenter__(self) -> "Target":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
