@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
 
 import redis.asyncio
-from redis import exceptions
 
 from authz.core.errors import Unreadable
 from authz.storage import encoding, schema, stored_records
 from authz.storage.field_codec import as_bytes
 from authz.storage.index_members import short_member
-from authz.storage.replies import checked, unusable
+from authz.storage.replies import checked
 from authz.storage.resharding.destinations import Destinations, Kind, Record
 from authz.storage.resharding.target import Target, escaped
 from authz.storage.scripts import script
@@ -119,16 +118,16 @@ class Copying:
             self._note(name, digest, home)
 
     def _fields(self, kid: str, stored: Any) -> Mapping[str, str]:
-        try:
-            if isinstance(stored, exceptions.RedisError):
-                if not stored_records.is_wrong_type(stored):
-                    raise unusable(stored)
-                raise Unreadable(kid)
-            self.damaged.discard(kid)
-            return stored_records.fields_of(kid, stored)
-        except Unreadable:
-            self.damaged.add(kid)
-            return {}
+        """Return the fields of a record; empty, and noted as damaged, if it cannot be read."""
+        is_damaged, found = stored_records.is_wrong_type(stored), {}
+        if not is_damaged:
+            stored_records.refuse_errors([stored])
+            try:
+                found = dict(stored_records.fields_of(kid, stored))
+            except Unreadable:
+                is_damaged = True
+        (self.damaged.add if is_damaged else self.damaged.discard)(kid)
+        return found
 
     def _places_in_indexes(
         self, kid: str, fields: Mapping[str, str], *, is_compact: bool

@@ -38,10 +38,8 @@ class RunLease:
 
         Raises Conflict if another run has it, or takes it meanwhile; then the work is cancelled.
         """
-        taken = self._client.set(self._name, self.run, px=LIFE_MS, nx=True)
         try:
-            if not await checked(taken):
-                raise Conflict(ANOTHER)
+            await self._take()
         except BaseException:
             work.close()
             raise
@@ -58,6 +56,10 @@ class RunLease:
                     await task
             with suppress(Unavailable):
                 await checked(self._end(keys=[self._name], args=[self.run]))
+
+    async def _take(self) -> None:
+        if not await checked(self._client.set(self._name, self.run, px=LIFE_MS, nx=True)):
+            raise Conflict(ANOTHER)
 
     async def _keep(self) -> None:
         while True:

@@ -71,7 +71,6 @@ class Moving:
         *,
         note: Note,
         report: Report,
-        late_seconds: float = LATE_SECONDS,
     ) -> None:
         self._old: Any = old
         self._new = new
@@ -79,7 +78,6 @@ class Moving:
         self._stages = stages
         self._note = note
         self._report = report
-        self._late_seconds = late_seconds
         self._limited: set[str] = set()  # groups of limits that are frozen
         self._targets = [Target(client, run) for client in new]
         self._freezing = Freezing(old, run, len(new))
@@ -265,7 +263,7 @@ class Moving:
                     await target.claim(is_known=True)
             await self._complete()
         self._report(f"the store has {len(self._new)} partitions")
-        await asyncio.sleep(self._late_seconds)
+        await asyncio.sleep(LATE_SECONDS)
         await copy_late(self._old, self._new[0])
         if not keep:
             await self._freezing.remove()
