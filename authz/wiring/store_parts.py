@@ -263,8 +263,9 @@ class StoreParts:
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.imports import PartitionedImports  # noqa: PLC0415
+        from authz.storage.claims import StoredClaims  # noqa: PLC0415
 
-        return PartitionedImports(self.partitions, parts)
+        return PartitionedImports(self.partitions, parts, self.each(StoredClaims), self.clock)
 
     @property
     def first(self) -> Client:
