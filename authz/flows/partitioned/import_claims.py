@@ -7,7 +7,7 @@ Rules:
    repeated.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from authz.core.changes import KeyChange
@@ -33,7 +33,9 @@ class ImportClaims:
         asking = set(left)
         while asking:
             asked = {place: left[place][0] for place in asking}
-            holders = await ask_each(list(asked.values()), self._place, self._claim)
+            holders = await ask_each(
+                list(asked.values()), self._places(asked.values()), self._claim
+            )
             for (place, one), holder in zip(asked.items(), holders, strict=True):
                 if holder != one.home:
                     asking.discard(place)
@@ -48,14 +50,14 @@ class ImportClaims:
         """End the claims of these changes. After a failure they end by themselves."""
         ended = [claim for change in changes for claim in self._claims_of(change)]
         with suppress(Unavailable):
-            await ask_each(ended, self._place, self._end)
+            await ask_each(ended, self._places(ended), self._end)
 
     def _claims_of(self, change: KeyChange) -> list[Claim]:
-        home = self._partitions.of(change.record.kid)
+        home = self._partitions.home_of(change.record)
         return [Claim(digest, home) for digest in sorted(set(change.aliases))]
 
-    def _place(self, claim: Claim) -> int:
-        return claim.place(self._partitions.count)
+    def _places(self, claims: Iterable[Claim]) -> list[int]:
+        return [claim.place(self._partitions.count) for claim in claims]
 
     async def _claim(self, at: int, claims: Sequence[Claim]) -> list[int]:
         return await self._parts[at].claim(claims, CLAIM_SECONDS)

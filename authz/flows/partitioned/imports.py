@@ -17,11 +17,11 @@ from authz.core.admin_ports import ImportStore
 from authz.core.changes import KeyChange
 from authz.core.errors import AliasTaken, Conflict, Deleted, Fault, Unavailable
 from authz.core.import_claims import CLAIM_SECONDS, WRITE_SECONDS, ClaimStore
-from authz.core.partitions import Partitions
 from authz.core.ports import Clock
 from authz.flows.partitioned.asking import ask_all
 from authz.flows.partitioned.import_claims import ImportClaims
 from authz.flows.partitioned.keys import PartitionedBatches
+from authz.flows.partitioned.places import Places
 
 TRIES: Final = 20  # of a claim that another home has
 PAUSE: Final = 0.1  # seconds between two tries
@@ -37,17 +37,17 @@ class PartitionedImports:
 
     def __init__(
         self,
-        partitions: Partitions,
+        places: Places,
         parts: Sequence[ImportStore],
         claims: Sequence[ClaimStore],
         clock: Clock,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._parts = parts
-        self._claims = ImportClaims(partitions, claims)
+        self._claims = ImportClaims(places.partitions, claims)
         self._clock = clock
         self._sleep = sleep
-        self._batches = PartitionedBatches(partitions, parts)
+        self._batches = PartitionedBatches(places, parts)
 
     async def allow_imports(self) -> None:
         """Implement ImportStore.allow_imports: in all partitions, or it raises Unavailable."""

@@ -5,9 +5,11 @@ import random
 
 import pytest
 
+from authz.core.changes import KeyChange
 from authz.core.errors import AliasTaken, Unavailable
 from authz.core.import_claims import CLAIM_SECONDS, WRITE_SECONDS
-from authz.core.new_keys import KeySpec
+from authz.core.keys.text import new_kid
+from authz.core.new_keys import KeySpec, import_key
 from authz.core.partitions import Partitions
 from authz.core.selector import Selector
 from authz.flows.importing import Done, Importer, Wanted
@@ -18,8 +20,8 @@ from authz.flows.selection import Selection
 from authz.process.clock import SystemClock
 from authz.storage.claims import StoredClaims
 from authz.storage.imports import StoredImports
-from tests.support.changes import DIGESTS, imported
-from tests.support.fakes import FakeClock, make_keyring
+from tests.support.changes import DIGESTS, author
+from tests.support.fakes import NOW, FakeClock, make_keyring
 from tests.support.storage.divided import client_at
 from tests.support.storage.partitioned import COUNT, parts_of
 
@@ -35,11 +37,11 @@ async def parts(valkey):
         yield found
 
 
-def kids_of_several_homes() -> tuple[str, str]:
-    """Return two kids whose partitions differ."""
-    first = "0" * 16
-    others = (f"{number:016}" for number in range(1, 100))
-    return first, next(kid for kid in others if PARTITIONS.of(kid) != PARTITIONS.of(first))
+def brought_in(home: int) -> KeyChange:
+    """Return an import of the same key for the owner of a partition."""
+    spec = KeySpec(client_id=client_at(home, COUNT), env="live", life_ms=None)
+    kid = PARTITIONS.fitting(new_kid(), spec)
+    return import_key(spec, kid, [("1", digest) for digest in DIGESTS], author(), NOW)
 
 
 async def test_each_key_is_imported_once(valkey):
@@ -77,50 +79,50 @@ async def test_each_key_is_imported_once(valkey):
 async def test_an_import_that_was_killed(parts, monkeypatch):
     """Its claims stop imports for other homes until they end, and none for its own home."""
     monkeypatch.setattr(imports, "PAUSE", 0)
-    ours, theirs = kids_of_several_homes()
+    ours, theirs = brought_in(1), brought_in(2)
     killed = ImportClaims(PARTITIONS, parts.each(StoredClaims))
-    assert await killed.take([imported(ours)]) == [0]
-    [refused] = await parts.imports.apply_all([imported(theirs)])
+    assert await killed.take([ours]) == [0]
+    [refused] = await parts.imports.apply_all([theirs])
     assert isinstance(refused, Unavailable)
     assert str(refused) == BUSY
-    assert await parts.imports.apply_all([imported(ours)]) == [1]
-    [taken] = await parts.imports.apply_all([imported(theirs)])
+    assert await parts.imports.apply_all([ours]) == [1]
+    [taken] = await parts.imports.apply_all([theirs])
     assert isinstance(taken, AliasTaken)
-    assert taken.kid == ours
+    assert taken.kid == ours.record.kid
 
 
 async def test_claims_are_left_by_no_import_that_ended(parts, valkey):
-    """An import gives its claims up, whatever its outcome. Those of a killed one end by themselves."""
-    ours, theirs = kids_of_several_homes()
+    """An import gives up its claims, whatever its outcome; those of a killed one end."""
+    ours, theirs = brought_in(1), brought_in(2)
     claims = ImportClaims(PARTITIONS, parts.each(StoredClaims))
-    await claims.take([imported(ours)])
+    await claims.take([ours])
     left = valkey.admin.keys("*:claim:*")
     assert len(left) == len(DIGESTS)
     assert all(0 < valkey.admin.ttl(name) <= CLAIM_SECONDS for name in left)
-    await parts.imports.apply_all([imported(ours)])
-    await parts.imports.apply_all([imported(theirs)])
+    await parts.imports.apply_all([ours])
+    await parts.imports.apply_all([theirs])
     assert valkey.admin.keys("*:claim:*") == []
 
 
 async def test_a_claim_of_another_home_cannot_be_given_up(parts, valkey):
     """A late import ends no claim that came after its own."""
-    ours, theirs = kids_of_several_homes()
+    ours, theirs = brought_in(1), brought_in(2)
     claims = ImportClaims(PARTITIONS, parts.each(StoredClaims))
-    await claims.take([imported(theirs)])
-    await claims.give_up([imported(ours)])
+    await claims.take([theirs])
+    await claims.give_up([ours])
     assert len(valkey.admin.keys("*:claim:*")) == len(DIGESTS)
 
 
 async def test_a_store_that_is_too_slow(parts):
     """A key is not written so late that its claim may be over."""
-    clock = FakeClock()
+    ours, clock = brought_in(1), FakeClock()
 
     class Slow(PartitionedImports):
         async def resolve_all(self, digests):
             clock.advance(WRITE_SECONDS + 1)
             return await super().resolve_all(digests)
 
-    slow = Slow(PARTITIONS, parts.each(StoredImports), parts.each(StoredClaims), clock)
+    slow = Slow(parts.places, parts.each(StoredImports), parts.each(StoredClaims), clock)
     with pytest.raises(Unavailable, match="too long"):
-        await slow.apply_all([imported("0" * 16)])
-    assert await parts.keys.find("0" * 16) is None
+        await slow.apply_all([ours])
+    assert await parts.keys.find(ours.record.kid) is None
