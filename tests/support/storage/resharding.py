@@ -162,13 +162,15 @@ def everything(runner: CommandRunner, kids: list[str]) -> dict[str, Any]:
         found[f"show {kid}"] = shown("keys", "show", kid)
         found[f"history {kid}"] = shown("keys", "history", kid)
         found[f"limits {kid}"] = shown("keys", "limits", kid)
-        for by in ("minute", "hour", "day", "month", "route", "model"):
+        for by in ("minute", "hour", "month"):
             found[f"usage {kid} {by}"] = shown("usage", "--key", kid, "--by", by)["rows"]
     for by in ("hour", "day", "month", "route", "status", "model"):
         usage = shown("usage", "--by", by)
         found[f"usage {by}"] = (usage["rows"], usage["total"], usage.get("denied_by_reason"))
     for by in ("requests", "units", "denied"):
-        found[f"top {by}"] = sorted(map(str, shown("usage", "top", "--by", by)["keys"]))
+        found[f"top {by}"] = sorted(
+            map(str, shown("usage", "top", "--by", by, "--limit", "100")["keys"])
+        )
     found["abuse"] = shown("abuse", "list")
     found["verified"] = runner.run("audit", "verify").code
     found["applied"] = in_parts(_applied)
