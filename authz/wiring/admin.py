@@ -197,7 +197,8 @@ def _watched(found: StoreParts, ring: Keyring, clock: Clock) -> tuple[StoreWatch
     watch = StoreWatch([MetaWatch(client, *wanted) for client in found.clients])
     if found.partitions.count == 1:
         return watch, replace(found, clock=clock)
-    return watch, replace(found, clock=clock, missing=watch.missing, is_live=True)
+    watched = replace(found, missing=watch.missing, may_have_moved=watch.may_have_moved)
+    return watch, replace(watched, clock=clock, is_live=True)
 
 
 def _sealer(
