@@ -45,7 +45,7 @@ class Copying:
         self._targets = targets
         self.places = places
         self._digests = old.register_script(script("digests"))
-        self._copied: dict[str, tuple[str, int]] = {}
+        self._copied: dict[str, tuple[str, int, str]] = {}  # digest, partition, where it lay
         self._seen: set[str] = set()
         self.pools: set[str] = set()
         self.divided: dict[str, str] = {}
@@ -64,22 +64,31 @@ class Copying:
         """
         before = self.names
         self._seen, self.divided, self.unknown = set(), {}, set()
-        async for page in self._pages(f"{_KEY}*"):
-            await self._copy_records(page)
-        async for page in self._pages("*", _KEY):
-            await self._copy_others(page)
+        others: list[tuple[str, str, str]] = []  # only then all records are known
+        async for page in self._pages():
+            await self._copy_records([one for one in page if one[0].startswith(_KEY)])
+            others += self._changed_others(page)
+        changed = {name for _, name, _ in others}
         for name in [name for name in self._copied if name not in self._seen]:
             await self._remove(name, self._copied.pop(name)[1])
             self._forget(name)
+        # The owner of a key has changed, so its limits, usage and aliases lie elsewhere, too.
+        others += [
+            (where, name, digest)
+            for name, (digest, at, where) in self._copied.items()
+            if name not in changed and at != self.places.of(name)
+        ]
+        for start in range(0, len(others), COUNT):
+            await self._write(others[start : start + COUNT])
         for target in self._targets:
             await target.flush()
         return self.names - before
 
-    async def _pages(self, pattern: str, *left_out: str) -> AsyncIterator[Page]:
-        """Yield the names that match, without their common beginning, and their digests."""
+    async def _pages(self) -> AsyncIterator[Page]:
+        """Yield all names, without their common beginning, and their digests."""
         start = self._names.beginning
-        wanted = f"{escaped(start)}{pattern}"
-        without = [start + one for one in (*_LEFT_OUT, *left_out)]
+        wanted = f"{escaped(start)}*"
+        without = [start + one for one in _LEFT_OUT]
         cursor = "0"
         while True:
             answer = self._digests(keys=[self._names.seq], args=[cursor, wanted, COUNT, *without])
@@ -89,12 +98,18 @@ class Copying:
             if cursor == "0":
                 return
 
-    def _is_current(self, name: str, digest: str) -> bool:
+    def _is_current(self, name: str, digest: str, where: str) -> bool:
+        """Return whether the copy has this digest. Note where the name lies now."""
         self._seen.add(name)
-        return self._copied.get(name) == (digest, self.places.of(name))
+        found = self._copied.get(name)
+        if found is None or found[0] != digest:
+            return False
+        if found[2] != where:
+            self._copied[name] = (digest, found[1], where)
+        return True
 
     async def _copy_records(self, page: Page) -> None:
-        changed = [(name, one) for name, one in page if not self._is_current(name, one)]
+        changed = [(name, one) for name, one in page if not self._is_current(name, one, name)]
         kids = [name.removeprefix(_KEY) for name, _ in changed]
         stored = await stored_records.read(self._old, kids)
         dumps = await self._dumps([name for name, _ in changed])
@@ -115,7 +130,7 @@ class Copying:
                 _restore(self._targets[home].names.beginning + name, dump),
                 *self._places_in_indexes(kid, fields, is_compact=isinstance(record, str)),
             )
-            self._note(name, digest, home)
+            self._note(name, digest, home, name)
 
     def _fields(self, kid: str, stored: Any) -> Mapping[str, str]:
         """Return the fields of a record; empty, and noted as damaged, if it cannot be read."""
@@ -151,18 +166,21 @@ class Copying:
             self.pools |= {f"project:{project}"}
             self.pools |= {f"project:{tenant}/{project}"} if tenant else set()
 
-    async def _copy_others(self, page: Page) -> None:
+    def _changed_others(self, page: Page) -> list[tuple[str, str, str]]:
+        """Return what differs from its copy and is no record: where it lies, name and digest."""
         changed = []
         for found, digest in page:
             name = found.removeprefix(schema.ASIDE)
+            if name.startswith(_KEY):
+                continue
             kind = self.places.of(name)
             if kind == Kind.DIVIDED:
                 self.divided[name] = self._names.beginning + found
             elif kind == Kind.UNKNOWN and not name.startswith(_ALIAS):
                 self.unknown.add(name)
-            elif kind != Kind.MADE_ANEW and not self._is_current(name, digest):
+            elif kind != Kind.MADE_ANEW and not self._is_current(name, digest, found):
                 changed.append((found, name, digest))
-        await self._write(changed)
+        return changed
 
     async def copy_again(self, names: Sequence[str]) -> None:
         """Copy these names, which are aside, whether they differ or not. Raises as `round`."""
@@ -176,7 +194,7 @@ class Copying:
         """Copy names: where each lies, its name, and its digest."""
         await self._read_aliases([name for _, name, _ in changed if name.startswith(_ALIAS)])
         dumps = await self._dumps([found for found, _, _ in changed])
-        for (_, name, digest), dump in zip(changed, dumps, strict=True):
+        for (where, name, digest), dump in zip(changed, dumps, strict=True):
             at = self.places.of(name)
             if at == Kind.UNKNOWN or dump[0] is None:  # it is gone meanwhile
                 continue
@@ -184,7 +202,7 @@ class Copying:
                 await self._remove(name, self._copied[name][1])
             for target in self._at(at):
                 await target.add(_restore(target.names.beginning + name, dump))
-            self._note(name, digest, at)
+            self._note(name, digest, at, where)
 
     async def _read_aliases(self, names: Sequence[str]) -> None:
         if names:
@@ -204,8 +222,8 @@ class Copying:
             replies = await checked(pipeline.execute())
         return list(zip(replies[::2], replies[1::2], strict=True))
 
-    def _note(self, name: str, digest: str, at: int) -> None:
-        self._copied[name] = (digest, at)
+    def _note(self, name: str, digest: str, at: int, where: str) -> None:
+        self._copied[name] = (digest, at, where)
         self.names += 1
 
     def _at(self, at: int) -> Sequence[Target]:

@@ -107,6 +107,11 @@ def count_uses(runner: CommandRunner, kids: list[str], rng: random.Random) -> No
     asyncio.run(count_entries(runner.endpoint, lines, now))
 
 
+def count_uses_of(runner: CommandRunner, kids: list[str], now: int) -> None:
+    """Count a request of each of these keys. now: ms since the epoch."""
+    asyncio.run(count_entries(runner.endpoint, [line(kid=kid, started=now) for kid in kids], now))
+
+
 async def _fill(parts: StoreParts, kids: list[str], rng: random.Random) -> None:
     client = parts.clients[0]
     await StoredApplied(client).save({kid: Applied(1, {"name": "declared"}) for kid in kids[3:9]})
