@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.bench.figures import machine
+from tests.bench.figures import machine, offer_record, record
 from tests.bench.import_keys import AUTHZ, timed, write
 from tests.support.real import Valkey
 from tests.support.usage import line
@@ -79,8 +79,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
     parser.add_argument("--keys", type=int, default=100_000)
     parser.add_argument("--used", type=int, default=0, help="so many of them have usage")
+    offer_record(parser)
     given = parser.parse_args()
     found = run(given.keys, given.used)
+    if given.record:
+        record({f"reshard.{part}": found[f"{part} seconds"] for part in ("copy", "frozen")})
     good = found["frozen seconds"] <= LONGEST * max(1, given.keys / 100_000)
     if given.json:
         print(json.dumps(found | {"within_limits": good}))

@@ -17,7 +17,7 @@ from tests.support.storage.moving_writer import Writer, with_doors
 async def test_partitions_lie_on_all_primaries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever was confirmed is there after the move, on three nodes instead of one."""
+    """All confirmed changes are there after the move, on three nodes instead of one."""
     without_settings(monkeypatch)
     monkeypatch.chdir(tmp_path)
     async with Cluster() as cluster:

@@ -115,7 +115,7 @@ async def all_places(doors: Doors):
 def test_a_killed_move_is_ended_by_the_next_one(
     runner: CommandRunner, valkey: Valkey, trial: int
 ) -> None:
-    """Whatever was confirmed is there after the move, and what was refused can be repeated."""
+    """All confirmed changes are there after the move, and refused ones can be repeated."""
     rng = random.Random(f"{SEED} {trial}")
     writer = Writer(settings(), rng.randrange(1 << 30))
     writer.issue(KEYS)

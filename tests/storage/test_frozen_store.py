@@ -1,4 +1,4 @@
-"""A frozen store refuses whatever would be lost by a move, and changes nothing meanwhile."""
+"""A frozen store refuses every change that a move would lose, and changes nothing meanwhile."""
 
 import asyncio
 import time
@@ -167,7 +167,7 @@ def runner(tmp_path, valkey, monkeypatch):
 
 
 def test_what_changes_data_is_refused(runner, valkey):
-    """Each of them raises Unavailable, and leaves every value of the store as it was.
+    """Every change that a move would lose raises Unavailable, and leaves all values as they were.
 
     A deletion may have blanked the usage of its key before: that key is still there. A first
     import has marked authz:meta before.
@@ -241,7 +241,7 @@ def test_a_thawed_store_is_as_it_was(runner, valkey):
 
 
 def test_an_ended_session_stays_ended(runner, valkey):
-    """What goes on in a frozen store is an end of a session: it is copied after the move."""
+    """A frozen store takes the end of a session, which is copied after the move."""
 
     async def look(parts: StoreParts) -> None:
         store = Store(parts, valkey)

@@ -1,4 +1,4 @@
-"""What processes that do not know of the move yet still write into the old store."""
+"""Late writes: those of processes that do not know of the move yet."""
 
 from typing import Any
 

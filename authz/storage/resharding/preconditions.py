@@ -1,4 +1,4 @@
-"""What is checked before a move: rights, memory, and the users of the store."""
+"""Checks before a move: rights, memory, and the users of the store."""
 
 from collections.abc import Sequence
 from contextlib import suppress

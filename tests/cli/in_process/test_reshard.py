@@ -151,7 +151,7 @@ def test_what_cannot_be_moved_is_refused(runner, divide, valkey):
 
 
 def test_a_damaged_record_is_moved_as_it_is(runner, divide, valkey):
-    """It stays unreadable. Without an owner it lies where its kid leads, and is counted."""
+    """A record without a readable owner lies where its kid leads, and the answer counts it."""
     kids = [runner.issue("--tenant", "t")[0] for _ in range(2)]
     valkey.admin.hdel(DEFAULT.key(kids[0]), "secrets")
     fields = valkey.admin.hgetall(DEFAULT.key(kids[0]))

@@ -35,7 +35,7 @@ class Change:
 
 
 class Doors:
-    """What changes keys of a store, with so many partitions as its settings have."""
+    """Changes of keys of a store, with so many partitions as its settings have."""
 
     def __init__(self, parts: StoreParts, settings: Settings) -> None:
         ring = keyring(settings)
