@@ -69,7 +69,13 @@ def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> C
     parts = build_partitions(
         *(settings, ring, clock, counters), instance=instance, failures=failures
     )
-    checker = checker_of(parts, clock, settings.outage.grace)
+    checker = checker_of(
+        parts,
+        clock,
+        settings.outage.grace,
+        may_have_moved=lambda at: parts[at].feed.meta.may_have_moved,
+        max_moved=settings.cache.max_entries,
+    )
 
     # The listener for Envoy.
     ids = charge_ids(Partitions(settings.redis.partitions))
