@@ -31,7 +31,6 @@ from tests.support.real import RealClock, Valkey, eventually
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.servers import serving
-from tests.support.storage import stored
 
 KEYS = 5
 DAY_MS = 86_400_000
@@ -41,7 +40,7 @@ HOUR_MS = 3_600_000
 class World(contextlib.AsyncExitStack):
     """Everything that runs. links: to the store, by meter. doors: from Envoy, by meter.
 
-    log: the same records in a file that Envoy writes.
+    log: the same records in a file that Envoy writes. settings: of commands.
     """
 
     valkey: Valkey
@@ -51,6 +50,7 @@ class World(contextlib.AsyncExitStack):
     clients: Clients
     proxy: Proxy
     log: Path
+    settings: Path
 
     def __init__(self, *, meters: int, seed: int, mutant: str = "") -> None:
         super().__init__()
@@ -71,7 +71,12 @@ class World(contextlib.AsyncExitStack):
         directory = Path(self.enter_context(tempfile.TemporaryDirectory()))
         always = ("--appendonly", "yes", "--appendfsync", "everysec")
         self.valkey = self.enter_context(Valkey(*always))
-        self.valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
+        peppers = [{"version": 1, "file": str(directory / "pepper")}]
+        document = {"redis": {"url": self.valkey.url}, "keys": {"peppers": peppers}}
+        self.settings = directory / "authz.yaml"
+        self.settings.write_text(yaml.safe_dump(document))
+        made = await self._command("init")
+        assert made[0] == 0, made
         self.meters, self.links, self.doors = [], [], []
         for _ in range(self._count):
             link = await self.enter_async_context(Gate(self.valkey.port))
@@ -105,10 +110,11 @@ class World(contextlib.AsyncExitStack):
         """Return the exit status and the output of `authz usage reconcile` for the log."""
         now = RealClock().wall_ms()
         span = ("--since", rfc3339(now - HOUR_MS), "--until", rfc3339(now + HOUR_MS))
-        settings = self.log.with_name("reconcile.yaml")
-        settings.write_text(yaml.safe_dump({"redis": {"url": self.valkey.url}}))
-        command = [sys.executable, "-m", "authz.cli.main", "--config", str(settings)]
-        command += ["usage", "reconcile", "--file", str(self.log), *span]
+        return await self._command("usage", "reconcile", "--file", str(self.log), *span)
+
+    async def _command(self, *words: str) -> tuple[int, str]:
+        """Run `authz` with the settings of the store. Return its exit status and its output."""
+        command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.settings), *words]
         ran = await asyncio.to_thread(
             subprocess.run, command, check=False, capture_output=True, text=True
         )
