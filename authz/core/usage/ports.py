@@ -169,8 +169,9 @@ class UsageIndex(Protocol):
     def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
         """Yield lists of the kids that were used at `since` or later. A kid may come twice.
 
-        since: seconds since the epoch; its whole minute counts. A list has at most a few thousand kids; more only if as many
-        were last used in one second. MUST yield a key that is used meanwhile at least once.
+        since: seconds since the epoch; its whole minute counts. A list has at most a few thousand
+        kids; more only if the times of as many are in one second. MUST yield a key that is used
+        meanwhile at least once.
         """
         ...
 

@@ -26,7 +26,7 @@ class StoredUsageIndex:
         self._usage = StoredUsage(client)
 
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
-        """Implement UsageIndex.latest: return a time in epoch seconds or None for each kid, in order.
+        """Implement UsageIndex.latest: return epoch seconds or None for each kid, in order.
 
         Takes one round trip; without kids, none. Raises Unavailable if the store fails.
         """
