@@ -34,13 +34,13 @@ from redis import exceptions
 
 from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.digest_index import entry_of
-<<<<<<< HEAD
 from authz.storage import compact, compact_entries, emptiness, meta, schema, tombstones
 from authz.storage.backup import Contents
+from authz.storage.essential import is_full
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.index_members import short_member
 from authz.storage.index_state import encoded_index
-from authz.storage.replies import checked, unusable
+from authz.storage.replies import checked, describe_full, unusable
 from authz.storage.restored_lines import (
     created_at,
     is_compact,
@@ -48,16 +48,6 @@ from authz.storage.restored_lines import (
     without_deleted,
     without_earlier,
 )
-=======
-from authz.storage import compact, compact_entries, emptiness, encoding, meta, schema, tombstones
-from authz.storage.backup import Contents, kept_bytes
-from authz.storage.essential import is_full
-from authz.storage.guarded_writes import Command, GuardedWrites
-from authz.storage.index_members import short_member
-from authz.storage.index_state import encoded_index
-from authz.storage.replies import checked, describe_full, unusable
-from authz.storage.restored_lines import rows_left_out, without_deleted, without_earlier
->>>>>>> main
 from authz.storage.tombstones import Tombstone
 from authz.storage.unread_records import kept_bytes
 from authz.storage.verified_backup import Line, Verified
