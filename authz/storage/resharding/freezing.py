@@ -35,7 +35,7 @@ HOUR_MS: Final = 3_600_000
 HOURS: Final = 24
 DAYS: Final = 31
 KEPT_MS: Final = DAYS * HOURS * HOUR_MS  # for which the lists stay after the move
-AT_ONCE: Final = 500  # names in one step, apart from those that are frozen together
+AT_ONCE: Final = 2000  # names in one step, apart from those that are frozen together
 PAGE: Final = 1000
 
 

@@ -13,7 +13,7 @@ from authz.core.errors import Conflict, Foreign, Unavailable
 from authz.core.partitions import Partitions
 from authz.storage import encoding, meta, schema
 from authz.storage.replies import checked
-from authz.storage.resharding.copying import Copying
+from authz.storage.resharding.copying import FROZEN_COUNT, Copying
 from authz.storage.resharding.destinations import Destinations
 from authz.storage.resharding.dividing import Dividing
 from authz.storage.resharding.freezing import Freezing
@@ -207,7 +207,7 @@ class Moving:
         return content
 
     async def _last_round(self, copying: Copying) -> None:
-        await copying.round()
+        await copying.round(FROZEN_COUNT)
         new = {*copying.places.records, *copying.pools} - self._limited
         if new:  # of keys that were made after the round before, and used since
             await self._freezing.freeze_limits(new)
