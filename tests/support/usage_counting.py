@@ -11,7 +11,8 @@ from authz.core.usage.counts import Level
 from authz.core.usage.tally import Clocks
 from authz.storage.endpoint import Endpoint
 from authz.storage.usage.usage_link import UsageLink
-from tests.support.real import RealClock, eventually
+from tests.support.real import RealClock, Valkey, eventually
+from tests.support.storage import stored
 from tests.support.usage import committed
 
 KEPT = dict.fromkeys(Level, 400 * 86_400)
@@ -31,6 +32,14 @@ async def open_link(
     finally:
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
+
+
+def linked(
+    valkey: Valkey, kept: Mapping[Level, int] = KEPT, **options: Any
+) -> contextlib.AbstractAsyncContextManager[UsageLink]:
+    """Set up a store, unless it is, and return `open_link` to it."""
+    valkey.admin.hset(stored.META, "schema", "1")
+    return open_link(valkey.endpoint, kept, **options)
 
 
 async def count_entries(endpoint: Endpoint, entries: Sequence[bytes], now: int) -> None:
