@@ -112,7 +112,7 @@ def verify(
         return
     settings = load_settings(invocation)
     since = 0 if max_unsealed is None else SystemClock().wall_ms() - max_unsealed
-    keys, partitions = trail_keys(settings), Partitions(settings.redis.partitions)
+    keys, partitions = trail_keys(settings), Partitions(settings.redis.count)
     if partitions.count > 1 and (trimmed_before or unmarked_until):
         option = "--trimmed-before" if trimmed_before else "--unmarked-until"
         raise BadInput(option, "is for one partition; each has numbers of its own")

@@ -180,7 +180,7 @@ def _check_ids(invocation: Invocation, ids: Collection[str]) -> None:
             raise _not_an_id(one) from None
         if is_over_api(invocation):
             continue  # the server knows whether there are partitions
-        if (partition is None) != (load_settings(invocation).redis.partitions == 1):
+        if (partition is None) != (load_settings(invocation).redis.count == 1):
             raise _not_an_id(one)
 
 

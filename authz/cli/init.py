@@ -128,7 +128,7 @@ def init(
 
 def _refuse_other_count(settings: Settings, wanted: str | None) -> None:
     """Raise BadInput if another number of partitions is wanted than the settings have."""
-    count = settings.redis.partitions
+    count = settings.redis.count
     if wanted is not None and int(wanted) != count:
         raise BadInput(
             "--partitions", f"{wanted}, but redis.partitions is {count}; set it there, for all"

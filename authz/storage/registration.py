@@ -185,17 +185,20 @@ class Registration:
         self._remove(link, self._instance, gone.set_result)
         await asyncio.wait([gone], timeout=LEAVE_SECONDS)
 
-    async def report_issued(self) -> None:
+    async def report_issued(self, charges: str = "", issued: int = 0) -> None:
         """Write the final number of charge ids, after this sidecar has stopped serving.
 
-        Wait at most 0.2 s for it. Does nothing without a link, if the store is foreign, or without
-        charge ids. A failure is ignored: then the last entry has the number of the last heartbeat.
+        charges, issued: prefix and number of other ids, from before a move of the store. Wait at
+        most 0.2 s for it. Does nothing without a link, if the store is foreign, or without charge
+        ids. A failure is ignored: then the last entry has the number of the last heartbeat.
         """
-        link, charges = self._feed.link, self._identity["charges"]
+        link = self._feed.link
+        if not charges:
+            charges, issued = self._identity["charges"], self._issued()
         if link is None or self._feed.is_foreign or not charges:
             return
         written: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        now, member = self._clock.wall_ms(), f"{charges} {self._issued()} {self._instance}"
+        now, member = self._clock.wall_ms(), f"{charges} {issued} {self._instance}"
         self._writes.send(link, written.set_result, "ZADD", self._names.issued, str(now), member)
         await asyncio.wait([written], timeout=LEAVE_SECONDS)
 

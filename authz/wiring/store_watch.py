@@ -66,4 +66,4 @@ class StoreWatch:
 def refuse_not_yet(settings: Settings) -> None:
     """Raise BadInput for settings that `authz admin` cannot carry out with several partitions."""
     if settings.anomalies.policy() is not None:
-        refuse_several(settings.redis.partitions, "a rule about anomalies")
+        refuse_several(settings.redis.count, "a rule about anomalies")

@@ -78,11 +78,13 @@ class SpendLink:
         self._sent = self._answered = 0
         self._watch: asyncio.TimerHandle | None = None
         self._garbled: dict[str, None] = {}
+        self.paused = ""
+        """Why nothing may be counted now, although there is a link; "" if it may."""
 
     @property
     def is_open(self) -> bool:
         """True while a link is connected and logged in, so that requests can be sent."""
-        return self._primary.link is not None
+        return self._primary.link is not None and not self.paused
 
     @property
     def reason(self) -> str:
@@ -90,7 +92,7 @@ class SpendLink:
 
         "connecting" before the first attempt has ended.
         """
-        return self._primary.reason
+        return self.paused or self._primary.reason
 
     def spend(self, charge: Charge, ask: SpendRequest, deliver: Deliver) -> None:
         """Send a charge and return at once.
@@ -100,8 +102,8 @@ class SpendLink:
         Unreadable for garbled counters. A refusal also ends the link.
         """
         link = self._primary.link
-        if link is None:
-            fault = Unavailable("not connected")
+        if link is None or self.paused:
+            fault = Unavailable(self.paused or "not connected")
             asyncio.get_running_loop().call_soon(deliver, fault)
             return
         words = arguments(charge, ask, self._holder, self._endpoint.names)

@@ -1,0 +1,135 @@
+"""The number of partitions of the store, where the settings leave it to the store.
+
+Rules:
+1. `redis.partitions` that is not set means as the store says: 1 for one that was not set up.
+2. 8 or 48 mean this number. A store with another one is refused.
+3. 1 means one partition. A store that was moved from one partition to several is accepted, with a
+   warning: the settings of before the move go on working.
+"""
+
+import asyncio
+import logging
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Final
+
+from authz.core.errors import Unavailable
+from authz.core.partitions import COUNTS
+from authz.settings.model import Settings
+from authz.storage import schema
+from authz.storage.endpoint import Endpoint
+from authz.storage.moves import FIELDS, count_in
+from authz.storage.replies import checked
+from authz.wiring.administration import partitions
+
+log = logging.getLogger("authz.store")
+
+LOOK_SECONDS: Final = 1.0  # between two looks at the number of partitions
+PATIENCE: Final = 5.0  # seconds for a reply
+START_PATIENCE: Final = 0.5  # the same, for a sidecar that starts
+OLD_SETTING: Final = (
+    "redis.partitions is 1, and the store was moved to %d partitions: set it to %d, or remove it"
+)
+
+
+def sized(settings: Settings, count: int) -> Settings:
+    """Return these settings with this number of partitions."""
+    if settings.redis.partitions == count:
+        return settings
+    return settings.changed(redis=settings.redis.changed(partitions=count))
+
+
+async def resolved(
+    settings: Settings, patience: float = PATIENCE, *, was_one: bool = False
+) -> Settings:
+    """Return these settings with the number of partitions of the store, by the rules above.
+
+    patience: seconds for each connect and each reply. was_one: this process has worked with the
+    store when it had one partition. Raises BadInput for invalid redis settings, Unavailable if the
+    store has to be asked and does not answer.
+    """
+    given = settings.redis.partitions
+    if given not in (None, 1):
+        return settings
+    where = partitions(sized(settings, 1))[0]
+    found = await _read(where, patience, is_complete=was_one)
+    if given is None or found == 1:
+        return sized(settings, found)
+    if not (was_one or await _was_moved(settings, found, patience)):
+        return settings
+    log.warning(OLD_SETTING, found, found)
+    return sized(settings, found)
+
+
+async def first_count(settings: Settings) -> tuple[int, bool]:
+    """Return the number of partitions with which a sidecar starts, and whether it is certain.
+
+    It waits at most about a second. If the store does not answer, the snapshot tells how many
+    there were. Raises BadInput.
+    """
+    try:
+        return (await resolved(settings, START_PATIENCE)).redis.count, True
+    except Unavailable:
+        return count_of_snapshot(settings.cache.snapshot) or settings.redis.count, False
+
+
+def count_of_snapshot(file: Path | None) -> int | None:
+    """Return the number of partitions of the newest snapshot; None if there is none."""
+    times: dict[int, float] = {}
+    for count in COUNTS:
+        with suppress(OSError):
+            if file is not None:
+                times[count] = snapshot_file(file, 0, count).stat().st_mtime
+    return max(times, key=times.__getitem__) if times else None
+
+
+def snapshot_file(file: Path, partition: int, count: int) -> Path:
+    """Return the file of a partition: with several, one such as `FILE.3-of-8`."""
+    return file if count == 1 else file.with_name(f"{file.name}.{partition}-of-{count}")
+
+
+async def resolved_if_possible(settings: Settings, patience: float = PATIENCE) -> Settings:
+    """Return the settings of `resolved`; if the store does not answer, with one partition.
+
+    What works with the store then fails by itself, or follows later. Raises BadInput.
+    """
+    try:
+        return await resolved(settings, patience)
+    except Unavailable:
+        return sized(settings, settings.redis.count)
+
+
+async def until_moved(given: Settings, used: Settings) -> Settings:
+    """Return other settings than `used` once the store has another number of partitions.
+
+    given: the settings of the operator. While the store cannot be asked, nothing changes.
+    """
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            found = await resolved(given, was_one=used.redis.count == 1)
+        except Unavailable:
+            continue
+        if found.redis.count != used.redis.count:
+            return found
+
+
+async def _read(where: Endpoint, patience: float, *, is_complete: bool) -> int:
+    """Return the number of partitions of a store; 1 if it was not set up, or names no known one.
+
+    is_complete: 1 too, until all of several partitions were set up.
+    """
+    async with aclosing(where.client(patience)) as client:
+        texts = await checked(client.hmget(where.names.meta, list(FIELDS)))
+    found = {name: text for name, text in zip(FIELDS, texts, strict=True) if text is not None}
+    if is_complete and schema.META_COMPLETE not in found:
+        return 1
+    return count_in(found) or 1
+
+
+async def _was_moved(settings: Settings, count: int, patience: float) -> bool:
+    """Return whether the store had one partition once. Raises Unavailable."""
+    where = partitions(sized(settings, count))[0]
+    async with aclosing(where.client(patience)) as client:
+        found = await checked(client.hget(where.names.meta, schema.META_MOVED))
+    return found is not None
