@@ -238,7 +238,7 @@ class Heartbeats:
             seq = encoding.number(self._names.seq, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
             move = self._meta.move
-            if isinstance(cause, ValueError) and move is not None:
+            if not isinstance(reply, Unavailable) and move is not None:
                 beat.fail(Unavailable(FROZEN.format(move.count)))
                 self._note_frozen(is_frozen=True)
             beat.fail(cause)

@@ -74,11 +74,7 @@ def verify(
     """
     if not meta:
         raise Emptied
-    if meta.get(schema.META_SCHEMA) != str(schema.SCHEMA):
-        found = meta.get(schema.META_SCHEMA, "")[:20]
-        raise Foreign(
-            f"the store has schema {found!r}, this version reads {schema.SCHEMA}; upgrade the older"
-        )
+    refuse_schema(meta)
     refuse_partitions(meta, names)
     theirs = peppers_of(meta)
     for version, fingerprint in ours.items():
@@ -93,6 +89,28 @@ def verify(
             f"keys.peppers has only {', '.join(sorted(ours))}"
         )
     return theirs
+
+
+def has_moved(meta: Mapping[str, str]) -> bool:
+    """Return whether keys may lie outside of the partition of their kid."""
+    return schema.META_MOVED in meta
+
+
+def schema_of(meta: Mapping[str, str]) -> str:
+    """Return the schema that a store with this authz:meta has to have, as text."""
+    return str(schema.SCHEMA_MOVED if has_moved(meta) else schema.SCHEMA)
+
+
+def refuse_schema(meta: Mapping[str, str]) -> None:
+    """Raise Foreign unless authz:meta has its schema: that of moved keys only if there may be any.
+
+    So the loss of the one field or the other never hides moved keys.
+    """
+    found, ours = meta.get(schema.META_SCHEMA, "")[:20], schema_of(meta)
+    if found != ours:
+        raise Foreign(
+            f"the store has schema {found!r}, this version reads {ours}; upgrade the older"
+        )
 
 
 def partitions_in(meta: Mapping[str, str]) -> str:
@@ -182,6 +200,7 @@ class LatestMeta:
         self._theirs: Mapping[str, str] | None = None
         self._imports: bool | None = None
         self._is_sealed = False
+        self.may_have_moved = True  # False if the latest content says that no key is moved
         self.form = Form.HASHES  # of the records, by the latest content
         self.move: Move | None = None
         self.on_move: Callable[[], None] = lambda: None
@@ -210,6 +229,7 @@ class LatestMeta:
         self._look_for_move(meta)
         self._theirs = verify(meta, self._ours, self._names)
         self._imports = has_imports(meta)
+        self.may_have_moved = has_moved(meta)
         self.form = form_of(meta.get(schema.META_COMPACT))
         signing = signing_entries(meta)
         if signing != self.signing:  # another object tells readers of a change

@@ -55,6 +55,7 @@ def permissions(names: schema.Names) -> Permissions:
             names.subscribe,
             *((("CLUSTER", "SLOTS"),) if names.is_clustered else ()),
             ("GET", names.seq),
+            *((("HGET", names.moved, _KID),) if names.partitions > 1 else ()),
             ("HGETALL", names.meta),
             ("HGETALL", names.key(_KID)),
             ("GET", names.key(_KID)),

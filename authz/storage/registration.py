@@ -69,7 +69,8 @@ class Registration:
     force and the time of their load, in ms since the epoch. issued: returns the number of charge
     ids that were given out. predecessor: the instance whose records were restored from a snapshot,
     or "". Its entry is removed at the first acknowledgement. seals: seals the entries; None: they
-    get no seal.
+    get no seal. serves: returns whether this cache is served from. Until then its entry names no
+    change, so a change waits for it.
     """
 
     def __init__(
@@ -84,9 +85,11 @@ class Registration:
         issued: Callable[[], int] = int,
         predecessor: str = "",
         seals: EntrySeals | None = None,
+        serves: Callable[[], bool] = lambda: True,
     ) -> None:
         self._sink = sink
         self._seals = seals
+        self._serves = serves
         self._feed = feed
         self._clock = clock
         self._identity = asdict(identity)
@@ -224,7 +227,7 @@ class Registration:
     def _acknowledge(self) -> None:
         self._due = None
         link, seq = self._feed.link, self._feed.seq
-        if link is None or not (self._is_current and self._is_trusted):
+        if link is None or not (self._is_current and self._is_trusted and self._serves()):
             return
         self._acknowledged = seq
         self._acknowledged_at = self._clock.monotonic()

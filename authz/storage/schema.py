@@ -67,7 +67,8 @@
     authz:{p}:restoring             string  identity of the backup that is or was restored
     authz:{p}:moved                 hash    short form of a kid that leads to this partition -> the
                                             partition of its key, which was made when the store
-                                            had one partition
+                                            had one partition. See moved.py; authz:meta then has
+                                            `moved`: 1, and schema 2
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
 and windows. All names begin with authz:{p}:use: and have a time to live, except `last`.
@@ -131,6 +132,7 @@ from typing import Final
 from authz.core.partitions import tag
 
 SCHEMA: Final = 1
+SCHEMA_MOVED: Final = 2  # of a store with moved keys, so that earlier versions refuse it
 LOG_LENGTH: Final = 100_000
 
 META_SCHEMA: Final = "schema"

@@ -44,7 +44,7 @@ from authz.wiring.leak_reports import leak_pages
 from authz.wiring.notifications import Work, event_works, sighting_work
 from authz.wiring.rotation import rotation_works
 from authz.wiring.store_parts import StoreParts
-from authz.wiring.store_watch import StoreWatch, refuse_not_yet
+from authz.wiring.store_watch import StoreWatch
 from authz.wiring.tokens import assertion_routes, token_endpoint
 
 DRAIN_SECONDS: Final = 5.0
@@ -100,7 +100,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
     telemetry = AdminTelemetry(settings, clock)
     async with AsyncExitStack() as stack:
         found = await stack.enter_async_context(all_parts(settings))
-        watch, parts = _watched(settings, found, ring, clock)
+        watch, parts = _watched(found, ring, clock)
         client, keys = parts.clients[0], parts.keys
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
@@ -191,16 +191,14 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         yield AdminProcess(server, http.address, calls, readiness)
 
 
-def _watched(
-    settings: Settings, found: StoreParts, ring: Keyring, clock: Clock
-) -> tuple[StoreWatch, StoreParts]:
+def _watched(found: StoreParts, ring: Keyring, clock: Clock) -> tuple[StoreWatch, StoreParts]:
     """Return the watch of the store, and its parts, which refuse work while it cannot be used."""
     wanted = (clock, ring.fingerprints, ring.read_prefixes)
     watch = StoreWatch([MetaWatch(client, *wanted) for client in found.clients])
     if found.partitions.count == 1:
         return watch, replace(found, clock=clock)
-    refuse_not_yet(settings)
-    return watch, replace(found, clock=clock, missing=watch.missing, is_live=True)
+    watched = replace(found, missing=watch.missing, may_have_moved=watch.may_have_moved)
+    return watch, replace(watched, clock=clock, is_live=True)
 
 
 def _sealer(

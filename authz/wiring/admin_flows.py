@@ -124,9 +124,7 @@ def admin_flows(
         wait=parts.wait,
         abuse=parts.at_first(blocked),
         trail=trail,
-        trail_rows=RowsOfOne(rows[0])
-        if len(rows) == 1
-        else PartitionedRows(parts.partitions, rows),
+        trail_rows=RowsOfOne(rows[0]) if len(rows) == 1 else PartitionedRows(parts.places, rows),
         entry_of=entry_of,
         trails=list(zip(rows, parts.each(StoredSidecars), strict=True)),
         change_logs=parts.each(StoredChangeLog),

@@ -12,17 +12,18 @@ from authz.core.usage.anomalies.policy import Done
 from authz.flows.automatic_rotation import PolicyRotation
 from authz.flows.delivered_rotation import DeliveredRotation
 from authz.flows.lifecycle import Lifecycle
+from authz.flows.notifications.alarm_notes import AlarmNotes, TrailAlarms
 from authz.flows.notifications.alarm_watch import ALARMS, AlarmWatch
+from authz.flows.partitioned.alarms import PartitionedAlarms
 from authz.flows.usage.judgement import JUDGEMENTS, Judgement
 from authz.settings.model import Settings
 from authz.storage import schema
-from authz.storage.keys import StoredKeys
+from authz.storage.endpoint import Client
 from authz.storage.leak_memory import StoredLeakMemory
-from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows
 from authz.telemetry import admin_metrics as metrics
 from authz.telemetry.metric import Labels, Readings
-from authz.wiring.administration import endpoint
+from authz.wiring.administration import partitions
 from authz.wiring.notifications import Work
 from authz.wiring.process_metrics import one
 from authz.wiring.store_parts import StoreParts
@@ -48,7 +49,10 @@ def anomaly_works(
     instance: str,
     is_ours: Callable[[], bool],
 ) -> AnomalyWorks:
-    """Return the works: to judge hours, and to raise alarms if the settings name keys."""
+    """Return the works: to judge hours, and to raise alarms if the settings name keys.
+
+    Both go over all partitions together: too many unusual keys are so many in all of them.
+    """
     section, found = settings.anomalies, AnomalyWorks()
     if not section.enabled:
         return found
@@ -57,21 +61,36 @@ def anomaly_works(
     found.works.append(partial(JUDGEMENTS.run, found.judgement.look, is_ours))
     policy = section.policy()
     if policy is not None:
-        client, has_replicas = parts.only, endpoint(settings).has_replicas
         found.alarms = AlarmWatch(
             known,
-            StoredIndex(client),
-            Lifecycle(StoredKeys(client, has_replicas=has_replicas), ring, clock),
+            parts.index,
+            Lifecycle(parts.keys, ring, clock),
             rotation=PolicyRotation(deliveries, settings.rotation.policies(), clock),
-            ended=StoredLeakMemory(client, schema.names_of(client).ruled),
+            ended=parts.at_first(_ruled),
             policy=policy,
-            store=StoredRows(client, has_replicas=has_replicas),
-            keys=ring.trail_keys,
+            notes=alarm_notes(settings, parts, ring, clock, instance),
             clock=clock,
-            writer=instance,
         )
         found.works.append(partial(ALARMS.run, found.alarms.look, is_ours))
     return found
+
+
+def _ruled(client: Client) -> StoredLeakMemory:
+    """Return the memory of the keys that rules changed. It is one for all partitions."""
+    return StoredLeakMemory(client, schema.names_of(client).ruled)
+
+
+def alarm_notes(
+    settings: Settings, parts: StoreParts, ring: Keyring, clock: Clock, writer: str
+) -> AlarmNotes:
+    """Return the alarms in the trails of all partitions. writer: the actor of new rows."""
+    has_replicas = partitions(settings)[0].has_replicas
+
+    def notes(client: Client) -> TrailAlarms:
+        rows = StoredRows(client, has_replicas=has_replicas)
+        return TrailAlarms(rows, ring.trail_keys, clock, writer)
+
+    return parts.joined(parts.each(notes), PartitionedAlarms)
 
 
 def anomaly_readings(odd: AnomalyWorks, clock: Clock) -> Readings:

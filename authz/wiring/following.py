@@ -109,7 +109,8 @@ class Following:
         while True:
             move = one.feed.meta.move
             is_over = move is not None and (move.is_done or one.feed.is_frozen)
-            one.spend_link.paused = FROZEN.format(move.count) if move and is_over else ""
+            one.spend_link.moving = FROZEN.format(move.count) if move else ""
+            one.spend_link.paused = one.spend_link.moving if is_over else ""
             wait = None
             if move is None:
                 await self._drop()

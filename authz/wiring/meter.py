@@ -25,6 +25,7 @@ from authz.process.usage_file import UsageFile
 from authz.rpc.h2.server import FastServer
 from authz.rpc.usage.logs import LogsHandler
 from authz.settings.model import Settings
+from authz.storage.usage.known_store import KnownStore
 from authz.storage.usage.usage_link import UsageLink
 from authz.telemetry.meter_counters import MeterCounters
 from authz.wiring.administration import partitions
@@ -102,8 +103,9 @@ async def meter_process(
     """
     ours, clock, counters = settings.meter, SystemClock(), MeterCounters()
     callers_kept = CALLERS_KEPT if settings.anomalies.enabled else 0
+    known = KnownStore(ours.pepper_fingerprint)  # all partitions have the same peppers
     links = [
-        UsageLink(where, clock, kept(settings), callers_kept=callers_kept)
+        UsageLink(where, clock, kept(settings), callers_kept=callers_kept, known=known)
         for where in partitions(settings)
     ]
     meter = meter_of(settings, links, clock, counters)

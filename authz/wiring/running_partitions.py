@@ -38,12 +38,16 @@ class Described:
 
 @dataclass(slots=True)
 class RunningPartitions:
-    """A set of partitions, and its tasks. claims: the locks of the snapshot files."""
+    """A set of partitions, and its tasks.
+
+    claims: the locks of the snapshot files. used: is set when Checks are decided by this set.
+    """
 
     found: PartitionSet
     registrations: tuple[Registration, ...]
     writers: list[SnapshotWriter]
     claims: ExitStack
+    used: asyncio.Event
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self, group: asyncio.TaskGroup, shared: SharedParts) -> None:
@@ -57,7 +61,10 @@ class RunningPartitions:
         self.tasks += [group.create_task(work) for work in works]
 
     def use(self, group: asyncio.TaskGroup) -> None:
-        """Start what only the partitions that are in use do: read the learned estimates."""
+        """Note that Checks are decided by this set, and start to read the learned estimates."""
+        self.used.set()
+        for one in self.found.partitions:
+            one.feed.look()  # its answer acknowledges the last change
         self.tasks.append(group.create_task(self.found.learned_estimates.run()))
 
     async def leave(self, *, keeps_entries: bool = False) -> None:
@@ -89,7 +96,7 @@ async def running_partitions(
 
     Raises BadInput if another process has a snapshot file.
     """
-    claims = ExitStack()
+    claims, used = ExitStack(), asyncio.Event()
     try:
         saved = [
             await restore_cache(found.settings, shared, one, claims) for one in found.partitions
@@ -98,17 +105,17 @@ async def running_partitions(
         claims.close()
         raise
     registrations = tuple(
-        register(found, shared, described, one, predecessor)
+        register(found, shared, described, one, predecessor, used)
         for one, (_, predecessor) in zip(found.partitions, saved, strict=True)
     )
-    return RunningPartitions(found, registrations, [w for w, _ in saved if w], claims)
+    return RunningPartitions(found, registrations, [w for w, _ in saved if w], claims, used)
 
 
 def awaiting_partitions(
     found: PartitionSet, shared: SharedParts, described: Described
 ) -> RunningPartitions:
     """Return a set that follows another one: its snapshot files are written, and not read."""
-    claims, writers = ExitStack(), []
+    claims, writers, used = ExitStack(), [], asyncio.Event()
     try:
         for one in found.partitions:
             if snapshot := snapshot_of(found.settings, shared, one):
@@ -118,8 +125,8 @@ def awaiting_partitions(
         log.warning("there are no snapshots of the partitions: %s", cause)
         claims.close()
         claims, writers = ExitStack(), []
-    registrations = [register(found, shared, described, one, "") for one in found.partitions]
-    return RunningPartitions(found, tuple(registrations), writers, claims)
+    entries = [register(found, shared, described, one, "", used) for one in found.partitions]
+    return RunningPartitions(found, tuple(entries), writers, claims, used)
 
 
 def announcement(
@@ -150,10 +157,12 @@ def register(
     described: Described,
     one: Partition,
     predecessor: str,
+    used: asyncio.Event,
 ) -> Registration:
     """Return the registration of this sidecar in a partition. Nothing is written yet.
 
-    predecessor: the instance whose snapshot was restored, or "".
+    predecessor: the instance whose snapshot was restored, or "". used: is set when Checks are
+    decided by this set.
     """
     settings = found.settings
     lease = settings.cache.trust_lease
@@ -178,6 +187,7 @@ def register(
         issued=lambda: ids.issued,
         predecessor=predecessor,
         seals=shared.ring.entry_seals,
+        serves=used.is_set,
     )
 
 

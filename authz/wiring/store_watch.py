@@ -4,9 +4,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
 from authz.core.errors import Unavailable
-from authz.settings.model import Settings
 from authz.storage.meta_watch import MetaWatch
-from authz.wiring.missing_parts import refuse_several
 
 
 class MissingPartitions(Mapping[int, Unavailable]):
@@ -54,6 +52,10 @@ class StoreWatch:
         """Return whether this partition can be used."""
         return self._watches[at].is_current
 
+    def may_have_moved(self, at: int) -> bool:
+        """Return whether this partition may have moved keys, by what was read last."""
+        return self._watches[at].meta.may_have_moved
+
     async def look(self) -> None:
         """Read each partition once. A failure is not raised."""
         await asyncio.gather(*(watch.look() for watch in self._watches))
@@ -61,9 +63,3 @@ class StoreWatch:
     async def run(self) -> None:
         """Read again and again, until cancelled."""
         await asyncio.gather(*(watch.run() for watch in self._watches))
-
-
-def refuse_not_yet(settings: Settings) -> None:
-    """Raise BadInput for settings that `authz admin` cannot carry out with several partitions."""
-    if settings.anomalies.policy() is not None:
-        refuse_several(settings.redis.count, "a rule about anomalies")

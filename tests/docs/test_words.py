@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.docs import ROOT
-from tests.support.docs.markdown import prose, sentences
+from tests.support.docs.markdown import HIDDEN, LINK, prose, sentences, written
 from tests.support.docs.pages import pages
 
 CLAUSE = re.compile(r"(?:What|Who|Whatever|Whoever)\b")
 SEE = re.compile(r"See\b")
+VALUE_FIRST = re.compile(r"^ *<!--(?:figure|setting) ", re.MULTILINE)
+LONGEST_LINE = 120  # characters, without the comments around generated values
 LEANING = re.compile(r"(?:Neither|Nor|So|That|It|They)\b")
 
 
@@ -22,6 +24,21 @@ LEANING = re.compile(r"(?:Neither|Nor|So|That|It|They)\b")
 def test_no_sentence_begins_with_a_clause(page: Path) -> None:
     """A sentence of a page names the thing that acts: it begins with no What, Who or Whatever."""
     assert [text for text in sentences(prose(page.read_text())) if CLAUSE.match(text)] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_lines_of_prose_are_short(page: Path) -> None:
+    """A line has at most 120 characters, without the target of a link. Rows of tables, code and
+    generated parts may be longer.
+    """
+    lines = [LINK.sub("]", HIDDEN.sub("", line)) for line in written(page.read_text()).splitlines()]
+    assert [line for line in lines if len(line) > LONGEST_LINE and "|" not in line] == []
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_line_begins_with_a_generated_value(page: Path) -> None:
+    """A comment at the beginning of a line ends the paragraph, in the site and on code hosts."""
+    assert VALUE_FIRST.findall(page.read_text()) == []
 
 
 def docstrings(file: Path) -> Iterator[tuple[str, str]]:

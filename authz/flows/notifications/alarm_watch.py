@@ -19,17 +19,14 @@ from authz.core.errors import NotFound
 from authz.core.limits.throttle import Throttle
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord, Status
-from authz.core.trail import alarms
 from authz.core.trail.alarms import Alarm
-from authz.core.trail.ports import TrailStore
-from authz.core.trail.rows import TrailKeys
 from authz.core.usage.anomalies.policy import AlarmPolicy, Done, Rule, RuleAction
 from authz.core.usage.anomalies.ports import AnomalyReader
 from authz.core.usage.anomalies.ranking import Ranked, ranking
 from authz.core.usage.question import HOUR_MS
 from authz.flows.automatic_rotation import KeyRotation
 from authz.flows.lifecycle import Lifecycle
-from authz.flows.notifications.noting import Noting
+from authz.flows.notifications.alarm_notes import AlarmNotes
 from authz.flows.repeated_looks import RepeatedLooks
 
 LOOK_BACK: Final = 24  # hours whose anomalies are looked at together
@@ -54,23 +51,6 @@ class EndedKeys(Protocol):
         ...
 
 
-class _Known:
-    """The latest alarm of each key."""
-
-    def __init__(self) -> None:
-        self._alarms: dict[str, list[Alarm]] = {}
-
-    def clear(self) -> None:
-        self._alarms = {}
-
-    def remember(self, one: Alarm) -> None:
-        before = [old for old in self._alarms.get(one.kid, []) if not one.covers(old)]
-        self._alarms[one.kid] = [*before[-len(one.reasons) :], one]
-
-    def has(self, one: Alarm) -> bool:
-        return any(old.covers(one) for old in self._alarms.get(one.kid, []))
-
-
 class AlarmWatch:
     """Looks at the anomalies of the last day. done: how many alarms were raised, by result."""
 
@@ -83,10 +63,8 @@ class AlarmWatch:
         ended: EndedKeys,
         rotation: KeyRotation,
         policy: AlarmPolicy,
-        store: TrailStore,
-        keys: TrailKeys,
+        notes: AlarmNotes,
         clock: Clock,
-        writer: str,
     ) -> None:
         self._reader = reader
         self._records = records
@@ -95,20 +73,14 @@ class AlarmWatch:
         self._rotation = rotation
         self._policy = policy
         self._clock = clock
-        self._known = _Known()
-        self._noting = Noting[Alarm](
-            *(store, keys, self._known),
-            note=alarms.note,
-            noted=alarms.noted,
-            clock=clock,
-            writer=writer,
-        )
+        self._notes = notes
         self.done: dict[Done, int] = dict.fromkeys(Done, 0)
 
     async def look(self) -> bool:
-        """Raise the alarms that are new. Return False if another process added a row meanwhile.
+        """Raise the alarms that are new. Return False if not all of them could be noted.
 
-        Then the rest is left to the next call. Raises Unavailable if the store fails.
+        Another process noted one, or the trail is too busy. Raises Unavailable if the store fails.
+        The next call goes on with the alarms that are not noted.
         """
         latest = await self._reader.latest()
         if latest is None:
@@ -117,18 +89,20 @@ class AlarmWatch:
         ranked = ranking(await self._reader.anomalies(hours))
         if not ranked:
             return True
-        await self._noting.read()
+        await self._notes.read()
         wanted = await self._wanted(ranked)
         may_end = await self._may_end(wanted)
+        is_whole = True
         for alarm, record, rule in wanted:
             done = await self._act(record, rule, may_end)
             name = rule.name if rule else ""
-            if not await self._noting.add(Alarm(alarm.kid, alarm.hour, alarm.reasons, done, name)):
-                return False
+            if not await self._notes.add(Alarm(alarm.kid, alarm.hour, alarm.reasons, done, name)):
+                is_whole = False
+                continue
             self.done[done] += 1
             features = ", ".join(alarm.reasons)
             log.warning("key %s is unusual (%s): %s", alarm.kid, features, done.value)
-        return True
+        return is_whole
 
     async def _wanted(self, ranked: Sequence[Ranked]) -> list[_Wanted]:
         """Return the alarms that are new, of keys that the settings name."""
@@ -138,7 +112,7 @@ class AlarmWatch:
             records = await self._records.read([one.kid for one in part])
             for one, record in zip(part, records, strict=True):
                 alarm = Alarm(one.kid, one.last, one.reasons)
-                if not isinstance(record, KeyRecord) or self._known.has(alarm):
+                if not isinstance(record, KeyRecord) or self._notes.has(alarm):
                     continue
                 if self._policy.watches(record):
                     found.append((alarm, record, self._policy.rule_for(record, one.reasons)))

@@ -9,17 +9,17 @@ from collections.abc import Iterator, Sequence
 from authz.core.admin_ports import ImportStore
 from authz.core.changes import KeyChange
 from authz.core.errors import AliasTaken, Deleted, Fault
-from authz.core.partitions import Partitions
 from authz.flows.partitioned.asking import ask_all
 from authz.flows.partitioned.keys import PartitionedBatches
+from authz.flows.partitioned.places import Places
 
 
 class PartitionedImports:
     """An ImportStore."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[ImportStore]) -> None:
+    def __init__(self, places: Places, parts: Sequence[ImportStore]) -> None:
         self._parts = parts
-        self._batches = PartitionedBatches(partitions, parts)
+        self._batches = PartitionedBatches(places, parts)
 
     async def allow_imports(self) -> None:
         """Implement ImportStore.allow_imports: in all partitions, or it raises Unavailable."""

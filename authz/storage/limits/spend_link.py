@@ -80,6 +80,8 @@ class SpendLink:
         self._garbled: dict[str, None] = {}
         self.paused = ""
         """Why nothing may be counted now, although there is a link; "" if it may."""
+        self.moving = ""
+        """Why counters may become unreadable, which pauses this link; "" if they may not."""
 
     @property
     def is_open(self) -> bool:
@@ -157,6 +159,10 @@ class SpendLink:
             self._on_refusal(link, deliver, self._script.explained(reply))
 
     def _on_refusal(self, link: Link, deliver: Deliver, problem: str) -> None:
+        if self.moving and "WRONGTYPE" in problem:
+            self.paused = self.moving
+            deliver(Unavailable(self.moving))
+            return
         if problem.startswith(("GARBLED ", "WRONGTYPE ")):
             self._report_garbled(problem)
             deliver(Unreadable(problem))

@@ -13,6 +13,7 @@ from authz.core.usage.anomalies.policy import AlarmPolicy, Done, Rule, RuleActio
 from authz.core.usage.anomalies.ports import Round
 from authz.core.usage.anomalies.ranking import Anomaly
 from authz.flows.lifecycle import Lifecycle
+from authz.flows.notifications.alarm_notes import TrailAlarms
 from authz.flows.notifications.alarm_watch import AlarmWatch
 from tests.support.anomalies.memory_habits import FIRST, MemoryHabits
 from tests.support.fakes import make_record
@@ -92,10 +93,8 @@ class Rig(DeliveryRig):
             ended=self.ended,
             rotation=self,
             policy=self.policy,
-            store=self.rows,
-            keys=KEYS,
+            notes=TrailAlarms(self.rows, KEYS, self.clock, name),
             clock=self.clock,
-            writer=name,
         )
 
     def at(self, hour, *found):

@@ -8,10 +8,12 @@ from authz.core.usage.anomalies.features import Feature
 from authz.core.usage.anomalies.judging import Reason
 from authz.core.usage.anomalies.ports import Round
 from authz.core.usage.anomalies.ranking import Anomaly
+from authz.core.usage.billing.differences import closed_before
 from authz.core.usage.completeness import Completeness
 from authz.core.usage.counts import Level, month_of
 from authz.core.usage.question import By, TopBy, span
 from authz.core.usage.tally import Clocks
+from authz.flows.usage.judgement import Judgement
 from authz.wiring.usage_readers import (
     closed_hours,
     habits,
@@ -178,6 +180,24 @@ async def test_habits_and_anomalies(store):
     assert [await client.exists(f"{client.names.usage}judged") for client in parts.clients] == [
         *(1, 0, 0, 0, 0, 0, 0, 0)
     ]
+
+
+async def test_hours_are_judged_in_all_partitions(store):
+    """One round judges the keys of every partition; with one of them away it begins again later."""
+    parts, add, now = store
+    closed = (closed_before(now) - 1) * HOUR
+    await add(*(entry(closed, kid) for kid in KIDS))
+    parts.missing[3] = Unavailable("it is away")
+    with pytest.raises(Unavailable, match="partition 3: it is away"):
+        await Judgement(habits(parts), usage_index(parts), "one").look()
+    del parts.missing[3]
+    judgement = Judgement(habits(parts), usage_index(parts), "one")
+    assert await judgement.look()
+    assert (judgement.rounds, judgement.keys) == (1, COUNT)
+    for client, kid in zip(parts.clients, KIDS, strict=True):
+        assert await client.exists(f"{client.names.usage}{kid}:habits")
+    other = Judgement(habits(parts), usage_index(parts), "two")
+    assert not await other.look()
 
 
 async def test_a_partition_that_cannot_be_read(store):

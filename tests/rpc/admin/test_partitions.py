@@ -1,16 +1,19 @@
 """The admin API over a store with several partitions."""
 
 import asyncio
+import time
 from urllib.parse import urlencode
 
 import grpc
 import pytest
 
 from authz.console.token_endpoint import API_KEY, GRANT, KEY_SET, TOKEN
-from authz.core.errors import BadInput
 from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.partitions import Partitions
 from authz.core.roles import Role
+from authz.core.usage.anomalies.features import Feature, Reason
+from authz.core.usage.anomalies.ports import Round
+from authz.core.usage.anomalies.ranking import Anomaly
 from authz.rpc.pb.admin.v1 import (
     audit_entry_pb2,
     audit_pb2,
@@ -19,10 +22,12 @@ from authz.rpc.pb.admin.v1 import (
     key_pb2,
     keys_pb2,
     tokens_pb2,
+    usage_pb2,
 )
 from authz.settings.model import Settings
 from authz.storage.schema import Names
-from authz.wiring.admin import admin_process
+from authz.wiring.administration import keyring, our_parts
+from authz.wiring.usage_readers import habits
 from tests.support.rpc.admin import admin_rig, admin_settings, fields_of, reason_of
 from tests.support.rpc.rest import RestClient
 
@@ -272,10 +277,27 @@ async def test_tokens_of_keys_in_all_partitions(rig, admin, valkey):
     assert len(published.body["keys"]) == 1
 
 
-async def test_settings_that_do_not_work_yet_are_refused(valkey, tmp_path):
-    """The start fails with the name of the setting, before a port is open."""
+async def test_unusual_keys_of_all_partitions(valkey, tmp_path):
+    """The ranking has the keys of every partition. A rule changes a key of any of them."""
+    hour = int(time.time()) // 3600 - 1
+    reasons = tuple(Reason(one, 9, 1, 2) for one in (Feature.RATE, Feature.NETWORKS))
+    of = {"clients": [f"c{number}" for number in range(12)]}
+    rules = {"disable": {"stolen": {"features": ["rate", "networks"], "of": of}}}
+    rules["max_per_hour"] = 12
     settings = divided(admin_settings(valkey, tmp_path))
-    anomalies = Settings.parse({"anomalies": {"alarms": {"clients": ["acme"]}}}).anomalies
-    with pytest.raises(BadInput, match="does not work with several partitions yet"):
-        async with admin_process(settings.changed(anomalies=anomalies)):
-            pass
+    settings = settings.changed(anomalies=Settings.parse({"anomalies": rules}).anomalies)
+    async with admin_rig(settings) as rig, our_parts(settings, keyring(settings)) as parts:
+        kids = [(await rig.issue(client_id=f"c{number}"))[0] for number in range(12)]
+        await habits(parts).save({}, [Anomaly(kid, hour, reasons) for kid in kids])
+        await habits(parts).finish(Round(hour, keys=12))
+    async with admin_rig(settings, initialise=False) as rig:  # it looks when it starts
+        admin = await rig.caller(Role.ADMIN)
+        answer = await admin.usage.ListAnomalies(usage_pb2.ListAnomaliesRequest())
+        assert {one.name for one in answer.keys} == {f"keys/{kid}" for kid in kids}
+        assert answer.judged.key_count == 12
+        for kid in kids:
+            while True:
+                found = await admin.keys.GetKey(keys_pb2.GetKeyRequest(name=f"keys/{kid}"))
+                if found.key.status == key_pb2.Key.STATUS_DISABLED:
+                    break
+                await asyncio.sleep(0.02)

@@ -7,7 +7,7 @@ from typing import Final
 
 FENCED: Final = re.compile(r"^ *```[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK: Final = re.compile(r"\]\(([^)\s]+)\)")
-INCLUDED: Final = re.compile(r"<!--(?:include|table) .*?<!--/-->", re.DOTALL)
+INCLUDED: Final = re.compile(r"^<!--(?:include|table) .*?<!--/-->", re.DOTALL | re.MULTILINE)
 HIDDEN: Final = re.compile(r"<!--.*?-->", re.DOTALL)
 
 
