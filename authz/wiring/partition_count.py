@@ -17,9 +17,10 @@ from authz.core.errors import Unavailable
 from authz.core.partitions import COUNTS
 from authz.settings.model import Settings
 from authz.storage import schema
-from authz.storage.endpoint import Endpoint
-from authz.storage.moves import FIELDS, count_in
+from authz.storage.endpoint import Client
+from authz.storage.moves import FIELDS, count_in, move_in
 from authz.storage.replies import checked
+from authz.storage.schema import names_of
 from authz.wiring.administration import partitions
 
 log = logging.getLogger("authz.store")
@@ -39,23 +40,21 @@ def sized(settings: Settings, count: int) -> Settings:
     return settings.changed(redis=settings.redis.changed(partitions=count))
 
 
-async def resolved(
-    settings: Settings, patience: float = PATIENCE, *, was_one: bool = False
-) -> Settings:
+async def resolved(settings: Settings, patience: float = PATIENCE) -> Settings:
     """Return these settings with the number of partitions of the store, by the rules above.
 
-    patience: seconds for each connect and each reply. was_one: this process has worked with the
-    store when it had one partition. Raises BadInput for invalid redis settings, Unavailable if the
-    store has to be asked and does not answer.
+    patience: seconds for each connect and each reply. Raises BadInput for invalid redis settings,
+    Unavailable if the store has to be asked and does not answer.
     """
     given = settings.redis.partitions
     if given not in (None, 1):
         return settings
     where = partitions(sized(settings, 1))[0]
-    found = await _read(where, patience, is_complete=was_one)
+    async with aclosing(where.client(patience)) as client:
+        found = count_in(await _fields(client)) or 1
     if given is None or found == 1:
         return sized(settings, found)
-    if not (was_one or await _was_moved(settings, found, patience)):
+    if not await _was_moved(settings, found, patience):
         return settings
     log.warning(OLD_SETTING, found, found)
     return sized(settings, found)
@@ -100,31 +99,31 @@ async def resolved_if_possible(settings: Settings, patience: float = PATIENCE) -
 
 
 async def until_moved(given: Settings, used: Settings) -> Settings:
-    """Return other settings than `used` once the store has another number of partitions.
+    """Return other settings than `used` once the store was moved to more partitions.
 
-    given: the settings of the operator. While the store cannot be asked, nothing changes.
+    given: the settings of the operator. Waits for ever if they, or `used`, name several. While the
+    store cannot be asked, nothing changes.
     """
-    while True:
-        await asyncio.sleep(LOOK_SECONDS)
-        try:
-            found = await resolved(given, was_one=used.redis.count == 1)
-        except Unavailable:
-            continue
-        if found.redis.count != used.redis.count:
-            return found
+    if given.redis.partitions not in (None, 1) or used.redis.count > 1:
+        await asyncio.Event().wait()
+    async with aclosing(partitions(used)[0].client(PATIENCE)) as client:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(Unavailable):
+                move = move_in(await _fields(client))
+                if move is None or not move.is_done:
+                    continue
+                if given.redis.partitions is None:
+                    return sized(given, move.count)
+                if await _was_moved(given, move.count, PATIENCE):
+                    log.warning(OLD_SETTING, move.count, move.count)
+                    return sized(given, move.count)
 
 
-async def _read(where: Endpoint, patience: float, *, is_complete: bool) -> int:
-    """Return the number of partitions of a store; 1 if it was not set up, or names no known one.
-
-    is_complete: 1 too, until all of several partitions were set up.
-    """
-    async with aclosing(where.client(patience)) as client:
-        texts = await checked(client.hmget(where.names.meta, list(FIELDS)))
-    found = {name: text for name, text in zip(FIELDS, texts, strict=True) if text is not None}
-    if is_complete and schema.META_COMPLETE not in found:
-        return 1
-    return count_in(found) or 1
+async def _fields(client: Client) -> dict[str, str]:
+    """Return the fields of authz:meta about partitions. Raises Unavailable."""
+    texts = await checked(client.hmget(names_of(client).meta, list(FIELDS)))
+    return {name: text for name, text in zip(FIELDS, texts, strict=True) if text is not None}
 
 
 async def _was_moved(settings: Settings, count: int, patience: float) -> bool:

@@ -73,7 +73,8 @@ class RunningPartitions:
         keeps_entries: the next process may serve the cached records.
         """
         await asyncio.gather(*map(return_leases, self.found.partitions))
-        await asyncio.gather(*(one.report_issued() for one in self.registrations))
+        if self.used.is_set():  # else none was given out
+            await asyncio.gather(*(one.report_issued() for one in self.registrations))
         if not keeps_entries:
             await asyncio.gather(*(one.leave() for one in self.registrations))
         self.cancel()
@@ -105,7 +106,7 @@ async def running_partitions(
         claims.close()
         raise
     registrations = tuple(
-        register(found, shared, described, one, predecessor, used)
+        register(found, shared, described, one, predecessor=predecessor, used=used)
         for one, (_, predecessor) in zip(found.partitions, saved, strict=True)
     )
     return RunningPartitions(found, registrations, [w for w, _ in saved if w], claims, used)
@@ -125,7 +126,10 @@ def awaiting_partitions(
         log.warning("there are no snapshots of the partitions: %s", cause)
         claims.close()
         claims, writers = ExitStack(), []
-    entries = [register(found, shared, described, one, "", used) for one in found.partitions]
+    entries = [
+        register(found, shared, described, one, predecessor="", used=used)
+        for one in found.partitions
+    ]
     return RunningPartitions(found, tuple(entries), writers, claims, used)
 
 
@@ -156,6 +160,7 @@ def register(
     shared: SharedParts,
     described: Described,
     one: Partition,
+    *,
     predecessor: str,
     used: asyncio.Event,
 ) -> Registration:
