@@ -66,7 +66,7 @@ class MovedStore:
                 self._admin.copy(f"aside:{limit}", home.limit(record.kid))
             natural = Partitions(COUNT).of(record.kid)
             if NEW[natural] is not home:
-                member = short_member(record.kid)
+                member = short_member(record.kid).encode(errors="surrogateescape")
                 self._admin.hset(NEW[natural].moved, member, str(home.partition))
 
     def complete(self, partitions: Sequence[Names] = tuple(NEW)) -> None:
