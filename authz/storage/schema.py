@@ -13,6 +13,9 @@
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
                                             which is of its text or of its SHA-256
     authz:{p}:imported              string  index of the digests of imported keys: index_state.py
+    authz:{p}:claim:<digest>        string  number of the partition that is about to have the
+                                            imported key with this digest, with a time to live;
+                                            only with several: core/import_claims.py
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>
@@ -224,6 +227,10 @@ class Names:
     def alias(self, digest: bytes) -> str:
         """Name of the string that holds the kid of the imported key with this digest."""
         return f"{self._tag}:alias:{digest.hex()}"
+
+    def claim(self, digest: bytes) -> str:
+        """Name of the string that claims an imported key with this digest for a partition."""
+        return f"{self._tag}:claim:{digest.hex()}"
 
     def gone(self, bucket: int) -> str:
         """Name of the set of tombstones with this number."""

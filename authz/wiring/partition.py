@@ -1,6 +1,6 @@
 """Composition root of the parts that a sidecar has for each partition of the store."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Final, Protocol
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from authz.flows.partitioned.check import PartitionedChecker
 
 PRIMARIES: Final = 3  # of a cluster, at least
+MAX_MOVED: Final = 100_000  # moved keys that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +114,18 @@ class Deciding(Protocol):
 
 
 def checker_of(
-    found: Sequence[Deciding], clock: Clock, grace: float
+    found: Sequence[Deciding],
+    clock: Clock,
+    grace: float,
+    *,
+    may_have_moved: Callable[[int], bool] = lambda _: True,
+    max_moved: int = MAX_MOVED,
 ) -> "Checker | PartitionedChecker":
     """Return the checker of the only partition, or one that chooses among those of several.
 
     grace: seconds for which signing keys of tokens count after the first partition was trusted.
+    may_have_moved: returns whether a partition may have moved keys. max_moved: bound on those that
+    are remembered.
     """
     if len(found) == 1:
         return found[0].checker
@@ -127,6 +135,8 @@ def checker_of(
     return PartitionedChecker(
         [one.checker for one in found],
         lambda: first.is_trusted or clock.monotonic() < first.last_trusted + grace,
+        may_have_moved=may_have_moved,
+        max_moved=max_moved,
     )
 
 

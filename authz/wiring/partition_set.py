@@ -73,7 +73,11 @@ def partition_set(
     return PartitionSet(
         settings,
         found,
-        checker_of(found, shared.clock, settings.outage.grace),
+        checker_of(
+            *(found, shared.clock, settings.outage.grace),
+            may_have_moved=lambda at: found[at].feed.meta.may_have_moved,
+            max_moved=settings.cache.max_entries,
+        ),
         charge_ids(Partitions(settings.redis.count)),
         LearnedEstimates(shared.estimates, [one.feed for one in found]),
     )

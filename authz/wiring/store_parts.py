@@ -212,5 +212,6 @@ class StoreParts(DividedStore):
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.imports import PartitionedImports  # noqa: PLC0415
+        from authz.storage.claims import StoredClaims  # noqa: PLC0415
 
-        return PartitionedImports(self.places, parts)
+        return PartitionedImports(self.places, parts, self.each(StoredClaims), self.clock)

@@ -3,6 +3,7 @@
 `python -m tests.upgrade.former` records the data anew, into fixtures/.
 """
 
+import functools
 import io
 import json
 import os
@@ -66,18 +67,15 @@ class Version:
 
     def run(self, *words: str, text: str = "") -> str:
         """Run a command and return what it printed. Raises AssertionError if it fails."""
-        done = subprocess.run(
-            self.command(*words),
-            check=False,
-            cwd=self.code,
-            env=self.environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert done.returncode == 0, (words, done.stderr)
-        return done.stdout
+        server = _command_server(self.code)
+        asked = {"words": ["--config", str(self.settings), *words], "text": text}
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps(asked) + "\n")
+        server.stdin.flush()
+        done = json.loads(server.stdout.readline())
+        assert done["code"] == 0, (words, done["err"])
+        return str(done["out"])
 
     def json(self, *words: str) -> Any:
         """Run a command with --json and return its document."""
@@ -89,9 +87,27 @@ class Version:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the environment variables for a command: no settings of another installation."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
-        return own | {"PYTHONPATH": str(self.code)}
+        """Return the environment variables for a command."""
+        return _environment(self.code)
+
+
+def _environment(code: Path) -> dict[str, str]:
+    """Return the environment variables for a version: no settings of another installation."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
+    return own | {"PYTHONPATH": str(code)}
+
+
+@functools.cache
+def _command_server(code: Path) -> subprocess.Popen[str]:
+    """Start the process that carries out the commands of a version. It ends with this process."""
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("command_server.py"))],
+        cwd=code,
+        env=_environment(code),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Sidecar:

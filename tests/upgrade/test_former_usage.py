@@ -29,7 +29,7 @@ class Meter:
     def __init__(self, code: Path, directory: Path, store: Valkey) -> None:
         self.listen = Address("127.0.0.1", free_port())
         self.ops = f"127.0.0.1:{free_port()}"
-        ours = {"listen": str(self.listen), "ops_listen": self.ops}
+        ours = {"listen": str(self.listen), "ops_listen": self.ops, "commit_interval": "10ms"}
         self.version = Version(code, former.settings(directory, store, meter=ours))
         self._process: subprocess.Popen[bytes] | None = None
 
