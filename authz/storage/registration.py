@@ -90,6 +90,7 @@ class Registration:
         self._sink = sink
         self._seals = seals
         self._serves = serves
+        self._has_left = False
         self._feed = feed
         self._clock = clock
         self._identity = asdict(identity)
@@ -161,7 +162,7 @@ class Registration:
         nothing if the store is foreign. The first time on a link, also remove the members of both
         indexes that are older than KEPT_MS (25 h).
         """
-        if self._feed.is_foreign:
+        if self._feed.is_foreign or self._has_left:
             return
         self._write(link)
         if link is not self._pruned_on:
@@ -179,8 +180,10 @@ class Registration:
     async def leave(self) -> None:
         """Remove the entry after this sidecar has stopped serving. Wait at most 0.2 s for it.
 
-        Without a link it returns at once and the entry stays. A failure is ignored.
+        It is not written again. Without a link it returns at once and the entry stays. A failure is
+        ignored.
         """
+        self._has_left = True
         link = self._feed.link
         if link is None:
             return
@@ -227,7 +230,8 @@ class Registration:
     def _acknowledge(self) -> None:
         self._due = None
         link, seq = self._feed.link, self._feed.seq
-        if link is None or not (self._is_current and self._is_trusted and self._serves()):
+        is_current = self._is_current and self._is_trusted and self._serves()
+        if link is None or not is_current or self._has_left:
             return
         self._acknowledged = seq
         self._acknowledged_at = self._clock.monotonic()

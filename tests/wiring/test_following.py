@@ -12,17 +12,22 @@ from typing import Any, Self
 
 import pytest
 
+from authz.core.new_keys import KeySpec
+from authz.core.partitions import Partitions
+from authz.core.records import RevocationReason
 from authz.flows.lifecycle import Changed
 from authz.settings import model
-from authz.wiring.partition_count import sized
+from authz.wiring import administration
+from authz.wiring.partition_count import resolved, sized
 from tests.support.limits import limits
 from tests.support.real import Valkey
-from tests.support.serving import prepared
-from tests.support.storage.divided import divided
+from tests.support.storage.divided import client_at
 from tests.support.storage.moved_store import COUNT, NEW, OLD, MovedStore, at_home
 from tests.wiring.test_partitions import Gate, waited
 
-KEYS = 100
+KEYS = 24
+HOMES = [0, 3, 5]
+LOST = 3
 PATIENT: dict[str, Mapping[str, Any]] = {
     "check": {"deadline": "10s"},
     "outage": {"grace": "5m"},
@@ -64,17 +69,18 @@ class Moving:
         self.gate = gate
         self.valkey = valkey
         self.store = MovedStore(valkey, keys)
-        self.all_keys = keys
-        self.keys = at_home(keys)
-        assert len(self.keys) > 1
+        self.keys = keys
+        assert len(at_home(keys)) < len(keys)  # the kids of others lead elsewhere
 
     def revoke(self, key: Changed) -> None:
         """Revoke a key in the partitions."""
 
         async def run() -> None:
-            settings = sized(model.load(self.gate.file, environ={}), COUNT)
-            async with divided(settings) as store:
-                await store.revoke(key.record.kid)
+            settings = await resolved(model.load(self.gate.file, environ={}))
+            settings = sized(settings, COUNT)
+            async with administration.administration(settings) as lifecycle:
+                why = RevocationReason.KEY_COMPROMISE
+                await lifecycle.revoke(key.record.kid, why, lifecycle.author("tests"))
 
         asyncio.run(run())
 
@@ -90,6 +96,25 @@ class Moving:
         return {}
 
 
+async def prepared(file: Path, **wanted: Any) -> list[Changed]:
+    """Set up the store with one partition, and issue keys that are at home in three of eight."""
+    settings = model.load(file, environ={})
+    async with administration.store(settings) as store:
+        await store.initialise(administration.keyring(settings).fingerprints)
+    async with administration.administration(settings) as lifecycle:
+        author = lifecycle.author("tests")
+        specs = [
+            KeySpec(
+                client_id=client_at(HOMES[n % len(HOMES)], COUNT),
+                env="live",
+                life_ms=None,
+                **wanted,
+            )
+            for n in range(KEYS)
+        ]
+        return [await lifecycle.issue(spec, author) for spec in specs]
+
+
 @pytest.fixture
 def begun(tmp_path: Path, valkey: Valkey) -> Iterator[Callable[..., Moving]]:
     """Return a function that starts a sidecar with more settings."""
@@ -97,7 +122,7 @@ def begun(tmp_path: Path, valkey: Valkey) -> Iterator[Callable[..., Moving]]:
 
     def start(**more: Mapping[str, Any]) -> Moving:
         gate = Gate(tmp_path, valkey, PATIENT | more)
-        keys = asyncio.run(prepared(gate.file, KEYS, limits=limits("1000000/h")))
+        keys = asyncio.run(prepared(gate.file, limits=limits("1000000/h")))
         started.append(gate)
         gate.start()
         gate.wait_until_ready()
@@ -186,9 +211,6 @@ def test_a_move_that_is_cancelled(begun: Callable[..., Moving]) -> None:
         waited(lambda: all(moving.registered(names) for names in NEW))
         moving.store.freeze()
         waited(lambda: "moving to 8 partitions" in gate.store["reason"])
-        for key in keys:  # as the move does it
-            limit = OLD.limit(key.record.kid)
-            moving.valkey.admin.delete(limit)
         moving.store.cancel()
         waited(lambda: gate.store["trusted"])
         waited(lambda: not any(moving.registered(names) for names in NEW))
@@ -217,14 +239,16 @@ def test_partitions_that_are_not_trusted_after_the_move(begun: Callable[..., Mov
     moving = begun()
     gate, keys, admin = moving.gate, moving.keys, moving.valkey.admin
     assert gate.statuses(keys) == [200] * len(keys)
-    lost = next(n for n in NEW if n is not NEW[0])
+    lost, of = NEW[LOST], Partitions(COUNT)
     moving.store.announce()
     moving.store.freeze()
     moving.store.copy()
     moving.store.complete([names for names in NEW if names is not lost])
     moving.store.switch()
-    waited(lambda: gate.store.get("untrusted", {}).keys() == {str(lost.partition)})
-    assert gate.statuses(keys) == [200] * len(keys)
+    waited(lambda: gate.store.get("untrusted", {}).keys() == {str(LOST)})
+    # Where a key lies that is at home elsewhere, the lost partition alone could tell.
+    unknown = [of.of(k.record.kid) == LOST != of.home_of(k.record) for k in keys]
+    assert gate.statuses(keys) == [503 if one else 200 for one in unknown]
     assert gate.metric("authz_partitions_untrusted") == 1
     assert admin.exists(lost.seq) == 0
 
@@ -232,7 +256,7 @@ def test_partitions_that_are_not_trusted_after_the_move(begun: Callable[..., Mov
 def test_limits_go_on(tmp_path: Path, valkey: Valkey) -> None:
     """A key gets as many requests in all as its limit allows, before and after the move."""
     gate = Gate(tmp_path, valkey, PATIENT)
-    keys = asyncio.run(prepared(gate.file, KEYS, limits=limits("20/d")))
+    keys = asyncio.run(prepared(gate.file, limits=limits("20/d")))
     with gate:
         gate.wait_until_ready()
         moving = Moving(gate, valkey, keys)
@@ -261,7 +285,7 @@ def test_a_start_on_a_store_that_was_moved(
 def test_a_start_without_the_store(begun: Callable[..., Moving], own_valkey: Valkey) -> None:
     """A sidecar that could not ask for the number of partitions follows when it can."""
     moving = begun(redis={"url": own_valkey.url})
-    moving.store = MovedStore(own_valkey, moving.all_keys)
+    moving.store = MovedStore(own_valkey, moving.keys)
     moving.gate.tell(signal.SIGTERM)
     assert moving.gate.wait() == 0
     moving.store.move()
@@ -281,7 +305,7 @@ def test_a_start_without_the_store_with_snapshots(
     snapshot = {"snapshot": str(tmp_path / "snapshot")}
     moving = begun(redis={"url": own_valkey.url}, cache=snapshot)
     gate, keys = moving.gate, moving.keys
-    MovedStore(own_valkey, moving.all_keys).move()
+    MovedStore(own_valkey, moving.keys).move()
     waited(lambda: gate.store.get("partitions") == COUNT)
     gate.wait_until_all_are_trusted()
     assert gate.statuses(keys) == [200] * len(keys)

@@ -16,7 +16,12 @@ from tests.support.real import Valkey
 COUNT = 8
 OLD = Names()
 NEW = [Names(partition=at, partitions=COUNT) for at in range(COUNT)]
-ASIDE = "authz:{0}:aside:seq"
+FREEZE = """
+for _, name in ipairs(KEYS) do
+  if redis.call('EXISTS', name) == 1 then redis.call('RENAME', name, 'aside:' .. name) end
+  redis.call('RPUSH', name, 'the store is moving')
+end
+"""
 
 
 def at_home(keys: Sequence[Changed]) -> list[Changed]:
@@ -38,21 +43,14 @@ class MovedStore:
 
     def cancel(self) -> None:
         """Take the announcement back, and take changes again."""
-        if self._admin.exists(ASIDE):
-            self._admin.rename(ASIDE, OLD.seq)
+        for aside in self._admin.keys("aside:*"):
+            self._admin.rename(aside, aside.removeprefix("aside:"))
         self._admin.hdel(OLD.meta, schema.META_RESHARDING)
 
     def freeze(self) -> None:
         """Take no more changes, and count no more limits."""
-        with self._admin.pipeline(transaction=True) as steps:
-            steps.rename(OLD.seq, ASIDE)
-            steps.rpush(OLD.seq, "the store is moving")
-            steps.execute()
-        for key in self._keys:
-            limit = OLD.limit(key.record.kid)
-            if self._admin.exists(limit):
-                self._admin.rename(limit, f"aside:{limit}")
-            self._admin.rpush(limit, "the store is moving")
+        names = [OLD.seq, *(OLD.limit(key.record.kid) for key in self._keys)]
+        self._admin.eval(FREEZE, len(names), *names)
 
     def copy(self) -> None:
         """Copy the keys and their limits to their homes."""
@@ -71,7 +69,7 @@ class MovedStore:
 
     def complete(self, partitions: Sequence[Names] = tuple(NEW)) -> None:
         """Write authz:meta of these partitions."""
-        seq = int(self._admin.get(ASIDE)) + 1
+        seq = int(self._admin.get(f"aside:{OLD.seq}")) + 1
         found = self._admin.hgetall(OLD.meta)
         found.pop(schema.META_RESHARDING)
         for names in partitions:
