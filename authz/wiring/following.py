@@ -27,7 +27,7 @@ from authz.process.readiness import Readiness
 from authz.settings.model import Settings
 from authz.storage.moves import FROZEN
 from authz.wiring.components import Components
-from authz.wiring.partition_count import OLD_SETTING, resolved, sized
+from authz.wiring.partition_count import resolved, sized, warn_of_old_setting
 from authz.wiring.partition_set import PartitionSet, partition_set
 from authz.wiring.running_partitions import Described, RunningPartitions, awaiting_partitions
 from authz.wiring.telemetry import Parts
@@ -181,7 +181,7 @@ class Following:
         count = len(found.partitions)
         log.info("Checks are decided with the %d partitions of the store", count)
         if self._given.redis.partitions not in (None, count):
-            log.warning(OLD_SETTING, count, count)
+            warn_of_old_setting(count)
         for ids in before.found.charge_ids.parts:
             await following.registrations[0].report_issued(ids.prefix.decode(), ids.issued)
         await before.leave()

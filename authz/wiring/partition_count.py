@@ -28,9 +28,6 @@ log = logging.getLogger("authz.store")
 LOOK_SECONDS: Final = 1.0  # between two looks at the number of partitions
 PATIENCE: Final = 5.0  # seconds for a reply
 START_PATIENCE: Final = 0.5  # the same, for a sidecar that starts
-OLD_SETTING: Final = (
-    "redis.partitions is 1, and the store was moved to %d partitions: set it to %d, or remove it"
-)
 
 
 def sized(settings: Settings, count: int) -> Settings:
@@ -38,6 +35,15 @@ def sized(settings: Settings, count: int) -> Settings:
     if settings.redis.partitions == count:
         return settings
     return settings.changed(redis=settings.redis.changed(partitions=count))
+
+
+def warn_of_old_setting(count: int) -> None:
+    """Log that `redis.partitions` is 1, and the store was moved to `count` partitions."""
+    log.warning(
+        "redis.partitions is 1, the store was moved to %d partitions: set it to %d, or remove it",
+        count,
+        count,
+    )
 
 
 async def resolved(settings: Settings, patience: float = PATIENCE) -> Settings:
@@ -56,7 +62,7 @@ async def resolved(settings: Settings, patience: float = PATIENCE) -> Settings:
         return sized(settings, found)
     if not await _was_moved(settings, found, patience):
         return settings
-    log.warning(OLD_SETTING, found, found)
+    warn_of_old_setting(found)
     return sized(settings, found)
 
 
@@ -116,7 +122,7 @@ async def until_moved(given: Settings, used: Settings) -> Settings:
                 if given.redis.partitions is None:
                     return sized(given, move.count)
                 if await _was_moved(given, move.count, PATIENCE):
-                    log.warning(OLD_SETTING, move.count, move.count)
+                    warn_of_old_setting(move.count)
                     return sized(given, move.count)
 
 
