@@ -15,7 +15,7 @@ demo: $(READY) ## Watch a real Envoy allow, deny and forget a key; with Chromium
 	@$(BIN)/python -m tests.support.console.screenshots --if-possible .screenshots
 
 test: $(READY) ## Run every test against a real Envoy and a real Valkey, three files at a time (WORKERS)
-	@$(BIN)/pytest --numprocesses $(or $(WORKERS),3) --dist loadfile
+	@$(BIN)/pytest --numprocesses $(or $(WORKERS),3) --dist loadfile --no-loadscope-reorder
 
 test-oldest: $(READY) ## Run the requests of the system tests through the oldest Envoy (VERSION)
 	@TEST_ENVOY=$(or $(VERSION),$$($(BIN)/python -c 'from tests.support.envoy_versions import OLDEST; print(OLDEST)')) \

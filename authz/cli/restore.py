@@ -50,6 +50,8 @@ def restore(invocation: Invocation, file: str, deletions: str | None) -> None:
     try:
         with ExitStack() as stack:
             opened = stack.enter_context(Path(file).open("rb"))
+            if not opened.seekable():
+                raise BadInput("FILE", f"{file} is a pipe, and a restore reads its file twice")
             later = stack.enter_context(Path(deletions).open("rb")) if deletions else None
             done = asyncio.run(backups.restore(settings, opened, known, actor(), later))
     except (FileRefused, Conflict) as cause:

@@ -116,9 +116,9 @@ async def describe_full(client: redis.asyncio.Redis) -> str:
     """
     try:
         found = await client.info("memory")
-    except (exceptions.RedisError, OSError):  # the user may lack the right to INFO
+        used, limit = (mebibytes(found[name]) for name in ("used_memory", "maxmemory"))
+    except (exceptions.RedisError, OSError, LookupError, ValueError):  # such as a missing right
         return f"the store is full: {FULL_ADVICE}"
-    used, limit = (mebibytes(found[name]) for name in ("used_memory", "maxmemory"))
     return f"the store is full: {used} used of {limit} (maxmemory); {FULL_ADVICE}"
 
 

@@ -28,15 +28,17 @@ from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.digest_index import entry_of
 from authz.storage import compact, compact_entries, emptiness, encoding, meta, schema, tombstones
 from authz.storage.backup import Contents, kept_bytes
+from authz.storage.essential import is_full
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.index_members import short_member
 from authz.storage.index_state import encoded_index
-from authz.storage.replies import checked, unusable
+from authz.storage.replies import checked, describe_full, unusable
 from authz.storage.restored_lines import rows_left_out, without_deleted, without_earlier
 from authz.storage.tombstones import Tombstone
 from authz.storage.verified_backup import Line, Verified
 
 LATER_ROW: Final = "equal or smaller than the target stream top item"  # of XADD
+AGAIN: Final = "then run `authz restore` again with the same file"
 ANOTHER_WRITER: Final = (
     "another process writes the audit trail at this moment. If it restores the same file, it goes "
     "on, and this restore has ended: wait for it, then look with `authz doctor`"
@@ -144,6 +146,8 @@ class Restore:
         except (exceptions.RedisError, OSError) as cause:
             if LATER_ROW in str(cause):
                 raise Conflict(ANOTHER_WRITER) from None
+            if is_full(cause):
+                raise Unavailable(f"{await describe_full(self._client)}; {AGAIN}") from None
             raise unusable(cause) from None
         if not is_done:
             raise Conflict("the store was emptied, or restored by another process, meanwhile")

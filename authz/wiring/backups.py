@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
-from authz.core.errors import Unavailable
+from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys
@@ -26,6 +26,8 @@ from authz.storage.tombstones import Tombstone
 from authz.storage.verified_backup import Line, Verified, verify
 from authz.wiring.administration import all_parts, keyring, partitions, signpost
 from authz.wiring.store_parts import StoreParts
+
+DONE: Final = "it was restored here before, to its end; nothing was changed"
 
 
 async def back_up(settings: Settings, file: BinaryIO) -> tuple[Contents, Sequence[str]]:
@@ -113,9 +115,11 @@ async def _run(works: Sequence[_Work], backed_up: Iterable[Iterator[Line]]) -> i
     One that this file has completed is left as it is. Raises Conflict if all are complete.
     """
     done = [await work.restore.is_done(work.verified) for work in works]
-    is_again, found = not all(done), 0
+    if all(done):
+        raise Conflict(DONE)
+    found = 0
     for work, lines, is_done in zip(works, backed_up, done, strict=True):
-        if is_done and is_again:
+        if is_done:
             deque(lines, maxlen=0)
             continue
         seq = await work.restore.run(work.verified, lines, work.highest, work.gone)

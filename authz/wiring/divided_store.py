@@ -79,8 +79,12 @@ class DividedStore:
         def may_have_moved(at: int) -> bool:
             return self.stores[at].may_have_moved
 
-        asked = self.may_have_moved or may_have_moved
-        return Places(self.partitions, self.each(StoredMoved), asked)
+        # They are kept, and `missing` may change.
+        parts = [
+            cast("StoredMoved", LivePart(StoredMoved(client), at, self.missing))
+            for at, client in enumerate(self.clients)
+        ]
+        return Places(self.partitions, parts, self.may_have_moved or may_have_moved)
 
     @property
     def first(self) -> Client:

@@ -123,12 +123,46 @@ def test_a_backup_that_fails_leaves_no_file(no_store: Path) -> None:
 
 
 def test_a_store_with_keys(store: Path) -> None:
-    """A restore onto a store with keys is refused with the remedy."""
+    """A restore onto a store with keys is refused, and asks for a backup of them first."""
     issue()
     run("backup", FILE)
     outcome = run("restore", FILE)
     assert outcome.code == 1
     assert "not empty" in outcome.error
+    assert outcome.error.index("authz backup") < outcome.error.index("FLUSHDB")
+
+
+def test_a_file_that_was_restored_already(store: Path, valkey: Valkey) -> None:
+    """A second restore changes nothing, and does not ask to empty the store."""
+    issue()
+    run("backup", FILE)
+    valkey.admin.flushall()
+    assert run("restore", FILE).code == 0
+    issue()
+    before = valkey.admin.get(stored.SEQ)
+    again = run("restore", FILE)
+    assert (again.code, again.error) == (
+        1,
+        f"authz: {FILE}: it was restored here before, to its end; nothing was changed",
+    )
+    assert valkey.admin.get(stored.SEQ) == before
+
+
+def test_a_backup_from_a_pipe(store: Path, valkey: Valkey) -> None:
+    """A pipe cannot be read twice. It is refused by name."""
+    run("backup", FILE)
+    valkey.admin.flushall()
+    end, other = os.pipe()
+    os.close(other)
+    try:
+        outcome = run("restore", f"/dev/fd/{end}")
+    finally:
+        os.close(end)
+    assert (outcome.code, outcome.error.partition(": ")[2]) == (
+        2,
+        f"FILE: /dev/fd/{end} is a pipe, and a restore reads its file twice",
+    )
+    assert valkey.admin.dbsize() == 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "missing"])

@@ -48,6 +48,9 @@ async def usage(request):
         return
     async with stored_usage(request.getfixturevalue("valkey"), KEPT, request.param) as found:
         store, parts = found
+        if request.param > 1:
+            for kid in (KID, OTHER, NEVER):
+                await store.home(line(kid=kid))
         yield Indexed(store, usage_index(parts), usage_sums(parts), parts.eraser)
 
 

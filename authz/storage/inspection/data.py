@@ -26,12 +26,11 @@ RECENT_MS: Final = 300_000
 async def identity(store: Store) -> Finding:
     """Check that authz:meta exists, with our schema, peppers and prefixes.
 
-    Failure if it is missing, foreign, or has keys with an unlisted prefix. Warning if a prefix of
-    ours is not recorded, or a pepper of the store is not ours. Raises Unavailable if the store
-    cannot be read.
+    Failure if it cannot be read, is missing or foreign, or has keys with an unlisted prefix.
+    Warning if a prefix of ours is not recorded, or a pepper of the store is not ours.
     """
-    found = await checked(store.client.hgetall(store.names.meta))
     try:
+        found = await checked(store.client.hgetall(store.names.meta))
         if not found:
             await _refuse_other_namespace(store)
             await _refuse_other_database(store)
