@@ -35,7 +35,7 @@ class PartitionSet:
 
     @property
     def health(self) -> tuple[Feed, Cache, LimitLink]:
-        """What Readiness asks."""
+        """The feed, the cache and the link for limits that Readiness asks."""
         first = self.partitions[0]
         if len(self.partitions) == 1:
             return first.feed, first.cache, first.spend_link

@@ -29,7 +29,7 @@ log = logging.getLogger("authz")
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What the entries in the registry say. address: of the Check listener."""
+    """The description of this sidecar in the registry. address: of the Check listener."""
 
     address: str
     started_at: int

@@ -168,7 +168,7 @@ def test_cached_keys_are_answered_all_the_time(
 
 
 def test_a_key_that_is_revoked_after_the_move(begun: Callable[..., Moving]) -> None:
-    """It is refused, and no other key is."""
+    """A key that is revoked in a partition after the move is refused, and no other key is."""
     moving = begun()
     first, *others = moving.keys
     assert moving.gate.statuses(moving.keys) == [200] * len(moving.keys)
@@ -222,7 +222,7 @@ def test_a_move_that_is_cancelled(begun: Callable[..., Moving]) -> None:
 
 
 def test_a_sidecar_that_was_stopped_during_the_move(begun: Callable[..., Moving]) -> None:
-    """It finds the signpost when it goes on, and follows."""
+    """A sidecar that stood still finds the signpost when it goes on, and follows."""
     moving = begun()
     assert moving.gate.statuses(moving.keys) == [200] * len(moving.keys)
     moving.gate.tell(signal.SIGSTOP)
@@ -271,7 +271,7 @@ def test_limits_go_on(tmp_path: Path, valkey: Valkey) -> None:
 def test_a_start_on_a_store_that_was_moved(
     begun: Callable[..., Moving], tmp_path: Path, valkey: Valkey, given: Mapping[str, Any]
 ) -> None:
-    """It serves with eight partitions, and writes nothing into the old one."""
+    """A sidecar that starts after the move serves with eight partitions, and leaves the old one."""
     moving = begun()
     moving.gate.tell(signal.SIGTERM)
     assert moving.gate.wait() == 0

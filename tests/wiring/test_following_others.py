@@ -100,7 +100,7 @@ def admin_process(directory: Path, valkey: Valkey):
 
 
 async def test_the_admin_api_goes_on_with_the_partitions(tmp_path: Path, valkey: Valkey) -> None:
-    """It starts again by itself, and is ready with all partitions."""
+    """The admin API starts again by itself, and is ready with all partitions."""
     await prepared(Serving(tmp_path, valkey).file)
     with admin_process(tmp_path, valkey) as (http, log):
         probe = Serving(tmp_path, valkey)
@@ -131,7 +131,7 @@ async def test_several_processes_follow_each(tmp_path: Path, valkey: Valkey) -> 
 
 
 async def test_settings_that_name_one_partition(tmp_path: Path, valkey: Valkey) -> None:
-    """Of a store that was set up with several they are refused, and of a moved one accepted."""
+    """A store that was set up with several partitions is refused, and a moved one accepted."""
     file = Serving(tmp_path, valkey, {"redis": {"url": valkey.url, "partitions": 1}}).file
     await prepared(file)
     settings = model.load(file, environ={})
