@@ -28,6 +28,7 @@ from authz.storage.imported_index import ImportedIndex
 from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link
 from authz.storage.meta import LatestMeta
+from authz.storage.signpost import refuse_other_count
 from authz.storage.trust_lease import TrustLease
 
 CONNECTION_NAME: Final = "authz-sidecar"
@@ -227,6 +228,8 @@ class ChangeFeed:
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
             await link.call(*self._names.subscribe)
+            if self._names.partitions > 1 and not await link.call("EXISTS", self._names.meta):
+                await refuse_other_count(self._endpoint)
         self._heartbeats.begin_link()
         self._greeted = link
         self._follower.follow(link, self._sink, partial(self._heartbeats.send, link))

@@ -58,7 +58,7 @@ async def test_seeded_keys_are_those_of_the_product(own_valkey):
 
 
 async def test_seeded_keys_of_a_partition(own_valkey):
-    """They lie in the home of their tenant, and changes of the partition begin with 1."""
+    """Seeded keys lie in the home of their tenant, and changes of the partition begin with 1."""
     names = schema.Names(partition=3, partitions=8)
     seed(own_valkey.port, RING, range(COUNT, 2 * COUNT), names)
     admin = own_valkey.admin

@@ -49,7 +49,7 @@ async def test_the_partition_of_a_moved_key_is_named(where):
 
 
 async def test_a_key_without_an_entry_is_absent(where):
-    """It is None, and its absence is cached."""
+    """A key without a record and an entry is None, and its absence is cached."""
     async with Sidecar(where) as sidecar:
         assert await sidecar.find(KIDS[2]) is None
         assert await sidecar.find(KIDS[2]) is None

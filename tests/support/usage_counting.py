@@ -19,18 +19,27 @@ DAY = 86_400_000
 
 
 @contextlib.asynccontextmanager
-async def open_link(
+async def link_of(
     endpoint: Endpoint, kept: Mapping[Level, int] = KEPT, **options: Any
 ) -> AsyncIterator[UsageLink]:
-    """Yield a UsageLink that has reached its store. kept: seconds. options: others of the link."""
+    """Yield a UsageLink that runs. kept: seconds. options: others of the link."""
     link = UsageLink(endpoint, RealClock(), kept, **options)
     run = asyncio.create_task(link.run())
     try:
-        await eventually(lambda: not link.reason)
         yield link
     finally:
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def open_link(
+    endpoint: Endpoint, kept: Mapping[Level, int] = KEPT, **options: Any
+) -> AsyncIterator[UsageLink]:
+    """Yield a UsageLink that has reached its store. kept, options: as of `link_of`."""
+    async with link_of(endpoint, kept, **options) as link:
+        await eventually(lambda: not link.reason)
+        yield link
 
 
 async def count_entries(endpoint: Endpoint, entries: Sequence[bytes], now: int) -> None:

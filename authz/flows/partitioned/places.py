@@ -46,6 +46,11 @@ class Places:
         self._may_have_moved = may_have_moved
         self._known: BoundedDict[str, int] = BoundedDict(MOST)
 
+    @property
+    def may_have_moved(self) -> bool:
+        """Whether any key may be moved."""
+        return any(map(self._may_have_moved, range(self.partitions.count)))
+
     async def of(self, kid: str) -> int:
         """Return the partition of the key with this kid, whether there is one or not.
 
@@ -85,8 +90,7 @@ class Places:
         The rows of a store that had one partition lie in partition 0. Raises as `of`.
         """
         at = await self.of(kid)
-        is_divided = any(map(self._may_have_moved, range(self.partitions.count)))
-        return [at] if at == FIRST or not is_divided else [at, FIRST]
+        return [at] if at == FIRST or not self.may_have_moved else [at, FIRST]
 
     def note(self, kid: str, at: int) -> None:
         """Remember the partition of a key, which was found there."""

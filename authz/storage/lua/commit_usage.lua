@@ -47,6 +47,7 @@ for _, command in ipairs({{'GET', base .. 'x:o'}, {'SET', base .. 'x:o', ''}}) d
     return redis.error_reply(problem .. '; give its user the rights in deploy/redis/users.acl')
   end
 end
+may_overwrite = redis.acl_check_cmd('SETRANGE', base .. 'x:o', 0, '')  -- users of an earlier version
 local digests = {}
 for at = 6, #ARGV do
   digests[#digests + 1] = ARGV[at]
@@ -167,7 +168,8 @@ local function add_process(process)
   call('ZADD', base .. 'procs', now, id)
 end
 
--- used: time and kid, and so on.
+-- The sorted set of latest uses has a time within the minute in which a key was used last: the first
+-- one of that minute that came. used: time and kid, and so on.
 local function add_uses(used)
   for first = 1, #used, USES do
     call('ZADD', base .. 'last', 'GT', unpack(used, first, math.min(first + USES - 1, #used)))

@@ -129,6 +129,8 @@ async def test_every_history_adds_up(valkey, seed):
         ("    fold(state, rows)\n    rows = ''", "    fold(state, rows)"),
         ("add_rows(sums, rows, slot, 1, width)", ""),
         ("month ~= state[MONTH] or minute < state[BASE]", "minute < state[BASE]"),
+        ("may_overwrite and #text == start and rows == before", "may_overwrite and #text == start"),
+        ("may_overwrite and #text == start and rows == before", "may_overwrite and rows == before"),
         ("return '\\128\\0' .. packed(-number)", "return packed(-number)"),
     ],
 )
