@@ -31,6 +31,7 @@ from authz.settings.model import Settings
 from authz.wiring.usage import BillingSession, cursor_owner
 
 PAUSE: Final = 5.0  # seconds between two lines about the progress
+NOT_CLOSED: Final = "; later hours are not closed yet: an hour closes 2 hours after its end"
 
 
 @click.command()
@@ -145,9 +146,8 @@ def export(invocation: Invocation, /, **given: Any) -> None:
             write_stderr(f"{progress.last.records} records were delivered; run it again")
         raise
     _answer(invocation, done, hours, asked, is_stdout=not options.to)
-    if skipped := hours.left_out:
-        span = f"{hour_text(skipped.start)} to {hour_text(skipped.stop)}"
-        write_warning(f"--since leaves out {span}: no later run exports these hours")
+    for warning in hours.warnings:
+        write_warning(warning)
     if done.unassigned or done.refused:
         write_warning(f"some records were not delivered; {done.problem}")
         raise click.exceptions.Exit(1)
@@ -275,10 +275,13 @@ def _answer(
         "without_customer": done.unassigned,
         "refused": done.refused,
     }
+    text = _text(document)
+    if asked.until is None and not done.records:
+        text += NOT_CLOSED
     if is_stdout and not asked.is_rehearsal:
-        write_stderr(json.dumps(document) if invocation.as_json else _text(document))
+        write_stderr(json.dumps(document) if invocation.as_json else text)
     else:
-        invocation.answer(document, _text(document))
+        invocation.answer(document, text)
 
 
 def _text(document: dict[str, Any]) -> str:
