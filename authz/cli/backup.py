@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final
 import click
 
 from authz.cli import storestate
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.terminal import escaped
@@ -43,7 +43,7 @@ def backup(invocation: Invocation, file: str) -> int:
       authz backup /var/backups/authz-$(date +%F)
       authz backup authz.backup --json | jq .seq
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     path = Path(file)
     found, damaged, size = _write(settings, path)
     storestate.remember(settings, found.seq)

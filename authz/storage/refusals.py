@@ -2,6 +2,7 @@
 
 from typing import Final
 
+LONGEST: Final = 300
 LOGIN_MISSING: Final = (
     "it wants a password, and redis.password_file is not set or is empty (NOAUTH)"
 )
@@ -63,9 +64,9 @@ def refusal(error: Exception) -> str:
     """Return an error reply as text for an operator: its cause and, if it is known, the remedy.
 
     An old store quotes the whole command, which may contain a password. That part is cut off, and
-    so is the position in a script.
+    so are the position in a script and what is behind LONGEST characters.
     """
-    text = str(error).partition(", with args")[0]
+    text = str(error).partition(", with args")[0][:LONGEST]
     before, _, place = text.rpartition(" script: ")
     text = before if "on @" in place else text
     if any(word in text for word in ("HELLO must be called", "NOAUTH", "uthentication required")):

@@ -16,6 +16,7 @@ from authz.core.finding import Level
 from authz.core.records import Status
 from authz.process.clock import SystemClock
 from authz.storage.meta_watch import MetaWatch
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked
 from tests.support.fakes import make_keyring
 from tests.support.real import Valkey, eventually
@@ -144,6 +145,11 @@ async def test_renamed_command():
         async with server.endpoint.client() as client:
             with pytest.raises(Unavailable, match="'HGETALL'; remove its rename-command"):
                 await checked(client.hgetall("x"), "check redis.url")
+
+
+def test_a_long_refusal():
+    """An error reply of any length becomes a short text, as it also stands in log lines."""
+    assert refusal(Exception("ERR " + "x" * 100_000)) == "ERR " + "x" * 296
 
 
 async def test_late_answers(valkey, admin, caplog):
