@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 import click
 
 from authz.cli import storestate
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.terminal import escaped
@@ -46,7 +46,7 @@ def backup(invocation: Invocation, file: str) -> int:
       authz backup /var/backups/authz-$(date +%F)
       authz backup authz.backup --json | jq .seq
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     path = Path(file)
     with _as_interrupts(signal.SIGTERM, signal.SIGHUP):
         found, damaged, size = _write(settings, path)
