@@ -7,13 +7,12 @@ a month.
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import grpc
@@ -38,7 +37,7 @@ from tests.bench.usage_entries import FOLDED, batches, entry, history, kid_of
 from tests.support.metering import MeterProcess
 from tests.support.real import RealClock, Valkey, eventually
 from tests.support.storage import stored
-from tests.support.usage_counting import open_link
+from tests.support.usage_counting import linked
 
 AT_ONCE = 64  # batches
 HOUR = 3_600_000
@@ -108,14 +107,16 @@ async def over_the_listener(valkey: Valkey, entries: int, keys: int) -> float:
 async def in_the_store(valkey: Valkey, keys: int, days: int, hours: int) -> dict[str, float]:
     """Use each key in some hours of some days. Return the bytes of the store."""
     rnd, last = random.Random(1), 0
-    async with linked(valkey) as link:
+    async with emptied(valkey) as link:
         now = RealClock().wall_ms()
         for day in reversed(range(days)):
             for hour in reversed(range(hours)):
                 ended = now - day * 24 * HOUR - hour * HOUR
                 for start in range(0, keys, 100):
                     used = range(start, min(start + 100, keys))
-                    lines = [entry(last + n, used[n // 10], ended, rnd) for n in range(1000)]
+                    lines = [
+                        entry(last + n, used[n // 10], ended, rnd) for n in range(10 * len(used))
+                    ]
                     last += len(lines)
                     await add(link, lines, now)
     kids = [kid_of(number) for number in range(0, keys, max(1, keys // 20))]
@@ -150,7 +151,7 @@ async def time_of_the_store(valkey: Valkey, keys: int) -> dict[str, float]:
     keys are folded as in any other one.
     """
     rnd, order, last = random.Random(1), list(range(keys)), 0
-    async with linked(valkey) as link:
+    async with emptied(valkey) as link:
         now = RealClock().wall_ms()
         minute = now // MINUTE_MS - 1
         minute -= minute % 60 == 0  # the first request of an hour costs more
@@ -181,13 +182,10 @@ async def time_of_the_store(valkey: Valkey, keys: int) -> dict[str, float]:
     }
 
 
-@contextlib.asynccontextmanager
-async def linked(valkey: Valkey) -> AsyncIterator[UsageLink]:
-    """Yield a link to an empty store."""
+def emptied(valkey: Valkey) -> AbstractAsyncContextManager[UsageLink]:
+    """Empty a store and return a link to it."""
     valkey.admin.flushall()
-    valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
-    async with open_link(valkey.endpoint, KEPT, callers_kept=CALLERS_KEPT) as link:
-        yield link
+    return linked(valkey, KEPT, callers_kept=CALLERS_KEPT)
 
 
 async def add(link: UsageLink, lines: list[bytes], now: int) -> None:
@@ -204,7 +202,7 @@ async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[st
     The time is that of a whole command in this process, from its connection to its answer.
     """
     rnd, last = random.Random(1), 0
-    async with linked(valkey) as link:
+    async with emptied(valkey) as link:
         now = RealClock().wall_ms()
         for start in range(0, keys, 500):
             lines: list[bytes] = []
@@ -238,9 +236,8 @@ async def measure(asked: argparse.Namespace) -> dict[str, float]:
         if asked.only_store:
             return found
         found |= await in_the_store(valkey, asked.keys, asked.days, asked.hours)
-        valkey.admin.flushall()
-        valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
-        found["usage.entries.listener"] = await over_the_listener(valkey, asked.entries, 100)
+        async with emptied(valkey):
+            found["usage.entries.listener"] = await over_the_listener(valkey, asked.entries, 100)
         found |= await top_of_a_month(valkey, asked.top)
         show(found)
         return found
