@@ -55,7 +55,7 @@ _WORDS: Final = (
     ("BUSY ", _BUSY),
     ("loading the dataset", "it is still loading its data (LOADING); wait until it is done"),
     ("against a read only replica", READ_ONLY),
-    ("MASTERDOWN ", _ORPHAN),
+    ("Link with MASTER is down", _ORPHAN),
 )
 _TEXTS: Final = frozenset(text for _, text in _WORDS) | {LOGIN_MISSING, LOGIN_REFUSED}
 
