@@ -26,7 +26,7 @@ def reshard(invocation: Invocation, *, yes: bool, keep: bool, is_cancelled: bool
     Raises ClickException, BadInput, Unavailable.
     """
     settings = load_settings(invocation)
-    count = settings.redis.partitions
+    count = settings.redis.count
     try:
         if is_cancelled:
             was_there = asyncio.run(resharding.cancel(settings, write_stderr))

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.administration import load_settings, with_billing
+from authz.cli.administration import stored_settings, with_billing
 from authz.cli.billing_receiver import Format, ReceiverOptions, receiver
 from authz.cli.invocation import Invocation, common, write_stderr, write_warning
 from authz.cli.options import path_such_as
@@ -125,7 +125,7 @@ def export(invocation: Invocation, /, **given: Any) -> None:
       authz usage export --cursor kept --to https://meter.example.com/api/v1/events
       authz usage export --cursor kept --to stripe:calls --unit ok --customers ids
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     options = _receiver_options(given, settings)
     asked = _export_options(given, is_stripe=options.is_stripe)
     where, path = receiver(options), Path(given["cursor"]) if given["cursor"] else None

@@ -137,6 +137,10 @@ async def test_few_replicas_and_a_replica(server):
         server.admin.replicaof("127.0.0.1", 1)
         with pytest.raises(Unavailable, match=r"\(READONLY\); point redis.url at the primary$"):
             await admin.revoke(record.kid)
+        server.admin.config_set("replica-serve-stale-data", "no")
+        with pytest.raises(Unavailable, match=r"\(MASTERDOWN\); point redis.url at the primary$"):
+            await admin.revoke(record.kid)
+        server.admin.config_set("replica-serve-stale-data", "yes")
 
 
 async def test_renamed_command():

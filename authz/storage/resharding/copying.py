@@ -62,7 +62,8 @@ class Copying:
     async def round(self, count: int = COUNT) -> int:
         """Bring all copies up to date, and return how many were written.
 
-        count: of names at which the store looks in one step, about 5 us for each. Raises Unavailable, Conflict if the targets are not those of this run.
+        count: of names at which the store looks in one step, about 5 us for each. Raises
+        Unavailable, Conflict if the targets are not those of this run.
         """
         before = self.names
         self._seen, self.divided, self.unknown = set(), {}, set()
