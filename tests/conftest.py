@@ -17,6 +17,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("authz", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("authz")
 
+# The files below these take longest. Processes that share a run begin them first, so that none of
+# them runs alone at the end.
+LONG = ("tests/chaos/", "tests/upgrade/", "tests/system/")
+
 LONGEST_ID = 40  # characters
 KEY = re.compile("(live|test)[_-]", re.IGNORECASE)
 
@@ -29,6 +33,11 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     if isinstance(val, str) and (len(val) > LONGEST_ID or KEY.search(val)):
         return argname
     return argname if isinstance(val, bytes) and len(val) > LONGEST_ID else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of LONG first. All others keep their order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.fixture(scope="session")

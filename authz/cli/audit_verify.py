@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from authz.cli import storestate
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.over_api import is_over_api, verify_trail_over_api
@@ -110,25 +110,26 @@ def verify(
         bounds = (trimmed_before, unmarked_until, max_unsealed)
         _tell(invocation, verify_trail_over_api(invocation, *bounds))
         return
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     since = 0 if max_unsealed is None else SystemClock().wall_ms() - max_unsealed
-    keys, partitions = trail_keys(settings), Partitions(settings.redis.partitions)
+    keys, partitions = trail_keys(settings), Partitions(settings.redis.count)
     if partitions.count > 1 and (trimmed_before or unmarked_until):
         option = "--trimmed-before" if trimmed_before else "--unmarked-until"
         raise BadInput(option, "is for one partition; each has numbers of its own")
 
-    def make(partition: int | None, removed: Mapping[str, bytes]) -> Verification:
+    def make(holds: Callable[[str], bool] | None, removed: Mapping[str, bytes]) -> Verification:
         return Verification(
             keys,
             removed=removed,
             trimmed_before=trimmed_before,
             unmarked_until=unmarked_until,
-            holds=None if partition is None else lambda kid: partitions.of(kid) == partition,
+            holds=holds,
         )
 
     if file:
         labels = range(partitions.count) if partitions.count > 1 else (None,)
-        reports = [_verify_copy(file, at, keys, partial(make, at), since) for at in labels]
+        # A copy alone does not tell where moved keys lie, so none of its rows is misplaced.
+        reports = [_verify_copy(file, at, keys, partial(make, None), since) for at in labels]
     else:
         reports = asyncio.run(_verify_store(settings, keys, make, since, copy))
     _tell(invocation, reports[0] if len(reports) == 1 else merged_report(reports))
@@ -156,7 +157,7 @@ def _verify_copy(
 async def _verify_store(
     settings: Settings,
     keys: TrailKeys,
-    make: Callable[[int | None, Mapping[str, bytes]], Verification],
+    make: Callable[[Callable[[str], bool] | None, Mapping[str, bytes]], Verification],
     since: int,
     copy: str | None,
 ) -> list[Report]:
@@ -167,14 +168,14 @@ async def _verify_store(
         numbers = [(await trail.rows.heads())[0] for trail in session.trails]
         furthest = numbers.index(max(numbers))
         for at, trail in enumerate(session.trails):
-            rows, partition = trail.rows, trail.partition
+            rows, partition, held = trail.rows, trail.partition, trail.held
             report = await verify_trail(
-                *(rows, rows, keys, partial(make, partition)),
+                *(rows, rows, keys, partial(make, held.holds if held else None)),
                 known=max(trail.highest_seen, known if at == furthest else 0),
                 sealed_since=since,
                 copied=partial(_rows, copy, partition) if copy else None,
             )
-            reports.append(report)
+            reports.append(await held.checked(report) if held else report)
     return reports
 
 
@@ -191,7 +192,7 @@ def seal(invocation: Invocation) -> None:
     Examples:
       authz audit seal
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
 
     async def run() -> Sealed:
         async with audit_session(settings) as session:

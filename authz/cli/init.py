@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from authz.cli import storestate
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.core import fields
 from authz.core.errors import BadInput, BadSettings, Conflict, Unavailable
@@ -31,12 +31,14 @@ from authz.wiring.pepper_files import make_pepper, pepper_mistakes
 class Done:
     """The result of `init`: the pepper file, and whether it and the store were new.
 
+    fingerprint: of the oldest pepper of the settings, by which a meter knows the store.
     indexed: imported keys in the index that was made, or None if it was complete or is not needed.
     not_loaded: the reason why the store has not all functions, or "". lacking: what the store's
     cluster lacks, each with its remedy.
     """
 
     pepper: Path
+    fingerprint: str
     pepper_made: bool
     store_initialised: bool
     indexed: int | None = None
@@ -89,6 +91,9 @@ def init(
     With redis.partitions it sets up each partition. Their number is fixed from then on. It is a
     setting, and not only an option of this command, because sidecars need it, too.
 
+    --json shows the fingerprint of the oldest pepper in keys.peppers. Write it into
+    meter.pepper_fingerprint: then a meter counts in no other installation's store.
+
     If keys were imported, it makes the index by which sidecars know the digests of all imported
     keys, unless that is complete. Run it after an update of everything that writes keys.
 
@@ -101,7 +106,7 @@ def init(
     if retire_prefix and not PREFIX_PATTERN.fullmatch(retire_prefix):
         problem = f"{fields.shown(retire_prefix)} is not a prefix, such as ak"
         raise BadInput("--retire-prefix", problem)
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     _refuse_other_count(settings, partitions)
     done = asyncio.run(
         _initialise(settings, is_new=new_store, is_agreed=yes, retired=retire_prefix)
@@ -110,6 +115,7 @@ def init(
     initialised = "initialised" if done.store_initialised else "is initialised already"
     document: dict[str, object] = {
         "pepper": str(done.pepper),
+        "pepper_fingerprint": done.fingerprint,
         "pepper_made": done.pepper_made,
         "store_initialised": done.store_initialised,
     }
@@ -128,7 +134,7 @@ def init(
 
 def _refuse_other_count(settings: Settings, wanted: str | None) -> None:
     """Raise BadInput if another number of partitions is wanted than the settings have."""
-    count = settings.redis.partitions
+    count = settings.redis.count
     if wanted is not None and int(wanted) != count:
         raise BadInput(
             "--partitions", f"{wanted}, but redis.partitions is {count}; set it there, for all"
@@ -173,7 +179,8 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         lacking = tuple(await administration.cluster_problems(found))
     counts = [count for count in indexed if count is not None]
     total = sum(counts) if counts else None
-    return Done(newest.file, made, any(initialised), total, not_loaded, lacking)
+    fingerprint = ring.fingerprints[found.keys.peppers[0].version]
+    return Done(newest.file, fingerprint, made, any(initialised), total, not_loaded, lacking)
 
 
 async def _look(

@@ -27,7 +27,7 @@ def is_within(record: KeyRecord, as_of: AsOf, partitions: Partitions) -> bool:
     """Return whether a file that was made then may have the record. False for another store's."""
     numbers = as_of if isinstance(as_of, tuple) else (as_of,)
     is_ours = len(numbers) == partitions.count
-    return is_ours and record.version <= numbers[partitions.of(record.kid)]
+    return is_ours and record.version <= numbers[partitions.home_of(record)]
 
 
 def problem_of_move(

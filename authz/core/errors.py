@@ -19,6 +19,17 @@ class Unreadable(Unavailable):
     """A record exists and cannot be read: it is garbled, or a newer version wrote it."""
 
 
+class Elsewhere(Unavailable):
+    """The record lies in another partition of the store than the one that was asked: a moved key.
+
+    partition: its number.
+    """
+
+    def __init__(self, partition: int) -> None:
+        super().__init__(f"the record lies in partition {partition}")
+        self.partition = partition
+
+
 class BadSeal(Unreadable):
     """A record or applied entry has a wrong seal, or none though the store has only sealed ones.
 

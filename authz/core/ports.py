@@ -45,7 +45,8 @@ class KeySource(Protocol):
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
         """Request a record and return at once.
 
-        `deliver` gets the record, None if there is no such key, or a Fault if that is unknown.
+        `deliver` gets the record, None if there is no such key, or a Fault if that is unknown:
+        Elsewhere for a moved key.
         MUST call `deliver` exactly once, and never before `load` has returned.
         MUST deliver in the order of the store's replies, also relative to calls of ChangeSink: a
         record that was read before a change is delivered before `forget` for that change.

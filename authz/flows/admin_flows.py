@@ -26,6 +26,7 @@ from authz.flows.lifecycle import Lifecycle
 from authz.flows.limits.limit_report import LimitReports
 from authz.flows.limits.refunds import Refunding
 from authz.flows.notifications.sinks import StoredSinks
+from authz.flows.partitioned.places import Places
 from authz.flows.partitioned.sinks import PartitionedSinks
 from authz.flows.repeatable import RepeatableRequests
 from authz.flows.selection import Selection
@@ -58,11 +59,11 @@ class WholeTrail(TrailStore, TrailHeads, Protocol):
 class AdminFlows:
     """The flows, over one store. plans: the limits of each plan of the settings.
 
-    trails: the audit trail of each partition, with its sidecars. change_logs: of each partition.
-    entry_of: returns the entry of a row, or an Unreadable. read: parses a CheckRequest. version: of
-    the program. verifier: returns a new one, which knows whether keys were imported by now.
-    importer: returns one for an actor, a note, a source and a request id. tokens: None if the
-    settings have no issuer.
+    trails: the audit trail of each partition, with its sidecars. places: of keys. change_logs: of
+    each partition. entry_of: returns the entry of a row, or an Unreadable. read: parses a
+    CheckRequest. version: of the program. verifier: returns a new one, which knows whether keys
+    were imported by now. importer: returns one for an actor, a note, a source and a request id.
+    tokens: None if the settings have no issuer.
     """
 
     lifecycle: Lifecycle
@@ -93,6 +94,7 @@ class AdminFlows:
     trail_rows: NewestRows
     entry_of: Callable[[Row], AuditEntry | Unreadable]
     trails: Sequence[tuple[WholeTrail, SidecarRegistry]]
+    places: Places
     change_logs: Sequence[ChangeLog]
     keyring: Keyring
     clock: Clock

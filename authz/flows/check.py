@@ -5,7 +5,7 @@ records, and no request has to time out first.
 """
 
 from collections.abc import Awaitable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from authz.core.abuse import FAILURES, FailureBuckets
 from authz.core.audit import Action
@@ -31,19 +31,21 @@ from authz.core.request import Request
 from authz.core.sightings import Sightings
 from authz.core.store_clock import StoreClock
 from authz.core.tokens.presented import AcceptedToken, PresentedToken
+from authz.flows.answers import (
+    ANONYMOUS,
+    FORGED,
+    MALFORMED,
+    MISSING,
+    TOO_MANY,
+    UNAVAILABLE,
+    UNKNOWN,
+    settled,
+)
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
-from authz.flows.lookups import Lookup, NativeKeys, TokenKeys
+from authz.flows.lookups import DecideElsewhere, Lookup, NativeKeys, TokenKeys, nowhere
 from authz.flows.tokens.gate import TokenGate
-
-ANONYMOUS: Final = Allow(None)
-MISSING: Final = Deny(Reason.MISSING_CREDENTIAL)
-MALFORMED: Final = Deny(Reason.MALFORMED)
-FORGED: Final = Deny(Reason.FORGED)
-UNKNOWN: Final = Deny(Reason.UNKNOWN_KEY)
-UNAVAILABLE: Final = Deny(Reason.UNAVAILABLE)
-TOO_MANY: Final = Deny(Reason.TOO_MANY_FAILURES)
 
 _Key = TypeVar("_Key")
 
@@ -71,7 +73,7 @@ class Checker:
         sightings: Sightings | None = None,
         failures: FailureBuckets | None = None,
     ) -> None:
-        self._cache = cache
+        self.cache = cache
         self._peek = cache.peek
         self._native = NativeKeys(cache)
         self._refutes = peppers.refutes
@@ -85,6 +87,7 @@ class Checker:
         self._token_keys = TokenKeys(cache)
         self._sightings = sightings or Sightings()
         self._fail = failures.fail if failures else None
+        self.elsewhere: DecideElsewhere = nowhere  # another one if there are several partitions
         self.hits = 0  # checks that found their record in the cache; only grows
         self._spend = limiter.spend if limiter else _take_nothing
 
@@ -101,7 +104,8 @@ class Checker:
                 return self._check_imported(presented, request)
             if isinstance(presented, PresentedToken):
                 return self._check_token(presented, request)
-            return self.conclude(presented or self._without_key(request), request)
+            without = ANONYMOUS if request.route.optional else MISSING
+            return self.conclude(presented or without, request)
         record = self._peek(presented.kid)
         if record is not None:
             self.hits += 1
@@ -116,10 +120,8 @@ class Checker:
     ) -> Decision | Awaitable[Decision]:
         """Decide on text that is not one of our keys. Without imports: MALFORMED, without I/O.
 
-        UNKNOWN without I/O if the index of imported digests proves that it is no imported key.
-
-        If it is unknown whether imports exist, only a cached key is decided on; others get
-        UNAVAILABLE.
+        UNKNOWN without I/O if the index of imported digests proves that it is no imported key. If
+        it is unknown whether there are imports, other keys than cached ones get UNAVAILABLE.
         """
         keys = self.imported
         exist = keys is not None and keys.exist()
@@ -158,9 +160,6 @@ class Checker:
             self.hits += 1
             return self._charge(self._judge(token.proof(record), record, request), request)
         return self._look_up(self._token_keys, token, request)
-
-    def _without_key(self, request: Request) -> Decision:
-        return ANONYMOUS if request.route.optional else MISSING
 
     def _judge(
         self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
@@ -204,10 +203,8 @@ class Checker:
     def _look_up(
         self, keys: Lookup[_Key], credential: _Key, request: Request, *, may_ask: bool = True
     ) -> Decision | Awaitable[Decision]:
-        if not self._cache.is_trusted:
-            stale = self._decide_stale(keys, credential, request)
-            if stale is not None:
-                return self._charge(stale, request)
+        if not self.cache.is_trusted and (stale := self._decide_stale(keys, credential, request)):
+            return self._charge(stale, request)
         if not may_ask:
             return self.conclude(UNAVAILABLE, request)
         return self._find(keys, credential, request)
@@ -215,12 +212,15 @@ class Checker:
     async def _find(self, keys: Lookup[_Key], credential: _Key, request: Request) -> Decision:
         try:
             found = await keys.find(credential, request.client_address)
-        except Unavailable:
-            decision = self._decide_stale(keys, credential, request) or UNAVAILABLE
+        except Unavailable as cause:
+            stale = self._decide_stale(keys, credential, request)
+            moved = None if stale else self.elsewhere(credential, request, cause)
+            if moved is not None:
+                return await settled(moved)
+            decision = stale or UNAVAILABLE
         else:
             decision = UNKNOWN if found is None else self._judge(*found, request)
-        charged = self._charge(decision, request)
-        return charged if isinstance(charged, (Allow, Deny)) else await charged
+        return await settled(self._charge(decision, request))
 
     def _decide_stale(
         self, keys: Lookup[_Key], credential: _Key, request: Request

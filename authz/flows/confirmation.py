@@ -37,7 +37,7 @@ class Extent:
     def add(self, before: KeyRecord, after: KeyRecord) -> None:
         """Add a change that was made, from record `before` to record `after`, with its version."""
         graces = {before.outage_grace, after.outage_grace}
-        share = self._shares.setdefault(_FINEST.of(before.kid), Extent())
+        share = self._shares.setdefault(_FINEST.home_of(before), Extent())
         for each in (self, share):
             each.extend(after.version, before.version, graces)
 

@@ -34,7 +34,7 @@ from typing import Final
 from cachetools import TTLCache
 
 from authz.core.bounded import BoundedDict
-from authz.core.errors import Fault, Unavailable, Unreadable
+from authz.core.errors import Elsewhere, Fault, Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.ports import Clock, KeySource, Loaded, Probe
 from authz.core.records import KeyRecord, Status, as_revoked
@@ -152,8 +152,9 @@ class KeyCache:
         """Return the record, or None if there is no such key.
 
         A cached absence counts as an answer. Raises Unreadable if the record is known to be
-        unreadable. Raises Unavailable if the link is not trusted, the load fails, or the deadline
-        or MAX_ATTEMPTS (10) loads have passed. For the last two LOOKUP_TIMEOUT is counted.
+        unreadable, Elsewhere if it lies in another partition, Unavailable if the link is not
+        trusted, the load fails, or the deadline or MAX_ATTEMPTS (10) loads have passed. For the
+        last two LOOKUP_TIMEOUT is counted.
         """
         began = self._monotonic()
         for _ in range(MAX_ATTEMPTS):
@@ -254,6 +255,8 @@ class KeyCache:
         except TimeoutError:
             self._probe.count(Event.LOOKUP_TIMEOUT)
             raise Unavailable("the store did not answer in time") from None
+        if isinstance(fault, Elsewhere):
+            raise Elsewhere(fault.partition)
         if fault is not None:
             raise Unavailable(str(fault))
 

@@ -1,14 +1,29 @@
 """Lookups: ways from a credential to the proof of its secret and the record of its key."""
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeVar
 
+from authz.core.decision import Decision
+from authz.core.errors import Unavailable
 from authz.core.keys.credentials import Presented
 from authz.core.policy import Proof
 from authz.core.records import KeyRecord
+from authz.core.request import Request
 from authz.core.tokens.presented import AcceptedToken
 from authz.flows.keycache import KeyCache
 
 _Key_contra = TypeVar("_Key_contra", contravariant=True)
+
+
+DecideElsewhere = Callable[[object, Request, Unavailable], Decision | Awaitable[Decision] | None]
+"""Decides a request by a moved key, which lies in another partition; None if it is not moved.
+
+It gets the credential, and the fault of its lookup in this partition.
+"""
+
+
+def nowhere(_credential: object, _request: Request, _cause: Unavailable) -> None:
+    """Stand in for a DecideElsewhere: with one partition no key lies elsewhere."""
 
 
 class Lookup(Protocol[_Key_contra]):

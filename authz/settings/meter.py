@@ -6,7 +6,7 @@ from authz.core.listen_address import Address
 from authz.settings.parsers import Between
 from authz.settings.sections import Section
 from authz.settings.tls import Tls
-from authz.settings.values import File, Listen, Mode, seconds
+from authz.settings.values import File, Fingerprint, Listen, Mode, seconds
 
 
 class Retention(Section):
@@ -30,5 +30,6 @@ class Meter(Section):
     max_message_bytes: Annotated[int, Between(65_536, 4_194_304)] = 262_144
     max_waiting_mib: Annotated[int, Between(1, 4_096)] = 64
     commit_interval: Annotated[float, seconds("10ms", "5s")] = 0.25
+    pepper_fingerprint: Fingerprint = ""
     drain: Annotated[float, seconds("0", "5m")] = 10.0
     retention: Retention = Retention()

@@ -199,6 +199,9 @@ Mode = Annotated[int, Read(_mode)]
 Line = Annotated[str, _read_by(lambda text: fields.line("", text))]
 PartitionCount = Annotated[int, _read_by(_partitions)]
 StoreUrl = Annotated[str, _read_by(_store_url)]
+Fingerprint = Annotated[
+    str, _shape("(?:[0-9a-f]{32})?", "32 hexadecimal digits, as `authz init --json` shows them")
+]
 PepperVersion = Annotated[str, _shape("[0-9A-Za-z]", "one of 0-9 A-Z a-z, such as 1")]
 Prefix = Annotated[str, _shape(PREFIX_PATTERN.pattern, "2 to 12 of a-z 0-9, such as ak")]
 ImportedPrefix = Annotated[

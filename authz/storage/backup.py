@@ -17,6 +17,7 @@ The lines, see sealed_lines.py:
     {"format": 1, "schema": ..., "created_at": ..., "meta": {...}}
     {"records": [[kid, {field: value}], ...]} with "again": true for records that were read again
     {"aliases": [[digest, kid], ...]}
+    {"moved": [[kid, partition], ...]} of a partition with moved keys
     {"audit": [[id, {field: value}], ...]}
     {"end": {"seq": ..., "records": ..., "aliases": ..., "audit": ...}}
 """
@@ -36,16 +37,14 @@ from authz.core.selector import Position
 from authz.storage import encoding, meta, schema, stored_records, tombstones
 from authz.storage.change_log import changed_kids
 from authz.storage.compact_entries import unpacked
-from authz.storage.field_codec import as_bytes
 from authz.storage.listing import StoredIndex
+from authz.storage.moved import StoredMoved
 from authz.storage.replies import checked, unusable
+from authz.storage.unread_records import LOST, read_fields
 
 FORMAT: Final = 1
 PAGE: Final = 200  # records or audit entries in a line
 MAX_ROUNDS: Final = 100
-_UNREAD: Final = {"schema": "0", "client_id": "", "created_at": "0"}
-_BYTES: Final = "damaged"
-_LOST: Final = {**_UNREAD, _BYTES: ""}  # a record of which nothing could be read
 _LAST: Final = str(2**64 - 1)  # the highest second part of a stream id
 
 Write = Callable[[dict[str, Any]], None]
@@ -72,6 +71,7 @@ class Backup:
         self._client = client
         self._names = schema.names_of(client)
         self._index = StoredIndex(client)
+        self._moved = StoredMoved(client)
         self._write = write
         self._found = Contents()
         self._damaged: dict[str, None] = {}
@@ -110,6 +110,8 @@ class Backup:
         async for kids in self._kids():
             await self._write_records(kids, await stored_records.read(self._client, kids))
         await self._catch_up()
+        if meta.has_moved(found):
+            await self._copy_moved()
         await self._copy_tombstones()  # last: of keys that were deleted meanwhile, too
         name = self._names.applied
         if applied := await self._read(name, self._client.hgetall(name), {}):
@@ -177,7 +179,7 @@ class Backup:
         bad = {kid for kid, stored in pairs if stored_records.is_wrong_type(stored)}
         stored_records.refuse_errors([stored for kid, stored in pairs if kid not in bad])
         self._damaged |= dict.fromkeys(map(self._names.key, sorted(bad)))
-        read = [(kid, _LOST if kid in bad else _fields(kid, stored)) for kid, stored in pairs]
+        read = [(kid, LOST if kid in bad else read_fields(kid, stored)) for kid, stored in pairs]
         records = [(kid, fields) for kid, fields in read if fields]
         if not records:
             return
@@ -250,6 +252,14 @@ class Backup:
             if places:
                 self._write({"tombstones": places})
 
+    async def _copy_moved(self) -> None:
+        """Write the partitions of moved keys whose kids lead here. They never change."""
+        try:
+            async for page in self._moved.all():
+                self._write({"moved": list(page.items())})
+        except Unreadable:
+            self._damaged[self._names.moved] = None
+
     async def _copy_audit(self) -> None:
         async for page in self._trail():
             self._write({"audit": page})
@@ -269,25 +279,3 @@ def _is_kid(text: str) -> bool:
     with suppress(BadInput):
         return bool(parse_kid("kid", text))
     return False
-
-
-def _fields(kid: str, stored: Any) -> Mapping[str, str]:
-    """Return the fields of a stored record, empty if there is none.
-
-    Of a compact record that is damaged, or of a newer version, they are its bytes, with what a
-    restore by any version needs. `kept_bytes` returns them.
-    """
-    try:
-        return stored_records.fields_of(kid, stored)
-    except Unreadable:
-        return {**_UNREAD, _BYTES: as_bytes(stored).hex()}
-
-
-def kept_bytes(fields: Mapping[str, str]) -> bytes | None:
-    """Return the bytes of a compact record that the backup could not read; None of any other."""
-    if fields.keys() != {*_UNREAD, _BYTES} or not _UNREAD.items() <= fields.items():
-        return None
-    try:
-        return bytes.fromhex(fields[_BYTES])
-    except ValueError:
-        return None

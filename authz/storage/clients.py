@@ -7,6 +7,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
+from authz.storage.reply_types import expect_types
+
 if TYPE_CHECKING:
     from authz.storage.tls import TlsFiles
 
@@ -39,4 +41,6 @@ def client_options(kind: type[Any], tls: "TlsFiles | None", timeout: float) -> d
 
 def new_client(**options: Any) -> redis.asyncio.Redis:
     """Return a client with these options, which also name an address."""
-    return redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
+    client = redis.asyncio.Redis.from_pool(redis.asyncio.ConnectionPool(**options))
+    expect_types(client)
+    return client

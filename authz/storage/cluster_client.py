@@ -14,6 +14,7 @@ from redis.asyncio import Connection, ConnectionPool
 
 from authz.core.listen_address import Address
 from authz.storage.cluster import Cluster, read_slots
+from authz.storage.reply_types import expect_types
 
 LOST: Final = (exceptions.MovedError, exceptions.ReadOnlyError, exceptions.ClusterDownError)
 
@@ -30,6 +31,7 @@ def client_of(
     kinds = {"connection_class": following(kind, cluster, find)}
     pool = ConnectionPool(**{**options, **kinds})
     client = cast("ClusterClient", ClusterClient.from_pool(pool))
+    expect_types(client)
     client.nodes, client.find, client.options = cluster, find, options
     return client
 
@@ -101,5 +103,6 @@ async def primaries_of(client: redis.asyncio.Redis) -> AsyncIterator[dict[str, A
         for owner in {nodes[0] for _, nodes in slots}:
             options: dict[str, Any] = {**client.options, "host": owner.host, "port": owner.port}
             one = redis.asyncio.Redis.from_pool(ConnectionPool(**options))
+            expect_types(one)
             found[str(owner)] = await stack.enter_async_context(aclosing(one))
         yield found

@@ -45,6 +45,12 @@ def describe(present: list[str], names: schema.Names) -> str:
             f"the store is not empty: it lost {names.meta}, and has its keys; save them with "
             f"`authz backup`, empty it ({emptying(names)}), and restore that file"
         )
+    if names.meta in present:
+        return (
+            f"the store is not empty: it has the {names.meta} of an installation; is redis.url the "
+            "store to restore? If so, save its keys with `authz backup` and empty it "
+            f"({emptying(names)})"
+        )
     return f"the store is not empty: it has {present[0]}; empty it first ({emptying(names)})"
 
 

@@ -61,6 +61,7 @@ class StoredKeys:
         self._has_replicas = has_replicas
         self._apply = client.register_script(script)
         self._apply_when_full = client.register_script(ALLOW_OOM + script)
+        self.may_have_moved = True  # False once `verify` found that no key is moved
 
     async def verify(self, fingerprints: Mapping[str, str], prefixes: Collection[str] = ()) -> None:
         """Raise unless the store is reachable and ours. fingerprints: of our peppers, by version.
@@ -75,6 +76,7 @@ class StoredKeys:
             raise meta.Emptied(await self.highest_seen())
         meta.verify(found, fingerprints, self._names)
         _refuse_unlisted(found, prefixes)
+        self.may_have_moved = meta.has_moved(found)
         if self._seals is not None:
             self._seals.note(found)
 
@@ -107,6 +109,7 @@ class StoredKeys:
                 _refuse_unlisted(found, (*prefixes, *filter(None, [public_prefix])))
             elif problem := await emptiness.remains(transaction, self._names):
                 raise Conflict(problem)
+            wanted[schema.META_SCHEMA] = meta.schema_of(found)
             missing = not wanted.items() <= found.items()
             mark = {} if found or self._seals is None else {schema.META_SEALED: "1"}
             if is_compact and not found:

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from authz.core.errors import BadSeal, Fault, Unavailable, Unreadable
+from authz.core.errors import BadSeal, Elsewhere, Fault, Unavailable, Unreadable
 from authz.core.events import Event
 from authz.core.ports import Loaded, Probe
 from authz.core.records import KeyRecord
 from authz.storage import encoding, meta
 from authz.storage.feed import ChangeFeed
+from authz.storage.field_codec import as_bytes
+from authz.storage.index_members import short_member
 from authz.storage.link import Link
+from authz.storage.moved import leads_here, place
 from authz.storage.seals import StoreSeals
 from authz.storage.stored_records import fields_of, is_absent, is_wrong_type
 
@@ -36,8 +39,9 @@ class LinkedKeys:
 
         It gets the record, or None if the key does not exist and authz:meta does (one more round
         trip). Otherwise it gets a Fault: Emptied without authz:meta, Unreadable for a bad record,
-        BadSeal for a bad seal (both counted and logged), Unavailable without a link or for an error
-        reply. A record in another form than authz:meta says takes one more round trip.
+        BadSeal for a bad seal (both counted and logged), Elsewhere for a moved key, Unavailable
+        without a link or for an error reply. A record in another form than authz:meta says takes
+        one more round trip.
         """
         link = self._feed.link
         if link is None:
@@ -70,16 +74,50 @@ class LinkedKeys:
         if not is_absent(reply):
             deliver(self._read(kid, reply))
             return
+        on_presence: Callable[[Any], None] = partial(self._on_presence, kid, deliver)
+        if self._feed.meta.may_have_moved and leads_here(kid, self._names):
+            on_presence = self._look_elsewhere(link, kid, deliver)
         # The key is absent, or the store was emptied: then authz:meta is absent too. One EXISTS
         # checks both at the same moment. It counts a repeated name each time, so the count shows
         # which of the two exist.
         link.send(
-            partial(self._on_presence, kid, deliver),
+            on_presence,
             "EXISTS",
             self._names.meta,
             self._names.meta,
             self._names.key(kid),
         )
+
+    def _look_elsewhere(
+        self, link: Link, kid: str, deliver: Callable[[Loaded], None]
+    ) -> Callable[[Any], None]:
+        """Request the entry of a moved key. Return what takes the reply to EXISTS, sent after it.
+
+        That there is no entry proves something only together with that reply. An entry is right at
+        any time.
+        """
+        entry: list[Any] = []
+        link.send(entry.append, "HGET", self._names.moved, as_bytes(short_member(kid)))
+
+        def on_presence(reply: Any) -> None:
+            if entry[0] is None:
+                self._on_presence(kid, deliver, reply)
+            else:
+                deliver(self._elsewhere(kid, entry[0]))
+
+        return on_presence
+
+    def _elsewhere(self, kid: str, reply: Any) -> Fault:
+        if isinstance(reply, Fault):
+            return reply
+        if not isinstance(reply, str):
+            return Unavailable(f"the store answered {str(reply)[:100]}")
+        try:
+            return Elsewhere(place(kid, reply, self._names))
+        except Unreadable as cause:
+            self._probe.count(Event.RECORD_UNREADABLE)
+            log.error("%s", cause)  # noqa: TRY400  the traceback adds nothing
+            return cause
 
     def _on_presence(self, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
         match reply:

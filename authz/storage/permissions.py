@@ -55,6 +55,7 @@ def permissions(names: schema.Names) -> Permissions:
             names.subscribe,
             *((("CLUSTER", "SLOTS"),) if names.is_clustered else ()),
             ("GET", names.seq),
+            *((("HGET", names.moved, _KID),) if names.partitions > 1 else ()),
             ("HGETALL", names.meta),
             ("HGETALL", names.key(_KID)),
             ("GET", names.key(_KID)),
@@ -143,5 +144,11 @@ def permissions(names: schema.Names) -> Permissions:
             ("DEL", names.key(_KID)),
             ("DEL", names.alias(b"")),
             ("HDEL", names.limit(_KID), "any"),
+            *(_claiming(names) if names.partitions > 1 else ()),
         ),
     )
+
+
+def _claiming(names: schema.Names) -> Commands:
+    claim = names.claim(b"")
+    return (("GET", claim), ("SET", claim, "0", "EX", "1"), ("DEL", claim))

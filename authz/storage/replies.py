@@ -23,6 +23,10 @@ TRANSACTION: Final = 200  # the store does nothing else meanwhile
 EXACT: Final = 1 << 53  # up to here a double holds each whole number
 
 
+class Garbled(Unavailable):
+    """The store has a value of the right type with content that nobody can read."""
+
+
 async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
     """Return the awaited reply. Raises Unavailable for any error of redis-py or the network.
 
@@ -49,14 +53,14 @@ def unusable(cause: Exception, advice: str = "") -> Unavailable:
 async def last_change(client: redis.asyncio.Redis, advice: str = "") -> int:
     """Return the number of the store's last change, or 0.
 
-    Raises Unavailable, also if it is garbled.
+    Raises Unavailable, and Garbled if the store has something else there.
     """
     name = schema.names_of(client).seq
     found = await checked(client.get(name), advice)
     try:
         return encoding.number(name, found or "0")
     except ValueError as cause:
-        raise Unavailable(str(cause)) from None
+        raise Garbled(str(cause)) from None
 
 
 async def pipelined(client: redis.asyncio.Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:
@@ -116,9 +120,9 @@ async def describe_full(client: redis.asyncio.Redis) -> str:
     """
     try:
         found = await client.info("memory")
-    except (exceptions.RedisError, OSError):  # the user may lack the right to INFO
+        used, limit = (mebibytes(found[name]) for name in ("used_memory", "maxmemory"))
+    except (exceptions.RedisError, OSError, LookupError, ValueError):  # such as a missing right
         return f"the store is full: {FULL_ADVICE}"
-    used, limit = (mebibytes(found[name]) for name in ("used_memory", "maxmemory"))
     return f"the store is full: {used} used of {limit} (maxmemory); {FULL_ADVICE}"
 
 

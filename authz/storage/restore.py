@@ -15,8 +15,16 @@ Rules:
    revoked during the backup is never active in the store.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
@@ -26,17 +34,26 @@ from redis import exceptions
 
 from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.digest_index import entry_of
-from authz.storage import compact, compact_entries, emptiness, encoding, meta, schema, tombstones
-from authz.storage.backup import Contents, kept_bytes
+from authz.storage import compact, compact_entries, emptiness, meta, schema, tombstones
+from authz.storage.backup import Contents
+from authz.storage.essential import is_full
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.index_members import short_member
 from authz.storage.index_state import encoded_index
-from authz.storage.replies import checked, unusable
-from authz.storage.restored_lines import rows_left_out, without_deleted, without_earlier
+from authz.storage.replies import checked, describe_full, unusable
+from authz.storage.restored_lines import (
+    created_at,
+    is_compact,
+    rows_left_out,
+    without_deleted,
+    without_earlier,
+)
 from authz.storage.tombstones import Tombstone
+from authz.storage.unread_records import kept_bytes
 from authz.storage.verified_backup import Line, Verified
 
 LATER_ROW: Final = "equal or smaller than the target stream top item"  # of XADD
+AGAIN: Final = "then run `authz restore` again with the same file"
 ANOTHER_WRITER: Final = (
     "another process writes the audit trail at this moment. If it restores the same file, it goes "
     "on, and this restore has ended: wait for it, then look with `authz doctor`"
@@ -57,6 +74,7 @@ class Restored:
     bad_seals: tuple[str, ...] = ()
 
 
+WriteLine = Callable[[int, dict[str, Any]], Awaitable[None]]
 Note = Callable[[int, int, Mapping[str, bytes]], Mapping[str, str]]
 
 
@@ -71,6 +89,7 @@ class Restore:
         self._client = client
         self._note = note
         self._entries: list[str] = []  # of the index of imported digests
+        self._left_out: dict[str, bytes] = {}
         self._names = schema.names_of(client)
 
     async def run(
@@ -88,22 +107,39 @@ class Restore:
         FileRefused if `lines` does, Unavailable if the store fails. Until it returns, no sidecar
         trusts the store.
         """
+        async with self.begun(file, gone) as write:
+            for number, item in lines:
+                await write(number, item)
+            return await self.complete(highest)
+
+    @asynccontextmanager
+    async def begun(
+        self, file: Verified, gone: frozenset[Tombstone] = frozenset()
+    ) -> AsyncIterator[WriteLine]:
+        """Begin, and yield what writes a line of the file. `complete` ends it. Raises as `run`."""
         await self._claim(file)
         done = await self._audited()
         gone = gone | file.gone | await self._tombstones()
         async with self._guarded(file) as writes:
             await self._write_tombstones(writes, gone)
-            left_out: dict[str, bytes] = {}
-            for number, item in lines:
+
+            async def write(number: int, item: dict[str, Any]) -> None:
                 kept = without_deleted(without_earlier(item, number, file.last), gone)
-                left_out |= rows_left_out(item, kept)
+                self._left_out |= rows_left_out(item, kept)
                 await self._write(writes, file, kept, done)
-            seq = max(file.contents.seq, highest) + 1
-            if meta.has_imports(file.meta):
-                with suppress(Unavailable):  # its right may be missing; a failed store fails below
-                    text = encoded_index(seq, list(dict.fromkeys(self._entries)))
-                    await self._change(writes, [("SET", self._names.imported, text)])
-            await self._change(writes, self._completion(file, seq, left_out))
+
+            self._begun = writes, file
+            yield write
+
+    async def complete(self, highest: int) -> int:
+        """Write authz:meta and the sequence number, above `highest`, and return that number."""
+        writes, file = self._begun
+        seq = max(file.contents.seq, highest) + 1
+        if meta.has_imports(file.meta):
+            with suppress(Unavailable):  # its right may be missing; a failed store fails below
+                text = encoded_index(seq, list(dict.fromkeys(self._entries)))
+                await self._change(writes, [("SET", self._names.imported, text)])
+        await self._change(writes, self._completion(file, seq, self._left_out))
         return seq
 
     async def is_done(self, file: Verified) -> bool:
@@ -144,6 +180,8 @@ class Restore:
         except (exceptions.RedisError, OSError) as cause:
             if LATER_ROW in str(cause):
                 raise Conflict(ANOTHER_WRITER) from None
+            if is_full(cause):
+                raise Unavailable(f"{await describe_full(self._client)}; {AGAIN}") from None
             raise unusable(cause) from None
         if not is_done:
             raise Conflict("the store was emptied, or restored by another process, meanwhile")
@@ -200,6 +238,9 @@ class Restore:
         commands += [("SET", self._names.alias(digest), kid) for digest, kid in aliases]
         if applied := item.get("applied"):
             commands.append(("HSET", self._names.applied, *_flat(applied)))
+        if moved := item.get("moved"):
+            entries = ((short_member(kid), str(at)) for kid, at in moved)
+            commands.append(("HSET", self._names.moved, *chain.from_iterable(entries)))
         commands += [
             ("XADD", self._names.audit, entry_id, *_flat(self._entry(file, entry)))
             for entry_id, entry in item.get("audit", ())
@@ -210,7 +251,7 @@ class Restore:
 
     def _entry(self, file: Verified, entry: Mapping[str, str]) -> Mapping[str, Any]:
         """Return an audit entry in the form that authz:meta of the file names."""
-        if _is_compact(file) and entry.get("kid"):
+        if is_compact(file.meta) and entry.get("kid"):
             others = {name: text for name, text in entry.items() if name != "kid"}
             with suppress(ValueError):
                 return {"kid": entry["kid"], compact_entries.ENTRY: compact_entries.pack(others)}
@@ -229,7 +270,7 @@ class Restore:
             commands = self._record(file, kid, fields)
             yield from commands
             member = short_member(kid) if commands[0][0] == "SET" else kid
-            place, client = (_created_at(fields), member), fields.get("client_id")
+            place, client = (created_at(fields), member), fields.get("client_id")
             places.setdefault(self._names.keys, []).extend(place)
             if client:
                 places.setdefault(self._names.client(client), []).extend(place)
@@ -245,22 +286,10 @@ class Restore:
         name = self._names.key(kid)
         if (text := kept_bytes(fields)) is not None:
             return (("SET", name, text),)
-        if _is_compact(file):
+        if is_compact(file.meta):
             with suppress(ValueError):
                 return (("SET", name, compact.pack(fields)),)
         return ("DEL", name), ("HSET", name, *_flat(fields))
-
-
-def _is_compact(file: Verified) -> bool:
-    return meta.form_of(file.meta.get(schema.META_COMPACT)) is not meta.Form.HASHES
-
-
-def _created_at(fields: Mapping[str, str]) -> int:
-    """Return the time of a record, in ms since the epoch; 0 if it cannot be read."""
-    try:
-        return encoding.number("created_at", fields.get("created_at", ""))
-    except ValueError:
-        return 0
 
 
 def _flat(fields: Mapping[str, str]) -> Iterator[str]:

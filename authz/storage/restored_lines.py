@@ -1,11 +1,12 @@
-"""The parts of a backup's lines that a restore leaves out: earlier versions, and deleted keys."""
+"""Lines of a backup as a restore writes them: without earlier versions and deleted keys."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from authz.core.audit import Action
 from authz.core.trail.rows import row_hash
-from authz.storage import tombstones
+from authz.storage import encoding, schema, tombstones
+from authz.storage.meta import Form, form_of
 from authz.storage.tombstones import Tombstone
 
 
@@ -55,3 +56,16 @@ def rows_left_out(item: dict[str, Any], kept: dict[str, Any]) -> dict[str, bytes
     """Return the hashes, by id, of the audit entries of `item` that `kept` lacks."""
     rows, present = item.get("audit", ()), {row[0] for row in kept.get("audit", ())}
     return {row_id: row_hash(row_id, fields) for row_id, fields in rows if row_id not in present}
+
+
+def is_compact(meta: Mapping[str, str]) -> bool:
+    """Return whether records are written compact, by the fields of authz:meta of a backup."""
+    return form_of(meta.get(schema.META_COMPACT)) is not Form.HASHES
+
+
+def created_at(fields: Mapping[str, str]) -> int:
+    """Return the time of a record, in ms since the epoch; 0 if it cannot be read."""
+    try:
+        return encoding.number("created_at", fields.get("created_at", ""))
+    except ValueError:
+        return 0

@@ -13,6 +13,9 @@
     authz:{p}:alias:<digest>        string  kid of the imported key with this digest (hexadecimal),
                                             which is of its text or of its SHA-256
     authz:{p}:imported              string  index of the digests of imported keys: index_state.py
+    authz:{p}:claim:<digest>        string  number of the partition that is about to have the
+                                            imported key with this digest, with a time to live;
+                                            only with several: core/import_claims.py
     authz:{p}:limit:<kid>           hash    limit counters of the key; see lua/spend.lua. Of a
                                             project or tenant: limit:project:<tenant>/<id>,
                                             limit:project:<id> without a tenant, limit:tenant:<id>
@@ -67,7 +70,8 @@
     authz:{p}:restoring             string  identity of the backup that is or was restored
     authz:{p}:moved                 hash    short form of a kid that leads to this partition -> the
                                             partition of its key, which was made when the store
-                                            had one partition
+                                            had one partition. See moved.py; authz:meta then has
+                                            `moved`: 1, and schema 2
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
 and windows. All names begin with authz:{p}:use: and have a time to live, except `last`.
@@ -131,6 +135,7 @@ from typing import Final
 from authz.core.partitions import tag
 
 SCHEMA: Final = 1
+SCHEMA_MOVED: Final = 2  # of a store with moved keys, so that earlier versions refuse it
 LOG_LENGTH: Final = 100_000
 
 META_SCHEMA: Final = "schema"
@@ -222,6 +227,10 @@ class Names:
     def alias(self, digest: bytes) -> str:
         """Name of the string that holds the kid of the imported key with this digest."""
         return f"{self._tag}:alias:{digest.hex()}"
+
+    def claim(self, digest: bytes) -> str:
+        """Name of the string that claims an imported key with this digest for a partition."""
+        return f"{self._tag}:claim:{digest.hex()}"
 
     def gone(self, bucket: int) -> str:
         """Name of the set of tombstones with this number."""

@@ -4,14 +4,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from authz.core.errors import Unreadable
 from authz.core.seals import RecordSeals, Seal
 from authz.storage import encoding, meta, schema
 from authz.storage.backup import FORMAT, Contents
+from authz.storage.moved import place
 from authz.storage.sealed_lines import FileRefused
 from authz.storage.tombstones import Tombstone
 
 OTHER_COUNT: Final = "the backup is of {} partitions, redis.partitions is {}"
-MEMBERS: Final = frozenset({"records", "again", "aliases", "audit", "applied", "tombstones"})
+MEMBERS: Final = frozenset(
+    {"records", "again", "aliases", "audit", "applied", "tombstones", "moved"}
+)
 
 Line = tuple[int, dict[str, Any]]
 
@@ -66,10 +70,11 @@ def verify(
                 if seals is not None:
                     _note_seals(item, seals, refused, bad)
                 _check(item, found, bad)
+                _check_moved(item, names)
                 gone |= _tombstones(item)
                 if item.get("again"):
                     last |= dict.fromkeys((kid for kid, _ in item["records"]), number)
-        except (ValueError, TypeError, LookupError, AttributeError) as cause:
+        except (ValueError, TypeError, LookupError, AttributeError, Unreadable) as cause:
             raise FileRefused(f"line {number}: {cause}") from None
     meta.verify(header["meta"], fingerprints, names)
     identity = f"{header['created_at']}-{found.seq}-{found.records}-{found.audit}"
@@ -99,6 +104,11 @@ def _check(item: dict[str, Any], found: Contents, bad: set[str]) -> None:
         bytes.fromhex(digest)
         found.aliases += 1
     found.audit += len(item.get("audit", ()))
+
+
+def _check_moved(item: dict[str, Any], names: schema.Names) -> None:
+    for kid, at in item.get("moved", ()):
+        place(kid, str(at), names)
 
 
 def _is_newer(fields: Mapping[str, str]) -> bool:

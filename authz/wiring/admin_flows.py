@@ -124,11 +124,10 @@ def admin_flows(
         wait=parts.wait,
         abuse=parts.at_first(blocked),
         trail=trail,
-        trail_rows=RowsOfOne(rows[0])
-        if len(rows) == 1
-        else PartitionedRows(parts.partitions, rows),
+        trail_rows=RowsOfOne(rows[0]) if len(rows) == 1 else PartitionedRows(parts.places, rows),
         entry_of=entry_of,
         trails=list(zip(rows, parts.each(StoredSidecars), strict=True)),
+        places=parts.places,
         change_logs=parts.each(StoredChangeLog),
         keyring=ring,
         clock=clock,

@@ -11,6 +11,7 @@ from authz.core.trail import documents
 from authz.core.trail.rows import TrailKeys
 from authz.core.web_address import check_url
 from authz.flows.command_ports import TrailReader
+from authz.flows.partitioned.held_kids import HeldKids
 from authz.flows.partitioned.trail import PartitionedListing, PartitionedSealer
 from authz.flows.trail.listing import TrailListing
 from authz.flows.trail.sealing import Sealer, TrailSealer
@@ -19,9 +20,9 @@ from authz.process.clock import SystemClock
 from authz.process.trail_sinks import FileSink, WebSink
 from authz.process.web_client import WebClient
 from authz.settings.model import Settings
-from authz.storage.listing import StoredIndex
 from authz.storage.trail import StoredRows, entry_of
 from authz.wiring.administration import keyring, our_parts, partitions
+from authz.wiring.store_parts import StoreParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,13 @@ class Trail:
     """The audit trail of one partition.
 
     highest_seen: number of the latest change that a live sidecar has applied, or 0. partition: None
-    if there is only one.
+    if there is only one; held, too.
     """
 
     rows: StoredRows
     highest_seen: int
     partition: int | None
+    held: HeldKids | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +59,23 @@ async def audit_session(settings: Settings) -> AsyncIterator[AuditSession]:
     ring, clock = keyring(settings), SystemClock()
     has_replicas = partitions(settings)[0].has_replicas
     async with our_parts(settings, ring) as parts:
-        is_divided = parts.partitions.count > 1
         if parts.missing:  # each part of the trail is needed
             at, cause = next(iter(parts.missing.items()))
             raise Unavailable(f"partition {at}: {cause}") from None
         found = [StoredRows(client, has_replicas=has_replicas) for client in parts.clients]
-        listings = [
-            TrailListing(rows, StoredIndex(client), entry_of, clock)
-            for rows, client in zip(found, parts.clients, strict=True)
-        ]
+        listings = [TrailListing(rows, parts.index, entry_of, clock) for rows in found]
         sealers = [Sealer(rows, ring.trail_keys, clock, socket.gethostname()) for rows in found]
         trails = [
-            Trail(rows, await store.highest_seen(), at if is_divided else None)
+            Trail(rows, await store.highest_seen(), *_which(parts, at))
             for at, (rows, store) in enumerate(zip(found, parts.stores, strict=True))
         ]
         listing = parts.joined(listings, PartitionedListing)
         sealer = parts.joined(sealers, PartitionedSealer)
         yield AuditSession(tuple(trails), ring.trail_keys, listing, sealer)
+
+
+def _which(parts: StoreParts, at: int) -> tuple[int | None, HeldKids | None]:
+    return (at, HeldKids(parts.places, at)) if parts.partitions.count > 1 else (None, None)
 
 
 @asynccontextmanager

@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Final, NamedTuple
 
-from authz.core.errors import Unavailable
+from authz.core.errors import Conflict, Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.trail.checkpoints import restored
 from authz.core.trail.rows import TrailKeys
@@ -16,16 +16,19 @@ from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.backup import Backup, Contents
 from authz.storage.divided_backup import DividedWriter, backups
+from authz.storage.divided_restore import DividedRestore
 from authz.storage.endpoint import Client
 from authz.storage.meta import entries
 from authz.storage.restore import Restore, Restored
-from authz.storage.schema import ALL_COMPACT, META_COMPACT, names_of
+from authz.storage.schema import ALL_COMPACT, DEFAULT, META_COMPACT, Names, names_of
 from authz.storage.sealed_lines import FileRefused, SealedWriter, read
 from authz.storage.signpost import refuse_other_count
 from authz.storage.tombstones import Tombstone
 from authz.storage.verified_backup import Line, Verified, verify
 from authz.wiring.administration import all_parts, keyring, partitions, signpost
 from authz.wiring.store_parts import StoreParts
+
+DONE: Final = "it was restored here before, to its end; nothing was changed"
 
 
 async def back_up(settings: Settings, file: BinaryIO) -> tuple[Contents, Sequence[str]]:
@@ -68,14 +71,17 @@ async def restore(
     or 0. file: must be seekable; it is read twice. actor: for the audit trail. later: a backup that
     was made later; keys that it knows as deleted are left out. Raises FileRefused for an unusable
     file, Foreign for other peppers, Conflict for a store with data, BadInput, Unavailable.
-    With several partitions one that this file has completed is left as it is, unless all are.
+    With several partitions one that this file has completed is left as it is, unless all are. The
+    backup of a store with one partition is divided among them.
     """
     ring = keyring(settings)
     async with all_parts(settings) as parts:
-        verified = _verified(file, ring, parts, is_checked=True)
+        if len(parts.clients) > 1 and _count(file, ring) == 1:
+            return await _divide(settings, parts, ring, file, known=known, actor=actor, later=later)
+        verified = _verified(file, ring, _names(parts), is_checked=True)
         gone = [frozenset[Tombstone]()] * len(verified)
         if later is not None:
-            gone = [one.gone for one in _verified(later, ring, parts, is_checked=False)]
+            gone = [one.gone for one in _verified(later, ring, _names(parts), is_checked=False)]
         highest = [await store.highest_seen() for store in parts.stores]
         file.seek(0)
         note = partial(_restored, ring.trail_keys, actor)
@@ -98,6 +104,49 @@ async def restore(
         return Restored(found, seq, max(known, *highest, found.seq + lost if lost else 0), bad)
 
 
+async def _divide(
+    settings: Settings,
+    parts: StoreParts,
+    ring: Keyring,
+    file: BinaryIO,
+    *,
+    known: int,
+    actor: str,
+    later: BinaryIO | None,
+) -> Restored:
+    """Restore the backup of a store with one partition, as `restore` does, into several."""
+    (verified,) = _verified(file, ring, (DEFAULT,), is_checked=True)
+    gone = frozenset[Tombstone]()
+    if later is not None:
+        names = (DEFAULT,) if _count(later, ring) == 1 else _names(parts)
+        found = _verified(later, ring, names, is_checked=False)
+        gone = frozenset().union(*(one.gone for one in found))
+    highest = max([known, *[await store.highest_seen() for store in parts.stores]])
+    note = partial(_restored, ring.trail_keys, actor)
+    file.seek(0)
+    async with signpost(settings) as post:
+        assert post is not None  # noqa: S101  there are several partitions
+        await post.claim()
+        work = DividedRestore(parts.clients, note)
+        seq = await work.run(verified, read(file, ring.backup_keys), highest, gone)
+        await post.complete()
+    with suppress(Unavailable):  # as in `restore`
+        await parts.stores[0].load_functions()
+    return Restored(verified.contents, seq, highest, verified.bad_seals)
+
+
+def _count(file: BinaryIO, ring: Keyring) -> int:
+    """Return the number of partitions of a backup. Raises FileRefused."""
+    _, header = next(read(file, ring.backup_keys))
+    file.seek(0)
+    found = header.get("partitions", 1)
+    return found if isinstance(found, int) else 0
+
+
+def _names(parts: StoreParts) -> tuple[Names, ...]:
+    return tuple(map(names_of, parts.clients))
+
+
 class _Work(NamedTuple):
     """The restore of one partition. highest: the last change that is known of it."""
 
@@ -113,9 +162,11 @@ async def _run(works: Sequence[_Work], backed_up: Iterable[Iterator[Line]]) -> i
     One that this file has completed is left as it is. Raises Conflict if all are complete.
     """
     done = [await work.restore.is_done(work.verified) for work in works]
-    is_again, found = not all(done), 0
+    if all(done):
+        raise Conflict(DONE)
+    found = 0
     for work, lines, is_done in zip(works, backed_up, done, strict=True):
-        if is_done and is_again:
+        if is_done:
             deque(lines, maxlen=0)
             continue
         seq = await work.restore.run(work.verified, lines, work.highest, work.gone)
@@ -124,17 +175,16 @@ async def _run(works: Sequence[_Work], backed_up: Iterable[Iterator[Line]]) -> i
 
 
 def _verified(
-    file: BinaryIO, ring: Keyring, parts: StoreParts, *, is_checked: bool
+    file: BinaryIO, ring: Keyring, names: Sequence[Names], *, is_checked: bool
 ) -> list[Verified]:
-    """Verify the backup of each partition. is_checked: also the seals of its records."""
+    """Verify the backup of each partition. names: of each. is_checked: also the seals."""
     seals = ring.record_seals if is_checked else None
     found = []
-    for at, lines in enumerate(_each(file, ring, len(parts.clients))):
-        names = names_of(parts.clients[at])
+    for at, lines in enumerate(_each(file, ring, len(names))):
         try:
-            found.append(verify(lines, ring.fingerprints, seals, names))
+            found.append(verify(lines, ring.fingerprints, seals, names[at]))
         except FileRefused as cause:
-            if len(parts.clients) == 1:
+            if len(names) == 1:
                 raise
             raise FileRefused(f"partition {at}: {cause}") from None
     return found

@@ -25,6 +25,7 @@ from authz.process.usage_file import UsageFile
 from authz.rpc.h2.server import FastServer
 from authz.rpc.usage.logs import LogsHandler
 from authz.settings.model import Settings
+from authz.storage.usage.known_store import KnownStore
 from authz.storage.usage.usage_link import UsageLink
 from authz.telemetry.meter_counters import MeterCounters
 from authz.wiring.administration import partitions
@@ -80,6 +81,7 @@ class RunningMeter:
     """A running meter.
 
     listen, operations: the addresses in use. following: follows a log; it ends only by a fault.
+    drain_seconds: how long it commits at its end what it has taken.
     """
 
     listen: Address
@@ -87,6 +89,7 @@ class RunningMeter:
     meter: AnyMeter
     readiness: MeterReadiness
     counters: MeterCounters
+    drain_seconds: float
     following: asyncio.Task[None] | None = None
 
 
@@ -102,8 +105,9 @@ async def meter_process(
     """
     ours, clock, counters = settings.meter, SystemClock(), MeterCounters()
     callers_kept = CALLERS_KEPT if settings.anomalies.enabled else 0
+    known = KnownStore(ours.pepper_fingerprint)  # all partitions have the same peppers
     links = [
-        UsageLink(where, clock, kept(settings), callers_kept=callers_kept)
+        UsageLink(where, clock, kept(settings), callers_kept=callers_kept, known=known)
         for where in partitions(settings)
     ]
     meter = meter_of(settings, links, clock, counters)
@@ -133,12 +137,14 @@ async def meter_process(
             following = asyncio.create_task(log_file.run())
             tasks.append(following)
         running = RunningMeter(
-            *(server.address, operations.address, meter, readiness, counters, following)
+            *(server.address, operations.address, meter, readiness, counters),
+            drain_seconds=ours.drain,
+            following=following,
         )
         try:
             yield running
         finally:
-            if not await meter.drain(ours.drain):
+            if not await meter.drain(running.drain_seconds):
                 log.warning("%d batches are not confirmed; Envoy sends them again", meter.waiting)
             await server.stop(STOP_SECONDS)
             for task in tasks:

@@ -98,8 +98,7 @@ def _trail(settings: Settings, parts: StoreParts, at: int) -> StoredRows:
 def derivation(parts: StoreParts, at: int, rows: StoredRows, ring: Keyring) -> Derivation:
     """Return the derivation of the events of a partition."""
     label = at if len(parts.clients) > 1 else None
-    index = StoredIndex(parts.clients[at])
-    return Derivation(rows, ring.trail_keys, index, entry_of, label)
+    return Derivation(rows, ring.trail_keys, parts.index, entry_of, label)
 
 
 def sighting_work(
@@ -163,9 +162,9 @@ def sinks_of_all(
 
     rows = parts.each(lambda client: _trail(settings, parts, parts.clients.index(client)))
     return PartitionedSinks(
-        parts.partitions,
+        parts.places,
         parts.each(sinks),
-        PartitionedRows(parts.partitions, rows),
+        PartitionedRows(parts.places, rows),
         names=settings.events.sinks,
         source=settings.events.source,
     )

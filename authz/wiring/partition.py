@@ -1,6 +1,6 @@
 """Composition root of the parts that a sidecar has for each partition of the store."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Final, Protocol
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from authz.flows.partitioned.check import PartitionedChecker
 
 PRIMARIES: Final = 3  # of a cluster, at least
+MAX_MOVED: Final = 100_000  # moved keys that are remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,21 @@ def build_partitions(
     *,
     instance: str,
     failures: FailureBuckets,
+    awaits_data: bool = False,
 ) -> tuple[Partition, ...]:
     """Return the parts for each partition of the store, not yet connected.
 
-    instance: the name of this sidecar. failures: those of all addresses. Raises BadInput.
+    instance: the name of this sidecar. failures: those of all addresses. awaits_data: the
+    partitions are about to be set up, by a move of the store. Raises BadInput.
     """
     stores = partitions(settings)
     clocks = [StoreClock(settings.cache.trust_lease) for _ in stores]
     feeds = [
-        change_feed(settings, where, ring, clock, counters, store_clock=store_clock)
+        change_feed(
+            *(settings, where, ring, clock, counters),
+            store_clock=store_clock,
+            awaits_data=awaits_data,
+        )
         for where, store_clock in zip(stores, clocks, strict=True)
     ]
     tokens = token_gate(settings, ring, feeds[0].meta, clock, counters)
@@ -107,11 +114,18 @@ class Deciding(Protocol):
 
 
 def checker_of(
-    found: Sequence[Deciding], clock: Clock, grace: float
+    found: Sequence[Deciding],
+    clock: Clock,
+    grace: float,
+    *,
+    may_have_moved: Callable[[int], bool] = lambda _: True,
+    max_moved: int = MAX_MOVED,
 ) -> "Checker | PartitionedChecker":
     """Return the checker of the only partition, or one that chooses among those of several.
 
     grace: seconds for which signing keys of tokens count after the first partition was trusted.
+    may_have_moved: returns whether a partition may have moved keys. max_moved: bound on those that
+    are remembered.
     """
     if len(found) == 1:
         return found[0].checker
@@ -121,6 +135,8 @@ def checker_of(
     return PartitionedChecker(
         [one.checker for one in found],
         lambda: first.is_trusted or clock.monotonic() < first.last_trusted + grace,
+        may_have_moved=may_have_moved,
+        max_moved=max_moved,
     )
 
 
@@ -132,6 +148,7 @@ def change_feed(
     probe: Probe,
     *,
     store_clock: StoreClock,
+    awaits_data: bool = False,
 ) -> ChangeFeed:
     """Return the feed of changes from a partition, not yet connected."""
     return ChangeFeed(
@@ -144,6 +161,7 @@ def change_feed(
         prefixes=ring.read_prefixes,
         imported_index=settings.keys.imported_index,
         crowd=Crowd(_links(where)),
+        awaits_data=awaits_data,
     )
 
 
@@ -154,7 +172,7 @@ def _links(where: Endpoint) -> int:
 
 def _share(settings: Settings, bound: int) -> int:
     """Return the share of one partition in a bound of the sidecar, rounded up."""
-    return ceil(bound / settings.redis.partitions)
+    return ceil(bound / settings.redis.count)
 
 
 def key_cache(

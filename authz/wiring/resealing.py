@@ -44,7 +44,7 @@ async def accept(settings: Settings, kids: Sequence[str], actor: str, note: str)
         now, by = SystemClock().wall_ms(), By(actor, note)
         sealed = []
         for kid in kids:
-            at = parts.partitions.of(kid)
+            at = await parts.places.of(kid)
             work = _resealing(parts.client(at))
             sealed.append(await work.accept(parts.stores[at], kid, by.author(), now))
         return sealed

@@ -5,17 +5,13 @@ merge stand in front of them. Each is made, and its modules are imported, when i
 for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from authz.core.errors import Unavailable
-from authz.core.partitions import ONE, Partitions
-from authz.core.ports import Clock
-from authz.process.clock import SystemClock
+from authz.core.partitions import ONE
 from authz.storage.endpoint import Client
 from authz.storage.keys import StoredKeys
-from authz.wiring.missing_parts import LivePart, MissingPart, refuse_several
+from authz.wiring.divided_store import DividedStore
 
 if TYPE_CHECKING:
     from authz.core.admin_ports import (
@@ -27,7 +23,6 @@ if TYPE_CHECKING:
         KeyStore,
         SidecarRegistry,
     )
-    from authz.core.declared_changes import AsOf
     from authz.core.limits.ports import CreditCounters
     from authz.core.trail.ports import AuditTrail
     from authz.core.usage.ports import UsageEraser
@@ -37,61 +32,15 @@ if TYPE_CHECKING:
     from authz.flows.partitioned.limits import Counters
     from authz.flows.usage.command_ports import UseReader
 
-S = TypeVar("S")
-J = TypeVar("J")
-
 
 @dataclass(frozen=True)
-class StoreParts:
-    """The partitions of the store, in order. Those that could be read are ours.
-
-    clients, stores: one for each. missing: the cause why a partition cannot be used, by its number.
-    is_live: `missing` changes, in a long process.
-    """
-
-    partitions: Partitions
-    clients: tuple[Client, ...]
-    stores: tuple[StoredKeys, ...]
-    missing: Mapping[int, Unavailable]
-    clock: Clock = field(default_factory=SystemClock)
-    is_live: bool = False
+class StoreParts(DividedStore):
+    """The parts over all partitions. Those partitions that could be read are ours."""
 
     @classmethod
     def of_one(cls, client: Client, *, has_replicas: bool = False) -> "StoreParts":
         """Return the only partition of a store, whose client this is."""
         return cls(ONE, (client,), (StoredKeys(client, has_replicas=has_replicas),), {})
-
-    @property
-    def only(self) -> Client:
-        """The client of a store with one partition, for work that knows no partitions.
-
-        Raises BadInput if there are several.
-        """
-        if self.partitions.count > 1:
-            refuse_several(self.partitions.count)
-        return self.clients[0]
-
-    def each(self, make: Callable[[Client], S]) -> Sequence[S]:
-        """Return a part of each partition, or what stands for it if it cannot be used."""
-        return self._usable([make(client) for client in self.clients])
-
-    def at_first(self, make: Callable[[Client], S]) -> S:
-        """Return the part of partition 0, which has all that belongs to no key."""
-        return self._usable([make(self.clients[0])])[0]
-
-    def joined(self, parts: Sequence[S], join: Callable[[Partitions, Sequence[S]], J]) -> S | J:
-        """Return the part of the only partition, or what `join` makes of those of several."""
-        return parts[0] if len(parts) == 1 else join(self.partitions, parts)
-
-    def _usable(self, parts: Sequence[S]) -> Sequence[S]:
-        if self.is_live:
-            return [cast("S", LivePart(part, at, self.missing)) for at, part in enumerate(parts)]
-        if not self.missing:
-            return parts
-        return [
-            cast("S", MissingPart(self.missing[at])) if at in self.missing else part
-            for at, part in enumerate(parts)
-        ]
 
     @property
     def keys(self) -> "KeyStore":
@@ -101,7 +50,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.keys import PartitionedKeys  # noqa: PLC0415
 
-        return PartitionedKeys(self.partitions, parts)
+        return PartitionedKeys(self.places, parts)
 
     @property
     def batches(self) -> "BatchStore":
@@ -113,7 +62,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.keys import PartitionedBatches  # noqa: PLC0415
 
-        return PartitionedBatches(self.partitions, parts)
+        return PartitionedBatches(self.places, parts)
 
     @property
     def index(self) -> "KeyIndex":
@@ -125,7 +74,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.index import PartitionedIndex  # noqa: PLC0415
 
-        return PartitionedIndex(self.partitions, parts)
+        return PartitionedIndex(self.places, parts)
 
     @property
     def history(self) -> "AuditTrail":
@@ -137,7 +86,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.keys import PartitionedHistory  # noqa: PLC0415
 
-        return PartitionedHistory(self.partitions, parts)
+        return PartitionedHistory(self.places, parts)
 
     @property
     def registry(self) -> "SidecarRegistry":
@@ -149,7 +98,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.fleet import PartitionedSidecars  # noqa: PLC0415
 
-        return PartitionedSidecars(self.partitions, parts)
+        return PartitionedSidecars(self.places, parts)
 
     @property
     def wait(self) -> "FleetWait":
@@ -166,7 +115,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.fleet import PartitionedWait  # noqa: PLC0415
 
-        return PartitionedWait(self.partitions, parts)
+        return PartitionedWait(self.places, parts)
 
     @property
     def counters(self) -> "Counters":
@@ -178,7 +127,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.limits import PartitionedCounters  # noqa: PLC0415
 
-        return PartitionedCounters(self.partitions, parts)
+        return PartitionedCounters(self.places, parts)
 
     @property
     def credits(self) -> "CreditCounters":
@@ -190,7 +139,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.limits import PartitionedCredits  # noqa: PLC0415
 
-        return PartitionedCredits(self.partitions, parts)
+        return PartitionedCredits(self.places, parts)
 
     @property
     def eraser(self) -> "UsageEraser":
@@ -202,7 +151,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.usage import PartitionedEraser  # noqa: PLC0415
 
-        return PartitionedEraser(self.partitions, parts)
+        return PartitionedEraser(self.places, parts)
 
     @property
     def uses(self) -> "UseReader":
@@ -221,7 +170,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.deliveries import PartitionedDeliveries  # noqa: PLC0415
 
-        return PartitionedDeliveries(self.partitions, parts)
+        return PartitionedDeliveries(self.places, parts)
 
     @property
     def deletions(self) -> "DeletionStore":
@@ -233,7 +182,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.keys import PartitionedDeletions  # noqa: PLC0415
 
-        return PartitionedDeletions(self.partitions, parts)
+        return PartitionedDeletions(self.places, parts)
 
     @property
     def deletion(self) -> "Deletion":
@@ -252,7 +201,7 @@ class StoreParts:
             return parts[0]
         from authz.flows.partitioned.keys import PartitionedApplied  # noqa: PLC0415
 
-        return PartitionedApplied(self.partitions, parts)
+        return PartitionedApplied(self.places, parts)
 
     @property
     def imports(self) -> "ImportStore":
@@ -263,37 +212,6 @@ class StoreParts:
         if len(parts) == 1:
             return parts[0]
         from authz.flows.partitioned.imports import PartitionedImports  # noqa: PLC0415
+        from authz.storage.claims import StoredClaims  # noqa: PLC0415
 
-        return PartitionedImports(self.partitions, parts)
-
-    @property
-    def first(self) -> Client:
-        """The client of partition 0, which has all that belongs to no key. Raises as `client`."""
-        return self.client(0)
-
-    def client(self, at: int) -> Client:
-        """Return the client of a partition. Raises Unavailable if that cannot be used."""
-        if at in self.missing:
-            raise Unavailable(f"partition {at}: {self.missing[at]}")
-        return self.clients[at]
-
-    async def peppers(self) -> dict[str, str]:
-        """Return the fingerprints of peppers by version, which all partitions have in common.
-
-        Raises Unavailable.
-        """
-        return await next(
-            store for at, store in enumerate(self.stores) if at not in self.missing
-        ).peppers()
-
-    async def sequence(self) -> "AsOf":
-        """Return the number of the last change, of each partition if there are several.
-
-        Raises Unavailable.
-        """
-        found = [await store.sequence() for store in self._usable(self.stores)]
-        return found[0] if len(found) == 1 else tuple(found)
-
-    async def has_imports(self) -> bool:
-        """Return whether keys may have been imported. Raises Unavailable."""
-        return any([await store.has_imports() for store in self._usable(self.stores)])
+        return PartitionedImports(self.places, parts, self.each(StoredClaims), self.clock)

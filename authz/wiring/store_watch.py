@@ -52,6 +52,10 @@ class StoreWatch:
         """Return whether this partition can be used."""
         return self._watches[at].is_current
 
+    def may_have_moved(self, at: int) -> bool:
+        """Return whether this partition may have moved keys, by what was read last."""
+        return self._watches[at].meta.may_have_moved
+
     async def look(self) -> None:
         """Read each partition once. A failure is not raised."""
         await asyncio.gather(*(watch.look() for watch in self._watches))

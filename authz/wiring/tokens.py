@@ -106,8 +106,8 @@ def _spend(limiters: Sequence[Limiter]) -> Spend:
     """Return what takes from the limits of a key: in its partition, if there are several."""
     if len(limiters) == 1:
         return limiters[0].spend
-    of = Partitions(len(limiters)).of
-    return lambda record, cost: limiters[of(record.kid)].spend(record, cost)
+    home_of = Partitions(len(limiters)).home_of
+    return lambda record, cost: limiters[home_of(record)].spend(record, cost)
 
 
 def assertion_routes(settings: Settings, ring: Keyring) -> "Routes":

@@ -5,7 +5,8 @@ client, two scopes, a project, a tenant, a name and an end. `--seeded` writes th
 for ten million keys. Then it loads records as a sidecar does, in turns from this store and from one
 with 10,000 keys. It asks for pages of all keys, for the keys of a client, and by a part of the
 name. With `--backup` it makes a backup. With `--restart` it starts the store again from its dump.
-`--server PATH` takes another server, `--hashes` the form of earlier versions.
+`--server PATH` takes another server, `--hashes` the form of earlier versions. `--partitions 8`
+divides the keys evenly; it needs `--seeded`.
 """
 
 import argparse
@@ -15,14 +16,15 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import redis.asyncio
 
+from authz.core import partitions
 from authz.core.name_patterns import Search
 from authz.core.selector import Selector
 from authz.flows.selection import Selection
@@ -33,20 +35,22 @@ from authz.storage.batches import StoredBatches
 from authz.storage.endpoint import Endpoint
 from authz.storage.index_members import kid_of
 from authz.storage.keys import StoredKeys
-from authz.storage.listing import StoredIndex
 from authz.storage.sealed_lines import SealedWriter
+from authz.wiring.store_parts import StoreParts
 from tests.bench.figures import machine, offer_record, record, tell
 from tests.bench.seeding import KEYS_A_CLIENT, change_of, seed
 from tests.support.fakes import NOW, make_keyring
 from tests.support.real import Valkey
-from tests.support.storage import stored
 from tests.support.storage.sealing import sealed
 from tests.support.storage.sidecar import Sidecar
 
 KEYS: Final = 1_000_000
-MANY: Final = 5_800_000  # keys of the published figures of a large store
+MOST_BYTES: Final = 600
+MOST_RATIO: Final = 1.2
+MANY: Final = 10_000_000  # keys of the published figures of a large store
 FEW: Final = 10_000  # keys at which misses are timed, too
 BATCH: Final = 1000
+PAGE_NAMES: Final = {"list": "list_first", "middle": "list_middle", "client": "find_client"}
 MISSES: Final = 2000
 PAGES: Final = 15
 FEW_PAGES: Final = 3  # of a search, which looks at 100,000 keys for each
@@ -85,49 +89,77 @@ async def misses(stores: Sequence[tuple[Endpoint, list[str]]]) -> list[float]:
     async with AsyncExitStack() as stack:
         works = []
         for endpoint, kids in stores:
-            sidecar = await stack.enter_async_context(Sidecar(endpoint, lease=60))
-            await sidecar.trusted()
-            works.append(partial(load, sidecar, iter(kids)))
+            sidecars = []
+            for one in endpoint.partitions():
+                sidecar = await stack.enter_async_context(Sidecar(one, lease=60))
+                await sidecar.trusted()
+                sidecars.append(sidecar)
+            works.append(partial(load, sidecars, iter(kids)))
         return [one * 1000 for one in await medians_ms(works, MISSES)]
 
 
-async def load(sidecar: Sidecar, waiting: Iterator[str]) -> None:
-    """Load the next record as a sidecar does."""
+async def load(sidecars: Sequence[Sidecar], waiting: Iterator[str]) -> None:
+    """Load the next record as a sidecar does. sidecars: the part of it for each partition."""
     loaded: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-    sidecar.source.load(next(waiting), loaded.set_result)
+    kid = next(waiting)
+    at = partitions.Partitions(len(sidecars)).of(kid)
+    sidecars[at].source.load(kid, loaded.set_result)
     if getattr(await loaded, "status", None) is None:
         raise SystemExit(f"a record was not found: {loaded.result()}")
 
 
-async def sample(client: redis.asyncio.Redis) -> list[str]:
-    """Return random kids of the store."""
-    members: Any = await client.zrandmember(stored.KEYS, -MISSES)
-    found = list(map(kid_of, members))
+async def sample(parts: StoreParts) -> list[str]:
+    """Return MISSES random kids of the store."""
+    found: list[str] = []
+    for client in parts.clients:
+        count = -(-MISSES // len(parts.clients))
+        members: Any = await client.zrandmember(schema.names_of(client).keys, -count)
+        found += map(kid_of, members)
     random.shuffle(found)
-    return found
+    return found[:MISSES]
 
 
 async def filled(valkey: Valkey, count: int, given: argparse.Namespace) -> tuple[Endpoint, float]:
     """Fill the store. Return its endpoint, and the seconds that it took."""
-    endpoint = replace(sealed(valkey.endpoint, RING), marks=lambda: RING.trail_keys)
-    async with endpoint.client(timeout=120) as client:
-        await StoredKeys(client).initialise(RING.fingerprints)
-        if given.hashes:
-            valkey.admin.hdel(stored.META, schema.META_COMPACT)
-        else:
-            valkey.admin.hset(stored.META, schema.META_COMPACT, schema.ALL_COMPACT)
-        if given.seeded:
+    endpoint = replace(
+        sealed(valkey.endpoint, RING), marks=lambda: RING.trail_keys, count=given.partitions
+    )
+    share, seconds = count // given.partitions, 0.0
+    for at, one in enumerate(endpoint.partitions()):
+        numbers = range(at * share, (at + 1) * share)
+        async with one.client(timeout=120) as client:
+            await StoredKeys(client).initialise(RING.fingerprints)
+            if given.hashes:
+                valkey.admin.hdel(one.names.meta, schema.META_COMPACT)
+            else:
+                valkey.admin.hset(one.names.meta, schema.META_COMPACT, schema.ALL_COMPACT)
             began = time.perf_counter()
-            await asyncio.to_thread(seed, valkey.port, RING, range(count))
-            return endpoint, time.perf_counter() - began
-        return endpoint, await fill(client, range(count))
+            if given.seeded:
+                await asyncio.to_thread(seed, valkey.port, RING, numbers, one.names)
+            else:
+                await fill(client, numbers)
+            seconds += time.perf_counter() - began
+    return endpoint, seconds
 
 
-def bytes_of(valkey: Valkey, empty: int, count: int) -> dict[str, Any]:
+@asynccontextmanager
+async def parts_of(endpoint: Endpoint) -> AsyncIterator[StoreParts]:
+    """Yield the partitions of a store."""
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(aclosing(one.client(timeout=600)))
+            for one in endpoint.partitions()
+        ]
+        stores = tuple(map(StoredKeys, clients))
+        yield StoreParts(partitions.Partitions(len(clients)), tuple(clients), stores, {})
+
+
+def bytes_of(valkey: Valkey, endpoint: Endpoint, empty: int, count: int) -> dict[str, Any]:
     """Return the memory of each key. empty: what the store used without keys."""
     memory = valkey.admin.info("memory")
     taken = memory["used_memory"] - empty
-    log = valkey.admin.memory_usage(stored.LOG, samples=0)
+    logs = [one.names.log for one in endpoint.partitions()]
+    log = sum(valkey.admin.memory_usage(name, samples=0) or 0 for name in logs)
     return {
         "bytes_per_key": round(taken / count),
         "without_the_log": round((taken - log) / count),
@@ -141,49 +173,64 @@ async def measure(valkey: Valkey, small: Valkey, given: argparse.Namespace) -> d
     count = given.keys
     empty = valkey.admin.info("memory")["used_memory"]
     endpoint, seconds = await filled(valkey, count, given)
-    found: dict[str, Any] = {"keys": count} | bytes_of(valkey, empty, count)
+    found: dict[str, Any] = {"keys": count, "partitions": given.partitions}
+    found |= bytes_of(valkey, endpoint, empty, count)
     found["written_a_second"] = round(count / seconds)
     few, _ = await filled(small, min(count, FEW), given)
-    client = endpoint.client(timeout=600)
-    async with few.client() as other:
-        stores = [(few, await sample(other)), (endpoint, await sample(client))]
-    miss_few, miss_many = await misses(stores)
-    found["miss_us_at_10000"], found["miss_us"] = round(miss_few), round(miss_many)
-    found["miss_ratio"] = round(miss_many / miss_few, 2)
+    async with parts_of(endpoint) as parts, parts_of(few) as others:
+        stores = [(few, await sample(others)), (endpoint, await sample(parts))]
+        miss_few, miss_many = await misses(stores)
+        found["miss_us_at_10000"], found["miss_us"] = round(miss_few), round(miss_many)
+        found["miss_ratio"] = round(miss_many / miss_few, 2)
+        found |= await pages(parts, count)
+        if given.backup:
+            found |= await backup(parts)
+    if given.restart:
+        found |= restart(valkey, endpoint, count)
+    return found | {"bars": bars(found)}
 
-    selection, rank = Selection(StoredIndex(client), SystemClock()), count // 2
-    members: Any = await client.zrange(stored.KEYS, rank, rank)
+
+async def pages(parts: StoreParts, count: int) -> dict[str, Any]:
+    """Return how long pages of keys take."""
+    selection, rank = Selection(parts.index, SystemClock()), count // len(parts.clients) // 2
+    client = parts.clients[-1]
+    members: Any = await client.zrange(schema.names_of(client).keys, rank, rank)
     [middle] = map(kid_of, members)
-    owner = Selector(client_id=f"client-{rank // KEYS_A_CLIENT:07}")
-    pages = {
+    owner = Selector(client_id=f"client-{count // 2 // KEYS_A_CLIENT:07}")
+    asked = {
         "list_first_ms": partial(selection.page, Selector(), LIMIT),
         "list_middle_ms": partial(selection.page, Selector(), LIMIT, middle),
         "find_client_ms": partial(selection.page, owner, LIMIT),
     }
-    for name, page in pages.items():
-        [found[name]] = [round(one, 2) for one in await medians_ms([page], PAGES)]
+    found = {}
+    for name, page in asked.items():
+        [median] = await medians_ms([page], PAGES)
+        found[name] = round(median, 2)
     absent = Selector(search=Search("no such name"))
     [looked] = await medians_ms([partial(selection.page, absent, LIMIT)], FEW_PAGES)
-    found["search_100000_ms"] = round(looked)
-    if given.backup:
-        found |= await backup(client, count)
-    await client.aclose()
-    if given.restart:
-        found |= restart(valkey, count)
-    return found
+    return found | {"search_100000_ms": round(looked)}
 
 
-async def backup(client: redis.asyncio.Redis, count: int) -> dict[str, Any]:
-    """Write a backup as `authz backup` does. Return its time and its size."""
+def bars(found: dict[str, Any]) -> dict[str, bool]:
+    """Return which bars hold."""
+    return {
+        f"at most {MOST_BYTES} bytes a key": found["bytes_per_key"] <= MOST_BYTES,
+        f"a miss at most {MOST_RATIO} times that of 10,000 keys": found["miss_ratio"] <= MOST_RATIO,
+    }
+
+
+async def backup(parts: StoreParts) -> dict[str, Any]:
+    """Write backups as `authz backup` does, one for each partition. Return their time and size."""
     with tempfile.TemporaryFile() as file:
-        began = time.perf_counter()
+        began, count = time.perf_counter(), 0
         write = SealedWriter(file, RING.backup_keys[-1]).write
-        await Backup(client, write).run(RING.fingerprints, NOW)
+        for client in parts.clients:
+            count += (await Backup(client, write).run(RING.fingerprints, NOW)).records
         seconds, size = time.perf_counter() - began, file.tell()
     return {"backup_seconds": round(seconds, 1), "backup_bytes_per_key": round(size / count)}
 
 
-def restart(valkey: Valkey, count: int) -> dict[str, Any]:
+def restart(valkey: Valkey, endpoint: Endpoint, count: int) -> dict[str, Any]:
     """Start the store again from a dump. Return how long dump and start took."""
     began = time.perf_counter()
     redis.Redis(port=valkey.port, socket_timeout=None).save()  # longer than a command may take
@@ -191,7 +238,7 @@ def restart(valkey: Valkey, count: int) -> dict[str, Any]:
     valkey.restart(empty=False)
     started = time.perf_counter()
     size = (valkey.directory / "dump.rdb").stat().st_size
-    if valkey.admin.zcard(stored.KEYS) != count:
+    if sum(valkey.admin.zcard(one.names.keys) for one in endpoint.partitions()) != count:
         raise SystemExit("the store lost keys")
     return {
         "dump_seconds": round(saved - began, 1),
@@ -203,14 +250,18 @@ def restart(valkey: Valkey, count: int) -> dict[str, Any]:
 def published(found: dict[str, Any], given: argparse.Namespace) -> dict[str, float]:
     """Return the published figures of a run, by name."""
     if given.keys == MANY:
-        return {
-            "many_keys.bytes": found["without_the_log"],
-            "many_keys.resident": found["resident_per_key"] * MANY / 1e9,
-            "many_keys.miss_ratio": found["miss_ratio"],
-            "many_keys.list": found["list_first_ms"],
-            "many_keys.middle": found["list_middle_ms"],
-            "many_keys.client": found["find_client_ms"],
+        start = "many_keys" if given.partitions == 1 else f"many_keys.{given.partitions}"
+        values = {
+            "bytes": found["bytes_per_key"],
+            "resident": found["resident_per_key"] * MANY / 1e9,
+            "miss_ratio": found["miss_ratio"],
+            **{name: found[f"{text}_ms"] for name, text in PAGE_NAMES.items()},
         }
+        if given.backup:
+            values["backup"] = found["backup_seconds"] / 60
+        if given.restart:
+            values["restart"] = found["restart_seconds"]
+        return {f"{start}.{name}": value for name, value in values.items()}
     kind = "redis" if given.server else "valkey"
     values = {f"key_bytes.{kind}{'.hashes' if given.hashes else ''}": found["without_the_log"]}
     if not (given.server or given.hashes):
@@ -227,6 +278,7 @@ def run() -> None:
     parser.add_argument("--server", default="", help="another server, such as redis-server")
     parser.add_argument("--hashes", action="store_true", help="the form of earlier versions")
     parser.add_argument("--seeded", action="store_true", help="write the keys without the script")
+    parser.add_argument("--partitions", type=int, default=1, choices=partitions.COUNTS)
     parser.add_argument("--backup", action="store_true", help="time a backup, too")
     parser.add_argument("--restart", action="store_true", help="time a dump and a restart, too")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
@@ -234,6 +286,8 @@ def run() -> None:
     given = parser.parse_args()
     if given.seeded and given.hashes:
         raise SystemExit("--seeded writes compact records")
+    if given.partitions > 1 and not given.seeded:
+        raise SystemExit("--partitions needs --seeded")
     with Valkey(binary=given.server, patience=LONG) as valkey, Valkey(binary=given.server) as small:
         found = asyncio.run(measure(valkey, small, given))
     if given.record:

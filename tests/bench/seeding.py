@@ -20,10 +20,11 @@ from authz.core.changes import Author, KeyChange
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import hmac_sha256
 from authz.core.new_keys import KeySpec, issue
+from authz.core.partitions import Partitions
 from authz.core.trail import rows
 from authz.storage import compact, compact_entries, encoding, schema
-from authz.storage.field_codec import as_text, length, pack_number
-from authz.storage.index_members import SHORT_BYTES, kid_of
+from authz.storage.field_codec import as_bytes, as_text, length, pack_number
+from authz.storage.index_members import SHORT_BYTES, kid_of, short_member
 from authz.storage.marks import with_mark
 from tests.support.fakes import NOW
 
@@ -36,7 +37,18 @@ RANDOM: Final = 16 + 32  # bytes of a change id and a digest
 NUMBER: Final = 7_654_321  # of the key that the others are copies of
 
 
-def change_of(ring: Keyring, number: int, kid: str | None = None) -> KeyChange:
+def tenant_of(names: schema.Names) -> str:
+    """Return the tenant of all keys of a partition. It has four characters."""
+    if names.partitions == 1:
+        return "acme"
+    home = Partitions(names.partitions).home
+    tenants = (f"a{number:03}" for number in range(1000))
+    return next(one for one in tenants if home("", tenant=one) == names.partition)
+
+
+def change_of(
+    ring: Keyring, number: int, kid: str | None = None, tenant: str = "acme"
+) -> KeyChange:
     """Return the issue of a key. Each client gets KEYS_A_CLIENT (10), one after the other."""
     spec = KeySpec(
         client_id=f"client-{number // KEYS_A_CLIENT:07}",
@@ -44,7 +56,7 @@ def change_of(ring: Keyring, number: int, kid: str | None = None) -> KeyChange:
         life_ms=LIFE_MS,
         scopes=frozenset({"models:read", "models:generate"}),
         project_id="web",
-        tenant_id="acme",
+        tenant_id=tenant,
         name=f"key {number:07}",
     )
     author = Author(secrets.token_hex(16), "ops@example.com")
@@ -53,13 +65,18 @@ def change_of(ring: Keyring, number: int, kid: str | None = None) -> KeyChange:
 
 
 class Seeds:
-    """Makes the commands that issue keys. Numbers are below 10 million, changes are number + 1."""
+    """Makes the commands that issue keys of one partition. Numbers are below 10 million.
 
-    def __init__(self, ring: Keyring) -> None:
+    first: the number of the key with change 1.
+    """
+
+    def __init__(self, ring: Keyring, names: schema.Names = schema.DEFAULT, first: int = 0) -> None:
+        self._names, self._first = names, first
+        self._partitions = Partitions(names.partitions)
         self._pepper, pepper = list(ring._peppers.items())[-1]
         self._seal, self._mark = hmac_sha256(pepper.record_key), hmac_sha256(pepper.trail_key)
-        change = change_of(ring, NUMBER)
-        record, names = change.record, schema.DEFAULT
+        change = change_of(ring, NUMBER, tenant=tenant_of(names))
+        self._owner = record = change.record
         event = encoding.encode_event(change.event, change.id, 0)
         marked = with_mark(lambda: ring.trail_keys, record.kid, event)
         whole = {**encoding.encode(record), compact.CHANGE_ID: change.id}
@@ -113,7 +130,7 @@ class Seeds:
 
         logged_from: the first key that is in the log. `seq` is set, too.
         """
-        digits = len(str(numbers[0] + 1))
+        digits = len(str(numbers[0] + 1 - self._first))
         commands = (self._log, *self._others) if numbers[-1] >= logged_from else self._others
         whole = b"".join(self._command(one, digits) for one in commands)
         random_bytes = secrets.token_bytes(RANDOM * len(numbers))
@@ -121,12 +138,12 @@ class Seeds:
         all_values = list(map(self._values, numbers, parts))
         made = [whole % values for values in all_values]
         places = [(values[b"at_text"], values[b"short"]) for values in all_values]
-        made.append(_placed(schema.DEFAULT.keys, places))
+        made.append(_placed(self._names.keys, places))
         owners = [number // KEYS_A_CLIENT for number in numbers]
         for owner, group in itertools.groupby(zip(owners, places, strict=True), itemgetter(0)):
-            made.append(_placed(schema.DEFAULT.client(f"client-{owner:07}"), [p for _, p in group]))
-        last = str(numbers[-1] + 1).encode()
-        made.append(_packed([b"SET", schema.DEFAULT.seq.encode(), last]))
+            made.append(_placed(self._names.client(f"client-{owner:07}"), [p for _, p in group]))
+        last = str(numbers[-1] + 1 - self._first).encode()
+        made.append(_packed([b"SET", self._names.seq.encode(), last]))
         return b"".join(made), len(commands) * len(numbers) + len(set(owners)) + 2
 
     def _command(self, parts: tuple[bytes, ...], digits: int) -> bytes:
@@ -134,9 +151,12 @@ class Seeds:
         return _packed(parts, [part % sample for part in parts])
 
     def _values(self, number: int, part: bytes) -> dict[bytes, bytes]:
-        first, second = _half(), _half()
-        short = first.to_bytes(6) + second.to_bytes(6)
-        kid, seq, at = kid_of(as_text(short)).encode(), number + 1, NOW + number
+        seq, at = number + 1 - self._first, NOW + number
+        short = _half().to_bytes(6) + _half().to_bytes(6)
+        kid = kid_of(as_text(short)).encode()
+        if self._partitions.count > 1:
+            kid = self._partitions.fitting(kid.decode(), self._owner).encode()
+            short = as_bytes(short_member(kid.decode()))
         change_id, digest, end = part[:16], part[16:], at + LIFE_MS
         values = {
             b"kid": kid,
@@ -182,19 +202,21 @@ def _placed(name: str, places: Sequence[tuple[bytes, bytes]]) -> bytes:
 
 def _batches(numbers: range) -> Iterator[range]:
     """Yield the numbers in order, those of one batch with as many digits of their changes."""
-    for _, same in itertools.groupby(numbers, lambda number: len(str(number + 1))):
+    for _, same in itertools.groupby(numbers, lambda number: len(str(number + 1 - numbers[0]))):
         found = list(same)
         for at in range(0, len(found), BATCH):
             part = found[at : at + BATCH]
             yield range(part[0], part[-1] + 1)
 
 
-def seed(port: int, ring: Keyring, numbers: range) -> None:
-    """Issue these keys in the store at this port. Raises SystemExit if it refuses a command.
+def seed(port: int, ring: Keyring, numbers: range, names: schema.Names = schema.DEFAULT) -> None:
+    """Issue these keys in a partition of the store at this port, as its changes from 1 on.
+
+    names: those of the partition. Raises SystemExit if the store refuses a command.
 
     Changes that the log would have dropped again are not written to it.
     """
-    seeds, reader = Seeds(ring), hiredis.Reader()
+    seeds, reader = Seeds(ring, names, numbers[0]), hiredis.Reader()
     logged_from = numbers[-1] + 1 - schema.LOG_LENGTH - BATCH
     with socket.create_connection(("127.0.0.1", port)) as link:
         waiting = 0

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from authz.core.partitions import Partitions
 from authz.core.seals import Seal
 from authz.core.trail.rows import Proof
 from authz.storage import compact, schema
@@ -54,3 +55,21 @@ async def test_seeded_keys_are_those_of_the_product(own_valkey):
     async with endpoint.client() as client:
         assert await StoredBatches(client).apply_all(changes) == list(range(1, COUNT + 1))
     assert content(own_valkey) == seeded
+
+
+async def test_seeded_keys_of_a_partition(own_valkey):
+    """Seeded keys lie in the home of their tenant, and changes of the partition begin with 1."""
+    names = schema.Names(partition=3, partitions=8)
+    seed(own_valkey.port, RING, range(COUNT, 2 * COUNT), names)
+    admin = own_valkey.admin
+    assert admin.get(names.seq) == str(COUNT)
+    assert {name[: name.index("}")] for name in admin.keys("*")} == {"authz:{6KV"}
+    kids = list(map(kid_of, admin.zrange(names.keys, 0, -1)))
+    assert len(set(kids)) == COUNT
+    partitions = Partitions(8)
+    for number, kid in enumerate(kids, start=1):
+        found = compact.unpack(kid, as_bytes(admin.get(names.key(kid))))
+        assert RING.record_seals.check(kid, found) is Seal.VALID
+        assert found["version"] == str(number)
+        assert partitions.home(found["client_id"], tenant=found["tenant_id"]) == 3
+        assert partitions.of(kid) == 3

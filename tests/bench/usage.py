@@ -7,13 +7,13 @@ a month.
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import random
 import statistics
+import string
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import grpc
@@ -21,7 +21,8 @@ import grpc.aio
 import uvloop
 
 from authz.core.listen_address import Address
-from authz.core.usage.counts import Level
+from authz.core.usage.commit import Commit, KeyUsage, Sight
+from authz.core.usage.counts import MINUTE_MS, Level
 from authz.core.usage.entry import EntryReader
 from authz.core.usage.ports import Counted
 from authz.core.usage.question import By, TopBy, span
@@ -33,11 +34,11 @@ from authz.storage.usage.usage_link import UsageLink
 from authz.wiring.store_parts import StoreParts
 from authz.wiring.usage_readers import usage_reading
 from tests.bench.figures import number, offer_record, record
-from tests.bench.processor_time import processor_seconds
+from tests.bench.processor_time import processor_seconds, thread_seconds
 from tests.support.metering import MeterProcess, batch
 from tests.support.real import RealClock, Valkey, eventually
 from tests.support.storage import stored
-from tests.support.usage_counting import open_link
+from tests.support.usage_counting import linked
 
 BATCH = 150  # entries of 32 KiB
 AT_ONCE = 64  # batches
@@ -51,15 +52,29 @@ KEPT = {
     Level.DAY: 395 * 86_400,
     Level.MONTH: 1830 * 86_400,
 }
+FOLDED = 30  # minutes, whose rows are long enough to be folded
+ROW_BYTES = 11  # of a minute
+PARTS, PART_MS = 6, 10_000  # of a minute in which the store is measured
+LETTERS = string.ascii_letters + string.digits
 ROUTES = ("/v1/models/{model}:generate", "/v1/files/{file}", "search", "batch")
+
+
+def kid_of(number: int) -> str:
+    """Return the kid of a key. Its last character decides at how many bytes the key is folded."""
+    return f"{number:015d}{LETTERS[number % len(LETTERS)]}"
+
+
+def owners_of(number: int) -> str:
+    """Return the owners of a key, as an entry has them."""
+    return f"client-{number % 1000} search acme pro live"
 
 
 def entry(number: int, kid: int, ended: int, rnd: random.Random) -> bytes:
     """Return an entry as Envoy writes it."""
     milliseconds = rnd.randrange(200)
     return (
-        f"3 00112233445566ff{number:012x} {kid:016d} s1 ok {ROUTES[kid % 4]} client-{kid % 1000}"
-        f" search acme pro live 1 DownstreamEnd 200 - - {milliseconds} {rnd.randrange(5000)}"
+        f"3 00112233445566ff{number:012x} {kid_of(kid)} s1 ok {ROUTES[kid % 4]} {owners_of(kid)}"
+        f" 1 DownstreamEnd 200 - - {milliseconds} {rnd.randrange(5000)}"
         f" {rnd.randrange(50_000)} 203.0.{kid % 200}.{rnd.randrange(1, 5)} {ended - milliseconds} 1"
         " via_upstream POST models python-requests/2.32"
     ).encode()
@@ -126,22 +141,22 @@ async def over_the_listener(valkey: Valkey, entries: int, keys: int) -> float:
 async def in_the_store(valkey: Valkey, keys: int, days: int, hours: int) -> dict[str, float]:
     """Use each key in some hours of some days. Return the bytes of the store."""
     rnd, last = random.Random(1), 0
-    async with linked(valkey) as link:
+    async with emptied(valkey) as link:
         now = RealClock().wall_ms()
         for day in reversed(range(days)):
             for hour in reversed(range(hours)):
                 ended = now - day * 24 * HOUR - hour * HOUR
                 for start in range(0, keys, 100):
                     used = range(start, min(start + 100, keys))
-                    lines = [entry(last + n, used[n // 10], ended, rnd) for n in range(1000)]
+                    lines = [
+                        entry(last + n, used[n // 10], ended, rnd) for n in range(10 * len(used))
+                    ]
                     last += len(lines)
                     await add(link, lines, now)
-    admin = valkey.admin
-    sample = [f"{stored.DEFAULT.usage}{kid:016d}" for kid in range(0, keys, max(1, keys // 20))]
+    kids = [kid_of(number) for number in range(0, keys, max(1, keys // 20))]
 
     def size(pattern: str) -> float:
-        found = [sum(admin.memory_usage(n) for n in admin.keys(name + pattern)) for name in sample]
-        return statistics.mean(found)
+        return size_of_keys(valkey, kids, pattern)
 
     of_key = size("*") + 76  # and its place in the sorted set of latest uses
     return {
@@ -154,43 +169,72 @@ async def in_the_store(valkey: Valkey, keys: int, days: int, hours: int) -> dict
     }
 
 
-async def time_of_the_store(valkey: Valkey, keys: int, minutes: int) -> dict[str, float]:
-    """Use each key once in 10 s, in any order. Return the store's time, and bytes of the minutes.
+def size_of_keys(valkey: Valkey, kids: list[str], pattern: str) -> float:
+    """Return the mean bytes of a key in the names that begin with its name and match a pattern."""
+    admin, base = valkey.admin, stored.DEFAULT.usage
+    sizes = [sum(map(admin.memory_usage, admin.keys(f"{base}{kid}{pattern}"))) for kid in kids]
+    return statistics.mean(sizes)
 
-    So are 10,000 requests a second over 100,000 keys: nearly each is of another key.
+
+async def time_of_the_store(valkey: Valkey, keys: int) -> dict[str, float]:
+    """Use each key once in 10 s, in any order, for a minute. Return the store's time, and bytes.
+
+    10,000 requests a second over 100,000 keys that are all in use are the worst case: nearly each
+    request is the only one of its key in its commit. Before that minute each key gets a history,
+    and then open usage of some minutes, of each key another number. So in this minute as many
+    keys are folded as in any other one.
     """
-    rnd, kids, last = random.Random(1), list(range(keys)), 0
-    async with linked(valkey) as link:
+    rnd, order, last = random.Random(1), list(range(keys)), 0
+    async with emptied(valkey) as link:
         now = RealClock().wall_ms()
-        began, times = now - minutes * 60_000, []
-        for part in range(minutes * 6):
-            rnd.shuffle(kids)
-            before = processor_seconds(valkey.pid)
+        minute = now // MINUTE_MS - 1
+        for start in range(0, keys, MAX_ROWS):
+            used = range(start, min(start + MAX_ROWS, keys))
+            for ends, is_open in ((minute - FOLDED, False), (minute, True)):
+                commit = history(used, ends, rnd, is_open=is_open)
+                assert await link.commit(commit, [], RealClock().wall_ms()) == Counted()
+        sample = [kid_of(number) for number in range(0, keys, max(1, keys // 20))]
+        size = size_of_keys(valkey, sample, ":pm")
+        times = []
+        for part in range(PARTS):
+            rnd.shuffle(order)
+            before = thread_seconds(valkey.pid)
             for start in range(0, keys, MAX_ROWS):
-                ended = began + part * 10_000 + start * 10_000 // keys
-                used = kids[start : start + MAX_ROWS]
-                lines = [entry(last + n + 1, kid, ended, rnd) for n, kid in enumerate(used)]
+                ended = minute * MINUTE_MS + part * PART_MS + start * PART_MS // keys
+                lines = [
+                    entry(last + n, number, ended, rnd)
+                    for n, number in enumerate(order[start : start + MAX_ROWS], 1)
+                ]
                 last += len(lines)
                 await add(link, lines, now)
-            times.append((processor_seconds(valkey.pid) - before) / keys)
-    steady = statistics.median(times[len(times) // 2 :])
-    admin = valkey.admin
-    names = [f"{stored.DEFAULT.usage}{kid:016d}:pm" for kid in range(0, keys, max(1, keys // 20))]
-    sizes = [admin.memory_usage(name) or 0 for name in names]
+            times.append((thread_seconds(valkey.pid) - before) / keys)
     return {
-        "usage.store.key": steady * 1e6,
-        "usage.store.share": steady * RATE * 100,
-        "usage.bytes.minute": statistics.mean(sizes) / minutes,
+        "usage.store.key": statistics.mean(times) * 1e6,
+        "usage.store.share": statistics.mean(times) * RATE * 100,
+        "usage.bytes.minute": size / FOLDED,
     }
 
 
-@contextlib.asynccontextmanager
-async def linked(valkey: Valkey) -> AsyncIterator[UsageLink]:
-    """Yield a link to an empty store."""
+def history(numbers: range, ends: int, rnd: random.Random, *, is_open: bool) -> Commit:
+    """Return a commit of the minutes before `ends`: FOLDED ones, or as many as may be open."""
+    commit = Commit()
+    for each in numbers:
+        kid = kid_of(each)
+        minutes = rnd.randrange((200 + ord(kid[-1])) // ROW_BYTES) if is_open else FOLDED
+        usage = commit.keys[kid] = KeyUsage()
+        usage.about, usage.about_minute = owners_of(each), ends - FOLDED
+        usage.latest = Sight((ends - 1) * 60, f"203.0.{each % 200}.0/24", "python-requests")
+        usage.secrets["s1"] = (usage.latest, 6 * minutes)
+        for minute in range(ends - minutes, ends):
+            row = [6, rnd.randrange(30_000), rnd.randrange(300_000), rnd.randrange(1200)]
+            usage.rows[minute, ROUTES[each % 4]] = row
+    return commit
+
+
+def emptied(valkey: Valkey) -> AbstractAsyncContextManager[UsageLink]:
+    """Empty a store and return a link to it."""
     valkey.admin.flushall()
-    valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
-    async with open_link(valkey.endpoint, KEPT, callers_kept=CALLERS_KEPT) as link:
-        yield link
+    return linked(valkey, KEPT, callers_kept=CALLERS_KEPT)
 
 
 async def add(link: UsageLink, lines: list[bytes], now: int) -> None:
@@ -207,7 +251,7 @@ async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[st
     The time is that of a whole command in this process, from its connection to its answer.
     """
     rnd, last = random.Random(1), 0
-    async with linked(valkey) as link:
+    async with emptied(valkey) as link:
         now = RealClock().wall_ms()
         for start in range(0, keys, 500):
             lines: list[bytes] = []
@@ -227,7 +271,7 @@ async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[st
                     answer = await reading.top(month, TopBy.REQUESTS, limit)
                     assert len(answer.keys) == limit
                 else:
-                    report = await reading.of_key(f"{at:016d}", month, By.MONTH)
+                    report = await reading.of_key(kid_of(at), month, By.MONTH)
                     assert report.total.requests
             found.append((time.perf_counter() - began) * 1000)
     return {name: statistics.median(found) for name, found in found_times.items()}
@@ -238,10 +282,9 @@ async def measure(asked: argparse.Namespace) -> dict[str, float]:
     with Valkey() as valkey:
         found = await in_the_store(valkey, asked.keys, asked.days, asked.hours)
         show(found)
-        found |= await time_of_the_store(valkey, asked.active, asked.minutes)
-        valkey.admin.flushall()
-        valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
-        found["usage.entries.listener"] = await over_the_listener(valkey, asked.entries, 100)
+        found |= await time_of_the_store(valkey, asked.active)
+        async with emptied(valkey):
+            found["usage.entries.listener"] = await over_the_listener(valkey, asked.entries, 100)
         found |= await top_of_a_month(valkey, asked.top)
         show(found)
         return found
@@ -261,8 +304,7 @@ def main() -> None:
     parser.add_argument("--keys", type=int, default=500, help="in the store")
     parser.add_argument("--days", type=int, default=35)
     parser.add_argument("--hours", type=int, default=4, help="of each day in which a key is used")
-    parser.add_argument("--active", type=int, default=5000, help="keys that are used every 10 s")
-    parser.add_argument("--minutes", type=int, default=40, help="in which each key is used 6 times")
+    parser.add_argument("--active", type=int, default=ACTIVE, help="keys that are used every 10 s")
     parser.add_argument("--top", type=int, default=1_000_000, help="keys that are used in a month")
     offer_record(parser)
     asked = parser.parse_args()

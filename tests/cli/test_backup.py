@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import signal
 import stat
+import subprocess
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +14,7 @@ import pytest
 from authz.settings.model import Settings
 from authz.storage.backup import Contents
 from authz.wiring import backups
-from tests.support.cli.terminal import run
+from tests.support.cli.terminal import AUTHZ, run
 from tests.support.real import Valkey
 from tests.support.storage import stored
 from tests.support.system import until
@@ -122,13 +124,67 @@ def test_a_backup_that_fails_leaves_no_file(no_store: Path) -> None:
     assert os.listdir(no_store) == ["authz-pepper-1"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_backup_that_is_ended_leaves_no_file(
+    store: Path, own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A timer that ends a backup while it waits for the store fills no disk."""
+    monkeypatch.setenv("AUTHZ_REDIS__URL", own_valkey.url)
+    assert run("init").code == 0
+    own_valkey.pause()
+    process = subprocess.Popen([*AUTHZ, "backup", FILE], stderr=subprocess.PIPE)
+    try:
+        until(lambda: list(store.glob(f".{FILE}.*")), bool)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        own_valkey.resume()
+    assert (process.returncode, err.strip()) == (130, b"")
+    assert list(store.glob(f"*{FILE}*")) == list(store.glob(f".{FILE}*")) == []
+
+
 def test_a_store_with_keys(store: Path) -> None:
-    """A restore onto a store with keys is refused with the remedy."""
+    """A restore onto a store with keys is refused, and asks for a backup of them first."""
     issue()
     run("backup", FILE)
     outcome = run("restore", FILE)
     assert outcome.code == 1
     assert "not empty" in outcome.error
+    assert outcome.error.index("authz backup") < outcome.error.index("FLUSHDB")
+
+
+def test_a_file_that_was_restored_already(store: Path, valkey: Valkey) -> None:
+    """A second restore changes nothing, and does not ask to empty the store."""
+    issue()
+    run("backup", FILE)
+    valkey.admin.flushall()
+    assert run("restore", FILE).code == 0
+    issue()
+    before = valkey.admin.get(stored.SEQ)
+    again = run("restore", FILE)
+    assert (again.code, again.error) == (
+        1,
+        f"authz: {FILE}: it was restored here before, to its end; nothing was changed",
+    )
+    assert valkey.admin.get(stored.SEQ) == before
+
+
+def test_a_backup_from_a_pipe(store: Path, valkey: Valkey) -> None:
+    """A pipe cannot be read twice. It is refused by name."""
+    run("backup", FILE)
+    valkey.admin.flushall()
+    end, other = os.pipe()
+    os.close(other)
+    try:
+        outcome = run("restore", f"/dev/fd/{end}")
+    finally:
+        os.close(end)
+    assert (outcome.code, outcome.error.partition(": ")[2]) == (
+        2,
+        f"FILE: /dev/fd/{end} is a pipe, and a restore reads its file twice",
+    )
+    assert valkey.admin.dbsize() == 0
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "missing"])

@@ -63,7 +63,7 @@ def test_there_and_back(divided: Path, valkey: Valkey) -> None:
         outcome = run("keys", "verify", stdin=text.encode())
         assert outcome.code == (1 if kid == revoked else 0), outcome.out + outcome.err
     again = run("restore", FILE)
-    assert "the store is not empty" in again.error
+    assert "it was restored here before" in again.error
 
 
 def test_an_interrupted_restore_goes_on(
@@ -97,7 +97,7 @@ def test_an_interrupted_restore_goes_on(
 def test_a_backup_of_another_number_of_partitions(
     divided: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A restore refuses it in both directions with both numbers, and writes nothing."""
+    """A restore refuses it with both numbers, and writes nothing."""
     assert run("backup", FILE).code == 0
     valkey.admin.flushall()
     for count in (1, 48):
@@ -105,14 +105,6 @@ def test_a_backup_of_another_number_of_partitions(
         error = run("restore", FILE).error
         assert f"the backup is of 8 partitions, redis.partitions is {count}" in error
         assert valkey.admin.dbsize() == 0
-    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", "1")
-    assert run("init", "--new-store", "--yes").code == 0
-    assert run("backup", "one.backup").code == 0
-    valkey.admin.flushall()
-    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", "8")
-    error = run("restore", "one.backup").error
-    assert "the backup is of 1 partitions, redis.partitions is 8" in error
-    assert valkey.admin.dbsize() == 0
 
 
 @pytest.mark.parametrize("damage", ["lacks a partition", "lacks its end", "is in another order"])

@@ -13,7 +13,7 @@ from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from tests.support.changes import DIGESTS, author, change_to, imported, issued
 from tests.support.fakes import KID, NOW, MemoryKeyStore
-from tests.support.storage.partitioned import beside, parts_of
+from tests.support.storage.partitioned import beside, lead_home, parts_of
 
 OTHER_KID = beside(KID, "0" * 16)
 
@@ -27,6 +27,7 @@ async def stores(request):
         return
     if request.param == "partitions":
         async with parts_of(request.getfixturevalue("valkey")) as parts:
+            await lead_home(parts, [KID, OTHER_KID])
             yield parts.keys, parts.deletions, parts.imports
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:

@@ -10,7 +10,7 @@ from authz.storage.imports import StoredImports
 from authz.storage.keys import StoredKeys
 from tests.support.changes import imported
 from tests.support.fakes import MemoryKeyStore
-from tests.support.storage.partitioned import beside, parts_of
+from tests.support.storage.partitioned import beside, lead_home, parts_of
 
 KIDS = [beside("0" * 16, f"{number:013}") for number in range(5)]
 DIGESTS = [bytes([number]) * 32 for number in range(5)]
@@ -25,6 +25,7 @@ async def store(request):
         return
     if request.param == "partitions":
         async with parts_of(request.getfixturevalue("valkey")) as parts:
+            await lead_home(parts, KIDS)
             yield parts.imports, parts.keys
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:

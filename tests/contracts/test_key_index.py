@@ -10,7 +10,7 @@ from authz.storage.listing import StoredIndex
 from tests.support.changes import change_to, issued
 from tests.support.fakes import NOW, MemoryKeyStore
 from tests.support.flows.index import MemoryIndex
-from tests.support.storage.partitioned import parts_of
+from tests.support.storage.partitioned import lead_home, parts_of
 
 ABSENT = "z" * 16
 
@@ -29,6 +29,8 @@ async def pair(request):
         return
     if request.param == "partitions":
         async with parts_of(request.getfixturevalue("valkey")) as parts:
+            for number in range(7):
+                await lead_home(parts, [kid(number)], project=f"p{number}")
             yield parts.keys, parts.index
         return
     async with request.getfixturevalue("valkey").endpoint.client() as client:
@@ -40,7 +42,9 @@ async def fill(store) -> list[Position]:
     times = [NOW, NOW + 5, NOW + 5, NOW + 5, NOW + 5, NOW + 5, NOW + 9]
     for number, created_at in enumerate(times):
         change = issued(kid(number))
-        record = replace(change.record, created_at=created_at, name=f"n{number}")
+        record = replace(
+            change.record, created_at=created_at, name=f"n{number}", project_id=f"p{number}"
+        )
         await store.apply(replace(change, record=record))
     return [Position(at, kid(number)) for number, at in enumerate(times)]
 

@@ -48,6 +48,9 @@ async def usage(request):
         return
     async with stored_usage(request.getfixturevalue("valkey"), KEPT, request.param) as found:
         store, parts = found
+        if request.param > 1:
+            for kid in (KID, OTHER, NEVER):
+                await store.home(line(kid=kid))
         yield Indexed(store, usage_index(parts), usage_sums(parts), parts.eraser)
 
 
@@ -81,14 +84,23 @@ async def test_many_keys_by_minute(usage):
 
 
 async def test_latest_use(usage):
-    """The time of the latest use is in seconds, and None for a key that was never used."""
+    """The time is one in the minute of the latest use, and None for a key that was never used."""
     await usage.add(ago=3 * DAY)
     await usage.add(ago=5 * DAY)
     at = (usage.now - 3 * DAY) // 1000
     assert await usage.index.latest([NEVER, KID]) == [None, at]
     assert await usage.index.latest([]) == []
     assert await usage.used_since(at) == [KID]
-    assert await usage.used_since(at + 1) == []
+    assert await usage.used_since(at // 60 * 60 + 59) == [KID]
+    assert await usage.used_since(at // 60 * 60 + 60) == []
+
+
+async def test_uses_within_a_minute(usage):
+    """The first use of a minute that came gives the time. One of a later minute replaces it."""
+    begins = (usage.now - 3_600_000) // 60_000 * 60_000
+    for after, time in ((30, 30), (50, 30), (10, 30), (60, 60), (59, 60), (125, 125)):
+        await usage.add(ago=usage.now - begins - after * 1000)
+        assert await usage.index.latest([KID]) == [begins // 1000 + time]
 
 
 async def test_pages_smaller_than_the_keys_of_one_second(usage, monkeypatch):

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from authz.settings import model
 from authz.storage.endpoint import Endpoint
 from authz.storage.usage.habits import StoredHabits
 from authz.wiring import administration
+from tests.support import hasty
 from tests.support.deploy.prometheus import Prometheus
 from tests.support.deploy.queries import inner_parts, panel_queries, parsed, parts
 from tests.support.deploy.rules import RECORDS, RULES
@@ -32,7 +32,6 @@ from tests.support.storage import stored
 from tests.support.usage import line
 
 SECONDS = 60.0  # the longest wait until every query has a result; usually a few are enough
-HASTY = (sys.executable, "-m", "tests.deploy.hasty")
 FILTERS = {">", "<", ">=", "<=", "==", "!=", "and", "or", "unless"}
 
 
@@ -134,7 +133,7 @@ async def test_every_query_returns_numbers(tmp_path, own_valkey: Valkey) -> None
         await eventually(meter.is_ready)
         targets = [sidecar.ops.removeprefix("http://"), meter.ops]
         with (
-            AdminCommand(sidecar.file, tmp_path, program=HASTY) as admin,
+            AdminCommand(sidecar.file, tmp_path, program=hasty.PROGRAM) as admin,
             Prometheus(tmp_path, [*targets, admin.http]) as prometheus,
         ):
             await eventually(prometheus.is_ready, SECONDS)

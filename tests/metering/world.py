@@ -2,18 +2,26 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from authz.cli.devstack import Ports
 from authz.core.records import Status
+from authz.core.times import rfc3339
 from authz.core.usage.completeness import missing
 from authz.core.usage.counts import OUTCOMES, Level
+from authz.core.usage.line import LINE
 from authz.core.usage.outcome import Outcome
+from authz.proxy.usage_logger import SELECTION
 from authz.storage.usage.stored_usage import StoredUsage
 from tests.metering.clients import NOBODY, Clients
+from tests.metering.proxy import Proxy
 from tests.support import envoy_versions
 from tests.support.gate import Gate
 from tests.support.metering import MeterProcess
@@ -23,20 +31,26 @@ from tests.support.real import RealClock, Valkey, eventually
 from tests.support.rpc.door import Door
 from tests.support.rpc.messages import check_request
 from tests.support.rpc.servers import serving
-from tests.support.storage import stored
 
 KEYS = 5
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 
 
 class World(contextlib.AsyncExitStack):
-    """Everything that runs. links: to the store, by meter. doors: from Envoy, by meter."""
+    """Everything that runs. links: to the store, by meter. doors: from Envoy, by meter.
+
+    log: the same records in a file that Envoy writes. settings: of commands.
+    """
 
     valkey: Valkey
     meters: list[MeterProcess]
     links: list[Gate]
     doors: list[Gate]
     clients: Clients
+    proxy: Proxy
+    log: Path
+    settings: Path
 
     def __init__(self, *, meters: int, seed: int, mutant: str = "") -> None:
         super().__init__()
@@ -57,7 +71,12 @@ class World(contextlib.AsyncExitStack):
         directory = Path(self.enter_context(tempfile.TemporaryDirectory()))
         always = ("--appendonly", "yes", "--appendfsync", "everysec")
         self.valkey = self.enter_context(Valkey(*always))
-        self.valkey.admin.hset(stored.DEFAULT.meta, "schema", "1")
+        peppers = [{"version": 1, "file": str(directory / "pepper")}]
+        document = {"redis": {"url": self.valkey.url}, "keys": {"peppers": peppers}}
+        self.settings = directory / "authz.yaml"
+        self.settings.write_text(yaml.safe_dump(document))
+        made = await self._command("init")
+        assert made[0] == 0, made
         self.meters, self.links, self.doors = [], [], []
         for _ in range(self._count):
             link = await self.enter_async_context(Gate(self.valkey.port))
@@ -77,13 +96,36 @@ class World(contextlib.AsyncExitStack):
         gate = await self.enter_async_context(serving("fast", door))
         ports = Ports.free()
         whole = configuration(ports, gate.address, http, calls, [each.port for each in self.doors])
-        envoy = envoys.running(whole, directory / "envoy.yaml", workers=2)
-        await asyncio.to_thread(envoy.__enter__)
-        self.push_async_callback(asyncio.to_thread, envoy.__exit__, None, None, None)
+        self.log = directory / "usage.log"
+        envoys.manager_of(whole)["access_log"].append(file_logger(self.log))
+        self.proxy = Proxy(whole, directory / "envoy.yaml")
+        await self.proxy.start()
+        self.push_async_callback(self.proxy.stop)
         texts = {record.kid: key for record, key in (*keys, revoked)}
         self.clients = Clients(ports.envoy, texts, {revoked[0].kid}, self._seed)
         for meter in self.meters:
             await eventually(meter.is_ready, 100)
+
+    async def reconcile(self) -> tuple[int, str]:
+        """Return the exit status and the output of `authz usage reconcile` for the log."""
+        now = RealClock().wall_ms()
+        span = ("--since", rfc3339(now - HOUR_MS), "--until", rfc3339(now + HOUR_MS))
+        return await self._command("usage", "reconcile", "--file", str(self.log), *span)
+
+    async def _command(self, *words: str) -> tuple[int, str]:
+        """Run `authz` with the settings of the store. Return its exit status and its output."""
+        command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.settings), *words]
+        ran = await asyncio.to_thread(
+            subprocess.run, command, check=False, capture_output=True, text=True
+        )
+        return ran.returncode, (ran.stdout + ran.stderr).strip()
+
+    async def drain(self) -> None:
+        """Drain Envoy while no client begins a request, and start another one."""
+        await self.clients.pause()
+        await self.proxy.drain()
+        await self.proxy.start()
+        self.clients.resume()
 
     async def counted(self) -> Counter[tuple[str, str]]:
         """Return the counted requests by kid and outcome; kid "" for those without a key."""
@@ -125,3 +167,14 @@ def configuration(ports: Ports, check, http: int, calls: int, meters: list[int])
         }
     ]
     return envoy_versions.adapted(whole)
+
+
+def file_logger(path: Path) -> dict[str, Any]:
+    """Return the usage logger that writes a file."""
+    kind = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
+    text = {"text_format_source": {"inline_string": f"{LINE}\n"}}
+    return {
+        "name": "envoy.access_loggers.file",
+        "filter": SELECTION,
+        "typed_config": {"@type": kind, "path": str(path), "log_format": text},
+    }

@@ -155,6 +155,7 @@ GARBAGE = {
     "meter.max_waiting_mib": ("much", None),
     "meter.commit_interval": ("0", "10ms"),
     "meter.drain": ("1h", "5m"),
+    "meter.pepper_fingerprint": ("1:" + "0" * 32, None),
     "meter.retention.minutes": ("1m", "10m"),
     "meter.retention.hours": ("1d", "3d"),
     "meter.retention.days": ("1d", "30d"),

@@ -197,7 +197,7 @@ async def test_a_store_with_keys(own_valkey, own_admin):
     """A restore into a store with keys, or one that was only initialised, is refused."""
     content = await back_up(own_valkey.endpoint)
     before = everything(own_valkey)
-    with pytest.raises(Conflict, match="not empty: it has authz:meta"):
+    with pytest.raises(Conflict, match="not empty: it has the authz:meta of an installation"):
         await restored(own_valkey.endpoint, content)
     await own_admin.issue()
     own_valkey.admin.delete(stored.META)

@@ -23,6 +23,7 @@ class MemoryUsage:
         self.erased = set()
         self.gone = set()
         self.latest = {}
+        self.first_in_minute = {}
         self.secrets = {}
         self.owners = {}
         self.latest_denials = {}
@@ -140,6 +141,8 @@ class MemoryUsage:
         for hour, networks in usage.networks.items():
             if networks and not is_gone:
                 self.networks.setdefault((kid, hour // 24), set()).update(networks)
+        if usage.latest and usage.latest.at // 60 > self.first_in_minute.get(kid, 0) // 60:
+            self.first_in_minute[kid] = usage.latest.at
         if usage.latest and usage.latest.at >= self.latest.get(kid, usage.latest).at:
             self.latest[kid] = Sight(usage.latest.at, "", "") if is_gone else usage.latest
         for secret, (sight, number) in usage.secrets.items():
@@ -262,12 +265,11 @@ class MemoryUsageIndex:
 
     async def latest(self, kids):
         """Implement UsageIndex.latest."""
-        latest = self.usage.latest
-        return [latest[kid].at if kid in latest else None for kid in kids]
+        return [self.usage.first_in_minute.get(kid) for kid in kids]
 
     async def used_since(self, since):
         """Implement UsageIndex.used_since."""
-        kids = [kid for kid, sight in self.usage.latest.items() if sight.at >= since]
+        kids = [kid for kid, sight in self.usage.latest.items() if sight.at // 60 >= since // 60]
         if kids:
             yield kids
 

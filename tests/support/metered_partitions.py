@@ -4,7 +4,7 @@ import contextlib
 from collections import Counter
 from dataclasses import replace
 
-from authz.core.keys.text import new_kid
+from authz.core.keys.text import KID_PATTERN, new_kid
 from authz.core.partitions import Partitions
 from authz.core.usage.counts import Level
 from authz.core.usage.parts import Parts
@@ -12,10 +12,11 @@ from authz.core.usage.ports import Counted
 from authz.flows.usage.meter import Meter
 from authz.flows.usage.partitioned_meter import PartitionedMeter
 from authz.storage.endpoint import Endpoint
+from authz.storage.moved import StoredMoved
 from tests.support import meter_runs
 from tests.support.real import Valkey
 from tests.support.storage.partitioned import parts_of
-from tests.support.usage import KID, MINUTE, committed
+from tests.support.usage import KID, MINUTE, committed, line
 from tests.support.usage_counting import open_link
 from tests.support.usage_faults import RecordingMeterProbe
 
@@ -29,7 +30,19 @@ def kid_of(partition: int) -> str:
     return next(kid for kid in iter(new_kid, "") if PARTITIONS.of(kid) == partition)
 
 
+def client_of(partition: int) -> str:
+    """Return a client whose home is a partition."""
+    clients = (f"c{number}" for number in range(1000))
+    return next(client for client in clients if PARTITIONS.home(client) == partition)
+
+
 KIDS = [kid_of(partition) for partition in range(COUNT)]
+OWNERS = [f"{client_of(partition)} - - - -" for partition in range(COUNT)]
+
+
+def line_of(partition: int, **fields) -> bytes:
+    """Return an entry about the key of a partition."""
+    return line(kid=KIDS[partition], owners=OWNERS[partition], **fields)
 
 
 def partitioned(stores, clock, kind=PartitionedMeter, **options):
@@ -69,10 +82,15 @@ def initialised(valkey: Valkey, count: int = COUNT) -> tuple[Endpoint, ...]:
 
 
 class PartitionedLinks:
-    """A UsageStore over the links of all partitions, which takes entries, too."""
+    """A UsageStore over the links of all partitions, which takes entries, too.
 
-    def __init__(self, links):
+    A key lies in the home of the owner in its first entry. Its kid leads there, as a moved key.
+    """
+
+    def __init__(self, links, parts):
         self.links = links
+        self.parts = parts
+        self.homes = {}
 
     def now_ms(self):
         """Implement UsageStore.now_ms."""
@@ -80,18 +98,34 @@ class PartitionedLinks:
 
     async def commit(self, commit, digests, arrived_ms):
         """Implement UsageStore.commit, for the keys of one partition, by default that of KID."""
-        homes = set(map(PARTITIONS.of, commit.keys)) or {PARTITIONS.of(KID)}
+        homes = {self.homes.get(kid, PARTITIONS.of(kid)) for kid in commit.keys or {KID}}
         (home,) = homes
         return await self.links[home].commit(commit, digests, arrived_ms)
 
     async def add(self, lines, clocks, digests, arrived_ms):
         """Add these entries as the meter does, each part in its partition."""
+        divided = {}
+        for one in lines:
+            divided.setdefault(await self.home(one), []).append(one)
         replies = [
             await self.links[at].commit(committed(*part, clocks=clocks), digests, arrived_ms)
-            for at, part in Parts(PARTITIONS).of(lines).items()
+            for at, part in divided.items()
         ]
         others = [reply for reply in replies if not isinstance(reply, Counted)]
         return others[0] if others else Counted(sum(reply.full for reply in replies))
+
+    async def home(self, one):
+        """Return the partition of an entry."""
+        (at,) = Parts(PARTITIONS).of([one])
+        kid = one.split(b" ")[2].decode(errors="replace")
+        if not KID_PATTERN.fullmatch(kid):
+            return at
+        if kid not in self.homes:
+            self.homes[kid] = at
+            if at != PARTITIONS.of(kid):
+                moved = StoredMoved(self.parts.clients[PARTITIONS.of(kid)])
+                await moved.save({kid: at})
+        return self.homes[kid]
 
 
 async def add_entries(store, lines, clocks, digests, arrived_ms):
@@ -111,4 +145,4 @@ async def stored_usage(valkey: Valkey, kept, count: int = COUNT, **options):
             for endpoint in endpoints
         ]
         parts = await stack.enter_async_context(parts_of(valkey, count))
-        yield (links[0] if count == 1 else PartitionedLinks(links)), parts
+        yield (links[0] if count == 1 else PartitionedLinks(links, parts)), parts

@@ -22,7 +22,8 @@ from authz.cli import binaries
 from authz.storage.endpoint import Endpoint
 
 PATIENCE = 30.0  # seconds; how long a server may take to start, or anything else to come true
-PAUSE = 0.002  # seconds between two looks
+PAUSE = 0.002  # seconds between two looks at first
+LONGEST_PAUSE = 0.02  # seconds: a look may take as much processor time as the awaited work
 PORTS = range(20_000, 32_000)  # below those that Linux gives to clients and to port 0
 BLOCK = 100  # ports of one process
 
@@ -65,17 +66,21 @@ _claims: list[socket.socket] = []
 async def eventually(
     predicate: Callable[[], Any | Awaitable[Any]], seconds: float = PATIENCE
 ) -> Any:
-    """Return the result of `predicate` as soon as it is true. Fails after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Return the result of `predicate` soon after it is true. Fails after `seconds`.
+
+    It looks every 2 ms, and later every 20 ms: a state that ends sooner may be missed.
+    """
+    began = time.monotonic()
     while True:
         found = predicate()
         if inspect.isawaitable(found):
             found = await found
         if found:
             return found
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"not true within {seconds} s: {inspect.getsource(predicate)}")
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(min(LONGEST_PAUSE, max(PAUSE, waited / 20)))
 
 
 class RealClock:

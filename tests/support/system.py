@@ -30,6 +30,7 @@ from tests.support import envoy_versions
 from tests.support.real import free_port
 
 LIFE_MS = 3_600_000
+PAUSE = 0.01  # seconds between two looks
 PATIENCE = 60.0  # seconds; no test claims that something takes this long
 FOREIGN = "sk-0123456789/abcdef+=="
 # Only tests make claims about time: a busy machine may stand still for seconds.
@@ -106,12 +107,16 @@ def running(
 
 
 def until(look: Callable[[], Any], is_right: Callable[[Any], bool]) -> Any:
-    """Call `look` until its result `is_right`, at most PATIENCE seconds. Return the last result."""
+    """Call `look` until its result `is_right`, at most PATIENCE seconds. Return the last result.
+
+    It looks every PAUSE (10 ms): without one, it would take the processors from what it waits for.
+    """
     deadline = time.monotonic() + PATIENCE
     while True:
         seen = look()
         if is_right(seen) or time.monotonic() > deadline:
             return seen
+        time.sleep(PAUSE)
 
 
 def readiness(installation: Installation) -> dict:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -204,8 +204,8 @@ def post_mortem(http: str, credential: str, kid: str) -> str:
     return report(key, *parts, datetime.now(UTC))
 
 
-def run(directory: Path) -> Day:
-    """Start everything, play a game day, and return its times."""
+def run(directory: Path, program: Sequence[str] = (sys.executable, "-m", "authz.cli.main")) -> Day:
+    """Start everything, play a game day, and return its times. program: of the administration."""
     with running(Ports.free()) as (stack, _):
         file, http = admin_settings(directory, stack.config)
         text = yaml.safe_load(file.read_text())
@@ -214,8 +214,9 @@ def run(directory: Path) -> Day:
         policy = {"rotate_every": "90d", "to": "machine"}
         text["rotation"] = {"targets": {"machine": target}, "default": policy}
         file.write_text(yaml.safe_dump(text))
-        command = [sys.executable, "-m", "authz.cli.main", "--config", str(file), "admin"]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as admin:
+        with subprocess.Popen(
+            [*program, "--config", str(file), "admin"], stderr=subprocess.DEVNULL
+        ) as admin:
             try:
                 wait_until_ready(http)
                 return asyncio.run(play(file, http, stack.envoy, directory))

@@ -17,6 +17,7 @@ from authz.core.roles import Role
 from authz.settings import model
 from authz.wiring import administration
 from tests.rpc.admin.kills import AdminServing
+from tests.support import hasty
 from tests.support.secret_stores import TOKEN, Kubernetes, Vault
 
 PATIENCE = 60.0  # seconds
@@ -58,7 +59,7 @@ class Rig:
 async def rig(valkey, tmp_path):
     """The targets are served; `authz admin` is not yet started."""
     with Kubernetes().serving() as cluster, Vault().serving() as vault:
-        serving = AdminServing(tmp_path, valkey.url)
+        serving = AdminServing(tmp_path, valkey.url, program=hasty.PROGRAM)
         (tmp_path / "token").write_text(TOKEN)
         token = {"token_file": str(tmp_path / "token")}
         targets = {

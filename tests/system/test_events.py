@@ -15,6 +15,7 @@ from authz.storage import schema
 from authz.wiring import administration
 from tests.process.test_notification_receivers import SECRET, server  # noqa: F401  a fixture
 from tests.rpc.admin.kills import AdminServing
+from tests.support import hasty
 from tests.support.real import Valkey
 
 PATIENCE = 60.0  # seconds
@@ -66,7 +67,7 @@ async def until(server, wanted):  # noqa: F811
 async def test_no_event_is_lost(tmp_path, server):  # noqa: F811
     """Receiver down, store restarted, process killed: each event arrives, in order per key."""
     with Valkey("--appendonly", "yes", "--appendfsync", "always") as valkey:
-        serving = AdminServing(tmp_path, valkey.url)
+        serving = AdminServing(tmp_path, valkey.url, program=hasty.PROGRAM)
         (tmp_path / "secret").write_text(SECRET)
         sink = {"kind": "webhook", "url": server.url, "secret_file": "secret", "types": ["authz.*"]}
         text = yaml.safe_load(serving.file.read_text())

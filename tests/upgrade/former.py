@@ -3,6 +3,7 @@
 `python -m tests.upgrade.former` records the data anew, into fixtures/.
 """
 
+import functools
 import io
 import json
 import os
@@ -66,18 +67,15 @@ class Version:
 
     def run(self, *words: str, text: str = "") -> str:
         """Run a command and return what it printed. Raises AssertionError if it fails."""
-        done = subprocess.run(
-            self.command(*words),
-            check=False,
-            cwd=self.code,
-            env=self.environment,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-        )
-        assert done.returncode == 0, (words, done.stderr)
-        return done.stdout
+        server = _command_server(self.code)
+        asked = {"words": ["--config", str(self.settings), *words], "text": text}
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps(asked) + "\n")
+        server.stdin.flush()
+        done = json.loads(server.stdout.readline())
+        assert done["code"] == 0, (words, done["err"])
+        return str(done["out"])
 
     def json(self, *words: str) -> Any:
         """Run a command with --json and return its document."""
@@ -89,25 +87,43 @@ class Version:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return the environment variables for a command: no settings of another installation."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
-        return own | {"PYTHONPATH": str(self.code)}
+        """Return the environment variables for a command."""
+        return _environment(self.code)
 
 
-class Sidecar:
-    """`authz serve` of a version. It listens on a port of its own."""
+def _environment(code: Path) -> dict[str, str]:
+    """Return the environment variables for a version: no settings of another installation."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("AUTHZ_")}
+    return own | {"PYTHONPATH": str(code)}
 
-    def __init__(self, version: Version) -> None:
-        self._version = version
-        self.check, self.ops = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+
+@functools.cache
+def _command_server(code: Path) -> subprocess.Popen[str]:
+    """Start the process that carries out the commands of a version. It ends with this process."""
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("command_server.py"))],
+        cwd=code,
+        env=_environment(code),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+class Process:
+    """A process of a version. ops: where it has /readyz. words: its command."""
+
+    def __init__(self, version: Version, ops: str, *words: str) -> None:
+        self.version = version
+        self.ops = ops
+        self._words = words
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        words = ("serve", "--listen", self.check)
         self._process = subprocess.Popen(
-            self._version.command(*words),
-            cwd=self._version.code,
-            env=self._version.environment | {"AUTHZ_OPS__LISTEN": self.ops},
+            self.version.command(*self._words),
+            cwd=self.version.code,
+            env=self.version.environment | {"AUTHZ_OPS__LISTEN": self.ops},
         )
         deadline = time.monotonic() + SECONDS
         while not self.is_ready():
@@ -124,9 +140,17 @@ class Sidecar:
         """Return whether /readyz is ready."""
         try:
             with urllib.request.urlopen(f"http://{self.ops}/readyz", timeout=5) as answer:
-                return answer.status == 200
+                return bool(answer.status == 200)
         except OSError:
             return False
+
+
+class Sidecar(Process):
+    """`authz serve` of a version. It listens on a port of its own."""
+
+    def __init__(self, version: Version) -> None:
+        self.check = f"127.0.0.1:{free_port()}"
+        super().__init__(version, f"127.0.0.1:{free_port()}", "serve", "--listen", self.check)
 
     def ask(self, key: str, path: str = "/") -> int:
         """Return the code of a Check with this key: OK, or the status that Envoy answers with."""

@@ -9,7 +9,7 @@ from authz.core.usage.counts import Level
 from authz.settings.model import Settings
 from authz.storage.usage.stored_usage import StoredUsage
 from authz.wiring.meter import meter_process
-from tests.support.metered_partitions import COUNT, KIDS, initialised
+from tests.support.metered_partitions import COUNT, KIDS, initialised, line_of
 from tests.support.metering import batch, export
 from tests.support.real import RealClock, eventually
 from tests.support.usage import line
@@ -29,6 +29,11 @@ def entry(**fields) -> bytes:
     return line(started=RealClock().wall_ms(), milliseconds="0", **fields)
 
 
+def entry_of(partition: int) -> bytes:
+    """Return such an entry about the key of a partition."""
+    return line_of(partition, started=RealClock().wall_ms(), milliseconds="0")
+
+
 async def seen(endpoints) -> list[tuple[int, int]]:
     """Return for each partition the requests of its key, and the entries of processes."""
     day = RealClock().wall_ms() // 86_400_000
@@ -45,7 +50,7 @@ async def seen(endpoints) -> list[tuple[int, int]]:
 async def test_a_batch_is_counted_in_all_partitions(valkey):
     """Each partition has its part and the charge ids of its part. A repetition adds nothing."""
     endpoints = initialised(valkey)
-    raw = batch(*(entry(kid=kid) for kid in KIDS), entry(kid="-", secret="-"))
+    raw = batch(*map(entry_of, range(COUNT)), entry(kid="-", secret="-"))
     async with running(valkey) as meter:
         await eventually(
             lambda: (
@@ -62,7 +67,7 @@ async def test_a_partition_that_is_gone(valkey):
     """The meter stays ready, names it, and confirms no batch with an entry for it."""
     endpoints = initialised(valkey)
     valkey.admin.delete(endpoints[3].names.meta)
-    raw, others = batch(*(entry(kid=kid) for kid in KIDS)), batch(entry(kid=KIDS[5]))
+    raw, others = batch(*map(entry_of, range(COUNT))), batch(entry_of(5))
     async with running(valkey) as meter:
         await eventually(lambda: "3" in meter.readiness.report()[1]["store"].get("missing", {}))
         await eventually(lambda: len(meter.readiness.report()[1]["store"]["missing"]) == 1)

@@ -160,17 +160,18 @@ class UsageIndex(Protocol):
     """Reads the usage of many keys at once. All raise Unavailable, and Unreadable for bad data."""
 
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
-        """Return for each kid, in order, its latest use in seconds since the epoch.
+        """Return for each kid, in order, a time in the minute of its latest use.
 
-        None if it was never used.
+        In seconds since the epoch, and not after that use. None if it was never used.
         """
         ...
 
     def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
         """Yield lists of the kids that were used at `since` or later. A kid may come twice.
 
-        since: seconds since the epoch. A list has at most a few thousand kids; more only if as many
-        were last used in one second. MUST yield a key that is used meanwhile at least once.
+        since: seconds since the epoch; its whole minute counts. A list has at most a few thousand
+        kids; more only if the times of as many are in one second. MUST yield a key that is used
+        meanwhile at least once.
         """
         ...
 

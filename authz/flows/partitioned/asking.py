@@ -38,15 +38,15 @@ async def ask_all(answers: Sequence[Awaitable[T]]) -> list[T]:
 
 async def ask_each(
     things: Sequence[K],
-    home: Callable[[K], int],
+    homes: Sequence[int],
     read: Callable[[int, Sequence[K]], Awaitable[Sequence[T]]],
 ) -> list[T]:
     """Return an answer for each thing, in order, from its partition.
 
-    home: returns the partition of a thing. read: gets a partition and its things, and returns their
+    homes: the partition of each thing. read: gets a partition and its things, and returns their
     answers in this order. Raises as `ask_all`.
     """
-    places = places_of(map(home, things))
+    places = places_of(homes)
     outcomes = await asyncio.gather(
         *(ask(at, read(at, [things[place] for place in own])) for at, own in places.items()),
         return_exceptions=True,

@@ -5,7 +5,10 @@ Rules:
 2. A token is accepted with the signing keys in the first partition, then judged in the partition
    of its key. A signing key may have been taken out while the first partition is not trusted. So a
    token is accepted for the grace after that trust, as a cached record is, and no longer.
-3. The text of an imported key names no partition. Each that may have it is asked, first those that
+3. A moved key lies in another partition than its kid names. The first time, that partition is
+   asked for the record, finds none, and says where it lies. This is remembered. If it cannot be
+   asked, a cache that has the record shows where it lies. No refusal is counted meanwhile.
+4. The text of an imported key names no partition. Each that may have it is asked, first those that
    are known to have its digest. The answer is "no such key" only if all of them say so: a partition
    that cannot be asked may have the key.
 """
@@ -13,13 +16,15 @@ Rules:
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from authz.core.decision import Allow, Decision, Deny
-from authz.core.errors import Unavailable
+from authz.core.bounded import BoundedDict
+from authz.core.decision import Decision, Deny
+from authz.core.errors import Elsewhere, Unavailable
 from authz.core.keys.credentials import Imported, Presented
 from authz.core.partitions import Partitions
 from authz.core.request import Request
-from authz.core.tokens.presented import PresentedToken
-from authz.flows.check import MALFORMED, UNAVAILABLE, UNKNOWN, Checker
+from authz.core.tokens.presented import AcceptedToken, PresentedToken
+from authz.flows.answers import MALFORMED, UNAVAILABLE, UNKNOWN, settled
+from authz.flows.check import Checker
 from authz.flows.imported import ImportedKeys
 
 Place = tuple[Checker, ImportedKeys]
@@ -29,15 +34,26 @@ class PartitionedChecker:
     """Decides requests as a Checker does. checkers: of each partition, in order.
 
     has_signing_keys: returns whether the first partition is trusted, or was within the grace.
+    may_have_moved: returns whether a partition may have moved keys. max_moved: bound on those that
+    are remembered.
     """
 
     def __init__(
-        self, checkers: Sequence[Checker], has_signing_keys: Callable[[], bool] = lambda: True
+        self,
+        checkers: Sequence[Checker],
+        has_signing_keys: Callable[[], bool] = lambda: True,
+        *,
+        may_have_moved: Callable[[int], bool],
+        max_moved: int,
     ) -> None:
         self._has_signing_keys = has_signing_keys
         self._checkers = tuple(checkers)
         self._first = checkers[0]
-        self._of = Partitions(len(checkers)).of
+        self._may_have_moved = may_have_moved
+        self._moved: BoundedDict[str, int] = BoundedDict(max_moved)
+        self._named = self._of = Partitions(len(checkers)).of
+        for checker in checkers:
+            checker.elsewhere = self._decide_elsewhere
         self._checks = [one.check for one in checkers]
 
     @property
@@ -65,6 +81,34 @@ class PartitionedChecker:
         if isinstance(token, Deny):
             return self._first.conclude(token, request)
         return self._checkers[self._of(token.kid)].check_accepted(token, request)
+
+    def _decide_elsewhere(
+        self, credential: object, request: Request, cause: Unavailable
+    ) -> Decision | Awaitable[Decision] | None:
+        """Decide on a moved key in the partition where it lies; None if that is not known."""
+        if not isinstance(credential, (Presented, AcceptedToken)):
+            return None
+        kid = credential.kid
+        at = cause.partition if isinstance(cause, Elsewhere) else self._holder(kid)
+        if at is None:
+            return None
+        self._moved.put(kid, at)
+        self._of = self._place  # from now on: a store without moved keys never pays for it
+        if isinstance(credential, AcceptedToken):
+            return self._checkers[at].check_accepted(credential, request)
+        return self._checks[at](request)
+
+    def _place(self, kid: str) -> int:
+        at = self._moved.get(kid)
+        return self._named(kid) if at is None else at
+
+    def _holder(self, kid: str) -> int | None:
+        """Return the other partition whose cache has the record, also a stale one."""
+        named = self._named(kid)
+        if not self._may_have_moved(named):
+            return None
+        caches = enumerate(one.cache for one in self._checkers)
+        return next((at for at, cache in caches if at != named and cache.peek_stale(kid)), None)
 
     def _check_imported(
         self, imported: Imported, request: Request
@@ -101,13 +145,8 @@ class PartitionedChecker:
                 elif isinstance(answer, BaseException):
                     raise answer
                 elif answer is not None:
-                    return await _checked(place[0], request)  # it is cached now
+                    return await settled(place[0].check(request))  # it is cached now
         for checker, keys in failed:
             if keys.peek_stale(imported) is not None:
-                return await _checked(checker, request)
+                return await settled(checker.check(request))
         return self._first.conclude(UNAVAILABLE if failed else UNKNOWN, request)
-
-
-async def _checked(checker: Checker, request: Request) -> Decision:
-    decision = checker.check(request)
-    return decision if isinstance(decision, (Allow, Deny)) else await decision

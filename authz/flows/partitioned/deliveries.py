@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 
-from authz.core.partitions import Partitions
 from authz.flows.delivered_rotation import PendingDeliveries
 from authz.flows.partitioned.asking import ask, ask_all
+from authz.flows.partitioned.places import Places
 
 
 class PartitionedDeliveries:
     """A PendingDeliveries."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[PendingDeliveries]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[PendingDeliveries]) -> None:
+        self._places = places
         self._parts = parts
 
     async def begin(self, kid: str, entry: str) -> str:
         """Implement PendingDeliveries.begin."""
-        at = self._partitions.of(kid)
+        at = await self._places.of(kid)
         return await ask(at, self._parts[at].begin(kid, entry))
 
     async def all(self) -> Mapping[str, str]:
@@ -26,5 +26,5 @@ class PartitionedDeliveries:
 
     async def end(self, kid: str, entry: str) -> None:
         """Implement PendingDeliveries.end."""
-        at = self._partitions.of(kid)
+        at = await self._places.of(kid)
         await ask(at, self._parts[at].end(kid, entry))

@@ -5,33 +5,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from authz.core.admin_ports import SidecarRegistry
-from authz.core.partitions import Partitions
 from authz.core.records import KeyRecord
 from authz.core.sidecars import Confirmation, Heard, Outstanding, doubtful
 from authz.flows.confirmation import Extent, FleetWait
 from authz.flows.partitioned.asking import ask, ask_all
+from authz.flows.partitioned.places import Places
 
 
 class PartitionedWait:
     """A FleetWait: a change is confirmed by the registry of its partition."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[FleetWait]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[FleetWait]) -> None:
+        self._places = places
         self._parts = parts
 
     async def connect(self, kid: str) -> None:
         """Implement FleetWait.connect."""
-        at = self._partitions.of(kid)
+        at = await self._places.of(kid)
         await ask(at, self._parts[at].connect(kid))
 
     async def for_key(self, record: KeyRecord, seconds: float) -> Confirmation:
         """Implement FleetWait.for_key."""
-        at = self._partitions.of(record.kid)
+        at = self._places.partitions.home_of(record)
         return await ask(at, self._parts[at].for_key(record, seconds))
 
     async def for_all(self, extent: Extent, seconds: float) -> Confirmation:
         """Implement FleetWait.for_all: wait in each partition that has one of the keys."""
-        shares = extent.of_partitions(self._partitions)
+        shares = extent.of_partitions(self._places.partitions)
         found = await asyncio.gather(
             *(ask(at, self._parts[at].for_all(share, seconds)) for at, share in shares.items())
         )
@@ -59,8 +59,8 @@ class PartitionedSidecars:
     Numbers of changes are sums over the partitions, so the lag of a sidecar is one, too.
     """
 
-    def __init__(self, partitions: Partitions, parts: Sequence[SidecarRegistry]) -> None:
-        del partitions
+    def __init__(self, places: Places, parts: Sequence[SidecarRegistry]) -> None:
+        del places
         self._parts = parts
 
     async def find(self) -> tuple[int, list[Heard]]:

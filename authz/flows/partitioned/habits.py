@@ -5,17 +5,17 @@ The lease of the judgement and its latest round belong to no key, so they lie in
 
 from collections.abc import Mapping, Sequence
 
-from authz.core.partitions import Partitions
 from authz.core.usage.anomalies.ports import HabitStore, KeyHour, Round
 from authz.core.usage.anomalies.ranking import Anomaly
 from authz.flows.partitioned.asking import ask, ask_all, ask_each
+from authz.flows.partitioned.places import Places
 
 
 class PartitionedHabits:
     """A HabitStore."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[HabitStore]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[HabitStore]) -> None:
+        self._places = places
         self._parts = parts
 
     async def now_ms(self) -> int:
@@ -28,20 +28,20 @@ class PartitionedHabits:
 
     async def read(self, kids: Sequence[str], hour: int) -> Sequence[KeyHour | None]:
         """Implement HabitStore.read."""
-        return await ask_each(
-            kids, self._partitions.of, lambda at, own: self._parts[at].read(own, hour)
-        )
+        homes = await self._places.of_all(kids)
+        return await ask_each(kids, homes, lambda at, own: self._parts[at].read(own, hour))
 
     async def save(self, habits: Mapping[str, bytes], found: Sequence[Anomaly]) -> None:
         """Implement HabitStore.save: in one step for each key, and for the keys of a partition.
 
         If it raises, some partitions may have theirs: these keys are not judged again.
         """
-        of = self._partitions.of
-        homes = {of(kid) for kid in habits} | {of(one.kid) for one in found}
-        for at in sorted(homes):
-            own = {kid: data for kid, data in habits.items() if of(kid) == at}
-            await ask(at, self._parts[at].save(own, [one for one in found if of(one.kid) == at]))
+        kids = list({*habits, *(one.kid for one in found)})
+        homes = dict(zip(kids, await self._places.of_all(kids), strict=True))
+        for at in sorted(set(homes.values())):
+            own = {kid: data for kid, data in habits.items() if homes[kid] == at}
+            odd = [one for one in found if homes[one.kid] == at]
+            await ask(at, self._parts[at].save(own, odd))
 
     async def finish(self, done: Round) -> None:
         """Implement HabitStore.finish."""

@@ -6,10 +6,10 @@ from typing import Final
 
 from authz.core.admin_ports import KeyIndex
 from authz.core.errors import Unreadable
-from authz.core.partitions import Partitions
 from authz.core.records import KeyRecord
 from authz.core.selector import Position
 from authz.flows.partitioned.asking import ask, ask_all, ask_each
+from authz.flows.partitioned.places import Places
 
 LEAST: Final = 8  # positions asked of each partition at once
 
@@ -17,8 +17,8 @@ LEAST: Final = 8  # positions asked of each partition at once
 class PartitionedIndex:
     """A KeyIndex. A position says nothing about partitions, so it stays good in every one."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[KeyIndex]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[KeyIndex]) -> None:
+        self._places = places
         self._parts = parts
 
     async def kids(
@@ -67,13 +67,13 @@ class PartitionedIndex:
         self, kids: Sequence[str], fields: Sequence[str]
     ) -> Sequence[Sequence[str | None]]:
         """Implement KeyIndex.texts."""
-        return await ask_each(
-            kids, self._partitions.of, lambda at, own: self._parts[at].texts(own, fields)
-        )
+        homes = await self._places.of_all(kids)
+        return await ask_each(kids, homes, lambda at, own: self._parts[at].texts(own, fields))
 
     async def read(self, kids: Sequence[str]) -> Sequence[KeyRecord | Unreadable | None]:
         """Implement RecordReader.read."""
-        return await ask_each(kids, self._partitions.of, lambda at, own: self._parts[at].read(own))
+        homes = await self._places.of_all(kids)
+        return await ask_each(kids, homes, lambda at, own: self._parts[at].read(own))
 
 
 def _before(one: Position, other: Position, is_newest_first: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Records of keys in several partitions: each is read and changed in that of its kid."""
+"""Records of keys in several partitions: each is read and changed in the home of its owner."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -7,42 +7,69 @@ from authz.core.admin_ports import AppliedStore, BatchStore, DeletionStore, KeyS
 from authz.core.audit import AuditEntry
 from authz.core.changes import KeyChange
 from authz.core.deletion import Removal, RemovedEntry
-from authz.core.errors import Fault, OutcomeUnknown, Unavailable
+from authz.core.errors import Fault, OutcomeUnknown, Unavailable, Unreadable
 from authz.core.merging import Applied
-from authz.core.partitions import Partitions
 from authz.core.records import KeyRecord
 from authz.core.trail.ports import AuditTrail
 from authz.flows.partitioned.asking import ask, ask_all, places_of
+from authz.flows.partitioned.places import Places
 
 
 class PartitionedKeys:
-    """A KeyStore. Versions of keys of different partitions say nothing about their order."""
+    """A KeyStore. Versions of keys of different partitions say nothing about their order.
 
-    def __init__(self, partitions: Partitions, parts: Sequence[KeyStore]) -> None:
-        self._partitions = partitions
+    If it cannot be asked where a key lies, it is looked for in every other partition. So keys can
+    be revoked then, too.
+    """
+
+    def __init__(self, places: Places, parts: Sequence[KeyStore]) -> None:
+        self._places = places
+        self._home_of = places.partitions.home_of
         self._parts = parts
 
     async def find(self, kid: str) -> KeyRecord | None:
         """Implement KeyStore.find."""
-        at = self._partitions.of(kid)
+        try:
+            at = await self._places.of(kid)
+        except Unreadable:
+            raise
+        except Unavailable as cause:
+            if (record := await self._look_for(kid)) is not None:
+                return record
+            raise Unavailable(str(cause)) from None
         return await ask(at, self._parts[at].find(kid))
 
     async def apply(self, change: KeyChange) -> int:
         """Implement KeyStore.apply."""
-        at = self._partitions.of(change.record.kid)
+        at = self._home_of(change.record)
         return await ask(at, self._parts[at].apply(change))
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:
         """Implement KeyStore.replicas."""
-        at = self._partitions.of(change.record.kid)
+        at = self._home_of(change.record)
         return await ask(at, self._parts[at].replicas(change, version))
+
+    async def _look_for(self, kid: str) -> KeyRecord | None:
+        """Return the record from the partition that has it; None if none says so."""
+        asked = await asyncio.gather(
+            *(part.find(kid) for part in self._parts), return_exceptions=True
+        )
+        for at, found in enumerate(asked):
+            if isinstance(found, KeyRecord):
+                self._places.note(kid, at)
+                return found
+            if isinstance(found, Unreadable):
+                raise found
+            if isinstance(found, BaseException) and not isinstance(found, Unavailable):
+                raise found
+        return None
 
 
 class PartitionedBatches:
     """A BatchStore. The partitions work at once."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[BatchStore]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[BatchStore]) -> None:
+        self._places = places
         self._parts = parts
 
     async def apply_all(self, changes: Sequence[KeyChange]) -> list[int | Fault]:
@@ -51,7 +78,8 @@ class PartitionedBatches:
         A partition that made none of its changes returns Unavailable for each, unless no partition
         made any: then it is raised.
         """
-        places = places_of(self._partitions.of(change.record.kid) for change in changes)
+        home_of = self._places.partitions.home_of
+        places = places_of(home_of(change.record) for change in changes)
         outcomes = await asyncio.gather(
             *(
                 ask(at, self._parts[at].apply_all([changes[place] for place in own]))
@@ -77,55 +105,58 @@ class PartitionedBatches:
 class PartitionedDeletions:
     """A DeletionStore."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[DeletionStore]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[DeletionStore]) -> None:
+        self._places = places
         self._parts = parts
 
     async def entries(self, record: KeyRecord) -> Sequence[RemovedEntry]:
         """Implement DeletionStore.entries."""
-        at = self._partitions.of(record.kid)
+        at = self._places.partitions.home_of(record)
         return await ask(at, self._parts[at].entries(record))
 
     async def delete(self, removal: Removal) -> int:
         """Implement DeletionStore.delete."""
-        at = self._partitions.of(removal.record.kid)
+        at = self._places.partitions.home_of(removal.record)
         return await ask(at, self._parts[at].delete(removal))
 
 
 class PartitionedApplied:
     """An AppliedStore."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[AppliedStore]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[AppliedStore]) -> None:
+        self._places = places
         self._parts = parts
 
     async def load(self) -> Mapping[str, Applied]:
         """Implement AppliedStore.load. An entry outside of its partition is left out."""
         loaded = await ask_all([part.load() for part in self._parts])
-        return {
-            kid: one
-            for at, found in enumerate(loaded)
-            for kid, one in found.items()
-            if self._partitions.of(kid) == at
-        }
+        kids = list({kid for found in loaded for kid in found})
+        places = zip(kids, await self._places.of_all(kids), strict=True)
+        return {kid: loaded[at][kid] for kid, at in places if kid in loaded[at]}
 
     async def save(self, found: Mapping[str, Applied]) -> None:
         """Implement AppliedStore.save. Some may be stored if it raises."""
         shares: dict[int, dict[str, Applied]] = {}
-        for kid, one in found.items():
-            shares.setdefault(self._partitions.of(kid), {})[kid] = one
+        places = await self._places.of_all(list(found))
+        for at, (kid, one) in zip(places, found.items(), strict=True):
+            shares.setdefault(at, {})[kid] = one
         for at, share in shares.items():
             await ask(at, self._parts[at].save(share))
 
 
 class PartitionedHistory:
-    """An AuditTrail: the entries of a key lie in its partition."""
+    """An AuditTrail: the entries of a key lie in its partition.
 
-    def __init__(self, partitions: Partitions, parts: Sequence[AuditTrail]) -> None:
-        self._partitions = partitions
+    Those from the time with one partition lie in partition 0.
+    """
+
+    def __init__(self, places: Places, parts: Sequence[AuditTrail]) -> None:
+        self._places = places
         self._parts = parts
 
     async def entry(self, kid: str, version: int) -> AuditEntry | None:
         """Implement AuditTrail.entry."""
-        at = self._partitions.of(kid)
-        return await ask(at, self._parts[at].entry(kid, version))
+        for at in await self._places.trails(kid):
+            if (entry := await ask(at, self._parts[at].entry(kid, version))) is not None:
+                return entry
+        return None

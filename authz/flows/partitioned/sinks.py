@@ -6,18 +6,20 @@ partition, so everybody knows from where it comes.
 
 import heapq
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from authz.core.changes import Author
 from authz.core.errors import BadInput
 from authz.core.fields import shown
 from authz.core.notifications.notification import Notification, partition_of
 from authz.core.notifications.ports import DeadLetter, Progress
-from authz.core.partitions import Partitions
 from authz.core.trail.labels import split_label
 from authz.flows.notifications.sinks import SinkState, StoredSinks
 from authz.flows.partitioned.asking import ask, ask_all, ask_each
+from authz.flows.partitioned.places import Places
 from authz.flows.trail.newest_rows import NewestRows
+
+OLDER: Final = "older "
 
 
 class PartitionedSinks:
@@ -25,7 +27,7 @@ class PartitionedSinks:
 
     def __init__(
         self,
-        partitions: Partitions,
+        places: Places,
         parts: Sequence[StoredSinks],
         rows: NewestRows,
         *,
@@ -34,7 +36,7 @@ class PartitionedSinks:
     ) -> None:
         self.names = names
         self.source = source
-        self._partitions = partitions
+        self._places = places
         self._parts = parts
         self._rows = rows
 
@@ -43,8 +45,7 @@ class PartitionedSinks:
     ) -> Sequence[tuple[str, Notification | None]]:
         """Implement StoredSinks.before. With a kid a cursor is one of its partition."""
         if kid:
-            at = self._partitions.of(kid)
-            return await ask(at, self._parts[at].before(cursor, count))
+            return await self._before(cursor, count, await self._places.trails(kid))
         placed = list(await self._rows.before(cursor, count))
         while placed and len(placed) < count:
             more = await self._rows.before(placed[-1].cursor, count - len(placed))
@@ -53,16 +54,32 @@ class PartitionedSinks:
             placed += more
         events = await ask_each(
             placed,
-            lambda one: split_label(one.id)[0] or 0,
+            [split_label(one.id)[0] or 0 for one in placed],
             lambda at, own: self._parts[at].events([one.row for one in own]),
         )
         return [(one.cursor, event) for one, event in zip(placed, events, strict=True)]
 
+    async def _before(
+        self, cursor: str, count: int, trails: Sequence[int]
+    ) -> list[tuple[str, Notification | None]]:
+        """Return rows of one trail, then of the next. Cursors of the second begin with OLDER."""
+        found: list[tuple[str, Notification | None]] = []
+        if not cursor.startswith(OLDER):
+            at = trails[0]
+            found += await ask(at, self._parts[at].before(cursor, count))
+            cursor = OLDER
+        if len(trails) == 1 or len(found) >= count:
+            return found
+        at, place = trails[1], cursor.removeprefix(OLDER)
+        rows = await ask(at, self._parts[at].before(place, count - len(found)))
+        return found + [(OLDER + row_id, event) for row_id, event in rows]
+
     async def newest(self, event_type: str, kid: str | None, limit: int) -> list[dict[str, Any]]:
         """Implement EventSinks.newest. Events of one partition keep their order."""
         if kid is not None:
-            at = self._partitions.of(kid)
-            return await ask(at, self._parts[at].newest(event_type, kid, limit))
+            trails = await self._places.trails(kid)
+            own = [await ask(at, self._parts[at].newest(event_type, kid, limit)) for at in trails]
+            return [one for each in own for one in each][:limit]
         found = await ask_all([part.newest(event_type, None, limit) for part in self._parts])
         return list(heapq.merge(*found, key=lambda one: str(one["time"]), reverse=True))[:limit]
 

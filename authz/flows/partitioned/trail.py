@@ -6,13 +6,13 @@ from dataclasses import replace
 from math import inf
 from typing import Final
 
-from authz.core.partitions import Partitions
 from authz.core.trail.labels import labelled
 from authz.core.trail.ports import TrailStore
 from authz.core.trail.report import MAX_FINDINGS, Report
 from authz.core.trail.rows import Row
 from authz.flows.command_ports import TrailReader
 from authz.flows.partitioned.asking import ask, ask_all
+from authz.flows.partitioned.places import Places
 from authz.flows.trail.listing import Events, TrailEvent, Wanted
 from authz.flows.trail.newest_rows import PlacedRow
 from authz.flows.trail.sealing import Sealed, TrailSealer
@@ -26,13 +26,14 @@ MAX_AT: Final = 10**MAX_TIME  # ms, after each time
 class PartitionedListing:
     """A TrailReader. The ids of its events have a label: `3.17-0`."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[TrailReader]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[TrailReader]) -> None:
+        self._places = places
         self._parts = parts
 
     async def find(self, wanted: Wanted, limit: int) -> Events:
         """Implement TrailReader.find. Events of one partition keep their order."""
-        asked = [self._partitions.of(wanted.kid)] if wanted.kid else range(len(self._parts))
+        trails = await self._places.trails(wanted.kid) if wanted.kid else None
+        asked = trails or range(len(self._parts))
         found = await asyncio.gather(
             *(ask(at, self._parts[at].find(wanted, limit)) for at in asked)
         )
@@ -59,8 +60,8 @@ def merged_events(found: Mapping[int, Events], limit: int) -> Events:
 class PartitionedSealer:
     """A TrailSealer."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[TrailSealer]) -> None:
-        del partitions
+    def __init__(self, places: Places, parts: Sequence[TrailSealer]) -> None:
+        del places
         self._parts = parts
 
     async def seal(self) -> Sealed:
@@ -126,8 +127,8 @@ class PartitionedRows:
     stands for the end of its trail.
     """
 
-    def __init__(self, partitions: Partitions, parts: Sequence[TrailStore]) -> None:
-        del partitions
+    def __init__(self, places: Places, parts: Sequence[TrailStore]) -> None:
+        del places
         self._parts = parts
 
     async def before(self, cursor: str, count: int) -> Sequence[PlacedRow]:

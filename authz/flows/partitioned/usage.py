@@ -9,7 +9,6 @@ from itertools import islice, takewhile
 from typing import Any, Final, Protocol, TypeVar
 
 from authz.core.changes import Author
-from authz.core.partitions import Partitions
 from authz.core.usage.billing.differences import KeyHours
 from authz.core.usage.billing.ports import ClosedHours
 from authz.core.usage.completeness import ProcessSeen
@@ -25,6 +24,7 @@ from authz.core.usage.ports import (
 )
 from authz.core.usage.question import TopBy
 from authz.flows.partitioned.asking import ask, ask_all, ask_each
+from authz.flows.partitioned.places import Places
 from authz.flows.usage.erasure import Erasure
 
 T = TypeVar("T")
@@ -57,8 +57,8 @@ class NumberedRanking(Protocol):
 class PartitionedUsage:
     """A UsageReader and a DayReader."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[StoredSums]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[StoredSums]) -> None:
+        self._places = places
         self._parts = parts
 
     async def counts(
@@ -102,7 +102,7 @@ class PartitionedUsage:
         return found
 
     async def _of(self, kid: str, read: Callable[[StoredSums], Coroutine[Any, Any, T]]) -> T:
-        at = self._partitions.of(kid)
+        at = await self._places.of(kid)
         return await ask(at, read(self._parts[at]))
 
 
@@ -113,15 +113,14 @@ class PartitionedUsageIndex:
     common.
     """
 
-    def __init__(self, partitions: Partitions, parts: Sequence[StoredIndex]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[StoredIndex]) -> None:
+        self._places = places
         self._parts = parts
 
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
         """Implement UsageIndex.latest."""
-        return await ask_each(
-            kids, self._partitions.of, lambda at, own: self._parts[at].latest(own)
-        )
+        homes = await self._places.of_all(kids)
+        return await ask_each(kids, homes, lambda at, own: self._parts[at].latest(own))
 
     async def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
         """Implement UsageIndex.used_since: the lists of one partition after the other."""
@@ -134,9 +133,8 @@ class PartitionedUsageIndex:
         self, kids: Sequence[str], level: Level, slots: range
     ) -> Sequence[Mapping[tuple[int, str], Counts]]:
         """Implement UsageIndex.many."""
-        return await ask_each(
-            kids, self._partitions.of, lambda at, own: self._parts[at].many(own, level, slots)
-        )
+        homes = await self._places.of_all(kids)
+        return await ask_each(kids, homes, lambda at, own: self._parts[at].many(own, level, slots))
 
     async def issued(self) -> Mapping[str, int]:
         """Implement GateProcesses.issued."""
@@ -152,8 +150,8 @@ class PartitionedUsageIndex:
 class PartitionedRanking:
     """A MonthRanking."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[NumberedRanking]) -> None:
-        del partitions
+    def __init__(self, places: Places, parts: Sequence[NumberedRanking]) -> None:
+        del places
         self._parts = parts
 
     async def ranked(self, month: int, by: TopBy) -> Sequence[str] | None:
@@ -174,8 +172,8 @@ class PartitionedRanking:
 class PartitionedClosedHours:
     """A ClosedHours."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[ClosedHours]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[ClosedHours]) -> None:
+        self._places = places
         self._parts = parts
 
     async def now_ms(self) -> int:
@@ -184,39 +182,38 @@ class PartitionedClosedHours:
 
     async def read(self, kids: Sequence[str], hours: range) -> Sequence[KeyHours]:
         """Implement ClosedHours.read."""
-        return await ask_each(
-            kids, self._partitions.of, lambda at, own: self._parts[at].read(own, hours)
-        )
+        homes = await self._places.of_all(kids)
+        return await ask_each(kids, homes, lambda at, own: self._parts[at].read(own, hours))
 
 
 class PartitionedEraser:
     """A UsageEraser."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[UsageEraser]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[UsageEraser]) -> None:
+        self._places = places
         self._parts = parts
 
     async def erase(self, kid: str, today: int, *, permanently: bool = False) -> int:
         """Implement UsageEraser.erase."""
-        at = self._partitions.of(kid)
+        at = await self._places.of(kid)
         return await ask(at, self._parts[at].erase(kid, today, permanently=permanently))
 
     async def keep_again(self, kid: str) -> None:
         """Implement UsageEraser.keep_again."""
-        at = self._partitions.of(kid)
+        at = await self._places.of(kid)
         await ask(at, self._parts[at].keep_again(kid))
 
 
 class PartitionedErasure:
     """Erases the facts about callers of a key. The trail of its partition has the row."""
 
-    def __init__(self, partitions: Partitions, parts: Sequence[Erasure]) -> None:
-        self._partitions = partitions
+    def __init__(self, places: Places, parts: Sequence[Erasure]) -> None:
+        self._places = places
         self._parts = parts
 
     async def erase(self, kid: str, author: Author) -> int:
         """Erase the facts, as UsageErasure.erase."""
-        at = self._partitions.of(kid)
+        at = await self._places.of(kid)
         return await ask(at, self._parts[at].erase(kid, author))
 
 

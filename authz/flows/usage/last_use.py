@@ -45,7 +45,7 @@ class LastUse:
         return {
             place.kid
             for place, at in zip(places, latest, strict=True)
-            if place.created_at < since and (at is None or (at + 1) * 1000 <= since)
+            if place.created_at < since and (at is None or _end_of_minute(at) <= since)
         }
 
     async def _refuse_unless_counted(self, since: int) -> None:
@@ -59,3 +59,8 @@ class LastUse:
         if not await self._reader.totals(Level.MONTH, range(month - MONTHS, month)):
             problem = "usage was not yet counted at that time, so used keys may look unused"
             raise BadInput(self._field, f"{problem}; conditions on creation and expiry work")
+
+
+def _end_of_minute(at: int) -> int:
+    """Return the end, in ms, of the minute of epoch seconds. The latest use is in that minute."""
+    return (at * 1000 // MINUTE_MS + 1) * MINUTE_MS

@@ -179,7 +179,10 @@ class UsageReading:
         return LatestUse(facts.latest, facts.secrets, total, facts.denials)
 
     async def latest_times(self, kids: Sequence[str]) -> dict[str, int]:
-        """Return the latest use by kid, in seconds since the epoch, without keys never used."""
+        """Return a time in the minute of the latest use by kid, without keys never used.
+
+        In seconds since the epoch.
+        """
         found: dict[str, int] = {}
         for start in range(0, len(kids), CHUNK):
             part = kids[start : start + CHUNK]

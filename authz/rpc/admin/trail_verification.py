@@ -7,6 +7,7 @@ from authz.core.errors import BadInput
 from authz.core.trail.report import Report
 from authz.core.trail.verification import Verification
 from authz.flows.admin_flows import AdminFlows
+from authz.flows.partitioned.held_kids import HeldKids
 from authz.flows.partitioned.trail import merged_report
 from authz.flows.trail.verifying import verify
 from authz.rpc.admin.call_context import CallContext
@@ -37,15 +38,14 @@ class TrailVerification:
         if count > 1 and (request.trimmed_before or request.unmarked_until):
             name = "trimmed_before" if request.trimmed_before else "unmarked_until"
             raise BadInput(name, "is for one partition; each has numbers of its own")
-        of = flows.keyring.partitions.of
 
-        def make(partition: int, removed: Mapping[str, bytes]) -> Verification:
+        def make(held: HeldKids | None, removed: Mapping[str, bytes]) -> Verification:
             return Verification(
                 keys,
                 removed=removed,
                 trimmed_before=request.trimmed_before,
                 unmarked_until=request.unmarked_until,
-                holds=(lambda kid: of(kid) == partition) if count > 1 else None,
+                holds=held.holds if held else None,
             )
 
         since = 0
@@ -54,12 +54,13 @@ class TrailVerification:
             since = flows.clock.wall_ms() - longest
         reports = []
         for at, (rows, registry) in enumerate(flows.trails):
+            held = HeldKids(flows.places, at) if count > 1 else None
             _, heard = await registry.find()
             known = max((each.sidecar.seen for each in heard), default=0)
             report = await verify(
-                rows, rows, keys, partial(make, at), known=known, sealed_since=since
+                rows, rows, keys, partial(make, held), known=known, sealed_since=since
             )
-            reports.append(report)
+            reports.append(await held.checked(report) if held else report)
         return _response(reports[0] if count == 1 else merged_report(reports))
 
 

@@ -61,7 +61,7 @@ class Refuser:
     """
 
     def __init__(self, ids: AnyChargeIds, max_templates: int, *, legacy_headers: bool) -> None:
-        self._ids_of, self._ids_of_none = ids.of, ids.of("")
+        self._ids_of, self._ids_of_none = ids.of, ids.of(None)
         self._legacy_headers = legacy_headers
         self._unproven: dict[_Unproven, _Template] = {}
         # Each with the record it was made for, as in Responder.
@@ -75,7 +75,7 @@ class Refuser:
         x-request-id of the request or else the charge id.
         """
         key = decision.key
-        ids = self._ids_of_none if key is None else self._ids_of(key.kid)
+        ids = self._ids_of_none if key is None else self._ids_of(key)
         count = b"%012x" % ids.count()
         content_type = request.header("content-type", "")
         is_grpc = "grpc" in content_type and _GRPC.match(content_type) is not None

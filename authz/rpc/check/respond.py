@@ -122,7 +122,7 @@ class Responder:
         if entry is None or entry[0] is not key:
             reason, strip = "ok" if key else "anonymous", carrier_strip(carrier)
             constant = self._write_allow(decision, reason, strip, apart=apart)
-            ids = self._ids_of(name[0])
+            ids = self._ids_of(key)
             entry = (key, constant + ids.head, SecretParts.of(key), ids.count)
             entries.put(name, entry)
         usage = self._known_route(id(request.route))
@@ -216,7 +216,7 @@ class Responder:
             limits = self._limits(result)
             strip = carrier_strip(carrier)
             constant = self._write_allow(decision, "ok", strip, apart=apart, limits=limits)
-            ids = self._ids_of(key.kid)
+            ids = self._ids_of(key)
             constant += ids.head
             entry = (key, result.key_limits, constant, limits, SecretParts.of(key), ids.count)
             self._charged.put(name, entry)
@@ -259,7 +259,7 @@ class Responder:
         if entry is None or entry[0] is not key:
             code = TABLE[reason].code
             constant = self._write_allow(decision, reason, strip, apart=apart, would_deny=code)
-            ids = self._ids_of(name[1][0])
+            ids = self._ids_of(key)
             entry = (key, constant + ids.head, SecretParts.of(key), ids.count)
             self._reported.put(name, entry)
         usage = self._routes.label(request.route) + path
@@ -283,6 +283,6 @@ class Responder:
             would_deny=code,
             limits=limits,
         )
-        ids = self._ids_of(decision.key.kid)
+        ids = self._ids_of(decision.key)
         response = constant + ids.head + b"%012x" % ids.count() + limits.of_allowed(result)
         return response + self._token(decision.key, token) if token else response

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from envoy.config.core.v3.base_pb2 import HeaderValueOption
 
 from authz.core.decision import Decision
-from authz.core.partitions import Partitions
+from authz.core.partitions import Owned, Partitions
 from authz.core.usage.completeness import PROCESS_DIGITS
 from authz.rpc.check.usage import only_secret
 from authz.rpc.check.wire import STRING, field, metadata
@@ -39,8 +39,8 @@ class ChargeIds:
         """The ids of each partition."""
         return (self,)
 
-    def of(self, _kid: str) -> "ChargeIds":
-        """Return the ids of responses about a key, or about none: ""."""
+    def of(self, _key: Owned | None) -> "ChargeIds":
+        """Return the ids of responses about a key, or about none."""
         return self
 
     def uncounted(self) -> "ChargeIds":
@@ -65,11 +65,11 @@ class PartitionedChargeIds:
         start = secrets.token_hex(PROCESS_DIGITS // 2)
         prefixes = (f"{start}{partition:02x}" for partition in range(partitions.count))
         self.parts = tuple(ChargeIds(prefix.encode()) for prefix in prefixes)
-        self._partition_of = partitions.of
+        self._home_of = partitions.home_of
 
-    def of(self, kid: str) -> ChargeIds:
-        """Return the ids of responses about a key, or about none: ""."""
-        return self.parts[self._partition_of(kid) if kid else 0]
+    def of(self, key: Owned | None) -> ChargeIds:
+        """Return the ids of responses about a key, or about none."""
+        return self.parts[0 if key is None else self._home_of(key)]
 
     def uncounted(self) -> ChargeIds:
         """Return ids that are not counted, as ChargeIds.uncounted."""

@@ -26,7 +26,8 @@ async def version(store: Store) -> Finding:
     found = await _info(store, "server")
     name = "valkey" if "valkey_version" in found else "redis"
     number = str(found.get(f"{name}_version", "0"))
-    if int(number.partition(".")[0]) < OLDEST_MAJOR:
+    major = number.partition(".")[0]
+    if not (major.isascii() and major.isdecimal() and int(major) >= OLDEST_MAJOR):
         return fail("version", f"{name} {number}", "Redis 7 or Valkey is needed")
     return ok("version", f"{name} {number}, RESP3")
 
@@ -73,7 +74,11 @@ async def memory(store: Store) -> Finding:
     """
     found = await _info(store, "memory")
     limit = found.get("maxmemory") or found.get("total_system_memory")
-    used = found["used_memory"]
+    used = found.get("used_memory")
+    if not isinstance(used, int) or not isinstance(limit, int | None):
+        return warn(
+            "memory", "not known: INFO has no numbers", "look at the store's memory by hand"
+        )
     if not limit:
         return warn("memory", f"{mebibytes(used)} used of an unknown limit", "set maxmemory")
     measured = f"{mebibytes(used)} of {mebibytes(limit)} used"
@@ -114,7 +119,7 @@ async def persistence(store: Store) -> Finding:
     found = await _info(store, "persistence")
     if found.get("aof_enabled") and found.get("aof_last_write_status") != "ok":
         return fail("persistence", "the append-only file is not written", NO_DISK)
-    if found.get("rdb_last_bgsave_status") != "ok":
+    if found.get("rdb_last_bgsave_status", "ok") != "ok":
         return fail("persistence", "the last snapshot failed", NO_DISK)
     if found.get("aof_enabled"):
         return ok("persistence", "append-only file")

@@ -5,7 +5,7 @@
 -- two to three hours by the store's clock, longer than anybody repeats a batch.
 --
 -- KEYS  1 the beginning of all names: authz:{p}:use:
--- ARGV  1 the name of authz:meta, which is only looked for: a user of the store may not write it
+-- ARGV  1 the name of authz:meta, which is only read: a user of the store may not write it
 --       2 the time of arrival of the oldest batch, in ms by the store's clock. Batches that waited
 --         for longer than an hour are not counted: their digests may be forgotten soon
 --       3 seconds for which rows are kept, by level, as JSON: {m, h, d, y}; and s, for which a
@@ -15,7 +15,8 @@
 --       6 and more: the digests
 -- Returns {now in ms, result, ...}: 0 and the number of counters that stay at their largest value
 --   and of keys whose data cannot be read; 1 and the positions of the digests that are known;
---   2 if the batches are too old; 3 if the store has no authz:meta; 4 if the commit has a minute
+--   2 if the batches are too old; 3 if the store has no authz:meta, or if one of the fields `store`
+--   of the commit has another value there: it is not the meter's store; 4 if the commit has a minute
 --   that is closed by now, which the meter then leaves out.
 
 local LATE_MS = 3600000
@@ -30,6 +31,12 @@ local now_ms = now * 1000 + floor(clock[2] / 1000)
 if call('EXISTS', ARGV[1]) == 0 then
   return {now_ms, 3}
 end
+local commit = cjson.decode(ARGV[4])
+for field, text in pairs(commit.store or {}) do  -- earlier meters do not say it
+  if call('HMGET', ARGV[1], field)[1] ~= text then
+    return {now_ms, 3}
+  end
+end
 if now_ms - tonumber(ARGV[2]) > LATE_MS then
   return {now_ms, 2}
 end
@@ -40,6 +47,7 @@ for _, command in ipairs({{'GET', base .. 'x:o'}, {'SET', base .. 'x:o', ''}}) d
     return redis.error_reply(problem .. '; give its user the rights in deploy/redis/users.acl')
   end
 end
+may_overwrite = redis.acl_check_cmd('SETRANGE', base .. 'x:o', 0, '')  -- users of an earlier version
 local digests = {}
 for at = 6, #ARGV do
   digests[#digests + 1] = ARGV[at]
@@ -61,7 +69,6 @@ if #digests > 0 then
   end
 end
 
-local commit = cjson.decode(ARGV[4])
 kept = cjson.decode(ARGV[3])
 local until_ms = commit.until_ms or 0  -- earlier meters do not say it
 if until_ms > 0 and now_ms >= until_ms then
@@ -161,7 +168,8 @@ local function add_process(process)
   call('ZADD', base .. 'procs', now, id)
 end
 
--- used: time and kid, and so on.
+-- The sorted set of latest uses has a time within the minute in which a key was used last: the first
+-- one of that minute that came. used: time and kid, and so on.
 local function add_uses(used)
   for first = 1, #used, USES do
     call('ZADD', base .. 'last', 'GT', unpack(used, first, math.min(first + USES - 1, #used)))

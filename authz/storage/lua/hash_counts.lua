@@ -5,7 +5,7 @@
 
 local base, kept, now, rank  -- of this commit; commit_usage.lua sets them
 local routes = {0}           -- the numbers of the commit's routes; the first: no route
-local used_at = {}           -- the latest use of each key, and its kid
+local used_at = {}           -- the first use of a key in a minute, and its kid
 local call, unpack_row, pack_row = redis.call, cmsgpack.unpack, cmsgpack.pack
 local WINDOW = {m = 120, h = 192, d = 128, M = 128}  -- M: days by model
 local SECONDS = {m = 60, h = 3600, d = 86400, M = 86400}

@@ -20,6 +20,7 @@ local THIS_FORMAT = 1
 -- A key in the commit, its rows, and the counts of one; storage/usage/usage_script.py has the same.
 local KEY, COMMITTED, INTEGER = '>sssssI4I8I8BI4', '>I4I2B', 8
 local NONE = {}
+local may_overwrite       -- whether our user may run SETRANGE on open usage; commit_usage.lua sets it
 local FRESH, MORE = 1, 2  -- bits of the flags of a key
 local COUNTS = {}         -- the layouts of so many counts, in a commit and in a state
 for count = 0, 19 do
@@ -195,7 +196,8 @@ local function put_about(about, minute, state)
   end
 end
 
-local function write(state, rows, is_new)
+-- start, before: the length of what stands before the rows, and the rows, as `open_usage` found them.
+local function write(state, rows, start, before)
   local name = writes.name
   if next(writes.fields) then
     local changes = {}
@@ -209,25 +211,27 @@ local function write(state, rows, is_new)
   for packed_name, text in pairs(writes.texts) do
     call('SET', packed_name, text, 'EXAT', writes.ends[packed_name])
   end
-  local row = state[ROW]
+  local row, open = state[ROW], name .. ':o'
   state[COUNT] = #row
   local text = struct.pack(STATE, unpack(state, FORMAT, AGENT))
-    .. struct.pack(COUNTS[#row], unpack(row)) .. rows
-  if is_new or writes.is_folded then
-    call('SET', name .. ':o', text, 'EX', kept.y)
+    .. struct.pack(COUNTS[#row], unpack(row))
+  if start == 0 or writes.is_folded then
+    call('SET', open, text .. rows, 'EX', kept.y)
+  elseif may_overwrite and #text == start and rows == before then  -- nearly always
+    call('SETRANGE', open, 0, text)
   else
-    call('SET', name .. ':o', text, 'KEEPTTL')
+    call('SET', open, text .. rows, 'KEEPTTL')
   end
 end
 
--- Return the state, the rows, and whether the key has no open usage yet.
+-- Return the state, the rows, and the length of what stands before them: 0 without open usage.
 local function open_usage(name)
   local text = call('GET', name .. ':o')
   if not text then
     local about, gone = unpack(call('HMGET', name, 'about', 'gone'))
     local state = {THIS_FORMAT, 0, 0, 0, 0, gone and 1 or 0, 0, 0, 0, 0, 0, 0, 0, about or '', '', '', ''}
     state[ROW] = {}
-    return state, '', true
+    return state, '', 0
   end
   local state = {struct.unpack(STATE, text)}
   local at, count = state[ROW], state[COUNT]
@@ -235,7 +239,8 @@ local function open_usage(name)
     error('another format')
   end
   state[ROW] = counts_at(text, at, count)
-  return state, sub(text, at + INTEGER * count), false
+  at = at + INTEGER * count
+  return state, sub(text, at), at - 1
 end
 
 -- Add a use of a secret. Only that of the latest one is in the state.
@@ -263,7 +268,8 @@ end
 local function add_key(more, text, kid, about, secret, network, agent, about_minute, used, number,
     flags, at, ends)
   begin_writes(base .. kid)
-  local state, rows, is_new = open_usage(writes.name)
+  local state, before, start = open_usage(writes.name)
+  local rows = before
   local before_used, before_network = state[USED], state[NETWORK]
   local hour = floor(used / 3600)
   local is_caller_new = network ~= before_network or agent ~= state[AGENT]
@@ -282,9 +288,11 @@ local function add_key(more, text, kid, about, secret, network, agent, about_min
     fold(state, rows)
     rows = ''
   end
-  write(state, rows, is_new)
-  used_at[#used_at + 1] = used
-  used_at[#used_at + 1] = kid
+  write(state, rows, start, before)
+  if floor(used / 60) > floor(before_used / 60) then
+    used_at[#used_at + 1] = used
+    used_at[#used_at + 1] = kid
+  end
   if more then
     add_denials(writes.name, more[1], more[2], state[GONE] == 1)
   end

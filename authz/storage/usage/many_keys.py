@@ -13,6 +13,7 @@ from authz.storage.usage.key_counts import commands, named, sums
 from authz.storage.usage.stored_usage import StoredUsage
 
 PAGE: Final = 2000  # kids in one reply
+SECONDS_PER_MINUTE: Final = 60
 LATEST: Final = 253_402_300_799  # the last second of 9999, the last one that can be shown
 
 
@@ -35,12 +36,12 @@ class StoredUsageIndex:
         return [None if score is None else whole(score, LATEST) for score in found]
 
     async def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:
-        """Implement UsageIndex.used_since: yield kids that were used at or after epoch seconds.
+        """Implement UsageIndex.used_since: yield kids that were used in or after a minute.
 
         In the order of their latest use, in pages. A key that is used meanwhile moves to the end,
         and is found there, so a kid can come several times. Raises Unavailable.
         """
-        low, size = since, PAGE
+        low, size = since - since % SECONDS_PER_MINUTE, PAGE
         while True:
             page = await checked(
                 self._client.zrange(

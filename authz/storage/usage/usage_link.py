@@ -6,7 +6,7 @@ Rules:
 2. A reply later than the deadline ends the link, because later replies on it would be late too.
 3. The store's time is that of the last reply, and the monotonic time since then.
 4. Nothing is written into a store without authz:meta: it was emptied, or is not set up; nor into
-   one with another number of partitions.
+   one with another number of partitions, nor into that of another installation (known_store.py).
 """
 
 import asyncio
@@ -28,6 +28,8 @@ from authz.storage.link import Link
 from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
 from authz.storage.refusals import RIGHT_MISSING
+from authz.storage.signpost import refuse_other_count
+from authz.storage.usage.known_store import FIELDS, KnownStore
 from authz.storage.usage.usage_script import (
     CALLERS,
     CLOSED,
@@ -41,7 +43,14 @@ from authz.storage.usage.usage_script import (
 CONNECTION_NAME: Final = "authz-meter"
 DEADLINE: Final = 5.0  # seconds for a reply
 MAX_CALLERS: Final = 100_000  # of keys and days, which are known to be in the store
-NO_META: Final = "the store has no authz:meta: it was emptied, or is not set up; run authz init"
+EMPTIED: Final = (
+    "the store's data is gone: restore it with `authz restore FILE`; do not run `authz init`"
+)
+REPLACED: Final = "the store was emptied, or another one took its place"
+UNREADABLE: Final = (
+    "our user may not read authz:meta, so meter.pepper_fingerprint cannot be compared; "
+    "give it the rights in deploy/redis/users.acl"
+)
 
 
 class UsageLink:
@@ -49,7 +58,7 @@ class UsageLink:
 
     kept: seconds for which rows are kept, by level. callers_kept: seconds for which the callers of
     a key are remembered, for the judgement of its hours; 0: not at all. script: with the interface
-    of lua/commit_usage.lua.
+    of lua/commit_usage.lua. known: what is known about the store before the first connection.
     """
 
     def __init__(
@@ -61,8 +70,10 @@ class UsageLink:
         callers_kept: int = 0,
         deadline: float = DEADLINE,
         script: str = COMMIT,
+        known: KnownStore | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._store = known or KnownStore()
         self._clock = clock
         self._kept = {level.value: seconds for level, seconds in kept.items()}
         self._kept[CALLERS] = callers_kept
@@ -109,14 +120,14 @@ class UsageLink:
             raise Unavailable(self.reason)
         shown = self._without_known_callers(commit)
         names = self._endpoint.names
-        words = arguments(names, commit, digests, self._kept, arrived_ms)
+        words = arguments(names, commit, digests, self._kept, arrived_ms, proof=self._store.proof)
         reply = await self._answer(link, words)
         self._keep_time(int(reply[0]))
         if reply[1] == KNOWN:
             return Known(frozenset(digests[at - 1] for at in reply[2:]))
         if reply[1] == FOREIGN:
-            link.abort(NO_META)
-            raise Unavailable(NO_META)
+            link.abort(REPLACED)  # the next connection finds out which
+            raise Unavailable(REPLACED)
         if reply[1] != COUNTED:
             return Closed() if reply[1] == CLOSED else TooOld()
         for each in shown:
@@ -155,23 +166,28 @@ class UsageLink:
 
     async def _prepare(self, link: Link) -> None:
         if not await link.call("EXISTS", self._endpoint.names.meta):
-            raise Unavailable(NO_META)
-        await self._refuse_partitions(link)
+            await refuse_other_count(self._endpoint)
+            raise Unavailable(EMPTIED if self._store.is_known else meta.NOT_INITIALISED)
+        await self._refuse_foreign(link)
         await self._script.prepare(link)
         seconds, microseconds = await link.call("TIME")
         self._keep_time(int(seconds) * 1000 + int(microseconds) // 1000)
 
-    async def _refuse_partitions(self, link: Link) -> None:
-        """Raise Foreign if the store has another number of partitions."""
-        names, fields = self._endpoint.names, (schema.META_PARTITIONS, schema.META_PARTITION)
+    async def _refuse_foreign(self, link: Link) -> None:
+        """Raise Foreign if the store has another number of partitions, or other peppers."""
+        names = self._endpoint.names
+        fields = (schema.META_PARTITIONS, schema.META_PARTITION, *FIELDS)
         try:
             texts = await link.call("HMGET", names.meta, *fields)
         except Unavailable as cause:
-            if RIGHT_MISSING in str(cause):  # users of a version without partitions
-                return
-            raise
+            if RIGHT_MISSING not in str(cause):
+                raise
+            if self._store.is_known:
+                raise Unavailable(UNREADABLE) from None
+            return  # users of a version without partitions
         found = {field: text for field, text in zip(fields, texts, strict=True) if text is not None}
         meta.refuse_partitions(found, names)
+        self._store.accept({field: text for field, text in found.items() if field in FIELDS})
 
     def _keep_time(self, store_ms: int) -> None:
         self._store_ms = store_ms, self._clock.monotonic()

@@ -32,30 +32,35 @@ def arguments(
     digests: Sequence[bytes],
     kept: Mapping[str, int],
     arrived_ms: int,
+    *,
+    proof: Mapping[str, str] | None = None,
 ) -> tuple[str | bytes, ...]:
     """Return the arguments after the script's hash or the function's name.
 
     kept: seconds for which rows are kept by the value of their Level, and callers by CALLERS.
-    arrived_ms: the arrival of the oldest batch, in
-    ms since the epoch by the store's clock.
+    arrived_ms: the arrival of the oldest batch, in ms since the epoch by the store's clock.
+    proof: fields of authz:meta that the store has to have with these values.
     """
     return (
         *("1", names.usage, names.meta, str(arrived_ms), json.dumps(dict(kept))),
-        *encoded(commit, names),
+        *encoded(commit, names, proof),
         *digests,
     )
 
 
-def encoded(commit: Commit, names: schema.Names) -> tuple[str, bytes]:
+def encoded(
+    commit: Commit, names: schema.Names, proof: Mapping[str, str] | None = None
+) -> tuple[str, bytes]:
     """Return the commit as JSON, lists in the order that the script unpacks, and its keys, packed.
 
-    A route is its position in `routes`, from 1 on; 0: none.
+    A route is its position in `routes`, from 1 on; 0: none. proof: as in `arguments`.
     """
     routes = sorted(_routes(commit))
     number = {"": 0} | {route: at for at, route in enumerate(routes, 1)}
     rest = {kid: _more(usage) for kid, usage in commit.keys.items()}
     content = {
         "until_ms": commit.until_ms,
+        "store": dict(proof or {}),
         "routes": routes,
         "more": {kid: more for kid, more in rest.items() if more},
         "totals": [

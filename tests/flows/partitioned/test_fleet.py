@@ -12,10 +12,12 @@ from authz.flows.partitioned.fleet import (
     PartitionedWait,
     merged_confirmation,
 )
+from tests.support.core.places import places_of
 from tests.support.fakes import KID, make_record
 from tests.support.flows.fleet import MemoryRegistry, heard, waits
 
 PARTITIONS = Partitions(8)
+PLACES = places_of(8)
 ABSENT = "partition 5: it has no entry there"
 
 
@@ -29,7 +31,7 @@ def registries(**by_partition) -> list[MemoryRegistry]:
 
 async def test_a_sidecar_that_is_well_everywhere_is_one_row():
     """Its numbers of changes are sums, so it has no lag; it is trusted."""
-    last, (row,) = await PartitionedSidecars(PARTITIONS, registries()).find()
+    last, (row,) = await PartitionedSidecars(PLACES, registries()).find()
     assert (last, row.sidecar.applied, row.sidecar.entries) == (80, 80, 8 * 7)
     assert row.is_trusted
     assert (row.doubt, row.sidecar.reason) == ("", "")
@@ -47,7 +49,7 @@ async def test_a_sidecar_that_is_well_everywhere_is_one_row():
 )
 async def test_the_worst_partition_counts(entries, lag, reason, doubt):
     """Lag, trust and doubt of one partition are those of the sidecar, and name it."""
-    last, (row,) = await PartitionedSidecars(PARTITIONS, registries(p5=entries)).find()
+    last, (row,) = await PartitionedSidecars(PLACES, registries(p5=entries)).find()
     applied = row.sidecar.applied
     assert (None if applied is None else last - applied) == lag
     assert (row.sidecar.reason, row.doubt) == (reason, doubt)
@@ -57,28 +59,28 @@ async def test_the_worst_partition_counts(entries, lag, reason, doubt):
 async def test_a_change_is_confirmed_by_its_partition():
     """Other partitions do not count, whatever their sidecars have applied."""
     record = make_record(version=9)
-    at = PARTITIONS.of(KID)
+    at = PARTITIONS.home_of(record)
     behind = {f"p{other}": [heard("a", applied=1)] for other in range(8) if other != at}
-    wait = PartitionedWait(PARTITIONS, waits(registries(**behind)))
+    wait = PartitionedWait(PLACES, waits(registries(**behind)))
     await wait.connect(KID)
     assert (await wait.for_key(record, 0)).is_complete
-    wait = PartitionedWait(PARTITIONS, waits(registries(**{f"p{at}": [heard("a", applied=1)]})))
+    wait = PartitionedWait(PLACES, waits(registries(**{f"p{at}": [heard("a", applied=1)]})))
     assert [one.instance for one in (await wait.for_key(record, 0)).outstanding] == ["a"]
     assert [one.instance for one in (await wait.for_all(extent_of(record), 0)).outstanding] == ["a"]
 
 
 async def test_changes_of_many_keys_are_confirmed_by_their_partitions():
     """Each partition has to have its own last change, which may be far below that of another."""
-    kids = [f"{number:016}" for number in range(40)]
     extent = Extent()
-    for kid in kids:
-        version = 10 if PARTITIONS.of(kid) != 2 else 3
-        record = make_record(kid=kid, version=version)
+    for number in range(40):
+        record = make_record(client_id=f"c{number}")
+        version = 10 if PARTITIONS.home_of(record) != 2 else 3
+        record = replace(record, version=version)
         extent.add(replace(record, version=version - 1), record)
     assert extent.version == 10
-    few = PartitionedWait(PARTITIONS, waits(registries(p2=[heard("a", applied=3)])))
+    few = PartitionedWait(PLACES, waits(registries(p2=[heard("a", applied=3)])))
     assert (await few.for_all(extent, 0)).is_complete
-    late = PartitionedWait(PARTITIONS, waits(registries(p3=[heard("a", applied=9)])))
+    late = PartitionedWait(PLACES, waits(registries(p3=[heard("a", applied=9)])))
     assert not (await late.for_all(extent, 0)).is_complete
     assert (await late.for_all(Extent(), 0)).is_complete
 
@@ -100,8 +102,8 @@ def test_an_extent_is_divided(count):
     extent, partitions = Extent(), Partitions(count)
     versions: dict[int, int] = {}
     for number in range(200):
-        record = make_record(kid=f"{number:016}", version=number + 1)
+        record = make_record(client_id=f"c{number}", version=number + 1)
         extent.add(record, record)
-        versions[partitions.of(record.kid)] = number + 1
+        versions[partitions.home_of(record)] = number + 1
     shares = extent.of_partitions(partitions)
     assert {at: share.version for at, share in shares.items()} == versions

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from authz.core import changes
-from authz.core.changes import Refused
+from authz.core.changes import KeyChange, Refused
 from authz.core.errors import AliasTaken, Deleted, Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.key_limits import LimitGroup, LimitPolicy, Owner
@@ -20,7 +20,7 @@ from authz.flows.by import By
 from authz.flows.importing import Done, Importer, Wanted
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.flows.limits.limit_report import LimitReports
-from authz.flows.partitioned.limits import home_of
+from authz.flows.partitioned.limits import homes_of
 from authz.flows.selection import Selection
 from authz.process.clock import SystemClock
 from tests.support.changes import DIGESTS, author, change_to, imported, issued
@@ -51,6 +51,13 @@ def lifecycle(parts) -> Lifecycle:
 def spec(number: int = 0, **fields) -> KeySpec:
     """Return the fields of a key of one of many clients."""
     return KeySpec(**{"client_id": f"c{number}", "env": "live", "life_ms": None} | fields)
+
+
+def fitting(change: KeyChange, client: str) -> KeyChange:
+    """Return the change for a key of this client, with a kid that leads to its home."""
+    record = replace(change.record, client_id=client)
+    record = replace(record, kid=PARTITIONS.fitting(record.kid, record))
+    return replace(change, record=record)
 
 
 async def test_a_key_lies_in_its_home_alone(parts):
@@ -172,13 +179,12 @@ async def test_one_key_twice_in_a_batch_of_several_homes(parts):
 
 async def test_a_deleted_import_is_refused_in_every_partition(parts):
     """The tombstone of one partition is found from every home."""
-    kids = [f"{number:016}" for number in range(40)]
-    first = kids[0]
-    other = next(kid for kid in kids if PARTITIONS.of(kid) != PARTITIONS.of(first))
-    await parts.imports.apply_all([imported(first, DIGESTS[:1])])
-    await parts.deletion.delete(first, author(), is_forced=True)
-    assert await parts.keys.find(first) is None
-    (found,) = await parts.imports.apply_all([imported(other, DIGESTS[:1])])
+    homes = {PARTITIONS.home(f"c{number}"): f"c{number}" for number in range(40)}
+    first, other = (fitting(imported("0" * 16, DIGESTS[:1]), homes[at]) for at in (2, 5))
+    await parts.imports.apply_all([first])
+    await parts.deletion.delete(first.record.kid, author(), is_forced=True)
+    assert await parts.keys.find(first.record.kid) is None
+    (found,) = await parts.imports.apply_all([other])
     assert isinstance(found, Deleted)
 
 
@@ -204,7 +210,7 @@ async def test_limits_of_a_key_and_its_pools_are_read(parts):
         LimitGroup(Owner.PROJECT, "web", (daily,), "north"),
         LimitGroup(Owner.TENANT, "north", (daily,)),
     ]
-    assert {home_of(group, PARTITIONS) for group in groups} == {PARTITIONS.of(record.kid)}
+    assert set(await homes_of(groups, parts.places)) == {PARTITIONS.of(record.kid)}
     assert isinstance(await life.reset_limits(record.kid, author()), Changed)
 
 
@@ -212,13 +218,13 @@ async def test_a_partition_that_is_missing_is_named(valkey):
     """Keys of other partitions work; lists and imports fail, because they would lack some."""
     async with parts_of(valkey) as parts:
         parts.missing[3] = Unavailable("the store cannot be used: gone")
-        kids = [f"{number:016}" for number in range(40)]
-        lost = next(kid for kid in kids if PARTITIONS.of(kid) == 3)
-        fine = next(kid for kid in kids if PARTITIONS.of(kid) != 3)
-        assert await parts.keys.apply(issued(fine)) == 1
+        homes = {PARTITIONS.home(f"c{number}"): f"c{number}" for number in range(40)}
+        lacking, having = (fitting(issued("0" * 16), homes[at]) for at in (3, 4))
+        lost, fine = lacking.record.kid, having.record.kid
+        assert await parts.keys.apply(having) == 1
         for failing in (
             parts.keys.find(lost),
-            parts.keys.apply(issued(lost)),
+            parts.keys.apply(lacking),
             parts.index.kids(None, None, 10),
             parts.index.read([fine, lost]),
             parts.imports.resolve_all([DIGESTS]),
@@ -227,8 +233,8 @@ async def test_a_partition_that_is_missing_is_named(valkey):
             with pytest.raises(Unavailable, match=r"^partition 3: the store cannot be used: gone"):
                 await failing
         record = await parts.keys.find(fine)
-        made, failed = await parts.batches.apply_all([change_to(record, 1), issued(lost)])
+        made, failed = await parts.batches.apply_all([change_to(record, 1), lacking])
         assert made == 2
         assert isinstance(failed, Unavailable)
         with pytest.raises(Unavailable, match="partition 3"):
-            await parts.batches.apply_all([issued(lost)])
+            await parts.batches.apply_all([lacking])

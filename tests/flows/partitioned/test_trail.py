@@ -1,9 +1,9 @@
 """Events of the audit trails of several partitions, in one list."""
 
-from authz.core.partitions import Partitions
 from authz.core.trail.rows import Row
 from authz.flows.partitioned.trail import PartitionedRows, merged_events
 from authz.flows.trail.listing import Events, TrailEvent
+from tests.support.core.places import places_of
 from tests.support.trail.memory_rows import MemoryRows
 
 
@@ -43,5 +43,5 @@ async def test_a_row_without_a_time_holds_back_no_rows_of_its_partition():
     parts = [MemoryRows(), MemoryRows()]
     for at, part in enumerate(parts):
         part.rows += rows[at]
-    found = await PartitionedRows(Partitions(8), parts).before("", 10)
+    found = await PartitionedRows(places_of(8), parts).before("", 10)
     assert [one.id for one in found] == ["0.3-0", "0.2-0", "1.2-0", "0.1-0", "1.1-0"]

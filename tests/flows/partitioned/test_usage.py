@@ -23,7 +23,7 @@ from authz.wiring.usage_readers import (
     usage_reading,
     usage_sums,
 )
-from tests.support.metered_partitions import COUNT, KIDS, PARTITIONS, stored_usage
+from tests.support.metered_partitions import COUNT, KIDS, OWNERS, PARTITIONS, stored_usage
 from tests.support.real import RealClock
 from tests.support.usage import line, of_model
 
@@ -44,9 +44,10 @@ async def store(valkey):
         yield parts, add, now
 
 
-def entry(now, kid, **fields):
+def entry(now, kid=KIDS[0], **fields):
     """Return an entry that ended now, with the charge ids of its partition."""
-    return line(kid=kid, **{"started": now, "milliseconds": "0"} | fields)
+    owners = OWNERS[PARTITIONS.of(kid)]
+    return line(**{"kid": kid, "owners": owners, "started": now, "milliseconds": "0"} | fields)
 
 
 async def test_a_report_of_all_requests(store):

@@ -9,8 +9,7 @@ import pytest
 from authz.flows.usage.partitioned_meter import PartitionedMeter
 from tests.support.memory_usage import MemoryUsage
 from tests.support.meter_runs import deliver
-from tests.support.metered_partitions import COUNT, KIDS, partitioned, requests
-from tests.support.usage import line
+from tests.support.metered_partitions import COUNT, KIDS, line_of, partitioned, requests
 from tests.support.usage_faults import ClaimsFirst, CountsWithoutDigest, FaultyUsage
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -65,7 +64,7 @@ def make_batches(rnd):
         places = [rnd.randrange(COUNT) for _ in range(rnd.randrange(1, 10))]
         charges = [f"{'ab' * 7}{at:02x}{next(ids[at]):012x}" for at in places]
         entries = zip(places, charges, strict=True)
-        batches.append([line(kid=KIDS[at], charge_id=charge) for at, charge in entries])
+        batches.append([line_of(at, charge_id=charge) for at, charge in entries])
     return batches
 
 

@@ -12,7 +12,7 @@ from authz.core.usage.parts import Parts
 from authz.flows.usage.batches import Deferred
 from authz.flows.usage.meter import LATE_MS
 from tests.support.memory_usage import MemoryUsage
-from tests.support.metered_partitions import COUNT, KIDS, PARTITIONS, requests, running
+from tests.support.metered_partitions import COUNT, KIDS, PARTITIONS, line_of, requests, running
 from tests.support.real import eventually
 from tests.support.usage import MINUTE, line
 from tests.support.usage_faults import FaultyUsage
@@ -30,7 +30,7 @@ def memories(clock):
 
 def of_all(*more: bytes) -> list[bytes]:
     """Return an entry of a key of each partition, and more."""
-    return [*(line(kid=kid) for kid in KIDS), *more]
+    return [*map(line_of, range(COUNT)), *more]
 
 
 ONE_EACH = dict.fromkeys(enumerate(KIDS), 1)
@@ -38,7 +38,7 @@ ONE_EACH = dict.fromkeys(enumerate(KIDS), 1)
 
 def test_the_parts_of_a_batch():
     """An entry belongs to the partition of its key; garbage and one without a key to the first."""
-    entries = [line(kid=KIDS[3]), line(kid="-", secret="-"), line(kid=KIDS[3], version="4")]
+    entries = [line_of(3), line(kid="-", secret="-"), line_of(3, version="4")]
     garbage = [b"", b"garbage", b"4 " + b"0" * 28 + b" " + b"\xff" * 40]
     parts = Parts(PARTITIONS)
     for _ in range(2):  # the second time from memory
@@ -46,8 +46,29 @@ def test_the_parts_of_a_batch():
             3: [entries[0], entries[2]],
             0: [entries[1], *garbage],
         }
-    assert parts.of([line(kid=KIDS[5], version="2")]).keys() == {5}
+    assert parts.of([line_of(5, version="2")]).keys() == {5}
     assert parts.of([]) == {}
+
+
+def test_an_entry_belongs_to_the_home_of_its_owner():
+    """The tenant decides, else the project, else the client; the kid and the charge id do not."""
+    parts = Parts(PARTITIONS)
+    for owners in ("c1 p1 t1 pro live", "c1 p1 - pro live", "c1 - - - live", "c2 - t1 - live"):
+        client, project, tenant = ("" if one == "-" else one for one in owners.split()[:3])
+        home = PARTITIONS.home(client, project, tenant)
+        for kid in KIDS:
+            for version in ("3", "4"):
+                own = line(kid=kid, owners=owners, version=version)
+                assert parts.of([own]) == {home: [own]}
+    assert parts.of([line(kid="-", owners="c1 p1 t1 pro live")]).keys() == {0}
+
+
+def test_an_entry_of_version_2_belongs_to_the_partition_of_its_process():
+    """Its process ends with the partition. One of a gate with one partition goes by its kid."""
+    parts = Parts(PARTITIONS)
+    for digits, at in (("03", 3), ("07", 7), ("08", 5), ("ff", 5)):
+        own = line(kid=KIDS[5], version="2", charge_id=f"{'a' * 14}{digits}{1:012x}")
+        assert parts.of([own]).keys() == {at}
 
 
 async def test_each_part_is_counted_in_its_partition(memories, clock):
@@ -89,7 +110,7 @@ async def test_nothing_is_confirmed_before_the_last_partition_has_its_part(memor
         await eventually(lambda: _equal(requests(memories), others))
         gone, second = (meter.take(b"raw", entries) for _ in range(2))
         gone.cancel()
-        alone = meter.take(b"alone", [line(kid=KIDS[0])])
+        alone = meter.take(b"alone", [line_of(0)])
         assert await alone  # a batch without a part for the missing partition
         assert [first.done(), second.done(), meter.waiting] == [False, False, 1]
         away.faults = iter(())
@@ -128,7 +149,7 @@ async def test_a_batch_is_taken_as_a_whole_or_not_at_all(memories, clock):
     memories[3].now_ms = lambda: None
     async with running(memories, clock) as meter:
         assert isinstance(meter.take(b"raw", of_all()), Deferred)
-        assert await meter.take(b"alone", [line(kid=KIDS[5])])
+        assert await meter.take(b"alone", [line_of(5)])
         assert meter._probe.events[MeterEvent.BATCH_DEFERRED] == 1
     assert await requests(memories) == {(5, KIDS[5]): 1}
 

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 from urllib.error import URLError
@@ -85,13 +86,20 @@ def _serve(file: Path, log: Path) -> None:
 class AdminServing:
     """`authz admin` as a process; `start` may be called again once it has ended.
 
-    forks: forked, in place of a new interpreter.
+    forks: forked, in place of a new interpreter. program: in place of `authz`.
     """
 
     def __init__(
-        self, directory: Path, redis_url: str, *, forks: bool = False, **admin: Any
+        self,
+        directory: Path,
+        redis_url: str,
+        *,
+        forks: bool = False,
+        program: Sequence[str] = (sys.executable, "-m", "authz.cli.main"),
+        **admin: Any,
     ) -> None:
         self._forks = forks
+        self._program = program
         pepper = directory / "pepper"
         pepper.write_text("p" * 64)
         self.address = f"127.0.0.1:{free_port()}"
@@ -130,7 +138,7 @@ class AdminServing:
         return self
 
     def _started(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "admin"]
+        command = [*self._program, "--config", str(self.file), "admin"]
         with self.log.open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log)
 

@@ -10,6 +10,8 @@ from authz.core.limits.limit import OnOutage, parse_limits
 from authz.core.partitions import Partitions
 from authz.core.records import KeyRecord, Secret
 from authz.core.request import Request, Route
+from authz.core.usage.line import GATE_FIELDS
+from authz.core.usage.parts import Parts
 from authz.rpc.check import usage
 from authz.rpc.check.respond import Responder
 from authz.rpc.check.response_parts import ChargeIds, charge_ids
@@ -133,8 +135,17 @@ def test_the_last_resort_does_not_count():
     assert ids.issued == 0
 
 
+def logged(found: dict[str, object]) -> bytes:
+    """Return the line that Envoy writes about an answer with these facts."""
+    gate = " ".join(str(found.get(name, "-")) for name in GATE_FIELDS)
+    return f"4 {gate} DownstreamEnd 200 - - 1 2 3 127.0.0.1 4 - 1 via GET - curl".encode()
+
+
 def test_each_partition_of_the_store_has_charge_ids_of_its_own():
-    """An answer about a key has the next id of its partition, any other that of the first one."""
+    """An answer about a key has the next id of its home, any other that of the first partition.
+
+    The meter gives the line of each answer to the partition that its charge id names.
+    """
     partitions = Partitions(8)
     ids = charge_ids(partitions)
     writer = responder(ids=ids, find_keys=lambda _request: carrier_strip(""))
@@ -143,8 +154,15 @@ def test_each_partition_of_the_store_has_charge_ids_of_its_own():
     )
     result = LimitResult(limits, (1,), (1000,), windows=(3600,))
     taken: dict[int, list[str]] = {}
-    for _ in range(40):
-        key = make_record(kid=new_kid())
+    parts = Parts(partitions)
+    for number in range(40):
+        client, project, tenant = f"c{number % 5}", f"p{number % 3}", f"t{number}"
+        key = make_record(
+            kid=new_kid(),
+            client_id=client,
+            project_id=project if number % 2 else "",
+            tenant_id=tenant if number % 4 < 2 else "",
+        )
         report = make_request(route=Route(enforce=False, label="chat"))
         for decision, request in (
             (Allow(key), make_request(route=CHAT)),
@@ -161,7 +179,9 @@ def test_each_partition_of_the_store_has_charge_ids_of_its_own():
             found = facts(writer, decision, request)
             kid = str(found.get("key_id", ""))
             assert kid == (decision.key.kid if decision.key else "")
-            taken.setdefault(partitions.of(kid) if kid else 0, []).append(str(found["charge_id"]))
+            home = partitions.home_of(decision.key) if decision.key else 0
+            taken.setdefault(home, []).append(str(found["charge_id"]))
+            assert parts.of([logged(found)]).keys() == {home}
     (process,) = {charge[:14] for charges in taken.values() for charge in charges}
     for partition, part in enumerate(ids.parts):
         assert part.prefix.decode() == f"{process}{partition:02x}"

@@ -28,7 +28,7 @@ async def test_a_command_that_a_sidecar_needs(valkey, admin, command):
     found = await report(user(valkey, *EVERYTHING, f"-{command}"))
     assert found["serving"].level is Level.FAIL or command == "HGETALL"
     if command == "HGETALL":  # nothing can be looked at without it
-        assert found["identity"].level is Level.WARN
+        assert found["identity"].level is Level.FAIL
     else:
         assert f"may not {command}" in found["serving"].found
 

@@ -182,3 +182,28 @@ async def test_a_user_without_the_rights(own_valkey):
         await eventually(lambda: not link.reason)
         assert await link.commit(commit, [b"one"], now) == Counted()
     assert await requests(own_valkey, KID) == 1
+
+
+async def test_a_user_of_an_earlier_version(own_valkey):
+    """A meter that may not overwrite a part of the open usage counts as well."""
+    rules = ("on", ">weak", "+@all", "-setrange", "~*", "&*")
+    own_valkey.admin.execute_command("ACL", "SETUSER", "weak", *rules)
+    own_valkey.admin.hset(stored.META, "schema", "1")
+    async with open_link(own_valkey.login("weak", "weak"), KEPT) as link:
+        for digest in (b"one", b"two", b"three"):
+            commit, now = usage(KID)
+            assert await link.commit(commit, [digest], now) == Counted()
+    assert await requests(own_valkey, KID) == 3
+
+
+async def test_the_next_request_of_a_minute_writes_a_part(own_valkey):
+    """Only the state and the latest counts of a key are written then, and its end stays."""
+    async with linked(own_valkey) as link:
+        commit, now = usage(KID)
+        await link.commit(commit, [b"one"], now)
+        own_valkey.admin.expire(f"{BASE}{KID}:o", 1000)
+        assert await link.commit(commit, [b"two"], now) == Counted()
+        commands = own_valkey.admin.info("commandstats")
+        assert (commands["cmdstat_setrange"]["calls"], commands["cmdstat_set"]["calls"]) == (1, 1)
+        assert 0 < own_valkey.admin.ttl(f"{BASE}{KID}:o") <= 1000
+    assert await requests(own_valkey, KID) == 2

@@ -9,10 +9,9 @@
     !api authz: something               the same, over the admin API
     [1]                                 its exit code, when that is not 0
 
-In what is printed, <kid>, <key>, <time> and <actor> stand for one of these, and <dir> for the
-directory. A
-<kid> is the same everywhere in a command and its answer. Stdout that begins with { is compared as
-JSON.
+In what is printed, <kid>, <key>, <time>, <fingerprint> and <actor> stand for one of these, and
+<dir> for the directory. A <kid> is the same everywhere in a command and its answer. Stdout that
+begins with { is compared as JSON.
 """
 
 import json
@@ -28,6 +27,7 @@ from tests.support.cli.terminal import Outcome
 PATTERNS = {
     "<kid>": "(?P<kid>[0-9A-Za-z]{16})",
     "<key>": "[a-z][a-z0-9]+_(?:live|test)_[0-9A-Za-z]{16}_[0-9A-Za-z]{61}",
+    "<fingerprint>": "[0-9a-f]{32}",
     "<actor>": r"tests|cert:\S+/sa/cli",
     "<time>": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
 }
@@ -99,7 +99,7 @@ def _plain(out: str) -> str:
 
 
 def _pattern(expected: str) -> str:
-    text, *rest = re.split("(<kid>|<key>|<time>|<actor>)", expected)
+    text, *rest = re.split(f"({'|'.join(PATTERNS)})", expected)
     pattern, known = re.escape(text), dict(PATTERNS)
     for name, text in zip(rest[::2], rest[1::2], strict=True):
         pattern += f"(?:{known[name]})" + re.escape(text)

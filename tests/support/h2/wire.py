@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from hpack import Encoder
-from hyperframe.frame import DataFrame, Frame, HeadersFrame, SettingsFrame
+from hyperframe.frame import DataFrame, Frame, HeadersFrame, PingFrame, SettingsFrame
 
 from authz.core.listen_address import Address
 from authz.rpc.h2.frames import PREFACE
@@ -39,6 +39,17 @@ class Wire:
         head = HeadersFrame(stream_id, self._encoder.encode(list(fields)), flags=["END_HEADERS"])
         body = DataFrame(stream_id, framed(message), flags=["END_STREAM"])
         return head.serialize() + body.serialize()
+
+    def get(self, stream_id: int, fields: Fields) -> None:
+        """Send a request without a body."""
+        flags = ["END_HEADERS", "END_STREAM"]
+        self.send(HeadersFrame(stream_id, self._encoder.encode(list(fields)), flags=flags))
+
+    async def settled(self) -> None:
+        """Wait until the server has read everything that was sent. Raises EOFError."""
+        self.send(PingFrame(0, b"\0" * 8))
+        while "ACK" not in (await self.until(PingFrame)).flags:
+            pass
 
     async def frame(self) -> Frame:
         """Return the next frame. Raises EOFError."""

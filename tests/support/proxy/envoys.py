@@ -23,8 +23,8 @@ def validate(file: Path) -> subprocess.CompletedProcess[str]:
 @contextmanager
 def running(
     whole: dict[str, Any], file: Path, workers: int = 1, *, flush_ms: int = 10_000
-) -> Iterator[None]:
-    """Write a configuration to `file`, and run Envoy with it once its admin port is ready.
+) -> Iterator[int]:
+    """Write a configuration to `file`, and run Envoy with it. Yield its pid once it is ready.
 
     flush_ms: after which lines of access logs are written; the default is Envoy's.
     """
@@ -43,7 +43,7 @@ def running(
         command += ["--file-flush-interval-msec", str(flush_ms)]
         children.spawn("envoy", [*command, "--concurrency", str(workers)])
         children.wait("envoy", is_ready)
-        yield
+        yield children.pids["envoy"]
 
 
 def without_authz(admin: int, port: int, behind: int) -> dict[str, Any]:
