@@ -36,7 +36,7 @@ def opened(git: GitCommand, folder: Path) -> list[Pack]:
 
 
 class Listed(NamedTuple):
-    """What git lists. objects: how many. others: the names of those that are in no open pack."""
+    """The list of git. objects: how many. others: the names of those that are in no open pack."""
 
     objects: int
     others: list[bytes]
