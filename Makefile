@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: gameday mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
+.PHONY: air-gapped gameday mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -126,6 +126,9 @@ fuzz: $(READY) ## Throw made-up clients at the fast transport's connection for a
 
 differential: $(READY) ## Made-up requests through Envoy to four frameworks: none gets around a rule (N, SEED)
 	@$(BIN)/python -m tests.differential.fuzz --requests $(or $(N),50000) --seed $(or $(SEED),1)
+
+air-gapped: $(READY) ## Install without the internet, as the run book says (downloads every package)
+	@$(BIN)/pytest -q -rs tests/deploy/air_gapped.py
 
 requirements: ## Write the packages of the image with their hashes (deploy/requirements.txt)
 	@$(PYTHON) -m venv .requirements

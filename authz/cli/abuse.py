@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import click
 
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
 from authz.cli.over_api import admin_target, is_over_api
@@ -130,4 +130,4 @@ def _with_control(invocation: Invocation, work: Callable[[AbuseControl], Awaitab
         return within(remote.abuse(admin_target(invocation)), work)
     from authz.wiring import administration  # noqa: PLC0415
 
-    return within(administration.abuse_control(load_settings(invocation)), work)
+    return within(administration.abuse_control(stored_settings(invocation)), work)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings, with_editor
+from authz.cli.administration import stored_settings, with_editor
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.options import note_option
@@ -144,7 +144,7 @@ def whoami(invocation: Invocation, certificate: str | None, address: str) -> Non
         credentials = Credentials(certificate_uris=(certificate,), peer=address)
     else:
         credentials = Credentials((f"Bearer {_credential()}",), peer=address)
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
 
     async def run() -> Caller | Refusal:
         async with local_authentication(settings) as authentication:

@@ -1,5 +1,6 @@
 """Settings and store access for commands. Slow to import, so main.py does not import it."""
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
@@ -33,6 +34,16 @@ def load_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
     """
     refuse_over_api(invocation)
     return local_settings(invocation, **flags)
+
+
+def stored_settings(invocation: Invocation) -> Settings:
+    """Return the settings of `load_settings` with the number of partitions of the store.
+
+    The store is asked for it, unless the settings name several. Raises as `load_settings`.
+    """
+    from authz.wiring.partition_count import resolved_if_possible  # noqa: PLC0415
+
+    return asyncio.run(resolved_if_possible(load_settings(invocation)))
 
 
 def local_settings(invocation: Invocation, **flags: dict[str, Any]) -> Settings:
@@ -270,4 +281,4 @@ def _run(
     begin: Callable[[Settings], AbstractAsyncContextManager[_Session]],
     work: Callable[[_Session], Awaitable[_T]],
 ) -> _T:
-    return within(begin(load_settings(invocation)), work)
+    return within(begin(stored_settings(invocation)), work)

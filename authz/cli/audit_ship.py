@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.bounded_file import read_ascii
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import path_such_as
@@ -73,7 +73,7 @@ def ship(
       authz audit ship --to file:/var/lib/worm/audit.jsonl
       authz audit ship --to https://siem.example.com/in --cursor /var/lib/authz/siem --follow
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     headers = _headers(header_file) if header_file else {}
     sink = _sink(settings, to, headers, Path(ca) if ca else None)
     if cursor is None and not to.startswith("file:"):

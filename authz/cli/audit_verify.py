@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from authz.cli import storestate
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.over_api import is_over_api, verify_trail_over_api
@@ -110,9 +110,9 @@ def verify(
         bounds = (trimmed_before, unmarked_until, max_unsealed)
         _tell(invocation, verify_trail_over_api(invocation, *bounds))
         return
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     since = 0 if max_unsealed is None else SystemClock().wall_ms() - max_unsealed
-    keys, partitions = trail_keys(settings), Partitions(settings.redis.partitions)
+    keys, partitions = trail_keys(settings), Partitions(settings.redis.count)
     if partitions.count > 1 and (trimmed_before or unmarked_until):
         option = "--trimmed-before" if trimmed_before else "--unmarked-until"
         raise BadInput(option, "is for one partition; each has numbers of its own")
@@ -192,7 +192,7 @@ def seal(invocation: Invocation) -> None:
     Examples:
       authz audit seal
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
 
     async def run() -> Sealed:
         async with audit_session(settings) as session:

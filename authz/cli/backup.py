@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import signal
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -11,7 +14,7 @@ from typing import Any, BinaryIO, Final
 import click
 
 from authz.cli import storestate
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.terminal import escaped
@@ -43,9 +46,10 @@ def backup(invocation: Invocation, file: str) -> int:
       authz backup /var/backups/authz-$(date +%F)
       authz backup authz.backup --json | jq .seq
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     path = Path(file)
-    found, damaged, size = _write(settings, path)
+    with _as_interrupts(signal.SIGTERM, signal.SIGHUP):
+        found, damaged, size = _write(settings, path)
     storestate.remember(settings, found.seq)
     document: dict[str, Any] = {"file": file, "bytes": size, **asdict(found)}
     document["damaged"] = list(damaged)
@@ -57,6 +61,20 @@ def backup(invocation: Invocation, file: str) -> int:
         )
     invocation.answer(document, text)
     return DAMAGED if damaged else WHOLE
+
+
+@contextmanager
+def _as_interrupts(*signals: signal.Signals) -> Iterator[None]:
+    """Treat these signals as Ctrl-C, so that a backup that a timer ends leaves no file behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    before = [signal.signal(number, signal.default_int_handler) for number in signals]
+    try:
+        yield
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _listed(names: Sequence[str]) -> str:

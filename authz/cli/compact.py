@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Conflict
@@ -44,7 +44,7 @@ def compact(invocation: Invocation, *, dry_run: bool, undo: bool, force: bool) -
     """
     if undo and force:
         raise BadInput("--force", "is not needed with --undo")
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     shown = 0
 
     def progress(found: compacting.Compacted) -> None:

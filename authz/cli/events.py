@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings, with_events
+from authz.cli.administration import load_settings, stored_settings, with_events
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common, write_stdout
 from authz.cli.over_api import is_over_api
@@ -173,14 +173,14 @@ def schema(invocation: Invocation) -> None:
 
 def _check_ids(invocation: Invocation, ids: Collection[str]) -> None:
     """Raise BadInput for a text that is no id of an event of this store."""
+    count = 0 if is_over_api(invocation) or not ids else stored_settings(invocation).redis.count
     for one in ids:
         try:
             partition, _ = partition_of(one)
         except ValueError:
             raise _not_an_id(one) from None
-        if is_over_api(invocation):
-            continue  # the server knows whether there are partitions
-        if (partition is None) != (load_settings(invocation).redis.partitions == 1):
+        # Over the API the server knows whether there are partitions.
+        if count and (partition is None) != (count == 1):
             raise _not_an_id(one)
 
 

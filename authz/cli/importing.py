@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import click
 
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.import_entry import IGNORED, Entry
 from authz.cli.import_fields import FIELDS
 from authz.cli.import_report import Report
@@ -149,7 +149,7 @@ def _begin(invocation: Invocation, note: str) -> AbstractAsyncContextManager[Imp
         from authz.wiring import remote  # noqa: PLC0415  most imports need no gRPC
 
         return remote.importing(admin_target(invocation), note)
-    return imports.importing(load_settings(invocation), actor(), note)
+    return imports.importing(stored_settings(invocation), actor(), note)
 
 
 def _run(source: Source, form: str, sender: Sender, parser: LineParser) -> int:

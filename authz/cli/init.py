@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from authz.cli import storestate
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.core import fields
 from authz.core.errors import BadInput, BadSettings, Conflict, Unavailable
@@ -106,7 +106,7 @@ def init(
     if retire_prefix and not PREFIX_PATTERN.fullmatch(retire_prefix):
         problem = f"{fields.shown(retire_prefix)} is not a prefix, such as ak"
         raise BadInput("--retire-prefix", problem)
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     _refuse_other_count(settings, partitions)
     done = asyncio.run(
         _initialise(settings, is_new=new_store, is_agreed=yes, retired=retire_prefix)
@@ -134,7 +134,7 @@ def init(
 
 def _refuse_other_count(settings: Settings, wanted: str | None) -> None:
     """Raise BadInput if another number of partitions is wanted than the settings have."""
-    count = settings.redis.partitions
+    count = settings.redis.count
     if wanted is not None and int(wanted) != count:
         raise BadInput(
             "--partitions", f"{wanted}, but redis.partitions is {count}; set it there, for all"

@@ -2,7 +2,7 @@
 
 import click
 
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import kid_argument
 from authz.cli.session_loop import within
@@ -26,7 +26,7 @@ def login_link(invocation: Invocation, kid: str) -> None:
     Examples:
       authz admin login-link 7Hk2mQ9xT4bVzR1c
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     record = within(administration(settings), lambda lifecycle: lifecycle.show(kid))
     link = link_to_console(settings, record)
     invocation.answer({"login": link, "expires_in": f"{LINK_MS // 1000}s"}, link)

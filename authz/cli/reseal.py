@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import note_option
 from authz.cli.terminal import escaped
@@ -54,7 +54,7 @@ def reseal(invocation: Invocation, *, dry_run: bool, accept: Sequence[str], note
         raise BadInput("--dry-run", "cannot be with --accept")
     for kid in accept:
         fields.kid("--accept", kid)
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     if accept:
         try:
             accepted = asyncio.run(resealing.accept(settings, accept, actor(), note))

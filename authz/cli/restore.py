@@ -10,7 +10,7 @@ import click
 
 from authz.cli import storestate
 from authz.cli.actor import actor
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.terminal import escaped
@@ -45,7 +45,7 @@ def restore(invocation: Invocation, file: str, deletions: str | None) -> None:
       authz restore authz.backup --json | jq .lost_changes
       authz restore last-week.backup --deletions today.backup
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     known = storestate.known_change(settings) or 0
     try:
         with ExitStack() as stack:

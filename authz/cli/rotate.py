@@ -6,7 +6,7 @@ from typing import Any, Final, cast
 import click
 
 from authz.cli import show
-from authz.cli.administration import load_settings
+from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.options import kid_argument, note_option, optional_kid_argument
@@ -168,7 +168,7 @@ def _task(invocation: Invocation, grace_ms: int, directory: SecretDirectory | No
     has told it. directory: None only for a dry run. Raises BadInput for invalid settings or an
     unusable pepper file.
     """
-    ring = None if is_over_api(invocation) else administration.keyring(load_settings(invocation))
+    ring = None if is_over_api(invocation) else administration.keyring(stored_settings(invocation))
     minted: dict[str, Minted] = {}  # of keys whose outcome is not known yet
 
     def mint(record: KeyRecord) -> Minted:

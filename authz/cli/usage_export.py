@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from authz.cli.administration import load_settings, with_billing
+from authz.cli.administration import stored_settings, with_billing
 from authz.cli.billing_receiver import Format, ReceiverOptions, receiver
 from authz.cli.invocation import Invocation, common, write_stderr, write_warning
 from authz.cli.options import path_such_as
@@ -31,6 +31,7 @@ from authz.settings.model import Settings
 from authz.wiring.usage import BillingSession, cursor_owner
 
 PAUSE: Final = 5.0  # seconds between two lines about the progress
+NOT_CLOSED: Final = "; later hours are not closed yet: an hour closes 2 hours after its end"
 
 
 @click.command()
@@ -124,7 +125,7 @@ def export(invocation: Invocation, /, **given: Any) -> None:
       authz usage export --cursor kept --to https://meter.example.com/api/v1/events
       authz usage export --cursor kept --to stripe:calls --unit ok --customers ids
     """
-    settings = load_settings(invocation)
+    settings = stored_settings(invocation)
     options = _receiver_options(given, settings)
     asked = _export_options(given, is_stripe=options.is_stripe)
     where, path = receiver(options), Path(given["cursor"]) if given["cursor"] else None
@@ -145,9 +146,8 @@ def export(invocation: Invocation, /, **given: Any) -> None:
             write_stderr(f"{progress.last.records} records were delivered; run it again")
         raise
     _answer(invocation, done, hours, asked, is_stdout=not options.to)
-    if skipped := hours.left_out:
-        span = f"{hour_text(skipped.start)} to {hour_text(skipped.stop)}"
-        write_warning(f"--since leaves out {span}: no later run exports these hours")
+    for warning in hours.warnings:
+        write_warning(warning)
     if done.unassigned or done.refused:
         write_warning(f"some records were not delivered; {done.problem}")
         raise click.exceptions.Exit(1)
@@ -275,10 +275,13 @@ def _answer(
         "without_customer": done.unassigned,
         "refused": done.refused,
     }
+    text = _text(document)
+    if asked.until is None and not done.records:
+        text += NOT_CLOSED
     if is_stdout and not asked.is_rehearsal:
-        write_stderr(json.dumps(document) if invocation.as_json else _text(document))
+        write_stderr(json.dumps(document) if invocation.as_json else text)
     else:
-        invocation.answer(document, _text(document))
+        invocation.answer(document, text)
 
 
 def _text(document: dict[str, Any]) -> str:

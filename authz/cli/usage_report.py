@@ -6,13 +6,15 @@ from typing import Any, TypeVar
 
 import click
 
-from authz.cli.administration import with_usage
-from authz.cli.invocation import Invocation, write_stdout
-from authz.cli.times import ago_ms
+from authz.cli.administration import local_settings, with_usage
+from authz.cli.invocation import Invocation, write_stdout, write_warning
+from authz.cli.over_api import is_over_api
+from authz.cli.times import ago_ms, duration
 from authz.cli.usage_tables import document, rows_as_csv, text
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.selector import Selector
+from authz.core.times import rfc3339
 from authz.core.usage.question import By, Report, Span, default_ms, span
 from authz.process.clock import SystemClock
 from authz.wiring.session import UsageSession
@@ -62,6 +64,22 @@ def print_report(invocation: Invocation, asked: dict[str, Any], by: By, *, has_c
         write_stdout(rows_as_csv(report))
     else:
         invocation.answer(document(report), text(report, has_cost=has_cost))
+    _warn_of_retention(invocation, wanted)
+
+
+def _warn_of_retention(invocation: Invocation, wanted: Span) -> None:
+    """Warn if the first slot has ended before the counts that the settings keep.
+
+    The admin API does not tell how long it keeps them.
+    """
+    if is_over_api(invocation):
+        return
+    name = f"{wanted.level.name.lower()}s"
+    kept = int(getattr(local_settings(invocation).meter.retention, name) * 1000)
+    oldest = SystemClock().wall_ms() - kept
+    if wanted.level.starts_at(wanted.slots.start + 1) <= oldest:
+        problem = f"counts before {rfc3339(oldest)} may be gone"
+        write_warning(f"{problem}: {name} are kept for {duration(kept)} (meter.retention.{name})")
 
 
 def _whose(asked: dict[str, Any]) -> tuple[str | None, Selector]:

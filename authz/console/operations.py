@@ -5,6 +5,7 @@ cached keys.
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,11 +122,13 @@ class OperationsServer:
     async def _healthz(self, _request: Request) -> JSONResponse:
         return self._alive
 
-    async def _readyz(self, _request: Request) -> JSONResponse:
+    async def _readyz(self, _request: Request) -> Response:
         ready, components = self._readiness()
         status = "ready" if ready else "not_ready"
         body = {"status": status, "version": self._version, "components": dict(components)}
-        return JSONResponse(body, 200 if ready else 503)
+        # A reason may quote a store whose texts are no UTF-8: as ASCII, every text can be sent.
+        content = json.dumps(body, separators=(",", ":"))
+        return Response(content, 200 if ready else 503, media_type="application/json")
 
     async def _metrics(self, request: Request) -> Response:
         if self._page is None:

@@ -70,12 +70,16 @@ class Readiness:
     """
 
     def __init__(self, feed: Feed, cache: Cache, limits: LimitLink, settings: LiveSettings) -> None:
-        self._feed = feed
-        self._cache = cache
-        self._limits = limits
+        self.replace(feed, cache, limits)
         self._settings = settings
         self.leaving = ""
         """Why the process is shutting down; empty while it is not."""
+
+    def replace(self, feed: Feed, cache: Cache, limits: LimitLink) -> None:
+        """Ask these from now on."""
+        self._feed = feed
+        self._cache = cache
+        self._limits = limits
 
     def __call__(self) -> bool:
         """Return whether the process is ready for requests now.

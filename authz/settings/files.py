@@ -20,6 +20,7 @@ from authz.process.nested_yaml import MAX_DEPTH, TOO_DEEP
 from authz.settings.includes import KEYS
 from authz.settings.sources import Location, Source
 
+_OF_A_SHELL: Final = ("/dev/", "/proc/")
 MAX_FILE: Final = 1 << 20
 MAX_INCLUDED: Final = 16 << 20  # it may hold all keys of a store
 
@@ -28,9 +29,10 @@ def read(path: Path) -> Source:
     """Return the settings of a YAML file; none for an empty file.
 
     Raises BadInput about `--config` if it is unreadable, longer than MAX_FILE bytes, not YAML, not
-    sections, or has aliases or a name twice.
+    sections, or has aliases or a name twice. A pipe has to be one that a shell made: a sidecar
+    reads the file at each reload, and must not wait for a named one.
     """
-    content = _content("--config", path, MAX_FILE)
+    content = _content("--config", path, MAX_FILE, _regular_or_of_a_shell)
     return _source("--config", content, path, _StrictLoader)
 
 
@@ -62,6 +64,13 @@ def _regular(name: str, flags: int) -> int:
         return descriptor  # `open` refuses a directory itself
     os.close(descriptor)
     raise OSError(errno.EINVAL, "not a regular file")
+
+
+def _regular_or_of_a_shell(name: str, flags: int) -> int:
+    """Open a file as `_regular`, or a pipe or device that a shell names, such as /dev/fd/63."""
+    if name.startswith(_OF_A_SHELL):
+        return os.open(name, flags)
+    return _regular(name, flags)
 
 
 def _content(

@@ -40,14 +40,20 @@ class Redis(Section):
     """The store. namespace: begins every name in the store, for installations that share it.
 
     cluster: the store is a cluster, of which `url` names one or more nodes. partitions: into how
-    many parts the data is divided, see core/partitions.py.
+    many parts the data is divided, see core/partitions.py; None: as the store says. `count` is the
+    number in use.
     """
 
     url: StoreUrl = "redis://127.0.0.1:6379/0"
     cluster: bool = False
-    partitions: PartitionCount = 1
+    partitions: PartitionCount | None = None
     namespace: Namespace = ""
     username: Line = ""
     password_file: File | None = None
     tls: RedisTls | None = None
     sentinel: RedisSentinel | None = None
+
+    @property
+    def count(self) -> int:
+        """The number of partitions: 1 if it is not set, and was not read from the store."""
+        return self.partitions or 1

@@ -23,11 +23,12 @@ from authz.storage.clock_watch import ClockWatch
 from authz.storage.crowd import Crowd
 from authz.storage.endpoint import Endpoint
 from authz.storage.follower import Flush, Follower
-from authz.storage.heartbeats import PRIMARY, Heartbeats
+from authz.storage.heartbeats import AWAITED, PRIMARY, Heartbeats
 from authz.storage.imported_index import ImportedIndex
 from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.link import Link
 from authz.storage.meta import LatestMeta
+from authz.storage.signpost import refuse_other_count
 from authz.storage.trust_lease import TrustLease
 
 CONNECTION_NAME: Final = "authz-sidecar"
@@ -59,7 +60,7 @@ class ChangeFeed:
     prefixes: the key prefixes that this sidecar reads; a store with keys of others causes a
     warning. store_clock: receives the store's clock with each heartbeat. imported_index: bound on
     the entries of `imported`, the index of imported digests; 0 holds none. crowd: the sidecars of
-    this store.
+    this store. awaits_data: the partition is about to be set up, by a move of the store.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ChangeFeed:
         store_clock: StoreClock | None = None,
         imported_index: int = 0,
         crowd: Crowd | None = None,
+        awaits_data: bool = False,
     ) -> None:
         self._endpoint = endpoint
         self._names = endpoint.names
@@ -82,7 +84,7 @@ class ChangeFeed:
         self._lease = lease
         self._clock_watch = ClockWatch(store_clock or StoreClock(lease), clock)
         self.crowd = crowd or Crowd()
-        self._trust = TrustLease(clock, lease, endpoint)
+        self._trust = TrustLease(clock, lease, endpoint, expected=AWAITED)
         self._meta = LatestMeta(fingerprints, self._trust.is_valid, prefixes, self._names)
         self._follower = Follower(clock, probe, endpoint.names)
         self.imported = ImportedIndex(clock, endpoint.names, imported_index)
@@ -95,9 +97,11 @@ class ChangeFeed:
             meta=self._meta,
             clock_watch=self._clock_watch,
             imported=self.imported,
+            awaits_data=awaits_data,
         )
         self._sink: ChangeSink
         self._link: Link | None = None
+        self._greeted: Link | None = None  # the last one that was logged in
 
     @property
     def link(self) -> Link | None:
@@ -166,6 +170,16 @@ class ChangeFeed:
         """True if the last authz:meta read has another schema or other peppers than ours."""
         return self._heartbeats.is_foreign
 
+    @property
+    def awaits_data(self) -> bool:
+        """True until a move of the store has set up this partition, if it was to be awaited."""
+        return self._heartbeats.awaits_data
+
+    @property
+    def is_frozen(self) -> bool:
+        """True while the store takes no changes, because it is being moved to more partitions."""
+        return self._heartbeats.is_frozen
+
     def record_read(self, version: int) -> None:
         """Note that a record of this version was read over the link. It may raise `highest`."""
         self._follower.record_read(version)
@@ -174,6 +188,11 @@ class ChangeFeed:
     def lag(self) -> LagHistogram:
         """Histogram of how late changes were applied, in milliseconds."""
         return self._follower.lag
+
+    def look(self) -> None:
+        """Send a heartbeat now, if the link is in use. Its answers grant or end trust."""
+        if self._link is not None and self._link is self._greeted:
+            self._heartbeats.send(self._link)
 
     async def run(
         self, sink: ChangeSink, announce: Callable[[Link], None] = lambda _link: None
@@ -209,7 +228,10 @@ class ChangeFeed:
             if hello.get("role") != PRIMARY:
                 raise Unavailable(f"it is a {hello.get('role')}; only the primary can be trusted")
             await link.call(*self._names.subscribe)
+            if self._names.partitions > 1 and not await link.call("EXISTS", self._names.meta):
+                await refuse_other_count(self._endpoint)
         self._heartbeats.begin_link()
+        self._greeted = link
         self._follower.follow(link, self._sink, partial(self._heartbeats.send, link))
         self._probe.count(Event.LINK_CONNECTED)
         return link

@@ -14,7 +14,8 @@ Rules:
    primary: it refuses the write, or no replica acknowledges it (see replication.py).
 4. `authz:meta` must say that the store is ours. Without it, or with another schema or pepper, there
    is no trust. So an emptied store does not turn good keys into unknown ones. Another schema or
-   pepper means another store, so entries kept for an outage are dropped too.
+   pepper means another store, so entries kept for an outage are dropped too. Another number of
+   partitions may be that of our store after a move: it is an outage like any other.
 5. Each heartbeat reads the store's clock and passes it to `clock_watch` before it grants trust.
 6. The first pause on a link is random. So sidecars that connect at the same moment do not send
    their heartbeats at the same moment ever after.
@@ -44,7 +45,8 @@ from authz.storage.essential import EssentialWrites
 from authz.storage.follower import Follower
 from authz.storage.imported_index import ImportedIndex
 from authz.storage.link import Link, expect
-from authz.storage.meta import Emptied, LatestMeta
+from authz.storage.meta import Emptied, LatestMeta, OtherCount
+from authz.storage.moves import FROZEN
 from authz.storage.refusals import is_without_disk, refusal
 from authz.storage.replication import Replication
 from authz.storage.trust_lease import TrustLease
@@ -56,6 +58,7 @@ LATE: Final = (
     "a heartbeat took longer than cache.trust_lease ({:g} s); the store, the network or this "
     "sidecar is too slow"
 )
+AWAITED: Final = "the move of the store to this partition is not complete"
 NOT_ACKNOWLEDGED: Final = "no replica acknowledges its writes"
 
 
@@ -85,7 +88,8 @@ class Heartbeats:
 
     lease: seconds of trust that one heartbeat grants. follower: compares the store's sequence
     number with the last change applied. meta, clock_watch: receive what each heartbeat reads.
-    imported: compares itself with the store at each heartbeat.
+    imported: compares itself with the store at each heartbeat. awaits_data: the partition is about
+    to be set up, by a move of the store.
     """
 
     def __init__(
@@ -99,6 +103,7 @@ class Heartbeats:
         meta: LatestMeta,
         clock_watch: ClockWatch,
         imported: ImportedIndex,
+        awaits_data: bool = False,
     ) -> None:
         self._names = endpoint.names
         self._clock = clock
@@ -115,7 +120,9 @@ class Heartbeats:
         self._unanswered = 0
         self._fault = ""  # of the last heartbeat that was answered
         self._refusal: tuple[float, str] | None = None
-        self._is_foreign = False
+        self._is_foreign = self._is_elsewhere = False
+        self.awaits_data = awaits_data
+        self.is_frozen = False  # the store takes no changes, because it is being moved
 
     @property
     def is_foreign(self) -> bool:
@@ -201,16 +208,21 @@ class Heartbeats:
 
     def _on_meta(self, beat: Heartbeat, reply: Any) -> None:
         try:
+            self._is_elsewhere = False
             self._meta.update(expect(dict, reply))
+            self.awaits_data = False
             if self._is_foreign:  # `announce` wrote nothing before this heartbeat
                 self._is_foreign = False
                 beat.fail(Unavailable("the store is ours again; waiting for the next heartbeat"))
         except Unavailable as cause:
+            self._is_elsewhere = isinstance(cause, OtherCount)
             if isinstance(cause, Emptied):
-                beat.fail(Emptied(self._follower.highest))
+                highest = self._follower.highest
+                beat.fail(Unavailable(AWAITED) if self.awaits_data else Emptied(highest))
             if isinstance(cause, Foreign) and not self._is_foreign:
                 self._is_foreign = True
-                self._sink.flush(foreign=True)
+                if not self._is_elsewhere:
+                    self._sink.flush(foreign=True)
             beat.fail(cause)
 
     def _on_written(self, link: Link, beat: Heartbeat, reply: Any) -> None:
@@ -220,15 +232,27 @@ class Heartbeats:
             beat.fail(reply)
 
     def _on_seq(self, link: Link, beat: Heartbeat, reply: Any) -> None:
+        if self._is_elsewhere:  # the numbers of changes go on in the partitions
+            return
         try:
             seq = encoding.number(self._names.seq, expect(str, "0" if reply is None else reply))
         except (Unavailable, ValueError) as cause:
+            move = self._meta.move
+            if not isinstance(reply, Unavailable) and move is not None:
+                beat.fail(Unavailable(FROZEN.format(move.count)))
+                self._note_frozen(is_frozen=True)
             beat.fail(cause)
         else:
+            self._note_frozen(is_frozen=False)
             self._follower.catch_up(seq)
             beat.in_step = self._follower.is_in_step
             if self._meta.has_imports():
                 self._imported.send(link, seq)
+
+    def _note_frozen(self, *, is_frozen: bool) -> None:
+        if is_frozen != self.is_frozen:
+            self.is_frozen = is_frozen
+            self._meta.on_move()
 
     def _on_time(self, beat: Heartbeat, reply: Any) -> None:
         try:

@@ -8,6 +8,7 @@ from typing import Final
 
 from authz.core.errors import Foreign, Unavailable
 from authz.storage import schema
+from authz.storage.moves import Move, move_in
 
 log = logging.getLogger("authz.store")
 
@@ -35,6 +36,13 @@ class Emptied(Unavailable):
     def __init__(self, highest: int = 0) -> None:
         super().__init__(_gone(highest) if highest else NOT_INITIALISED)
         self.highest = highest
+
+
+class OtherCount(Foreign):
+    """The store has another number of partitions than this process works with.
+
+    It may be the same installation, which was moved. So what is cached is kept for an outage.
+    """
 
 
 def _gone(highest: int) -> str:
@@ -111,10 +119,10 @@ def partitions_in(meta: Mapping[str, str]) -> str:
 
 
 def refuse_partitions(meta: Mapping[str, str], names: schema.Names) -> None:
-    """Raise Foreign unless authz:meta is that of this partition, of so many."""
+    """Raise OtherCount for another number of partitions, Foreign for another partition."""
     count, ours = partitions_in(meta), str(names.partitions)
     if count != ours:
-        raise Foreign(OTHER_COUNT.format(count, ours))
+        raise OtherCount(OTHER_COUNT.format(count, ours))
     which = _digits(meta.get(schema.META_PARTITION, "0"))
     if which != str(names.partition):
         raise Foreign(f"{names.meta} is that of partition {which}, not of {names.partition}")
@@ -173,7 +181,8 @@ class LatestMeta:
 
     ours: fingerprints of our peppers, by version. is_current: returns whether the content still
     holds, which is while the store is trusted. prefixes: of the keys that are read. names: those of
-    the partition.
+    the partition. move: of a store with one partition to several, by the latest content. on_move:
+    is called after `move` has changed.
     """
 
     def __init__(
@@ -193,6 +202,8 @@ class LatestMeta:
         self._is_sealed = False
         self.may_have_moved = True  # False if the latest content says that no key is moved
         self.form = Form.HASHES  # of the records, by the latest content
+        self.move: Move | None = None
+        self.on_move: Callable[[], None] = lambda: None
         self.signing: Mapping[str, str] = {}
 
     @property
@@ -215,6 +226,7 @@ class LatestMeta:
         when the problem with unlisted prefixes or with seals changes.
         """
         self._theirs = self._imports = None
+        self._look_for_move(meta)
         self._theirs = verify(meta, self._ours, self._names)
         self._imports = has_imports(meta)
         self.may_have_moved = has_moved(meta)
@@ -231,6 +243,12 @@ class LatestMeta:
             self._warning = warning
             if warning:
                 log.warning("%s", warning)
+
+    def _look_for_move(self, meta: Mapping[str, str]) -> None:
+        move = move_in(meta) if self._names.partitions == 1 else None
+        if move != self.move:
+            self.move = move
+            self.on_move()
 
     def note_import(self) -> None:
         """Note that a key was imported, until the next `update`."""

@@ -10,11 +10,13 @@ import redis.asyncio
 from authz.core.errors import Foreign, Unavailable
 from authz.core.ports import Clock
 from authz.storage import schema
+from authz.storage.endpoint import Endpoint
 from authz.storage.function_loading import FunctionLoading
 from authz.storage.meta import Emptied, LatestMeta
 from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, last_change
 from authz.storage.seals import seals_of
+from authz.storage.signpost import refuse_other_count
 
 log = logging.getLogger("authz.store")
 
@@ -25,6 +27,7 @@ LEASE: Final = 5.0  # seconds for which a read counts
 class MetaWatch:
     """Reads authz:meta once a second while `run` runs. meta: a PepperProof from the last good read.
 
+    where: the partition, of several: names the number that the store has, if it has no authz:meta.
     reason: why the last read failed; empty if it did not.
     """
 
@@ -34,7 +37,9 @@ class MetaWatch:
         clock: Clock,
         fingerprints: Mapping[str, str],
         prefixes: Collection[str],
+        where: Endpoint | None = None,
     ) -> None:
+        self._where = where
         self._client = client
         self._clock = clock
         self._name = schema.names_of(client).meta
@@ -60,6 +65,8 @@ class MetaWatch:
         try:
             found = await checked(self._client.hgetall(self._name))
             if not found:
+                if self._where is not None:
+                    await refuse_other_count(self._where)
                 raise Emptied(max(self._highest, await highest_seen(self._client)))
             self.meta.update(found)
             self._highest = max(self._highest, await last_change(self._client))

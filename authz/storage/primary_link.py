@@ -12,6 +12,7 @@ from authz.storage import reconnect
 from authz.storage.crowd import Crowd
 from authz.storage.endpoint import Endpoint
 from authz.storage.link import Link
+from authz.storage.refusals import OTHER_REPLIES
 
 log = logging.getLogger("authz.store")
 
@@ -90,6 +91,8 @@ class PrimaryLink:
             self._report(link.fault)
         except (Unavailable, OSError) as cause:
             self._report(reconnect.describe(cause, CONNECT_SECONDS))
+        except (TypeError, ValueError, LookupError, AttributeError):  # of `prepare`
+            self._report(f"its reply is none of Redis or Valkey{OTHER_REPLIES}")
         finally:
             self.link = None
             if link is not None:

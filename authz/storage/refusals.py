@@ -2,6 +2,7 @@
 
 from typing import Final
 
+LONGEST: Final = 300
 LOGIN_MISSING: Final = (
     "it wants a password, and redis.password_file is not set or is empty (NOAUTH)"
 )
@@ -54,7 +55,7 @@ _WORDS: Final = (
     ("BUSY ", _BUSY),
     ("loading the dataset", "it is still loading its data (LOADING); wait until it is done"),
     ("against a read only replica", READ_ONLY),
-    ("MASTERDOWN ", _ORPHAN),
+    ("Link with MASTER is down", _ORPHAN),
 )
 _TEXTS: Final = frozenset(text for _, text in _WORDS) | {LOGIN_MISSING, LOGIN_REFUSED}
 
@@ -63,9 +64,9 @@ def refusal(error: Exception) -> str:
     """Return an error reply as text for an operator: its cause and, if it is known, the remedy.
 
     An old store quotes the whole command, which may contain a password. That part is cut off, and
-    so is the position in a script.
+    so are the position in a script and what is behind LONGEST characters.
     """
-    text = str(error).partition(", with args")[0]
+    text = str(error).partition(", with args")[0][:LONGEST]
     before, _, place = text.rpartition(" script: ")
     text = before if "on @" in place else text
     if any(word in text for word in ("HELLO must be called", "NOAUTH", "uthentication required")):

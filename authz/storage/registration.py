@@ -69,7 +69,8 @@ class Registration:
     force and the time of their load, in ms since the epoch. issued: returns the number of charge
     ids that were given out. predecessor: the instance whose records were restored from a snapshot,
     or "". Its entry is removed at the first acknowledgement. seals: seals the entries; None: they
-    get no seal.
+    get no seal. serves: returns whether this cache is served from. Until then its entry names no
+    change, so a change waits for it.
     """
 
     def __init__(
@@ -84,9 +85,12 @@ class Registration:
         issued: Callable[[], int] = int,
         predecessor: str = "",
         seals: EntrySeals | None = None,
+        serves: Callable[[], bool] = lambda: True,
     ) -> None:
         self._sink = sink
         self._seals = seals
+        self._serves = serves
+        self._has_left = False
         self._feed = feed
         self._clock = clock
         self._identity = asdict(identity)
@@ -158,7 +162,7 @@ class Registration:
         nothing if the store is foreign. The first time on a link, also remove the members of both
         indexes that are older than KEPT_MS (25 h).
         """
-        if self._feed.is_foreign:
+        if self._feed.is_foreign or self._has_left:
             return
         self._write(link)
         if link is not self._pruned_on:
@@ -176,8 +180,10 @@ class Registration:
     async def leave(self) -> None:
         """Remove the entry after this sidecar has stopped serving. Wait at most 0.2 s for it.
 
-        Without a link it returns at once and the entry stays. A failure is ignored.
+        It is not written again. Without a link it returns at once and the entry stays. A failure is
+        ignored.
         """
+        self._has_left = True
         link = self._feed.link
         if link is None:
             return
@@ -185,17 +191,20 @@ class Registration:
         self._remove(link, self._instance, gone.set_result)
         await asyncio.wait([gone], timeout=LEAVE_SECONDS)
 
-    async def report_issued(self) -> None:
+    async def report_issued(self, charges: str = "", issued: int = 0) -> None:
         """Write the final number of charge ids, after this sidecar has stopped serving.
 
-        Wait at most 0.2 s for it. Does nothing without a link, if the store is foreign, or without
-        charge ids. A failure is ignored: then the last entry has the number of the last heartbeat.
+        charges, issued: prefix and number of other ids, from before a move of the store. Wait at
+        most 0.2 s for it. Does nothing without a link, if the store is foreign, or without charge
+        ids. A failure is ignored: then the last entry has the number of the last heartbeat.
         """
-        link, charges = self._feed.link, self._identity["charges"]
+        link = self._feed.link
+        if not charges:
+            charges, issued = self._identity["charges"], self._issued()
         if link is None or self._feed.is_foreign or not charges:
             return
         written: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        now, member = self._clock.wall_ms(), f"{charges} {self._issued()} {self._instance}"
+        now, member = self._clock.wall_ms(), f"{charges} {issued} {self._instance}"
         self._writes.send(link, written.set_result, "ZADD", self._names.issued, str(now), member)
         await asyncio.wait([written], timeout=LEAVE_SECONDS)
 
@@ -221,7 +230,8 @@ class Registration:
     def _acknowledge(self) -> None:
         self._due = None
         link, seq = self._feed.link, self._feed.seq
-        if link is None or not (self._is_current and self._is_trusted):
+        is_current = self._is_current and self._is_trusted and self._serves()
+        if link is None or not is_current or self._has_left:
             return
         self._acknowledged = seq
         self._acknowledged_at = self._clock.monotonic()

@@ -14,6 +14,7 @@ from authz.core.sidecars import MAX_LEASE_MS, Heard, Sidecar, doubtful
 from authz.process.clock import SystemClock
 from authz.storage import encoding, schema
 from authz.storage.refusals import refusal
+from authz.storage.replies import Garbled
 from authz.storage.seals import seals_of
 
 KEPT_MS: Final = MAX_OUTAGE_GRACE_MS + 3_600_000  # of an entry: longer than it can matter
@@ -44,7 +45,7 @@ class StoredSidecars:
 
         An entry that is garbled, has a wrong seal or absurd values, or was removed, is returned
         with its `doubt`. It proves nothing. Looks at the 10,000 newest. Raises Unavailable if the
-        store fails or the number is garbled.
+        store fails, and Garbled if the number is.
         """
         try:
             client: Any = self._client
@@ -57,8 +58,10 @@ class StoredSidecars:
                 pipeline.pttl(self._names.sidecar(instance))
             seq, meta, *replies = await pipeline.execute()
             last = encoding.number(self._names.seq, seq or "0")
-        except (exceptions.RedisError, OSError, ValueError) as cause:  # ValueError: a garbled seq
+        except (exceptions.RedisError, OSError) as cause:
             raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+        except ValueError as cause:
+            raise Garbled(f"the store cannot be used: {cause}") from None
         if self._seals is not None:
             self._seals.note(meta)
         pairs = zip(index, replies[::2], replies[1::2], strict=True)

@@ -23,6 +23,10 @@ TRANSACTION: Final = 200  # the store does nothing else meanwhile
 EXACT: Final = 1 << 53  # up to here a double holds each whole number
 
 
+class Garbled(Unavailable):
+    """The store has a value of the right type with content that nobody can read."""
+
+
 async def checked(answer: Awaitable[Any], advice: str = "") -> Any:
     """Return the awaited reply. Raises Unavailable for any error of redis-py or the network.
 
@@ -49,14 +53,14 @@ def unusable(cause: Exception, advice: str = "") -> Unavailable:
 async def last_change(client: redis.asyncio.Redis, advice: str = "") -> int:
     """Return the number of the store's last change, or 0.
 
-    Raises Unavailable, also if it is garbled.
+    Raises Unavailable, and Garbled if the store has something else there.
     """
     name = schema.names_of(client).seq
     found = await checked(client.get(name), advice)
     try:
         return encoding.number(name, found or "0")
     except ValueError as cause:
-        raise Unavailable(str(cause)) from None
+        raise Garbled(str(cause)) from None
 
 
 async def pipelined(client: redis.asyncio.Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:

@@ -4,15 +4,22 @@ So whoever expects another number finds the right one, and no second installatio
 first. A version that knows no partitions finds an authz:meta without peppers, which it refuses.
 """
 
-from contextlib import aclosing
-from typing import Any
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
 
 import redis.asyncio
 
 from authz.core.errors import Foreign, Unavailable
 from authz.storage import emptiness, meta, schema
 from authz.storage.endpoint import Endpoint
+from authz.storage.link import expect
+from authz.storage.refusals import RIGHT_MISSING
 from authz.storage.replies import checked
+
+CONNECTION_NAME: Final = "authz-partitions"
+PATIENCE: Final = 5.0  # seconds
+_FIELDS: Final = (schema.META_SCHEMA, schema.META_PARTITIONS, schema.META_RESHARDING)
 
 
 class Signpost:
@@ -70,7 +77,7 @@ class Signpost:
         if found := await checked(self._client.hgetall(self._names.meta)):
             self._compare(found)
 
-    def _compare(self, found: dict[str, str]) -> None:
+    def _compare(self, found: Mapping[str, str]) -> None:
         count = meta.partitions_in(found)
         if count != self._count:
             raise Foreign(meta.OTHER_COUNT.format(count, self._count))
@@ -79,12 +86,36 @@ class Signpost:
 async def refuse_other_count(where: Endpoint) -> None:
     """Raise Foreign if the store of this endpoint has another number of partitions.
 
-    It accepts a store that was not set up, and one that cannot be asked. where: any partition.
+    It accepts a store that was not set up, one that is about to have this number, and one that
+    cannot be asked within PATIENCE (5 s). where: any partition. It takes a connection of its own:
+    on a cluster another node may have the signpost.
     """
-    async with aclosing(where.undivided().client()) as client:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            found = await _read(where.undivided())
+    except (Unavailable, OSError):
+        return
+    count, ours = meta.partitions_in(found), str(where.count)
+    if found and ours not in {count, found.get(schema.META_RESHARDING)}:
+        raise Foreign(meta.OTHER_COUNT.format(count, ours))
+
+
+async def _read(where: Endpoint) -> dict[str, str]:
+    """Return the fields of the signpost about partitions, or all of them."""
+    link = await where.open(lambda: where.link(_ignore, _ignore))
+    try:
+        await where.greet(link, CONNECTION_NAME)
         try:
-            await Signpost(client, where.count).verify()
-        except Foreign:
-            raise
-        except Unavailable:
-            return
+            return expect(dict, await link.call("HGETALL", where.names.meta))
+        except Unavailable as cause:
+            if RIGHT_MISSING not in str(cause):
+                raise
+        texts = await link.call("HMGET", where.names.meta, *_FIELDS)  # a meter may
+        pairs = zip(_FIELDS, expect(list, texts), strict=True)
+        return {name: text for name, text in pairs if text is not None}
+    finally:
+        link.abort()
+
+
+def _ignore(*_any: Any) -> None:
+    pass

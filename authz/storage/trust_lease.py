@@ -11,12 +11,14 @@ class TrustLease:
     """Our trust in the store. Without a heartbeat that grants it there is none.
 
     lease: seconds of trust that one heartbeat grants. store: named by its text in faults and logs.
+    expected: a fault that is not logged.
     """
 
-    def __init__(self, clock: Clock, lease: float, store: object) -> None:
+    def __init__(self, clock: Clock, lease: float, store: object, *, expected: str = "") -> None:
         self._clock = clock
         self._lease = lease
         self._store = store
+        self._expected = f"{store}: {expected}"
         self._sink: ChangeSink
         self._until = 0.0
         self._sent: float | None = None
@@ -67,6 +69,8 @@ class TrustLease:
         if fault == self._fault:
             return
         self._fault = fault
+        if fault == self._expected:
+            return
         if fault:
             log.warning("store not trusted: %s", fault)
         else:

@@ -36,7 +36,7 @@ from authz.storage.signing_keys import StoredSigningKeys
 from authz.wiring.access import authentication, key_identifier
 from authz.wiring.admin_flows import admin_flows, services
 from authz.wiring.admin_telemetry import AdminTelemetry
-from authz.wiring.administration import all_parts, keyring
+from authz.wiring.administration import all_parts, keyring, partitions
 from authz.wiring.anomalies import anomaly_works
 from authz.wiring.console import console
 from authz.wiring.guard import Guard
@@ -100,7 +100,7 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
     telemetry = AdminTelemetry(settings, clock)
     async with AsyncExitStack() as stack:
         found = await stack.enter_async_context(all_parts(settings))
-        watch, parts = _watched(found, ring, clock)
+        watch, parts = _watched(settings, found, ring, clock)
         client, keys = parts.clients[0], parts.keys
         readiness = AdminReadiness(watch)
         authenticator = await stack.enter_async_context(
@@ -191,12 +191,15 @@ async def admin_process(settings: Settings) -> AsyncIterator[AdminProcess]:
         yield AdminProcess(server, http.address, calls, readiness)
 
 
-def _watched(found: StoreParts, ring: Keyring, clock: Clock) -> tuple[StoreWatch, StoreParts]:
+def _watched(
+    settings: Settings, found: StoreParts, ring: Keyring, clock: Clock
+) -> tuple[StoreWatch, StoreParts]:
     """Return the watch of the store, and its parts, which refuse work while it cannot be used."""
     wanted = (clock, ring.fingerprints, ring.read_prefixes)
-    watch = StoreWatch([MetaWatch(client, *wanted) for client in found.clients])
     if found.partitions.count == 1:
-        return watch, replace(found, clock=clock)
+        return StoreWatch([MetaWatch(found.only, *wanted)]), replace(found, clock=clock)
+    pairs = zip(found.clients, partitions(settings), strict=True)
+    watch = StoreWatch([MetaWatch(client, *wanted, where) for client, where in pairs])
     watched = replace(found, missing=watch.missing, may_have_moved=watch.may_have_moved)
     return watch, replace(watched, clock=clock, is_live=True)
 

@@ -49,7 +49,7 @@ def keyring(settings: Settings) -> Keyring:
         keys.imported_prefixes,
         issuer=settings.tokens.issuer,
         public_prefix=keys.public_prefix,
-        partitions=Partitions(settings.redis.partitions),
+        partitions=Partitions(settings.redis.count),
     )
 
 
@@ -88,7 +88,7 @@ def partitions(settings: Settings) -> tuple[Endpoint, ...]:
         sentinel=monitors,
         is_cluster=store.cluster,
         namespace=store.namespace,
-        partitions=store.partitions,
+        partitions=store.count,
     )
     ring = cache(lambda: keyring(settings))
     required = settings.keys.require_seals
@@ -201,7 +201,7 @@ async def all_parts(settings: Settings) -> AsyncIterator[StoreParts]:
             client = await stack.enter_async_context(aclosing(where.client()))
             clients.append(client)
             keys.append(StoredKeys(client, has_replicas=where.has_replicas))
-        count = Partitions(settings.redis.partitions)
+        count = Partitions(settings.redis.count)
         yield StoreParts(count, tuple(clients), tuple(keys), {})
 
 

@@ -4,96 +4,89 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from authz.core.abuse import FailureBuckets
 from authz.core.budgets.learned import Estimates
 from authz.core.keys.keyring import Keyring
 from authz.core.partitions import Partitions
 from authz.core.ports import CheckObserver, Probe
 from authz.flows.limits.limiter import Limiter
 from authz.process.clock import SystemClock
+from authz.rpc.check.extract import Extractor
 from authz.rpc.check.handler import CheckHandler
-from authz.rpc.check.response_parts import AnyChargeIds, charge_ids
-from authz.rpc.h2.server import FastServer
+from authz.rpc.check.respond import Responder
+from authz.rpc.check.response_parts import AnyChargeIds
 from authz.settings.model import Settings
-from authz.storage.learned_estimates import LearnedEstimates
 from authz.wiring.administration import keyring, limit_policy
 from authz.wiring.assertions import assertion_headers
 from authz.wiring.extraction import extractor, learns, responder
 from authz.wiring.listeners import check_server
 from authz.wiring.live_settings import LiveSettings
-from authz.wiring.partition import Partition, build_partitions, checker_of
+from authz.wiring.partition_count import sized
+from authz.wiring.partition_set import PartitionSet, SharedParts, partition_set
 from authz.wiring.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from authz.flows.check import Checker
     from authz.flows.partitioned.check import PartitionedChecker
     from authz.rpc.grpcio import GrpcServer
+    from authz.rpc.h2.server import FastServer
 
 MIGRATED_AT_ONCE: Final = 500  # states of limits, about 2 ms
 
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The components of a sidecar, before it starts. The Check listener is bound already."""
+    """The components of a sidecar, before it starts. The Check listener is bound already.
 
-    instance: str
+    first: the set of partitions with which it starts. target: puts another set in force.
+    """
+
+    shared: SharedParts
     clock: SystemClock
-    ring: Keyring
     telemetry: Telemetry
-    partitions: tuple[Partition, ...]
-    checker: "Checker | PartitionedChecker"
+    first: PartitionSet
     server: "FastServer | GrpcServer"
     live: LiveSettings
-    charge_ids: AnyChargeIds
-    failures: FailureBuckets
-    learned_estimates: LearnedEstimates
+    target: "Reloadable"
 
 
-def build(settings: Settings, read_settings: Callable[[], Settings] | None) -> Components:
+def build(
+    settings: Settings, read_settings: Callable[[], Settings] | None, count: int | None = None
+) -> Components:
     """Build the components and bind the Check listener. Does not connect to the store.
 
-    read_settings: for a reload; None if impossible. Raises BadInput for unusable settings, such as
-    a port in use.
+    read_settings: for a reload; None if impossible. count: the number of partitions of the store;
+    None: that of the settings. Raises BadInput for unusable settings, such as a port in use.
     """
     clock, ring = SystemClock(), keyring(settings)
-    instance = f"{socket.gethostname()}-{secrets.token_hex(4)}"
     telemetry = Telemetry(settings, clock)
     counters = telemetry.counters
+    shared = SharedParts(
+        f"{socket.gethostname()}-{secrets.token_hex(4)}",
+        *(ring, clock, counters),
+        settings.abuse.buckets(),
+        Estimates(is_wanted=learns(settings)),
+    )
 
     # The links to the store, the caches that its changes keep current, and decisions.
-    failures = settings.abuse.buckets()
-    parts = build_partitions(
-        *(settings, ring, clock, counters), instance=instance, failures=failures
-    )
-    checker = checker_of(
-        parts,
-        clock,
-        settings.outage.grace,
-        may_have_moved=lambda at: parts[at].feed.meta.may_have_moved,
-        max_moved=settings.cache.max_entries,
-    )
+    first = partition_set(sized(settings, count or settings.redis.count), shared)
 
     # The listener for Envoy.
-    ids = charge_ids(Partitions(settings.redis.partitions))
-    estimates = Estimates(is_wanted=learns(settings))
     handler = check_handler(
-        *(settings, ring, checker, counters, telemetry.observer), ids=ids, estimates=estimates
+        *(settings, ring, first.checker, counters, telemetry.observer),
+        ids=first.charge_ids,
+        estimates=shared.estimates,
     )
     server = check_server(settings, handler, counters)
 
     # A reload exchanges the route rules, the limits and the log level of these components.
-    limiters = tuple(one.limiter for one in parts)
-    target = Reloadable(ring, handler, limiters, ids, estimates)
+    limiters = tuple(one.limiter for one in first.partitions)
+    target = Reloadable(ring, handler, limiters, first.charge_ids, shared.estimates)
     live = LiveSettings(settings, read_settings, target, clock)
-
-    return Components(
-        *(instance, clock, ring, telemetry, parts, checker, server, live, ids, failures),
-        LearnedEstimates(estimates, [one.feed for one in parts]),
-    )
+    return Components(shared, clock, telemetry, first, server, live, target)
 
 
 def check_handler(
@@ -118,34 +111,65 @@ def check_handler(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reloadable:
-    """The components with reloadable settings: a ReloadTarget."""
+    """The components with reloadable settings: a ReloadTarget.
+
+    limiters, charge_ids: of the partitions that are in use.
+    """
 
     ring: Keyring
     handler: CheckHandler
-    limiters: tuple[Limiter, ...]
+    limiters: Sequence[Limiter]
     charge_ids: AnyChargeIds
     estimates: Estimates
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions in use."""
+        return len(self.limiters)
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """Build extractor, responder and limit policy. Return a function that swaps them in.
 
         That function also sets the log level. Raises BadInput for an invalid route rule.
         """
-        new_extractor = extractor(settings, self.ring, self.estimates)
-        assertions = assertion_headers(settings, self.ring)
-        new_responder = responder(settings, new_extractor, self.charge_ids, assertions)
+        reading, writing = self._ends(settings, self.charge_ids)
         policy = limit_policy(settings)
 
         def exchange() -> None:
-            self.handler.replace(new_extractor, new_responder)
+            self.handler.replace(reading, writing)
             for limiter in self.limiters:
                 limiter.replace_policy(policy)
             self.estimates.is_wanted = learns(settings)
             logging.getLogger().setLevel(settings.log.level)
 
         return exchange
+
+    def prepare_set(self, found: PartitionSet, settings: Settings) -> Callable[[], None]:
+        """Build extractor and responder for other partitions. Return a function that uses them.
+
+        The function takes the limits and leases of the partitions before along. settings: in force.
+        """
+        reading, writing = self._ends(settings, found.charge_ids)
+        policy, limiters = limit_policy(settings), [one.limiter for one in found.partitions]
+        home_of = Partitions(len(limiters)).home_of
+
+        def exchange() -> None:
+            for limiter in limiters:
+                limiter.replace_policy(policy)
+            for before in self.limiters:
+                for state in before.release():
+                    limiters[home_of(state.record)].adopt([state])
+            self.limiters, self.charge_ids = limiters, found.charge_ids
+            self.handler.replace(reading, writing, found.checker)
+
+        return exchange
+
+    def _ends(self, settings: Settings, ids: AnyChargeIds) -> tuple[Extractor, Responder]:
+        reading = extractor(settings, self.ring, self.estimates)
+        assertions = assertion_headers(settings, self.ring)
+        return reading, responder(settings, reading, ids, assertions)
 
     async def migrate(self) -> None:
         """Move limiter state to the new policy, MIGRATED_AT_ONCE entries at a time."""

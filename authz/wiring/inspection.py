@@ -10,6 +10,7 @@ from authz.settings.model import Settings
 from authz.storage.inspection.checks import inspect
 from authz.storage.inspection.store import Store
 from authz.wiring.administration import keyring, partitions, signpost
+from authz.wiring.partition_count import resolved_if_possible
 
 
 @asynccontextmanager
@@ -19,6 +20,8 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
     Raises BadInput for unusable settings, Unavailable for an unusable TLS or password file. An
     unreachable store is a finding.
     """
+    given = settings.redis.partitions
+    settings = await resolved_if_possible(settings)
     ring, clock = keyring(settings), SystemClock()
     async with AsyncExitStack() as stack:
         stores = []
@@ -36,4 +39,4 @@ async def inspection(settings: Settings) -> AsyncIterator[AsyncIterator[Finding]
             return
         from authz.storage.inspection.partitions import inspect_partitions  # noqa: PLC0415
 
-        yield inspect_partitions(stores, sign)
+        yield inspect_partitions(stores, sign, given)

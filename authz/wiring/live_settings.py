@@ -27,6 +27,7 @@ RELOADABLE: Final = (
     *("routes", "routes_case", "routes_default", "routes_suffix"),
 )
 ENFORCE: Final = "check.enforce"  # of its section, this alone
+PARTITIONS: Final = "redis.partitions"
 HASH_DIGITS: Final = 12
 OF_ONE_PROCESS: Final = frozenset(
     ("include", "check.listen", "ops.listen", "ops.health_listen", "cache.snapshot")
@@ -42,6 +43,11 @@ class SettingsVersion(NamedTuple):
 
 class ReloadTarget(Protocol):
     """The components that a reload changes."""
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions in use."""
+        ...
 
     def prepare(self, settings: Settings) -> Callable[[], None]:
         """Build the new components, in any thread. Return a function that swaps them in.
@@ -91,14 +97,20 @@ class LiveSettings:
         target: ReloadTarget,
         clock: Clock,
     ) -> None:
-        self._settings = settings
+        self._settings = self._wanted = settings
         self._given = settings.given
         self._read = read
         self._target = target
         self._clock = clock
         self._error = ""
         self._waiting: list[str] = []
+        self._exchanging = asyncio.Lock()
         self.version = SettingsVersion(settings_hash(settings), clock.wall_ms())
+
+    @property
+    def in_force(self) -> Settings:
+        """The settings in force."""
+        return self._settings
 
     def report(self) -> dict[str, object]:
         """Return the version, the last error and the settings that need a restart, for /readyz.
@@ -121,16 +133,37 @@ class LiveSettings:
         is logged. Settings that need a restart keep their values, with a warning. Returns after the
         limit state has been migrated.
         """
-        if self._read is None:
-            return
+        async with self._exchanging:
+            is_reloaded = self._read is not None and await self._reload(self._read)
+        if is_reloaded:
+            await self._target.migrate()
+
+    async def exchange(self, prepare: Callable[[Settings], Callable[[], None]]) -> None:
+        """Exchange components that were made from settings, while no reload is under way.
+
+        prepare: gets the settings in force, in a thread, and returns the function that exchanges.
+        """
+        async with self._exchanging:
+            exchange = await asyncio.to_thread(prepare, self._settings)
+            exchange()
+            self._waiting = self._restart_needed()
+
+    def _restart_needed(self) -> list[str]:
+        found = restart_needed(self._settings, self._wanted)
+        if self._wanted.redis.partitions in (None, self._target.partitions):  # it is in use
+            return [name for name in found if name != PARTITIONS]
+        return found
+
+    async def _reload(self, read: Callable[[], Settings]) -> bool:
         try:
             # In a thread: the file may be long, and requests are answered meanwhile.
-            found, exchange = await asyncio.to_thread(self._prepare, self._read)
+            found, exchange = await asyncio.to_thread(self._prepare, read)
         except BadInput as cause:
             self._error = f"not reloaded: {cause}"
             log.warning("settings were not reloaded, the old ones stay in force: %s", cause)
-            return
-        self._waiting = restart_needed(self._settings, found)
+            return False
+        self._wanted = found
+        self._waiting = self._restart_needed()
         exchange()
         self._settings = _merged(self._settings, found)
         self._given = found.given
@@ -140,7 +173,7 @@ class LiveSettings:
         if self._waiting:
             names = ", ".join(self._waiting)
             log.warning("settings that need a restart keep their old values: %s", names)
-        await self._target.migrate()
+        return True
 
     def _prepare(self, read: Callable[[], Settings]) -> tuple[Settings, Callable[[], None]]:
         found = read()

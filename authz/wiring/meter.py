@@ -81,6 +81,7 @@ class RunningMeter:
     """A running meter.
 
     listen, operations: the addresses in use. following: follows a log; it ends only by a fault.
+    drain_seconds: how long it commits at its end what it has taken.
     """
 
     listen: Address
@@ -88,6 +89,7 @@ class RunningMeter:
     meter: AnyMeter
     readiness: MeterReadiness
     counters: MeterCounters
+    drain_seconds: float
     following: asyncio.Task[None] | None = None
 
 
@@ -135,12 +137,14 @@ async def meter_process(
             following = asyncio.create_task(log_file.run())
             tasks.append(following)
         running = RunningMeter(
-            *(server.address, operations.address, meter, readiness, counters, following)
+            *(server.address, operations.address, meter, readiness, counters),
+            drain_seconds=ours.drain,
+            following=following,
         )
         try:
             yield running
         finally:
-            if not await meter.drain(ours.drain):
+            if not await meter.drain(running.drain_seconds):
                 log.warning("%d batches are not confirmed; Envoy sends them again", meter.waiting)
             await server.stop(STOP_SECONDS)
             for task in tasks:

@@ -54,15 +54,21 @@ def build_partitions(
     *,
     instance: str,
     failures: FailureBuckets,
+    awaits_data: bool = False,
 ) -> tuple[Partition, ...]:
     """Return the parts for each partition of the store, not yet connected.
 
-    instance: the name of this sidecar. failures: those of all addresses. Raises BadInput.
+    instance: the name of this sidecar. failures: those of all addresses. awaits_data: the
+    partitions are about to be set up, by a move of the store. Raises BadInput.
     """
     stores = partitions(settings)
     clocks = [StoreClock(settings.cache.trust_lease) for _ in stores]
     feeds = [
-        change_feed(settings, where, ring, clock, counters, store_clock=store_clock)
+        change_feed(
+            *(settings, where, ring, clock, counters),
+            store_clock=store_clock,
+            awaits_data=awaits_data,
+        )
         for where, store_clock in zip(stores, clocks, strict=True)
     ]
     tokens = token_gate(settings, ring, feeds[0].meta, clock, counters)
@@ -142,6 +148,7 @@ def change_feed(
     probe: Probe,
     *,
     store_clock: StoreClock,
+    awaits_data: bool = False,
 ) -> ChangeFeed:
     """Return the feed of changes from a partition, not yet connected."""
     return ChangeFeed(
@@ -154,6 +161,7 @@ def change_feed(
         prefixes=ring.read_prefixes,
         imported_index=settings.keys.imported_index,
         crowd=Crowd(_links(where)),
+        awaits_data=awaits_data,
     )
 
 
@@ -164,7 +172,7 @@ def _links(where: Endpoint) -> int:
 
 def _share(settings: Settings, bound: int) -> int:
     """Return the share of one partition in a bound of the sidecar, rounded up."""
-    return ceil(bound / settings.redis.partitions)
+    return ceil(bound / settings.redis.count)
 
 
 def key_cache(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from authz import __version__
@@ -26,19 +26,43 @@ from authz.wiring.process_metrics import one, process_readings
 if TYPE_CHECKING:
     from authz.flows.check import Checker
     from authz.flows.partitioned.check import PartitionedChecker
+    from authz.storage.feed import ChangeFeed
+    from authz.storage.lag import LagHistogram
     from authz.telemetry.traces import Traces
     from authz.wiring.partition import Partition
 
 Values = Iterable[tuple[Labels, float | Histogram]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Parts:
-    """The components with metrics that are not counted by events."""
+    """The components with metrics that are not counted by events.
+
+    hits_before, lag_before: of partitions that were replaced.
+    """
 
     partitions: "Sequence[Partition]"
     checker: "Checker | PartitionedChecker"
     is_ready: Callable[[], bool]
+    hits_before: int = 0
+    lag_before: "list[LagHistogram]" = field(default_factory=list)
+
+    @property
+    def hits(self) -> int:
+        """Checks that found their record in a cache; only grows."""
+        return self.hits_before + self.checker.hits
+
+    @property
+    def lag(self) -> "list[LagHistogram]":
+        """The histograms of how late changes were applied, to be added up."""
+        return [*self.lag_before, *(one.feed.lag for one in self.partitions)]
+
+    def replace(
+        self, partitions: "Sequence[Partition]", checker: "Checker | PartitionedChecker"
+    ) -> None:
+        """Read these from now on. Sums go on."""
+        self.hits_before, self.lag_before = self.hits, self.lag
+        self.partitions, self.checker = partitions, checker
 
 
 class Telemetry:
@@ -166,7 +190,7 @@ def _keys(counters: Counters, parts: Parts) -> Readings:
 
     def lookups() -> Values:
         for labels, count in counted():
-            yield labels, parts.checker.hits if labels["result"] == "hit" else count
+            yield labels, parts.hits if labels["result"] == "hit" else count
 
     def entries() -> Values:
         yield {"kind": "record"}, sum(len(one.cache) for one in parts.partitions)
@@ -185,21 +209,23 @@ def _keys(counters: Counters, parts: Parts) -> Readings:
 
 def _store(parts: Parts, clock: Clock) -> Readings:
     began = clock.monotonic()
-    feeds = [part.feed for part in parts.partitions]
+
+    def feeds() -> "list[ChangeFeed]":
+        return [part.feed for part in parts.partitions]
 
     def lag() -> Values:
         seconds = Histogram(catalogue.CHANGE_LAG.bounds)
-        each = [feed.lag for feed in feeds]
+        each = parts.lag
         seconds.counts = [sum(counts) for counts in zip(*(lag.counts for lag in each), strict=True)]
         seconds.sum = sum(lag.sum for lag in each) / 1000
         yield {}, seconds
 
     def trust_age() -> float:
-        ages = [feed.health().trust_age for feed in feeds]
+        ages = [feed.health().trust_age for feed in feeds()]
         return max(clock.monotonic() - began if age is None else age for age in ages)
 
     def untrusted() -> int:
-        return sum(not feed.health().trusted for feed in feeds)
+        return sum(not feed.health().trusted for feed in feeds())
 
     def grace_left() -> float:
         caches = [part.cache for part in parts.partitions]
@@ -208,17 +234,17 @@ def _store(parts: Parts, clock: Clock) -> Readings:
 
     return {
         catalogue.CHANGE_LAG: lag,
-        catalogue.ALIAS_INDEX: one(lambda: sum(feed.imported.entries for feed in feeds)),
-        catalogue.CHANGE_SEQUENCE: one(lambda: sum(feed.seq or 0 for feed in feeds)),
+        catalogue.ALIAS_INDEX: one(lambda: sum(feed.imported.entries for feed in feeds())),
+        catalogue.CHANGE_SEQUENCE: one(lambda: sum(feed.seq or 0 for feed in feeds())),
         catalogue.TRUST: one(lambda: int(not untrusted())),
         catalogue.UNTRUSTED: one(untrusted),
         catalogue.TRUST_AGE: one(trust_age),
         catalogue.CLOCK_OFFSET: one(
-            lambda: max((feed.clock_offset or 0.0 for feed in feeds), key=abs)
+            lambda: max((feed.clock_offset or 0.0 for feed in feeds()), key=abs)
         ),
         catalogue.GRACE: one(grace_left),
         catalogue.LINK: one(
-            lambda: int(all(feed.link is not None and feed.link.is_open for feed in feeds))
+            lambda: int(all(feed.link is not None and feed.link.is_open for feed in feeds()))
         ),
         LIMIT_LINK: one(lambda: int(not any(part.spend_link.reason for part in parts.partitions))),
         catalogue.READY: one(lambda: int(parts.is_ready())),

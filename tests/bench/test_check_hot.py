@@ -31,9 +31,9 @@ def test_the_checker_is_composed_as_in_a_sidecar(tmp_path):
     built.server._listener.close_sockets()
     hot = check_hot.Hot()
     names = {"_refutes", "_peek", "_spend", "_decided"}
-    assert kinds(hot.checker) == kinds(built.checker)
+    assert kinds(hot.checker) == kinds(built.first.checker)
     assert {name: getattr(hot.checker, name).__name__ for name in names} == {
-        name: getattr(built.checker, name).__name__ for name in names
+        name: getattr(built.first.checker, name).__name__ for name in names
     }
 
 

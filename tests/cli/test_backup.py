@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import signal
 import stat
+import subprocess
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,7 +14,7 @@ import pytest
 from authz.settings.model import Settings
 from authz.storage.backup import Contents
 from authz.wiring import backups
-from tests.support.cli.terminal import run
+from tests.support.cli.terminal import AUTHZ, run
 from tests.support.real import Valkey
 from tests.support.storage import stored
 from tests.support.system import until
@@ -120,6 +122,26 @@ def test_a_backup_that_fails_leaves_no_file(no_store: Path) -> None:
     (no_store / "authz-pepper-1").write_text("0" * 64)
     assert run("backup", FILE).code == 3
     assert os.listdir(no_store) == ["authz-pepper-1"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_backup_that_is_ended_leaves_no_file(
+    store: Path, own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A timer that ends a backup while it waits for the store fills no disk."""
+    monkeypatch.setenv("AUTHZ_REDIS__URL", own_valkey.url)
+    assert run("init").code == 0
+    own_valkey.pause()
+    process = subprocess.Popen([*AUTHZ, "backup", FILE], stderr=subprocess.PIPE)
+    try:
+        until(lambda: list(store.glob(f".{FILE}.*")), bool)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        own_valkey.resume()
+    assert (process.returncode, err.strip()) == (130, b"")
+    assert list(store.glob(f"*{FILE}*")) == list(store.glob(f".{FILE}*")) == []
 
 
 def test_a_store_with_keys(store: Path) -> None:

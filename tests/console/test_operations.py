@@ -376,3 +376,12 @@ async def test_the_page_of_metrics_is_rendered_once_a_second():
         await fetch(server.address, "/metrics", accept=f"text/plain;q=0.{number}")
     assert len(rendered) == 2 + MAX_FORMS
     await server.stop()
+
+
+async def test_a_reason_that_is_no_utf8() -> None:
+    """Readiness is answered, whatever a reason quotes."""
+    async with serving() as server:
+        server.report(lambda: (False, {"store": {"reason": "it said \udcff\x00é"}}))
+        status, body = await fetch(server.address, "/readyz")
+    assert status == 503
+    assert json.loads(body)["components"]["store"]["reason"] == "it said \udcff\x00é"

@@ -16,6 +16,7 @@ from authz.core.finding import Level
 from authz.core.records import Status
 from authz.process.clock import SystemClock
 from authz.storage.meta_watch import MetaWatch
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked
 from tests.support.fakes import make_keyring
 from tests.support.real import Valkey, eventually
@@ -136,6 +137,10 @@ async def test_few_replicas_and_a_replica(server):
         server.admin.replicaof("127.0.0.1", 1)
         with pytest.raises(Unavailable, match=r"\(READONLY\); point redis.url at the primary$"):
             await admin.revoke(record.kid)
+        server.admin.config_set("replica-serve-stale-data", "no")
+        with pytest.raises(Unavailable, match=r"\(MASTERDOWN\); point redis.url at the primary$"):
+            await admin.revoke(record.kid)
+        server.admin.config_set("replica-serve-stale-data", "yes")
 
 
 async def test_renamed_command():
@@ -144,6 +149,11 @@ async def test_renamed_command():
         async with server.endpoint.client() as client:
             with pytest.raises(Unavailable, match="'HGETALL'; remove its rename-command"):
                 await checked(client.hgetall("x"), "check redis.url")
+
+
+def test_a_long_refusal():
+    """An error reply of any length becomes a short text, as it also stands in log lines."""
+    assert refusal(Exception("ERR " + "x" * 100_000)) == "ERR " + "x" * 296
 
 
 async def test_late_answers(valkey, admin, caplog):

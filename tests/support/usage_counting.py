@@ -11,7 +11,8 @@ from authz.core.usage.counts import Level
 from authz.core.usage.tally import Clocks
 from authz.storage.endpoint import Endpoint
 from authz.storage.usage.usage_link import UsageLink
-from tests.support.real import RealClock, eventually
+from tests.support.real import RealClock, Valkey, eventually
+from tests.support.storage import stored
 from tests.support.usage import committed
 
 KEPT = dict.fromkeys(Level, 400 * 86_400)
@@ -19,18 +20,35 @@ DAY = 86_400_000
 
 
 @contextlib.asynccontextmanager
-async def open_link(
+async def link_of(
     endpoint: Endpoint, kept: Mapping[Level, int] = KEPT, **options: Any
 ) -> AsyncIterator[UsageLink]:
-    """Yield a UsageLink that has reached its store. kept: seconds. options: others of the link."""
+    """Yield a UsageLink that runs. kept: seconds. options: others of the link."""
     link = UsageLink(endpoint, RealClock(), kept, **options)
     run = asyncio.create_task(link.run())
     try:
-        await eventually(lambda: not link.reason)
         yield link
     finally:
         run.cancel()
         await asyncio.gather(run, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def open_link(
+    endpoint: Endpoint, kept: Mapping[Level, int] = KEPT, **options: Any
+) -> AsyncIterator[UsageLink]:
+    """Yield a UsageLink that has reached its store. kept, options: as of `link_of`."""
+    async with link_of(endpoint, kept, **options) as link:
+        await eventually(lambda: not link.reason)
+        yield link
+
+
+def linked(
+    valkey: Valkey, kept: Mapping[Level, int] = KEPT, **options: Any
+) -> contextlib.AbstractAsyncContextManager[UsageLink]:
+    """Set up a store, unless it is, and return `open_link` to it."""
+    valkey.admin.hset(stored.META, "schema", "1")
+    return open_link(valkey.endpoint, kept, **options)
 
 
 async def count_entries(endpoint: Endpoint, entries: Sequence[bytes], now: int) -> None:

@@ -110,20 +110,20 @@ def _command_server(code: Path) -> subprocess.Popen[str]:
     )
 
 
-class Sidecar:
-    """`authz serve` of a version. It listens on a port of its own."""
+class Process:
+    """A process of a version. ops: where it has /readyz. words: its command."""
 
-    def __init__(self, version: Version) -> None:
-        self._version = version
-        self.check, self.ops = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
+    def __init__(self, version: Version, ops: str, *words: str) -> None:
+        self.version = version
+        self.ops = ops
+        self._words = words
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        words = ("serve", "--listen", self.check)
         self._process = subprocess.Popen(
-            self._version.command(*words),
-            cwd=self._version.code,
-            env=self._version.environment | {"AUTHZ_OPS__LISTEN": self.ops},
+            self.version.command(*self._words),
+            cwd=self.version.code,
+            env=self.version.environment | {"AUTHZ_OPS__LISTEN": self.ops},
         )
         deadline = time.monotonic() + SECONDS
         while not self.is_ready():
@@ -140,9 +140,17 @@ class Sidecar:
         """Return whether /readyz is ready."""
         try:
             with urllib.request.urlopen(f"http://{self.ops}/readyz", timeout=5) as answer:
-                return answer.status == 200
+                return bool(answer.status == 200)
         except OSError:
             return False
+
+
+class Sidecar(Process):
+    """`authz serve` of a version. It listens on a port of its own."""
+
+    def __init__(self, version: Version) -> None:
+        self.check = f"127.0.0.1:{free_port()}"
+        super().__init__(version, f"127.0.0.1:{free_port()}", "serve", "--listen", self.check)
 
     def ask(self, key: str, path: str = "/") -> int:
         """Return the code of a Check with this key: OK, or the status that Envoy answers with."""

@@ -1,11 +1,9 @@
 """Usage of the former version beside that of this one, on one store: both meters count exactly."""
 
-import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -13,45 +11,23 @@ from authz.core.listen_address import Address
 from authz.storage import schema
 from tests.support.docs import ROOT
 from tests.support.metering import batch, export
-from tests.support.real import Valkey, eventually, free_port
+from tests.support.real import Valkey, free_port
 from tests.support.usage import KID, line
 from tests.upgrade import former
-from tests.upgrade.former import SECONDS, Version
+from tests.upgrade.former import SECONDS, Process, Version
 
 pytestmark = pytest.mark.timeout(300)
 
 BATCHES = 80
 
 
-class Meter:
+class Meter(Process):
     """`authz meter` of a version."""
 
     def __init__(self, code: Path, directory: Path, store: Valkey) -> None:
-        self.listen = Address("127.0.0.1", free_port())
-        self.ops = f"127.0.0.1:{free_port()}"
-        ours = {"listen": str(self.listen), "ops_listen": self.ops, "commit_interval": "10ms"}
-        self.version = Version(code, former.settings(directory, store, meter=ours))
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        version = self.version
-        self._process = subprocess.Popen(
-            version.command("meter"), cwd=version.code, env=version.environment
-        )
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait(SECONDS)
-
-    def is_ready(self) -> bool:
-        """Return whether /readyz is ready."""
-        try:
-            with urllib.request.urlopen(f"http://{self.ops}/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
+        self.listen, ops = Address("127.0.0.1", free_port()), f"127.0.0.1:{free_port()}"
+        ours = {"listen": str(self.listen), "ops_listen": ops, "commit_interval": "10ms"}
+        super().__init__(Version(code, former.settings(directory, store, meter=ours)), ops, "meter")
 
     async def take(self, ended: int) -> None:
         """Let it count one batch with three requests of the key, until it has confirmed it."""
@@ -90,7 +66,6 @@ async def test_meters_of_both_versions_count_into_one_store(
     present.version.run("init")
     now = int(time.time() * 1000)
     with before, present:
-        await eventually(lambda: before.is_ready() and present.is_ready(), SECONDS)
         for number in range(BATCHES):  # more minutes than stay in the open usage
             ended = now - (BATCHES - number) * 60_000
             await (before, present)[number % 2].take(ended)

@@ -18,6 +18,8 @@ NOW = 1_763_800_000_000
 class Target:
     """A ReloadTarget that records its settings. `fault` is raised by `prepare`."""
 
+    partitions = 1
+
     def __init__(self, fault=None):
         self.fault, self.used, self.migrated = fault, [], 0
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import threading
 from pathlib import Path
@@ -167,6 +168,18 @@ async def test_a_mistake_changes_nothing(tmp_path: Path, valkey: Valkey, mistake
         sidecar.process.file.write_text(content)
         sidecar.process.tell(signal.SIGHUP)
         await eventually(lambda: sidecar.settings()["reason"] == "")
+
+
+async def test_a_pipe_in_place_of_the_file(tmp_path: Path, valkey: Valkey) -> None:
+    """The sidecar does not wait for a pipe: it keeps its rules, says why, and can end."""
+    async with reloading(tmp_path, valkey) as sidecar:
+        good = await sidecar.reload(routes=SCOPED)
+        sidecar.process.file.unlink()
+        os.mkfifo(sidecar.process.file)
+        sidecar.process.tell(signal.SIGHUP)
+        await eventually(lambda: sidecar.settings()["reason"].endswith("not a regular file"))
+        assert sidecar.settings()["version"] == good["version"]
+        assert sidecar.ask("/scoped") == 403
 
 
 async def test_a_setting_that_needs_a_restart_is_named(tmp_path: Path, valkey: Valkey) -> None:

@@ -4,6 +4,7 @@ A state may end with a lease of which requests are left, or with a debt. Both go
 unless the key was changed.
 """
 
+from collections.abc import Iterable
 from itertools import islice
 
 from authz.core.errors import Unavailable, UnknownPlan, UnknownPrice
@@ -71,11 +72,14 @@ class KeyLimitStates:
 
     def ease(self, state: KeyLimitState) -> KeyLimitState:
         """Return the state that follows one whose throttle is over, and return its lease."""
-        record, cost = state.record, state.cost
-        name = record.kid if cost == 1 else (record.kid, cost)
-        following = self._states[name] = self._made(record, cost)
+        following = self._states[self._name(state)] = self._made(state.record, state.cost)
         self._evict(state)
         return following
+
+    @staticmethod
+    def _name(state: KeyLimitState) -> Name:
+        kid, cost = state.record.kid, state.cost
+        return kid if cost == 1 else (kid, cost)
 
     def _made(self, record: KeyRecord, cost: Cost) -> KeyLimitState:
         now, throttle = self._clock.wall_ms(), record.throttle
@@ -109,6 +113,23 @@ class KeyLimitStates:
             self._evict(state)
         self._earlier.clear()
         self._states.clear()
+
+    def release(self) -> list[KeyLimitState]:
+        """Return the states without a call under way, with their leases and debts; forget them."""
+        found = [state for state in self._states.values() if not (state.is_asking or state.waiting)]
+        for state in found:
+            del self._states[self._name(state)]
+            self._count_leased(state)
+            self._outage.forget(state)
+        return found
+
+    def adopt(self, states: Iterable[KeyLimitState]) -> None:
+        """Take over states that other ones of the same policy have released, up to `max_keys`."""
+        for state in states:
+            if len(self._states) < self._max_keys:
+                self._states.setdefault(self._name(state), state)
+                if state.debt:
+                    self._outage.owe(state, 0)
 
     def give_up(self, state: KeyLimitState) -> int:
         """Count the requests that passed on the lease, then call and return `state.give_up`.

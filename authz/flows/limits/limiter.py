@@ -23,7 +23,7 @@ Rules:
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from functools import partial
 
 from authz.core.errors import OutcomeUnknown, Unavailable, Unreadable
@@ -150,6 +150,17 @@ class Limiter:
     def migrate(self, count: int) -> bool:
         """Apply the new policy to up to `count` states. Return True while any are left."""
         return self._states.migrate(count)
+
+    def release(self) -> list[KeyLimitState]:
+        """Return the states of keys without a call under way, for another limiter to `adopt`."""
+        return self._states.release()
+
+    def adopt(self, states: Iterable[KeyLimitState]) -> None:
+        """Take over states of a limiter of the same policy: leases are used up, debts are paid.
+
+        For a store that was moved, with its counters and leases.
+        """
+        self._states.adopt(states)
 
     def give_back(self) -> None:
         """Return every lease and every debt to the store, and drop all states.

@@ -61,20 +61,27 @@ class CheckHandler:
         probe: Probe,
         observer: CheckObserver = NullObserver(),  # noqa: B008  it has no state
     ) -> None:
-        self._decide = checker.check
         self._probe = probe
         self._observer = observer
         self._take_line, self._observe = observer.take_line, observer.observe
         self._untimed = 0  # how many Checks come before the next timed one
         self._faults = 0
         self._unread = refused(UNAVAILABLE)
-        self.replace(extractor, responder)
+        self.replace(extractor, responder, checker)
 
-    def replace(self, extractor: Extractor, responder: Responder) -> None:
+    def replace(
+        self,
+        extractor: Extractor,
+        responder: Responder,
+        checker: "Checker | PartitionedChecker | None" = None,
+    ) -> None:
         """Use another extractor and responder from now on, as after a reload of the settings.
 
-        Checks that wait for I/O also get their response from the new responder.
+        Checks that wait for I/O also get their response from the new responder. checker: decides
+        from now on; None: as before.
         """
+        if checker is not None:
+            self._decide = checker.check
         self._read = extractor.read
         self._write = responder.write
         # Sent many times or never, so its charge id is not one of those that count.

@@ -16,7 +16,7 @@ from authz.storage.inspection.store import Store
 from authz.storage.limits.stored_counters import StoredCounters
 from authz.storage.listing import StoredIndex
 from authz.storage.registry import StoredSidecars, highest_seen
-from authz.storage.replies import checked, last_change, pipelined
+from authz.storage.replies import Garbled, checked, last_change, pipelined
 from authz.storage.seals import seals_of
 
 SAMPLE: Final = 200
@@ -139,10 +139,14 @@ async def types(store: Store) -> Finding:
 async def changes(store: Store) -> Finding:
     """Check that the store has every change that a running sidecar has seen; failure if not.
 
-    Then the store went back in time. Raises Unavailable.
+    Then the store went back in time. Failure also if the number of changes is garbled. Raises
+    Unavailable.
     """
-    seen = await highest_seen(store.client)  # first: a change may be made meanwhile
-    last = await last_change(store.client)
+    try:
+        seen = await highest_seen(store.client)  # first: a change may be made meanwhile
+        last = await last_change(store.client)
+    except Garbled as cause:
+        return fail("changes", str(cause), "see The store is damaged, in the run book")
     if last < seen:
         problem = f"the store went back to change {last}: a sidecar has seen change {seen}"
         advice = "revoke again what was revoked since: The store went back, in the run book"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from authz.core.errors import Unavailable
-from authz.core.finding import Finding, Level, fail, ok
+from authz.core.finding import Finding, Level, fail, ok, warn
 from authz.storage.inspection.checks import Check, checks_of, made, reached
 from authz.storage.inspection.moved import moved
 from authz.storage.inspection.store import Store
@@ -15,10 +15,13 @@ from authz.storage.signpost import Signpost
 BY_HARM: Final = (Level.FAIL, Level.WARN, Level.OK)
 
 
-async def inspect_partitions(stores: Sequence[Store], signpost: Signpost) -> AsyncIterator[Finding]:
+async def inspect_partitions(
+    stores: Sequence[Store], signpost: Signpost, given: int | None
+) -> AsyncIterator[Finding]:
     """Yield a finding for each check: the worst of all partitions, which it names.
 
-    stores: of each partition, in order. A partition that cannot be reached is a failure, and the
+    stores: of each partition, in order. given: their number by the settings; None: as the store
+    says. A partition that cannot be reached is a failure, and the
     others are inspected all the same.
     """
     try:
@@ -27,7 +30,12 @@ async def inspect_partitions(stores: Sequence[Store], signpost: Signpost) -> Asy
         problem, _, advice = str(cause).partition("; ")
         yield fail("partitions", problem, advice)
     else:
-        yield ok("partitions", f"{len(stores)}, as in redis.partitions")
+        count = len(stores)
+        if given in (None, count):
+            yield ok("partitions", f"{count}, as in redis.partitions" if given else str(count))
+        else:
+            old = f"the store was moved to {count}, redis.partitions is {given}"
+            yield warn("partitions", old, f"set redis.partitions to {count}, or remove it")
     answers = await asyncio.gather(*map(reached, stores))
     lost = {at: one for at, one in enumerate(answers) if one is not None}
     if lost:

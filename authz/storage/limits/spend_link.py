@@ -78,11 +78,15 @@ class SpendLink:
         self._sent = self._answered = 0
         self._watch: asyncio.TimerHandle | None = None
         self._garbled: dict[str, None] = {}
+        self.paused = ""
+        """Why nothing may be counted now, although there is a link; "" if it may."""
+        self.moving = ""
+        """Why counters may become unreadable, which pauses this link; "" if they may not."""
 
     @property
     def is_open(self) -> bool:
         """True while a link is connected and logged in, so that requests can be sent."""
-        return self._primary.link is not None
+        return self._primary.link is not None and not self.paused
 
     @property
     def reason(self) -> str:
@@ -90,7 +94,7 @@ class SpendLink:
 
         "connecting" before the first attempt has ended.
         """
-        return self._primary.reason
+        return self.paused or self._primary.reason
 
     def spend(self, charge: Charge, ask: SpendRequest, deliver: Deliver) -> None:
         """Send a charge and return at once.
@@ -100,8 +104,8 @@ class SpendLink:
         Unreadable for garbled counters. A refusal also ends the link.
         """
         link = self._primary.link
-        if link is None:
-            fault = Unavailable("not connected")
+        if link is None or self.paused:
+            fault = Unavailable(self.paused or "not connected")
             asyncio.get_running_loop().call_soon(deliver, fault)
             return
         words = arguments(charge, ask, self._holder, self._endpoint.names)
@@ -155,6 +159,10 @@ class SpendLink:
             self._on_refusal(link, deliver, self._script.explained(reply))
 
     def _on_refusal(self, link: Link, deliver: Deliver, problem: str) -> None:
+        if self.moving and "WRONGTYPE" in problem:
+            self.paused = self.moving
+            deliver(Unavailable(self.moving))
+            return
         if problem.startswith(("GARBLED ", "WRONGTYPE ")):
             self._report_garbled(problem)
             deliver(Unreadable(problem))

@@ -28,6 +28,7 @@ from authz.storage.link import Link
 from authz.storage.linked_script import LinkedScript, StoreFunction
 from authz.storage.primary_link import PrimaryLink
 from authz.storage.refusals import RIGHT_MISSING
+from authz.storage.signpost import refuse_other_count
 from authz.storage.usage.known_store import FIELDS, KnownStore
 from authz.storage.usage.usage_script import (
     CALLERS,
@@ -165,6 +166,7 @@ class UsageLink:
 
     async def _prepare(self, link: Link) -> None:
         if not await link.call("EXISTS", self._endpoint.names.meta):
+            await refuse_other_count(self._endpoint)
             raise Unavailable(EMPTIED if self._store.is_known else meta.NOT_INITIALISED)
         await self._refuse_foreign(link)
         await self._script.prepare(link)

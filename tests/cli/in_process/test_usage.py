@@ -143,6 +143,19 @@ def test_top(runner, count):
     assert "no key was used" in runner.run("usage", "top", "--by", "denied").out
 
 
+def test_a_span_before_what_is_kept(runner, count, monkeypatch):
+    """A warning names the setting if the span begins before the counts that are kept."""
+    kid, _ = runner.issue()
+    count((kid, 0, {}))
+    by_minute = ("usage", "--key", kid, "--by", "minute", "--json", "--since")
+    assert runner.run(*by_minute, "119m").err == ""
+    done = runner.run(*by_minute, "3h")
+    assert "may be gone: minutes are kept for 2h (meter.retention.minutes)" in done.err
+    assert done.document["total"]["requests"] == 1
+    monkeypatch.setenv("AUTHZ_METER__RETENTION__MINUTES", "4h")
+    assert runner.run(*by_minute, "3h").err == ""
+
+
 def test_nothing_was_counted(runner):
     """Without usage the answer says so, and an unknown key is refused."""
     kid, _ = runner.issue()

@@ -458,6 +458,16 @@ def test_since_with_a_cursor(runner, count):
     assert runner.run(*options, "--json").document["records"] == 1
 
 
+def test_an_export_before_an_hour_is_closed(runner, count):
+    """Without records the answer says when hours close; old hours that may be gone are named."""
+    kid, _ = runner.issue()
+    count(kid, 1)
+    assert "an hour closes 2 hours after its end" in runner.run(*EXPORT, "--since", "24h").err
+    assert "closes" not in runner.run(*EXPORT, "--since", "24h", "--until", "5h").err
+    assert "may be gone" not in runner.run(*EXPORT, "--since", "30d").err
+    assert "may be gone, or too old to deliver" in runner.run(*EXPORT, "--since", "40d").err
+
+
 def test_a_cursor_that_stood_too_long(runner, count, monkeypatch):
     """Hours that are lost are named; --since goes on behind them."""
     kid, _ = runner.issue()

@@ -170,8 +170,12 @@ def test_periods():
     assert period(_asked(oldest=180), 200, known).hours == range(180, 200)
     assert period(_asked(since=195), 200, known).hours == range(195, 200)
     found = period(_asked(since=202), 200, known)
-    assert (found.hours, found.left_out) == (range(202, 202), range(190, 202))
-    assert not period(_asked(since=185), 200, known).left_out
+    assert found.hours == range(202, 202)
+    (warning,) = found.warnings
+    assert "leaves out 1970-01-08T22:00:00Z to 1970-01-09T10:00:00Z" in warning
+    assert not period(_asked(since=185), 200, known).warnings
+    (warning,) = period(_asked(since=99), 200, None).warnings
+    assert "hours before 1970-01-05T04:00:00Z may be gone" in warning
 
 
 def test_periods_with_lost_hours():

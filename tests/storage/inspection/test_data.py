@@ -47,6 +47,15 @@ async def test_a_store_that_lost_its_data(valkey, admin):
     assert "authz restore FILE" in identity.advice
 
 
+async def test_a_garbled_number_of_changes(valkey, admin):
+    """Without a number of changes nobody can change a key: that fails."""
+    await admin.issue()
+    valkey.admin.set(stored.SEQ, "x" * 1000)
+    changes = (await report(valkey.endpoint))["changes"]
+    assert (changes.level, stored.SEQ in changes.found) == (Level.FAIL, True)
+    assert len(changes.found) < 120
+
+
 async def test_records_that_cannot_be_read(valkey, admin):
     """Unreadable records are counted, and the first one's error is shown."""
     kids = [(await admin.issue()).kid for _ in range(3)]

@@ -19,19 +19,13 @@ from tests.support.memory_usage import MemoryUsage
 from tests.support.real import RealClock
 from tests.support.storage import stored
 from tests.support.usage import committed, line, of_model
-from tests.support.usage_counting import open_link
+from tests.support.usage_counting import linked
 
 BASE = stored.DEFAULT.usage
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 KEPT = dict.fromkeys(Level, 400 * 86_400)
 KIDS = tuple(f"{number:016d}" for number in range(3))
 FOLDS = "if #rows > OPEN_BYTES + byte(kid, -1) then"
-
-
-def linked(valkey, kept=KEPT, script=COMMIT):
-    """A link to a store that is set up."""
-    valkey.admin.hset(stored.META, "schema", "1")
-    return open_link(valkey.endpoint, kept, script=script)
 
 
 def history(rnd, now, kids=KIDS):

@@ -10,9 +10,11 @@ from authz.core.usage.counts import Level
 from authz.core.usage.ports import Counted
 from authz.core.usage.tally import Clocks
 from authz.storage import schema
+from authz.storage.endpoint import Endpoint
 from authz.storage.usage.known_store import FIELDS, KnownStore
 from authz.storage.usage.usage_link import UsageLink
 from tests.support.real import RealClock, eventually
+from tests.support.storage.imitations import imitation, says
 from tests.support.usage import committed, line
 from tests.support.usage_counting import KEPT, open_link
 
@@ -141,3 +143,19 @@ async def test_a_user_that_may_not_read_the_fingerprints(own_valkey):
         await eventually(lambda: "users.acl" in link.reason)
     async with open_link(endpoint) as link:
         assert await count(link) == Counted()
+
+
+@pytest.mark.parametrize("reply", [b":1\r\n", b"%1\r\n+a\r\n+b\r\n", b"+OK\r\n"])
+async def test_a_server_that_answers_everything_alike(reply):
+    """The meter names the cause, and tries again and again."""
+    asked = []
+
+    def answer(words):
+        asked.append(words[0])
+        return says(reply)(words)
+
+    with imitation(answer) as url:
+        link = UsageLink(Endpoint.parse(url), RealClock(), KEPT)
+        async with started(link.run()):
+            await eventually(lambda: "none of Redis or Valkey" in link.reason)
+            await eventually(lambda: asked.count(b"HELLO") == 3)

@@ -1,5 +1,6 @@
 """Period: the hours of one export, by its cursor and by what was asked for."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,9 +40,17 @@ class Period:
     oldest: int
 
     @property
-    def left_out(self) -> range:
-        """The hours after those of the cursor that `--since` leaves out."""
-        return range(self.known.position, self.hours.start) if self.known else range(0)
+    def warnings(self) -> Sequence[str]:
+        """Warnings about hours that the records lack."""
+        found = []
+        if self.hours.start < self.oldest:
+            found.append(
+                f"hours before {hour_text(self.oldest)} may be gone, or too old to deliver"
+            )
+        if self.known and self.known.position < self.hours.start:
+            span = f"{hour_text(self.known.position)} to {hour_text(self.hours.start)}"
+            found.append(f"--since leaves out {span}: no later run exports these hours")
+        return found
 
     def bounds(self, held: int | None) -> Bounds:
         """Return the bounds after the export.

@@ -1,4 +1,7 @@
-"""The install without the internet, as docs/operations.md says: wheels first, then no network."""
+"""The install without the internet, as docs/operations.md says: wheels first, then no network.
+
+It downloads every package, so `make test` leaves it out: `make air-gapped` runs it.
+"""
 
 import os
 import re
