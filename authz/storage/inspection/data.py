@@ -121,6 +121,7 @@ async def types(store: Store) -> Finding:
     kinds = {
         names.meta: "hash",
         names.applied: "hash",
+        names.moved: "hash",
         names.seq: "string",
         names.imported: "string",
         names.log: "stream",
