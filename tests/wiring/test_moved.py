@@ -165,10 +165,7 @@ def test_a_moved_key_is_revoked(world: World) -> None:
 
 
 def test_without_the_partition_that_names_it(world: World, valkey: Valkey) -> None:
-    """A moved key that is not known gets 503, never 401. One that is known is served.
-
-    It can still be revoked: administration looks for it in every other partition.
-    """
+    """A moved key that is not known gets 503, never 401. One that is known is served."""
     named = 3
     moved = [
         key

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from authz.core.changes import Refused, Unchanged
-from authz.core.errors import Conflict, NotFound, Unavailable
+from authz.core.errors import Conflict, NotFound, Unavailable, Unreadable
 from authz.core.keys.keyring import Keyring
 from authz.core.limits.key_limits import LimitPolicy
 from authz.core.limits.limit import OnOutage, parse_limit
@@ -29,6 +29,7 @@ from authz.flows.partitioned.places import Places
 from authz.flows.selection import Selection
 from authz.storage.backup import Backup
 from authz.storage.divided_restore import DividedRestore
+from authz.storage.index_members import short_member
 from authz.storage.verified_backup import verify
 from authz.wiring.store_parts import StoreParts
 from authz.wiring.usage_readers import usage_reading
@@ -212,6 +213,22 @@ async def test_a_mutant_that_ignores_the_entries_is_found(valkey, monkeypatch):
     monkeypatch.setattr(Places, "of_all", Ignoring.of_all)
     with pytest.raises(AssertionError):
         await compare(valkey, 0)
+
+
+@pytest.mark.parametrize("text", ["8", "x"])
+async def test_a_key_with_a_spoiled_entry_is_revoked(valkey, text):
+    """Administration looks for it in every partition. Without a record the entry is a fault."""
+    async with parts_of(valkey) as parts:
+        life = Side(parts, (), FakeClock()).life
+        home = PARTITIONS.home(CLIENT)
+        kid = next(one for one in (f"{n:016}" for n in range(99)) if PARTITIONS.of(one) != home)
+        named = parts.clients[PARTITIONS.of(kid)]
+        await named.hset(named.names.moved, short_member(kid), text)
+        with pytest.raises(Unreadable):
+            await parts.keys.find(kid)
+        await parts.keys.apply(issued(kid))
+        done = await life.revoke(kid, RevocationReason.UNSPECIFIED, author())
+        assert isinstance(done, Changed)
 
 
 async def test_a_key_is_revoked_without_the_partition_that_names_it(valkey):
