@@ -27,7 +27,7 @@ def other(valkey, stored, wanted):
 
 @pytest.mark.parametrize(("stored", "wanted"), DIFFERENT)
 async def test_a_sidecar(valkey, stored, wanted):
-    """It trusts nothing, and its reason has both numbers."""
+    """A sidecar trusts nothing, and its reason has both numbers."""
     problem = f"the store's number of partitions is {stored}, redis.partitions is {wanted}"
     async with Sidecar(other(valkey, stored, wanted)) as sidecar:
         await eventually(lambda: problem in sidecar.reason)
@@ -36,7 +36,7 @@ async def test_a_sidecar(valkey, stored, wanted):
 
 @pytest.mark.parametrize(("stored", "wanted"), DIFFERENT)
 async def test_a_meter(valkey, stored, wanted):
-    """It counts nothing, and its reason has both numbers."""
+    """A meter counts nothing, and its reason has both numbers."""
     problem = f"the store's number of partitions is {stored}, redis.partitions is {wanted}"
     async with link_of(other(valkey, stored, wanted)) as link:
         await eventually(lambda: problem in link.reason)
