@@ -6,6 +6,7 @@ their hash tag is that of the partition, so all names of a partition lie in one 
 A key, the pool of its project and that of its tenant lie in one partition, its home. So one script
 counts all of its limits in one step. The home follows from the tenant, the project or the client,
 and the kid is made so that it leads to the same partition: the kid alone is enough to find a key.
+Kids that were made while the store had one partition lead anywhere: flows/partitioned/places.py.
 """
 
 import binascii
@@ -78,7 +79,7 @@ class Partitions:
     def home(self, client: str, project: str = "", tenant: str = "") -> int:
         """Return the partition of the keys of a tenant; without one of a project, else of a client.
 
-        `of` gives the same for each kid of such a key.
+        `of` gives the same for each kid of such a key, unless the key is moved.
         """
         owner = f"client:{client}"
         if tenant:

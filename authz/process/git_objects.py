@@ -2,52 +2,56 @@
 
 Objects are the blobs (contents of files), trees (names of files), commits and tags (messages) of
 the whole history. An object stays after its branch was deleted or its commit was amended.
+
+Git lists the objects. Those in packs are read here, which is faster (`pack_search`). Git reads the
+others, and each that was not understood here.
 """
 
 import os
-import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import Final
 
 from authz.core.errors import Unavailable
+from authz.process import git_packs
+from authz.process.git_command import GitCommand
+from authz.process.pack_search import not_done, searched
 from authz.process.searched_bytes import BLOCK, BlockSearch, Hit
 from authz.process.searched_files import Found
 
-PIPE: Final = 1024 * 1024  # bytes that are read from git at once
 MAX_NAMED: Final = 10_000  # objects in one `git log`, which walks the whole history
 MAX_HEADER: Final = 256
-MAX_COMPLAINT: Final = 300  # characters of git's own message
 _THINGS: Final = frozenset({b"blob", b"tree", b"commit", b"tag"})
 _HEADER_WORDS: Final = 3
-# The configuration of a repository is not ours: no program of its choice may run.
-_SAFE: Final = (
-    *("--no-replace-objects", "-c", "log.showSignature=false", "-c", "core.fsmonitor=false"),
-    *("-c", "log.showRoot=true", "-c", "core.quotePath=true", "-c", "core.hooksPath=/dev/null"),
-)
+_LIST: Final = ("cat-file", "--batch-all-objects", "--batch-check=%(objectname)")
+_READ_ALL: Final = ("cat-file", "--batch-all-objects", "--batch", "--unordered", "--buffer")
+_READ: Final = ("cat-file", "--batch", "--buffer")
+
+_ObjectHit = tuple[str, str, Hit]  # name and kind of the object
 
 
 class GitObjects:
     """The objects of the repository that a folder belongs to. objects: how many were read."""
 
     def __init__(self, folder: Path, search: BlockSearch) -> None:
-        self._git = ("git", *_SAFE, "-C", os.fspath(folder))
+        self._git = GitCommand(folder)
+        self._path = folder
         self._folder = os.fspath(folder)
         self._search = search
         self.objects = 0
 
     def is_shallow(self) -> bool:
         """Return whether the repository lacks a part of its history. Raises Unavailable."""
-        return self._lines("rev-parse", "--is-shallow-repository") == ["true"]
+        return self._git.lines("rev-parse", "--is-shallow-repository") == ["true"]
 
     def found(self) -> list[Found]:
         """Return the keys of all objects, each with the first commit and a path of its object.
 
         Raises Unavailable if git is missing, fails, is killed, or stops in the middle.
         """
-        hits = list(self._hits())
+        hits = {(oid, hit.offset): (oid, thing, hit) for oid, thing, hit in self._hits()}.values()
         places = self._places(sorted({oid for oid, thing, _ in hits if thing in {"blob", "tree"}}))
         found = []
         for oid, thing, hit in hits:
@@ -56,23 +60,43 @@ class GitObjects:
             found.append(Found(path or f"{self._folder}: {thing} {oid}", line, hit, commit, thing))
         return found
 
-    def _hits(self) -> Iterator[tuple[str, str, Hit]]:
-        words = ("cat-file", "--batch-all-objects", "--batch", "--unordered", "--buffer")
-        with tempfile.TemporaryFile() as complaints, self._started(words, complaints) as git:
-            stream = cast("BufferedReader", git.stdout)
-            try:
-                yield from self._each(stream)
-            finally:
-                stream.close()  # ends a git that still writes
-                code = git.wait()
-            if code:
-                raise self._failed(code, complaints)
+    def _hits(self) -> Iterator[_ObjectHit]:
+        packs = git_packs.opened(self._git, self._path)
+        searches = searched(packs, self._search.scanner)
+        with self._git.output(_LIST) as stream:
+            listed = git_packs.listed(stream, packs)
+        if listed is None:
+            with self._git.output(_READ_ALL) as stream:
+                self.objects += yield from self._each(stream)
+            return
+        names: list[bytes] = []
+        for pack, shares in zip(packs, searches, strict=True):
+            for one in shares:
+                self._search.bytes_read += one.bytes_read
+                for number, thing, hit in one.hits:
+                    yield pack.name(number).hex(), thing, hit
+            names += not_done(pack, shares)
+        names += listed.others
+        if names:
+            yield from self._read(names)
+        self.objects += listed.objects
 
-    def _each(self, stream: BufferedReader) -> Iterator[tuple[str, str, Hit]]:
-        scanner = self._search.scanner
+    def _read(self, names: Sequence[bytes]) -> Iterator[_ObjectHit]:
+        """Search these objects as git prints them, in this order."""
+        with tempfile.TemporaryFile() as given:
+            given.writelines(f"{name.hex()}\n".encode() for name in names)
+            given.seek(0)
+            with self._git.output(_READ, given) as stream:
+                number = yield from self._each(stream)
+        if number != len(names):
+            raise _cut_off()
+
+    def _each(self, stream: BufferedReader) -> Generator[_ObjectHit, None, int]:
+        """Search the objects that git prints. Return how many."""
+        scanner, number = self._search.scanner, 0
         while header := stream.readline(MAX_HEADER):
             oid, thing, size = _parsed(header)
-            self.objects += 1
+            number += 1
             if size <= BLOCK:
                 data = stream.read(size + 1)
                 if len(data) != size + 1:
@@ -86,13 +110,14 @@ class GitObjects:
                 yield oid, thing, hit
             if part.left or stream.read(1) != b"\n":
                 raise _cut_off()
+        return number
 
     def _places(self, oids: Sequence[str]) -> Mapping[str, tuple[str, str]]:
         """Return by object the first commit that brought it, and the path there."""
         places: dict[str, tuple[str, str]] = {}
         for first in range(0, len(oids), MAX_NAMED):
             wanted = oids[first : first + MAX_NAMED]
-            lines = self._lines(
+            lines = self._git.lines(
                 *("log", "--all", "--reflog", "--reverse", "-m", "--raw", "-t", "--no-abbrev"),
                 *("--no-renames", "--no-ext-diff", "--no-textconv", "--format=%H"),
                 *(f"--find-object={oid}" for oid in wanted),
@@ -105,37 +130,6 @@ class GitObjects:
                 about, _, path = line.partition("\t")
                 places.setdefault(about.split(" ")[3], (commit, path))
         return places
-
-    def _lines(self, *words: str) -> list[str]:
-        with tempfile.TemporaryFile() as complaints, self._started(words, complaints) as git:
-            text, _ = git.communicate()
-            if git.returncode:
-                raise self._failed(git.returncode, complaints)
-        return text.decode("utf-8", "surrogateescape").splitlines()
-
-    def _started(self, words: Sequence[str], complaints: IO[bytes]) -> "subprocess.Popen[bytes]":
-        # Git sets GIT_DIR and others for its hooks; they would name another repository.
-        kept = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
-        set_here = {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
-        # Git before 2.39.4 fetches missing objects all the same, by a program of the repository.
-        set_here["GIT_ALLOW_PROTOCOL"] = "none"
-        try:
-            return subprocess.Popen(  # noqa: S603  git, with options of ours
-                (*self._git, *words),
-                bufsize=PIPE,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=complaints,
-                env=kept | set_here,
-            )
-        except OSError as cause:
-            raise Unavailable(f"git cannot be started: {cause.strerror}") from None
-
-    def _failed(self, code: int, complaints: IO[bytes]) -> Unavailable:
-        complaints.seek(0)
-        why = complaints.read(MAX_COMPLAINT).decode("utf-8", "replace").strip()
-        ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
-        return Unavailable(f"git in {self._folder} {ended}: {why or 'it said nothing'}")
 
 
 class _Part:

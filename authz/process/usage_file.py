@@ -16,6 +16,7 @@ import asyncio
 import json
 import logging
 import os
+import stat
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -72,17 +73,25 @@ class UsageFile:
         self._settled = settled
         self._max_batch = max_batch
         self._opened: int | None = None
+        self._problem = ""  # why the file could not be opened
         self._at = Cursor(0, 0, 0, 0)
         self._finished: set[tuple[int, int]] = set()
 
     async def run(self) -> None:
         """Hand batches on until cancelled.
 
-        Raises BadInput if the cursor file cannot be read or written, or holds no position.
+        While the file cannot be opened it waits, and logs why. Raises BadInput if the cursor file
+        cannot be read or written, or holds no position.
         """
         saved = self._read_cursor()
+        if not os.access(self._cursor_file.parent, os.W_OK):
+            raise BadInput("--cursor", f"{self._cursor_file.parent}: no directory to write into")
+        told = ""
         try:
-            while not self._begin(saved):  # noqa: ASYNC110  nobody tells when a file appears
+            while not self._begin(saved):
+                if self._problem != told:
+                    told = self._problem
+                    log.warning("usage of %s is not counted: %s", self._file, told)
                 await asyncio.sleep(self._pause)
             while True:
                 if not await self._step():
@@ -144,7 +153,7 @@ class UsageFile:
     def _begin(self, saved: Cursor | None) -> bool:
         """Open the file of the saved position; without one, the followed file from its beginning.
 
-        Logs a warning if the file of that position is gone. Return False if there is no file yet.
+        Log a warning if the file of that position is gone. Return False if there is no file yet.
         """
         if saved is not None:
             for file in [*self._family(), self._file]:
@@ -154,33 +163,41 @@ class UsageFile:
                 ):
                     self._at = saved
                     return True
+        is_open = self._open(self._file)
+        if is_open and saved is not None:
             log.warning("the file of the last position is gone: usage may be missing")
-        return self._open(self._file)
+        return is_open
 
     def _family(self) -> list[Path]:
         """Return the file and its renamed predecessors that are not finished, oldest first."""
-        found = []
-        for file in self._file.parent.iterdir():
+        found, place = [], self._file.parent
+        for file in place.iterdir() if place.is_dir() else ():
             name = file.name.removeprefix(self._file.name)
             is_ours = name == "" or name[0] in ".-"
             if not file.name.startswith(self._file.name) or not is_ours or name.endswith(NOT_LOGS):
                 continue
             try:
-                stat = file.stat()
+                known = file.stat()
             except OSError:
                 continue
-            if (stat.st_dev, stat.st_ino) not in self._finished and file != self._cursor_file:
-                found.append((stat.st_mtime_ns, name == "", file))
+            is_log = stat.S_ISREG(known.st_mode) and file != self._cursor_file
+            if is_log and (known.st_dev, known.st_ino) not in self._finished:
+                found.append((known.st_mtime_ns, name == "", file))
         return [file for *_, file in sorted(found)]
 
     def _open(self, file: Path) -> bool:
         try:
-            opened = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+            opened = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as cause:
+            self._problem = cause.strerror or str(cause)
+            return False
+        found = os.fstat(opened)
+        if not stat.S_ISREG(found.st_mode):  # it has no positions
+            self._problem = "not a regular file"
+            os.close(opened)
             return False
         self._close()
-        stat = os.fstat(opened)
-        self._opened, self._at = opened, Cursor(stat.st_dev, stat.st_ino, 0, 0)
+        self._opened, self._at = opened, Cursor(found.st_dev, found.st_ino, 0, 0)
         return True
 
     def _close(self) -> None:

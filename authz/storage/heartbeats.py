@@ -46,7 +46,7 @@ from authz.storage.follower import Follower
 from authz.storage.imported_index import ImportedIndex
 from authz.storage.link import Link, expect
 from authz.storage.meta import Emptied, LatestMeta, OtherCount
-from authz.storage.moves import FROZEN
+from authz.storage.moves import DONE, FROZEN
 from authz.storage.refusals import is_without_disk, refusal
 from authz.storage.replication import Replication
 from authz.storage.trust_lease import TrustLease
@@ -216,6 +216,8 @@ class Heartbeats:
                 beat.fail(Unavailable("the store is ours again; waiting for the next heartbeat"))
         except Unavailable as cause:
             self._is_elsewhere = isinstance(cause, OtherCount)
+            if self._is_elsewhere and self._meta.move is not None:
+                beat.fail(Unavailable(DONE.format(self._meta.move.count)))
             if isinstance(cause, Emptied):
                 highest = self._follower.highest
                 beat.fail(Unavailable(AWAITED) if self.awaits_data else Emptied(highest))

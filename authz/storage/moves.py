@@ -14,6 +14,7 @@ from authz.storage import schema
 FIELDS: Final = (schema.META_PARTITIONS, schema.META_COMPLETE, schema.META_RESHARDING)
 _COUNTS: Final = {str(count): count for count in COUNTS}
 FROZEN: Final = "the store is moving to {} partitions"
+DONE: Final = "the store has {} partitions, this process works with 1; see redis.partitions"
 
 
 @dataclass(frozen=True, slots=True)

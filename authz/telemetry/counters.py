@@ -7,7 +7,7 @@ of 1 µs.
 from collections.abc import Callable
 
 from authz.core.decision import Reason
-from authz.core.errors import Fault
+from authz.core.errors import Elsewhere, Fault
 from authz.core.events import Event
 from authz.core.histogram import Histogram
 from authz.core.ports import Clock, KeySource, Loaded
@@ -59,15 +59,14 @@ class TimedKeys:
     def load(self, kid: str, deliver: Callable[[Loaded], None]) -> None:
         """Load from the other source, and record the seconds until it delivers.
 
-        They are recorded as `absent` for None, `failed` for a Fault, else `found`, before `deliver`
-        is called.
+        They are recorded as `absent` for None and for a moved key, `failed` for another Fault, else
+        `found`, before `deliver` is called.
         """
         began = self._monotonic()
 
         def timed(loaded: Loaded) -> None:
-            result = (
-                "absent" if loaded is None else "failed" if isinstance(loaded, Fault) else "found"
-            )
+            is_absent = loaded is None or isinstance(loaded, Elsewhere)
+            result = "absent" if is_absent else "failed" if isinstance(loaded, Fault) else "found"
             self._seconds[result].add(self._monotonic() - began)
             deliver(loaded)
 

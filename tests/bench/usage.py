@@ -10,7 +10,6 @@ import asyncio
 import gc
 import random
 import statistics
-import string
 import tempfile
 import time
 from contextlib import AbstractAsyncContextManager
@@ -21,7 +20,6 @@ import grpc.aio
 import uvloop
 
 from authz.core.listen_address import Address
-from authz.core.usage.commit import Commit, KeyUsage, Sight
 from authz.core.usage.counts import MINUTE_MS, Level
 from authz.core.usage.entry import EntryReader
 from authz.core.usage.ports import Counted
@@ -35,12 +33,12 @@ from authz.wiring.store_parts import StoreParts
 from authz.wiring.usage_readers import usage_reading
 from tests.bench.figures import number, offer_record, record
 from tests.bench.processor_time import processor_seconds, thread_seconds
-from tests.support.metering import MeterProcess, batch
+from tests.bench.usage_entries import FOLDED, batches, entry, history, kid_of
+from tests.support.metering import MeterProcess
 from tests.support.real import RealClock, Valkey, eventually
 from tests.support.storage import stored
 from tests.support.usage_counting import linked
 
-BATCH = 150  # entries of 32 KiB
 AT_ONCE = 64  # batches
 HOUR = 3_600_000
 ACTIVE = 100_000  # keys
@@ -52,39 +50,7 @@ KEPT = {
     Level.DAY: 395 * 86_400,
     Level.MONTH: 1830 * 86_400,
 }
-FOLDED = 30  # minutes, whose rows are long enough to be folded
-ROW_BYTES = 11  # of a minute
 PARTS, PART_MS = 6, 10_000  # of a minute in which the store is measured
-LETTERS = string.ascii_letters + string.digits
-ROUTES = ("/v1/models/{model}:generate", "/v1/files/{file}", "search", "batch")
-
-
-def kid_of(number: int) -> str:
-    """Return the kid of a key. Its last character decides at how many bytes the key is folded."""
-    return f"{number:015d}{LETTERS[number % len(LETTERS)]}"
-
-
-def owners_of(number: int) -> str:
-    """Return the owners of a key, as an entry has them."""
-    return f"client-{number % 1000} search acme pro live"
-
-
-def entry(number: int, kid: int, ended: int, rnd: random.Random) -> bytes:
-    """Return an entry as Envoy writes it."""
-    milliseconds = rnd.randrange(200)
-    return (
-        f"3 00112233445566ff{number:012x} {kid_of(kid)} s1 ok {ROUTES[kid % 4]} {owners_of(kid)}"
-        f" 1 DownstreamEnd 200 - - {milliseconds} {rnd.randrange(5000)}"
-        f" {rnd.randrange(50_000)} 203.0.{kid % 200}.{rnd.randrange(1, 5)} {ended - milliseconds} 1"
-        " via_upstream POST models python-requests/2.32"
-    ).encode()
-
-
-def batches(entries: int, keys: int, seed: int = 1) -> list[bytes]:
-    """Return messages of Envoy with so many entries of so many keys, which end now."""
-    rnd, now = random.Random(seed), time.time_ns() // 1_000_000
-    lines = [entry(n + 1, rnd.randrange(keys), now, rnd) for n in range(entries)]
-    return [batch(*lines[at : at + BATCH]) for at in range(0, entries, BATCH)]
 
 
 def in_process(seconds: float, keys: int = 1000) -> float:
@@ -188,6 +154,7 @@ async def time_of_the_store(valkey: Valkey, keys: int) -> dict[str, float]:
     async with emptied(valkey) as link:
         now = RealClock().wall_ms()
         minute = now // MINUTE_MS - 1
+        minute -= minute % 60 == 0  # the first request of an hour costs more
         for start in range(0, keys, MAX_ROWS):
             used = range(start, min(start + MAX_ROWS, keys))
             for ends, is_open in ((minute - FOLDED, False), (minute, True)):
@@ -213,22 +180,6 @@ async def time_of_the_store(valkey: Valkey, keys: int) -> dict[str, float]:
         "usage.store.share": statistics.mean(times) * RATE * 100,
         "usage.bytes.minute": size / FOLDED,
     }
-
-
-def history(numbers: range, ends: int, rnd: random.Random, *, is_open: bool) -> Commit:
-    """Return a commit of the minutes before `ends`: FOLDED ones, or as many as may be open."""
-    commit = Commit()
-    for each in numbers:
-        kid = kid_of(each)
-        minutes = rnd.randrange((200 + ord(kid[-1])) // ROW_BYTES) if is_open else FOLDED
-        usage = commit.keys[kid] = KeyUsage()
-        usage.about, usage.about_minute = owners_of(each), ends - FOLDED
-        usage.latest = Sight((ends - 1) * 60, f"203.0.{each % 200}.0/24", "python-requests")
-        usage.secrets["s1"] = (usage.latest, 6 * minutes)
-        for minute in range(ends - minutes, ends):
-            row = [6, rnd.randrange(30_000), rnd.randrange(300_000), rnd.randrange(1200)]
-            usage.rows[minute, ROUTES[each % 4]] = row
-    return commit
 
 
 def emptied(valkey: Valkey) -> AbstractAsyncContextManager[UsageLink]:
@@ -280,9 +231,11 @@ async def top_of_a_month(valkey: Valkey, keys: int, limit: int = 100) -> dict[st
 async def measure(asked: argparse.Namespace) -> dict[str, float]:
     """Return the figures that need a store."""
     with Valkey() as valkey:
-        found = await in_the_store(valkey, asked.keys, asked.days, asked.hours)
+        found = await time_of_the_store(valkey, asked.active)
         show(found)
-        found |= await time_of_the_store(valkey, asked.active)
+        if asked.only_store:
+            return found
+        found |= await in_the_store(valkey, asked.keys, asked.days, asked.hours)
         async with emptied(valkey):
             found["usage.entries.listener"] = await over_the_listener(valkey, asked.entries, 100)
         found |= await top_of_a_month(valkey, asked.top)
@@ -305,12 +258,14 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=35)
     parser.add_argument("--hours", type=int, default=4, help="of each day in which a key is used")
     parser.add_argument("--active", type=int, default=ACTIVE, help="keys that are used every 10 s")
+    parser.add_argument("--only-store", action="store_true", help="only the time of the store")
     parser.add_argument("--top", type=int, default=1_000_000, help="keys that are used in a month")
     offer_record(parser)
     asked = parser.parse_args()
-    found = {"usage.entries.core": in_process(asked.seconds)}
-    show(found)
-    found |= uvloop.run(measure(asked))
+    found = uvloop.run(measure(asked))
+    if not asked.only_store:
+        found["usage.entries.core"] = in_process(asked.seconds)
+        show(found)
     if asked.record:
         record(found)
 

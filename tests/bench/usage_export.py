@@ -19,7 +19,8 @@ from pathlib import Path
 
 from tests.bench.figures import number, offer_record, record
 from tests.bench.processor_time import child_seconds
-from tests.bench.usage import CALLERS_KEPT, HOUR, KEPT, add, entry
+from tests.bench.usage import CALLERS_KEPT, HOUR, KEPT, add
+from tests.bench.usage_entries import entry
 from tests.support.real import RealClock, Valkey
 from tests.support.usage_counting import open_link
 

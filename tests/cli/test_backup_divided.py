@@ -119,15 +119,22 @@ def test_keys_are_managed_afterwards(
     assert PARTITIONS.of(fresh["kid"]) == PARTITIONS.home("c1")
 
 
+@pytest.mark.parametrize("is_lost", [False, True])
 def test_a_second_backup_has_the_moved_keys(
-    store: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+    store: Path, valkey: Valkey, monkeypatch: pytest.MonkeyPatch, *, is_lost: bool
 ) -> None:
-    """The backup of eight partitions brings back the places of moved keys."""
+    """The backup of eight partitions brings back the places of moved keys.
+
+    Also if a partition has lost its authz:meta.
+    """
     kids = [issue("--client", f"c{number}")["kid"] for number in range(8)]
     divide(valkey, monkeypatch)
     before = [valkey.admin.hgetall(names.moved) for names in EIGHT]
     assert any(before)
-    assert run("backup", "second.backup").code == 0
+    lost = next(names for names, found in zip(EIGHT, before, strict=True) if found)
+    if is_lost:
+        valkey.admin.delete(lost.meta)
+    assert run("backup", "second.backup").code == int(is_lost)
     valkey.admin.flushall()
     assert run("restore", "second.backup").code == 0
     assert [valkey.admin.hgetall(names.moved) for names in EIGHT] == before

@@ -111,6 +111,55 @@ async def test_a_file_that_comes_later_is_waited_for(log: Log):
         await eventually(lambda: meter.lines == log.written)
 
 
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+async def test_a_file_that_cannot_be_read_is_named(log: Log, caplog, make):
+    """One warning says why nothing is counted. It counts once there is a log."""
+    meter = Meter()
+    log.file.unlink()
+    async with following(log, meter):
+        await eventually(lambda: "No such file or directory" in caplog.text)
+        make(log.file)
+        await eventually(lambda: "not a regular file" in caplog.text)
+        log.file.rename(log.file.with_name("other"))
+        log.reopen()
+        log.write(1)
+        await eventually(lambda: meter.lines == log.written)
+    assert caplog.text.count("not a regular file") == 1
+
+
+async def test_a_directory_beside_the_log_is_not_followed(log: Log):
+    """A name as that of a renamed log may be another thing."""
+    meter = Meter()
+    async with following(log, meter):
+        log.write(1)
+        await eventually(lambda: meter.lines == log.written)
+        log.rename()
+        log.file.with_name("usage.log-old").mkdir()
+        log.reopen()
+        log.write(1)
+        await eventually(lambda: meter.lines == log.written)
+
+
+async def test_a_place_without_room_for_the_cursor_is_refused(log: Log):
+    """The meter does not find out only when the first line comes."""
+    cursor = log.file.parent / "none" / "cursor"
+    with pytest.raises(BadInput, match=r"--cursor: .*none: no directory to write into"):
+        await UsageFile(log.file, cursor, Meter().deliver).run()
+
+
+async def test_a_lost_file_is_reported_once(log: Log, caplog):
+    """Also if there is no file yet."""
+    meter = Meter()
+    log.cursor.write_text(json.dumps({"device": 1, "inode": 1, "offset": 5, "end": 5}))
+    log.file.unlink()
+    async with following(log, meter):
+        await asyncio.sleep(0.02)
+        log.reopen()
+        log.write(1)
+        await eventually(lambda: meter.lines == log.written)
+    assert caplog.text.count("usage may be missing") == 1
+
+
 async def test_a_renamed_file_is_read_to_its_end(log: Log):
     """The proxy writes to the renamed file until it reopens its logs."""
     meter = Meter()

@@ -109,8 +109,12 @@ FORBIDDEN = {
         ("DEL", stored.limit(KID)),
         ("HSET", DEFAULT.estimates, "chat mini", ""),
         ("HGETALL", f"{DEFAULT.usage}{KID}"),
+        ("HGETALL", DEFAULT.moved),
+        ("HSET", DEFAULT.moved, "a", "1"),
     ],
     ADMIN: [
+        ("DEL", DEFAULT.moved),
+        ("HDEL", DEFAULT.moved, "a"),
         ("DEL", stored.AUDIT),
         ("DEL", stored.SEQ),
         ("DEL", stored.KEYS),
@@ -344,6 +348,19 @@ async def test_imports(guarded_valkey):
             assert (await sidecar.alias([digest])).kid == KID
             assert await sidecar.alias([b"o" * 32]) is None
     assert valkey.admin.acl_log() == []
+
+
+async def test_moved_keys(guarded_valkey):
+    """The admin writes and lists the places of moved keys. A sidecar reads that of one."""
+    async with linked(guarded_valkey, ADMIN) as link:
+        assert await link.call("HSET", DEFAULT.moved, "one", "3") == 1
+        assert await link.call("HMGET", DEFAULT.moved, "one", "two") == ["3", None]
+        assert await link.call("HSCAN", DEFAULT.moved, "0") == ["0", ["one", "3"]]
+    async with linked(guarded_valkey, SIDECAR) as link:
+        assert await link.call("HGET", DEFAULT.moved, "one") == "3"
+    async with linked(guarded_valkey, CONSOLE) as link:
+        assert await link.call("HMGET", DEFAULT.moved, "one") == ["3"]
+    assert guarded_valkey.admin.acl_log() == []
 
 
 async def test_limits(guarded_valkey):

@@ -1,16 +1,17 @@
 """Durations of lookups."""
 
 from authz.core.decision import Reason
-from authz.core.errors import Unavailable, Unreadable
+from authz.core.errors import Elsewhere, Unavailable, Unreadable
 from authz.telemetry.counters import Counters, TimedKeys
 from tests.support.fakes import KID, FakeClock, MemoryKeySource, make_record
 
 
 def test_a_lookup_is_timed_until_its_answer_and_told_by_its_result() -> None:
-    """A found, absent or failed lookup is timed, and its answer is passed on unchanged."""
+    """A lookup is timed, and its answer is passed on. A moved key is absent there."""
     clock, source, counters = FakeClock(), MemoryKeySource(), Counters()
     keys = TimedKeys(source, clock, counters)
     answers = [make_record(), None, Unavailable("away"), Unreadable("garbled")]
+    answers.append(Elsewhere(3))
     delivered = []
     for answer in answers:
         keys.load(KID, delivered.append)
@@ -20,7 +21,7 @@ def test_a_lookup_is_timed_until_its_answer_and_told_by_its_result() -> None:
     assert delivered == answers
     steps = counters.lookup_seconds
     counted = {result: sum(steps[result].counts) for result in steps}
-    assert counted == {"found": 1, "absent": 1, "failed": 2}
+    assert counted == {"found": 1, "absent": 2, "failed": 2}
     assert abs(steps["failed"].sum - 0.008) < 1e-6
 
 

@@ -21,7 +21,7 @@ from authz.wiring import administration
 from authz.wiring.partition_count import resolved, sized
 from tests.support.limits import limits
 from tests.support.real import Valkey
-from tests.support.storage.divided import client_at
+from tests.support.storage.divided import client_at, issued_in_each
 from tests.support.storage.moved_store import COUNT, NEW, OLD, MovedStore, at_home
 from tests.wiring.test_partitions import Gate, waited
 
@@ -316,3 +316,17 @@ def test_a_start_without_the_store_with_snapshots(
     gate.wait_until_ready()
     assert gate.store["partitions"] == COUNT
     assert gate.statuses(keys) == [200] * len(keys)
+
+
+def test_a_store_that_never_had_one_partition(tmp_path: Path, valkey: Valkey) -> None:
+    """A sidecar whose settings say 1 refuses a store that was set up with eight partitions."""
+    file = Gate(tmp_path, valkey, {"redis": {"url": valkey.url, "partitions": COUNT}}).file
+    issued_in_each(model.load(file, environ={}))
+    signpost = {"schema": "1", "partitions": str(COUNT), "complete": "1"}
+    valkey.admin.hset(OLD.meta, mapping=signpost)
+    with Gate(tmp_path, valkey, {"redis": {"url": valkey.url, "partitions": 1}}) as gate:
+        waited(lambda: "this process works with 1" in gate.store.get("reason", ""))
+        assert not gate.is_ready()
+        assert "partitions" not in gate.store
+    with Gate(tmp_path, valkey) as gate:
+        gate.wait_until_all_are_trusted()

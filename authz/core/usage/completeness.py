@@ -6,7 +6,7 @@ a range of ids: for those issued some time ago no entry is on its way.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 PROCESS_DIGITS: Final = 14
@@ -36,6 +36,37 @@ class ProcessSeen:
     repeated: int = 0
     at: int = 0
     blocks: Mapping[int, int] = field(default_factory=dict)
+
+
+def joined(found: Iterable[ProcessSeen]) -> list[ProcessSeen]:
+    """Return one entry for each process, in the order of their first ones.
+
+    A process that counted on while its store was moved to several partitions has an entry in
+    partition 0, with all from before, and others with what came late. So the one with the most
+    entries knows which blocks are complete, and the others have numbers to add.
+    """
+    names: dict[str, list[ProcessSeen]] = {}
+    for each in found:
+        names.setdefault(each.process, []).append(each)
+    return [some[0] if len(some) == 1 else _joined(some) for some in names.values()]
+
+
+def _joined(some: list[ProcessSeen]) -> ProcessSeen:
+    main, *others = sorted(some, key=lambda each: each.seen, reverse=True)
+    blocks, top = dict(main.blocks), main.highest // BLOCK
+    for other in others:
+        for block, number in other.blocks.items():
+            if block in blocks or block > top:
+                blocks[block] = blocks.get(block, 0) + number
+    return replace(
+        main,
+        seen=sum(each.seen for each in some),
+        highest=max(each.highest for each in some),
+        extra=sum(each.extra for each in some),
+        repeated=sum(each.repeated for each in some),
+        at=max(each.at for each in some),
+        blocks=blocks,
+    )
 
 
 def missing(found: ProcessSeen, issued: int) -> int:

@@ -18,8 +18,8 @@ from authz.flows.partitioned.places import Places
 class PartitionedKeys:
     """A KeyStore. Versions of keys of different partitions say nothing about their order.
 
-    If it cannot be asked where a key lies, it is looked for in every other partition. So keys can
-    be revoked then, too.
+    If it is not known where a key lies, because a partition is away or its entry is spoiled, the
+    key is looked for in every partition. So it can be revoked then, too.
     """
 
     def __init__(self, places: Places, parts: Sequence[KeyStore]) -> None:
@@ -31,12 +31,10 @@ class PartitionedKeys:
         """Implement KeyStore.find."""
         try:
             at = await self._places.of(kid)
-        except Unreadable:
-            raise
-        except Unavailable as cause:
+        except Unavailable:
             if (record := await self._look_for(kid)) is not None:
                 return record
-            raise Unavailable(str(cause)) from None
+            raise
         return await ask(at, self._parts[at].find(kid))
 
     async def apply(self, change: KeyChange) -> int:

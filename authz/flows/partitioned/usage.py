@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 from authz.core.changes import Author
 from authz.core.usage.billing.differences import KeyHours
 from authz.core.usage.billing.ports import ClosedHours
-from authz.core.usage.completeness import ProcessSeen
+from authz.core.usage.completeness import ProcessSeen, joined
 from authz.core.usage.counts import Counts, Level
 from authz.core.usage.ports import (
     DayFacts,
@@ -109,8 +109,8 @@ class PartitionedUsage:
 class PartitionedUsageIndex:
     """A UsageIndex and a GateProcesses.
 
-    A process of the gate has other charge ids in each partition, so their lists have no process in
-    common.
+    A process of the gate has other charge ids in each partition. One of before a move of the store
+    can be in several lists.
     """
 
     def __init__(self, places: Places, parts: Sequence[StoredIndex]) -> None:
@@ -144,7 +144,7 @@ class PartitionedUsageIndex:
     async def processes(self) -> Sequence[ProcessSeen]:
         """Implement GateProcesses.processes."""
         found = await ask_all([part.processes() for part in self._parts])
-        return [process for each in found for process in each]
+        return joined(process for each in found for process in each)
 
 
 class PartitionedRanking:

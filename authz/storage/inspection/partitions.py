@@ -8,6 +8,7 @@ from typing import Final
 from authz.core.errors import Unavailable
 from authz.core.finding import Finding, Level, fail, ok, warn
 from authz.storage.inspection.checks import Check, checks_of, made, reached
+from authz.storage.inspection.moved import moved
 from authz.storage.inspection.store import Store
 from authz.storage.signpost import Signpost
 
@@ -42,6 +43,8 @@ async def inspect_partitions(
     numbered = {at: store for at, store in enumerate(stores) if at not in lost}
     for check in checks_of(stores[0]) if numbered else ():
         yield await _everywhere(check, numbered)
+    if not lost and (finding := await moved(stores)):
+        yield finding
 
 
 async def _everywhere(check: Check, stores: dict[int, Store]) -> Finding:

@@ -1,0 +1,78 @@
+"""GitCommand: runs git in a repository that is not trusted."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import IO, Final, cast
+
+from authz.core.errors import Unavailable
+
+PIPE: Final = 1024 * 1024  # bytes that are read from git at once
+MAX_COMPLAINT: Final = 300  # characters of git's own message
+# The configuration of a repository is not ours: no program of its choice may run.
+_SAFE: Final = (
+    *("--no-replace-objects", "-c", "log.showSignature=false", "-c", "core.fsmonitor=false"),
+    *("-c", "log.showRoot=true", "-c", "core.quotePath=true", "-c", "core.hooksPath=/dev/null"),
+)
+
+
+class GitCommand:
+    """Runs git in a folder. All methods raise Unavailable if git is missing, fails or is killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._git = ("git", *_SAFE, "-C", os.fspath(folder))
+        self._folder = os.fspath(folder)
+
+    def lines(self, *words: str) -> list[str]:
+        """Return the lines that git prints."""
+        with self.output(words) as stream:
+            text = stream.read()
+        return text.decode("utf-8", "surrogateescape").splitlines()
+
+    @contextmanager
+    def output(
+        self, words: Sequence[str], given: IO[bytes] | None = None
+    ) -> Iterator[BufferedReader]:
+        """Yield the stream that git prints, and wait for its end. given: a file for its stdin.
+
+        A git that still writes at the end of the block is ended.
+        """
+        with tempfile.TemporaryFile() as complaints, self._started(words, complaints, given) as git:
+            stream = cast("BufferedReader", git.stdout)
+            try:
+                yield stream
+            finally:
+                stream.close()
+                code = git.wait()
+            if code:
+                raise self._failed(code, complaints)
+
+    def _started(
+        self, words: Sequence[str], complaints: IO[bytes], given: IO[bytes] | None
+    ) -> "subprocess.Popen[bytes]":
+        # Git sets GIT_DIR and others for its hooks; they would name another repository.
+        kept = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+        set_here = {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+        # Git before 2.39.4 fetches missing objects all the same, by a program of the repository.
+        set_here["GIT_ALLOW_PROTOCOL"] = "none"
+        try:
+            return subprocess.Popen(  # noqa: S603  git, with options of ours
+                (*self._git, *words),
+                bufsize=PIPE,
+                stdin=given or subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                env=kept | set_here,
+            )
+        except OSError as cause:
+            raise Unavailable(f"git cannot be started: {cause.strerror}") from None
+
+    def _failed(self, code: int, complaints: IO[bytes]) -> Unavailable:
+        complaints.seek(0)
+        why = complaints.read(MAX_COMPLAINT).decode("utf-8", "replace").strip()
+        ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+        return Unavailable(f"git in {self._folder} {ended}: {why or 'it said nothing'}")

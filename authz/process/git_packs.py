@@ -1,0 +1,73 @@
+"""The packs of a repository, compared with the list of objects that git makes."""
+
+from collections.abc import Sequence
+from io import BufferedReader
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from authz.core.errors import Unavailable, Unreadable
+from authz.process.git_command import GitCommand
+from authz.process.git_pack import Pack
+
+LINES: Final = 1024 * 1024  # bytes of git's list that are read at once
+_HASH_LENGTHS: Final = {"sha1": 20, "sha256": 32}
+_ALTERNATE: Final = "alternate: "
+
+
+def opened(git: GitCommand, folder: Path) -> list[Pack]:
+    """Return the packs of a repository and of its alternates, without those that are not read here.
+
+    Raises Unavailable if git fails.
+    """
+    form, *own = git.lines("rev-parse", "--show-object-format", "--git-path", "objects/pack")
+    length = _HASH_LENGTHS.get(form)
+    if length is None:
+        return []
+    lines = git.lines("count-objects", "-v")
+    others = [one.removeprefix(_ALTERNATE) for one in lines if one.startswith(_ALTERNATE)]
+    found = []
+    for place in (*(folder / one for one in own), *(folder / one / "pack" for one in others)):
+        for index in sorted(place.glob("*.idx")):
+            try:
+                found.append(Pack(index, length))
+            except (OSError, Unreadable):
+                continue
+    return found
+
+
+class Listed(NamedTuple):
+    """The list of git. objects: how many. others: the names of those that are in no open pack."""
+
+    objects: int
+    others: list[bytes]
+
+
+def listed(stream: BufferedReader, packs: Sequence[Pack]) -> Listed | None:
+    """Read git's list of all objects, which is in the order of their names.
+
+    Return None if it lacks an object of a pack: the repository was packed again, or is damaged.
+    Raises Unavailable if the list is cut off.
+    """
+    count, others, places, is_whole = 0, list[bytes](), [0] * len(packs), True
+    while lines := stream.readlines(LINES):
+        names = {_name(line) for line in lines}
+        last, left = _name(lines[-1]), set(names)
+        count += len(names)
+        for at, pack in enumerate(packs):
+            packed = set(pack.names(places[at], pack.position_after(last)))
+            is_whole = is_whole and packed <= names
+            places[at] += len(packed)
+            left -= packed
+        others += left
+    is_whole = is_whole and places == [pack.count for pack in packs]
+    return Listed(count, others) if is_whole else None
+
+
+def _name(line: bytes) -> bytes:
+    try:
+        name = bytes.fromhex(line.decode("ascii"))
+    except ValueError:
+        name = b""
+    if len(name) not in _HASH_LENGTHS.values() or not line.endswith(b"\n"):
+        raise Unavailable("git did not list all objects")
+    return name

@@ -1,0 +1,234 @@
+"""Objects in packs are read here as git reads them: the same keys at the same places."""
+
+import os
+import random
+import signal
+import zlib
+
+import pytest
+
+from authz.core.errors import Unavailable, Unreadable
+from authz.process import git_objects, git_packs, pack_format, pack_search
+from authz.process.git_command import GitCommand
+from authz.process.git_objects import GitObjects
+from authz.process.pack_format import applied, entry, inflated
+from authz.process.searched_bytes import BlockSearch
+from tests.support.git_histories import SCANNER, RandomRepository, key, plain, plain_in_every_way
+
+BASE = b"abcdefgh" * 40
+PACKED = zlib.compress(BASE)
+MOST = 1000
+
+
+def found(folder):
+    """Return name, kind, offset and text of each key, and how many objects there are.
+
+    None if the repository cannot be read.
+    """
+    objects = GitObjects(folder, BlockSearch(SCANNER))
+    try:
+        hits = list(objects._hits())
+    except Unavailable:
+        return None, 0
+    keys = {(oid, thing, hit.offset, hit.sighting.reveal()) for oid, thing, hit in hits}
+    return keys, objects.objects
+
+
+@pytest.fixture(params=["isal", "zlib"])
+def unpacking(request, monkeypatch):
+    """The library that unpacks: that of the extra `scan`, or that of Python."""
+    if request.param == "zlib":
+        monkeypatch.setattr(pack_format, "unpacking", zlib)
+        monkeypatch.setattr(pack_format, "_FAULT", zlib.error)
+    else:
+        pytest.importorskip("isal")
+        assert pack_format.unpacking is not zlib
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_same_keys_as_git(tmp_path, monkeypatch, unpacking, seed):
+    """Random histories, stored in every way, also damaged ones: no key more and no key less."""
+    chance = random.Random(seed)
+    monkeypatch.setattr(pack_search, "LEAST_SHARED", chance.choice((0, 1 << 30)))
+    monkeypatch.setattr(pack_search, "MAX_OBJECT", chance.choice((300, 2000, 1 << 22)))
+    monkeypatch.setattr(pack_search, "MAX_HELD", chance.choice((0, 3000, 1 << 26)))
+    one = RandomRepository(tmp_path / "one", chance, ("sha1", "sha256")[seed % 2])
+    for _ in range(2):
+        one.store()
+        one.grow()
+    one.hide()
+    one.store()
+    repositories = [one, one.clone(("shared", "partial")[seed % 2])]
+    repositories[1].store()
+    for repository in repositories:
+        expected = plain(repository.folder)
+        assert expected is not None
+        assert found(repository.folder)[0] == expected
+    for repository in repositories:
+        repository.damage(".pack")
+        assert found(repository.folder)[0] in plain_in_every_way(repository.folder)
+        repository.damage(".idx")
+        keys, ways = found(repository.folder)[0], plain_in_every_way(repository.folder)
+        assert keys in ways or not any(ways)  # git may not find what is read here
+
+
+@pytest.mark.parametrize("form", ["sha1", "sha256"])
+@pytest.mark.parametrize("deltas", ["true", "false"])
+def test_packs_are_read_without_git(tmp_path, monkeypatch, unpacking, form, deltas):
+    """Git prints no object of whole packs, also of alternates; each counts once."""
+    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
+    one = RandomRepository(tmp_path / "one", random.Random(3), form)
+    for _ in range(3):
+        one.grow()
+    one.git("-c", f"repack.useDeltaBaseOffset={deltas}", "repack", "-adfq", "--depth=50")
+    two = one.clone("shared")
+    two.git("repack", "-adlq")
+    two.git("prune-packed")
+    monkeypatch.delattr(GitObjects, "_read")
+    for repository in (one, two):
+        number = len(repository.git(*git_objects._LIST).splitlines())
+        assert found(repository.folder) == (plain(repository.folder), number)
+
+
+def test_a_list_that_lacks_objects(tmp_path, monkeypatch):
+    """Then git prints all objects. So they are found after they were packed again meanwhile."""
+    one = RandomRepository(tmp_path / "one", random.Random(5), "sha1")
+    one.git("repack", "-adfq")
+    opened = git_packs.opened
+
+    def packed_again(*given):
+        found = opened(*given)
+        one.grow()
+        one.git("repack", "-adfq")
+        one.git("reflog", "expire", "--expire=all", "--all")
+        one.git("update-ref", "refs/heads/main", "main~1")
+        one.git("gc", "-q", "--prune=now")
+        return found
+
+    monkeypatch.setattr(git_packs, "opened", packed_again)
+    keys, number = found(one.folder)
+    assert (keys, number) == (plain(one.folder), len(one.git(*git_objects._LIST).splitlines()))
+
+
+def test_an_interrupt_at_the_terminal(tmp_path, monkeypatch):
+    """The processes that search leave Ctrl-C to the first one, so they print no traceback."""
+    one = RandomRepository(tmp_path / "one", random.Random(7), "sha1")
+    one.git("repack", "-adfq")
+    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    handled = []
+
+    def search(_self, first, _step):
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return pack_search.Searched(bytes_read=1000 * (first + 1) if ignored else 0)
+
+    monkeypatch.setattr(pack_search.PackSearch, "search", search)
+    packs = git_packs.opened(GitCommand(one.folder), one.folder)
+    for pack in pack_search.searched(packs, SCANNER):
+        handled += [share.bytes_read for share in pack]
+    assert handled == [1000, 2000]
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_a_process_that_is_killed(tmp_path, monkeypatch):
+    """The end of one of the processes that search is an error."""
+    one = RandomRepository(tmp_path / "one", random.Random(6), "sha1")
+    one.git("repack", "-adfq")
+    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    search = pack_search.PackSearch.search
+
+    def killed(self, first, step):
+        if first == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return search(self, first, step)
+
+    monkeypatch.setattr(pack_search.PackSearch, "search", killed)
+    with pytest.raises(Unavailable, match="a process of the search was ended"):
+        GitObjects(one.folder, BlockSearch(SCANNER)).found()
+
+
+def test_a_key_that_a_delta_puts_together():
+    """A key of which one half is copied and the other half is new, or both are copied."""
+    text = key(random.Random(1)).encode()
+    base = text[:20] + b"--" + text[20:]
+    sizes = bytes([len(base), len(text)])
+    half = sizes + bytes([0x90, 20, len(text) - 20]) + text[20:]
+    both = sizes + bytes([0x90, 20, 0x91, 22, len(text) - 20])
+    assert applied(base, half, MOST) == applied(base, both, MOST) == text
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        b"",
+        b"\xc0",
+        b"\xc0\x02",
+        b"\xc0\x02\x05",
+        b"\xc0\x02\x03\x05ab",
+        b"\xc0\x02\x03\x00abc",
+        b"\xbf\x02\x03\x90\x03",
+        b"\xc0\x02\x03\x90",
+        b"\xc0\x02\x04\x90\x03",
+        b"\xc0\x02\x02\x90\x03",
+        b"\xc0\x02\x03\x93\x3e\x01\x03",
+        b"\xc0\x02\x03\x91\x00",
+        b"\xc0\x02\x80\x80\x04\x80",
+        b"\xc0\x02\x03\x98\xff\x03",
+        b"\xc0\x02\x03\x90\x03x",
+        b"\xc0\x02\xe9\x07" + b"\x90\xff" * 3 + b"\x90\xec",
+        b"\xc0\x02" + b"\xff" * 9 + b"\x01",
+        b"\x80" * 99,
+    ],
+)
+def test_deltas_that_are_wrong(delta):
+    """A delta with wrong sizes or steps, or of a large object, makes nothing."""
+    with pytest.raises(Unreadable):
+        applied(BASE, delta, MOST)
+
+
+def test_a_delta_of_large_copies():
+    """Offsets and numbers of three bytes, and the number 0, which stands for 64 KiB."""
+    base = bytes(range(256)) * 0x300
+    sizes = b"\x80\x80\x0c"
+    delta = sizes + b"\x80\x84\x04" + b"\xf4\x01\x00\x01\x01" + b"\x81\xff"
+    want = base[0x10000:0x20100] + base[255 : 255 + 0x10000]
+    sized = sizes + bytes([len(want) & 127 | 128, len(want) >> 7 & 127 | 128, len(want) >> 14])
+    assert applied(base, sized + delta[6:], 1 << 20) == want
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (b"", 0),
+        (PACKED[:-1], len(BASE)),
+        (PACKED[:9], len(BASE)),
+        (PACKED[:-1] + bytes([PACKED[-1] ^ 1]), len(BASE)),
+        (b"\x00" + PACKED[1:], len(BASE)),
+        (PACKED, len(BASE) - 1),
+        (PACKED, len(BASE) + 1),
+        (zlib.compress(bytes(1 << 27)), 1),
+        (zlib.compress(bytes(1 << 27))[:-1], 1 << 27),
+    ],
+)
+def test_data_that_is_damaged(unpacking, data, size):
+    """Data that is cut off, has a wrong checksum or unpacks to another size is not taken."""
+    with pytest.raises(Unreadable):
+        inflated(memoryview(data), size)
+
+
+@pytest.mark.parametrize("size", [0, 1, 320, 1 << 20])
+def test_data_with_others_behind_it(unpacking, size):
+    """Bytes after the end of the data are left alone."""
+    text = random.Random(1).randbytes(size)
+    assert inflated(memoryview(zlib.compress(text) + b"next"), size) == text
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"\x80", b"\x00\x01", b"\x50", b"\xe0", b"\x70" + b"x" * 19, b"\xbf" + b"\xff" * 63],
+)
+def test_entries_that_are_wrong(head):
+    """An entry that is cut off, or of no known kind or possible size, is not read."""
+    with pytest.raises(Unreadable):
+        entry(head, 20)

@@ -1,0 +1,187 @@
+"""A store that was divided by backup and restore, and a sidecar process on it."""
+
+import asyncio
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from authz.core.keys.text import new_kid
+from authz.core.new_keys import KeySpec
+from authz.core.partitions import Partitions
+from authz.core.records import KeyRecord, RevocationReason
+from authz.flows.importing import Done, Importer, Wanted
+from authz.flows.lifecycle import Changed, Lifecycle
+from authz.process.clock import SystemClock
+from authz.settings import model
+from authz.settings.model import Settings
+from authz.storage.schema import Names
+from authz.wiring import administration, backups
+from tests.support.real import Valkey
+from tests.wiring.test_partitions import DIVIDED, Gate, waited
+
+COUNT = 8
+PARTITIONS = Partitions(COUNT)
+EIGHT = [Names(partition=partition, partitions=COUNT) for partition in range(COUNT)]
+KEYS = 300
+TENANTS = [f"tenant-{number}" for number in range(12)]
+POOL = 15
+POOLS = {"pools": {"tenants": {TENANTS[0]: [f"{POOL}/d"]}}}
+IMPORTS = [f"sk-old-{number:030}" for number in range(10)]
+
+
+class World(NamedTuple):
+    """A sidecar on the divided store, and the keys that were made before."""
+
+    gate: Gate
+    settings: Settings
+    keys: list[Changed]
+    revoked: set[str]
+
+    def text(self, kid: str) -> str:
+        """Return the text of a key."""
+        return next(key.key_text or "" for key in self.keys if key.record.kid == kid)
+
+
+def owners(dice: random.Random) -> dict[str, str]:
+    """Return the owner of a key: some have a tenant, some a project alone."""
+    found = {"client_id": f"c{dice.randrange(40)}"}
+    if dice.random() < 0.6:
+        found["tenant_id"] = dice.choice(TENANTS)
+    if dice.random() < 0.4:
+        found["project_id"] = f"p{dice.randrange(9)}"
+    return found
+
+
+async def fill(settings: Settings, dice: random.Random) -> tuple[list[Changed], set[str]]:
+    """Set up a store with one partition, and return its keys and those that are revoked."""
+    ring = administration.keyring(settings)
+    async with administration.store(settings) as store:
+        await store.initialise(ring.fingerprints, ring.prefixes, is_compact=True)
+    async with administration.our_parts(settings, ring) as parts:
+        life = Lifecycle(parts.keys, ring, SystemClock(), lambda: parts.counters)
+        made = [
+            await life.issue(
+                KeySpec(**{"env": "live", "life_ms": None} | owners(dice)), life.author("tests")
+            )
+            for _ in range(KEYS)
+        ]
+        for key in made[::30]:
+            await life.revoke(key.record.kid, RevocationReason.UNSPECIFIED, life.author("tests"))
+        importer = Importer(parts.imports, parts.index, SystemClock(), "tests")
+        wanted = [
+            Wanted(
+                ring.parse_imported(text),
+                KeySpec(**{"env": "live", "life_ms": None} | owners(dice)),
+            )
+            for text in IMPORTS
+        ]
+        assert all(isinstance(one, Done) for one in await importer.put(wanted))
+    return made, {key.record.kid for key in made[::30]}
+
+
+async def divide(one: Settings, many: Settings, valkey: Valkey) -> None:
+    """Back up the store, empty it, and restore it into several partitions."""
+    with tempfile.TemporaryFile() as file:
+        await backups.back_up(one, file)
+        valkey.admin.flushall()
+        file.seek(0)
+        await backups.restore(many, file, 0, "tests")
+
+
+@pytest.fixture
+def world(tmp_path: Path, valkey: Valkey) -> Iterator[World]:
+    """A sidecar that trusts every partition of a divided store."""
+    one = model.load(Gate(tmp_path, valkey).file, environ={})
+    gate = Gate(tmp_path, valkey, DIVIDED | POOLS)
+    many = model.load(gate.file, environ={})
+    keys, revoked = asyncio.run(fill(one, random.Random(20261130)))
+    asyncio.run(divide(one, many, valkey))
+    with gate:
+        gate.wait_until_all_are_trusted()
+        yield World(gate, many, keys, revoked)
+
+
+def is_moved(record: KeyRecord) -> bool:
+    """Return whether the kid of a key does not lead to its home."""
+    return PARTITIONS.of(record.kid) != PARTITIONS.home_of(record)
+
+
+def test_each_key_is_answered(world: World) -> None:
+    """Keys of before are allowed, revoked ones and kids of no key get 401, imports are known."""
+    others = [key for key in world.keys if key.record.tenant_id != TENANTS[0]]
+    assert sum(is_moved(key.record) for key in others) > KEYS // 2
+    wanted = [401 if key.record.kid in world.revoked else 200 for key in others]
+    for _ in range(2):
+        assert world.gate.statuses(others) == wanted
+    ring = administration.keyring(world.settings)
+    for _ in range(20):
+        assert world.gate.status(ring.mint("live", new_kid()).text) == 401
+    assert {world.gate.status(text) for text in IMPORTS} <= {200, 429}
+    assert world.gate.status("sk-old-" + "9" * 30) == 401
+
+
+def test_the_pool_of_a_tenant_is_never_exceeded(world: World) -> None:
+    """Moved keys and others of a tenant are counted together, in one partition."""
+    keys = [
+        key
+        for key in world.keys
+        if key.record.tenant_id == TENANTS[0] and key.record.kid not in world.revoked
+    ]
+    assert {is_moved(key.record) for key in keys} == {True, False}
+    found = [status for _ in range(4) for status in world.gate.statuses(keys)]
+    assert found.count(200) <= POOL
+    assert found.count(200) >= POOL - 1
+    assert set(found) == {200, 429}
+
+
+def test_a_moved_key_is_revoked(world: World) -> None:
+    """The revocation arrives by the link of the home, within the wait of administration."""
+    moved = [
+        key
+        for key in world.keys
+        if is_moved(key.record)
+        and key.record.kid not in world.revoked
+        and key.record.tenant_id != TENANTS[0]
+    ][:12]
+    assert set(world.gate.statuses(moved)) == {200}
+
+    async def revoke() -> None:
+        ring = administration.keyring(world.settings)
+        async with administration.our_parts(world.settings, ring) as parts:
+            life = Lifecycle(parts.keys, ring, SystemClock())
+            for key in moved[::2]:
+                why = RevocationReason.KEY_COMPROMISE
+                done = await life.revoke(key.record.kid, why, life.author("tests"))
+                assert isinstance(done, Changed)
+                confirmed = await parts.wait.for_key(done.record, 20)
+                assert confirmed.is_complete
+
+    asyncio.run(revoke())
+    assert world.gate.statuses(moved) == [401, 200] * 6
+
+
+def test_without_the_partition_that_names_it(world: World, valkey: Valkey) -> None:
+    """A moved key that is not known gets 503, never 401. One that is known is served."""
+    named = 3
+    moved = [
+        key
+        for key in world.keys
+        if is_moved(key.record)
+        and PARTITIONS.of(key.record.kid) == named
+        and key.record.kid not in world.revoked
+        and key.record.tenant_id != TENANTS[0]
+    ]
+    known, unknown = moved[0], moved[1]
+    assert world.gate.status(known) == 200
+    kept = valkey.admin.hgetall(EIGHT[named].meta)
+    valkey.admin.delete(EIGHT[named].meta)
+    waited(lambda: list(world.gate.store["untrusted"]) == [str(named)])
+    assert world.gate.status(unknown) == 503
+    assert world.gate.status(known) == 200
+    valkey.admin.hset(EIGHT[named].meta, mapping=kept)
+    world.gate.wait_until_all_are_trusted()
+    waited(lambda: world.gate.status(unknown) == 200)
