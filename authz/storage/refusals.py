@@ -45,7 +45,11 @@ _OTHER_SERVICE: Final = (
     "it does not speak the protocol of Redis; is another service on that port, or TLS, which "
     "needs rediss:// in redis.url?"
 )
+_NO_COMMAND: Final = f"it lacks a command that our scripts call{RENAMED}"
 _WORDS: Final = (
+    ("Unknown command called from script", _NO_COMMAND),
+    ("Unknown Redis command called from script", _NO_COMMAND),
+    (".acl_check_cmd()", _NO_COMMAND),
     ("in protected mode", _PROTECTED),
     ("unknown command 'HELLO'", _OLD_PROTOCOL),
     ("unsupported protocol version", _OLD_PROTOCOL),

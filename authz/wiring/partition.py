@@ -86,6 +86,7 @@ def build_partitions(
             *(spend_link, policy, clock, counters),
             max_keys=_share(settings, settings.cache.max_entries),
             notes=sightings,
+            store_clock=store_clock,
         )
         checker = Checker(
             *(cache, feed.meta, clock, counters, imported),

@@ -27,6 +27,7 @@ from redis.asyncio.connection import AbstractConnection
 from authz.cli.main import main
 from authz.storage.resharding import moving
 moving.LATE_SECONDS = 0.05
+moving.NOTICE_SECONDS = 0.0
 left, is_after, mutant = int(sys.argv[1]), sys.argv[2] == "after", sys.argv[3]
 send = AbstractConnection.send_packed_command
 async def counted(self, *words, **options):

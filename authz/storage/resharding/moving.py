@@ -24,6 +24,7 @@ from authz.storage.resharding.trail_copy import TrailCopy
 
 ROUNDS: Final = 8  # before the freeze, at most
 LITTLE: Final = 500  # copies: fewer are made while the store is frozen
+NOTICE_SECONDS: Final = 3.0  # in which sidecars connect to the partitions, and register there
 LATE_SECONDS: Final = 10.0  # until which `authz admin` knows of the move
 UNKNOWN_NAMES: Final = (
     "this version does not know what {} is, and {} more names; nothing was moved: run the newest "
@@ -136,6 +137,7 @@ class Moving:
         for target in self._targets:
             await target.empty()
         await self._stages.announce()
+        await asyncio.sleep(NOTICE_SECONDS)
         began = time.monotonic()
         places = Destinations(Partitions(len(self._new)))
         copying = Copying(self._old, self._targets, places)

@@ -23,6 +23,7 @@ MOVE = ("init", "--reshard", "--yes", "--json")
 def runner(tmp_path, valkey, monkeypatch):
     """A directory with a pepper, and an initialised store of one partition."""
     monkeypatch.setattr(moving, "LATE_SECONDS", 0.0)
+    monkeypatch.setattr(moving, "NOTICE_SECONDS", 0.0)
     return CommandRunner(tmp_path, valkey, monkeypatch)
 
 
