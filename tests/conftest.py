@@ -19,7 +19,7 @@ settings.load_profile("authz")
 
 # The files below these take longest. Processes that share a run begin them first, so that none of
 # them runs alone at the end.
-LONG = ("tests/chaos/", "tests/upgrade/", "tests/system/")
+LONG = ("tests/chaos/", "tests/upgrade/", "tests/system/", "tests/wiring/")
 
 LONGEST_ID = 40  # characters
 KEY = re.compile("(live|test)[_-]", re.IGNORECASE)

@@ -17,6 +17,7 @@ import click
 from authz.cli import storestate
 from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
+from authz.cli.reshard import reshard
 from authz.core import fields
 from authz.core.errors import BadInput, BadSettings, Conflict, Unavailable
 from authz.core.keys.text import PREFIX_PATTERN
@@ -52,7 +53,15 @@ class Done:
     is_flag=True,
     help="Set up an empty store although its data is gone: all earlier keys get 401.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask, with --new-store.")
+@click.option("--yes", is_flag=True, help="Do not ask, with --new-store or --reshard.")
+@click.option(
+    "--reshard",
+    "is_resharded",
+    is_flag=True,
+    help="Move a store with one partition to redis.partitions, while it is used.",
+)
+@click.option("--cancel", is_flag=True, help="With --reshard: drop a move that is not decided.")
+@click.option("--keep", is_flag=True, help="With --reshard: remove no old name in the end.")
 @click.option(
     "--retire-prefix",
     metavar="PREFIX",
@@ -73,6 +82,9 @@ def init(
     yes: bool,
     retire_prefix: str,
     partitions: str | None,
+    is_resharded: bool,
+    cancel: bool,
+    keep: bool,
 ) -> None:
     """Create the pepper file and initialise the store.
 
@@ -91,6 +103,9 @@ def init(
     With redis.partitions it sets up each partition. Their number is fixed from then on. It is a
     setting, and not only an option of this command, because sidecars need it, too.
 
+    --reshard moves a store that was set up with one partition to the number in redis.partitions,
+    with all it has. Read docs/cluster.md first. Repeat it if it was interrupted.
+
     --json shows the fingerprint of the oldest pepper in keys.peppers. Write it into
     meter.pepper_fingerprint: then a meter counts in no other installation's store.
 
@@ -103,6 +118,11 @@ def init(
       authz init --config /etc/authz/authz.yaml
       authz init --retire-prefix ak
     """
+    if (cancel or keep) and not is_resharded:
+        raise BadInput("--cancel" if cancel else "--keep", "is only for --reshard")
+    if is_resharded:
+        reshard(invocation, yes=yes, keep=keep, is_cancelled=cancel)
+        return
     if retire_prefix and not PREFIX_PATTERN.fullmatch(retire_prefix):
         problem = f"{fields.shown(retire_prefix)} is not a prefix, such as ak"
         raise BadInput("--retire-prefix", problem)

@@ -84,6 +84,7 @@ class Checker:
         self._decided, self._reported = probe.decided, probe.reported
         self.imported = imported
         self._accept = tokens.accept if tokens else None
+        self._refuse_token = tokens.refuse if tokens else None
         self._token_keys = TokenKeys(cache)
         self._sightings = sightings or Sightings()
         self._fail = failures.fail if failures else None
@@ -232,7 +233,10 @@ class Checker:
         found = keys.peek_stale(credential)
         if found is None:
             return None
-        decision = self._judge(*found, request, stale=True)
+        decision: Decision | None = None
+        if request.token is not None and self._refuse_token is not None:
+            decision = self._refuse_token(request.token)
+        decision = decision or self._judge(*found, request, stale=True)
         if isinstance(decision, Deny):
             return StaleDeny(decision.reason, decision.key)
         self._probe.count(Event.STALE_ALLOWED)

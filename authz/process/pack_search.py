@@ -6,6 +6,7 @@ be read here is not `done`: the caller asks git for it.
 
 import multiprocessing
 import os
+import signal
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -144,6 +145,7 @@ def not_done(pack: Pack, searches: Sequence[Searched]) -> list[bytes]:
 
 
 def _send(link: Connection, searches: Sequence[PackSearch], first: int, step: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # our end is its end, without a traceback
     link.send([one.search(first, step) for one in searches])
 
 

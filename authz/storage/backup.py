@@ -105,9 +105,9 @@ class Backup:
                 found |= {schema.META_MOVED: "1", schema.META_SCHEMA: schema_of_moved}
         meta.verify(found, fingerprints, self._names)
         header = {"format": FORMAT, "schema": schema.SCHEMA, "created_at": created_at}
-        # A signing key that was removed since must not come back with a restore.
-        signing = schema.META_SIGNING
-        kept = {name: one for name, one in found.items() if not name.startswith(signing)}
+        # A signing key that was removed since must not come back with a restore, nor does a move.
+        others = (schema.META_SIGNING, schema.META_RESHARDING)
+        kept = {name: one for name, one in found.items() if not name.startswith(others)}
         self._write(header | {"meta": kept})
         self._found.seq = await self._last_change()
         async for kids in self._kids():

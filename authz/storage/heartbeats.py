@@ -120,7 +120,7 @@ class Heartbeats:
         self._unanswered = 0
         self._fault = ""  # of the last heartbeat that was answered
         self._refusal: tuple[float, str] | None = None
-        self._is_foreign = self._is_elsewhere = False
+        self._is_foreign = self._has_no_seq = False
         self.awaits_data = awaits_data
         self.is_frozen = False  # the store takes no changes, because it is being moved
 
@@ -208,22 +208,23 @@ class Heartbeats:
 
     def _on_meta(self, beat: Heartbeat, reply: Any) -> None:
         try:
-            self._is_elsewhere = False
+            self._has_no_seq = False
             self._meta.update(expect(dict, reply))
             self.awaits_data = False
             if self._is_foreign:  # `announce` wrote nothing before this heartbeat
                 self._is_foreign = False
                 beat.fail(Unavailable("the store is ours again; waiting for the next heartbeat"))
         except Unavailable as cause:
-            self._is_elsewhere = isinstance(cause, OtherCount)
-            if self._is_elsewhere and self._meta.move is not None:
+            is_awaited = isinstance(cause, Emptied) and self.awaits_data
+            self._has_no_seq = is_awaited or isinstance(cause, OtherCount)
+            if isinstance(cause, OtherCount) and self._meta.move is not None:
                 beat.fail(Unavailable(DONE.format(self._meta.move.count)))
             if isinstance(cause, Emptied):
                 highest = self._follower.highest
-                beat.fail(Unavailable(AWAITED) if self.awaits_data else Emptied(highest))
+                beat.fail(Unavailable(AWAITED) if is_awaited else Emptied(highest))
             if isinstance(cause, Foreign) and not self._is_foreign:
                 self._is_foreign = True
-                if not self._is_elsewhere:
+                if not isinstance(cause, OtherCount):
                     self._sink.flush(foreign=True)
             beat.fail(cause)
 
@@ -234,7 +235,7 @@ class Heartbeats:
             beat.fail(reply)
 
     def _on_seq(self, link: Link, beat: Heartbeat, reply: Any) -> None:
-        if self._is_elsewhere:  # the numbers of changes go on in the partitions
+        if self._has_no_seq:  # the numbers of changes begin, or go on, elsewhere
             return
         try:
             seq = encoding.number(self._names.seq, expect(str, "0" if reply is None else reply))

@@ -26,6 +26,7 @@ _NO_REPLICAS: Final = (
 _TOO_MANY_CLIENTS: Final = (
     "it has its max number of clients; raise its maxclients, or end some that CLIENT LIST shows"
 )
+MOVING: Final = "it is moving to more partitions; try again in a few seconds"
 _BUSY: Final = (
     "a script keeps it busy (BUSY); end it with SCRIPT KILL or FUNCTION KILL, and find out who "
     "runs it"
@@ -44,7 +45,11 @@ _OTHER_SERVICE: Final = (
     "it does not speak the protocol of Redis; is another service on that port, or TLS, which "
     "needs rediss:// in redis.url?"
 )
+_NO_COMMAND: Final = f"it lacks a command that our scripts call{RENAMED}"
 _WORDS: Final = (
+    ("Unknown command called from script", _NO_COMMAND),
+    ("Unknown Redis command called from script", _NO_COMMAND),
+    (".acl_check_cmd()", _NO_COMMAND),
     ("in protected mode", _PROTECTED),
     ("unknown command 'HELLO'", _OLD_PROTOCOL),
     ("unsupported protocol version", _OLD_PROTOCOL),
@@ -55,6 +60,8 @@ _WORDS: Final = (
     ("BUSY ", _BUSY),
     ("loading the dataset", "it is still loading its data (LOADING); wait until it is done"),
     ("against a read only replica", READ_ONLY),
+    ("MASTERDOWN ", _ORPHAN),
+    (" is a list, not a string", MOVING),
     ("Link with MASTER is down", _ORPHAN),
 )
 _TEXTS: Final = frozenset(text for _, text in _WORDS) | {LOGIN_MISSING, LOGIN_REFUSED}

@@ -16,8 +16,10 @@ FULL_ADVICE: Final = (
     "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"
 )
 DAMAGED: Final = (
-    "the store is damaged: a value has another type than ours (WRONGTYPE); `authz doctor` names it"
+    "the store is damaged, or moves to other partitions at this moment: a value has another type "
+    "than ours (WRONGTYPE); try again in a few seconds, then ask `authz doctor`"
 )
+MOVING: Final = "the store is moving to {} partitions; try again in a few seconds"
 PIPELINE: Final = 1000  # commands in one round trip
 TRANSACTION: Final = 200  # the store does nothing else meanwhile
 EXACT: Final = 1 << 53  # up to here a double holds each whole number
@@ -55,12 +57,26 @@ async def last_change(client: redis.asyncio.Redis, advice: str = "") -> int:
 
     Raises Unavailable, and Garbled if the store has something else there.
     """
-    name = schema.names_of(client).seq
-    found = await checked(client.get(name), advice)
+    names = schema.names_of(client)
     try:
-        return encoding.number(name, found or "0")
+        found: Any = await client.get(names.seq)
+    except (exceptions.RedisError, OSError) as cause:
+        if str(cause).startswith("WRONGTYPE"):
+            refuse_moving(await checked(client.hgetall(names.meta), advice))
+        raise unusable(cause, advice) from None
+    try:
+        return encoding.number(names.seq, found or "0")
     except ValueError as cause:
         raise Garbled(str(cause)) from None
+
+
+def refuse_moving(meta: Any) -> None:
+    """Raise Unavailable if authz:meta says that the store is moving. `seq` has another type then.
+
+    meta: the reply to HGETALL.
+    """
+    if isinstance(meta, dict) and (count := meta.get(schema.META_RESHARDING)):
+        raise Unavailable(MOVING.format(count[:2]))
 
 
 async def pipelined(client: redis.asyncio.Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:

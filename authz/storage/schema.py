@@ -72,6 +72,11 @@
                                             partition of its key, which was made when the store
                                             had one partition. See moved.py; authz:meta then has
                                             `moved`: 1, and schema 2
+    authz:{p}:resharding            hash    stage, partitions and seq of a move to more partitions,
+                                            see storage/resharding
+    authz:{p}:resharder             string  the run that moves them, with a time to live
+    authz:{p}:aside:<rest>          any     the value of authz:{p}:<rest> while the store is frozen;
+                                            there a list stands then
 
 Usage. A row is a MessagePack array of counts; see core/usage/counts.py for its positions, slots
 and windows. All names begin with authz:{p}:use: and have a time to live, except `last`.
@@ -153,6 +158,7 @@ META_PARTITION: Final = "partition"
 META_COMPLETE: Final = "complete"  # of a signpost
 META_MOVED: Final = "moved"  # keys may lie outside of the partition of their kid
 META_RESHARDING: Final = "resharding"  # the number of partitions that the store is about to have
+ASIDE: Final = "aside:"
 LEASES: Final = "leases"  # field of a limit hash: the leases and their holders
 
 
@@ -196,6 +202,9 @@ class Names:
         self.issued = f"{start}:issued"
         self.restoring = f"{start}:restoring"
         self.moved = f"{start}:moved"
+        self.beginning = f"{start}:"
+        self.resharding = f"{start}:resharding"
+        self.resharder = f"{start}:resharder"
         self.usage = f"{start}:use:"
         self.estimates = f"{start}:use:estimates"
         self.signing = f"{start}:signing"
@@ -263,6 +272,10 @@ class Names:
     def again(self, sink: str) -> str:
         """Name of the hash with the events that one sink is to get again."""
         return f"{self._tag}:events:again:{sink}"
+
+    def aside(self, name: str) -> str:
+        """Name that has the value of `name` while the store is frozen for a move."""
+        return f"{self._tag}:{ASIDE}{name.removeprefix(self.beginning)}"
 
     def sidecar(self, instance: str) -> str:
         """Name of the string with the registry entry of one sidecar."""

@@ -14,7 +14,7 @@ from authz.core.errors import Unavailable
 from authz.storage import compact, encoding, schema
 from authz.storage.field_codec import as_bytes
 from authz.storage.meta import Form, form_of
-from authz.storage.replies import checked, unusable
+from authz.storage.replies import checked, refuse_moving, unusable
 
 PAGE: Final = 200  # records in one round trip
 
@@ -111,6 +111,8 @@ async def last_change_and_form(client: redis.asyncio.Redis, advice: str = "") ->
     names = schema.names_of(client)
     commands = [("GET", names.seq), ("HGETALL", names.meta)]
     seq, found = await replies(client, commands, advice)
+    if is_wrong_type(seq):
+        refuse_moving(found)
     refuse_errors([seq, found], advice)
     try:
         return encoding.number(names.seq, seq or "0"), form_of(found.get(schema.META_COMPACT))

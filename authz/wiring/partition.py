@@ -71,7 +71,7 @@ def build_partitions(
         )
         for where, store_clock in zip(stores, clocks, strict=True)
     ]
-    tokens = token_gate(settings, ring, feeds[0].meta, clock, counters)
+    tokens = token_gate(settings, ring, feeds[0].meta, clock, counters, store_clock=clocks[0])
     found = []
     # Limits have endpoints of their own: one of a cluster keeps what its link was told by nodes.
     for feed, store_clock, where in zip(feeds, clocks, partitions(settings), strict=True):
@@ -86,6 +86,7 @@ def build_partitions(
             *(spend_link, policy, clock, counters),
             max_keys=_share(settings, settings.cache.max_entries),
             notes=sightings,
+            store_clock=store_clock,
         )
         checker = Checker(
             *(cache, feed.meta, clock, counters, imported),

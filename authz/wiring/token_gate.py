@@ -7,6 +7,7 @@ from authz.core.decision import Reason
 from authz.core.events import Event
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock, Probe
+from authz.core.store_clock import StoreClock
 from authz.core.tokens.rights import Expected
 from authz.flows.tokens.gate import TokenGate
 from authz.flows.tokens.ports import EntrySource
@@ -22,11 +23,17 @@ class ReadEntries:
 
 
 def token_gate(
-    settings: Settings, ring: Keyring, source: EntrySource, clock: Clock, probe: Probe
+    settings: Settings,
+    ring: Keyring,
+    source: EntrySource,
+    clock: Clock,
+    probe: Probe,
+    *,
+    store_clock: StoreClock | None = None,
 ) -> TokenGate | None:
     """Return the acceptance of tokens; None if the settings name no issuer.
 
-    source: the entries of signing keys.
+    source: the entries of signing keys. store_clock: the clock of their store.
     """
     tokens = settings.tokens
     if not tokens.issuer:
@@ -43,6 +50,7 @@ def token_gate(
         probe=probe,
         rate=tokens.signatures_per_second,
         max_entries=settings.cache.max_entries,
+        store_clock=store_clock,
     )
 
 

@@ -15,6 +15,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
+from authz.core.store_clock import StoreClock
 from authz.core.tokens import text
 from authz.core.tokens.rights import Expected
 from authz.flows.tokens.gate import TokenGate
@@ -41,6 +42,8 @@ _IDS = count()
 def gate(ring: Keyring, clock: Clock) -> TokenGate:
     """Return a gate as the sidecar composes it."""
     entry = ring.signing_entries.write(signing_key(signs_from=0))
+    store_clock = StoreClock(120.0)  # one heartbeat is enough for a run
+    store_clock.measured(clock.wall_ms(), clock.monotonic(), clock.monotonic())
     return TokenGate(
         Entries({KEY_ID: entry}),
         ring.signing_entries,
@@ -51,6 +54,7 @@ def gate(ring: Keyring, clock: Clock) -> TokenGate:
         probe=Counters(),
         rate=10_000_000,
         max_entries=100_000,
+        store_clock=store_clock,
     )
 
 

@@ -8,8 +8,10 @@ import pytest
 from authz.core.decision import Allow, Reason
 from authz.core.records import Secret
 from authz.core.store_clock import StoreClock, Window
+from authz.core.tokens.text import LEEWAY
 from authz.flows.check import Checker
 from tests.support.fakes import (
+    KID,
     NOW,
     FakeClock,
     RecordingProbe,
@@ -18,8 +20,9 @@ from tests.support.fakes import (
     make_request,
 )
 from tests.support.flows.rigs import Vouched
+from tests.support.tokens import ISSUER, SECONDS, GateRig, claims, issue
 
-RING = make_keyring()
+RING = make_keyring(issuer=ISSUER)
 YEAR = 365 * 86_400_000
 LIFE = 60_000
 ROUND_TRIP = 0.004
@@ -85,19 +88,34 @@ def timed_records():
     secrets = (replace(old, retires_at=NOW + LIFE), Secret("2", bytes(32), "1", NOW))
     retiring = replace(retiring, secrets=secrets)
     return {
-        ending_text: (ending, lambda at: at < NOW + LIFE),
-        beginning_text: (beginning, lambda at: at >= NOW + LIFE),
-        retiring_text: (retiring, lambda at: at < NOW + LIFE),
+        RING.parse(ending_text): (ending, lambda at: at < NOW + LIFE),
+        RING.parse(beginning_text): (beginning, lambda at: at >= NOW + LIFE),
+        RING.parse(retiring_text): (retiring, lambda at: at < NOW + LIFE),
+    }
+
+
+def timed_tokens():
+    """A token that ends, and one that begins; with the truth about each."""
+    record, _ = issue_record(RING, kid=KID, scopes=frozenset({"a:read"}))
+    ending = claims(issued_at=SECONDS, expires_at=SECONDS + LIFE // 1000)
+    begins = SECONDS + LIFE // 1000 + LEEWAY
+    beginning = claims(issued_at=begins, not_before=begins, expires_at=begins + 600)
+    return {
+        RING.parse_token(issue(RING, ending)): (record, lambda at: at < NOW + LIFE),
+        RING.parse_token(issue(RING, beginning)): (record, lambda at: at >= NOW + LIFE),
     }
 
 
 def run(seed, kind):
     """Return the wrong allows, the wrong refusals, and how many checks were decided."""
     machines, clock = Machines(seed), FakeClock()
-    keys = timed_records()
+    keys = timed_records() | timed_tokens()
     store_clock = kind(LEASE)
+    gate = GateRig(clock, RecordingProbe(), ring=RING, store_clock=store_clock).gate
     cache = AlwaysCached(record for record, _ in keys.values())
-    checker = Checker(cache, Vouched(), clock, RecordingProbe(), store_clock=store_clock)
+    checker = Checker(
+        *(cache, Vouched(), clock, RecordingProbe()), store_clock=store_clock, tokens=gate
+    )
     start, wrong_allows, wrong_refusals, decided = clock.monotonic(), [], [], 0
 
     def show():
@@ -125,8 +143,8 @@ def run(seed, kind):
         if machines.chance.random() < 0.5:
             heartbeat()
         show()
-        for text, (_, is_good) in keys.items():
-            decision = checker.check(make_request(credential=RING.parse(text)))
+        for credential, (_, is_good) in keys.items():
+            decision = checker.check(make_request(credential=credential))
             reason = None if isinstance(decision, Allow) else decision.reason
             if reason is None and not is_good(machines.true):
                 wrong_allows.append((machines.true - NOW, machines.ours, machines.stores))

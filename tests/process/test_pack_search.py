@@ -9,6 +9,7 @@ import pytest
 
 from authz.core.errors import Unavailable, Unreadable
 from authz.process import git_objects, git_packs, pack_format, pack_search
+from authz.process.git_command import GitCommand
 from authz.process.git_objects import GitObjects
 from authz.process.pack_format import applied, entry, inflated
 from authz.process.searched_bytes import BlockSearch
@@ -107,6 +108,26 @@ def test_a_list_that_lacks_objects(tmp_path, monkeypatch):
     monkeypatch.setattr(git_packs, "opened", packed_again)
     keys, number = found(one.folder)
     assert (keys, number) == (plain(one.folder), len(one.git(*git_objects._LIST).splitlines()))
+
+
+def test_an_interrupt_at_the_terminal(tmp_path, monkeypatch):
+    """The processes that search leave Ctrl-C to the first one, so they print no traceback."""
+    one = RandomRepository(tmp_path / "one", random.Random(7), "sha1")
+    one.git("repack", "-adfq")
+    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    handled = []
+
+    def search(_self, first, _step):
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        return pack_search.Searched(bytes_read=1000 * (first + 1) if ignored else 0)
+
+    monkeypatch.setattr(pack_search.PackSearch, "search", search)
+    packs = git_packs.opened(GitCommand(one.folder), one.folder)
+    for pack in pack_search.searched(packs, SCANNER):
+        handled += [share.bytes_read for share in pack]
+    assert handled == [1000, 2000]
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
 def test_a_process_that_is_killed(tmp_path, monkeypatch):

@@ -151,6 +151,15 @@ async def test_renamed_command():
                 await checked(client.hgetall("x"), "check redis.url")
 
 
+@pytest.mark.parametrize("command", ["XADD", "TIME"])
+async def test_renamed_command_of_a_script(command):
+    """A change whose script calls a missing command is refused with the remedy."""
+    with Valkey("--rename-command", command, "") as server:
+        async with administration(server.endpoint) as admin:
+            with pytest.raises(Unavailable, match="that our scripts call; remove its rename-com"):
+                await admin.issue()
+
+
 def test_a_long_refusal():
     """An error reply of any length becomes a short text, as it also stands in log lines."""
     assert refusal(Exception("ERR " + "x" * 100_000)) == "ERR " + "x" * 296

@@ -113,7 +113,9 @@ class Entries:
 class GateRig:
     """A TokenGate with one signing key; it counts the signatures that it verifies."""
 
-    def __init__(self, clock, probe, *, rate: int = 1000, ring: Keyring | None = None) -> None:
+    def __init__(
+        self, clock, probe, *, rate: int = 1000, ring: Keyring | None = None, store_clock=None
+    ) -> None:
         self.ring = ring or make_keyring(issuer=ISSUER)
         self.signatures = 0
         self.source = Entries({})
@@ -128,6 +130,7 @@ class GateRig:
             probe=probe,
             rate=rate,
             max_entries=100,
+            store_clock=store_clock,
         )
 
     def publish(self, *keys: SigningKey) -> None:

@@ -165,6 +165,7 @@ def test_cached_keys_are_answered_all_the_time(
     assert "Checks are decided with the 8 partitions of the store" in log
     assert ("set it to 8" in log) == bool(given)
     assert "reset-limits" not in log
+    assert "the cache is flushed" not in log
 
 
 def test_a_key_that_is_revoked_after_the_move(begun: Callable[..., Moving]) -> None:

@@ -15,6 +15,7 @@ from authz.core.limits.key_limits import KeyLimits, LimitPolicy
 from authz.core.limits.ports import SpendStore
 from authz.core.ports import Clock, Probe
 from authz.core.records import KeyRecord
+from authz.core.store_clock import StoreClock
 from authz.flows.limits.key_limit_state import KeyLimitState
 from authz.flows.limits.outage_limits import OutageLimits
 
@@ -26,6 +27,7 @@ class KeyLimitStates:
     """The states by name, which is the kid, or kid and cost. `find` returns one, or None.
 
     max_keys: bound on states; the oldest one makes room, and its lease is returned to the store.
+    store_clock: throttles end by it.
     has_pools: whether projects or tenants have limits.
     """
 
@@ -38,11 +40,13 @@ class KeyLimitStates:
         *,
         clock: Clock,
         max_keys: int,
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._store = store
         self._policy = policy
         self._outage = outage
         self._clock = clock
+        self._store_clock = store_clock or StoreClock(0.0)  # never measured: our clock counts
         self._count = probe.count
         self._max_keys = max_keys
         self._states: dict[Name, KeyLimitState] = {}
@@ -82,11 +86,17 @@ class KeyLimitStates:
         return kid if cost == 1 else (kid, cost)
 
     def _made(self, record: KeyRecord, cost: Cost) -> KeyLimitState:
-        now, throttle = self._clock.wall_ms(), record.throttle
+        now, throttle = self._now_ms(), record.throttle
         state = KeyLimitState(record, _taken(self._policy, record, cost, now), cost)
         if throttle is not None and now < throttle.until:
             state.eases_at = self._clock.monotonic() + (throttle.until - now) / 1000
         return state
+
+    def _now_ms(self) -> int:
+        """Return the time by the store's clock, by which limits go; before a heartbeat by ours."""
+        now = self._clock.wall_ms()
+        offset = self._store_clock.offset(now, self._clock.monotonic())
+        return now if offset is None else now + offset.low_ms
 
     def replace_policy(self, policy: LimitPolicy) -> None:
         """Apply `policy` from now on. Before the next call, call `migrate` until it is False.
@@ -165,7 +175,7 @@ class KeyLimitStates:
             return None
         if state.record.version != record.version:
             self.strand(state)
-        elif _are_same(state, self._policy, record, self._clock.wall_ms()):
+        elif _are_same(state, self._policy, record, self._now_ms()):
             self._states[name] = state
             return state
         else:

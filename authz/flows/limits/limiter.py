@@ -42,6 +42,7 @@ from authz.core.limits.key_limits import LimitPolicy, LimitResult
 from authz.core.limits.ports import SpendStore
 from authz.core.ports import Clock, Probe
 from authz.core.records import KeyRecord
+from authz.core.store_clock import StoreClock
 from authz.flows.limits.budget_marks import BudgetMarks, BudgetNotes
 from authz.flows.limits.key_limit_state import KeyLimitState, PendingSpend, Waiter, serve
 from authz.flows.limits.key_limit_states import KeyLimitStates
@@ -52,7 +53,7 @@ class Limiter:
     """Takes from limits. One instance serves all keys of a sidecar, on one event loop.
 
     max_keys: bound on states; see KeyLimitStates. leases: if False, each request asks the store.
-    notes: takes the marks that budgets pass; None: nobody does.
+    notes: takes the marks that budgets pass; None: nobody does. store_clock: the store's clock.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Limiter:
         max_keys: int,
         leases: bool = True,
         notes: BudgetNotes | None = None,
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -74,7 +76,10 @@ class Limiter:
         self._marks = BudgetMarks(notes)
         self._outage = OutageLimits(store, self._wall_ms, probe)
         self._states = KeyLimitStates(
-            store, policy, self._outage, probe, clock=clock, max_keys=max_keys
+            *(store, policy, self._outage, probe),
+            clock=clock,
+            max_keys=max_keys,
+            store_clock=store_clock,
         )
         self._find = self._states.find
         self._ahead_ms = 0  # how far the store's clock was found ahead of ours

@@ -10,7 +10,8 @@ Rules:
    asked, a cache that has the record shows where it lies. No refusal is counted meanwhile.
 4. The text of an imported key names no partition. Each that may have it is asked, first those that
    are known to have its digest. The answer is "no such key" only if all of them say so: a partition
-   that cannot be asked may have the key.
+   that cannot be asked may have the key. Where a key was found is remembered, so a cache hit asks
+   one partition.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ class PartitionedChecker:
 
     has_signing_keys: returns whether the first partition is trusted, or was within the grace.
     may_have_moved: returns whether a partition may have moved keys. max_moved: bound on those that
-    are remembered.
+    are remembered, and on imported keys.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class PartitionedChecker:
         self._first = checkers[0]
         self._may_have_moved = may_have_moved
         self._moved: BoundedDict[str, int] = BoundedDict(max_moved)
+        self._found: BoundedDict[bytes, Place] = BoundedDict(max_moved)  # by the first digest
         self._named = self._of = Partitions(len(checkers)).of
         for checker in checkers:
             checker.elsewhere = self._decide_elsewhere
@@ -113,6 +115,10 @@ class PartitionedChecker:
     def _check_imported(
         self, imported: Imported, request: Request
     ) -> Decision | Awaitable[Decision]:
+        digest = imported.all_digests()[0]
+        known = self._found.get(digest)
+        if known is not None and known[1].peek(imported) is not None:
+            return known[0].check(request)
         places: list[Place] = []
         excluding = None
         for checker in self._checkers:
@@ -120,6 +126,7 @@ class PartitionedChecker:
             if keys is None or keys.exist() is False:
                 continue
             if keys.peek(imported) is not None:
+                self._found.put(digest, (checker, keys))
                 return checker.check(request)
             if keys.may_have(imported):
                 places.append((checker, keys))

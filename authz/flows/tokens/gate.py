@@ -10,6 +10,8 @@ Rules:
    so a removed key ends its tokens within the trust lease.
 5. Nothing here waits, and nothing here allows: the record of the parent key is judged on each
    request.
+6. As for keys, both clocks have to lead to a decision, ours and the store's. Else the token is
+   UNAVAILABLE.
 """
 
 from collections.abc import Mapping
@@ -22,11 +24,12 @@ from authz.core.events import Event
 from authz.core.fair_budget import FairBudget
 from authz.core.keys.pepper import Mac
 from authz.core.ports import Clock, Probe
+from authz.core.store_clock import StoreClock
 from authz.core.tokens import text
 from authz.core.tokens.presented import AcceptedToken, PresentedToken
 from authz.core.tokens.rights import Expected, judge
 from authz.core.tokens.signing_keys import SigningKeyEntries, ends
-from authz.core.tokens.text import TokenParts
+from authz.core.tokens.text import Claims, TokenParts
 from authz.flows.tokens.ports import EntrySource, MakeVerify, Verify
 
 MALFORMED: Final = Deny(Reason.MALFORMED)
@@ -39,7 +42,8 @@ class TokenGate:
     """Accepts tokens. source: the entries of signing keys, which `entries` reads.
 
     tags: MACs of the tag by pepper version. rate: signatures a second. max_entries: bound on
-    accepted tokens that are remembered.
+    accepted tokens that are remembered. store_clock: the store's clock; without it decisions go by
+    our clock alone.
     """
 
     def __init__(
@@ -54,13 +58,15 @@ class TokenGate:
         probe: Probe,
         rate: int,
         max_entries: int,
+        store_clock: StoreClock | None = None,
     ) -> None:
         self._source = source
         self._entries = entries
         self._make_verify = make_verify
         self._tags = tags
         self._expected = expected
-        self._clock = clock
+        self._wall_ms, self._monotonic = clock.wall_ms, clock.monotonic
+        self._store_clock = store_clock or StoreClock(0.0)  # never measured: our clock decides
         self._probe = probe
         self._budget = FairBudget(rate)
         self._accepted: BoundedDict[bytes, AcceptedToken] = BoundedDict(max_entries)
@@ -76,34 +82,53 @@ class TokenGate:
         """
         if self._source.signing is not self._seen:
             self._read_keys()
-        digest, now = presented.digest(), self._clock.wall_ms()
+        digest = presented.digest()
         known = self._accepted.get(digest)
         if known is None:
-            return self._examine(presented, digest, address, now)
-        until = self._until.get(known.signed_by, 0)  # as `_counts`, without a call
-        if until is not None and now >= until:
-            return self._unknown_key()
-        return known if now < known.expires_at else EXPIRED
+            return self._examine(presented, digest, address, self._window())
+        clock = self._store_clock
+        latest = clock.latest
+        if clock.earliest <= self._wall_ms() <= latest < known.expires_at:
+            until = self._until.get(known.signed_by, 0)
+            if until is None or latest < until:
+                return known  # both clocks are far from any end, if the link is trusted
+        return self.refuse(known) or known
+
+    def refuse(self, token: AcceptedToken) -> Deny | None:
+        """Return the refusal of an accepted token now, or None.
+
+        Ask it before a decision without a trusted link: `accept` may go by the last heartbeat.
+        """
+        window = self._window()
+        earliest, latest = window
+        refusal = self._refuse_key(token.signed_by, window)
+        if refusal is not None or latest < token.expires_at:
+            return refusal
+        return EXPIRED if earliest >= token.expires_at else UNAVAILABLE
+
+    def _window(self) -> tuple[int, int]:
+        """Return the earliest and the latest time that the clocks may show now, in ms."""
+        return self._store_clock.window(self._wall_ms(), self._monotonic())
 
     def _examine(
-        self, presented: PresentedToken, digest: bytes, address: str, now: int
+        self, presented: PresentedToken, digest: bytes, address: str, window: tuple[int, int]
     ) -> AcceptedToken | Deny:
         parts = text.split(presented.reveal())
         if parts is None:
             return MALFORMED
         name, verify = self._verifies.get(parts.header, ("", None))
-        if verify is None or not self._counts(name, now):
+        if verify is None:
             return self._unknown_key()
-        refusal = self._refuse_tag(parts)
+        refusal = self._refuse_key(name, window) or self._refuse_tag(parts)
         if refusal is not None:
             return refusal
         claims, signature = text.parse_claims(parts.claims), parts.signature()
         if claims is None or signature is None:
             return MALFORMED
-        reason = judge(claims, self._expected, now)
-        if reason is not None:
-            return Deny(reason)
-        if not self._budget.take(address, self._clock.monotonic()):
+        refusal = self._refuse_claims(claims, window)
+        if refusal is not None:
+            return refusal
+        if not self._budget.take(address, self._monotonic()):
             self._probe.count(Event.TOKEN_LIMITED)
             return UNAVAILABLE
         self._probe.count(Event.TOKEN_SIGNATURE)
@@ -134,9 +159,20 @@ class TokenGate:
         """
         return FORGED if self._source.is_current else UNAVAILABLE
 
-    def _counts(self, name: str, now: int) -> bool:
+    def _refuse_key(self, name: str, window: tuple[int, int]) -> Deny | None:
+        """Return None for a signing key that counts at both ends of the window."""
         until = self._until.get(name, 0)
-        return until is None or now < until
+        if until is None or window[1] < until:
+            return None
+        return self._unknown_key() if window[0] >= until else UNAVAILABLE
+
+    def _refuse_claims(self, claims: Claims, window: tuple[int, int]) -> Deny | None:
+        """Return the refusal at both ends of the window, UNAVAILABLE if they differ, or None."""
+        earliest, latest = window
+        reason = judge(claims, self._expected, earliest)
+        if latest > earliest and judge(claims, self._expected, latest) != reason:
+            return UNAVAILABLE
+        return None if reason is None else Deny(reason)
 
     def _read_keys(self) -> None:
         """Take over the entries of the source. An entry that cannot be read counts for nothing."""

@@ -27,7 +27,8 @@ async def identity(store: Store) -> Finding:
     """Check that authz:meta exists, with our schema, peppers and prefixes.
 
     Failure if it cannot be read, is missing or foreign, or has keys with an unlisted prefix.
-    Warning if a prefix of ours is not recorded, or a pepper of the store is not ours.
+    Warning if a prefix of ours is not recorded, a pepper of the store is not ours, or the store is
+    moving.
     """
     try:
         found = await checked(store.client.hgetall(store.names.meta))
@@ -52,6 +53,9 @@ async def identity(store: Store) -> Finding:
     if missing:
         which = ", ".join(missing)
         return warn("identity", f"pepper {which} is not here", "add it to keys.peppers")
+    if count := found.get(schema.META_RESHARDING):
+        advice = "if it was interrupted, repeat `authz init --reshard`, or drop it with --cancel"
+        return warn("identity", f"the store moves to {count[:2]} partitions", advice)
     return ok("identity", f"initialised, pepper {', '.join(sorted(theirs))}")
 
 
@@ -111,7 +115,7 @@ async def _refuse_remains(store: Store) -> None:
 async def types(store: Store) -> Finding:
     """Check that the values that all keys share have the types that we give them; failure if not.
 
-    Then others wrote into the store. Raises Unavailable.
+    Then others wrote into the store. A warning if it is frozen for a move. Raises Unavailable.
     """
     names = store.names
     kinds = {
@@ -130,6 +134,11 @@ async def types(store: Store) -> Finding:
     wrong = [
         f"{name} is a {it}, not a {kind}" for (name, kind), it in pairs if it not in (kind, "none")
     ]
+    if wrong and "list" in found and await checked(store.client.exists(names.resharding)):
+        advice = (
+            "if that lasts, repeat `authz init --reshard`: it thaws the store, or ends the move"
+        )
+        return warn("types", "the store is frozen for a move to more partitions", advice)
     if wrong:
         problem = f"others wrote into the store: {'; '.join(wrong)}"
         return fail("types", problem, "see The store is damaged, in the run book")

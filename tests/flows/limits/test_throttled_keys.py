@@ -1,7 +1,10 @@
 """A throttled key at the limiter: its rates are lower, and come back by themselves."""
 
+import pytest
+
 from authz.core.events import Event
 from authz.core.limits.throttle import Throttle
+from authz.core.store_clock import StoreClock
 from tests.support.flows.limiter_rig import NOW, Rig
 
 
@@ -48,3 +51,15 @@ async def test_a_refusal_ends_with_the_throttle():
     assert not rig.spend().allowed
     rig.clock.advance(1.1)
     assert limit_of(rig) == 4
+
+
+@pytest.mark.parametrize("ours", [0, 86_400_000, -86_400_000])
+async def test_a_throttle_ends_by_the_clock_of_the_store(ours):
+    """A sidecar whose clock is a day ahead or behind keeps a throttle as long as the others."""
+    store_clock = StoreClock(1.0)
+    rig = Rig("100/s", throttle=Throttle(25, NOW + 60_000), store_clock=store_clock)
+    store_clock.measured(NOW, rig.clock.monotonic(), rig.clock.monotonic())
+    rig.clock.jump_wall(ours)
+    assert limit_of(rig) == 25
+    rig.clock.advance(60.2)
+    assert limit_of(rig) == 100

@@ -182,6 +182,22 @@ class Foreign:
         return [sum(rig.aliases.lookups.values()) for rig in self.rigs]
 
 
+async def test_where_an_imported_key_was_found_is_remembered(monkeypatch):
+    """A cache hit asks its partition alone; after a flush the others are asked again."""
+    parts = Foreign(home=5)
+    await parts.decide()
+    assert await parts.decide() == Allow(RECORD)
+    walked = []
+    for rig in parts.rigs:
+        if rig is not parts.home:
+            monkeypatch.setattr(rig.keys, "peek", lambda _: walked.append(1))
+    assert parts.checker.check(IMPORTED) == Allow(RECORD)
+    assert not walked
+    parts.home.keys.flush(foreign=True)
+    assert await parts.decide() == Allow(RECORD)
+    assert walked
+
+
 async def test_the_index_names_the_partition_of_an_imported_key():
     """No other partition is asked; the second time none is."""
     foreign = Foreign()

@@ -4,6 +4,7 @@ import pytest
 
 from authz.core.decision import Deny, Reason
 from authz.core.events import Event
+from authz.core.store_clock import StoreClock
 from authz.core.tokens.signing_keys import KEPT_MS
 from authz.core.tokens.text import LEEWAY, MAX_LIFETIME, issuer_mark
 from authz.identity.es256 import PrivateKey
@@ -198,3 +199,51 @@ def test_a_token_of_another_issuer_is_not_ours(rig):
 
     assert other.parse_token(rig.issue()) is None
     assert make_keyring().parse_token(rig.issue()) is None
+
+
+DAY = 86_400_000
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["accepted before", "new"])
+@pytest.mark.parametrize(
+    ("ours", "stores", "expected"),
+    [
+        (0, 0, None),
+        (-DAY, 0, Reason.UNAVAILABLE),
+        (DAY, 0, Reason.UNAVAILABLE),
+        (0, -DAY, Reason.UNAVAILABLE),
+        (0, DAY, Reason.UNAVAILABLE),
+        (DAY, DAY, Reason.TOKEN_EXPIRED),
+    ],
+)
+def test_two_clocks(ours, stores, expected, is_known):
+    """If our clock and the store's disagree about a good token, it is UNAVAILABLE.
+
+    The begin of a token is looked at once, so for one that was accepted before, a clock that is
+    behind differs in nothing.
+    """
+    clock, store_clock = FakeClock(), StoreClock(1.0)
+    rig = GateRig(clock, RecordingProbe(), store_clock=store_clock)
+    token = rig.issue()
+    store_clock.measured(NOW, clock.monotonic(), clock.monotonic())
+    if is_known:
+        assert reason(rig.accept(token)) is None
+    clock.jump_wall(ours)
+    store_clock.measured(NOW + stores, clock.monotonic(), clock.monotonic())
+    is_same = is_known and min(ours, stores) < 0
+    assert reason(rig.accept(token)) is (None if is_same else expected)
+
+
+@pytest.mark.parametrize(
+    ("ours", "passed", "expected"),
+    [(0, 299, None), (0, 301, Reason.TOKEN_EXPIRED), (-301_000, 301, Reason.UNAVAILABLE)],
+)
+def test_a_stale_token_is_looked_at_again(ours, passed, expected):
+    """Long after the last heartbeat a clock that jumped back makes no expired token good."""
+    clock, store_clock = FakeClock(), StoreClock(1.0)
+    rig = GateRig(clock, RecordingProbe(), store_clock=store_clock)
+    store_clock.measured(NOW, clock.monotonic(), clock.monotonic())
+    found = rig.accept(rig.issue())
+    clock.advance(passed)
+    clock.jump_wall(ours)
+    assert reason(rig.gate.refuse(found)) is expected

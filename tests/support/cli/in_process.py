@@ -31,6 +31,12 @@ CTRL_C = "\x03"
 AUTHZ = (sys.executable, "-c", "import sys; from authz.cli.main import main; sys.exit(main())")
 
 
+def without_settings(patch: pytest.MonkeyPatch) -> None:
+    """Remove all settings from the environment."""
+    for name in [name for name in os.environ if name.startswith("AUTHZ_")]:
+        patch.delenv(name)
+
+
 class CommandRunner:
     """Commands in a directory with a pepper and a real store. partitions: of the store."""
 
@@ -42,8 +48,7 @@ class CommandRunner:
         self.partitions = partitions
         self._patch = patch
         patch.chdir(directory)
-        for name in [name for name in os.environ if name.startswith("AUTHZ_")]:
-            patch.delenv(name)
+        without_settings(patch)
         patch.setenv("AUTHZ_REDIS__URL", valkey.url)
         patch.setenv("AUTHZ_ACTOR", "tests")
         if partitions > 1:

@@ -40,7 +40,7 @@ class MemorySpendStore:
 class Rig:
     """A limiter with its store, clock and probe."""
 
-    def __init__(self, *texts, policy=None, max_keys=10, leases=True, **fields):
+    def __init__(self, *texts, policy=None, max_keys=10, leases=True, store_clock=None, **fields):
         self.record: KeyRecord = make_record(limits=parse_limits("limits", texts), **fields)
         self.store, self.clock, self.probe = MemorySpendStore(), FakeClock(NOW), RecordingProbe()
         self.limiter = Limiter(
@@ -50,6 +50,7 @@ class Rig:
             self.probe,
             max_keys=max_keys,
             leases=leases,
+            store_clock=store_clock,
         )
 
     def spend(self, cost=1, record=None, once=None):

@@ -1,0 +1,273 @@
+"""Moving: the whole move of a store with one partition, from the first look to the last removal."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis.asyncio
+
+from authz.core.errors import Conflict, Foreign, Unavailable
+from authz.core.partitions import Partitions
+from authz.storage import encoding, meta, schema
+from authz.storage.replies import checked
+from authz.storage.resharding.copying import FROZEN_COUNT, Copying
+from authz.storage.resharding.destinations import Destinations
+from authz.storage.resharding.dividing import Dividing
+from authz.storage.resharding.freezing import Freezing
+from authz.storage.resharding.late import copy_late
+from authz.storage.resharding.stages import DECIDED, ENDS, Stage, Stages, meta_of, with_advice
+from authz.storage.resharding.target import Target
+from authz.storage.resharding.trail_copy import TrailCopy
+
+ROUNDS: Final = 8  # before the freeze, at most
+LITTLE: Final = 500  # copies: fewer are made while the store is frozen
+NOTICE_SECONDS: Final = 3.0  # in which sidecars connect to the partitions, and register there
+LATE_SECONDS: Final = 10.0  # until which `authz admin` knows of the move
+UNKNOWN_NAMES: Final = (
+    "this version does not know what {} is, and {} more names; nothing was moved: run the newest "
+    "version, or remove what is not ours"
+)
+
+
+@dataclass(slots=True)
+class Moved:
+    """The result. keys: records. moved: those whose kid leads elsewhere. rows: of the audit trail.
+
+    names: copied names, repeated ones included. damaged: kids of records that cannot be read; they
+    were moved as they are. Both times are in seconds; frozen_seconds: for which changes were
+    refused. is_continued: an earlier run had decided the move, and this one has ended it.
+    """
+
+    keys: int = 0
+    moved: int = 0
+    names: int = 0
+    rows: int = 0
+    copy_seconds: float = 0.0
+    frozen_seconds: float = 0.0
+    damaged: tuple[str, ...] = ()
+    is_continued: bool = False
+
+
+Report = Callable[[str], None]
+Note = Callable[[int, int], Mapping[str, str]]
+
+
+class Moving:
+    """Moves a store. old: client of the store as one with a single partition. new: of each target.
+
+    run: holder of the lease, see RunLease. stages: of this store. note: returns the row that begins
+    or continues the audit trail of a partition, from its last change, or 0, and the number of the
+    row. report: is told of each step.
+    """
+
+    def __init__(
+        self,
+        old: redis.asyncio.Redis,
+        new: Sequence[redis.asyncio.Redis],
+        run: str,
+        stages: Stages,
+        *,
+        note: Note,
+        report: Report,
+    ) -> None:
+        self._old: Any = old
+        self._new = new
+        self._names = schema.names_of(old)
+        self._stages = stages
+        self._note = note
+        self._report = report
+        self._limited: set[str] = set()  # groups of limits that are frozen
+        self._targets = [Target(client, run) for client in new]
+        self._freezing = Freezing(old, run, len(new))
+
+    async def move(self, *, keep: bool = False) -> Moved:
+        """Move the store, or continue what a killed run has begun. keep: remove no old name.
+
+        Raises Foreign if the store is not ours or has another number of partitions, Conflict if
+        another run works on it, Unavailable if the store fails or changes too fast. Unless the move
+        was decided, the old store is then as it was.
+        """
+        async with AsyncExitStack() as stack:
+            for target in self._targets:
+                await stack.enter_async_context(target)
+            stage = await self._stages.read()
+            done = Moved(is_continued=stage in ENDS)
+            if not done.is_continued:
+                if stage is not None:
+                    self._report("an earlier run has ended early; beginning again")
+                    await self._begin_again()
+                done = await self._decide(is_known=stage is not None)
+            try:
+                await self._end(keep=keep)
+            except Unavailable as cause:
+                raise with_advice(cause) from None
+            return done
+
+    async def cancel(self) -> bool:
+        """Drop a move that is not decided. Return False if there is none. Raises as `move`."""
+        async with AsyncExitStack() as stack:
+            for target in self._targets:
+                await stack.enter_async_context(target)
+            stage = await self._stages.read()
+            if stage is None:
+                return False
+            if stage in ENDS:
+                raise Conflict(f"it cannot be cancelled: {DECIDED}")
+            await self._begin_again()
+            for target in self._targets:
+                await target.claim(is_known=True)
+                await target.empty()
+                await target.add(("DEL", target.names.restoring))
+                await target.flush()
+            await self._stages.drop()
+            return True
+
+    async def _begin_again(self) -> None:
+        """Make the old store as it was before the move, unless the move was decided meanwhile."""
+        await self._stages.go_on_to(Stage.COPYING)
+        await self._freezing.thaw()
+
+    async def _decide(self, *, is_known: bool) -> Moved:
+        for target in self._targets:
+            await target.claim(is_known=is_known)
+        await self._stages.go_on_to(Stage.COPYING)
+        for target in self._targets:
+            await target.empty()
+        await self._stages.announce()
+        await asyncio.sleep(NOTICE_SECONDS)
+        began = time.monotonic()
+        places = Destinations(Partitions(len(self._new)))
+        copying = Copying(self._old, self._targets, places)
+        trail = TrailCopy(self._old, self._new[0], self._targets[0])
+        await self._copy(copying, trail)
+        done = Moved(copy_seconds=time.monotonic() - began)
+        frozen = time.monotonic()
+        try:
+            await self._stages.go_on_to(Stage.FROZEN)
+            await self._copy_rest(copying, trail, done)
+            await self._stages.go_on_to(Stage.DECIDED)
+        except BaseException:
+            with suppress(Conflict):  # it was decided, and only the reply was lost
+                await self._begin_again()
+                self._report("the store takes changes again: nothing was moved")
+            raise
+        try:
+            await self._complete()
+        except Unavailable as cause:
+            raise with_advice(cause) from None
+        done.frozen_seconds = time.monotonic() - frozen
+        return done
+
+    async def _copy(self, copying: Copying, trail: TrailCopy) -> None:
+        before = 0
+        for number in range(1, ROUNDS + 1):
+            copies = await copying.round()
+            await trail.advance(self._names.audit)
+            self._report(
+                f"round {number}: {len(copying.places.records)} keys, {copies} names copied"
+            )
+            if copying.unknown:
+                first, *others = sorted(copying.unknown)
+                raise Foreign(UNKNOWN_NAMES.format(self._names.beginning + first, len(others)))
+            if copies < LITTLE or (number > 1 and copies * 2 > before):
+                return  # a further round would find as many
+            before = copies
+
+    async def _copy_rest(self, copying: Copying, trail: TrailCopy, done: Moved) -> None:
+        """Freeze the store, and bring the copies to its content, exactly."""
+        self._report("the store is frozen: changes are refused for some seconds")
+        content = await self._freeze(copying)
+        await self._last_round(copying)
+        names, records = self._names, copying.places.records
+        await trail.finish(names.aside(names.audit))
+        seq = await self._number()
+        await self._add_rows(seq)
+        has_imports = meta.has_imports(content)
+        dividing = Dividing(self._old, self._targets, copying)
+        done.moved = await dividing.run(seq, has_imports=has_imports)
+        await self._compare(copying, trail)
+        mark = {schema.META_IMPORTS: "1"}  # a first import writes it before it is refused
+        if {**await self._stages.content(), **mark} != {**content, **mark}:
+            raise Unavailable("authz:meta was changed while the store was frozen; try again")
+        done.keys, done.names, done.rows = len(records), copying.names, trail.rows
+        done.damaged = tuple(sorted(copying.damaged))
+
+    async def _freeze(self, copying: Copying) -> Mapping[str, str]:
+        """Freeze the store, and the limits of all keys that are known. Return authz:meta."""
+        of_events = [
+            name
+            for beginning in ("events:sink:", "events:dead:", "events:again:")
+            for name in copying.copied(beginning)
+        ]
+        await self._freezing.freeze(of_events)
+        content = await self._stages.content()
+        self._limited = {*copying.places.records, *copying.pools}
+        await self._freezing.freeze_limits(self._limited)
+        return content
+
+    async def _last_round(self, copying: Copying) -> None:
+        await copying.round(FROZEN_COUNT)
+        new = {*copying.places.records, *copying.pools} - self._limited
+        if new:  # of keys that were made after the round before, and used since
+            await self._freezing.freeze_limits(new)
+            await copying.copy_again([f"limit:{group}" for group in new])
+        if copying.unknown:
+            first, *others = sorted(copying.unknown)
+            raise Foreign(UNKNOWN_NAMES.format(self._names.beginning + first, len(others)))
+
+    async def _number(self) -> int:
+        """Return the number with which all partitions begin: above each that was ever given out."""
+        names = self._names
+        texts = [await checked(self._old.get(names.aside(names.seq))) or "0"]
+        for name in (names.log, names.aside(names.audit)):
+            if await checked(self._old.exists(name)):
+                about = await checked(self._old.xinfo_stream(name))
+                texts.append(str(about["last-generated-id"]).partition("-")[0])
+        try:
+            return max(encoding.number(names.seq, text) for text in texts) + 1
+        except ValueError as cause:
+            raise Unavailable(str(cause)) from None
+
+    async def _add_rows(self, seq: int) -> None:
+        """Add the row with number `seq` to each trail: behind all rows, or as the first one."""
+        for at, target in enumerate(self._targets):
+            row = self._note(0 if at else seq - 1, seq)
+            words = [text for pair in row.items() for text in pair]
+            await target.add(("XADD", target.names.audit, f"{seq}-0", *words))
+            await target.flush()
+
+    async def _compare(self, copying: Copying, trail: TrailCopy) -> None:
+        """Raise Unavailable unless the partitions have as many keys and rows as the old store."""
+        counts: list[Any] = [
+            await checked(client.zcard(schema.names_of(client).keys)) for client in self._new
+        ]
+        if sum(counts) != len(copying.places.records):
+            raise Unavailable(f"{sum(counts)} of {len(copying.places.records)} keys were copied")
+        rows: Any = await checked(self._new[0].xlen(self._targets[0].names.audit))
+        if rows != trail.rows + 1:
+            raise Unavailable(f"{rows - 1} of {trail.rows} rows of the audit trail were copied")
+
+    async def _complete(self) -> None:
+        """Write authz:meta of each partition, then the signpost. It can be repeated."""
+        content = await self._stages.content()
+        for target in self._targets:
+            if not await target.is_complete():
+                await target.complete(meta_of(content, target.names))
+        await self._stages.switch()
+
+    async def _end(self, *, keep: bool) -> None:
+        """End a decided move: complete it, and remove the old names once nobody uses them."""
+        if await self._stages.read() is not Stage.SWITCHED:
+            for target in self._targets:
+                if not await target.is_complete():
+                    await target.claim(is_known=True)
+            await self._complete()
+        self._report(f"the store has {len(self._new)} partitions")
+        await asyncio.sleep(LATE_SECONDS)
+        await copy_late(self._old, self._new[0])
+        if not keep:
+            await self._freezing.remove()
+            await self._stages.end()

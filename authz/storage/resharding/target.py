@@ -1,0 +1,109 @@
+"""Target: one of the new partitions, as a run writes into it."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+import redis.asyncio
+from redis import exceptions
+
+from authz.core.errors import Conflict, Foreign
+from authz.storage import emptiness, schema
+from authz.storage.guarded_writes import Command, GuardedWrites
+from authz.storage.replies import checked, unusable
+
+MOST: Final = 200  # commands in one transaction
+MOST_BYTES: Final = 1 << 22
+PAGE: Final = 1000
+RUN: Final = "move-"  # beginning of the marker of each run
+TAKEN: Final = "another run writes into partition {}, or it was completed meanwhile"
+
+
+class Target:
+    """Writes into one partition, while its marker names this run and it has no authz:meta.
+
+    So nobody trusts it yet, and a run that was taken for dead changes nothing. `async with` closes
+    its connection.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis, run: str) -> None:
+        self._client = client
+        self.names = names = schema.names_of(client)
+        self._marker = RUN + run
+        self._writes = GuardedWrites(
+            client,
+            (names.meta, names.restoring),
+            (("GET", names.restoring), ("EXISTS", names.meta)),
+            lambda answers: list(answers) == [self._marker, 0],
+        )
+        self._waiting: list[Command] = []
+        self._bytes = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._writes.__aexit__(*exc)
+
+    async def claim(self, *, is_known: bool) -> None:
+        """Set the marker of this run. is_known: the old store knows of a move to this partition.
+
+        Raises Foreign if it has data of others, Unavailable.
+        """
+        names = self.names
+
+        async def claim(transaction: Any) -> None:
+            present = [name for name in emptiness.watched(names) if await transaction.exists(name)]
+            marker = await transaction.get(names.restoring) or ""
+            if present and not (is_known and marker.startswith(RUN)):
+                raise Foreign(f"partition {names.partition}: {emptiness.describe(present, names)}")
+            transaction.multi()
+            transaction.set(names.restoring, self._marker)
+
+        await checked(self._client.transaction(claim, *emptiness.watched(names)))
+
+    async def is_complete(self) -> bool:
+        """Return whether the partition has its authz:meta. Raises Unavailable."""
+        return bool(await checked(self._client.exists(self.names.meta)))
+
+    async def empty(self) -> None:
+        """Remove all that an earlier run has left, but not the marker. Raises as `flush`."""
+        cursor: Any = 0
+        while True:
+            scan: Any = self._client.scan(cursor, f"{escaped(self.names.beginning)}*", PAGE)
+            cursor, found = await checked(scan)
+            names = [name for name in found if name != self.names.restoring]
+            if names:
+                await self.add(("UNLINK", *names))
+            if not int(cursor):
+                break
+        await self.flush()
+
+    async def add(self, *commands: Command) -> None:
+        """Write these soon; one after the other, in the order of the calls. Raises as `flush`."""
+        self._waiting += commands
+        self._bytes += sum(len(word) for one in commands for word in one if isinstance(word, bytes))
+        if len(self._waiting) >= MOST or self._bytes >= MOST_BYTES:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write all that waits. Raises Conflict if the partition is not this run's, Unavailable."""
+        commands, self._waiting, self._bytes = self._waiting, [], 0
+        if not commands:
+            return
+        try:
+            is_done = await self._writes.apply(commands)
+        except (exceptions.RedisError, OSError) as cause:
+            raise unusable(cause) from None
+        if not is_done:
+            raise Conflict(TAKEN.format(self.names.partition))
+
+    async def complete(self, fields: Mapping[str, str]) -> None:
+        """Write its authz:meta, and remove the marker, in one step. Raises as `flush`."""
+        pairs = [text for pair in fields.items() for text in pair]
+        await self.add(("HSET", self.names.meta, *pairs), ("DEL", self.names.restoring))
+        await self.flush()
+
+
+def escaped(text: str) -> str:
+    """Return a pattern of the store that matches this text alone."""
+    return "".join(f"\\{one}" if one in "\\*?[]^" else one for one in text)
