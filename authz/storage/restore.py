@@ -222,10 +222,7 @@ class Restore:
             )
 
     async def _audited(self) -> tuple[int, int]:
-        """Return the id of the last audit entry; (0, 0) if there is none.
-
-        An earlier attempt wrote it.
-        """
+        """Return the id of the last audit entry, of an earlier attempt; (0, 0) without one."""
         last = await checked(self._client.xrevrange(self._names.audit, count=1))
         return _stream_id(last[0][0]) if last else (0, 0)
 

@@ -19,6 +19,7 @@ from authz.settings.model import Settings
 from authz.storage import schema
 from authz.storage.endpoint import Client
 from authz.storage.moves import FIELDS, count_in, move_in
+from authz.storage.refusals import OTHER_REPLIES
 from authz.storage.replies import checked
 from authz.storage.schema import names_of
 from authz.wiring.administration import partitions
@@ -129,6 +130,8 @@ async def until_moved(given: Settings, used: Settings) -> Settings:
 async def _fields(client: Client) -> dict[str, str]:
     """Return the fields of authz:meta about partitions. Raises Unavailable."""
     texts = await checked(client.hmget(names_of(client).meta, list(FIELDS)))
+    if len(texts) != len(FIELDS):
+        raise Unavailable(f"its reply to HMGET is none of Redis or Valkey{OTHER_REPLIES}")
     return {name: text for name, text in zip(FIELDS, texts, strict=True) if text is not None}
 
 

@@ -250,18 +250,17 @@ def restart(valkey: Valkey, endpoint: Endpoint, count: int) -> dict[str, Any]:
 def published(found: dict[str, Any], given: argparse.Namespace) -> dict[str, float]:
     """Return the published figures of a run, by name."""
     if given.keys == MANY:
-        start = "many_keys" if given.partitions == 1 else f"many_keys.{given.partitions}"
+        if given.partitions > 1:
+            return {}
         values = {
             "bytes": found["bytes_per_key"],
             "resident": found["resident_per_key"] * MANY / 1e9,
             "miss_ratio": found["miss_ratio"],
             **{name: found[f"{text}_ms"] for name, text in PAGE_NAMES.items()},
         }
-        if given.backup:
-            values["backup"] = found["backup_seconds"] / 60
         if given.restart:
             values["restart"] = found["restart_seconds"]
-        return {f"{start}.{name}": value for name, value in values.items()}
+        return {f"many_keys.{name}": value for name, value in values.items()}
     kind = "redis" if given.server else "valkey"
     values = {f"key_bytes.{kind}{'.hashes' if given.hashes else ''}": found["without_the_log"]}
     if not (given.server or given.hashes):

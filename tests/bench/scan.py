@@ -190,6 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mib", type=int, default=512, help="size of the text and of the noise")
     parser.add_argument("--objects", type=int, default=100_000)
     given = parser.parse_args(arguments)
+    if given.objects < 4 * IN_HISTORY:
+        parser.error(f"--objects: at least {4 * IN_HISTORY}, a commit for each planted key")
     with tempfile.TemporaryDirectory() as name:
         found = {
             "text": text(Path(name), given.mib),

@@ -12,7 +12,9 @@ import random
 import statistics
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -40,6 +42,7 @@ from tests.support.storage import stored
 from tests.support.usage_counting import linked
 
 AT_ONCE = 64  # batches
+COMMITS = 4  # at once; a reply may take 5 s
 HOUR = 3_600_000
 ACTIVE = 100_000  # keys
 RATE = 10_000  # requests a second
@@ -150,36 +153,44 @@ async def time_of_the_store(valkey: Valkey, keys: int) -> dict[str, float]:
     and then open usage of some minutes, of each key another number. So in this minute as many
     keys are folded as in any other one.
     """
-    rnd, order, last = random.Random(1), list(range(keys)), 0
+    rnd, order = random.Random(1), list(range(keys))
     async with emptied(valkey) as link:
         now = RealClock().wall_ms()
         minute = now // MINUTE_MS - 1
         minute -= minute % 60 == 0  # the first request of an hour costs more
-        for start in range(0, keys, MAX_ROWS):
+
+        async def seed(start: int) -> None:
             used = range(start, min(start + MAX_ROWS, keys))
             for ends, is_open in ((minute - FOLDED, False), (minute, True)):
                 commit = history(used, ends, rnd, is_open=is_open)
                 assert await link.commit(commit, [], RealClock().wall_ms()) == Counted()
+
+        async def use(part: int, start: int) -> None:
+            ended = minute * MINUTE_MS + part * PART_MS + start * PART_MS // keys
+            used = enumerate(order[start : start + MAX_ROWS], part * keys + start + 1)
+            await add(link, [entry(n, key, ended, rnd) for n, key in used], now)
+
+        await of_all(seed, keys)
         sample = [kid_of(number) for number in range(0, keys, max(1, keys // 20))]
         size = size_of_keys(valkey, sample, ":pm")
         times = []
         for part in range(PARTS):
             rnd.shuffle(order)
             before = thread_seconds(valkey.pid)
-            for start in range(0, keys, MAX_ROWS):
-                ended = minute * MINUTE_MS + part * PART_MS + start * PART_MS // keys
-                lines = [
-                    entry(last + n, number, ended, rnd)
-                    for n, number in enumerate(order[start : start + MAX_ROWS], 1)
-                ]
-                last += len(lines)
-                await add(link, lines, now)
+            await of_all(partial(use, part), keys)
             times.append((thread_seconds(valkey.pid) - before) / keys)
     return {
         "usage.store.key": statistics.mean(times) * 1e6,
         "usage.store.share": statistics.mean(times) * RATE * 100,
         "usage.bytes.minute": size / FOLDED,
     }
+
+
+async def of_all(call: Callable[[int], Awaitable[None]], keys: int) -> None:
+    """Call with the first key of each commit, COMMITS at once: neither side waits for the other."""
+    starts = range(0, keys, MAX_ROWS)
+    for at in range(0, len(starts), COMMITS):
+        await asyncio.gather(*map(call, starts[at : at + COMMITS]))
 
 
 def emptied(valkey: Valkey) -> AbstractAsyncContextManager[UsageLink]:

@@ -121,3 +121,10 @@ async def test_the_link_ends_during_a_look(where):
         sidecar.feed.link.abort("the test ends it")
         await eventually(lambda: len(delivered) == 3)
     assert all(isinstance(one, Unavailable) for one in delivered)
+
+
+async def test_a_mutant_that_ignores_entries_is_found(where, monkeypatch):
+    """A source that reads no entries fails the test of their partitions: it finds no key."""
+    monkeypatch.setattr("authz.storage.linked_keys.leads_here", lambda *_: False)
+    with pytest.raises(pytest.fail.Exception):
+        await test_the_partition_of_a_moved_key_is_named(where)
