@@ -72,7 +72,6 @@ async def _moving(
                 last=last,
                 number=number,
                 left_out={},
-                is_divided=True,
             )
 
         moving = Moving(old, new, run, stages, note=note, report=report)

@@ -56,3 +56,21 @@ def test_old_data_is_moved(version: Version, store: Valkey, tmp_path: Path) -> N
         left = 10 - USED - 2  # one of the former sidecar, one of this
         answers = [sidecar.ask(KEPT["keys"]["credited"]) for _ in range(left + 1)]
         assert answers == [OK] * left + [429]
+
+
+def test_a_running_sidecar_follows(store: Valkey, version: Version, tmp_path: Path) -> None:
+    """A sidecar without redis.partitions decides on every key before and after the move.
+
+    It knows changes that are made afterwards, and counts credits on.
+    """
+    (tmp_path / "follows").mkdir()
+    follows = Version(ROOT, former.settings(tmp_path / "follows", store))
+    with Sidecar(follows) as sidecar:
+        assert codes(sidecar) == EXPECTED
+        version.run("init", "--reshard", "--yes")
+        assert codes(sidecar) == EXPECTED
+        left = 10 - USED - 2
+        answers = [sidecar.ask(KEPT["keys"]["credited"]) for _ in range(left + 1)]
+        assert answers == [OK] * left + [429]
+        version.run("keys", "revoke", KEPT["kids"]["plain"])
+        assert sidecar.until(KEPT["keys"]["plain"], 401) == 401

@@ -23,7 +23,6 @@ from authz.core.trail.rows import (
 )
 
 HASH_LENGTH: Final = 64  # hexadecimal digits
-DIVIDED: Final = "divided"  # in the detail of a restore
 
 
 @dataclass(slots=True)
@@ -107,17 +106,13 @@ def restored(
     last: int,
     number: int,
     left_out: Mapping[str, bytes],
-    is_divided: bool = False,
 ) -> dict[str, str]:
     """Return the marked fields of the row that a restore writes, with the id `NUMBER-0`.
 
     last: number of the last change in the backup. The changes between the two are lost, or were
     never made. left_out: ids and hashes of entries about keys that were deleted after the backup.
-    is_divided: the keys came from a store with one partition.
     """
     detail: dict[str, Any] = {"last": last, "number": number}
-    if is_divided:
-        detail[DIVIDED] = True
     if left_out:
         detail[REMOVED] = {row_id: digest.hex() for row_id, digest in left_out.items()}
     return keys.marked(_fields(RESTORE, change_id, writer, at, detail))
@@ -179,16 +174,6 @@ def restored_from(row: Row) -> int | None:
         return int(found["last"]) if row.id == f"{int(found['number'])}-0" else None
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def is_divided(row: Row) -> bool:
-    """Return whether a row says that the keys came from a store with one partition.
-
-    Then rows about keys of another partition belong here, too. Its mark is not checked.
-    """
-    if restored_from(row) is None:
-        return False
-    return json.loads(row.fields["detail"]).get(DIVIDED) is True
 
 
 def _fields(

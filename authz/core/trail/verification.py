@@ -34,8 +34,7 @@ class Verification:
     removed: ids and hashes of the rows that deletions removed, from anywhere in the trail: see
     Removals. A hash stands in the chain where its row stood. trimmed_before: changes below this
     number were removed on purpose. unmarked_until: an older version wrote entries up to this
-    number. holds: whether the entries of a kid belong here; None: those of each one. In a trail
-    whose keys came from a store with one partition all belong.
+    number. holds: whether the entries of a kid belong here; None: those of each one.
     """
 
     def __init__(
@@ -58,9 +57,6 @@ class Verification:
         self._unmarked_until = unmarked_until
         self._findings: list[Finding] = []
         self._more = 0
-        self._strangers: list[str] = []  # the first rows about keys of other partitions
-        self._other_strangers = 0
-        self._is_divided = False
         self._chain = Chain()
         self._place = (self._begin - 1, 0)
         self._first = 0  # number of the first row
@@ -86,7 +82,7 @@ class Verification:
         proof = self._check_mark(row, number)
         self._unsealed = (self._unsealed[0] + 1, self._unsealed[1] or _time(row.fields))
         if row.kid and self._holds and not self._holds(row.kid):
-            self._note_stranger(row.id)
+            self._find(Problem.MISPLACED, row.id, "this row is about a key of another partition")
         if row.kid:
             self._check_entry(row, number, part)
         elif proof is Proof.VALID:
@@ -102,11 +98,6 @@ class Verification:
         """
         while self._absent:
             self._pass_one()
-        if not self._is_divided:
-            for row_id in self._strangers:
-                text = "this row is about a key of another partition"
-                self._find(Problem.MISPLACED, row_id, text)
-            self._more += self._other_strangers
         number, part = self._place
         self._gaps.fill_first(self._late)
         for first, last in self._gaps:
@@ -133,12 +124,6 @@ class Verification:
             unmarked=self._old[0],
             unmarked_until=self._old[1],
         )
-
-    def _note_stranger(self, row_id: str) -> None:
-        if len(self._strangers) < MAX_FINDINGS:
-            self._strangers.append(row_id)
-        else:
-            self._other_strangers += 1
 
     def _pass_removed(self, place: tuple[int, int]) -> None:
         """Put the hashes of the removed rows before a place into the chain, and check their places.
@@ -222,7 +207,6 @@ class Verification:
         """
         if (last := checkpoints.restored_from(row)) is not None:
             self._gaps.fill(last + 1, number - 1)
-            self._is_divided = self._is_divided or checkpoints.is_divided(row)
         if not checkpoints.is_checkpoint(row):
             return
         found = checkpoints.parse(row)

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from hypothesis import given, settings
@@ -54,7 +54,7 @@ async def sealed_history_again() -> MemoryRows:
 
 
 def verified(
-    rows: list[Row], seq: int = 0, last_id: str = "", keys: TrailKeys = KEYS, **known: Any
+    rows: list[Row], seq: int = 0, last_id: str = "", keys: TrailKeys = KEYS, **known: int
 ) -> Report:
     """Return the report on these rows."""
     removals = Removals(keys)
@@ -459,29 +459,3 @@ async def test_any_single_edit_of_sealed_rows_is_found(data: st.DataObject):
                 return
             swap(rows, at, other)
     assert not checked(store).is_intact
-
-
-@pytest.mark.parametrize("is_divided", [True, False])
-async def test_rows_of_a_store_that_had_one_partition_belong_to_the_first(is_divided: bool) -> None:
-    """A row about a key of another partition is a finding, unless the keys came by a division.
-
-    The row that says so is found behind the rows of the time before, and only with a valid mark.
-    """
-    store = MemoryRows()
-    Writer(store, KEYS).history(5)
-    number = store.seq + 1
-    row = restored(
-        KEYS,
-        change_id="move",
-        writer="ops",
-        at=NOW,
-        last=number - 1,
-        number=number,
-        left_out={},
-        is_divided=is_divided,
-    )
-    store.append(Row(f"{number}-0", row))
-    report = verified(store.rows, number, holds=lambda _kid: False)
-    assert report.is_intact is is_divided
-    forged = Row(f"{number}-0", {**row, MARK: "1:" + "0" * 32})
-    assert not verified([*store.rows[:-1], forged], number, holds=lambda _kid: False).is_intact
