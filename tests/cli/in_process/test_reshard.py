@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from contextlib import aclosing
 
 import pytest
@@ -13,9 +14,10 @@ from authz.storage.resharding.freezing import Freezing
 from authz.storage.resharding.trail_copy import TrailCopy
 from authz.storage.schema import DEFAULT, Names
 from tests.support.cli.in_process import CommandRunner, refusal
-from tests.support.storage.resharding import everything, fill
+from tests.support.storage.resharding import count_uses_of, everything, fill
 
 COUNT = 8
+HOUR = 3_600_000
 MOVE = ("init", "--reshard", "--yes", "--json")
 
 
@@ -63,6 +65,34 @@ def test_work_goes_on_afterwards(runner, divide):
     assert runner.run("audit", "verify").code == 0
     assert "fail" not in runner.run("doctor").out
     assert runner.run("init").code == 0
+
+
+def test_an_export_goes_on(runner, divide):
+    """An export with a cursor brings no record again and leaves out none, also of deleted keys."""
+    kids = [runner.issue(client=f"c{at}")[0] for at in range(4)]
+
+    def used(hours):
+        now = time.time_ns() // 1_000_000
+        count_uses_of(runner, kids, (now // HOUR - hours) * HOUR + 60_000)
+
+    def exported(*options):
+        done = runner.run("usage", "export", *options)
+        assert done.code == 0, done.err
+        return sorted(done.out.splitlines())
+
+    used(6)
+    first = exported("--cursor", "kept")
+    used(5)
+    for word in ("revoke", "delete"):
+        assert runner.run("keys", word, kids[0]).code == 0
+    everything_so_far = exported()
+    divide()
+    assert runner.run(*MOVE).code == 0
+    assert exported() == everything_so_far
+    rest = exported("--cursor", "kept")
+    assert sorted([*first, *rest]) == everything_so_far
+    assert len(rest) == len(kids) * 2
+    assert exported("--cursor", "kept") == []
 
 
 def test_old_names_are_removed(runner, divide, valkey):

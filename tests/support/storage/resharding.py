@@ -107,9 +107,10 @@ def count_uses(runner: CommandRunner, kids: list[str], rng: random.Random) -> No
     asyncio.run(count_entries(runner.endpoint, lines, now))
 
 
-def count_uses_of(runner: CommandRunner, kids: list[str], now: int) -> None:
-    """Count a request of each of these keys. now: ms since the epoch."""
-    asyncio.run(count_entries(runner.endpoint, [line(kid=kid, started=now) for kid in kids], now))
+def count_uses_of(runner: CommandRunner, kids: list[str], at: int) -> None:
+    """Count a request of each of these keys. at: when it ended, in ms since the epoch."""
+    lines = [line(kid=kid, started=at, milliseconds="0") for kid in kids]
+    asyncio.run(count_entries(runner.endpoint, lines, time.time_ns() // 1_000_000))
 
 
 async def _fill(parts: StoreParts, kids: list[str], rng: random.Random) -> None:
