@@ -1,6 +1,5 @@
 """`authz apply`: make the keys of the store as a file declares them."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,6 +11,7 @@ from authz.cli.actor import actor
 from authz.cli.administration import with_files
 from authz.cli.color import difference
 from authz.cli.comparison import Comparison, check_plans, compare
+from authz.cli.consent import can_ask
 from authz.cli.invocation import Invocation, common, write_error, write_stderr
 from authz.cli.options import note_option, path_such_as
 from authz.cli.secret_sinks import sink_option
@@ -149,7 +149,6 @@ def _confirm(found: Comparison, *, is_agreed: bool, may_be_many: bool) -> None:
     count = sum(not p.problem for p in found.pruned)
     if not count:
         return
-    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
     share = count / max(found.total, 1)
     for asks, option, question in (
         (not is_agreed, "--yes", f"revoke {count} keys that the file does not declare, for ever?"),
@@ -159,7 +158,7 @@ def _confirm(found: Comparison, *, is_agreed: bool, may_be_many: bool) -> None:
             f"these are {share:.0%} of all {found.total} keys; revoke {count} keys?",
         ),
     ):
-        if asks and not can_ask:
+        if asks and not can_ask():
             raise BadInput(option, f"is needed where nobody can confirm: {question}")
         if asks and not click.confirm(question, err=True):
             raise click.ClickException("nothing was applied")

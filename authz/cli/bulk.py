@@ -12,6 +12,7 @@ from authz.cli.actor import actor
 from authz.cli.administration import with_bulk
 from authz.cli.change_text import change_text, changes_of, is_end
 from authz.cli.color import RED, YELLOW, painted
+from authz.cli.consent import refuse_unasked, require_consent
 from authz.cli.invocation import Invocation, write_error, write_stderr
 from authz.cli.selecting import described
 from authz.cli.session_loop import raise_if_interrupted
@@ -21,7 +22,7 @@ from authz.cli.waiting import Waited
 from authz.core.changes import KeyChange, Refused, Unchanged
 from authz.core.deletion import Removal
 from authz.core.edits import is_relative
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import Unavailable
 from authz.core.selector import Selector
 from authz.flows.bulk_change import Failed, Skipped, Step
 from authz.flows.by import By
@@ -84,9 +85,8 @@ def change_selected(
     ClickException if the user says no, Exit(1) if the wait is incomplete. If an error or Ctrl-C
     stops the changes, print the counts to stderr and raise it.
     """
-    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    if not (consent.agreed or consent.rehearsal or can_ask):
-        raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
+    if not (consent.agreed or consent.rehearsal):
+        refuse_unasked()
     run = _Run(invocation, selector, task, note)
     kids = with_bulk(invocation, run.find)
     run.tally.total = len(kids)
@@ -95,9 +95,9 @@ def change_selected(
         return nothing
     if consent.rehearsal:
         return run.rehearse(kids)
-    question = f"{task.verb} {len(kids)} keys of {described(selector)}{task.suffix}?"
-    if not consent.agreed and not click.confirm(question, err=True):
-        raise click.ClickException(f"nothing was {task.past}")
+    if not consent.agreed:
+        question = f"{task.verb} {len(kids)} keys of {described(selector)}{task.suffix}?"
+        require_consent(question, f"nothing was {task.past}")
     waited = run.carry_out(kids, wait_seconds)
     return run.report(waited)
 

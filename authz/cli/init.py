@@ -7,7 +7,6 @@ store is never deleted.
 
 import asyncio
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import click
 from authz.cli import storestate
 from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
+from authz.cli.new_store import confirm_new_store, lost_change
 from authz.cli.reshard import reshard
 from authz.core import fields
 from authz.core.errors import BadInput, BadSettings, Conflict, Unavailable
@@ -172,10 +172,10 @@ async def _initialise(found: Settings, *, is_new: bool, is_agreed: bool, retired
         theirs, filled, empty = await _look(stores)
         if not theirs and not is_new and (problem := storestate.other_namespace(found)):
             raise click.ClickException(problem)
-        lost = await _lost_change(empty, 0 if had_all and known is None else known)
+        lost = await lost_change(empty, 0 if had_all and known is None else known)
         if lost is not None:
             of = f" of {len(empty)} of {len(stores)} partitions" if filled else ""
-            _confirm_new_store(lost, of, is_new=is_new, is_agreed=is_agreed)
+            confirm_new_store(lost, of, is_new=is_new, is_agreed=is_agreed)
         await _refuse_pepper(found, filled, theirs)
         if signpost:  # a refused run has fixed no number; before a pepper that others may use
             await signpost.claim()
@@ -233,36 +233,6 @@ async def _retire(found: Settings, stores: Sequence[StoredKeys], prefix: str) ->
         raise BadInput("--retire-prefix", f"{problem}; take it out there first")
     if not any([await store.retire_prefix(prefix) for store in stores]):
         raise click.ClickException(f"the store knows no prefix {fields.shown(prefix)}")
-
-
-async def _lost_change(empty: Sequence[StoredKeys], known: int | None) -> int | None:
-    """Return the last known change of partitions without data; None if they never had any.
-
-    known: the change in the state file, or None without one. A sidecar may have recorded a later
-    one.
-    """
-    seen = max([await store.highest_seen() for store in empty], default=0)
-    return None if not empty or (known is None and not seen) else max(seen, known or 0)
-
-
-def _confirm_new_store(lost: int, of: str, *, is_new: bool, is_agreed: bool) -> None:
-    """Return only if the operator wants an empty store in place of the lost one.
-
-    lost: its last known change, and of: the lost partitions, for the message. Raises
-    ClickException without --new-store or after a no, BadInput without --yes if stdin or stderr is
-    not a terminal.
-    """
-    if not is_new:
-        raise click.ClickException(
-            f"the store's data{of} is gone: it was at change {lost} or later; restore it with "
-            "`authz restore FILE`, or begin without its keys with `authz init --new-store`"
-        )
-    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    if not is_agreed and not can_ask:
-        raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
-    question = "set up an empty store? All keys of the lost one get 401"
-    if not is_agreed and not click.confirm(question, err=True):
-        raise click.ClickException("nothing was set up")
 
 
 async def _refuse_pepper(

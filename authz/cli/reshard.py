@@ -1,7 +1,6 @@
 """`authz init --reshard`: move a store with one partition to several."""
 
 import asyncio
-import sys
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -9,8 +8,9 @@ import click
 
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings
+from authz.cli.consent import require_consent
 from authz.cli.invocation import Invocation, write_stderr
-from authz.core.errors import BadInput, Conflict
+from authz.core.errors import Conflict
 from authz.wiring import resharding
 
 QUESTION: Final = (
@@ -30,10 +30,13 @@ def reshard(invocation: Invocation, *, yes: bool, keep: bool, is_cancelled: bool
     try:
         if is_cancelled:
             was_there = asyncio.run(resharding.cancel(settings, write_stderr))
-            text = "the move is cancelled; the store is as it was" if was_there else "there is none"
+            text = "there is no move to cancel"
+            if was_there:
+                text = "the move is cancelled; the store is as it was"
             invocation.answer({"cancelled": was_there}, text)
             return
-        _ask(count, is_agreed=yes)
+        if not yes:
+            require_consent(QUESTION.format(count), "nothing was moved")
         done = asyncio.run(resharding.move(settings, actor(), write_stderr, keep=keep))
     except Conflict as cause:
         raise click.ClickException(str(cause)) from None
@@ -52,12 +55,3 @@ def reshard(invocation: Invocation, *, yes: bool, keep: bool, is_cancelled: bool
     if done.damaged:
         text += f"\n{len(done.damaged)} records cannot be read, and were moved as they are"
     invocation.answer(document, text)
-
-
-def _ask(count: int, *, is_agreed: bool) -> None:
-    """Return only if the operator agrees. Raises BadInput where nobody can be asked."""
-    can_ask = sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
-    if not is_agreed and not can_ask:
-        raise BadInput("--yes", "is needed where nobody can confirm, as in a script")
-    if not is_agreed and not click.confirm(QUESTION.format(count), err=True):
-        raise click.ClickException("nothing was moved")

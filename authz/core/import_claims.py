@@ -1,4 +1,4 @@
-"""Claims of imported keys: a key is imported into one partition alone, also by two at one moment.
+"""Claims of imported keys: two imports at the same moment put a key into one partition alone.
 
 An alias is unique within its partition. So whoever imports a key first claims its digests for its
 home, in the partition of each digest. A claim ends by itself, so an import that was killed blocks
@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 CLAIM_SECONDS: Final = 120
+"""A claim ends by itself after this time."""
 WRITE_SECONDS: Final = 60.0
-"""A key is written at most so long after its claims, so no claim ends before its key is there."""
+"""An import writes a key at most this long after its claims, so no claim ends before that."""
 
 
 @dataclass(frozen=True, slots=True)

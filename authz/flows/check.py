@@ -264,9 +264,8 @@ class Checker:
             self._decided(None)
             return decision
         if isinstance(result, LimitResult):
-            return self.conclude(
-                decide_by_limits(decision.key, result, stale=decision.stale), request
-            )
+            limited = decide_by_limits(decision.key, result, stale=decision.stale)
+            return self.conclude(limited, request)
         return self._wait_for(result, decision.key, request, stale=decision.stale)
 
     async def _wait_for(
@@ -289,11 +288,8 @@ class Checker:
         elif request.route.enforce is False:
             self._reported(decision.reason)
         else:
-            if (
-                self._fail
-                and decision.reason in FAILURES
-                and self._fail(request.client_address, self._wall_ms())
-            ):
+            fail = self._fail if decision.reason in FAILURES else None
+            if fail and fail(request.client_address, self._wall_ms()):
                 decision = TOO_MANY
             self._decided(decision.reason)
         return decision

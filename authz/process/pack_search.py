@@ -1,4 +1,4 @@
-"""Search the objects of a pack for keys, each object from its base, on all processors.
+"""Search the objects of a pack for keys, each object from its base, in several processes.
 
 Here a base is unpacked once, and all objects that are made from it follow. An object that cannot
 be read here is not `done`: the caller asks git for it.
@@ -116,8 +116,8 @@ class PackSearch:
 def searched(packs: Sequence[Pack], scanner: KeyScanner) -> list[list[Searched]]:
     """Return the searches of each pack, which together have all of its roots.
 
-    From LEAST_SHARED (8 MiB) on several processes share the work, one for each processor. Raises
-    Unavailable if one of them ends early.
+    From LEAST_SHARED (8 MiB) on several processes share the work: one for each processor, at most
+    MAX_PROCESSES (8). Raises Unavailable if one of them ends early.
     """
     searches = [PackSearch(pack, scanner) for pack in packs]
     count = min(len(os.sched_getaffinity(0)), MAX_PROCESSES)

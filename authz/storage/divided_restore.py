@@ -23,11 +23,10 @@ import redis.asyncio
 from authz.core.partitions import Partitions
 from authz.flows.partitioned.places import Places
 from authz.storage import schema
-from authz.storage.moved import StoredMoved
+from authz.storage.moved import StoredMoved, divided_meta, home_by_fields
 from authz.storage.restore import Note, Restore, WriteLine
 from authz.storage.restored_lines import without_deleted, without_earlier
 from authz.storage.tombstones import Tombstone
-from authz.storage.unread_records import kept_bytes
 from authz.storage.verified_backup import Line, Verified
 
 PAGE: Final = 200  # members of lines that are written to a partition at once
@@ -42,9 +41,10 @@ class DividedRestore:
     """
 
     def __init__(self, clients: Sequence[redis.asyncio.Redis], note: Note | None = None) -> None:
-        self._partitions = Partitions(len(clients))
-        self._division = Division(self._partitions)
-        self._places = Places(self._partitions, [StoredMoved(client) for client in clients])
+        partitions = Partitions(len(clients))
+        self._names = [schema.names_of(client) for client in clients]
+        self._division = Division(partitions)
+        self._places = Places(partitions, [StoredMoved(client) for client in clients])
         self._restores = [
             Restore(client, partial(_of_new_trail, note) if note and at else note)
             for at, client in enumerate(clients)
@@ -69,7 +69,7 @@ class DividedRestore:
         async with AsyncExitStack() as stack:
             for at, restore in enumerate(self._restores):
                 if not done[at] or all(done):
-                    own = replace(file, last={}, meta=self._meta(file.meta, at))
+                    own = replace(file, last={}, meta=divided_meta(file.meta, self._names[at]))
                     begun = restore.begun(own, gone)
                     self._writes[at] = await stack.enter_async_context(begun)
             for number, item in lines:
@@ -80,15 +80,6 @@ class DividedRestore:
             self._add(self._division.rest(await self._homes(self._division.waiting())))
             await self._write()
             return [await self._restores[at].complete(highest) for at in self._writes][-1]
-
-    def _meta(self, found: Mapping[str, str], at: int) -> dict[str, str]:
-        return {
-            **found,
-            schema.META_SCHEMA: str(schema.SCHEMA_MOVED),
-            schema.META_MOVED: "1",
-            schema.META_PARTITIONS: str(self._partitions.count),
-            schema.META_PARTITION: str(at),
-        }
 
     async def _homes(self, kids: Sequence[str]) -> dict[str, int]:
         return dict(zip(kids, await self._places.of_all(kids), strict=True))
@@ -125,7 +116,8 @@ class Division:
         if "records" in item:
             self._near = {}
         for kid, fields in item.get("records", ()):
-            named, home = self._partitions.of(kid), self._home(kid, fields)
+            named = self._partitions.of(kid)
+            home = home_by_fields(self._partitions, kid, fields)
             self._near[kid] = home
             pieces.setdefault(home, {}).setdefault("records", []).append((kid, fields))
             if home != named:
@@ -153,13 +145,6 @@ class Division:
         for kid, text in self._applied.items():
             pieces.setdefault(homes[kid], {}).setdefault("applied", {})[kid] = text
         return pieces
-
-    def _home(self, kid: str, fields: Mapping[str, str]) -> int:
-        client = fields.get("client_id", "")
-        if not client or kept_bytes(fields) is not None:
-            return self._partitions.of(kid)
-        owners = client, fields.get("project_id", ""), fields.get("tenant_id", "")
-        return self._partitions.home(*owners)
 
 
 def _trail(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from authz.storage.follower import Flush, Follower
 from authz.storage.heartbeats import AWAITED, PRIMARY, Heartbeats
 from authz.storage.imported_index import ImportedIndex
 from authz.storage.lag import LagHistogram, LagSummary
+from authz.storage.latest_meta import LatestMeta
 from authz.storage.link import Link
-from authz.storage.meta import LatestMeta
 from authz.storage.signpost import refuse_other_count
 from authz.storage.trust_lease import TrustLease
 

@@ -44,8 +44,9 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.essential import EssentialWrites
 from authz.storage.follower import Follower
 from authz.storage.imported_index import ImportedIndex
+from authz.storage.latest_meta import LatestMeta
 from authz.storage.link import Link, expect
-from authz.storage.meta import Emptied, LatestMeta, OtherCount
+from authz.storage.meta import Emptied, OtherCount
 from authz.storage.moves import DONE, FROZEN
 from authz.storage.refusals import is_without_disk, refusal
 from authz.storage.replication import Replication

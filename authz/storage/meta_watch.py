@@ -12,7 +12,8 @@ from authz.core.ports import Clock
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
 from authz.storage.function_loading import FunctionLoading
-from authz.storage.meta import Emptied, LatestMeta
+from authz.storage.latest_meta import LatestMeta
+from authz.storage.meta import Emptied
 from authz.storage.registry import highest_seen
 from authz.storage.replies import checked, last_change
 from authz.storage.seals import seals_of

@@ -72,6 +72,37 @@ class StoredMoved:
             await checked(self._client.hset(self._names.moved, mapping=mapping))
 
 
+def divided_meta(content: Mapping[str, str], names: schema.Names) -> dict[str, str]:
+    """Return authz:meta of one of the partitions among which a store with one is divided.
+
+    content: authz:meta of that store. names: those of the partition. Signing keys belong to no API
+    key, so partition 0 alone has them.
+    """
+    kept = {
+        name: text
+        for name, text in content.items()
+        if names.partition == 0 or not name.startswith(schema.META_SIGNING)
+    }
+    return kept | {
+        schema.META_SCHEMA: str(schema.SCHEMA_MOVED),
+        schema.META_MOVED: "1",
+        schema.META_PARTITIONS: str(names.partitions),
+        schema.META_PARTITION: str(names.partition),
+    }
+
+
+def home_by_fields(partitions: Partitions, kid: str, fields: Mapping[str, str]) -> int:
+    """Return the partition in which a record with these stored fields lies.
+
+    It is the home of the owner that they name. If they name no client, as those of a record that
+    cannot be read, it is the partition to which the kid leads.
+    """
+    client = fields.get("client_id", "")
+    if not client:
+        return partitions.of(kid)
+    return partitions.home(client, fields.get("project_id", ""), fields.get("tenant_id", ""))
+
+
 def place(kid: str, text: object, names: schema.Names) -> int:
     """Return the partition that an entry names. names: those of the partition that has the entry.
 

@@ -10,6 +10,7 @@ from redis import exceptions
 from authz.core.errors import Unavailable
 from authz.storage import encoding, schema
 from authz.storage.essential import is_full
+from authz.storage.moves import FROZEN
 from authz.storage.refusals import has_advice, refusal
 
 FULL_ADVICE: Final = (
@@ -19,7 +20,7 @@ DAMAGED: Final = (
     "the store is damaged, or moves to other partitions at this moment: a value has another type "
     "than ours (WRONGTYPE); try again in a few seconds, then ask `authz doctor`"
 )
-MOVING: Final = "the store is moving to {} partitions; try again in a few seconds"
+MOVING: Final = f"{FROZEN}; try again in a few seconds"
 PIPELINE: Final = 1000  # commands in one round trip
 TRANSACTION: Final = 200  # the store does nothing else meanwhile
 EXACT: Final = 1 << 53  # up to here a double holds each whole number

@@ -43,7 +43,7 @@ from authz.settings.model import Settings
 from authz.storage.abuse import StoredAbuse
 from authz.storage.change_log import StoredChangeLog
 from authz.storage.endpoint import Client
-from authz.storage.meta import LatestMeta
+from authz.storage.latest_meta import LatestMeta
 from authz.storage.registry import StoredSidecars
 from authz.storage.requests import StoredRequests
 from authz.storage.signing_keys import StoredSigningKeys

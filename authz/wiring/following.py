@@ -4,10 +4,11 @@
    change that is made right after the move waits for this sidecar, too.
 2. The store takes no more changes, so trust ends. Cached records are served for their grace. Limits
    are not counted any more: the move copies their counters.
-3. The move is done: a signpost stands in the place of authz:meta. As soon as the partitions are
-   trusted, they decide about the next Check. After SWITCHED_LEASES leases that is so in any case:
-   the records of partitions that are not trusted then are taken along, and served for their grace.
-4. Leases of limits, and requests that passed uncounted, are taken along. Revoked kids stay revoked.
+3. The move is done: a signpost stands in the place of authz:meta. Checks are decided with the
+   partitions as soon as all of them are trusted, and at the latest after SWITCHED_LEASES (2) trust
+   leases. If a partition is not trusted then, the cached records of its keys move to its cache, and
+   are served for their grace.
+4. Leases of limits and requests that passed uncounted move along. Revoked kids stay revoked.
    The final number of charge ids is reported to partition 0. Then the old links end.
 If the move is cancelled before it is done, the sidecar leaves the partitions again.
 """
@@ -34,7 +35,7 @@ from authz.wiring.telemetry import Parts
 
 log = logging.getLogger("authz")
 
-SWITCHED_LEASES: Final = 2
+SWITCHED_LEASES: Final = 2  # trust leases for which the new partitions may lack trust
 LOOK_SECONDS: Final = 0.01  # between two looks at the trust in new partitions, after the move
 RETRY_SECONDS: Final = 1.0
 MOST_REVOKED: Final = 10_000  # kids that are taken along, the newest
@@ -43,7 +44,7 @@ MOST_REVOKED: Final = 10_000  # kids that are taken along, the newest
 class Following:
     """Follows the moves of the store while `run` runs. running: the partitions that are in use.
 
-    is_certain: their number is not a guess.
+    group: runs the tasks of other partitions. is_certain: the number of partitions is not a guess.
     """
 
     def __init__(
@@ -64,8 +65,8 @@ class Following:
         self._readiness = readiness
         self._metrics = metrics
         self._is_certain = is_certain
-        self._next: RunningPartitions | None = None  # is awaited
-        self._ending: RunningPartitions | None = None  # was in use
+        self._next: RunningPartitions | None = None  # of the move that is under way
+        self._ending: RunningPartitions | None = None  # was in use before
         self._changed = asyncio.Event()
         self.running = running
 
@@ -99,7 +100,7 @@ class Following:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
             if count != len(self.running.found.partitions):
-                await self._await(count, awaits_data=False)
+                await self._connect(count, awaits_data=False)
                 await self._use_next()
             return
 
@@ -115,9 +116,9 @@ class Following:
             if move is None:
                 await self._drop()
             elif not move.is_done:
-                await self._await(move.count, awaits_data=True)
+                await self._connect(move.count, awaits_data=True)
             elif await self._may_follow(move.count):
-                await self._await(move.count, awaits_data=False)
+                await self._connect(move.count, awaits_data=False)
                 await self._use_next()
                 return
             else:
@@ -135,7 +136,7 @@ class Following:
             return (await resolved(self._given)).redis.count == count
         return False
 
-    async def _await(self, count: int, *, awaits_data: bool) -> None:
+    async def _connect(self, count: int, *, awaits_data: bool) -> None:
         """Connect to `count` partitions, unless that was done before."""
         if self._next is not None and len(self._next.found.partitions) != count:
             await self._drop()
@@ -147,7 +148,7 @@ class Following:
             self._next.start(self._group, self._built.shared)
 
     async def _drop(self) -> None:
-        """Leave the partitions that were awaited, if there are any."""
+        """Leave the partitions of the move, if this sidecar has connected to them."""
         dropped, self._next = self._next, None
         if dropped is not None:
             log.info("leaving the %d partitions again", len(dropped.found.partitions))
@@ -155,12 +156,12 @@ class Following:
                 await dropped.leave()
             finally:
                 dropped.cancel()
-                dropped.claims.close()
+                dropped.locks.close()
 
     async def _use_next(self) -> None:
-        """Decide by the partitions that were awaited from now on, and end the ones before."""
+        """Decide Checks with the partitions of the move from now on, and end those before."""
         following = self._next
-        assert following is not None  # noqa: S101  it was awaited
+        assert following is not None  # noqa: S101  `_connect` made it
         before, found = self.running, following.found
         await self._wait_for_trust(found)
         await _take_along(before.found, found)
@@ -185,7 +186,7 @@ class Following:
         for ids in before.found.charge_ids.parts:
             await following.registrations[0].report_issued(ids.prefix.decode(), ids.issued)
         await before.leave()
-        before.claims.close()
+        before.locks.close()
 
     async def _wait_for_trust(self, found: PartitionSet) -> None:
         clock, lease = self._built.clock, found.settings.cache.trust_lease
@@ -211,13 +212,13 @@ async def _take_along(before: PartitionSet, found: PartitionSet) -> None:
         return
     for contents in held:
         if isfinite(contents.last_trusted):
-            parts = await asyncio.to_thread(divided, contents, len(found.partitions))
+            parts = await asyncio.to_thread(_divided, contents, len(found.partitions))
             for one, part in zip(found.partitions, parts, strict=True):
                 if not one.cache.is_trusted:
                     one.imported.restore(part)
 
 
-def divided(contents: CacheContents, count: int) -> list[CacheContents]:
+def _divided(contents: CacheContents, count: int) -> list[CacheContents]:
     """Return the records and aliases of each of `count` partitions: of the homes of the keys."""
     homes = {record.kid: Partitions(count).home_of(record) for record in contents.records()}
     packed: list[dict[str, bytes]] = [{} for _ in range(count)]

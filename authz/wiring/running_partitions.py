@@ -40,13 +40,13 @@ class Described:
 class RunningPartitions:
     """A set of partitions, and its tasks.
 
-    claims: the locks of the snapshot files. used: is set when Checks are decided by this set.
+    locks: the locks of the snapshot files. used: is set when Checks are decided by this set.
     """
 
     found: PartitionSet
     registrations: tuple[Registration, ...]
     writers: list[SnapshotWriter]
-    claims: ExitStack
+    locks: ExitStack
     used: asyncio.Event
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -87,7 +87,7 @@ class RunningPartitions:
     async def save(self) -> None:
         """Write the snapshots once more, and unlock their files. Call it after `cancel`."""
         await asyncio.gather(*(writer.stop() for writer in self.writers))
-        self.claims.close()
+        self.locks.close()
 
 
 async def running_partitions(
@@ -97,40 +97,40 @@ async def running_partitions(
 
     Raises BadInput if another process has a snapshot file.
     """
-    claims, used = ExitStack(), asyncio.Event()
+    locks, used = ExitStack(), asyncio.Event()
     try:
         saved = [
-            await restore_cache(found.settings, shared, one, claims) for one in found.partitions
+            await restore_cache(found.settings, shared, one, locks) for one in found.partitions
         ]
     except BaseException:
-        claims.close()
+        locks.close()
         raise
     registrations = tuple(
         register(found, shared, described, one, predecessor=predecessor, used=used)
         for one, (_, predecessor) in zip(found.partitions, saved, strict=True)
     )
-    return RunningPartitions(found, registrations, [w for w, _ in saved if w], claims, used)
+    return RunningPartitions(found, registrations, [w for w, _ in saved if w], locks, used)
 
 
 def awaiting_partitions(
     found: PartitionSet, shared: SharedParts, described: Described
 ) -> RunningPartitions:
     """Return a set that follows another one: its snapshot files are written, and not read."""
-    claims, writers, used = ExitStack(), [], asyncio.Event()
+    locks, writers, used = ExitStack(), [], asyncio.Event()
     try:
         for one in found.partitions:
             if snapshot := snapshot_of(found.settings, shared, one):
-                claims.enter_context(snapshot.claimed())
+                locks.enter_context(snapshot.claimed())
                 writers.append(writer_of(snapshot, shared, one))
     except BadInput as cause:
         log.warning("there are no snapshots of the partitions: %s", cause)
-        claims.close()
-        claims, writers = ExitStack(), []
+        locks.close()
+        locks, writers = ExitStack(), []
     entries = [
         register(found, shared, described, one, predecessor="", used=used)
         for one in found.partitions
     ]
-    return RunningPartitions(found, tuple(entries), writers, claims, used)
+    return RunningPartitions(found, tuple(entries), writers, locks, used)
 
 
 def announcement(

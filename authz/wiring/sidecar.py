@@ -74,7 +74,7 @@ async def sidecar(
         stack.push_async_callback(server.stop, DRAIN_SECONDS)
         described = Described(str(server.address), built.clock.wall_ms(), lambda: live.version)
         running = await running_partitions(built.first, shared, described)
-        stack.callback(running.claims.close)
+        stack.callback(running.locks.close)
         readiness = Readiness(*built.first.health, live)
         parts = Parts(built.first.partitions, built.first.checker, readiness)
         exporting = built.telemetry.exporting(shared.instance, parts)

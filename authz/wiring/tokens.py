@@ -29,8 +29,9 @@ from authz.identity.private_keys import PrivateKeys
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
 from authz.storage.endpoint import Client
+from authz.storage.latest_meta import LatestMeta
 from authz.storage.limits.spend_link import SpendLink
-from authz.storage.meta import KnownPeppers, LatestMeta
+from authz.storage.meta import KnownPeppers
 from authz.storage.signing_keys import StoredSigningKeys
 from authz.storage.trail import StoredRows
 from authz.wiring.administration import keyring, limit_policy, our_parts, partitions

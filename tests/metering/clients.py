@@ -55,7 +55,6 @@ CALLED = {
     "gRPC stream cancelled": ("Stream", ABORTED, None),
 }
 REFUSED, NO_KEY = "revoked key", "no key"
-SHAPES_IN_ALL = (*SHAPES, *HTTP2, *CALLED, REFUSED, NO_KEY)
 NOBODY = ""
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ from authz.storage.notifications import StoredLetters, StoredNotifications, Stor
 from authz.storage.replies import checked
 from authz.storage.resharding.freezing import Freezing
 from authz.storage.resharding.lease import RunLease
-from authz.storage.schema import names_of
+from authz.storage.schema import DEFAULT, META_RESHARDING, names_of
 from authz.storage.session_ends import StoredSessionEnds
 from authz.storage.signing_keys import StoredSigningKeys
 from authz.storage.trail import StoredRows
@@ -67,7 +68,7 @@ class Store:
         return self.flow.author("tests")
 
     async def fill(self) -> None:
-        """Issue two keys of a project and a tenant, and revoke one. Put one of most into it."""
+        """Issue two keys of a project and a tenant, and revoke one. Add events and a delivery."""
         for _ in range(2):
             done = await self.flow.issue(self.spec(), self.author())
             self.kids.append(done.record.kid)
@@ -83,7 +84,7 @@ class Store:
         return KeySpec(env="live", life_ms=None, **owner)
 
     async def freeze(self) -> None:
-        """Freeze it."""
+        """Freeze the store, the limits of its keys and those of their pools."""
         freezing = Freezing(self.client, RUN, 8)
         events = [f"events:{kind}:{SINK}" for kind in ("sink", "dead", "again")]
         await freezing.freeze(events)
@@ -197,22 +198,15 @@ def test_what_changes_data_is_refused(runner, valkey):
 def test_a_refused_change_says_when_to_try_again(runner, valkey):
     """A command says that the store is moving, and exits with 3, as for each passing fault."""
     kid, _ = runner.issue()
-    before = asyncio.run(_frozen(valkey, kid))
-    valkey.admin.hset("authz:meta", "resharding", "8")
+
+    async def freeze():
+        async with aclosing(valkey.endpoint.client()) as client:
+            await RunLease(client, RUN).hold(Freezing(client, RUN, 8).freeze([]))
+
+    asyncio.run(freeze())
+    valkey.admin.hset(DEFAULT.meta, META_RESHARDING, "8")
     done = runner.run("keys", "revoke", kid)
     assert (done.code, "is moving to 8 partitions; try again" in done.err) == (3, True), done.err
-    assert before
-
-
-async def _frozen(valkey, kid):
-    client = valkey.endpoint.client()
-    try:
-        lease = RunLease(client, RUN)
-        freezing = Freezing(client, RUN, 8)
-        await lease.hold(freezing.freeze([]))
-        return True
-    finally:
-        await client.aclose()
 
 
 def test_a_thawed_store_is_as_it_was(runner, valkey):

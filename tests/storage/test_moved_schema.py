@@ -4,6 +4,7 @@ import pytest
 
 from authz.core.errors import Foreign
 from authz.storage import meta, schema
+from authz.storage.latest_meta import LatestMeta
 from tests.support.storage.partitioned import parts_of
 
 OURS = {"1": "fingerprint"}
@@ -17,7 +18,7 @@ def test_the_schema_says_whether_keys_may_be_moved(found, moved, is_right):
     """The schema is 2 with the field `moved`, else 1. Whatever lacks one of both is refused."""
     stored = meta.entries(OURS) | {schema.META_SCHEMA: found}
     stored |= {schema.META_MOVED: "1"} if moved else {}
-    latest = meta.LatestMeta(OURS, lambda: True)
+    latest = LatestMeta(OURS, lambda: True)
     assert latest.may_have_moved
     if not is_right:
         with pytest.raises(Foreign, match="schema"):

@@ -15,8 +15,9 @@ from authz.core.limits.limit import parse_limits
 from authz.core.records import Status
 from authz.core.seals import Seal
 from authz.storage.keys import StoredKeys
+from authz.storage.latest_meta import LatestMeta
 from authz.storage.listing import StoredIndex
-from authz.storage.meta import LatestMeta, entries
+from authz.storage.meta import entries
 from tests.support.fakes import make_keyring, make_pepper
 from tests.support.real import eventually
 from tests.support.storage import stored

@@ -3,7 +3,8 @@
 import io
 
 from authz.storage.backup import Backup
-from authz.storage.meta import LatestMeta, entries
+from authz.storage.latest_meta import LatestMeta
+from authz.storage.meta import entries
 from authz.storage.schema import META_SIGNING
 from authz.storage.sealed_lines import SealedWriter, read
 from authz.storage.signing_keys import StoredSigningKeys

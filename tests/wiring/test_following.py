@@ -1,7 +1,6 @@
 """A sidecar process goes on when its store is moved from one partition to eight."""
 
 import asyncio
-import json
 import signal
 import threading
 import time
@@ -12,32 +11,21 @@ from typing import Any, Self
 
 import pytest
 
-from authz.core.new_keys import KeySpec
 from authz.core.partitions import Partitions
-from authz.core.records import RevocationReason
 from authz.flows.lifecycle import Changed
-from authz.settings import model
-from authz.wiring import administration
-from authz.wiring.partition_count import resolved, sized
+from tests.support.following import PATIENT, Moving, prepared, sidecars
+from tests.support.checked_sidecar import CheckedSidecar, waited
 from tests.support.limits import limits
 from tests.support.real import Valkey
-from tests.support.storage.divided import client_at, issued_in_each
-from tests.support.storage.moved_store import COUNT, NEW, OLD, MovedStore, at_home
-from tests.wiring.test_partitions import Gate, waited
+from tests.support.storage.moved_store import COUNT, NEW, OLD
 
-KEYS = 24
-HOMES = [0, 3, 5]
 LOST = 3
-PATIENT: dict[str, Mapping[str, Any]] = {
-    "check": {"deadline": "10s"},
-    "outage": {"grace": "5m"},
-}
 
 
 class Load:
     """Asks for keys, one after the other, in a thread. statuses: how often each was answered."""
 
-    def __init__(self, gate: Gate, keys: list[Changed]) -> None:
+    def __init__(self, gate: CheckedSidecar, keys: list[Changed]) -> None:
         self._gate = gate
         self._keys = keys
         self._ended = threading.Event()
@@ -62,75 +50,11 @@ class Load:
                     self.faults.append(cause)
 
 
-class Moving:
-    """A sidecar on a store with one partition. keys: some that lead to their homes."""
-
-    def __init__(self, gate: Gate, valkey: Valkey, keys: list[Changed]) -> None:
-        self.gate = gate
-        self.valkey = valkey
-        self.store = MovedStore(valkey, keys)
-        self.keys = keys
-        assert len(at_home(keys)) < len(keys)  # the kids of others lead elsewhere
-
-    def revoke(self, key: Changed) -> None:
-        """Revoke a key in the partitions."""
-
-        async def run() -> None:
-            settings = await resolved(model.load(self.gate.file, environ={}))
-            settings = sized(settings, COUNT)
-            async with administration.administration(settings) as lifecycle:
-                why = RevocationReason.KEY_COMPROMISE
-                await lifecycle.revoke(key.record.kid, why, lifecycle.author("tests"))
-
-        asyncio.run(run())
-
-    def wait_until_it_follows(self) -> None:
-        """Wait until the sidecar decides with eight partitions that are trusted."""
-        waited(lambda: self.gate.store.get("partitions") == COUNT)
-        self.gate.wait_until_all_are_trusted()
-
-    def registered(self, names: Any) -> dict[str, Any]:
-        """Return the entry of the sidecar in the registry of a partition; {} without one."""
-        for instance in self.valkey.admin.zrange(names.sidecars, 0, -1):
-            return json.loads(self.valkey.admin.get(names.sidecar(instance)) or "{}")
-        return {}
-
-
-async def prepared(file: Path, **wanted: Any) -> list[Changed]:
-    """Set up the store with one partition, and issue keys that are at home in three of eight."""
-    settings = model.load(file, environ={})
-    async with administration.store(settings) as store:
-        await store.initialise(administration.keyring(settings).fingerprints)
-    async with administration.administration(settings) as lifecycle:
-        author = lifecycle.author("tests")
-        specs = [
-            KeySpec(
-                client_id=client_at(HOMES[n % len(HOMES)], COUNT),
-                env="live",
-                life_ms=None,
-                **wanted,
-            )
-            for n in range(KEYS)
-        ]
-        return [await lifecycle.issue(spec, author) for spec in specs]
-
-
 @pytest.fixture
 def begun(tmp_path: Path, valkey: Valkey) -> Iterator[Callable[..., Moving]]:
-    """Return a function that starts a sidecar with more settings."""
-    started: list[Gate] = []
-
-    def start(**more: Mapping[str, Any]) -> Moving:
-        gate = Gate(tmp_path, valkey, PATIENT | more)
-        keys = asyncio.run(prepared(gate.file, limits=limits("1000000/h")))
-        started.append(gate)
-        gate.start()
-        gate.wait_until_ready()
-        return Moving(gate, valkey, keys)
-
-    yield start
-    for gate in started:
-        gate.__exit__()
+    """A function that starts a sidecar with more settings."""
+    with sidecars(tmp_path, valkey) as start:
+        yield start
 
 
 @pytest.mark.parametrize("given", [{}, {"partitions": 1}])
@@ -256,7 +180,7 @@ def test_partitions_that_are_not_trusted_after_the_move(begun: Callable[..., Mov
 
 def test_limits_go_on(tmp_path: Path, valkey: Valkey) -> None:
     """A key gets as many requests in all as its limit allows, before and after the move."""
-    gate = Gate(tmp_path, valkey, PATIENT)
+    gate = CheckedSidecar(tmp_path, valkey, PATIENT)
     keys = asyncio.run(prepared(gate.file, limits=limits("20/d")))
     with gate:
         gate.wait_until_ready()
@@ -266,68 +190,3 @@ def test_limits_go_on(tmp_path: Path, valkey: Valkey) -> None:
         moving.store.move()
         moving.wait_until_it_follows()
         assert [gate.status(key) for _ in range(10)] == [200] * 8 + [429] * 2
-
-
-@pytest.mark.parametrize("given", [{}, {"partitions": 1}, {"partitions": 8}])
-def test_a_start_on_a_store_that_was_moved(
-    begun: Callable[..., Moving], tmp_path: Path, valkey: Valkey, given: Mapping[str, Any]
-) -> None:
-    """A sidecar that starts after the move serves with eight partitions, and leaves the old one."""
-    moving = begun()
-    moving.gate.tell(signal.SIGTERM)
-    assert moving.gate.wait() == 0
-    moving.store.move()
-    with Gate(tmp_path, valkey, PATIENT | {"redis": {"url": valkey.url, **given}}) as gate:
-        gate.wait_until_all_are_trusted()
-        assert gate.statuses(moving.keys) == [200] * len(moving.keys)
-        assert not moving.registered(OLD)
-
-
-def test_a_start_without_the_store(begun: Callable[..., Moving], own_valkey: Valkey) -> None:
-    """A sidecar that could not ask for the number of partitions follows when it can."""
-    moving = begun(redis={"url": own_valkey.url})
-    moving.store = MovedStore(own_valkey, moving.keys)
-    moving.gate.tell(signal.SIGTERM)
-    assert moving.gate.wait() == 0
-    moving.store.move()
-    own_valkey.pause()
-    moving.gate.start()
-    waited(lambda: moving.gate.look()[0] == 503)
-    own_valkey.resume()
-    waited(lambda: moving.gate.store.get("partitions") == COUNT)
-    moving.gate.wait_until_all_are_trusted()
-    assert moving.gate.statuses(moving.keys) == [200] * len(moving.keys)
-
-
-def test_a_start_without_the_store_with_snapshots(
-    begun: Callable[..., Moving], own_valkey: Valkey, tmp_path: Path
-) -> None:
-    """The snapshots of the partitions tell how many there were, and their keys are served."""
-    snapshot = {"snapshot": str(tmp_path / "snapshot")}
-    moving = begun(redis={"url": own_valkey.url}, cache=snapshot)
-    gate, keys = moving.gate, moving.keys
-    MovedStore(own_valkey, moving.keys).move()
-    waited(lambda: gate.store.get("partitions") == COUNT)
-    gate.wait_until_all_are_trusted()
-    assert gate.statuses(keys) == [200] * len(keys)
-    gate.tell(signal.SIGTERM)
-    assert gate.wait() == 0
-    own_valkey.kill()
-    gate.start()
-    gate.wait_until_ready()
-    assert gate.store["partitions"] == COUNT
-    assert gate.statuses(keys) == [200] * len(keys)
-
-
-def test_a_store_that_never_had_one_partition(tmp_path: Path, valkey: Valkey) -> None:
-    """A sidecar whose settings say 1 refuses a store that was set up with eight partitions."""
-    file = Gate(tmp_path, valkey, {"redis": {"url": valkey.url, "partitions": COUNT}}).file
-    issued_in_each(model.load(file, environ={}))
-    signpost = {"schema": "1", "partitions": str(COUNT), "complete": "1"}
-    valkey.admin.hset(OLD.meta, mapping=signpost)
-    with Gate(tmp_path, valkey, {"redis": {"url": valkey.url, "partitions": 1}}) as gate:
-        waited(lambda: "this process works with 1" in gate.store.get("reason", ""))
-        assert not gate.is_ready()
-        assert "partitions" not in gate.store
-    with Gate(tmp_path, valkey) as gate:
-        gate.wait_until_all_are_trusted()

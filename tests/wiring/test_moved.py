@@ -20,8 +20,8 @@ from authz.settings import model
 from authz.settings.model import Settings
 from authz.storage.schema import Names
 from authz.wiring import administration, backups
+from tests.support.checked_sidecar import DIVIDED, CheckedSidecar, waited
 from tests.support.real import Valkey
-from tests.wiring.test_partitions import DIVIDED, Gate, waited
 
 COUNT = 8
 PARTITIONS = Partitions(COUNT)
@@ -36,14 +36,10 @@ IMPORTS = [f"sk-old-{number:030}" for number in range(10)]
 class World(NamedTuple):
     """A sidecar on the divided store, and the keys that were made before."""
 
-    gate: Gate
+    gate: CheckedSidecar
     settings: Settings
     keys: list[Changed]
     revoked: set[str]
-
-    def text(self, kid: str) -> str:
-        """Return the text of a key."""
-        return next(key.key_text or "" for key in self.keys if key.record.kid == kid)
 
 
 def owners(dice: random.Random) -> dict[str, str]:
@@ -95,8 +91,8 @@ async def divide(one: Settings, many: Settings, valkey: Valkey) -> None:
 @pytest.fixture
 def world(tmp_path: Path, valkey: Valkey) -> Iterator[World]:
     """A sidecar that trusts every partition of a divided store."""
-    one = model.load(Gate(tmp_path, valkey).file, environ={})
-    gate = Gate(tmp_path, valkey, DIVIDED | POOLS)
+    one = model.load(CheckedSidecar(tmp_path, valkey).file, environ={})
+    gate = CheckedSidecar(tmp_path, valkey, DIVIDED | POOLS)
     many = model.load(gate.file, environ={})
     keys, revoked = asyncio.run(fill(one, random.Random(20261130)))
     asyncio.run(divide(one, many, valkey))
@@ -138,15 +134,20 @@ def test_the_pool_of_a_tenant_is_never_exceeded(world: World) -> None:
     assert set(found) == {200, 429}
 
 
-def test_a_moved_key_is_revoked(world: World) -> None:
-    """The revocation arrives by the link of the home, within the wait of administration."""
-    moved = [
+def moved_keys(world: World) -> list[Changed]:
+    """Return the moved keys that work and have no pool with a limit."""
+    return [
         key
         for key in world.keys
         if is_moved(key.record)
         and key.record.kid not in world.revoked
         and key.record.tenant_id != TENANTS[0]
-    ][:12]
+    ]
+
+
+def test_a_moved_key_is_revoked(world: World) -> None:
+    """The revocation arrives by the link of the home, within the wait of administration."""
+    moved = moved_keys(world)[:12]
     assert set(world.gate.statuses(moved)) == {200}
 
     async def revoke() -> None:
@@ -167,14 +168,7 @@ def test_a_moved_key_is_revoked(world: World) -> None:
 def test_without_the_partition_that_names_it(world: World, valkey: Valkey) -> None:
     """A moved key that is not known gets 503, never 401. One that is known is served."""
     named = 3
-    moved = [
-        key
-        for key in world.keys
-        if is_moved(key.record)
-        and PARTITIONS.of(key.record.kid) == named
-        and key.record.kid not in world.revoked
-        and key.record.tenant_id != TENANTS[0]
-    ]
+    moved = [key for key in moved_keys(world) if PARTITIONS.of(key.record.kid) == named]
     known, unknown = moved[0], moved[1]
     assert world.gate.status(known) == 200
     kept = valkey.admin.hgetall(EIGHT[named].meta)

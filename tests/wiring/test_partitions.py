@@ -3,73 +3,24 @@
 import asyncio
 import json
 import signal
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
-from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from authz.flows.lifecycle import Changed
-from authz.rpc.services import CHECK_SERVICE
 from authz.settings import model
 from authz.storage.schema import Names
 from tests.support.cluster import Cluster
+from tests.support.checked_sidecar import DIVIDED, CheckedSidecar, waited
 from tests.support.limits import limits
-from tests.support.real import PATIENCE, PAUSE, Valkey, eventually
-from tests.support.rpc.messages import check_request
-from tests.support.serving import Serving
+from tests.support.real import Valkey, eventually
 from tests.support.storage.divided import Divided, divided, issued_in_each
 
 COUNT = 8
 EIGHT = [Names(partition=partition, partitions=COUNT) for partition in range(COUNT)]
 LOST = 3
-DIVIDED = {"redis": {"partitions": COUNT}, "check": {"deadline": "10s"}}
-
-
-class Gate(Serving):
-    """A sidecar process, and Checks of it."""
-
-    def status(self, key: Changed | str) -> int:
-        """Return the status of the answer to a request with this key."""
-        text = key if isinstance(key, str) else key.key_text
-        message = check_request([("x-api-key", text or "")]).SerializeToString()
-        with grpc.insecure_channel(self.check) as channel:
-            check = channel.unary_unary(f"/{CHECK_SERVICE}/Check")
-            answer = CheckResponse.FromString(check(message, timeout=20))
-        return 200 if answer.HasField("ok_response") else answer.denied_response.status.code or 503
-
-    def statuses(self, keys: list[Changed]) -> list[int]:
-        """Return the status of each key."""
-        return [self.status(key) for key in keys]
-
-    @property
-    def store(self) -> dict[str, Any]:
-        """The part of /readyz about the store."""
-        found = self.look()[1].get("components", {}).get("store", {})
-        assert isinstance(found, dict)
-        return found
-
-    def metric(self, name: str) -> float:
-        """Return the value of a metric without labels."""
-        with urllib.request.urlopen(f"{self.ops}/metrics", timeout=5) as page:
-            lines = page.read().decode().splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
-
-    def wait_until_all_are_trusted(self) -> None:
-        """Wait until every partition is trusted."""
-        waited(lambda: self.store.get("untrusted") == {})
-
-
-def waited(is_true: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + PATIENCE
-    while not is_true():
-        assert time.monotonic() < end
-        time.sleep(PAUSE)
 
 
 async def change(file: Path, work: Callable[[Divided], Any]) -> Any:
@@ -81,19 +32,19 @@ async def change(file: Path, work: Callable[[Divided], Any]) -> Any:
 @pytest.fixture
 def keys(tmp_path: Path, valkey: Valkey) -> list[Changed]:
     """A key in each partition, with a limit."""
-    file = Gate(tmp_path, valkey, DIVIDED).file
+    file = CheckedSidecar(tmp_path, valkey, DIVIDED).file
     return issued_in_each(model.load(file, environ={}), limits=limits("1000/h"))
 
 
 @pytest.fixture
-def gate(tmp_path: Path, valkey: Valkey, keys: list[Changed]) -> Iterator[Gate]:
+def gate(tmp_path: Path, valkey: Valkey, keys: list[Changed]) -> Iterator[CheckedSidecar]:
     """A sidecar that trusts every partition."""
-    with Gate(tmp_path, valkey, DIVIDED) as running:
+    with CheckedSidecar(tmp_path, valkey, DIVIDED) as running:
         running.wait_until_all_are_trusted()
         yield running
 
 
-def test_keys_of_every_partition(gate: Gate, valkey: Valkey, keys: list[Changed]) -> None:
+def test_keys_of_every_partition(gate: CheckedSidecar, valkey: Valkey, keys: list[Changed]) -> None:
     """Each key is allowed and counted in its partition, and the sidecar is registered in each."""
     assert gate.statuses(keys) == [200] * COUNT
     for names, key in zip(EIGHT, keys, strict=True):
@@ -104,7 +55,7 @@ def test_keys_of_every_partition(gate: Gate, valkey: Valkey, keys: list[Changed]
     assert gate.metric("authz_trust_held") == 1
 
 
-def test_a_revoked_key_of_each_partition(gate: Gate, keys: list[Changed]) -> None:
+def test_a_revoked_key_of_each_partition(gate: CheckedSidecar, keys: list[Changed]) -> None:
     """A change in a partition arrives on the link of that partition."""
     assert gate.statuses(keys) == [200] * COUNT
 
@@ -116,7 +67,7 @@ def test_a_revoked_key_of_each_partition(gate: Gate, keys: list[Changed]) -> Non
     waited(lambda: gate.statuses(keys) == [401, 200] * (COUNT // 2))
 
 
-def test_a_partition_that_lost_its_data(gate: Gate, valkey: Valkey, keys: list[Changed]) -> None:
+def test_a_partition_that_lost_its_data(gate: CheckedSidecar, valkey: Valkey, keys: list[Changed]) -> None:
     """Its keys get 503, and those of the others are served. /readyz and a metric name it."""
     valkey.admin.delete(EIGHT[LOST].meta)
     waited(lambda: list(gate.store["untrusted"]) == [str(LOST)])
@@ -136,7 +87,7 @@ def test_a_partition_that_lost_its_data(gate: Gate, valkey: Valkey, keys: list[C
 
 def test_no_partition_is_trusted(tmp_path: Path, valkey: Valkey) -> None:
     """A sidecar without any trust and without cached records is not ready."""
-    with Gate(tmp_path, valkey, DIVIDED) as gate:
+    with CheckedSidecar(tmp_path, valkey, DIVIDED) as gate:
         waited(lambda: len(gate.store.get("untrusted", {})) == COUNT)
         assert not gate.is_ready()
 
@@ -148,7 +99,7 @@ def test_another_number_of_partitions(
     """A sidecar with another number than the store serves no key."""
     signpost = {"schema": "1", "partitions": str(COUNT)}
     valkey.admin.hset(Names().meta, mapping=signpost)  # as `authz init` writes it
-    with Gate(tmp_path, valkey, {"redis": {"partitions": count}}) as gate:
+    with CheckedSidecar(tmp_path, valkey, {"redis": {"partitions": count}}) as gate:
         problem = f"redis.partitions is {count}"
         waited(lambda: problem in gate.store.get("reason", ""))
         assert gate.statuses(keys) == [503] * COUNT
@@ -158,7 +109,7 @@ def test_another_number_of_partitions(
 def test_snapshots_of_partitions(tmp_path: Path, own_valkey: Valkey) -> None:
     """A sidecar that restarts without the store serves the keys of every partition."""
     more = DIVIDED | {"cache": {"snapshot": str(tmp_path / "snapshot")}}
-    gate = Gate(tmp_path, own_valkey, more)
+    gate = CheckedSidecar(tmp_path, own_valkey, more)
     keys = issued_in_each(model.load(gate.file, environ={}))
     with gate:
         gate.wait_until_all_are_trusted()
@@ -176,7 +127,8 @@ def test_snapshots_of_partitions(tmp_path: Path, own_valkey: Valkey) -> None:
 async def test_a_shard_of_a_cluster_is_lost(tmp_path: Path) -> None:
     """Keys on the other shards are served, also those that are not cached; changes arrive."""
     async with Cluster() as cluster:
-        gate = Gate(tmp_path, cluster, DIVIDED)  # type: ignore[arg-type]  it has a url, too
+        # A cluster has a url as a Valkey has.
+        gate = CheckedSidecar(tmp_path, cluster, DIVIDED)  # type: ignore[arg-type]
 
         async with divided(model.load(gate.file, environ={})) as admin:
             keys = await admin.issue_everywhere() + await admin.issue_everywhere()

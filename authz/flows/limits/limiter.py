@@ -89,20 +89,16 @@ class Limiter:
     ) -> LimitResult | Awaitable[LimitResult] | None:
         """Return the result of a request that costs `cost`, or an awaitable if the store is asked.
 
-        once: the name of a request that is charged once. The store, if there is one, is asked for
-        each of these.
-
-        None: `cost` is 0, or neither the key nor its pools have limits that it takes from. Raises
+        once: the name of a request that is charged once. The store, if it is there, is asked each
+        time. None: `cost` is 0, or neither the key nor its pools have limits that it takes from. Raises
         UnknownPlan if the settings lack the key's plan. Raises Unavailable, as the awaitable does,
         if the limits cannot be counted and the key's `on_outage` is `deny`.
         """
-        if not (
+        if not cost or not (
             record.limits
             or record.plan
             or (self._states.has_pools and (record.project_id or record.tenant_id))
         ):
-            return None
-        if not cost:
             return None
         state = self._find(record.kid if cost == 1 else (record.kid, cost))
         if state is None or state.record is not record:
@@ -161,10 +157,7 @@ class Limiter:
         return self._states.release()
 
     def adopt(self, states: Iterable[KeyLimitState]) -> None:
-        """Take over states of a limiter of the same policy: leases are used up, debts are paid.
-
-        For a store that was moved, with its counters and leases.
-        """
+        """Take over states of a limiter of the same policy, with their leases and debts."""
         self._states.adopt(states)
 
     def give_back(self) -> None:
@@ -302,14 +295,4 @@ class Limiter:
             self._count(Event.LEASE_STRANDED, pending.returned)
         elif pending.returned and not isinstance(fault, OutcomeUnknown):
             self._outage.owe(state, -pending.returned)
-        for waiter in pending.waiters:
-            if not waiter.done():
-                self._serve_without_store(state, waiter)
-
-    def _serve_without_store(self, state: KeyLimitState, waiter: Waiter) -> None:
-        if state.key_limits is None:
-            raise ValueError("the key has no limits")
-        try:
-            waiter.set_result(self._outage.spend(state, state.key_limits))
-        except Unavailable as cause:
-            waiter.set_exception(cause)
+        self._outage.serve(state, pending.waiters)

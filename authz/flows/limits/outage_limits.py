@@ -6,7 +6,7 @@ let pass N times the limit. As soon as the store replies again, the requests tha
 there at that moment, even beyond the limit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import islice
 from typing import Final
@@ -19,7 +19,7 @@ from authz.core.limits.limit import OnOutage
 from authz.core.limits.memory_counters import MemoryCounters
 from authz.core.limits.ports import SpendStore
 from authz.core.ports import Probe
-from authz.flows.limits.key_limit_state import KeyLimitState
+from authz.flows.limits.key_limit_state import KeyLimitState, Waiter
 
 DEBTS_PER_REPLY: Final = 10  # keys whose debt is sent with each reply of the store
 
@@ -63,6 +63,21 @@ class OutageLimits:
             self._count(Event.LIMIT_SHADOW_DENIED)
         self.owe(state, 1)
         return result
+
+    def serve(self, state: KeyLimitState, waiters: Iterable[Waiter]) -> None:
+        """Give each request that still waits its result of `spend`, or the Unavailable it raises.
+
+        Raises ValueError if one waits and the key has no limits.
+        """
+        for waiter in waiters:
+            if waiter.done():
+                continue
+            if state.key_limits is None:
+                raise ValueError("the key has no limits")
+            try:
+                waiter.set_result(self.spend(state, state.key_limits))
+            except Unavailable as cause:
+                waiter.set_exception(cause)
 
     def owe(self, state: KeyLimitState, requests: int) -> None:
         """Add `requests` to the key's debt: they passed and the store has not counted them yet."""

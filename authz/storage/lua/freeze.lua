@@ -1,5 +1,6 @@
--- Set names aside, and put a list in their places. No data is a list, so every script and command
--- that uses such a name fails. Names that are aside stay as they are, so it can be repeated.
+-- Freeze a store: set names aside, and put a list in the place of each.
+-- No data is a list, so every script and command that uses such a name fails. Names that are aside
+-- stay as they are, so it can be repeated.
 --
 -- KEYS  1 the lease of the run  2.. names
 -- ARGV  1 holder of the lease  2 text in the lists  3.. for each name the one that it gets

@@ -1,5 +1,5 @@
--- Remove names whose content was moved. The lists of a frozen store stay for some weeks, so that a
--- process that does not know of the move changes nothing there.
+-- Remove names whose content was moved, and let the lists of freeze.lua expire.
+-- The lists stay for some weeks, so that a process that does not know of the move changes nothing.
 --
 -- KEYS  1 the lease of the run  2.. names
 -- ARGV  1 holder of the lease  2 ms for which lists stay

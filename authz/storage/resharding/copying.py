@@ -12,12 +12,15 @@ from typing import Any, Final, cast
 import redis.asyncio
 
 from authz.core.errors import Unreadable
+from authz.core.limits.key_limits import LimitGroup, Owner
 from authz.storage import encoding, schema, stored_records
 from authz.storage.field_codec import as_bytes
 from authz.storage.index_members import short_member
+from authz.storage.moved import home_by_fields
 from authz.storage.replies import checked
 from authz.storage.resharding.destinations import Destinations, Kind, Record
-from authz.storage.resharding.target import Target, escaped
+from authz.storage.resharding.name_scan import escaped
+from authz.storage.resharding.target import Target
 from authz.storage.scripts import script
 
 COUNT: Final = 500  # names that the store looks at in one step, or that are copied together
@@ -33,10 +36,10 @@ Page = Sequence[tuple[str, str]]  # name and digest
 class Copying:
     """Copies names of the old store to the targets, of which there is one for each partition.
 
-    records, aliases: see Destinations. pools: groups of limits that some key may have. divided: the
-    names whose entries are about several keys, and where each lies. unknown: names that this
-    version does not know. damaged: kids of records that cannot be read; they are copied as they
-    are. names: how many were copied in all rounds.
+    places: the records and aliases that were found. pools: groups of limits that some key may have.
+    divided: the names whose entries are about several keys, and where each lies. unknown: names
+    that this version does not know. damaged: kids of records that cannot be read; they are copied
+    as they are. names: how many were copied in all rounds.
     """
 
     def __init__(
@@ -56,7 +59,7 @@ class Copying:
         self.names = 0
 
     def copied(self, beginning: str) -> list[str]:
-        """Return the copied names that begin so, without what all names begin with."""
+        """Return the copied names that begin with this text, without their common beginning."""
         return [name for name in self._copied if name.startswith(beginning)]
 
     async def round(self, count: int = COUNT) -> int:
@@ -128,15 +131,11 @@ class Copying:
             if dump[0] is None:
                 continue
             fields = self._fields(kid, record)
-            owner = (fields.get("client_id", ""), fields.get("project_id", ""))
-            tenant = fields.get("tenant_id", "")
-            home = self.places.partitions.of(kid)
-            if owner[0]:
-                home = self.places.partitions.home(*owner, tenant)
-            self._note_pools(owner[1], tenant)
+            home = home_by_fields(self.places.partitions, kid, fields)
+            self._note_pools(fields.get("project_id", ""), fields.get("tenant_id", ""))
             if name in self._copied:  # it may have been the key of another client, or elsewhere
                 await self._remove(name, self._copied[name][1])
-            self.places.records[kid] = Record(home, owner[0])
+            self.places.records[kid] = Record(home, fields.get("client_id", ""))
             await self._targets[home].add(
                 _restore(self._targets[home].names.beginning + name, dump),
                 *self._places_in_indexes(kid, fields, is_compact=isinstance(record, str)),
@@ -170,12 +169,14 @@ class Copying:
         return [("ZADD", index, at, member) for index in indexes]
 
     def _note_pools(self, project: str, tenant: str) -> None:
-        project, tenant = project.replace("/", "%2F"), tenant.replace("/", "%2F")
+        """Note the groups of limits of these owners, in the present form and in the former one."""
         if tenant:
-            self.pools.add(f"tenant:{tenant}")
+            group = LimitGroup(Owner.TENANT, tenant, ())
+            self.pools.add(f"{Owner.TENANT}:{group.counter_id}")
         if project:
-            self.pools |= {f"project:{project}"}
-            self.pools |= {f"project:{tenant}/{project}"} if tenant else set()
+            group = LimitGroup(Owner.PROJECT, project, (), tenant)
+            ids = (group.counter_id, group.former_id)
+            self.pools |= {f"{Owner.PROJECT}:{one}" for one in ids if one}
 
     def _changed_others(self, page: Page) -> list[tuple[str, str, str]]:
         """Return what differs from its copy and is no record: where it lies, name and digest."""

@@ -73,7 +73,7 @@ class Destinations:
     def of(self, name: str) -> int:
         """Return the number of a partition, or a Kind.
 
-        name: without the beginning that all names have in common.
+        name: without its common beginning.
         """
         word, _, rest = name.partition(":")
         if word == "key":

@@ -30,9 +30,10 @@ class Dividing:
         self._places: Destinations = copying.places
 
     async def run(self, seq: int, *, has_imports: bool) -> int:
-        """Write all of it. Return the number of moved keys. seq: number of each partition.
+        """Write all of it. Return how many keys have a kid that leads to another partition.
 
-        Raises Unavailable, Conflict.
+        seq: the number of changes with which each partition begins. Raises Unavailable if the store
+        fails or a value has a type that cannot be divided, Conflict if a target is not this run's.
         """
         for name, where in self._copying.divided.items():
             await self._divide(name, where)

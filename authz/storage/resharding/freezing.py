@@ -26,9 +26,10 @@ import redis.asyncio
 from authz.core.errors import Conflict
 from authz.storage import schema
 from authz.storage.essential import ALLOW_OOM
+from authz.storage.moves import FROZEN
 from authz.storage.replies import checked
 from authz.storage.resharding.lease import LOST
-from authz.storage.resharding.target import escaped
+from authz.storage.resharding.name_scan import names_from
 from authz.storage.scripts import script
 
 HOUR_MS: Final = 3_600_000
@@ -36,7 +37,6 @@ HOURS: Final = 24
 DAYS: Final = 31
 KEPT_MS: Final = DAYS * HOURS * HOUR_MS  # for which the lists stay after the move
 AT_ONCE: Final = 2000  # names in one step, apart from those that are frozen together
-PAGE: Final = 1000
 
 
 class Freezing:
@@ -46,7 +46,7 @@ class Freezing:
         self._client = client
         self._names = schema.names_of(client)
         self._run = run
-        self._text = f"the store is moving to {partitions} partitions"
+        self._text = FROZEN.format(partitions)
         self._freeze = client.register_script(ALLOW_OOM + script("freeze"))
         self._thaw = client.register_script(ALLOW_OOM + script("thaw"))
         self._remove = client.register_script(ALLOW_OOM + script("remove_moved"))
@@ -54,7 +54,7 @@ class Freezing:
     async def freeze(self, of_events: Sequence[str]) -> None:
         """Freeze the store in one step, apart from limits. It can be repeated.
 
-        of_events: names of sinks, dead letters and replays, without what all names begin with.
+        of_events: names of sinks, dead letters and replays, without their common beginning.
         Raises Conflict if the lease is lost, Unavailable.
         """
         now = int((await checked(self._client.time()))[0]) * 1000
@@ -72,12 +72,14 @@ class Freezing:
         names = self._names
         now = int((await checked(self._client.time()))[0]) * 1000
         singles = self._singles(now)
-        wanted = set(await self._found(f"{schema.ASIDE}*"))
-        aside = [names.beginning + name.removeprefix(schema.ASIDE) for name in wanted]
+        found = await self._found(f"{schema.ASIDE}*")
+        aside = [names.beginning + name.removeprefix(schema.ASIDE) for name in found]
         # Lists alone, where nothing was. `seq` comes last: until then no change is taken.
         patterns = ("limit:*", "events:*", "use:seen:*", "use:odd:*")
         lists = [
-            names.beginning + name for pattern in patterns for name in await self._lists(pattern)
+            names.beginning + name
+            for pattern in patterns
+            for name in await self._found(pattern, "LIST")
         ]
         all_names = list(dict.fromkeys([*aside, *lists, *singles]))
         all_names.remove(names.seq)
@@ -90,12 +92,11 @@ class Freezing:
         names = self._names
         kept = {names.meta, names.resharding, names.resharder}
         for name in (names.audit, names.log, names.keys):  # long ones, in the background
-            await self._removed([name])
-        found = await self._found("*")
-        wanted = [names.beginning + name for name in found]
-        wanted = [name for name in wanted if name not in kept]
+            await self._remove_all([name])
+        found = [names.beginning + name for name in await self._found("*")]
+        wanted = [name for name in found if name not in kept]
         for start in range(0, len(wanted), AT_ONCE):
-            await self._removed(wanted[start : start + AT_ONCE])
+            await self._remove_all(wanted[start : start + AT_ONCE])
 
     def _singles(self, now: int) -> list[str]:
         names, hour = self._names, now // HOUR_MS
@@ -118,7 +119,7 @@ class Freezing:
         aside = [self._names.aside(name) for name in names]
         await self._done(self._thaw(keys=[self._names.resharder, *names], args=[self._run, *aside]))
 
-    async def _removed(self, names: Sequence[str]) -> None:
+    async def _remove_all(self, names: Sequence[str]) -> None:
         keys = [self._names.resharder, *names]
         await self._done(self._remove(keys=keys, args=[self._run, KEPT_MS]))
 
@@ -127,15 +128,9 @@ class Freezing:
             raise Conflict(LOST)
 
     async def _found(self, pattern: str, kind: str | None = None) -> list[str]:
-        """Return the names that match, without what all names begin with."""
-        start, cursor = self._names.beginning, 0
+        """Return the names that match, without their common beginning."""
+        start = self._names.beginning
         found: dict[str, None] = {}
-        while True:
-            scan: Any = self._client.scan(cursor, f"{escaped(start)}{pattern}", PAGE, kind)
-            cursor, page = await checked(scan)
+        async for page in names_from(self._client, start, pattern, kind):
             found |= dict.fromkeys(name.removeprefix(start) for name in page)
-            if not int(cursor):
-                return list(found)
-
-    async def _lists(self, pattern: str) -> list[str]:
-        return await self._found(pattern, "LIST")
+        return list(found)

@@ -6,7 +6,7 @@ import redis.asyncio
 
 from authz.storage import schema
 from authz.storage.replies import checked
-from authz.storage.resharding.target import PAGE, escaped
+from authz.storage.resharding.name_scan import names_from
 from authz.storage.scripts import script
 
 
@@ -18,18 +18,12 @@ async def copy_late(old: redis.asyncio.Redis, first: redis.asyncio.Redis) -> Non
     """
     names, theirs = schema.names_of(old), schema.names_of(first)
     end = first.register_script(script("end_sessions"))
-    cursor: Any = 0
-    while True:
-        pattern = f"{escaped(names.ended(''))}*"
-        scan: Any = old.scan(cursor, pattern, PAGE)
-        cursor, found = await checked(scan)
+    async for found in names_from(old, names.ended("")):
         for name in found:
             until, left = await checked(old.get(name)), int(await checked(old.pttl(name)))
             if until is not None and left > 0:
                 there = theirs.beginning + name.removeprefix(names.beginning)
                 await checked(end(keys=[there], args=[until, left]))
-        if not int(cursor):
-            break
     members: Any = await checked(old.zrange(names.issued, 0, -1, withscores=True))
     if members:
         await checked(first.zadd(theirs.issued, dict(members)))

@@ -12,13 +12,13 @@ from authz.storage import schema
 from authz.storage.essential import ALLOW_OOM
 from authz.storage.replies import checked
 
-LIFE_MS: Final = 15_000
+LIFE_MS: Final = 15_000  # of the lease after its last renewal
 RENEWAL: Final = 3.0  # seconds
 ANOTHER: Final = (
-    "another run moves this store at this moment, or was killed less than 15 s ago; try again when "
-    "it has ended"
+    "another run moves this store at this moment, or was killed less than "
+    f"{LIFE_MS // 1000} s ago; try again when it has ended"
 )
-LOST: Final = "this run was taken for dead by another one; look what that one does"
+LOST: Final = "this run was taken for dead by another one, which goes on; wait for its result"
 
 T = TypeVar("T")
 

@@ -12,20 +12,21 @@ import redis.asyncio
 from authz.core.errors import Conflict, Foreign, Unavailable
 from authz.core.partitions import Partitions
 from authz.storage import encoding, meta, schema
+from authz.storage.moved import divided_meta
 from authz.storage.replies import checked
 from authz.storage.resharding.copying import FROZEN_COUNT, Copying
 from authz.storage.resharding.destinations import Destinations
 from authz.storage.resharding.dividing import Dividing
 from authz.storage.resharding.freezing import Freezing
 from authz.storage.resharding.late import copy_late
-from authz.storage.resharding.stages import DECIDED, ENDS, Stage, Stages, meta_of, with_advice
+from authz.storage.resharding.stages import DECIDED, ENDS, Stage, Stages, with_advice
 from authz.storage.resharding.target import Target
 from authz.storage.resharding.trail_copy import TrailCopy
 
 ROUNDS: Final = 8  # before the freeze, at most
 LITTLE: Final = 500  # copies: fewer are made while the store is frozen
 NOTICE_SECONDS: Final = 3.0  # in which sidecars connect to the partitions, and register there
-LATE_SECONDS: Final = 10.0  # until which `authz admin` knows of the move
+LATE_SECONDS: Final = 10.0  # within which `authz admin` notices the move
 UNKNOWN_NAMES: Final = (
     "this version does not know what {} is, and {} more names; nothing was moved: run the newest "
     "version, or remove what is not ours"
@@ -34,11 +35,13 @@ UNKNOWN_NAMES: Final = (
 
 @dataclass(slots=True)
 class Moved:
-    """The result. keys: records. moved: those whose kid leads elsewhere. rows: of the audit trail.
+    """The result of a move.
 
-    names: copied names, repeated ones included. damaged: kids of records that cannot be read; they
-    were moved as they are. Both times are in seconds; frozen_seconds: for which changes were
-    refused. is_continued: an earlier run had decided the move, and this one has ended it.
+    keys: records. moved: those whose kid leads elsewhere. names: copied names, repeated ones
+    included. rows: of the audit trail. copy_seconds: from the first round to the freeze.
+    frozen_seconds: the time for which changes were refused. damaged: kids of records that cannot be
+    read; they were moved as they are. is_continued: an earlier run had decided the move, and this
+    one has only ended it.
     """
 
     keys: int = 0
@@ -126,7 +129,7 @@ class Moving:
             return True
 
     async def _begin_again(self) -> None:
-        """Make the old store as it was before the move, unless the move was decided meanwhile."""
+        """Thaw the old store. Raises Conflict if the move was decided meanwhile."""
         await self._stages.go_on_to(Stage.COPYING)
         await self._freezing.thaw()
 
@@ -169,9 +172,7 @@ class Moving:
             self._report(
                 f"round {number}: {len(copying.places.records)} keys, {copies} names copied"
             )
-            if copying.unknown:
-                first, *others = sorted(copying.unknown)
-                raise Foreign(UNKNOWN_NAMES.format(self._names.beginning + first, len(others)))
+            self._refuse_unknown(copying)
             if copies < LITTLE or (number > 1 and copies * 2 > before):
                 return  # a further round would find as many
             before = copies
@@ -214,6 +215,10 @@ class Moving:
         if new:  # of keys that were made after the round before, and used since
             await self._freezing.freeze_limits(new)
             await copying.copy_again([f"limit:{group}" for group in new])
+        self._refuse_unknown(copying)
+
+    def _refuse_unknown(self, copying: Copying) -> None:
+        """Raise Foreign if the last round found names that this version does not know."""
         if copying.unknown:
             first, *others = sorted(copying.unknown)
             raise Foreign(UNKNOWN_NAMES.format(self._names.beginning + first, len(others)))
@@ -255,7 +260,7 @@ class Moving:
         content = await self._stages.content()
         for target in self._targets:
             if not await target.is_complete():
-                await target.complete(meta_of(content, target.names))
+                await target.complete(divided_meta(content, target.names))
         await self._stages.switch()
 
     async def _end(self, *, keep: bool) -> None:

@@ -121,25 +121,6 @@ def with_advice(cause: Unavailable) -> Unavailable:
     return Unavailable(f"{cause}; {DECIDED}")
 
 
-def meta_of(content: Mapping[str, str], names: schema.Names) -> dict[str, str]:
-    """Return authz:meta of a partition. content: that of the old store.
-
-    Signing keys belong to no key of ours: partition 0 has them.
-    """
-    start = schema.META_SIGNING
-    kept = {
-        name: text
-        for name, text in content.items()
-        if not (names.partition and name.startswith(start))
-    }
-    return kept | {
-        schema.META_SCHEMA: str(schema.SCHEMA_MOVED),
-        schema.META_MOVED: "1",
-        schema.META_PARTITIONS: str(names.partitions),
-        schema.META_PARTITION: str(names.partition),
-    }
-
-
 _ADVANCE: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local stage = redis.call('HGET', KEYS[2], 'stage') or ''

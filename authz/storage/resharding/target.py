@@ -10,10 +10,10 @@ from authz.core.errors import Conflict, Foreign
 from authz.storage import emptiness, schema
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.replies import checked, unusable
+from authz.storage.resharding.name_scan import names_from
 
 MOST: Final = 200  # commands in one transaction
-MOST_BYTES: Final = 1 << 22
-PAGE: Final = 1000
+MOST_BYTES: Final = 1 << 22  # of values in one transaction
 RUN: Final = "move-"  # beginning of the marker of each run
 TAKEN: Final = "another run writes into partition {}, or it was completed meanwhile"
 
@@ -67,15 +67,10 @@ class Target:
 
     async def empty(self) -> None:
         """Remove all that an earlier run has left, but not the marker. Raises as `flush`."""
-        cursor: Any = 0
-        while True:
-            scan: Any = self._client.scan(cursor, f"{escaped(self.names.beginning)}*", PAGE)
-            cursor, found = await checked(scan)
+        async for found in names_from(self._client, self.names.beginning):
             names = [name for name in found if name != self.names.restoring]
             if names:
                 await self.add(("UNLINK", *names))
-            if not int(cursor):
-                break
         await self.flush()
 
     async def add(self, *commands: Command) -> None:
@@ -102,8 +97,3 @@ class Target:
         pairs = [text for pair in fields.items() for text in pair]
         await self.add(("HSET", self.names.meta, *pairs), ("DEL", self.names.restoring))
         await self.flush()
-
-
-def escaped(text: str) -> str:
-    """Return a pattern of the store that matches this text alone."""
-    return "".join(f"\\{one}" if one in "\\*?[]^" else one for one in text)

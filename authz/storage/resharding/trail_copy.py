@@ -8,7 +8,7 @@ from authz.storage.replies import checked
 from authz.storage.resharding.target import Target
 
 PAGE: Final = 500  # rows
-IDS: Final = 5000  # ids in one step
+IDS: Final = 5000  # ids of rows in one step
 
 
 class TrailCopy:
@@ -39,25 +39,28 @@ class TrailCopy:
         await self._target.flush()
 
     async def finish(self, name: str) -> None:
-        """Copy the rest of a trail that does not change, and remove what it lacks. Raises so."""
+        """Copy the rest of a trail that does not change, and remove rows that it lacks.
+
+        Raises as `advance`.
+        """
         await self.advance(name)
         here = self._target.names.audit
         self.rows = int(await checked(self._old.xlen(name)))
         if int(await checked(self._new.xlen(here))) == self.rows:
             return
-        theirs = await _ids(self._old, name)
+        theirs = set(await _ids(self._old, name))
         extra = [row_id for row_id in await _ids(self._new, here) if row_id not in theirs]
         for start in range(0, len(extra), PAGE):
             await self._target.add(("XDEL", here, *extra[start : start + PAGE]))
         await self._target.flush()
 
 
-async def _ids(client: redis.asyncio.Redis, name: str) -> dict[str, None]:
+async def _ids(client: redis.asyncio.Redis, name: str) -> list[str]:
     run = client.register_script(_IDS)
-    found: dict[str, None] = {}
+    found: list[str] = []
     after = "-"
     while page := await checked(run(keys=[name], args=[after, IDS])):
-        found |= dict.fromkeys(page)
+        found += page
         after = f"({page[-1]}"
     return found
 

@@ -177,7 +177,7 @@ def test_what_cannot_be_moved_is_refused(runner, divide, valkey):
     assert runner.run("keys", "revoke", kid).code == 0
     divide()
     assert runner.run("init", "--reshard", "--cancel").out.startswith("the move is cancelled")
-    assert runner.run("init", "--reshard", "--cancel").out == "there is none\n"
+    assert runner.run("init", "--reshard", "--cancel").out == "there is no move to cancel\n"
     assert {name for name in valkey.admin.scan_iter() if "{0}" not in name} == {DEFAULT.meta}
 
 

@@ -25,7 +25,6 @@ BASE = stored.DEFAULT.usage
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 KEPT = dict.fromkeys(Level, 400 * 86_400)
 KIDS = tuple(f"{number:016d}" for number in range(3))
-FOLDS = "if #rows > OPEN_BYTES + byte(kid, -1) then"
 
 
 def history(rnd, now, kids=KIDS):

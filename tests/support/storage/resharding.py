@@ -6,7 +6,6 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from typing import Any
 
 from authz.core.limits.key_limits import Owner
@@ -224,10 +223,3 @@ async def _of_no_key(parts: StoreParts) -> Any:
         "request": await client.get(names.request("7" * 64)),
         "judged": await StoredHabits(client).latest(),
     }
-
-
-async def opened(work: Callable[[Any], Awaitable[Any]], number: int = 1) -> Any:
-    """Return what `work` returns for a client of the store as one with a single partition."""
-    where = administration.partitions(settings())[0]
-    async with aclosing((where.undivided() if number == 1 else where).client()) as client:
-        return await work(client)
