@@ -13,8 +13,8 @@ import pytest
 
 from authz.core.partitions import Partitions
 from authz.flows.lifecycle import Changed
-from tests.support.following import PATIENT, Moving, prepared, sidecars
 from tests.support.checked_sidecar import CheckedSidecar, waited
+from tests.support.following import PATIENT, Moving, prepared, sidecars
 from tests.support.limits import limits
 from tests.support.real import Valkey
 from tests.support.storage.moved_store import COUNT, NEW, OLD

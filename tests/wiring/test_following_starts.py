@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from authz.settings import model
-from tests.support.following import PATIENT, Moving, sidecars
 from tests.support.checked_sidecar import CheckedSidecar, waited
+from tests.support.following import PATIENT, Moving, sidecars
 from tests.support.real import Valkey
 from tests.support.storage.divided import issued_in_each
 from tests.support.storage.moved_store import COUNT, OLD, MovedStore
@@ -31,7 +31,9 @@ def test_a_start_on_a_store_that_was_moved(
     moving.gate.tell(signal.SIGTERM)
     assert moving.gate.wait() == 0
     moving.store.move()
-    with CheckedSidecar(tmp_path, valkey, PATIENT | {"redis": {"url": valkey.url, **given}}) as gate:
+    with CheckedSidecar(
+        tmp_path, valkey, PATIENT | {"redis": {"url": valkey.url, **given}}
+    ) as gate:
         gate.wait_until_all_are_trusted()
         assert gate.statuses(moving.keys) == [200] * len(moving.keys)
         assert not moving.registered(OLD)
@@ -75,7 +77,9 @@ def test_a_start_without_the_store_with_snapshots(
 
 def test_a_store_that_never_had_one_partition(tmp_path: Path, valkey: Valkey) -> None:
     """A sidecar whose settings say 1 refuses a store that was set up with eight partitions."""
-    file = CheckedSidecar(tmp_path, valkey, {"redis": {"url": valkey.url, "partitions": COUNT}}).file
+    file = CheckedSidecar(
+        tmp_path, valkey, {"redis": {"url": valkey.url, "partitions": COUNT}}
+    ).file
     issued_in_each(model.load(file, environ={}))
     signpost = {"schema": "1", "partitions": str(COUNT), "complete": "1"}
     valkey.admin.hset(OLD.meta, mapping=signpost)

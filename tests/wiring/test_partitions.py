@@ -12,8 +12,8 @@ import pytest
 from authz.flows.lifecycle import Changed
 from authz.settings import model
 from authz.storage.schema import Names
-from tests.support.cluster import Cluster
 from tests.support.checked_sidecar import DIVIDED, CheckedSidecar, waited
+from tests.support.cluster import Cluster
 from tests.support.limits import limits
 from tests.support.real import Valkey, eventually
 from tests.support.storage.divided import Divided, divided, issued_in_each
@@ -67,7 +67,9 @@ def test_a_revoked_key_of_each_partition(gate: CheckedSidecar, keys: list[Change
     waited(lambda: gate.statuses(keys) == [401, 200] * (COUNT // 2))
 
 
-def test_a_partition_that_lost_its_data(gate: CheckedSidecar, valkey: Valkey, keys: list[Changed]) -> None:
+def test_a_partition_that_lost_its_data(
+    gate: CheckedSidecar, valkey: Valkey, keys: list[Changed]
+) -> None:
     """Its keys get 503, and those of the others are served. /readyz and a metric name it."""
     valkey.admin.delete(EIGHT[LOST].meta)
     waited(lambda: list(gate.store["untrusted"]) == [str(LOST)])

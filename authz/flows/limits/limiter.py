@@ -90,9 +90,9 @@ class Limiter:
         """Return the result of a request that costs `cost`, or an awaitable if the store is asked.
 
         once: the name of a request that is charged once. The store, if it is there, is asked each
-        time. None: `cost` is 0, or neither the key nor its pools have limits that it takes from. Raises
-        UnknownPlan if the settings lack the key's plan. Raises Unavailable, as the awaitable does,
-        if the limits cannot be counted and the key's `on_outage` is `deny`.
+        time. None: `cost` is 0, or neither the key nor its pools have limits that it takes from.
+        Raises UnknownPlan if the settings lack the key's plan. Raises Unavailable, as the awaitable
+        does, if the limits cannot be counted and the key's `on_outage` is `deny`.
         """
         if not cost or not (
             record.limits
