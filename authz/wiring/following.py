@@ -8,8 +8,8 @@
    partitions as soon as all of them are trusted, and at the latest after SWITCHED_LEASES (2) trust
    leases. If a partition is not trusted then, the cached records of its keys move to its cache, and
    are served for their grace.
-4. Leases of limits and requests that passed uncounted move along. Revoked kids stay revoked.
-   The final number of charge ids is reported to partition 0. Then the old links end.
+4. Leases of limits, requests that passed uncounted, and sightings move along. Revoked kids stay
+   revoked. The final number of charge ids is reported to partition 0. Then the old links end.
 If the move is cancelled before it is done, the sidecar leaves the partitions again.
 """
 
@@ -117,6 +117,7 @@ class Following:
                 await self._drop()
             elif not move.is_done:
                 await self._connect(move.count, awaits_data=True)
+                wait = RETRY_SECONDS  # a freeze can be over before a heartbeat meets it
             elif await self._may_follow(move.count):
                 await self._connect(move.count, awaits_data=False)
                 await self._use_next()
@@ -171,6 +172,7 @@ class Following:
 
             def exchange_all() -> None:
                 exchange()
+                _take_sightings(before.found, found)
                 self._readiness.replace(*found.health)
                 self._metrics.replace(found.partitions, found.checker)
                 self._ending, self._next, self.running = before, None, following
@@ -216,6 +218,13 @@ async def _take_along(before: PartitionSet, found: PartitionSet) -> None:
             for one, part in zip(found.partitions, parts, strict=True):
                 if not one.cache.is_trusted:
                     one.imported.restore(part)
+
+
+def _take_sightings(before: PartitionSet, found: PartitionSet) -> None:
+    """Give what was not sent to partition 0: the trail of each moved key goes on there, too."""
+    for one in before.partitions:
+        for seen in one.sightings.release():
+            found.partitions[0].sightings.put_back(seen)
 
 
 def _divided(contents: CacheContents, count: int) -> list[CacheContents]:

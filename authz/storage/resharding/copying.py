@@ -58,9 +58,9 @@ class Copying:
         self.damaged: set[str] = set()
         self.names = 0
 
-    def copied(self, beginning: str) -> list[str]:
-        """Return the copied names that begin with this text, without their common beginning."""
-        return [name for name in self._copied if name.startswith(beginning)]
+    def copied(self, *beginnings: str) -> list[str]:
+        """Return the copied names that begin with one of these, without their common beginning."""
+        return [name for name in self._copied if name.startswith(beginnings)]
 
     async def round(self, count: int = COUNT) -> int:
         """Bring all copies up to date, and return how many were written.
