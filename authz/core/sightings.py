@@ -127,6 +127,12 @@ class Sightings:
             entry.waiting, entry.due = None, now + PAUSE_MS
         return found
 
+    def release(self) -> list[Sighting]:
+        """Return all sightings that were not sent, due or not, and forget them."""
+        found = [*self._budgets, *(one.waiting for one in self._open.values() if one.waiting)]
+        self._budgets, self._open = [], {}
+        return found
+
     def put_back(self, one: Sighting) -> None:
         """Take back a sighting that could not be sent. It is due after the present minute."""
         if one.about:

@@ -231,12 +231,14 @@ class KeyCache:
     def restore(self, contents: CacheContents) -> None:
         """Take over the contents of an earlier process, to be served stale.
 
-        Call it at most once, before the change feed runs.
+        Call it at most once, before any record was current here. A kid that was seen revoked by
+        either of them is restored as revoked.
         """
         self._last_trusted = contents.last_trusted
         self._flushed.update(contents.packed)
         for kid in contents.revoked:
             self._revoked.put(kid, None)
+        for kid in self._revoked:
             if (record := self._cached(kid)) is not None:
                 self._flushed.put(as_revoked(record), NEVER)
 

@@ -12,7 +12,7 @@ from authz.core.admin_ports import KeyStore
 from authz.core.changes import Author, KeyChange, Outcome, Refused, Unchanged
 from authz.core.errors import Conflict, LateConflict, NotFound, OutcomeUnknown, Unavailable
 from authz.core.keys.keyring import Keyring
-from authz.core.keys.minting import mint, mint_secret
+from authz.core.keys.minting import mint, mint_again, mint_secret
 from authz.core.limits.credits import CreditsChange
 from authz.core.limits.ports import LimitCounters
 from authz.core.ports import Clock
@@ -111,10 +111,10 @@ class Lifecycle:
     async def _issue_repeatably(
         self, spec: "KeySpec", author: Author, attempt: "Attempt"
     ) -> Changed:
-        minted = mint(self._keyring, spec, attempt.seed)
-        record, replicas = None, None
-        if attempt.is_repeated:
-            record = await self._store.find(minted.kid)
+        minted, record, replicas = mint(self._keyring, spec, attempt.seed), None, None
+        for one in mint_again(self._keyring, spec, attempt.seed) if attempt.is_repeated else ():
+            if record is None and (record := await self._store.find(one.kid)):
+                minted = one
         if record is None:
             change = self._issued(spec, minted, author)
             with suppress(Conflict):  # another try wrote the key, and it was changed since

@@ -100,6 +100,17 @@ async def refuse_other_count(where: Endpoint) -> None:
         raise Foreign(meta.OTHER_COUNT.format(count, ours))
 
 
+async def refuse_moved(client: redis.asyncio.Redis) -> None:
+    """Raise Foreign if the store of this client has another number of partitions now.
+
+    A move puts the signpost before it removes anything. So without an error, all that was read
+    before is whole. Raises Unavailable.
+    """
+    names = schema.names_of(client)
+    if found := await checked(client.hgetall(names.meta)):
+        meta.refuse_partitions(found, names)
+
+
 async def _read(where: Endpoint) -> dict[str, str]:
     """Return the fields of the signpost about partitions, or all of them."""
     link = await where.open(lambda: where.link(_ignore, _ignore))

@@ -7,8 +7,8 @@
 3. The move is done: a signpost stands in the place of authz:meta. As soon as the partitions are
    trusted, they decide about the next Check. After SWITCHED_LEASES leases that is so in any case:
    the records of partitions that are not trusted then are taken along, and served for their grace.
-4. Leases of limits, and requests that passed uncounted, are taken along. Revoked kids stay revoked.
-   The final number of charge ids is reported to partition 0. Then the old links end.
+4. Leases of limits, requests that passed uncounted, and sightings are taken along. Revoked kids
+   stay revoked. The final number of charge ids is reported to partition 0. Then the old links end.
 If the move is cancelled before it is done, the sidecar leaves the partitions again.
 """
 
@@ -116,6 +116,7 @@ class Following:
                 await self._drop()
             elif not move.is_done:
                 await self._await(move.count, awaits_data=True)
+                wait = RETRY_SECONDS  # a freeze can be over before a heartbeat meets it
             elif await self._may_follow(move.count):
                 await self._await(move.count, awaits_data=False)
                 await self._use_next()
@@ -170,6 +171,7 @@ class Following:
 
             def exchange_all() -> None:
                 exchange()
+                _take_sightings(before.found, found)
                 self._readiness.replace(*found.health)
                 self._metrics.replace(found.partitions, found.checker)
                 self._ending, self._next, self.running = before, None, following
@@ -215,6 +217,13 @@ async def _take_along(before: PartitionSet, found: PartitionSet) -> None:
             for one, part in zip(found.partitions, parts, strict=True):
                 if not one.cache.is_trusted:
                     one.imported.restore(part)
+
+
+def _take_sightings(before: PartitionSet, found: PartitionSet) -> None:
+    """Give what was not sent to partition 0: the trail of each moved key goes on there, too."""
+    for one in before.partitions:
+        for seen in one.sightings.release():
+            found.partitions[0].sightings.put_back(seen)
 
 
 def divided(contents: CacheContents, count: int) -> list[CacheContents]:

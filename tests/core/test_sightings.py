@@ -159,3 +159,16 @@ def test_marks_that_are_none(about):
     """Other texts are refused, and a canary key has no budget."""
     assert sighting({**MARK.fields(), "about": about}) is None
     assert not about or sighting({**ONE.fields(), "about": about}) is None
+
+
+def test_all_that_waits_can_be_released():
+    """Another object goes on with uses that wait for the end of their minute, and budgets."""
+    sightings, other = Sightings(), Sightings()
+    note(sightings, KIDS[0], 1_000)
+    assert len(sightings.take(1_000)) == 1
+    note(sightings, KIDS[0], 2_000)
+    sightings.note_budget(KIDS[1], "usd-month", 80, 0, 2_000)
+    for one in sightings.release():
+        other.put_back(one)
+    assert sightings.take(1_000 + PAUSE_MS) == []
+    assert {one.action for one in other.take(2_000)} == {Action.CANARY, Action.BUDGET}

@@ -226,6 +226,14 @@ async def test_a_kid_that_was_seen_revoked_is_restored_as_revoked(rig):
     assert rig.cache.peek_stale("B" * 16).status is Status.ACTIVE
 
 
+async def test_what_was_seen_revoked_before_the_restoration_stays_revoked(rig):
+    """A kid that this cache has seen revoked is restored as revoked, whatever the contents say."""
+    rig.cache.forget(KID, revoked=True)
+    rig.cache.trust(0.0)
+    rig.cache.restore(make_contents(RECORD, last_trusted=rig.clock.monotonic()))
+    assert rig.cache.peek_stale(KID).status is Status.REVOKED
+
+
 async def test_an_empty_cache_has_no_grace_left(rig):
     """An empty cache has no grace left."""
     assert rig.cache.grace_left == 0

@@ -6,6 +6,7 @@ import pytest
 
 from authz.core.changes import Refused
 from authz.core.errors import BadInput, Conflict, Forbidden, OutcomeUnknown, Unreadable
+from authz.core.partitions import Partitions
 from authz.core.records import RevocationReason, Status
 from authz.flows.conditions import Conditions
 from authz.flows.repeatable import Repeatable, RepeatableRequests
@@ -49,6 +50,16 @@ async def test_a_repeated_create_returns_the_same_key(rig):
     assert (again.record, again.key_text) == (first.record, first.key_text)
     assert list(rig.store.records) == [first.record.kid]
     assert rig.opens(first.key_text)
+
+
+async def test_a_create_that_is_repeated_after_a_move_to_more_partitions(rig, monkeypatch):
+    """The key is found although a new one would get a kid that leads to its home."""
+    requests = [Repeatable("CreateKey", f"request-{number:04}", b"") for number in range(20)]
+    first = [await rig.create(request) for request in requests]
+    monkeypatch.setattr(KEYRING, "partitions", Partitions(8))
+    again = [await rig.create(request) for request in requests]
+    assert [one.key_text for one in again] == [one.key_text for one in first]
+    assert len(rig.store.records) == len(requests)
 
 
 async def test_creates_at_the_same_time_make_one_key(rig):

@@ -222,6 +222,21 @@ def test_a_move_that_is_cancelled(begun: Callable[..., Moving]) -> None:
     assert not [name for names in NEW for name in moving.valkey.admin.keys(f"{names._tag}*")]
 
 
+def test_limits_after_a_freeze_that_no_heartbeat_met(begun: Callable[..., Moving]) -> None:
+    """Limits are counted again after a run that failed at once, while its move stays announced."""
+    moving = begun()
+    gate, admin, key = moving.gate, moving.valkey.admin, moving.keys[0]
+    moving.store.announce()
+    waited(lambda: bool(moving.registered(NEW[3])))
+    limit = OLD.limit(key.record.kid)
+    admin.rpush(limit, "the store is moving")
+    gate.status(key)
+    admin.delete(limit)
+    waited(lambda: gate.metric("authz_limits_link_up") == 1)
+    assert gate.status(key) == 200
+    assert admin.exists(limit)
+
+
 def test_a_sidecar_that_was_stopped_during_the_move(begun: Callable[..., Moving]) -> None:
     """A sidecar that stood still finds the signpost when it goes on, and follows."""
     moving = begun()
@@ -266,6 +281,21 @@ def test_limits_go_on(tmp_path: Path, valkey: Valkey) -> None:
         moving.store.move()
         moving.wait_until_it_follows()
         assert [gate.status(key) for _ in range(10)] == [200] * 8 + [429] * 2
+
+
+def test_uses_of_a_canary_key_are_taken_along(tmp_path: Path, valkey: Valkey) -> None:
+    """A use that waits for the end of its minute is reported in the partitions."""
+    gate = Gate(tmp_path, valkey, PATIENT)
+    keys = asyncio.run(prepared(gate.file, is_canary=True))
+    with gate:
+        gate.wait_until_ready()
+        moving = Moving(gate, valkey, keys)
+        assert gate.status(keys[0]) == 401
+        waited(lambda: valkey.admin.xlen(OLD.seen) == 1)
+        assert gate.status(keys[0]) == 401
+        moving.store.move()
+        moving.wait_until_it_follows()
+        waited(lambda: valkey.admin.xlen(NEW[0].seen) == 1)
 
 
 @pytest.mark.parametrize("given", [{}, {"partitions": 1}, {"partitions": 8}])

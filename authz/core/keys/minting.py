@@ -28,6 +28,17 @@ def mint(keyring: Keyring, spec: "KeySpec", seed: "Seed | None" = None) -> Minte
     return keyring.mint_repeatably(spec.env, seed, kid, public=spec.public)
 
 
+def mint_again(keyring: Keyring, spec: "KeySpec", seed: "Seed") -> "list[Minted]":
+    """Return the key that `mint` makes of this seed, and the one of a store with one partition.
+
+    Before a move of the store the same request made the latter. Raises as `mint`.
+    """
+    minted, kid = mint(keyring, spec, seed), seed.kid(keyring.pepper_of(seed))
+    if minted.kid == kid:
+        return [minted]
+    return [minted, keyring.mint_repeatably(spec.env, seed, kid, public=spec.public)]
+
+
 def mint_secret(keyring: Keyring, record: "KeyRecord", seed: "Seed | None" = None) -> Minted:
     """Make a new secret for a key. seed: of a repeatable request. Raises as `mint`."""
     if seed is None:

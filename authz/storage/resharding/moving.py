@@ -17,9 +17,9 @@ from authz.storage.resharding.copying import FROZEN_COUNT, Copying
 from authz.storage.resharding.destinations import Destinations
 from authz.storage.resharding.dividing import Dividing
 from authz.storage.resharding.freezing import Freezing
-from authz.storage.resharding.late import copy_late
+from authz.storage.resharding.late import copy_late, copy_sidecars
 from authz.storage.resharding.stages import DECIDED, ENDS, Stage, Stages, meta_of, with_advice
-from authz.storage.resharding.target import Target
+from authz.storage.resharding.target import Target, server_of
 from authz.storage.resharding.trail_copy import TrailCopy
 
 ROUNDS: Final = 8  # before the freeze, at most
@@ -30,6 +30,7 @@ UNKNOWN_NAMES: Final = (
     "this version does not know what {} is, and {} more names; nothing was moved: run the newest "
     "version, or remove what is not ours"
 )
+OTHER_SERVER: Final = "a server was restarted or replaced while it was copied; try again"
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class Moving:
         self._note = note
         self._report = report
         self._limited: set[str] = set()  # groups of limits that are frozen
+        self._servers: list[str] = []  # while everything was copied
         self._targets = [Target(client, run) for client in new]
         self._freezing = Freezing(old, run, len(new))
 
@@ -93,7 +95,7 @@ class Moving:
         async with AsyncExitStack() as stack:
             for target in self._targets:
                 await stack.enter_async_context(target)
-            stage = await self._stages.read()
+            stage = await self._stage()
             done = Moved(is_continued=stage in ENDS)
             if not done.is_continued:
                 if stage is not None:
@@ -111,7 +113,7 @@ class Moving:
         async with AsyncExitStack() as stack:
             for target in self._targets:
                 await stack.enter_async_context(target)
-            stage = await self._stages.read()
+            stage = await self._stage()
             if stage is None:
                 return False
             if stage in ENDS:
@@ -124,6 +126,17 @@ class Moving:
                 await target.flush()
             await self._stages.drop()
             return True
+
+    async def _stage(self) -> Stage | None:
+        """Return how far an earlier run came. A complete partition shows a decision that is lost.
+
+        A failover can lose it on a cluster. The old store is still frozen then, and stays so.
+        """
+        stage = await self._stages.read()
+        if stage is not Stage.FROZEN or await checked(self._old.type(self._names.seq)) != "list":
+            return stage
+        done = [await target.is_complete() for target in self._targets]
+        return Stage.DECIDED if any(done) else stage
 
     async def _begin_again(self) -> None:
         """Make the old store as it was before the move, unless the move was decided meanwhile."""
@@ -138,6 +151,7 @@ class Moving:
             await target.empty()
         await self._stages.announce()
         await asyncio.sleep(NOTICE_SECONDS)
+        self._servers = await self._used_servers()
         began = time.monotonic()
         places = Destinations(Partitions(len(self._new)))
         copying = Copying(self._old, self._targets, places)
@@ -188,6 +202,7 @@ class Moving:
         has_imports = meta.has_imports(content)
         dividing = Dividing(self._old, self._targets, copying)
         done.moved = await dividing.run(seq, has_imports=has_imports)
+        await copy_sidecars(self._old, self._new, self._targets)
         await self._compare(copying, trail)
         mark = {schema.META_IMPORTS: "1"}  # a first import writes it before it is refused
         if {**await self._stages.content(), **mark} != {**content, **mark}:
@@ -249,6 +264,15 @@ class Moving:
         rows: Any = await checked(self._new[0].xlen(self._targets[0].names.audit))
         if rows != trail.rows + 1:
             raise Unavailable(f"{rows - 1} of {trail.rows} rows of the audit trail were copied")
+        if await self._used_servers() != self._servers:
+            raise Unavailable(OTHER_SERVER)
+
+    async def _used_servers(self) -> list[str]:
+        """Return what names the server of each partition: another one may have lost copies.
+
+        It also goes on with a SCAN that another one began, but in another order.
+        """
+        return [await server_of(client) for client in (self._old, *self._new)]
 
     async def _complete(self) -> None:
         """Write authz:meta of each partition, then the signpost. It can be repeated."""
@@ -263,7 +287,7 @@ class Moving:
         if await self._stages.read() is not Stage.SWITCHED:
             for target in self._targets:
                 if not await target.is_complete():
-                    await target.claim(is_known=True)
+                    await target.claim(is_known=True, has_copy=True)
             await self._complete()
         self._report(f"the store has {len(self._new)} partitions")
         await asyncio.sleep(LATE_SECONDS)

@@ -73,8 +73,11 @@ class Stages:
         return bool(content) and meta.partitions_in(content) == str(self._count)
 
     async def go_on_to(self, stage: Stage) -> None:
-        """Note a stage. Raises Conflict if the lease is lost, or another stage was before."""
-        keys = [self._names.resharder, self._names.resharding]
+        """Note a stage. Raises Conflict if the lease is lost, or another stage was before.
+
+        Also if another run has begun since this one did. DECIDED: also if the store is not frozen.
+        """
+        keys = [self._names.resharder, self._names.resharding, self._names.seq]
         args: list[str | int] = [self._run, stage, self._count, *_AFTER[stage]]
         if not await checked(self._advance(keys=keys, args=args)):
             raise Conflict(LOST)
@@ -143,9 +146,11 @@ def meta_of(content: Mapping[str, str], names: schema.Names) -> dict[str, str]:
 _ADVANCE: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local stage = redis.call('HGET', KEYS[2], 'stage') or ''
+if ARGV[2] ~= 'copying' and redis.call('HGET', KEYS[2], 'run') ~= ARGV[1] then return 0 end
+if ARGV[2] == 'decided' and redis.call('TYPE', KEYS[3])['ok'] ~= 'list' then return 0 end
 for at = 4, #ARGV do
   if stage == ARGV[at] then
-    redis.call('HSET', KEYS[2], 'stage', ARGV[2], 'partitions', ARGV[3])
+    redis.call('HSET', KEYS[2], 'stage', ARGV[2], 'partitions', ARGV[3], 'run', ARGV[1])
     return 1
   end
 end

@@ -6,7 +6,7 @@ from typing import Any, Final, Self
 import redis.asyncio
 from redis import exceptions
 
-from authz.core.errors import Conflict, Foreign
+from authz.core.errors import Conflict, Foreign, Unavailable
 from authz.storage import emptiness, schema
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.replies import checked, unusable
@@ -16,6 +16,10 @@ MOST_BYTES: Final = 1 << 22
 PAGE: Final = 1000
 RUN: Final = "move-"  # beginning of the marker of each run
 TAKEN: Final = "another run writes into partition {}, or it was completed meanwhile"
+LOST: Final = (
+    "partition {} has lost its copy after the move was decided, and is not trusted; the old names "
+    "still have all data: save them before anything is removed"
+)
 
 
 class Target:
@@ -44,17 +48,22 @@ class Target:
     async def __aexit__(self, *exc: object) -> None:
         await self._writes.__aexit__(*exc)
 
-    async def claim(self, *, is_known: bool) -> None:
+    async def claim(self, *, is_known: bool, has_copy: bool = False) -> None:
         """Set the marker of this run. is_known: the old store knows of a move to this partition.
 
-        Raises Foreign if it has data of others, Unavailable.
+        has_copy: an earlier run has copied everything. Raises Foreign if it has data of others,
+        Unavailable, also if that copy is lost.
         """
         names = self.names
 
         async def claim(transaction: Any) -> None:
             present = [name for name in emptiness.watched(names) if await transaction.exists(name)]
             marker = await transaction.get(names.restoring) or ""
-            if present and not (is_known and marker.startswith(RUN)):
+            is_ours = marker.startswith(RUN)
+            if has_copy and not (is_ours and names.seq in present):
+                raise Unavailable(LOST.format(names.partition))
+            is_bare = present == [names.restoring]  # all that a run leaves which ended at once
+            if present and not (is_ours and (is_known or is_bare)):
                 raise Foreign(f"partition {names.partition}: {emptiness.describe(present, names)}")
             transaction.multi()
             transaction.set(names.restoring, self._marker)
@@ -107,3 +116,8 @@ class Target:
 def escaped(text: str) -> str:
     """Return a pattern of the store that matches this text alone."""
     return "".join(f"\\{one}" if one in "\\*?[]^" else one for one in text)
+
+
+async def server_of(client: redis.asyncio.Redis) -> str:
+    """Return what names the process of the server that has the client's names."""
+    return str((await checked(client.info("server"))).get("run_id"))

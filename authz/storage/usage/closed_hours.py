@@ -10,6 +10,7 @@ from authz.core.usage.billing.differences import KeyHours
 from authz.core.usage.counts import Level
 from authz.storage import schema
 from authz.storage.replies import at_one_moment, checked
+from authz.storage.signpost import refuse_moved
 from authz.storage.usage.key_counts import blocks, commands, named, sums, windows_of
 from authz.storage.usage.open_usage import open_usage
 from authz.storage.usage.stored_usage import StoredUsage, owners_of
@@ -34,6 +35,7 @@ class StoredClosedHours:
         groups = [[("HGETALL", name), *commands(name, Level.HOUR, hours)] for name in names]
         replies = await at_one_moment(self._client, groups)
         routes = await self._usage.routes()  # after them: every route of theirs has a name
+        await refuse_moved(self._client)
         found = []
         for kid, (fields, *others) in zip(kids, replies, strict=True):
             try:

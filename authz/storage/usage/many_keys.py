@@ -9,6 +9,7 @@ from authz.core.usage.completeness import ProcessSeen
 from authz.core.usage.counts import Counts, Level
 from authz.storage import schema
 from authz.storage.replies import at_one_moment, checked, whole
+from authz.storage.signpost import refuse_moved
 from authz.storage.usage.key_counts import commands, named, sums
 from authz.storage.usage.stored_usage import StoredUsage
 
@@ -55,6 +56,7 @@ class StoredUsageIndex:
             if page:
                 yield [kid for kid, _ in page]
             if len(page) < size:
+                await refuse_moved(self._client)
                 return
             last = whole(page[-1][1])
             size = size * 2 if last == low else PAGE  # more keys than a page in one second

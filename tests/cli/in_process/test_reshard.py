@@ -9,7 +9,7 @@ import pytest
 
 from authz.core.errors import Unavailable
 from authz.core.partitions import Partitions
-from authz.storage.resharding import moving
+from authz.storage.resharding import moving, stages
 from authz.storage.resharding.freezing import Freezing
 from authz.storage.resharding.trail_copy import TrailCopy
 from authz.storage.schema import DEFAULT, Names
@@ -216,3 +216,76 @@ def test_a_store_of_others_is_refused(runner, divide, valkey):
     done = runner.run(*MOVE)
     assert (done.code, "partition 3" in done.err) == (3, True)
     assert valkey.admin.get(there.seq) == "7"
+    valkey.admin.delete(there.seq)
+    assert runner.run(*MOVE).code == 0  # what the refused run has left does not matter
+
+
+def test_a_decided_move_whose_copy_is_lost(runner, divide, valkey, monkeypatch):
+    """A partition that has lost its data is not completed, so its keys do not get 401."""
+    runner.issue()
+    divide()
+
+    async def failing(_self):
+        raise Unavailable("the store is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moving.Moving, "_complete", failing)
+        assert runner.run(*MOVE).code == 3
+    lost = Names(partition=3, partitions=COUNT)
+    for name in valkey.admin.scan_iter(f"{lost.beginning}*"):
+        valkey.admin.delete(name)
+    done = runner.run(*MOVE)
+    assert (done.code, "partition 3 has lost its copy" in done.err) == (3, True)
+    assert not valkey.admin.exists(lost.meta)
+
+
+def test_another_server_is_noticed(runner, divide, monkeypatch):
+    """Nothing is moved if a server was replaced while it was copied."""
+    kid, _ = runner.issue()
+    divide()
+    names = iter(["first"] * (COUNT + 1) + ["second"] * (COUNT + 1))
+
+    async def server(_client):
+        return next(names)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(moving, "server_of", server, raising=False)
+        done = runner.run(*MOVE)
+    assert (done.code, "restarted or replaced" in done.err) == (3, True)
+    divide(1)
+    assert runner.run("keys", "update", kid, "--name", "new").code == 0
+    divide()
+    assert runner.run(*MOVE).code == 0
+
+
+def test_a_change_waits_for_sidecars_that_do_not_know_of_the_move(runner, divide, valkey):
+    """A sidecar that has not registered in the partitions is in their registries as it was."""
+    runner.issue()
+    valkey.admin.zadd(DEFAULT.sidecars, {"asleep": 1000.5, "without-entry": 7})
+    valkey.admin.set(DEFAULT.sidecar("asleep"), '{"instance": "asleep"}', px=60_000)
+    divide()
+    assert runner.run(*MOVE).code == 0
+    for at in range(COUNT):
+        names = Names(partition=at, partitions=COUNT)
+        found = dict(valkey.admin.zrange(names.sidecars, 0, -1, withscores=True))
+        assert found == {"asleep": 1000.5, "without-entry": 7}
+        assert valkey.admin.get(names.sidecar("asleep")) == '{"instance": "asleep"}'
+        assert 0 < valkey.admin.pttl(names.sidecar("asleep")) <= 60_000
+
+
+def test_a_decision_that_a_failover_has_lost(runner, divide, valkey, monkeypatch):
+    """Once a partition is complete, the old store is not thawed: its keys may have been changed."""
+    kid, _ = runner.issue()
+    divide()
+
+    async def failing(_self):
+        raise Unavailable("the node is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stages.Stages, "switch", failing)
+        assert runner.run(*MOVE).code == 3
+    valkey.admin.hset(DEFAULT.resharding, "stage", "frozen")
+    assert "cannot be cancelled" in refusal(runner.run("init", "--reshard", "--cancel"), 1)
+    done = runner.run(*MOVE)
+    assert (done.code, done.document["is_continued"]) == (0, True), done.err
+    assert runner.run("keys", "revoke", kid).code == 0
