@@ -61,7 +61,7 @@ _WORDS: Final = (
     ("loading the dataset", "it is still loading its data (LOADING); wait until it is done"),
     ("against a read only replica", READ_ONLY),
     ("MASTERDOWN ", _ORPHAN),
-    (" is a list, not a string", MOVING),
+    (":seq is a list, not a string", MOVING),
     ("Link with MASTER is down", _ORPHAN),
 )
 _TEXTS: Final = frozenset(text for _, text in _WORDS) | {LOGIN_MISSING, LOGIN_REFUSED}

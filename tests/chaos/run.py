@@ -37,6 +37,8 @@ RESTS = 0.3  # share of the pauses that are as long as that
 # What the sidecars of a run must have been put to, for it to say anything.
 TRIALS = ("dead", "dead token", "within reach", "seen revoked", "acknowledged")
 
+# A full store may refuse what adds data: rights, and the new secret of a rotation.
+ADDING = (State.ACTIVE, State.ROTATED)
 
 # The violations of mutants that allow no dead key.
 CAUGHT_BY = {
@@ -78,7 +80,7 @@ class Report:
         refused = [
             f"a full store refused {number} changes to {state}"
             for state, number in self.refused.items()
-            if number and state is not State.ACTIVE
+            if number and state not in ADDING
         ]
         return refused + [text for found in self.verdicts["leased"] for text in found.violations]
 
