@@ -39,7 +39,7 @@ from authz.storage.change_log import changed_kids
 from authz.storage.compact_entries import unpacked
 from authz.storage.listing import StoredIndex
 from authz.storage.moved import StoredMoved
-from authz.storage.replies import checked, unusable
+from authz.storage.replies import checked, refuse_moving, unusable
 from authz.storage.unread_records import LOST, read_fields
 
 FORMAT: Final = 1
@@ -120,8 +120,18 @@ class Backup:
         if applied := await self._read(name, self._client.hgetall(name), {}):
             self._write({"applied": applied})
         await self._copy_audit()
+        await self._refuse_moved()
         self._write({"end": asdict(self._found)})
         return self._found
+
+    async def _refuse_moved(self) -> None:
+        """Raise Unavailable if a move has frozen the store, or removed its data."""
+        names = self._names
+        found = await self._read(names.meta, self._client.hgetall(names.meta), {})
+        if await checked(self._client.type(names.seq)) == "list":
+            refuse_moving(found)
+        if found:
+            meta.refuse_partitions(found, names)
 
     async def _read(self, name: str, answer: Awaitable[Any], otherwise: Any) -> Any:
         """Return the reply, or `otherwise` if the value has another type. Raises Unavailable."""

@@ -57,3 +57,20 @@ async def test_a_run_that_was_late_goes_on(client, valkey, monkeypatch):
         await RunLease(client, "late").hold(work())
     assert is_cancelled
     assert valkey.admin.get(name) == "other"
+
+
+async def test_a_run_does_not_come_back_after_another_one(client, valkey, monkeypatch):
+    """A lease is not taken again if another run has begun the move again, and was killed."""
+    monkeypatch.setattr(module, "RENEWAL", 0.01)
+    valkey.admin.hset(DEFAULT.resharding, mapping={"stage": "frozen", "run": "killed"})
+    begun = asyncio.Event()
+
+    async def work():
+        begun.set()
+        valkey.admin.delete(DEFAULT.resharder)
+        await asyncio.sleep(5)
+
+    with pytest.raises(Conflict, match="taken for dead"):
+        await RunLease(client, "late").hold(work())
+    assert begun.is_set()
+    assert not valkey.admin.exists(DEFAULT.resharder)

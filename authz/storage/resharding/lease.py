@@ -29,6 +29,7 @@ class RunLease:
     def __init__(self, client: redis.asyncio.Redis, run: str) -> None:
         self._client = client
         self._name = schema.names_of(client).resharder
+        self._names = [self._name, schema.names_of(client).resharding]
         self.run = run
         self._renew = client.register_script(ALLOW_OOM + _RENEW)
         self._end = client.register_script(_END)
@@ -65,15 +66,16 @@ class RunLease:
         while True:
             await asyncio.sleep(RENEWAL)
             with suppress(Unavailable):  # it is asked again before the lease ends
-                if not await checked(self._renew(keys=[self._name], args=[self.run, LIFE_MS])):
+                if not await checked(self._renew(keys=self._names, args=[self.run, LIFE_MS])):
                     return
 
 
-# A run that was late takes its lease again, unless another one has it. If another one had it
-# meanwhile, its markers are in the new partitions.
+# A run that was late takes its lease again, unless another one has it, or has begun the move again
+# meanwhile: see stages.py.
 _RENEW: Final = """
 local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
+local last = redis.call('HGET', KEYS[2], 'run') or ARGV[1]
+if holder and holder ~= ARGV[1] or not holder and last ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """

@@ -151,7 +151,7 @@ def test_a_failure_thaws_the_store(runner, divide, monkeypatch):
 
 
 def test_a_frozen_store_is_no_damaged_one(runner, valkey):
-    """`authz doctor` says that the store is frozen, and what ends that."""
+    """`authz doctor` says that the store is frozen, and what ends that. A backup is refused."""
     runner.issue()
 
     async def freeze():
@@ -161,6 +161,9 @@ def test_a_frozen_store_is_no_damaged_one(runner, valkey):
             await Freezing(client, "run", COUNT).freeze([])
 
     asyncio.run(freeze())
+    valkey.admin.hset(DEFAULT.meta, "resharding", str(COUNT))
+    done = runner.run("backup", "kept")
+    assert (done.code, f"is moving to {COUNT} partitions" in done.err) == (3, True), done.err
     out = runner.run("doctor").out
     assert "the store is frozen for a move" in out
     assert "others wrote into the store" not in out
