@@ -1,5 +1,7 @@
 """Inspections of a store, as `authz doctor` makes them."""
 
+from contextlib import aclosing
+
 from authz.core.finding import Finding
 from authz.storage.inspection.checks import inspect
 from authz.storage.inspection.store import Store
@@ -17,7 +19,6 @@ def make_store(client, **overrides) -> Store:
 
 async def report(endpoint, **overrides) -> dict[str, Finding]:
     """Return every finding by the name of its check."""
-    client = endpoint.client()
-    found = [finding async for finding in inspect(make_store(client, **overrides))]
-    await client.aclose()
+    async with aclosing(endpoint.client()) as client:
+        found = [finding async for finding in inspect(make_store(client, **overrides))]
     return {finding.check: finding for finding in found}
