@@ -65,8 +65,13 @@ async def fill(settings: Settings, dice: random.Random) -> tuple[list[Changed], 
             )
             for _ in range(KEYS)
         ]
-        for key in made[::30]:
-            await life.revoke(key.record.kid, RevocationReason.UNSPECIFIED, life.author("tests"))
+        revoked = {key.record.kid for key in made[::30]}
+        for kid in revoked:
+            await life.revoke(kid, RevocationReason.UNSPECIFIED, life.author("tests"))
+        pooled = KeySpec(client_id="c0", env="live", life_ms=None, tenant_id=TENANTS[0])
+        # Whether a kid leads elsewhere is random: at least one key of the pool of each kind.
+        while {is_moved(key.record) for key in of_the_pool(made, revoked)} != {True, False}:
+            made.append(await life.issue(pooled, life.author("tests")))
         importer = Importer(parts.imports, parts.index, SystemClock(), "tests")
         wanted = [
             Wanted(
@@ -76,7 +81,13 @@ async def fill(settings: Settings, dice: random.Random) -> tuple[list[Changed], 
             for text in IMPORTS
         ]
         assert all(isinstance(one, Done) for one in await importer.put(wanted))
-    return made, {key.record.kid for key in made[::30]}
+    return made, revoked
+
+
+def of_the_pool(keys: list[Changed], revoked: set[str]) -> list[Changed]:
+    """Return the keys of the tenant with a limit that are not revoked."""
+    found = [key for key in keys if key.record.tenant_id == TENANTS[0]]
+    return [key for key in found if key.record.kid not in revoked]
 
 
 async def divide(one: Settings, many: Settings, valkey: Valkey) -> None:
@@ -122,11 +133,7 @@ def test_each_key_is_answered(world: World) -> None:
 
 def test_the_pool_of_a_tenant_is_never_exceeded(world: World) -> None:
     """Moved keys and others of a tenant are counted together, in one partition."""
-    keys = [
-        key
-        for key in world.keys
-        if key.record.tenant_id == TENANTS[0] and key.record.kid not in world.revoked
-    ]
+    keys = of_the_pool(world.keys, world.revoked)
     assert {is_moved(key.record) for key in keys} == {True, False}
     found = [status for _ in range(4) for status in world.gate.statuses(keys)]
     assert found.count(200) <= POOL
