@@ -151,10 +151,9 @@ class KeyCache:
     async def find(self, kid: str) -> KeyRecord | None:
         """Return the record, or None if there is no such key.
 
-        A cached absence counts as an answer. Raises Unreadable if the record is known to be
-        unreadable, Elsewhere if it lies in another partition, Unavailable if the link is not
-        trusted, the load fails, or the deadline or MAX_ATTEMPTS (10) loads have passed. For the
-        last two LOOKUP_TIMEOUT is counted.
+        A cached absence counts as an answer. Raises Unreadable if the record cannot be read,
+        Elsewhere if it lies in another partition, Unavailable without trust, if the load fails, or
+        after the deadline or MAX_ATTEMPTS (10) loads, which are counted as LOOKUP_TIMEOUT.
         """
         began = self._monotonic()
         for _ in range(MAX_ATTEMPTS):
