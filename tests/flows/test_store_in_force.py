@@ -187,7 +187,7 @@ async def test_a_batch_that_the_freeze_met_in_its_middle() -> None:
 
 
 async def test_a_batch_after_the_wait() -> None:
-    """What was made is reported as made. If nothing was, the batch fails as a whole."""
+    """A change that was made is reported as made. If none was, the batch fails as a whole."""
     rig = Rig(MoveState.FROZEN)
     rig.old.refused = 1
     found = await rig.batches.apply_all([removal("a"), removal("b")])
