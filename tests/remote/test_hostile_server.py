@@ -240,7 +240,7 @@ async def test_a_change_that_takes_long(
     """The log tells again and again that a change waits, and no more of it after its answer."""
     monkeypatch.setattr(calls, "NEWS_SECONDS", 0.0)
 
-    async def slow(_request: object, timeout: float) -> str:  # noqa: ASYNC109  of gRPC
+    async def slow(_request: object, timeout: float) -> str:
         while caplog.text.count("waiting for the admin API at here") < 2:
             await asyncio.sleep(0)
         return f"made within {timeout:g} s"
