@@ -13,6 +13,7 @@ from authz.core.errors import Fault
 from authz.core.listen_address import Address
 from authz.storage.cluster import read_slots, slot_of
 from tests.chaos.history import now
+from tests.chaos.membership import add_and_remove
 from tests.chaos.world import World
 from tests.support.cluster import Cluster, Node
 from tests.support.real import eventually
@@ -82,7 +83,7 @@ async def move_slowly(world: World, cluster: Cluster) -> None:
     world.faults.append("slot moved key by key")
     owner = await _owner(cluster)
     target = _another(world.dice, cluster, owner)
-    cluster.begin_move(owner, target)
+    await cluster.begin_move(owner, target)
     names = owner.ask("CLUSTER", "GETKEYSINSLOT", cluster.slot, 100_000)
     records = [name for name in names if ":key:" in name]
     await cluster.migrate(owner, target, *records)
@@ -105,14 +106,14 @@ async def lose_another_shard(world: World, cluster: Cluster) -> None:
         await asyncio.sleep(SETTLED)
 
 
-def faults_of(dice: random.Random) -> list[Hit]:
+def faults_of(dice: random.Random, cluster: Cluster) -> list[Hit]:
     """Return the faults of an episode. The first node that owns the slot can be isolated once."""
+    moves = [move] if cluster.moves_at_once else []
     others = [
         Hit(kill),
         Hit(partial(fail_over, how="")),
         Hit(partial(fail_over, how="TAKEOVER")),
-        Hit(move, "slot"),
-        Hit(move_slowly, "slot"),
+        *(Hit(one, "slot") for one in (*moves, move_slowly, add_and_remove)),
         Hit(lose_another_shard, "other"),
     ]
     dice.shuffle(others)
