@@ -17,7 +17,7 @@ async def add_and_remove(world: World, cluster: Cluster) -> None:
     added, replica = [await asyncio.to_thread(cluster.start_node) for _ in range(2)]
     for node in (added, replica):
         cluster.introduce(node)
-    await eventually(lambda: all(_members(node) == len(cluster.nodes) for node in nodes), LONG)
+    await eventually(lambda: asyncio.to_thread(_know_all, nodes, len(cluster.nodes)), LONG)
     await eventually(lambda: replica.ask("CLUSTER", "REPLICATE", added.node_id) == "OK", LONG)
     await eventually(lambda: _has_replica(added), LONG)
     owner = await cluster.owned_by_another()
@@ -51,8 +51,8 @@ async def _remove(cluster: Cluster, *gone: Node) -> None:
         await asyncio.to_thread(node.kill)
 
 
-def _members(node: Node) -> int:
-    return str(node.ask("CLUSTER", "NODES")).count("connected")
+def _know_all(nodes: list[Node], members: int) -> bool:
+    return all(str(node.ask("CLUSTER", "NODES")).count("connected") == members for node in nodes)
 
 
 def _has_replica(node: Node) -> bool:

@@ -12,7 +12,7 @@ from authz.storage.endpoint import Endpoint
 from tests.counting.judge import Acknowledged
 from tests.support.cluster import Cluster, Node
 
-EVERY = 0.1  # seconds
+EVERY = 0.2  # seconds
 WAIT_MS = 100
 LATE = 0.5  # seconds for the reply of a node
 

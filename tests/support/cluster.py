@@ -38,6 +38,7 @@ class Node(Valkey):
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus)),
             *("--cluster-node-timeout", str(TIMEOUT_MS), "--repl-ping-replica-period", "1"),
             *("--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"),
+            *("--protected-mode", "no"),  # LONER is an address of this machine alone, too
             *arguments,
             binary=binary,
         )
@@ -273,9 +274,11 @@ class Cluster(Started):
     async def owned_by_another(self, *before: Node) -> Node:
         """Wait until a node besides these serves our slot; return it."""
         candidates = [node for node in self.nodes if node not in before]
-        return await eventually(
-            lambda: next((node for node in candidates if node.owns_slot), None), PATIENCE * 2
-        )
+
+        def owner() -> Node | None:
+            return next((node for node in candidates if node.owns_slot), None)
+
+        return await eventually(lambda: asyncio.to_thread(owner), PATIENCE * 2)
 
 
 async def _asked(node: Node, *command: str | int) -> None:
