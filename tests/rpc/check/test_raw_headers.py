@@ -64,7 +64,7 @@ def test_headers_are_found_by_their_names_alone(entries):
 @pytest.mark.parametrize("unknown", UNKNOWN.values(), ids=UNKNOWN)
 @pytest.mark.parametrize("place", range(4))
 def test_other_fields_of_a_later_envoy_do_not_matter(place, unknown):
-    """They may stand anywhere between the entries."""
+    """Headers are found whatever other field stands between them."""
     parts = [
         field(1, entry("a", "1")),
         field(1, entry("origin", "2")),
@@ -116,6 +116,6 @@ def test_an_entry_that_cannot_be_read_is_an_error_for_the_names_in_it(damaged):
 
 
 def test_headers_that_cannot_be_counted_are_an_error():
-    """They could be too many."""
+    """Headers that cannot be counted are refused, because they could be too many."""
     with pytest.raises(DecodeError):
         RawHeaders(b"\x0a\x00" * 10 + b"\x0a").exceed(10)
