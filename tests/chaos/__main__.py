@@ -65,7 +65,7 @@ def as_text(document: dict, report: Report) -> str:
         lines.append(f"episodes on {document['clusters']}")
     for kind, found in document["subjects"].items():
         lines.append(f"{kind}: {found}")
-    lines += report.violations
+    lines += report.violations + report.late
     lines += [f"never put to the test: {trial}" for trial in report.untried]
     lines.append("passed" if report.passed else "FAILED")
     return "\n".join(lines)

@@ -16,6 +16,7 @@ from tests.chaos.divided_cluster import divided_cluster, servers_in_turn
 from tests.chaos.failovers import fail_over
 from tests.chaos.faults import Faults, disconnections
 from tests.chaos.history import Outcome, State, now, read_answers
+from tests.chaos.late import explained
 from tests.chaos.mutants import CLUSTER_MUTANTS, MUTANTS, PARTITION_MUTANTS
 from tests.chaos.world import World
 from tests.support.failover import SERVICE, Replicated
@@ -58,6 +59,7 @@ class Report:
     unknown: int = 0
     acknowledged: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    late: list[str] = field(default_factory=list)  # what happened around late answers
 
     def add(self, world: World) -> None:
         """Judge an episode."""
@@ -72,6 +74,8 @@ class Report:
             outages = sidecar.outages_of
             verdict = check(world.keys, answers, outages, world.bounds, sidecar.reloads)
             self.verdicts.setdefault(sidecar.kind, []).append(verdict)
+            if sidecar.kind == "leased":
+                self.late += explained(sidecar, verdict.late, world.events)
 
     @property
     def violations(self) -> list[str]:
@@ -119,6 +123,7 @@ class Report:
             "clusters": dict(self.servers),
             "subjects": {kind: _summary(found) for kind, found in self.verdicts.items()},
             "violations": self.violations,
+            "late": self.late,
             "untried": self.untried,
             "passed": self.passed,
         }
@@ -175,7 +180,7 @@ async def single_store(report: Report, dice: random.Random, seconds: float, side
             dropped = 0
             while now() < end or len(world.faults) < LEAST_FAULTS:
                 name = faults.pick()
-                world.faults.append(name)
+                world.begin(name)
                 await faults.checkpoint()
                 await asyncio.sleep(dice.uniform(0.1, 1.0))
                 before = disconnections(valkey)
