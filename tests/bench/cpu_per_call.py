@@ -36,9 +36,10 @@ SCOPE = "models:generate"
 
 @dataclass(frozen=True)
 class Subject:
-    """The sidecar of one tree, and its requests by the name of the case."""
+    """The sidecar of one tree, a key without limits, and its requests by the name of the case."""
 
     server: measured.Server
+    key: str
     requests: dict[str, load.Requests]
 
     def cost(self, case: str, calls: int) -> float:
@@ -81,7 +82,7 @@ def subject(tree: Path) -> Iterator[Subject]:
         with measured.sidecar(file, "fast", python=python, tree=tree) as server:
             for each in (plain, limited):
                 asyncio.run(measured.allow(server.address, message(each)))
-            yield Subject(server, cases(plain, limited))
+            yield Subject(server, plain, cases(plain, limited))
 
 
 def cases(plain: str, limited: str) -> dict[str, load.Requests]:

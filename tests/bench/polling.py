@@ -97,8 +97,13 @@ def polled(
         yield opened, poll
 
 
-def one_at_a_time(address: Address, requests: Requests, *, seconds: float) -> Tally:
-    """One call after the other. Warms up for a fifth."""
+def one_at_a_time(
+    address: Address, requests: Requests, *, seconds: float, spin: bool = True
+) -> Tally:
+    """One call after the other. Warms up for a fifth, and then measures at least one answer.
+
+    spin: nobody else needs the core of the load.
+    """
     tally, waiting = Tally(), False
 
     def on_end(_connection: Connection, _stream_id: int) -> None:
@@ -108,11 +113,13 @@ def one_at_a_time(address: Address, requests: Requests, *, seconds: float) -> Ta
     clock = time.perf_counter
     began = clock() + seconds / 5
     with polled(address, requests, 1, on_end) as ((connection,), poll):
-        while (sent_at := clock()) < began + seconds and not connection.failed:
+        while ((sent_at := clock()) < began + seconds or not tally.latencies) and (
+            not connection.failed
+        ):
             waiting = True
             connection.send()
             while waiting and not connection.failed:
-                poll(0)
+                poll(0 if spin else PATIENCE)
             if sent_at >= began:
                 tally.latencies.append(clock() - sent_at)
     tally.answered = len(tally.latencies)

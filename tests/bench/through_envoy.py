@@ -20,7 +20,7 @@ import yaml
 from authz.cli import binaries
 from authz.cli.devstack import Ports, envoy_config
 from authz.core.listen_address import Address
-from tests.bench import load
+from tests.bench import load, polling
 from tests.bench.client import Client
 from tests.bench.figures import machine, offer_record, record
 from tests.bench.measured import Bench, Server, medians
@@ -39,7 +39,11 @@ def manager(document: dict[str, Any]) -> dict[str, Any]:
 
 def configuration(ports: Ports, check: Address) -> str:
     """envoy.yaml, with an answer of Envoy's own where it has a backend, and no access log."""
-    wanted = yaml.safe_load(envoy_config(ports, check))
+    return alone(yaml.safe_load(envoy_config(ports, check)))
+
+
+def alone(wanted: dict[str, Any]) -> str:
+    """Return a configuration with an answer of Envoy's own for a backend, and no access log."""
     own = manager(wanted)
     del own["access_log"]
     for route in own["route_config"]["virtual_hosts"][0]["routes"]:
@@ -96,8 +100,8 @@ def asked(address: Address, path: str, key: str, seconds: float) -> tuple[float,
         address, made, connections=CONNECTIONS, at_a_time=AT_A_TIME, seconds=seconds
     )
     rate = uvloop.run(many).answered / seconds
-    one = load.saturate(address, made, connections=1, at_a_time=1, seconds=seconds / 2)
-    return rate, uvloop.run(one).quantile(0.5) * 1e6
+    one = polling.one_at_a_time(address, made, seconds=seconds / 2, spin=False)  # Envoy's core
+    return rate, one.quantile(0.5) * 1e6
 
 
 def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, dict[str, float]]:

@@ -21,6 +21,7 @@ A run proves a promise only if it was tested: `tried` counts the answers that co
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tests.chaos.history import Answer, Change, Key, Outcome, State, possible_after
 from tests.chaos.rules import Rules
@@ -62,6 +63,14 @@ class Bounds:
     settle: float = 2.0
 
 
+class Late(NamedTuple):
+    """An answer without the store, later than `settle` after `ended`, the end of the outage."""
+
+    key: Key
+    sent: float
+    ended: float
+
+
 @dataclass(slots=True)
 class Verdict:
     """The findings about one sidecar. violations: the first ones of each kind, as text."""
@@ -74,6 +83,7 @@ class Verdict:
     latest_allow: dict[float, float] = field(default_factory=dict)
     # Seconds after the store was within reach, of the last answer that was not current.
     latest_return: float = 0.0
+    late: list[Late] = field(default_factory=list)
 
     def blame(self, kind: str, key: Key, answer: Answer) -> None:
         """Record a broken promise."""
@@ -201,6 +211,7 @@ def _check_reach(
         if not is_current:
             kind = "unavailable" if answer.outcome is Outcome.UNAVAILABLE else "stale"
             verdict.blame(kind, key, answer)
+            verdict.late.append(Late(key, answer.sent, ended))
 
 
 def _check_acknowledged(verdict: Verdict, key: Key, answer: Answer) -> None:
