@@ -57,6 +57,7 @@ def as_text(document: dict, report: Report) -> str:
     """Return the report as text."""
     lines = [f"seed {document['seed']}, {document['seconds']} s"]
     lines.append(f"changes {document['changes']}, faults {document['faults']}")
+    lines.append(f"longest return after the outage, in ms, by fault: {document['returns_ms']}")
     for kind, found in document["subjects"].items():
         lines.append(f"{kind}: {found}")
     lines += report.violations + report.late

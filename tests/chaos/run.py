@@ -16,7 +16,7 @@ from tests.chaos.clusters import faults_of, suffer, watch, well
 from tests.chaos.failovers import fail_over
 from tests.chaos.faults import Faults, disconnections
 from tests.chaos.history import Outcome, State, now, read_answers
-from tests.chaos.late import explained
+from tests.chaos.late import by_fault, explained
 from tests.chaos.mutants import CLUSTER_MUTANTS, MUTANTS, PARTITION_MUTANTS
 from tests.chaos.world import World
 from tests.support.cluster import Cluster
@@ -61,10 +61,11 @@ class Report:
     acknowledged: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     late: list[str] = field(default_factory=list)  # what happened around late answers
+    returns: dict[str, float] = field(default_factory=dict)  # seconds, the longest by fault
 
     def add(self, world: World) -> None:
         """Judge an episode."""
-        self.faults.update(world.faults)
+        self.faults.update(fault for _, fault in world.faults)
         self.confirmed += world.confirmed
         self.unknown += world.unknown
         self.acknowledged += world.acknowledged
@@ -77,6 +78,8 @@ class Report:
             self.verdicts.setdefault(sidecar.kind, []).append(verdict)
             if sidecar.kind == "leased":
                 self.late += explained(sidecar, verdict.late, world.events)
+                for fault, seconds in by_fault(verdict.returns, world.faults):
+                    self.returns[fault] = max(seconds, self.returns.get(fault, 0.0))
 
     @property
     def violations(self) -> list[str]:
@@ -121,6 +124,7 @@ class Report:
                 "additions refused by a full store": self.refused[State.ACTIVE],
             },
             "faults": dict(self.faults),
+            "returns_ms": {fault: round(1000 * s) for fault, s in self.returns.items()},
             "subjects": {kind: _summary(found) for kind, found in self.verdicts.items()},
             "violations": self.violations,
             "late": self.late,
