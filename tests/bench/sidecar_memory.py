@@ -64,7 +64,7 @@ def settings_of(url: str, pepper: str, count: int) -> model.Settings:
             "ops": {"listen": "127.0.0.1:0"},
             "redis": {"url": url},
             "keys": {"peppers": [{"version": "1", "file": pepper}]},
-            "cache": {"ttl": "1h", "max_entries": count},
+            "cache": {"ttl": "1h", "max_entries": count, "trust_lease": "10s"},
         },
         {},
     )
