@@ -17,8 +17,8 @@ from authz.wiring import resharding
 
 QUESTION: Final = (
     "move the store to {} partitions? Read docs/cluster.md first. All processes keep running; "
-    "changes are refused for some seconds near the end. An earlier version cannot use the store "
-    "afterwards"
+    "changes that give rights are refused for some seconds near the end. An earlier version cannot "
+    "use the store afterwards"
 )
 
 _T = TypeVar("_T")

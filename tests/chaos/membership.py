@@ -12,7 +12,7 @@ USED = 3.0  # seconds for which the new shard has our slot
 
 async def add_and_remove(world: World, cluster: Cluster) -> None:
     """Add a primary and its replica, move the slot there and back, and remove both."""
-    world.faults.append("node added and removed")
+    world.begin("node added and removed")
     nodes = list(cluster.nodes)
     added, replica = [await asyncio.to_thread(cluster.start_node) for _ in range(2)]
     for node in (added, replica):
@@ -22,10 +22,12 @@ async def add_and_remove(world: World, cluster: Cluster) -> None:
     await eventually(lambda: _has_replica(added), LONG)
     owner = await cluster.owned_by_another()
     await _move(cluster, owner, added)
+    world.note(f"{added.port} owns the slot")
     await asyncio.sleep(USED)
     # The former owner may have lost its place to a replica meanwhile.
     heirs = [node for node in cluster.shard_of(owner) if node.is_primary]
     await _move(cluster, added, heirs[0])
+    world.note(f"{heirs[0].port} owns the slot")
     await _remove(cluster, added, replica)
 
 

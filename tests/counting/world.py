@@ -67,6 +67,13 @@ class World(contextlib.AsyncExitStack):
         """How many writes all replicas had."""
         return self._observer.confirmed
 
+    def begin(self, fault: str) -> None:
+        """Note that this fault begins."""
+        self.faults.append(fault)
+
+    def note(self, _step: str) -> None:
+        """Note nothing: steps of a fault excuse no count."""
+
     @contextlib.asynccontextmanager
     async def loss_of(self, _partitions: frozenset[int]) -> AsyncIterator[None]:
         """Note nothing: no outage excuses a count."""

@@ -178,7 +178,7 @@ class Moving:
 
     async def _copy_rest(self, copying: Copying, trail: TrailCopy, done: Moved) -> None:
         """Freeze the store, and bring the copies to its content, exactly."""
-        self._report("the store is frozen: changes are refused for some seconds")
+        self._report("the store is frozen: changes that give rights are refused for some seconds")
         content = await self._freeze(copying)
         await self._last_round(copying)
         names, records = self._names, copying.places.records
