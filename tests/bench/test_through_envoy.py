@@ -1,4 +1,4 @@
-"""What a client of Envoy waits for is measured with a real Envoy."""
+"""The time that a client of Envoy waits is measured with a real Envoy."""
 
 import uvloop
 
