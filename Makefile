@@ -85,8 +85,12 @@ outage: $(READY) ## A bulk update while a sidecar stands still, a minute without
 	@$(BIN)/python -m tests.bench.burst
 	@$(BIN)/python -m tests.bench.outage
 
-chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED, CLUSTER=1)
-	@$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED)) $(if $(CLUSTER),--cluster)
+# The faults of a cluster are played twice: one run judges keys, the other one limits and usage.
+CHAOS = --seconds $(or $(SECONDS),60) $(if $(SEED),--seed $(SEED))
+ON_CLUSTER = $(CHAOS) $(if $(SERVER),--server $(SERVER))
+chaos: $(READY) ## Break everything for a minute, under load, and judge every answer (SECONDS, SEED, CLUSTER=1, SERVER)
+	@$(BIN)/python -m tests.chaos $(if $(CLUSTER),--cluster $(ON_CLUSTER),$(CHAOS))
+	@$(if $(CLUSTER),$(BIN)/python -m tests.counting $(ON_CLUSTER),true)
 
 limits: $(READY) ## Eight processes spend from the same limits, killed and paused; never over (SECONDS)
 	@$(BIN)/python -m tests.spending --seconds $(or $(SECONDS),30)

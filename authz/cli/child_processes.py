@@ -19,8 +19,8 @@ class ChildProcesses:
     """Child processes with a log file each in `directory`; leaving the `with` block ends them all.
 
     A process gets SIGTERM, then SIGKILL after STOP_SECONDS (5 s). The directory is removed too. The
-    constructor makes it and starts a guard process. environ: the environment variables of the
-    processes; by default those of this process.
+    constructor makes it and starts a guard process; it raises Unavailable if that is not possible.
+    environ: the environment variables of the processes; by default those of this process.
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
@@ -32,7 +32,15 @@ class ChildProcesses:
             text=True,
             process_group=0,
         )
-        self.directory = Path(cast("IO[str]", self._guard.stdout).readline().strip())
+        answer = cast("IO[str]", self._guard.stdout)
+        directory = answer.readline().strip()
+        if not directory:
+            why = answer.readline().strip()
+            self._guard.communicate()
+            raise Unavailable(
+                f"no directory for temporary files: {why}; set $TMPDIR to a usable one"
+            )
+        self.directory = Path(directory)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     @property

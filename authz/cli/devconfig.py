@@ -4,6 +4,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files as packaged
 from pathlib import Path
@@ -35,9 +36,12 @@ TAKEN: Final = (
 BACKEND: Final = re.compile(
     r"http://(\[[0-9a-f:.]+\]|[A-Za-z0-9._-]{1,253})(?::(\d{1,5}))?/?", re.ASCII
 )
+LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
+NUMBER: Final = re.compile(r"\d+|0[xX][0-9A-Fa-f]*", re.ASCII)  # such a last label: an IPv4 address
 ISSUER_HOST: Final = "tokens.localhost"  # RFC 6761: it is this machine
 DEMO_AUDIENCE: Final = "demo"
 GOOD_BACKEND: Final = "such as http://127.0.0.1:3000"
+OWN_ADDRESSES: Final = "`authz dev` has loopback addresses of its own; unset it in the environment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +55,14 @@ class Backend:
     def parse(cls, url: str) -> "Backend":
         """Parse an http URL without a path; the port defaults to 80.
 
-        Raises BadInput about --backend for any other URL or a port outside 1 to 65535.
+        Raises BadInput about --backend for any other URL, a host that is neither a name nor an
+        address, or a port outside 1 to 65535. The error shows no user and no password.
         """
+        if "@" in url:
+            raise BadInput("--backend", f"a URL without user and password, {GOOD_BACKEND}")
         match = BACKEND.fullmatch(url)
         port = int(match[2] or 80) if match else 0
-        if match is None or not 0 < port < 1 << 16:
+        if match is None or not 0 < port < 1 << 16 or not _is_host(match[1]):
             raise BadInput("--backend", f"{fields.shown(url)}: an http URL, {GOOD_BACKEND}")
         return cls(match[1].strip("[]"), port)
 
@@ -71,6 +78,14 @@ class Backend:
         except ValueError:
             return False
         return True
+
+
+def _is_host(text: str) -> bool:
+    """Return whether a text is an IPv6 address in brackets, an IPv4 address or a DNS name."""
+    with suppress(ValueError):
+        return (ipaddress.ip_address(text.strip("[]")).version == 6) is text.startswith("[")  # noqa: PLR2004
+    labels = text.removesuffix(".").split(".")
+    return all(map(LABEL.fullmatch, labels)) and not NUMBER.fullmatch(labels[-1])
 
 
 def llm_sections() -> dict[str, Any]:
@@ -121,12 +136,10 @@ def write_settings(
     """Write authz.yaml and a new random pepper to `directory`. Return the path of authz.yaml.
 
     listeners: loopback ports by section and setting. redis, gateway: loopback ports. taken: more
-    sections for the file. An existing pepper is overwritten.
+    sections for the file. Raises FileExistsError if one of the files exists, OSError if it cannot
+    be written.
     """
-    pepper = directory / "pepper-1"
-    pepper.touch(0o600)
-    pepper.write_text(token_hex(32))
-    file = directory / "authz.yaml"
+    pepper, file = directory / "pepper-1", directory / "authz.yaml"
     settings: dict[str, Any] = {
         section: {name: f"127.0.0.1:{port}" for name, port in ports.items()}
         for section, ports in listeners.items()
@@ -139,8 +152,32 @@ def write_settings(
         "keys": {"peppers": [{"version": "1", "file": str(pepper)}]},
         "tokens": {"issuer": f"http://{ISSUER_HOST}:{gateway}", "audiences": [DEMO_AUDIENCE]},
     }
-    file.write_text(yaml.safe_dump({**taken, **settings}, sort_keys=False))
+    _write_new(file, yaml.safe_dump({**taken, **settings}, sort_keys=False))
+    _write_new(pepper, token_hex(32))
     return file
+
+
+def _write_new(file: Path, text: str) -> None:
+    file.touch(0o600, exist_ok=False)
+    file.write_text(text)
+
+
+def refuse_other_listeners(
+    settings: model.Settings, listeners: Mapping[str, Mapping[str, int]]
+) -> None:
+    """Raise BadInput for a listen address of the environment.
+
+    listeners: our loopback ports by section and setting. `check.listen` may be any address on this
+    machine, and a Unix socket: Envoy follows it.
+    """
+    for section, ports in listeners.items():
+        for name, port in ports.items():
+            found = getattr(getattr(settings, section), name)
+            if not (found.is_local if section == "check" else found == Address("127.0.0.1", port)):
+                raise BadInput(f"{section}.{name}", f"{found}: {OWN_ADDRESSES}")
+    health = settings.ops.health_listen
+    if health is not None and not health.is_local:
+        raise BadInput("ops.health_listen", f"{health}: {OWN_ADDRESSES}")
 
 
 def envoy_config(

@@ -16,6 +16,7 @@ from authz.cli.devconfig import (
     Backend,
     llm_sections,
     own_environment,
+    refuse_other_listeners,
     repaired,
     taken_sections,
     with_llm,
@@ -23,7 +24,7 @@ from authz.cli.devconfig import (
 )
 from authz.cli.doctor import expected_of
 from authz.core.access import API_HOST
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, Unavailable
 from authz.core.limits.limit import parse_limits
 from authz.core.listen_address import Address
 from authz.core.new_keys import KeySpec
@@ -135,8 +136,8 @@ def running(
     config: a settings file whose routes, plans and limits are used. backend: a running server
     instead of the echo backend. with_admin: run the admin API, too. llm: an LLM gateway with its
     own settings and a stand-in for the LLMs, without `config` and `backend`. Raises BadInput for a
-    bad file or a port in use, NotFound without Envoy or Valkey, Unavailable if a process ends or is
-    not ready within 20 s.
+    bad file, a port in use or a listen address of the environment, NotFound without Envoy or
+    Valkey, Unavailable if a process ends or is not ready within 20 s, or a file cannot be written.
     """
     ports.refuse_taken()
     taken = taken_sections(config)[0] if config else llm_sections() if llm else {}
@@ -148,10 +149,12 @@ def running(
             "meter": {"listen": ports.meter, "ops_listen": ports.meter_ops},
             "admin": {"listen": ports.admin, "http_listen": ports.admin_http},
         }
-        file = write_settings(
-            children.directory, addresses, ports.redis, taken, gateway=ports.envoy
-        )
+        with _written_in(children.directory):
+            file = write_settings(
+                children.directory, addresses, ports.redis, taken, gateway=ports.envoy
+            )
         settings = model.load(file, environ=environ)
+        refuse_other_listeners(settings, addresses)
         envoy_file = children.directory / "envoy.yaml"
         proxy = envoy_config(ports, settings.check.listen, backend)
         expected = expected_of(settings)
@@ -159,12 +162,13 @@ def running(
             proxy = with_llm(proxy, expected)
         elif expected.repeats:
             proxy = repaired(proxy, expected)
-        envoy_file.write_text(proxy)
         own = None if backend else "authz.cli.llm_backend" if llm else "authz.cli.echo"
-        _spawn(children, ports, file, envoy_file, own)
-        if with_admin:
-            command: Command = [sys.executable, "-m", "authz.cli.main", "--config", file, "admin"]
-            children.spawn("admin", command)
+        with _written_in(children.directory):
+            envoy_file.write_text(proxy)
+            _spawn(children, ports, file, envoy_file, own)
+            if with_admin:
+                python: Command = [sys.executable, "-m", "authz.cli.main"]
+                children.spawn("admin", [*python, "--config", file, "admin"])
         children.wait("store", lambda: _is_process(ports.redis, children.pids["store"]))
         specs = [LLM_KEY if llm else DEMO_KEY, *([OPERATOR_KEY] if with_admin else [])]
         issued, *operators = asyncio.run(_prepare(settings, specs))
@@ -194,6 +198,16 @@ def running(
         if with_admin:
             children.wait("admin", lambda: _answers(f"http://127.0.0.1:{ports.admin_http}/readyz"))
         yield stack, children
+
+
+@contextmanager
+def _written_in(directory: Path) -> Iterator[None]:
+    """Raise Unavailable for a file that cannot be written, or a program that cannot be run."""
+    try:
+        yield
+    except OSError as cause:
+        what = cause.filename or directory
+        raise Unavailable(f"{what}: {cause.strerror}; $TMPDIR chooses another place") from None
 
 
 def envoy_config(ports: Ports, check: Address, backend: Backend | None = None) -> str:

@@ -22,12 +22,18 @@ GRACE_SECONDS = 1.0
 def main() -> None:
     """Print a new directory, wait for the end of stdin, then end the process group and remove it.
 
+    Without a directory it prints an empty line and why, and ends.
+
     If stdin ends without text, the owner was killed: the children get SIGTERM, then SIGKILL after
     GRACE_SECONDS (1 s). With text they have ended. The guard is in the group and ends with it.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    directory = Path(tempfile.mkdtemp(prefix="authz-dev-"))
+    try:
+        directory = Path(tempfile.mkdtemp(prefix="authz-dev-"))
+    except OSError as cause:
+        print(f"\n{cause.strerror}", flush=True)
+        return
     with contextlib.suppress(BrokenPipeError):  # the owner has ended already
         print(directory, flush=True)
     goodbye = sys.stdin.read()

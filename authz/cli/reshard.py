@@ -1,8 +1,10 @@
 """`authz init --reshard`: move a store with one partition to several."""
 
 import asyncio
+import signal
+from collections.abc import Coroutine
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -15,9 +17,11 @@ from authz.wiring import resharding
 
 QUESTION: Final = (
     "move the store to {} partitions? Read docs/cluster.md first. All processes keep running; "
-    "changes are refused for some seconds near the end. An earlier version cannot use the store "
-    "afterwards"
+    "changes that give rights are refused for some seconds near the end. An earlier version cannot "
+    "use the store afterwards"
 )
+
+_T = TypeVar("_T")
 
 
 def reshard(invocation: Invocation, *, yes: bool, keep: bool, is_cancelled: bool) -> None:
@@ -29,7 +33,7 @@ def reshard(invocation: Invocation, *, yes: bool, keep: bool, is_cancelled: bool
     count = settings.redis.count
     try:
         if is_cancelled:
-            was_there = asyncio.run(resharding.cancel(settings, write_stderr))
+            was_there = _run(resharding.cancel(settings, write_stderr))
             text = "there is no move to cancel"
             if was_there:
                 text = "the move is cancelled; the store is as it was"
@@ -37,7 +41,7 @@ def reshard(invocation: Invocation, *, yes: bool, keep: bool, is_cancelled: bool
             return
         if not yes:
             require_consent(QUESTION.format(count), "nothing was moved")
-        done = asyncio.run(resharding.move(settings, actor(), write_stderr, keep=keep))
+        done = _run(resharding.move(settings, actor(), write_stderr, keep=keep))
     except Conflict as cause:
         raise click.ClickException(str(cause)) from None
     if done is None:
@@ -55,3 +59,22 @@ def reshard(invocation: Invocation, *, yes: bool, keep: bool, is_cancelled: bool
     if done.damaged:
         text += f"\n{len(done.damaged)} records cannot be read, and were moved as they are"
     invocation.answer(document, text)
+
+
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    """Return the result of `work`. SIGTERM, and the end of the terminal, end it as Ctrl-C does.
+
+    So the store takes changes again. Raises Abort.
+    """
+
+    async def ended_by_signals() -> _T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None  # noqa: S101  it runs
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(ended_by_signals())
+    except asyncio.CancelledError:
+        raise click.Abort from None

@@ -40,6 +40,13 @@ class BadSeal(Unreadable):
     record: "KeyRecord | None" = None
 
 
+class Frozen(Unavailable):
+    """The store refused a change and made none of it: it is being moved to more partitions.
+
+    A value of another type than ours gives the same answer.
+    """
+
+
 class NoSuchMethod(Unavailable):
     """The server is of another version and lacks the method."""
 

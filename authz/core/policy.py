@@ -7,12 +7,13 @@ about the key.
 
 import re
 from collections.abc import Callable, Iterator
+from hmac import compare_digest
 from typing import Final, Protocol
 
 from authz.core.addresses import parse_address
 from authz.core.decision import Deny, Reason
 from authz.core.fields import folded, split_host
-from authz.core.keys.credentials import matches
+from authz.core.keys.credentials import DIGEST_LENGTH
 from authz.core.records import KeyRecord, Status
 from authz.core.request import Request
 from authz.core.scopes import is_held
@@ -49,7 +50,11 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
     refusal = (
         (status(record, request, now) if record.status is not _ACTIVE else None)
         or (not_before(record, request, now) if record.not_before is not None else None)
-        or (expiry(record, request, now) if record.expires_at is not None else None)
+        or (
+            expiry(record, request, now)
+            if record.expires_at is not None and now >= record.expires_at
+            else None
+        )
         or (environment(record, request, now) if request.route.env is not None else None)
         or (public(record, request, now) if record.public else None)
         or (address(record, request, now) if record.blocks else None)
@@ -97,9 +102,10 @@ def secret(record: KeyRecord, presented: Proof, now: int) -> Reason | None:
     """
     digest = presented.digest()
     found = None
-    for entry in record.secrets:
-        if matches(digest, entry.digest):
-            found = entry
+    if len(digest) == DIGEST_LENGTH:  # an empty one matches nothing
+        for entry in record.secrets:
+            if compare_digest(digest, entry.digest):
+                found = entry
     if found is None:
         return Reason.WRONG_SECRET
     if found.retires_at is None or found.is_live(now):  # it has a digest, because that matches

@@ -9,7 +9,7 @@ others, and each that was not understood here.
 
 import os
 import tempfile
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
@@ -17,11 +17,11 @@ from typing import Final
 from authz.core.errors import Unavailable
 from authz.process import git_packs
 from authz.process.git_command import GitCommand
-from authz.process.pack_search import not_done, searched
+from authz.process.git_places import first_places
+from authz.process.pack_search import not_done, search_of
 from authz.process.searched_bytes import BLOCK, BlockSearch, Hit
 from authz.process.searched_files import Found
 
-MAX_NAMED: Final = 10_000  # objects in one `git log`, which walks the whole history
 MAX_HEADER: Final = 256
 _THINGS: Final = frozenset({b"blob", b"tree", b"commit", b"tag"})
 _HEADER_WORDS: Final = 3
@@ -52,7 +52,8 @@ class GitObjects:
         Raises Unavailable if git is missing, fails, is killed, or stops in the middle.
         """
         hits = {(oid, hit.offset): (oid, thing, hit) for oid, thing, hit in self._hits()}.values()
-        places = self._places(sorted({oid for oid, thing, _ in hits if thing in {"blob", "tree"}}))
+        named = {oid for oid, thing, _ in hits if thing in {"blob", "tree"}}
+        places = first_places(self._git, sorted(named))
         found = []
         for oid, thing, hit in hits:
             commit, path = places.get(oid, (oid if thing == "commit" else "", ""))
@@ -62,20 +63,20 @@ class GitObjects:
 
     def _hits(self) -> Iterator[_ObjectHit]:
         packs = git_packs.opened(self._git, self._path)
-        searches = searched(packs, self._search.scanner)
-        with self._git.output(_LIST) as stream:
-            listed = git_packs.listed(stream, packs)
+        with search_of(packs, self._search.scanner) as search:
+            with self._git.output(_LIST) as stream:
+                listed = git_packs.listed(stream, packs)
+            searches = search() if listed is not None else []
         if listed is None:
             with self._git.output(_READ_ALL) as stream:
                 self.objects += yield from self._each(stream)
             return
         names: list[bytes] = []
-        for pack, shares in zip(packs, searches, strict=True):
-            for one in shares:
-                self._search.bytes_read += one.bytes_read
-                for number, thing, hit in one.hits:
-                    yield pack.name(number).hex(), thing, hit
-            names += not_done(pack, shares)
+        for pack, one in zip(packs, searches, strict=True):
+            self._search.bytes_read += one.bytes_read
+            for number, thing, hit in one.hits:
+                yield pack.name(number).hex(), thing, hit
+            names += not_done(pack, one)
         names += listed.others
         if names:
             yield from self._read(names)
@@ -111,25 +112,6 @@ class GitObjects:
             if part.left or stream.read(1) != b"\n":
                 raise _cut_off()
         return number
-
-    def _places(self, oids: Sequence[str]) -> Mapping[str, tuple[str, str]]:
-        """Return by object the first commit that brought it, and the path there."""
-        places: dict[str, tuple[str, str]] = {}
-        for first in range(0, len(oids), MAX_NAMED):
-            wanted = oids[first : first + MAX_NAMED]
-            lines = self._git.lines(
-                *("log", "--all", "--reflog", "--reverse", "-m", "--raw", "-t", "--no-abbrev"),
-                *("--no-renames", "--no-ext-diff", "--no-textconv", "--format=%H"),
-                *(f"--find-object={oid}" for oid in wanted),
-            )
-            commit = ""
-            for line in lines:
-                if not line.startswith(":"):
-                    commit = line or commit
-                    continue
-                about, _, path = line.partition("\t")
-                places.setdefault(about.split(" ")[3], (commit, path))
-        return places
 
 
 class _Part:

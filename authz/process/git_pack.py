@@ -8,13 +8,16 @@ import sys
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from authz.core.errors import Unreadable
-from authz.process.pack_format import MAX_HEADER, THINGS, Entry, entry, inflated
+from authz.process.pack_format import MAX_HEADER, THINGS, entry, inflated
 
 NONE: Final = -1
+NEAR: Final = 64  # entries before one, among which its base is looked for first
 _INDEX: Final = b"\xfftOc\x00\x00\x00\x02"
 _NAMES: Final = len(_INDEX) + 256 * 4  # the place of the first name in an index
 _PACK: Final = b"PACK"
@@ -38,8 +41,7 @@ class Pack:
         self.count = self._checked()
         self.size = len(self._data)
         self._by_name = self._places()
-        self._order = array("I", sorted(range(self.count), key=self._by_name.__getitem__))
-        self._offsets = array("Q", (self._by_name[at] for at in self._order))
+        self._offsets = array("Q", sorted(self._by_name))
         self._offsets.append(self.size - hash_length)
         self._starts = array("Q", bytes(8 * self.count))
         self._sizes = array("Q", bytes(8 * self.count))
@@ -82,32 +84,37 @@ class Pack:
         So neither it nor an entry that is made from it is reached.
         """
         data, length = self._data, self._hash_length
-        for number in range(self.count):
-            offset = self._offsets[number]
+        starts, sizes, kinds = self._starts, self._sizes, self._kinds
+        for number, offset in enumerate(islice(self._offsets, self.count)):
             try:
-                found = entry(data[offset : offset + MAX_HEADER], length)
+                kind, size, begins, base = entry(data[offset : offset + MAX_HEADER], length)
             except Unreadable:
                 continue
-            self._starts[number] = offset + found.begins
-            self._sizes[number] = found.size
-            self._kinds[number] = found.kind
-            if found.kind in THINGS:
+            starts[number], sizes[number], kinds[number] = offset + begins, size, kind
+            if kind in THINGS:
                 self.roots.append(number)
                 continue
-            base = self._base(offset, found)
-            if base != NONE:
-                self._sibling[number] = self._child[base]
-                self._child[base] = number
+            if isinstance(base, int):
+                found = self._before(number, offset - base)
+            else:
+                found = self._named(base)
+            if found != NONE:
+                self._sibling[number] = self._child[found]
+                self._child[found] = number
 
-    def _base(self, offset: int, found: Entry) -> int:
-        wanted = offset - found.distance
-        if found.name:
-            at = self.position_after(found.name) - 1
-            if at < 0 or self._name(at) != found.name:
-                return NONE
-            wanted = self._by_name[at]
-        number = bisect_left(self._offsets, wanted, 0, self.count) if wanted >= 0 else self.count
-        return number if number < self.count and self._offsets[number] == wanted else NONE
+    def _named(self, name: bytes) -> int:
+        at = self.position_after(name) - 1
+        if at < 0 or self._name(at) != name:
+            return NONE
+        return bisect_left(self._offsets, self._by_name[at], 0, self.count)
+
+    def _before(self, number: int, offset: int) -> int:
+        """Return the entry at this offset, which is one of the entries before `number`."""
+        first = number - NEAR
+        if first < 0 or self._offsets[first] > offset:
+            first = 0
+        found = bisect_left(self._offsets, offset, first, number)
+        return found if self._offsets[found] == offset else NONE
 
     def _name(self, at: int) -> bytes:
         begins = _NAMES + at * self._hash_length
@@ -117,15 +124,19 @@ class Pack:
         """Return how many names of objects are at most `name`."""
         return bisect_right(range(self.count), name, key=self._name)
 
-    def names(self, first: int, last: int) -> list[bytes]:
-        """Return the names of objects from one position to another one."""
+    def lines(self, first: int, last: int) -> list[bytes]:
+        """Return the names of objects from one position to another one, as git lists them."""
         length = self._hash_length
         table = self._index[_NAMES + first * length : _NAMES + last * length]
-        return [table[at : at + length] for at in range(0, len(table), length)]
+        return [b"%b\n" % name for name in table.hex("\n", length).encode("ascii").split()]
 
     def name(self, number: int) -> bytes:
-        """Return the name of the object of an entry."""
+        """Return the name of the object of an entry. The first call sorts all names."""
         return self._name(self._order[number])
+
+    @cached_property
+    def _order(self) -> "array[int]":
+        return array("I", sorted(range(self.count), key=self._by_name.__getitem__))
 
     def kind(self, number: int) -> int:
         """Return the kind of an entry, or 0 if its beginning cannot be read."""

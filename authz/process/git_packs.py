@@ -50,15 +50,16 @@ def listed(stream: BufferedReader, packs: Sequence[Pack]) -> Listed | None:
     """
     count, others, places, is_whole = 0, list[bytes](), [0] * len(packs), True
     while lines := stream.readlines(LINES):
-        names = {_name(line) for line in lines}
-        last, left = _name(lines[-1]), set(names)
+        names, last = set(lines), _name(lines[-1])
         count += len(names)
+        left = names.copy()
         for at, pack in enumerate(packs):
-            packed = set(pack.names(places[at], pack.position_after(last)))
+            after = pack.position_after(last)
+            packed = set(pack.lines(places[at], after))
             is_whole = is_whole and packed <= names
             places[at] += len(packed)
             left -= packed
-        others += left
+        others += map(_name, left)
     is_whole = is_whole and places == [pack.count for pack in packs]
     return Listed(count, others) if is_whole else None
 

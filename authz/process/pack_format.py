@@ -6,7 +6,7 @@ https://git-scm.com/docs/gitformat-pack
 import zlib
 from importlib import import_module
 from struct import Struct, error
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from authz.core.errors import Unreadable
 
@@ -17,6 +17,11 @@ MAX_HEADER: Final = 64  # bytes of an entry before its data
 DIRECT: Final = 64 * 1024  # compressed bytes, which become at most 66 MB
 _COPY: Final = 128  # steps from here on copy from the base, the others are followed by new bytes
 _FULL_COPY: Final = 0x10000
+# Long new text is many steps of the largest size, one behind the other. They are taken at once.
+_FULL_ADD: Final = 127
+_FULL_ADDS: Final = bytes((_FULL_ADD,))
+_STRIDE: Final = 1 + _FULL_ADD
+_MAX_RUN: Final = 64 * _STRIDE
 _START_BITS: Final = 4
 _COUNT_BITS: Final = 3
 # By step: the form of the bytes that follow it, for offsets and numbers of one or two bytes.
@@ -37,22 +42,12 @@ except ImportError:
 _FAULT: type[Exception] = unpacking.error
 
 
-class Entry(NamedTuple):
-    """The beginning of an entry. begins: of its data, from the beginning of the entry.
+def entry(head: bytes, hash_length: int) -> tuple[int, int, int, int | bytes]:
+    """Return kind, size, place of the data, and base of an entry. Raises Unreadable.
 
-    size: of the object or of the delta, unpacked. distance: from this entry back to its base; 0 if
-    it has none. name: of the base; empty if the entry names none.
+    The size is that of the object or of the delta, unpacked. The base is how many bytes it begins
+    before this entry, or its name; 0 if the entry has none.
     """
-
-    kind: int
-    size: int
-    begins: int
-    distance: int = 0
-    name: bytes = b""
-
-
-def entry(head: bytes, hash_length: int) -> Entry:
-    """Return the beginning of an entry. Raises Unreadable."""
     try:
         byte, at = head[0], 1
         kind, size, shift = byte >> 4 & 7, byte & 15, 4
@@ -63,7 +58,7 @@ def entry(head: bytes, hash_length: int) -> Entry:
         if size >> _MAX_SHIFT:
             raise Unreadable("an entry of no possible size")
         if kind in THINGS:
-            return Entry(kind, size, at)
+            return kind, size, at, 0
         if kind == OFFSET_DELTA:
             byte, at = head[at], at + 1
             distance = byte & 127
@@ -71,11 +66,11 @@ def entry(head: bytes, hash_length: int) -> Entry:
                 byte = head[at]
                 distance = (distance + 1) << 7 | byte & 127
                 at += 1
-            return Entry(kind, size, at, distance)
+            return kind, size, at, distance
     except IndexError:
         raise Unreadable("an entry is cut off") from None
     if kind == REFERENCE_DELTA and len(head) >= at + hash_length:
-        return Entry(kind, size, at + hash_length, 0, head[at : at + hash_length])
+        return kind, size, at + hash_length, head[at : at + hash_length]
     raise Unreadable("an entry of no known kind")
 
 
@@ -104,7 +99,7 @@ def applied(base: bytes, delta: bytes, most: int) -> bytes:
 
     Raises Unreadable, also for an object of more than `most` bytes.
     """
-    size, parts, end = len(base), list[bytes](), len(delta)
+    size, parts, end = len(base), list[bytes | bytearray](), len(delta)
     expected, at = _size(delta, 0)
     left, at = _size(delta, at)
     if expected != size or left > most:
@@ -113,30 +108,48 @@ def applied(base: bytes, delta: bytes, most: int) -> bytes:
     try:
         while at < end:
             step = delta[at]
+            if step == _FULL_ADD and delta[at + _STRIDE : at + _STRIDE + 1] == _FULL_ADDS:
+                run, at = _run(delta, at)
+                add(run)
+                left -= len(run)
+                continue
             at += 1
             if step < _COPY:
-                count = step
-                part = delta[at : at + step]
-                at += step
+                stop = at + step
+                add(delta[at:stop])
+                at = stop
+                left -= step
+                if step:
+                    continue
+                raise Unreadable("a delta has a step of no kind")
+            place = _PLACES[step]
+            if place is None:
+                start, count, at = _place(delta, at, step)
             else:
-                place = _PLACES[step]
-                if place is None:
-                    start, count, at = _place(delta, at, step)
-                else:
-                    start, count = place.unpack_from(delta, at)
-                    at += place.size
-                if start + count > size:
-                    raise Unreadable("a delta copies more than its base")
-                part = base[start : start + count]
+                start, count = place.unpack_from(delta, at)
+                at += place.size
             left -= count
-            if left < 0 or not count:  # a few steps could ask for any amount of memory
-                raise Unreadable("a delta has a wrong size")
-            add(part)
+            stop = start + count
+            if stop > size or left < 0 or not count:  # few steps could ask for any amount of memory
+                raise Unreadable("a delta copies too much")
+            add(base[start:stop])
     except (IndexError, error):
         raise Unreadable("a delta is cut off") from None
     if left or at > end:
         raise Unreadable("a delta is cut off")
     return b"".join(parts)
+
+
+def _run(delta: bytes, at: int) -> tuple[bytearray, int]:
+    """Return the bytes of the steps of the largest size from a place on, and the place after them.
+
+    There are fewer bytes if the delta is cut off.
+    """
+    steps = delta[at : at + _MAX_RUN : _STRIDE]
+    stop = at + _STRIDE * (len(steps) - len(steps.lstrip(_FULL_ADDS)))
+    run = bytearray(delta[at:stop])
+    del run[::_STRIDE]
+    return run, stop
 
 
 def _place(delta: bytes, at: int, step: int) -> tuple[int, int, int]:

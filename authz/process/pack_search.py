@@ -7,10 +7,9 @@ be read here is not `done`: the caller asks git for it.
 import multiprocessing
 import os
 import signal
-from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from typing import Final, NamedTuple
@@ -18,6 +17,7 @@ from typing import Final, NamedTuple
 from authz.core.errors import Unavailable, Unreadable
 from authz.core.keys.scanning import KeyScanner
 from authz.process.git_pack import Pack
+from authz.process.key_beginnings import holder
 from authz.process.pack_format import THINGS, applied
 from authz.process.searched_bytes import Hit
 
@@ -25,6 +25,7 @@ MAX_OBJECT: Final = 4 * 1024 * 1024  # bytes; git reads larger ones in blocks
 MAX_HELD: Final = 64 * 1024 * 1024  # bytes of bases whose objects wait, in one process
 LEAST_SHARED: Final = 8 * 1024 * 1024  # bytes of packs from which several processes are faster
 MAX_PROCESSES: Final = 8
+UNITS: Final = bytes(range(256))  # a process that is free takes the next part of the roots
 
 
 class PackHit(NamedTuple):
@@ -37,9 +38,9 @@ class PackHit(NamedTuple):
 
 @dataclass(slots=True)
 class Searched:
-    """A search of some entries. done: the numbers of those that were read to their end."""
+    """A search of some entries of a pack. done: a byte for each entry; 1 if it was searched."""
 
-    done: "array[int]" = field(default_factory=lambda: array("I"))
+    done: bytearray
     hits: list[PackHit] = field(default_factory=list)
     bytes_read: int = 0
 
@@ -64,11 +65,16 @@ class PackSearch:
     def __init__(self, pack: Pack, scanner: KeyScanner) -> None:
         self._pack = pack
         self._scanner = scanner
+        self._holds_beginning = holder(scanner.beginnings)
 
-    def search(self, first: int, step: int) -> Searched:
-        """Search each `step`th root from the one at `first` on."""
-        found, pack = Searched(), self._pack
-        for root in islice(pack.roots, first, None, step):
+    def begin(self) -> Searched:
+        """Return a search of no entry."""
+        return Searched(bytearray(self._pack.count))
+
+    def search(self, unit: int, found: Searched) -> None:
+        """Search the roots of one of the UNITS, and add to `found`."""
+        pack, count = self._pack, len(self._pack.roots)
+        for root in pack.roots[count * unit // len(UNITS) : count * (unit + 1) // len(UNITS)]:
             thing = THINGS[pack.kind(root)]
             held, waiting = 0, list[_Waiting]()
             try:
@@ -93,7 +99,6 @@ class PackSearch:
                 if made is None:
                     break
                 content = made
-        return found
 
     def _made(self, base: bytes, number: int) -> bytes | None:
         """Return the object of an entry with this base, or None if git has to read it."""
@@ -103,50 +108,87 @@ class PackSearch:
             return None
 
     def _look(self, number: int, thing: str, content: bytes, found: Searched) -> None:
-        found.done.append(number)
+        found.done[number] = 1
         size = len(content)
         found.bytes_read += size
-        if self._scanner.is_clean(content):
+        if not self._holds_beginning(content):
             return
         for one in self._scanner.find(content, size):
             line = content.count(b"\n", 0, one.start) + 1
             found.hits.append(PackHit(number, thing, Hit(one.start, line, one)))
 
 
-def searched(packs: Sequence[Pack], scanner: KeyScanner) -> list[list[Searched]]:
-    """Return the searches of each pack, which together have all of its roots.
+@contextmanager
+def search_of(packs: Sequence[Pack], scanner: KeyScanner) -> Iterator[Callable[[], list[Searched]]]:
+    """Yield a function that returns the search of each pack with all of its roots.
 
-    From LEAST_SHARED (8 MiB) on several processes share the work: one for each processor, at most
-    MAX_PROCESSES (8). Raises Unavailable if one of them ends early.
+    From LEAST_SHARED (8 MiB) on several processes search during the block: one for each processor,
+    at most MAX_PROCESSES (8). The function waits for them, and raises Unavailable if one of them
+    ends early.
     """
     searches = [PackSearch(pack, scanner) for pack in packs]
     count = min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
     if count == 1 or sum(pack.size for pack in packs) < LEAST_SHARED:
-        return [[one.search(0, 1)] for one in searches]
+        yield lambda: _searched(searches, UNITS)
+        return
+    works = _started(searches, count)
+    try:
+        yield lambda: [_joined(shares) for shares in zip(*map(_received, works), strict=True)]
+    finally:
+        for work in works:
+            work.process.kill()
+            work.process.join()
+            work.link.close()
+
+
+def _searched(searches: Sequence[PackSearch], units: Iterable[int]) -> list[Searched]:
+    found = [one.begin() for one in searches]
+    for unit in units:
+        for one, into in zip(searches, found, strict=True):
+            one.search(unit, into)
+    return found
+
+
+def _started(searches: Sequence[PackSearch], count: int) -> list[_Work]:
+    """Start processes that share the work: each takes the next unit from one pipe."""
+    units, given = os.pipe()
+    os.write(given, UNITS)
+    os.close(given)
     # A copy of this process has the open packs already, and one that lost us ends by itself.
     context, works = multiprocessing.get_context("fork"), list[_Work]()
-    for first in range(count):
+    for _ in range(count):
         ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_send, args=(theirs, searches, first, count), daemon=True)
+        process = context.Process(target=_send, args=(theirs, searches, units), daemon=True)
         process.start()
         theirs.close()
         works.append(_Work(process, ours))
-    found = [_received(work) for work in works]
-    return [[share[at] for share in found] for at in range(len(packs))]
+    os.close(units)
+    return works
 
 
-def not_done(pack: Pack, searches: Sequence[Searched]) -> list[bytes]:
+def _joined(shares: Iterable[Searched]) -> Searched:
+    """Return one search of what several processes searched, with its hits in order of the pack."""
+    found, *others = shares
+    for one in others:
+        done = int.from_bytes(found.done) | int.from_bytes(one.done)
+        found.done[:] = done.to_bytes(len(found.done))
+        found.hits += one.hits
+        found.bytes_read += one.bytes_read
+    found.hits.sort(key=lambda one: one.number)
+    return found
+
+
+def not_done(pack: Pack, search: Searched) -> list[bytes]:
     """Return the names of the objects that were not searched, in the order of the pack."""
-    done = bytearray(pack.count)
-    for one in searches:
-        for number in one.done:
-            done[number] = 1
-    return [pack.name(number) for number, is_done in enumerate(done) if not is_done]
+    names, number = list[bytes](), -1
+    while (number := search.done.find(0, number + 1)) >= 0:
+        names.append(pack.name(number))
+    return names
 
 
-def _send(link: Connection, searches: Sequence[PackSearch], first: int, step: int) -> None:
+def _send(link: Connection, searches: Sequence[PackSearch], units: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # our end is its end, without a traceback
-    link.send([one.search(first, step) for one in searches])
+    link.send(_searched(searches, (one[0] for one in iter(lambda: os.read(units, 1), b""))))
 
 
 def _received(work: _Work) -> list[Searched]:

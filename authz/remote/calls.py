@@ -1,7 +1,9 @@
 """Calls of the admin API, with the faults of flows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -16,7 +18,11 @@ MAX_EMPTY: Final = 1000  # pages without a key, one after the other; a server lo
 MAX_PAUSES: Final = 20  # of one call, because of the bound on calls in a second
 PAUSE_SECONDS: Final = 1.0  # the longest pause
 QUIET_SECONDS: Final = 120.0  # between two messages of a stream; a server waits 60 s for sidecars
+CHANGE_SECONDS: Final = 120.0  # for a change; a server waits 100 s for the move of a store
+NEWS_SECONDS: Final = 5.0  # between two lines about a change that takes long
 _END: Final = object()
+
+log = logging.getLogger("authz.remote")
 
 
 class Calls:
@@ -45,11 +51,13 @@ class Calls:
     ) -> Any:
         """Return the response of a method that makes a change. Raises Fault.
 
-        wait_seconds: how long the server may wait for the sidecars. Raises OutcomeUnknown if the
-        server does not answer.
+        wait_seconds: how long the server may wait for the sidecars. The log tells of a change that
+        takes long. Raises OutcomeUnknown if the server does not answer.
         """
+        send = partial(method, request, timeout=CHANGE_SECONDS + wait_seconds)
         try:
-            return await _unhurried(partial(method, request, timeout=30 + wait_seconds))
+            with _told(wait_seconds, self._address):
+                return await _unhurried(send)
         except AdminError as error:
             raise fault_of(error, self._address, may_be_made=True) from None
 
@@ -111,6 +119,23 @@ class Calls:
 
 def _has_entries(response: Any) -> bool:
     return any(field.is_repeated for field, _ in response.ListFields())
+
+
+@contextmanager
+def _told(expected: float, address: str) -> Iterator[None]:
+    """Tell in the log, every NEWS_SECONDS (5 s), that the block takes longer than `expected`."""
+
+    async def tell() -> None:
+        await asyncio.sleep(expected)
+        while True:
+            await asyncio.sleep(NEWS_SECONDS)
+            log.warning("waiting for the admin API at %s; its store may be moved now", address)
+
+    telling = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        telling.cancel()
 
 
 async def _unhurried(send: Callable[[], Awaitable[Any]]) -> Any:

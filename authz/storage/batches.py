@@ -11,7 +11,7 @@ import redis.asyncio
 from redis import exceptions
 
 from authz.core.changes import KeyChange
-from authz.core.errors import Fault, OutcomeUnknown, Unavailable
+from authz.core.errors import Fault, Frozen, OutcomeUnknown, Unavailable
 from authz.storage import meta, schema
 from authz.storage.change_script import (
     APPLY_ONE,
@@ -26,8 +26,7 @@ from authz.storage.change_script import (
 )
 from authz.storage.essential import ALLOW_OOM, is_full
 from authz.storage.marks import marks_of
-from authz.storage.refusals import refusal
-from authz.storage.replies import checked, describe_full
+from authz.storage.replies import checked, describe_full, refused_change
 from authz.storage.seals import seals_of
 from authz.storage.stored_records import last_change_and_form
 from authz.storage.streamed import streamed
@@ -98,6 +97,10 @@ class StoredBatches:
                 found += await self._apply(run)
             except OutcomeUnknown:
                 raise
+            except Frozen as cause:
+                if not found:
+                    raise
+                found += [cause] * len(run)
             except Unavailable as cause:
                 if not found:
                     raise
@@ -238,7 +241,7 @@ def _outcome(change: KeyChange, reply: Any) -> int | Fault | None:
     if isinstance(reply, exceptions.NoScriptError):
         return None
     if isinstance(reply, Exception):
-        return Unavailable(f"the store refused the change: {refusal(reply)}")
+        return refused_change(reply)
     return script_outcome(change, reply)
 
 

@@ -3,15 +3,18 @@
 All names of a partition share one hash tag, so they lie in one slot and one node owns them all.
 
 The answers of the nodes are hints. A node that is cut off names the old owner, and so does one that
-was forgotten. So they are asked in random order, the node that was named last after all others, and
-the named one must prove itself: see feed.py and heartbeats.py.
+was forgotten. So several are asked, until AGREE (2) of them name the same owner. They are asked in
+random order, the node that was named last after all others. It may still be asked first, by another
+of its addresses. The named one must prove itself: see feed.py and heartbeats.py.
 """
 
 import asyncio
 import binascii
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, Final
 
 from authz.core.errors import Unavailable
@@ -19,9 +22,12 @@ from authz.core.listen_address import Address
 from authz.storage import reconnect
 
 ASK_SECONDS: Final = 0.25  # timeout for one node
+NEXT_SECONDS: Final = 0.05  # without an answer, after which one more node is asked
+AGREE: Final = 2  # nodes that name the same owner
 SLOTS: Final = 16384
 
 Ask = Callable[[Address], Awaitable[Any]]  # returns the reply of a node to CLUSTER SLOTS
+Owners = list[tuple[range, list[Address]]]  # ranges of slots and their nodes, the owner first
 
 
 def slot_of(name: str) -> int:
@@ -75,30 +81,49 @@ class Cluster:
     async def owner(self, ask: Ask) -> Address:
         """Return the address of the node that is said to own the slot.
 
-        Asks the nodes in random order until one names it, each for at most ASK_SECONDS (0.25 s).
-        Raises Unavailable if none does, with the problem of the last one.
+        Asks the nodes as `agreed` does. If no two agree, it is one that was named, and rather not
+        the one that was returned last. Raises Unavailable if none is named, with the problem of the
+        last node.
         """
         hint, self._hint = self._hint, None
         if hint is None:
-            hint = await self._named(ask)
+            named, problem = await self._ask(ask)
+            if not named:
+                raise Unavailable(f"no node names the owner of our slot: {problem}")
+            hint = max(named, key=lambda node: (named[node] >= AGREE, node != self._last))
         self._last = hint
         return hint
 
-    async def _named(self, ask: Ask) -> Address:
+    async def agreed(self, ask: Ask) -> Address | None:
+        """Return the address that two nodes name as the owner, or None if no two agree.
+
+        Ask two nodes at once, each for at most ASK_SECONDS (0.25 s). After each answer, or
+        NEXT_SECONDS (50 ms) without one, it asks one more.
+        """
+        named, _ = await self._ask(ask)
+        return next((node for node, times in named.items() if times >= AGREE), None)
+
+    async def _ask(self, ask: Ask) -> tuple[dict[Address, int], str]:
+        """Return how many nodes name each owner, and the problem of the last one that names none.
+
+        Ends when AGREE nodes name the same.
+        """
+        named: dict[Address, int] = {}
         problem = ""
-        for node in self._order():
-            try:
-                async with asyncio.timeout(ASK_SECONDS):
-                    owners = read_slots(await ask(node), node)
-            except (Unavailable, OSError) as cause:
-                problem = f"{node}: {reconnect.describe(cause, ASK_SECONDS)}"
-                continue
-            named = next((nodes for slots, nodes in owners if self._slot in slots), None)
-            if named:
-                self._nodes = frozenset(one for _, nodes in owners for one in nodes)
-                return named[0]
-            problem = f"{node}: no node serves slot {self._slot}"
-        raise Unavailable(f"no node names the owner of our slot: {problem}")
+        async with aclosing(_answers(self._order(), ask)) as answers:
+            async for node, answer in answers:
+                if isinstance(answer, Exception):
+                    problem = f"{node}: {reconnect.describe(answer, ASK_SECONDS)}"
+                    continue
+                owner = next((nodes[0] for slots, nodes in answer if self._slot in slots), None)
+                if owner is None:
+                    problem = f"{node}: no node serves slot {self._slot}"
+                    continue
+                self._nodes = frozenset(one for _, nodes in answer for one in nodes)
+                named[owner] = named.get(owner, 0) + 1
+                if named[owner] >= AGREE:
+                    break
+        return named, problem
 
     def _order(self) -> list[Address]:
         nodes = list({*self._seeds, *self._nodes})
@@ -106,7 +131,39 @@ class Cluster:
         return sorted(nodes, key=lambda node: node == self._last)
 
 
-def read_slots(reply: Any, asked: Address) -> list[tuple[range, list[Address]]]:
+async def _answers(
+    nodes: Iterable[Address], ask: Ask
+) -> AsyncGenerator[tuple[Address, Owners | Exception], None]:
+    """Yield the answer of each node, or why there is none. See `Cluster.agreed` for the order."""
+    left, asked = deque(nodes), set[asyncio.Task[tuple[Address, Owners | Exception]]]()
+    more = AGREE
+    try:
+        while True:
+            while left and more:
+                asked.add(asyncio.create_task(_answer(left.popleft(), ask)))
+                more -= 1
+            if not asked:
+                return
+            wait = NEXT_SECONDS if left else None
+            done, _ = await asyncio.wait(asked, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+            asked -= done
+            more = max(1, len(done))
+            for one in done:
+                yield one.result()
+    finally:
+        for one in asked:
+            one.cancel()
+
+
+async def _answer(node: Address, ask: Ask) -> tuple[Address, Owners | Exception]:
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            return node, read_slots(await ask(node), node)
+    except (Unavailable, OSError) as cause:
+        return node, cause
+
+
+def read_slots(reply: Any, asked: Address) -> Owners:
     """Return the ranges of slots and their nodes, the owner first, from a reply to CLUSTER SLOTS.
 
     asked: the node that replied; its host stands for one that the reply leaves out. Raises

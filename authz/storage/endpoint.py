@@ -189,12 +189,22 @@ class Endpoint:
     async def _reach(self, protocol: Callable[[], Link], host: str, port: int) -> Link:
         loop, security = asyncio.get_running_loop(), self.tls.context() if self.tls else None
         try:
-            return (await loop.create_connection(protocol, host, port, ssl=security))[1]
+            link = (await loop.create_connection(protocol, host, port, ssl=security))[1]
         except OSError:  # also a certificate that is refused, which is a ValueError, too
             raise
         except (ValueError, OverflowError):  # of Python, for an address that a node gave
             where = shown(str(Address(host, port)))
             raise Unavailable(f"nobody can connect to {where}") from None
+        link.address = Address(host, port)
+        return link
+
+    async def is_owned_elsewhere(self, link: Link) -> bool:
+        """Return whether two nodes of the cluster name another owner of our slot than this link's.
+
+        False without a cluster. It raises nothing, and takes at most some tenths of a second.
+        """
+        owner = await self.cluster.agreed(self._slots) if self.cluster else None
+        return owner is not None and owner != link.address
 
     async def _slots(self, node: Address) -> Any:
         """Return the reply of a node of the cluster to CLUSTER SLOTS. Raises Unavailable."""

@@ -5,11 +5,13 @@ Rules:
 2. If the link closes, or heartbeats stay unanswered for a whole lease, trust ends at once. Then the
    feed reconnects, without limit.
 3. Never link to a replica: HELLO must name the primary.
-4. A refusal of a cluster because of our slot ends trust at once, see cluster_link.py.
+4. A refusal of a cluster because of our slot ends trust at once, see cluster_link.py. While it
+   lasts, other nodes are asked for the owner, see owner_watch.py.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -18,6 +20,7 @@ from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.ports import ChangeSink, Clock, Probe
 from authz.core.store_clock import StoreClock
+from authz.process.background import started
 from authz.storage import notices, reconnect, schema
 from authz.storage.clock_watch import ClockWatch
 from authz.storage.crowd import Crowd
@@ -28,6 +31,7 @@ from authz.storage.imported_index import ImportedIndex
 from authz.storage.lag import LagHistogram, LagSummary
 from authz.storage.latest_meta import LatestMeta
 from authz.storage.link import Link
+from authz.storage.owner_watch import watch_owner
 from authz.storage.signpost import refuse_other_count
 from authz.storage.trust_lease import TrustLease
 
@@ -211,11 +215,25 @@ class ChangeFeed:
         ended = asyncio.Event()
         try:
             link = await self._connect(ended)
-            await self._heartbeats.repeat(link, ended)
+            async with self._watched(link):
+                await self._heartbeats.repeat(link, ended)
         except (Unavailable, OSError) as cause:
             self._trust.report(reconnect.describe(cause, self._lease))
         finally:
             self._drop()
+
+    @asynccontextmanager
+    async def _watched(self, link: Link) -> AsyncIterator[None]:
+        """Look for another owner meanwhile, on a cluster."""
+        if not self._names.is_clustered:
+            yield
+            return
+        doubts = self._heartbeats.is_doubtful
+        watching = started(watch_owner(link, self._endpoint, self.crowd, doubts))
+        try:
+            yield
+        finally:
+            watching.cancel()
 
     async def _connect(self, ended: asyncio.Event) -> Link:
         async with asyncio.timeout(self._lease):

@@ -22,8 +22,8 @@ Rules:
 7. Before each PING `send` calls `announce`. Its writes are in the store before the PONG that grants
    trust.
 8. A node of a cluster may refuse commands because of our slot. Then trust ends before the heartbeat
-   does, and the link stays for REFUSED_SECONDS: a short refusal costs no reconnect. After that the
-   other nodes are asked for the owner again, because a node that is cut off refuses for ever.
+   does, and the link stays for REFUSED_SECONDS: a short refusal costs no reconnect. It ends before
+   that if other nodes name another owner (owner_watch.py): a node that is cut off refuses for ever.
 """
 
 import asyncio
@@ -129,6 +129,10 @@ class Heartbeats:
     def is_foreign(self) -> bool:
         """True if the last authz:meta read has another schema or other peppers than ours."""
         return self._is_foreign
+
+    def is_doubtful(self) -> bool:
+        """Return whether the node of a cluster refuses commands, or no replica acknowledges."""
+        return self._refusal is not None or self._fault == NOT_ACKNOWLEDGED
 
     def start(self, sink: ChangeSink, announce: Callable[[Link], None]) -> None:
         """Use these from now on; send nothing yet. Call it before `send` and `repeat`.

@@ -32,8 +32,7 @@ from authz.storage.change_script import (
 from authz.storage.essential import ALLOW_OOM, RUN, is_full
 from authz.storage.hello import refuse_mode, refuse_old
 from authz.storage.marks import marks_of
-from authz.storage.refusals import refusal
-from authz.storage.replies import checked, describe_full, last_change
+from authz.storage.replies import checked, describe_full, last_change, refused_change
 from authz.storage.seals import seals_of
 
 WAIT_MS: Final = 1000
@@ -253,7 +252,7 @@ class StoredKeys:
         except exceptions.RedisError as cause:
             if is_full(cause):
                 raise Unavailable(await describe_full(self._client)) from None
-            raise Unavailable(f"the store refused the change: {refusal(cause)}") from None
+            raise refused_change(cause) from None
         return script_outcome(change, reply)
 
     async def replicas(self, change: KeyChange, version: int) -> int | None:

@@ -22,6 +22,7 @@ from typing import Any, Final, TypeVar, cast
 import hiredis
 
 from authz.core.errors import Unavailable
+from authz.core.listen_address import Address
 from authz.storage.refusals import refusal
 
 MAX_PENDING: Final = 10_000
@@ -63,6 +64,8 @@ class Link(asyncio.Protocol):
         self._open = False
         self._congested = False
         self._fault = "not connected"
+        self.address: Address | None = None
+        """The address of the server, if it was connected by one."""
 
     @property
     def is_open(self) -> bool:

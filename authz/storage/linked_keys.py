@@ -15,7 +15,7 @@ from authz.storage.feed import ChangeFeed
 from authz.storage.field_codec import as_bytes
 from authz.storage.index_members import short_member
 from authz.storage.link import Link
-from authz.storage.moved import leads_here, place
+from authz.storage.moved import leads_here, place, refuse_stray
 from authz.storage.seals import StoreSeals
 from authz.storage.stored_records import fields_of, is_absent, is_wrong_type
 
@@ -41,7 +41,7 @@ class LinkedKeys:
         trip). Otherwise it gets a Fault: Emptied without authz:meta, Unreadable for a bad record,
         BadSeal for a bad seal (both counted and logged), Elsewhere for a moved key, Unavailable
         without a link or for an error reply. A record in another form than authz:meta says takes
-        one more round trip.
+        one more round trip; a value that is no record at all takes two more.
         """
         link = self._feed.link
         if link is None:
@@ -49,22 +49,43 @@ class LinkedKeys:
             return
         name, form = self._names.key(kid), self._feed.meta.form
         if form is meta.Form.MIXED:
-            # The first reply with a record is delivered as it arrives, before any later notice.
-            # GET is the first: a record that is rewritten meanwhile becomes compact.
-            read = partial(self._on_record, link, kid, deliver)
-            both = _FirstRight(read, lambda: link.send(read, "GET", name))
-            link.send(both.on_first, "GET", name)
-            link.send(both.on_second, "HGETALL", name)
+            self._ask_both(link, kid, deliver)
             return
         order = ("GET", "HGETALL") if form is meta.Form.COMPACT else ("HGETALL", "GET")
         link.send(partial(self._on_likely, link, kid, deliver, order[1]), order[0], name)
 
+    def _ask_both(
+        self, link: Link, kid: str, deliver: Callable[[Loaded], None], *, is_last: bool = False
+    ) -> None:
+        """Request the record in both forms. If it has neither, do so once more.
+
+        A record changes its form at most once in a while: one that has none twice is none.
+        """
+        name, read = self._names.key(kid), partial(self._on_record, link, kid, deliver)
+
+        def neither() -> None:
+            if is_last:
+                deliver(self._noted(Unreadable(f"record {kid}: it is neither a text nor a hash")))
+            else:
+                self._ask_both(link, kid, deliver, is_last=True)
+
+        # The first reply with a record is delivered as it arrives, before any later notice.
+        # GET is the first: a record that is rewritten meanwhile becomes compact.
+        both = _FirstRight(read, neither)
+        link.send(both.on_first, "GET", name)
+        link.send(both.on_second, "HGETALL", name)
+
     def _on_likely(
         self, link: Link, kid: str, deliver: Callable[[Loaded], None], other: str, reply: Any
     ) -> None:
+        def on_other(reply: Any) -> None:
+            if is_wrong_type(reply):
+                self._ask_both(link, kid, deliver, is_last=True)
+            else:
+                self._on_record(link, kid, deliver, reply)
+
         if is_wrong_type(reply):
-            on_reply = partial(self._on_record, link, kid, deliver)
-            link.send(on_reply, other, self._names.key(kid))
+            link.send(on_other, other, self._names.key(kid))
         else:
             self._on_record(link, kid, deliver, reply)
 
@@ -115,9 +136,14 @@ class LinkedKeys:
         try:
             return Elsewhere(place(kid, reply, self._names))
         except Unreadable as cause:
-            self._probe.count(Event.RECORD_UNREADABLE)
-            log.error("%s", cause)  # noqa: TRY400  the traceback adds nothing
-            return cause
+            return self._noted(cause)
+
+    def _noted(self, cause: Unreadable) -> Unreadable:
+        """Count and log why a record may not be used."""
+        is_seal = isinstance(cause, BadSeal)
+        self._probe.count(Event.RECORD_BAD_SEAL if is_seal else Event.RECORD_UNREADABLE)
+        log.error("%s", cause)
+        return cause
 
     def _on_presence(self, kid: str, deliver: Callable[[Loaded], None], reply: Any) -> None:
         match reply:
@@ -141,11 +167,9 @@ class LinkedKeys:
                 self._seals.is_required = self._seals.is_required or self._feed.meta.is_sealed
                 self._seals.check(kid, fields)
             record = encoding.decode(kid, fields)
+            refuse_stray(record, self._names)
         except Unreadable as cause:
-            is_seal = isinstance(cause, BadSeal)
-            self._probe.count(Event.RECORD_BAD_SEAL if is_seal else Event.RECORD_UNREADABLE)
-            log.error("%s", cause)  # noqa: TRY400  the traceback adds nothing
-            return cause
+            return self._noted(cause)
         self._feed.record_read(record.version)
         return record
 
@@ -153,12 +177,12 @@ class LinkedKeys:
 class _FirstRight:
     """Passes on the first of two replies that is not the error about another type.
 
-    If both are, the record changed its form in between, and `again` is called.
+    If both are, the record changed its form in between or is none, and `neither` is called.
     """
 
-    def __init__(self, read: Callable[[Any], None], again: Callable[[], None]) -> None:
+    def __init__(self, read: Callable[[Any], None], neither: Callable[[], None]) -> None:
         self._read = read
-        self._again = again
+        self._neither = neither
         self._is_done = False
 
     def on_first(self, reply: Any) -> None:
@@ -172,6 +196,6 @@ class _FirstRight:
         if self._is_done:
             return
         if is_wrong_type(reply):
-            self._again()
+            self._neither()
         else:
             self._read(reply)

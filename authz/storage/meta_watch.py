@@ -7,7 +7,7 @@ from typing import Final
 
 import redis.asyncio
 
-from authz.core.errors import Foreign, Unavailable
+from authz.core.errors import Foreign, Frozen, Unavailable
 from authz.core.ports import Clock
 from authz.storage import schema
 from authz.storage.endpoint import Endpoint
@@ -56,7 +56,8 @@ class MetaWatch:
     def is_current(self) -> bool:
         """True if a read of the last LEASE (5 s) found the store ours.
 
-        A read that fails changes nothing. A read of an emptied or foreign store makes it False.
+        A read that fails changes nothing, nor does one of a store that has other partitions now:
+        it was moved. A read of an emptied or foreign store makes it False.
         """
         return self._clock.monotonic() < self._until
 
@@ -75,8 +76,11 @@ class MetaWatch:
                 self._seals.note(found)
         except Unavailable as cause:
             problem = str(cause)
-            if isinstance(cause, Emptied | Foreign):  # else the last read may still count
-                self._until = float("-inf")
+            move = self.meta.move
+            if isinstance(cause, Frozen) and move is not None:  # it is ours, and can be read
+                self._until = sent + LEASE
+            elif isinstance(cause, Emptied | Foreign) and move is None:
+                self._until = float("-inf")  # else the last read may still count
         else:
             self._until = sent + LEASE
         if problem != self.reason:

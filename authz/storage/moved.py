@@ -18,6 +18,7 @@ import redis.asyncio
 from authz.core.errors import Unreadable
 from authz.core.fields import shown
 from authz.core.partitions import Partitions
+from authz.core.records import KeyRecord
 from authz.storage import schema
 from authz.storage.index_members import kid_of, short_member
 from authz.storage.replies import checked
@@ -113,6 +114,20 @@ def place(kid: str, text: object, names: schema.Names) -> int:
         if at < names.partitions and at != names.partition:
             return at
     raise Unreadable(f"the partition of the moved key {shown(kid)} is garbled")
+
+
+def refuse_stray(record: KeyRecord, names: schema.Names) -> None:
+    """Raise Unreadable if a record lies in another partition than the home of its owner.
+
+    names: those of the partition that has it. Changes of the key are made in its home, so a copy
+    elsewhere would outlive a revocation. Its seal is right.
+    """
+    home = Partitions(names.partitions).home_of(record)
+    if home != names.partition:
+        raise Unreadable(
+            f"record {record.kid}: it lies in partition {names.partition}, "
+            f"and the home of its owner is {home}"
+        )
 
 
 def leads_here(kid: str, names: schema.Names) -> bool:

@@ -26,7 +26,7 @@ _NO_REPLICAS: Final = (
 _TOO_MANY_CLIENTS: Final = (
     "it has its max number of clients; raise its maxclients, or end some that CLIENT LIST shows"
 )
-_MOVING: Final = "it is moving to more partitions; try again in a few seconds"
+IS_MOVING: Final = "it is moving to more partitions; try again in a few seconds"
 _BUSY: Final = (
     "a script keeps it busy (BUSY); end it with SCRIPT KILL or FUNCTION KILL, and find out who "
     "runs it"
@@ -61,7 +61,7 @@ _WORDS: Final = (
     ("loading the dataset", "it is still loading its data (LOADING); wait until it is done"),
     ("against a read only replica", READ_ONLY),
     ("MASTERDOWN ", _ORPHAN),
-    (":seq is a list, not a string", _MOVING),
+    (":seq is a list, not a string", IS_MOVING),
     ("Link with MASTER is down", _ORPHAN),
 )
 _TEXTS: Final = frozenset(text for _, text in _WORDS) | {LOGIN_MISSING, LOGIN_REFUSED}

@@ -6,16 +6,16 @@ from typing import Any, Final, get_type_hints
 import redis.asyncio
 from redis import exceptions
 
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import BadInput
 from authz.core.fields import MAX_OUTAGE_GRACE_MS
 from authz.core.ports import Clock
 from authz.core.seals import Seal
 from authz.core.sidecars import MAX_LEASE_MS, Heard, Sidecar, doubtful
 from authz.process.clock import SystemClock
 from authz.storage import encoding, schema
-from authz.storage.refusals import refusal
-from authz.storage.replies import Garbled
+from authz.storage.replies import Garbled, refuse_moving, unusable
 from authz.storage.seals import seals_of
+from authz.storage.stored_records import is_wrong_type, refuse_errors
 
 KEPT_MS: Final = MAX_OUTAGE_GRACE_MS + 3_600_000  # of an entry: longer than it can matter
 MAX_NUMBER: Final = 10**encoding.MAX_DIGITS
@@ -56,10 +56,13 @@ class StoredSidecars:
             for instance, _ in index:
                 pipeline.get(self._names.sidecar(instance))
                 pipeline.pttl(self._names.sidecar(instance))
-            seq, meta, *replies = await pipeline.execute()
+            seq, meta, *replies = await pipeline.execute(raise_on_error=False)
+            if is_wrong_type(seq):
+                refuse_moving(meta)
+            refuse_errors([seq, meta, *replies])
             last = encoding.number(self._names.seq, seq or "0")
         except (exceptions.RedisError, OSError) as cause:
-            raise Unavailable(f"the store cannot be used: {refusal(cause)}") from None
+            raise unusable(cause) from None
         except ValueError as cause:
             raise Garbled(f"the store cannot be used: {cause}") from None
         if self._seals is not None:

@@ -7,11 +7,11 @@ from typing import Any, Final
 import redis.asyncio
 from redis import exceptions
 
-from authz.core.errors import Unavailable
+from authz.core.errors import Frozen, Unavailable
 from authz.storage import encoding, schema
 from authz.storage.essential import is_full
-from authz.storage.moves import FROZEN
-from authz.storage.refusals import has_advice, refusal
+from authz.storage.moves import DONE, FROZEN, move_in
+from authz.storage.refusals import IS_MOVING, has_advice, refusal
 
 FULL_ADVICE: Final = (
     "raise its maxmemory or remove data; revoking, disabling and shrinking keys still works"
@@ -46,11 +46,17 @@ def unusable(cause: Exception, advice: str = "") -> Unavailable:
     """Return an error of redis-py or the network as the fault that `checked` raises."""
     if is_full(cause):
         return Unavailable(f"the store is full: {FULL_ADVICE}")
-    if str(cause).startswith("WRONGTYPE Operation"):
-        return Unavailable(DAMAGED)
+    if "WRONGTYPE Operation" in str(cause):  # a pipeline names its command before
+        return Frozen(DAMAGED)
     why = refusal(cause)
     problem = f"the store cannot be used: {why}".removesuffix(".")
     return Unavailable(f"{problem}; {advice}" if advice and not has_advice(why) else problem)
+
+
+def refused_change(cause: Exception) -> Unavailable:
+    """Return the error reply to a change of a record, of which nothing was made, as a fault."""
+    why = refusal(cause)
+    return (Frozen if why == IS_MOVING else Unavailable)(f"the store refused the change: {why}")
 
 
 async def last_change(client: redis.asyncio.Redis, advice: str = "") -> int:
@@ -72,12 +78,12 @@ async def last_change(client: redis.asyncio.Redis, advice: str = "") -> int:
 
 
 def refuse_moving(meta: Any) -> None:
-    """Raise Unavailable if authz:meta says that the store is moving. `seq` has another type then.
+    """Raise Frozen if authz:meta says that the store moves or was moved. `seq` is a list then.
 
     meta: the reply to HGETALL.
     """
-    if isinstance(meta, dict) and (count := meta.get(schema.META_RESHARDING)):
-        raise Unavailable(MOVING.format(count[:2]))
+    if isinstance(meta, dict) and (move := move_in(meta)) is not None:
+        raise Frozen((DONE if move.is_done else MOVING).format(move.count))
 
 
 async def pipelined(client: redis.asyncio.Redis, commands: Sequence[tuple[str, ...]]) -> list[Any]:

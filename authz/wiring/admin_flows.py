@@ -81,7 +81,7 @@ def admin_flows(
         exchange = uncharged_exchange(
             settings, signing, keys, ring=ring, peppers=meta, entries=meta, clock=clock
         )
-        rotation = parts.at_first(lambda client: key_rotation(settings, client, ring))
+        rotation = key_rotation(settings, parts, ring)
         tokens = TokenFlows(rotation, exchange, TokenInspection(gate, keys))
 
     async def verifier() -> Verifier:

@@ -22,6 +22,7 @@ from authz.storage.meta import Emptied
 from authz.storage.seals import StoreSeals
 from authz.storage.signpost import Signpost, refuse_other_count
 from authz.wiring.missing_parts import refuse_several
+from authz.wiring.moved_parts import whole, with_move
 from authz.wiring.pepper_files import read_pepper
 from authz.wiring.store_parts import StoreParts
 
@@ -202,15 +203,19 @@ async def all_parts(settings: Settings) -> AsyncIterator[StoreParts]:
             clients.append(client)
             keys.append(StoredKeys(client, has_replicas=where.has_replicas))
         count = Partitions(settings.redis.count)
-        yield StoreParts(count, tuple(clients), tuple(keys), {})
+        parts = StoreParts(count, tuple(clients), tuple(keys), {})
+        yield with_move(parts, settings, stack)
 
 
 @asynccontextmanager
-async def our_parts(settings: Settings, ring: Keyring) -> AsyncIterator[StoreParts]:
+async def our_parts(
+    settings: Settings, ring: Keyring, *, reads: bool = False
+) -> AsyncIterator[StoreParts]:
     """Yield the partitions of the store, once each is found to be ours.
 
     Of several partitions some may be unreachable: work on their keys raises Unavailable then.
-    Raises Unavailable if none is reachable, Emptied or Foreign if one is not ours.
+    Raises Unavailable if none is reachable, Emptied or Foreign if one is not ours. reads: nothing
+    is changed, so after a move it is also raised at the end: see `whole`.
     """
     wanted = (ring.fingerprints, ring.read_prefixes)
     async with all_parts(settings) as parts:
@@ -227,7 +232,8 @@ async def our_parts(settings: Settings, ring: Keyring) -> AsyncIterator[StorePar
                 raise problem
         if len(missing) == len(parts.stores):
             raise missing[0]
-        yield replace(parts, missing=missing)
+        async with whole(parts, reads=reads):
+            yield replace(parts, missing=missing)
 
 
 @asynccontextmanager

@@ -66,7 +66,7 @@ def anomaly_works(
             parts.index,
             Lifecycle(parts.keys, ring, clock),
             rotation=PolicyRotation(deliveries, settings.rotation.policies(), clock),
-            ended=parts.at_first(_ruled),
+            ended=parts.following(lambda found: found.at_first(_ruled)),
             policy=policy,
             notes=alarm_notes(settings, parts, ring, clock, instance),
             clock=clock,

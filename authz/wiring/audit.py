@@ -58,7 +58,7 @@ async def audit_session(settings: Settings) -> AsyncIterator[AuditSession]:
     """
     ring, clock = keyring(settings), SystemClock()
     has_replicas = partitions(settings)[0].has_replicas
-    async with our_parts(settings, ring) as parts:
+    async with our_parts(settings, ring, reads=True) as parts:
         if parts.missing:  # each part of the trail is needed
             at, cause = next(iter(parts.missing.items()))
             raise Unavailable(f"partition {at}: {cause}") from None

@@ -52,7 +52,7 @@ def leak_endpoints(
         lifecycle,
         batches=parts.batches,
         notes=notes,
-        memory=StoredLeakMemory(parts.clients[0]),
+        memory=parts.following(lambda found: found.at_first(StoredLeakMemory)),
         rotation=PolicyRotation(deliveries, settings.rotation.policies(), clock),
         policy=LeakPolicy(section.responses(), section.max_per_hour, overlap_ms),
         clock=clock,
@@ -111,7 +111,7 @@ def leak_pages(
         *(settings, parts),
         ring=ring,
         peppers=peppers,
-        notes=StoredRows(parts.clients[0]),
+        notes=parts.following(lambda found: found.at_first(StoredRows)),
         clock=clock,
         counts=counts,
     )

@@ -12,8 +12,9 @@ from authz.settings.model import Settings
 from authz.storage import functions
 from authz.storage.endpoint import Client
 from authz.storage.resharding.lease import RunLease
-from authz.storage.resharding.moving import Moved, Moving
+from authz.storage.resharding.moving import Moving
 from authz.storage.resharding.preconditions import refuse_unfit
+from authz.storage.resharding.result import Moved
 from authz.storage.resharding.stages import Stages
 from authz.wiring.administration import keyring, partitions
 

@@ -5,8 +5,9 @@ merge stand in front of them. Each is made, and its modules are imported, when i
 for.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from authz.core.partitions import ONE
 from authz.storage.endpoint import Client
@@ -30,12 +31,32 @@ if TYPE_CHECKING:
     from authz.flows.deletion import Deletion
     from authz.flows.delivered_rotation import PendingDeliveries
     from authz.flows.partitioned.limits import Counters
+    from authz.flows.store_in_force import StoreInForce
     from authz.flows.usage.command_ports import UseReader
+
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
 class StoreParts(DividedStore):
-    """The parts over all partitions. Those partitions that could be read are ours."""
+    """The parts over all partitions. Those partitions that could be read are ours.
+
+    in_force: of a store with one partition, which may be moved: then the parts that take rights
+    away, and those that are used together with them, are those of the store that is in force.
+    """
+
+    in_force: "StoreInForce[StoreParts] | None" = None
+
+    def following(self, make: "Callable[[StoreParts], S]") -> S:
+        """Return a part, which goes on in the partitions if the store is moved to more.
+
+        All its methods have to be coroutines. While the store is frozen, they wait.
+        """
+        if self.in_force is None:
+            return make(self)
+        from authz.flows.store_in_force import PartInForce  # noqa: PLC0415
+
+        return cast("S", PartInForce(self.in_force, make))
 
     @classmethod
     def of_one(cls, client: Client, *, has_replicas: bool = False) -> "StoreParts":
@@ -45,6 +66,10 @@ class StoreParts(DividedStore):
     @property
     def keys(self) -> "KeyStore":
         """The records."""
+        if self.in_force is not None:
+            from authz.flows.store_in_force import KeysInForce  # noqa: PLC0415
+
+            return KeysInForce(self.in_force, lambda parts: parts.keys)
         parts = self._usable(self.stores)
         if len(parts) == 1:
             return parts[0]
@@ -55,6 +80,10 @@ class StoreParts(DividedStore):
     @property
     def batches(self) -> "BatchStore":
         """Changes of many keys."""
+        if self.in_force is not None:
+            from authz.flows.store_in_force import BatchesInForce  # noqa: PLC0415
+
+            return BatchesInForce(self.in_force, lambda parts: parts.batches)
         from authz.storage.batches import StoredBatches  # noqa: PLC0415
 
         parts = self.each(StoredBatches)
@@ -67,6 +96,8 @@ class StoreParts(DividedStore):
     @property
     def index(self) -> "KeyIndex":
         """The lists of keys."""
+        if self.in_force is not None:
+            return self.following(lambda parts: parts.index)
         from authz.storage.listing import StoredIndex  # noqa: PLC0415
 
         parts = self.each(StoredIndex)
@@ -79,6 +110,8 @@ class StoreParts(DividedStore):
     @property
     def history(self) -> "AuditTrail":
         """The audit entries of keys."""
+        if self.in_force is not None:
+            return self.following(lambda parts: parts.history)
         from authz.storage.listing import StoredTrail  # noqa: PLC0415
 
         parts = self.each(StoredTrail)
@@ -103,6 +136,8 @@ class StoreParts(DividedStore):
     @property
     def wait(self) -> "FleetWait":
         """The wait for the sidecars after a change."""
+        if self.in_force is not None:
+            return self.following(lambda parts: parts.wait)
         from authz.flows.confirmation import SidecarWait  # noqa: PLC0415
         from authz.storage.listing import StoredTrail  # noqa: PLC0415
         from authz.storage.registry import StoredSidecars  # noqa: PLC0415
@@ -194,6 +229,8 @@ class StoreParts(DividedStore):
     @property
     def applied(self) -> "AppliedStore":
         """The fields of keys as a file last declared them."""
+        if self.in_force is not None:
+            return self.following(lambda parts: parts.applied)
         from authz.storage.applied import StoredApplied  # noqa: PLC0415
 
         parts = self.each(StoredApplied)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,6 @@ from authz.identity.es256 import PrivateKey
 from authz.identity.private_keys import PrivateKeys
 from authz.process.clock import SystemClock
 from authz.settings.model import Settings
-from authz.storage.endpoint import Client
 from authz.storage.latest_meta import LatestMeta
 from authz.storage.limits.spend_link import SpendLink
 from authz.storage.meta import KnownPeppers
@@ -37,6 +37,7 @@ from authz.storage.trail import StoredRows
 from authz.wiring.administration import keyring, limit_policy, our_parts, partitions
 from authz.wiring.assertions import assertion_key_set
 from authz.wiring.session import TokenSession
+from authz.wiring.store_parts import StoreParts
 from authz.wiring.token_gate import ReadEntries, Uncounted, token_gate
 
 if TYPE_CHECKING:  # the pages of the console take long to import
@@ -128,14 +129,14 @@ async def token_session(settings: Settings) -> AsyncIterator[TokenSession]:
         raise BadInput("tokens.issuer", "is not set; there are no tokens without an issuer")
     ring, clock = keyring(settings), SystemClock()
     async with our_parts(settings, ring) as parts:
-        keys, client = parts.keys, parts.clients[0]  # signing keys belong to no key
-        store = StoredSigningKeys(client)
+        keys = parts.keys
+        store = StoredSigningKeys(parts.clients[0])  # signing keys belong to no key
         read = ReadEntries(await store.entries())
         peppers = KnownPeppers(await parts.stores[0].peppers(), ring.fingerprints)
         gate = token_gate(settings, ring, read, clock, Uncounted())
         assert gate is not None  # noqa: S101  there is an issuer
         yield TokenSession(
-            key_rotation(settings, client, ring),
+            key_rotation(settings, parts, ring),
             uncharged_exchange(
                 settings, store, keys, ring=ring, peppers=peppers, entries=read, clock=clock
             ),
@@ -166,14 +167,15 @@ def uncharged_exchange(
     )
 
 
-def key_rotation(settings: Settings, client: Client, ring: Keyring) -> KeyRotation:
+def key_rotation(settings: Settings, parts: StoreParts, ring: Keyring) -> KeyRotation:
     """Return the rotation of signing keys for the issuer of the settings.
 
-    client: of partition 0, from which every sidecar reads them.
+    Partition 0 has them: from there every sidecar reads them.
     """
     entries, private_keys = ring.signing_entries, PrivateKeys(ring.signing_seal_keys)
-    store = StoredSigningKeys(client)
-    notes = StoredRows(client, has_replicas=partitions(settings)[0].has_replicas)
+    rows = partial(StoredRows, has_replicas=partitions(settings)[0].has_replicas)
+    store = parts.following(lambda found: found.at_first(StoredSigningKeys))
+    notes = parts.following(lambda found: found.at_first(rows))
 
     def make(change_id: str, created_at: int, signs_from: int) -> tuple[SigningKey, str]:
         private = PrivateKey.generate()

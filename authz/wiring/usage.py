@@ -43,7 +43,7 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
 
     Raises the errors of `administration`.
     """
-    async with our_parts(settings, keyring(settings)) as parts:
+    async with our_parts(settings, keyring(settings), reads=True) as parts:
         selection = Selection(parts.index, parts.clock)
         erasure = usage_erasure(parts, has_replicas=partitions(settings)[0].has_replicas)
         anomalies = anomaly_reports(parts, selection, parts.clock)
@@ -54,7 +54,7 @@ async def usage_session(settings: Settings) -> AsyncIterator[UsageSession]:
 @asynccontextmanager
 async def reading_session(settings: Settings) -> AsyncIterator[UsageReading]:
     """Yield the reading of usage alone. Raises the errors of `administration`."""
-    async with our_parts(settings, keyring(settings)) as parts:
+    async with our_parts(settings, keyring(settings), reads=True) as parts:
         yield usage_reading(parts)
 
 
@@ -65,7 +65,7 @@ async def billing_session(settings: Settings) -> AsyncIterator[BillingSession]:
     Raises the errors of `administration`.
     """
     ring = keyring(settings)
-    async with our_parts(settings, ring) as parts:
+    async with our_parts(settings, ring, reads=True) as parts:
         yield BillingSession(
             closed_hours(parts),
             usage_index(parts),

@@ -44,7 +44,7 @@ from tests.support.rpc.door import OurPeppers
 from tests.support.rpc.messages import PEER, check_request
 from tests.support.tokens import ISSUER
 
-LIMITS = {"map": 8.0, "raw": 15.0}
+LIMITS = {"map": 4.8, "raw": 8.0}
 DAY_SECONDS = 86_400
 STEPS = ("parse", "peek", "digest", "judge", "write")
 

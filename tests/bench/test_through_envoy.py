@@ -1,4 +1,4 @@
-"""The time that a client of Envoy waits is measured with a real Envoy."""
+"""Measure how long a client of a real Envoy waits."""
 
 import uvloop
 

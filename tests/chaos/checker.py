@@ -21,6 +21,7 @@ A run proves a promise only if it was tested: `tried` counts the answers that co
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tests.chaos.history import Answer, Change, Key, Outcome, State, possible_after
 from tests.chaos.rules import Rules
@@ -62,6 +63,14 @@ class Bounds:
     settle: float = 2.0
 
 
+class Late(NamedTuple):
+    """An answer without the store, later than `settle` after `ended`, the end of the outage."""
+
+    key: Key
+    sent: float
+    ended: float
+
+
 @dataclass(slots=True)
 class Verdict:
     """The findings about one sidecar. violations: the first ones of each kind, as text."""
@@ -72,8 +81,14 @@ class Verdict:
     tried: Counter[str] = field(default_factory=Counter)
     # Seconds after the change that ended the key was confirmed, by the key's grace.
     latest_allow: dict[float, float] = field(default_factory=dict)
-    # Seconds after the store was within reach, of the last answer that was not current.
-    latest_return: float = 0.0
+    # Seconds after the end of each outage, of the last answer that was not current.
+    returns: dict[float, float] = field(default_factory=dict)
+    late: list[Late] = field(default_factory=list)
+
+    @property
+    def latest_return(self) -> float:
+        """Seconds after the store was within reach, of the last answer that was not current."""
+        return max(self.returns.values(), default=0.0)
 
     def blame(self, kind: str, key: Key, answer: Answer) -> None:
         """Record a broken promise."""
@@ -195,12 +210,13 @@ def _check_reach(
     ended = max((end for begin, end in outages if begin <= answer.answered), default=-NEVER)
     since = answer.sent - ended
     if not is_current:
-        verdict.latest_return = max(verdict.latest_return, since)
+        verdict.returns[ended] = max(since, verdict.returns.get(ended, 0.0))
     if since > settle:
         verdict.tried["within reach"] += 1
         if not is_current:
             kind = "unavailable" if answer.outcome is Outcome.UNAVAILABLE else "stale"
             verdict.blame(kind, key, answer)
+            verdict.late.append(Late(key, answer.sent, ended))
 
 
 def _check_acknowledged(verdict: Verdict, key: Key, answer: Answer) -> None:

@@ -10,14 +10,15 @@ from typing import Literal, NamedTuple
 from redis import RedisError
 
 from authz.core.errors import Fault
-from authz.core.listen_address import Address
-from authz.storage.cluster import read_slots, slot_of
+from authz.storage.cluster import slot_of
+from authz.storage.endpoint import Endpoint
 from tests.chaos.history import now
+from tests.chaos.membership import add_and_remove
 from tests.chaos.world import World
 from tests.support.cluster import Cluster, Node
 from tests.support.real import eventually
 
-SETTLED = 3.0  # seconds after a fault, in which sidecars find the owner again
+STOPPED = 3.0  # seconds for which another shard stands still
 MOVES = 1.5  # seconds for which the slot is between two nodes
 CHANGES = 50  # that the new primary confirms while the old one is cut off
 ALONE = 6.0  # seconds for which it is cut off after that: twice the lease and the isolation
@@ -30,37 +31,54 @@ Event = Callable[[World, Cluster], Awaitable[None]]
 
 
 class Hit(NamedTuple):
-    """A fault, and whether it hits the shard with our slot, the slot alone, or another shard."""
+    """A fault, and whether it hits the shard with our slot, the slot alone, or another shard.
+
+    after: what follows when the partitions are within reach again, without an outage.
+    """
 
     play: Event
     where: Literal["shard", "slot", "other"] = "shard"
+    after: Event | None = None
 
 
 async def isolate(world: World, cluster: Cluster) -> None:
-    """Cut the first owner off from all but the sidecars until a replica is promoted."""
-    world.faults.append("owner isolated")
+    """Cut the first owner off from all but the sidecars until a replica is promoted.
+
+    The partitions are within reach from then on, although the old owner is cut off for longer: the
+    sidecars have to leave it.
+    """
+    world.begin("owner isolated")
     for node in cluster.nodes:
         node.ask("CONFIG", "SET", "cluster-allow-reads-when-down", "yes")
     cluster.isolate()
-    await cluster.owned_by_another(cluster.owner)
+    heir = await cluster.owned_by_another(cluster.owner)
+    world.note(f"{heir.port} owns the slot")
     before = world.confirmed
     await eventually(lambda: world.confirmed >= before + CHANGES, LONG)
+    world.note("changes are confirmed")
+
+
+async def reunite(world: World, cluster: Cluster) -> None:
+    """Let the first owner find the cluster again, after a time that no sidecar may wait for."""
     await asyncio.sleep(ALONE)
+    world.note("the owner that was isolated is back")
     cluster.reunite()
 
 
 async def kill(world: World, cluster: Cluster) -> None:
     """Kill the owner; start it again, empty, after a replica was promoted."""
-    world.faults.append("owner killed")
+    world.begin("owner killed")
     owner = await _owner(cluster)
     await asyncio.to_thread(owner.kill)
-    await cluster.owned_by_another(owner)
+    heir = await cluster.owned_by_another(owner)
+    world.note(f"{heir.port} owns the slot")
     await asyncio.to_thread(owner.start)
+    world.note(f"{owner.port} was started again")
 
 
 async def fail_over(world: World, cluster: Cluster, how: str) -> None:
     """Promote a replica of the owner. how: `TAKEOVER`, or "" for one in good order."""
-    world.faults.append(f"failover {how}".rstrip())
+    world.begin(f"failover {how}".rstrip())
     owner = await _owner(cluster)
     heir = next(node for node in cluster.shard_of(owner) if node is not owner)
     heir.ask("CLUSTER", "FAILOVER", *([how] if how else []))
@@ -69,7 +87,7 @@ async def fail_over(world: World, cluster: Cluster, how: str) -> None:
 
 async def move(world: World, cluster: Cluster) -> None:
     """Move the slot to another primary in one step."""
-    world.faults.append("slot moved at once")
+    world.begin("slot moved at once")
     owner = await _owner(cluster)
     target = _another(world.dice, cluster, owner)
     move = ("SLOTSRANGE", cluster.slot, cluster.slot, "NODE", target.node_id)
@@ -79,10 +97,10 @@ async def move(world: World, cluster: Cluster) -> None:
 
 async def move_slowly(world: World, cluster: Cluster) -> None:
     """Move the slot to another primary, key by key, with a pause in the middle."""
-    world.faults.append("slot moved key by key")
+    world.begin("slot moved key by key")
     owner = await _owner(cluster)
     target = _another(world.dice, cluster, owner)
-    cluster.begin_move(owner, target)
+    await cluster.begin_move(owner, target)
     names = owner.ask("CLUSTER", "GETKEYSINSLOT", cluster.slot, 100_000)
     records = [name for name in names if ":key:" in name]
     await cluster.migrate(owner, target, *records)
@@ -92,54 +110,61 @@ async def move_slowly(world: World, cluster: Cluster) -> None:
 
 async def lose_another_shard(world: World, cluster: Cluster) -> None:
     """Stop another shard, with its replicas, until the cluster has noticed."""
-    world.faults.append("another shard lost")
+    world.begin("another shard lost")
     lost = _another(world.dice, cluster, await _owner(cluster))
     shard = cluster.shard_of(lost)
-    async with world.loss_of(_partitions_of(world, lost)):
+    async with world.loss_of(partitions_of(world.endpoint, lost)):
         for node in shard:
             node.pause()
-        await asyncio.sleep(SETTLED)
+        await asyncio.sleep(STOPPED)
         for node in shard:
             node.resume()
         await well(cluster)
-        await asyncio.sleep(SETTLED)
 
 
-def faults_of(dice: random.Random) -> list[Hit]:
+def faults_of(dice: random.Random, cluster: Cluster) -> list[Hit]:
     """Return the faults of an episode. The first node that owns the slot can be isolated once."""
+    moves = [move] if cluster.moves_at_once else []
     others = [
         Hit(kill),
         Hit(partial(fail_over, how="")),
         Hit(partial(fail_over, how="TAKEOVER")),
-        Hit(move, "slot"),
-        Hit(move_slowly, "slot"),
+        *(Hit(one, "slot") for one in (*moves, move_slowly, add_and_remove)),
         Hit(lose_another_shard, "other"),
     ]
     dice.shuffle(others)
-    return [Hit(isolate), *others]
+    return [Hit(isolate, after=reunite), *others]
 
 
 async def suffer(world: World, cluster: Cluster, hit: Hit) -> None:
-    """Play a fault to its end. The other partitions have no outage."""
+    """Play a fault to its end. The other partitions have no outage.
+
+    The outage ends with the fault. The time that sidecars need after it is `Bounds.settle`, once.
+    """
     if hit.where == "other":
         await hit.play(world, cluster)
         return
     lost = frozenset({cluster.names.partition})
     if hit.where == "shard":
-        lost = _partitions_of(world, await _owner(cluster))
+        lost = partitions_of(world.endpoint, await _owner(cluster))
     async with world.loss_of(lost):
         await hit.play(world, cluster)
+        if hit.after is None:
+            await well(cluster)
+    world.note(f"the outage of the partitions {sorted(lost)} is over")
+    if hit.after is not None:
+        await hit.after(world, cluster)
         await well(cluster)
-        await asyncio.sleep(SETTLED)
 
 
-def _partitions_of(world: World, node: Node) -> frozenset[int]:
+def partitions_of(endpoint: Endpoint, node: Node) -> frozenset[int]:
     """Return the numbers of the partitions whose slot a primary owns."""
-    slots = read_slots(node.ask("CLUSTER", "SLOTS"), Address("127.0.0.1", node.port))
-    own = [slots_ for slots_, nodes in slots if nodes[0].port == node.port]
+    # By its id: a node behind a gate announces another port than its own.
+    slots, own_id = node.ask("CLUSTER", "SLOTS"), node.node_id
+    own = [range(first, last + 1) for first, last, owner, *_ in slots if owner[2] == own_id]
     return frozenset(
         one.partition
-        for one in world.endpoint.partitions()
+        for one in endpoint.partitions()
         if any(slot_of(one.names.meta) in slots_ for slots_ in own)
     )
 
@@ -156,7 +181,7 @@ async def watch(world: World) -> None:
 async def _watch(world: World, partition: int) -> None:
     client, this = world.partitions[partition].client, frozenset({partition})
     name = f"{world.endpoint.partitions()[partition].names.meta}:watched"
-    taken = now()
+    taken, is_lost = now(), False
     while True:
         began, replicas = now(), 0
         with contextlib.suppress(RedisError, OSError, Fault):
@@ -165,19 +190,26 @@ async def _watch(world: World, partition: int) -> None:
             pipe.wait(1, WAIT_MS)
             replicas = (await pipe.execute())[1]
         if replicas and now() - began < LATE:
-            taken = now()
+            if is_lost:
+                world.note(f"partition {partition} takes writes again, after {now() - taken:.3f} s")
+            taken, is_lost = now(), False
         else:
             world.lost(this, taken)
+            is_lost = True
         await asyncio.sleep(EVERY * len(world.partitions))
 
 
 async def well(cluster: Cluster) -> None:
-    """Wait until the owner is known and replicas follow it."""
-    await eventually(partial(_is_well, cluster), LONG)
+    """Wait until the owner is known and replicas follow it.
+
+    A thread looks, because gates of the bus need this loop: else a busy cluster never gets well.
+    """
+    await eventually(lambda: asyncio.to_thread(_is_well, cluster), LONG)
 
 
-async def _is_well(cluster: Cluster) -> bool:
-    await _owner(cluster)
+def _is_well(cluster: Cluster) -> bool:
+    if not any(node.owns_slot for node in cluster.nodes):
+        return False
     states = [str(node.ask("CLUSTER", "INFO")) for node in cluster.nodes]
     shards = map(cluster.shard_of, filter(lambda node: node.is_primary, cluster.nodes))
     return all("cluster_state:ok" in state for state in states) and all(map(_is_followed, shards))

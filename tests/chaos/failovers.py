@@ -16,12 +16,12 @@ async def fail_over(world: World, store: Replicated, *, isolated: bool) -> None:
     async with world.outage():
         if isolated:
             is_guarded = world.dice.random() < 0.5
-            world.faults.append(f"primary isolated{'' if is_guarded else ', unguarded'}")
+            world.begin(f"primary isolated{'' if is_guarded else ', unguarded'}")
             if not is_guarded:
                 store.primary.admin.config_set("min-replicas-to-write", 0)
             store.gate.set(closed_to_all_but(CONNECTION_NAME))
         else:
-            world.faults.append("primary killed")
+            world.begin("primary killed")
             await asyncio.to_thread(store.primary.kill)
         await store.failed_over()
         await asyncio.sleep(3)

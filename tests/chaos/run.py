@@ -10,15 +10,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 from authz.storage.endpoint import Endpoint
-from authz.storage.schema import Names
 from tests.chaos.checker import Bounds, Verdict, check
-from tests.chaos.clusters import faults_of, suffer, watch, well
+from tests.chaos.clusters import faults_of, suffer, watch
+from tests.chaos.divided_cluster import divided_cluster, servers_in_turn
 from tests.chaos.failovers import fail_over
 from tests.chaos.faults import Faults, disconnections
 from tests.chaos.history import Outcome, State, now, read_answers
+from tests.chaos.late import by_fault, explained
 from tests.chaos.mutants import CLUSTER_MUTANTS, MUTANTS, PARTITION_MUTANTS
 from tests.chaos.world import World
-from tests.support.cluster import Cluster
 from tests.support.failover import SERVICE, Replicated
 from tests.support.gate import Gate
 from tests.support.real import Valkey
@@ -27,8 +27,7 @@ LEASE = 1.0
 ISOLATION = 2.0  # what a primary takes to close, with min-replicas-max-lag 1
 EPISODE = 40.0  # seconds with one store
 FAILOVER = 16.0  # about as long as the other kind takes
-NODE_TIMEOUT_MS = 4000  # with many servers: a busy machine delays some of them by a second
-CLUSTER_SETTLE = 3.0  # seconds: a node that is cut off may be asked first
+CLUSTER_SETTLE = 3.0  # seconds: docs/cluster.md has its steps
 CALM = 2.5  # seconds at the end of an episode, so that everything can be answered once more
 CHANGE_PAUSE = 0.03
 LEAST_FAULTS = 2  # in an episode with one store, however short
@@ -55,14 +54,17 @@ class Report:
 
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
+    servers: Counter[str] = field(default_factory=Counter)  # episodes on a cluster of each
     confirmed: int = 0
     unknown: int = 0
     acknowledged: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    late: list[str] = field(default_factory=list)  # what happened around late answers
+    returns: dict[str, float] = field(default_factory=dict)  # seconds, the longest by fault
 
     def add(self, world: World) -> None:
         """Judge an episode."""
-        self.faults.update(world.faults)
+        self.faults.update(fault for _, fault in world.faults)
         self.confirmed += world.confirmed
         self.unknown += world.unknown
         self.acknowledged += world.acknowledged
@@ -73,6 +75,10 @@ class Report:
             outages = sidecar.outages_of
             verdict = check(world.keys, answers, outages, world.bounds, sidecar.reloads)
             self.verdicts.setdefault(sidecar.kind, []).append(verdict)
+            if sidecar.kind == "leased":
+                self.late += explained(sidecar, verdict.late, world.events)
+                for fault, seconds in by_fault(verdict.returns, world.faults):
+                    self.returns[fault] = max(seconds, self.returns.get(fault, 0.0))
 
     @property
     def violations(self) -> list[str]:
@@ -117,8 +123,11 @@ class Report:
                 "additions refused by a full store": self.refused[State.ACTIVE],
             },
             "faults": dict(self.faults),
+            "returns_ms": {fault: round(1000 * s) for fault, s in self.returns.items()},
+            "clusters": dict(self.servers),
             "subjects": {kind: _summary(found) for kind, found in self.verdicts.items()},
             "violations": self.violations,
+            "late": self.late,
             "untried": self.untried,
             "passed": self.passed,
         }
@@ -175,7 +184,7 @@ async def single_store(report: Report, dice: random.Random, seconds: float, side
             dropped = 0
             while now() < end or len(world.faults) < LEAST_FAULTS:
                 name = faults.pick()
-                world.faults.append(name)
+                world.begin(name)
                 await faults.checkpoint()
                 await asyncio.sleep(dice.uniform(0.1, 1.0))
                 before = disconnections(valkey)
@@ -209,42 +218,41 @@ async def run_on_cluster(
     *,
     faults: int | None = None,
     counts: Sequence[int] = (8, 1),
+    servers: Sequence[str] = ("",),
 ) -> Report:
     """Run episodes on clusters until the time is up, at least one with each number of partitions.
 
-    faults: in an episode; None: each of them. counts: the numbers of partitions.
+    faults: in an episode; None: each of them. counts: the numbers of partitions. servers: programs
+    that take turns; "" is the packaged Valkey.
     """
     report = Report()
     dice = random.Random(seed)
     end = now() + seconds
-    for played, count in enumerate(itertools.cycle(counts)):
+    places = zip(itertools.cycle(counts), servers_in_turn(servers, len(counts)), strict=False)
+    for played, (count, server) in enumerate(places):
         if played >= len(counts) and now() >= end:
             break
-        await on_cluster(report, random.Random(dice.random()), sidecars, faults, count)
+        own = random.Random(dice.random())
+        await on_cluster(report, own, sidecars, faults, count, server=server)
     return report
 
 
 async def on_cluster(
-    report: Report, dice: random.Random, sidecars: int, faults: int | None, partitions: int
+    report: Report,
+    dice: random.Random,
+    sidecars: int,
+    faults: int | None,
+    partitions: int,
+    *,
+    server: str,
 ) -> None:
-    """Run an episode with the faults of a cluster, and its mutants.
-
-    With several partitions each fault hits another one, and each primary has one replica. The shard
-    that is cut off has two: else nothing would confirm changes by its new primary.
-    """
+    """Run an episode with the faults of a cluster, and its mutants."""
     bounds = Bounds(LEASE, ISOLATION, settle=CLUSTER_SETTLE)
-    places = [
-        Names(is_clustered=True, partition=n, partitions=partitions) for n in range(partitions)
-    ]
     mutants = PARTITION_MUTANTS if partitions > 1 else CLUSTER_MUTANTS
-    shape = {"replicas": 1, "spare": 1} if partitions > 1 else {"replicas": 2}
     async with AsyncExitStack() as stack:
-        patience = ("--cluster-node-timeout", str(NODE_TIMEOUT_MS)) if partitions > 1 else ()
-        cluster = Cluster(*patience, **shape, is_gated=True, names=dice.choice(places))
-        await stack.enter_async_context(cluster)
-        for spare in cluster.spare:
-            spare.ask("CLUSTER", "REPLICATE", cluster.owner.node_id)
-        await well(cluster)
+        running = divided_cluster(dice, partitions, server)
+        cluster, places = await stack.enter_async_context(running)
+        report.servers[cluster.server] += 1
         endpoint = Endpoint.parse(cluster.url, partitions=partitions)
         world = await stack.enter_async_context(World(endpoint, dice, bounds))
         for kind in ["leased"] * sidecars + list(mutants):
@@ -252,7 +260,7 @@ async def on_cluster(
         await world.sidecars_ready()
         changing, watching = (asyncio.create_task(work(world)) for work in (_change, watch))
         await asyncio.sleep(REST)
-        for hit in faults_of(dice)[:faults]:
+        for hit in faults_of(dice, cluster)[:faults]:
             await suffer(world, cluster, hit)
             await asyncio.sleep(CLUSTER_SETTLE + REST)
             cluster.look_at(dice.choice(places))

@@ -126,6 +126,16 @@ async def _obey(load: Load, subject: Subject) -> None:
                 time.sleep(seconds)  # the loop is busy with something else
 
 
+class BootTime(logging.Formatter):
+    """Formats the time of a line as that of the answers."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return the time at which the line is written."""
+        return f"{now():.3f}"
+
+
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    to_stderr = logging.StreamHandler()
+    to_stderr.setFormatter(BootTime("%(asctime)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[to_stderr])
     uvloop.run(main(json.loads(sys.argv[1])))

@@ -57,7 +57,8 @@ class World(contextlib.AsyncExitStack):
         self.dice = dice
         self.keys: list[Key] = []
         self.sidecars: list[SidecarProcess] = []
-        self.faults: list[str] = []
+        self.faults: list[tuple[float, str]] = []
+        self.events: list[tuple[float, str]] = []  # faults and their steps, in order
         self.confirmed = 0
         self.unknown = 0
         self.refused: Counter[str] = Counter()  # changes that a full store refused, by what they do
@@ -163,6 +164,15 @@ class World(contextlib.AsyncExitStack):
         """Mark an outage of these partitions, until now."""
         for sidecar in self.sidecars:
             sidecar.lost.append((partitions, since, now()))
+
+    def begin(self, fault: str) -> None:
+        """Note that this fault begins."""
+        self.faults.append((now(), fault))
+        self.note(fault)
+
+    def note(self, step: str) -> None:
+        """Note a step of a fault, for the report about late answers."""
+        self.events.append((now(), step))
 
     async def _watch(self) -> None:
         """Record as outages the times in which this event loop, and so the gates, did not run."""

@@ -1,5 +1,6 @@
 """Objects in packs are read here as git reads them: the same keys at the same places."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -11,9 +12,16 @@ from authz.core.errors import Unavailable, Unreadable
 from authz.process import git_objects, git_packs, pack_format, pack_search
 from authz.process.git_command import GitCommand
 from authz.process.git_objects import GitObjects
-from authz.process.pack_format import applied, entry, inflated
+from authz.process.pack_format import THINGS, applied, entry, inflated
 from authz.process.searched_bytes import BlockSearch
-from tests.support.git_histories import SCANNER, RandomRepository, key, plain, plain_in_every_way
+from tests.support.git_histories import (
+    SCANNER,
+    RandomRepository,
+    key,
+    plain,
+    plain_in_every_way,
+    run,
+)
 
 BASE = b"abcdefgh" * 40
 PACKED = zlib.compress(BASE)
@@ -110,24 +118,67 @@ def test_a_list_that_lacks_objects(tmp_path, monkeypatch):
     assert (keys, number) == (plain(one.folder), len(one.git(*git_objects._LIST).splitlines()))
 
 
+@pytest.mark.parametrize("form", ["sha1", "sha256"])
+def test_the_same_objects_as_git(tmp_path, unpacking, form):
+    """Every object of a pack has the kind and the bytes that git prints, also long new texts."""
+    chance = random.Random(4)
+    one = RandomRepository(tmp_path / "one", chance, form)
+    for number in range(40):
+        old = (one.folder / "long").read_bytes() if number else b""
+        at = chance.randrange(len(old) + 1)
+        new = chance.randbytes(chance.choice((1, 126, 127, 128, 254, 1000, 9000, 20_000)))
+        (one.folder / "long").write_bytes(old[:at] + new + old[at + chance.randrange(99) :])
+        one.git("add", "long")
+        one.git("commit", "-qm", f"long {number}", "--", "long")
+        one.grow()
+    one.git("repack", "-adfq", "--depth=20")
+    [pack] = git_packs.opened(GitCommand(one.folder), one.folder)
+    made = {number: pack.content(number, 1 << 22) for number in pack.roots}
+    waiting, kinds = list(pack.roots), {number: pack.kind(number) for number in pack.roots}
+    while waiting:
+        number = waiting.pop()
+        for child in pack.children(number):
+            made[child] = applied(made[number], pack.content(child, 1 << 22), 1 << 22)
+            kinds[child] = kinds[number]
+            waiting.append(child)
+    assert len(made) == pack.count > len(pack.roots)
+    names = "".join(f"{pack.name(at).hex()}\n" for at in made).encode()
+    printed = run(one.folder, "cat-file", "--batch", given=names)
+    assert printed == b"".join(
+        b"%s %s %d\n%s\n" % (name, THINGS[kinds[at]].encode(), len(made[at]), made[at])
+        for at, name in zip(made, names.splitlines(), strict=True)
+    )
+
+
 def test_an_interrupt_at_the_terminal(tmp_path, monkeypatch):
     """The processes that search leave Ctrl-C to the first one, so they print no traceback."""
     one = RandomRepository(tmp_path / "one", random.Random(7), "sha1")
     one.git("repack", "-adfq")
     monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    handled = []
 
-    def search(_self, first, _step):
-        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-        return pack_search.Searched(bytes_read=1000 * (first + 1) if ignored else 0)
+    def search(_self, _unit, found):
+        found.bytes_read += signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
     monkeypatch.setattr(pack_search.PackSearch, "search", search)
     packs = git_packs.opened(GitCommand(one.folder), one.folder)
-    for pack in pack_search.searched(packs, SCANNER):
-        handled += [share.bytes_read for share in pack]
-    assert handled == [1000, 2000]
+    with pack_search.search_of(packs, SCANNER) as searches:
+        handled = [one.bytes_read for one in searches()]
+    assert handled == [len(pack_search.UNITS)] * len(packs)
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_a_search_that_is_left_early(tmp_path, monkeypatch):
+    """If the list of objects fails, the processes that search are ended."""
+    one = RandomRepository(tmp_path / "one", random.Random(8), "sha1")
+    one.git("repack", "-adfq")
+    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(pack_search.PackSearch, "search", lambda *_: signal.pause())
+    monkeypatch.setattr(git_objects, "_LIST", ("cat-file", "--nonsense"))
+    with pytest.raises(Unavailable, match="exited with"):
+        GitObjects(one.folder, BlockSearch(SCANNER)).found()
+    assert multiprocessing.active_children() == []
 
 
 def test_a_process_that_is_killed(tmp_path, monkeypatch):
@@ -138,10 +189,10 @@ def test_a_process_that_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     search = pack_search.PackSearch.search
 
-    def killed(self, first, step):
-        if first == 1:
+    def killed(self, unit, found):
+        if unit == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return search(self, first, step)
+        search(self, unit, found)
 
     monkeypatch.setattr(pack_search.PackSearch, "search", killed)
     with pytest.raises(Unavailable, match="a process of the search was ended"):
@@ -185,6 +236,25 @@ def test_deltas_that_are_wrong(delta):
     """A delta with wrong sizes or steps, or of a large object, makes nothing."""
     with pytest.raises(Unreadable):
         applied(BASE, delta, MOST)
+
+
+def test_deltas_of_long_new_texts():
+    """Steps of the largest size one behind the other, however many, and what follows them."""
+    chance = random.Random(2)
+    for full in (*range(4), 63, 64, 65, 128, 200):
+        for last in (0, 1, 126):
+            new = bytes(chance.choice(b"\x7fab") for _ in range(127 * full + last))
+            steps = b"".join(
+                bytes([len(new[at : at + 127])]) + new[at : at + 127]
+                for at in range(0, len(new), 127)
+            )
+            size = 2 + len(new)
+            sizes = b"\xc0\x02" + bytes([size & 127 | 128, size >> 7 & 127 | 128, size >> 14])
+            delta = sizes + steps + b"\x91\x07\x02"
+            assert applied(BASE, delta, 1 << 20) == new + BASE[7:9]
+            for cut in {1, 2, 3, 4, 130, len(steps)} & set(range(len(steps))):
+                with pytest.raises(Unreadable):
+                    applied(BASE, delta[:-cut], 1 << 20)
 
 
 def test_a_delta_of_large_copies():

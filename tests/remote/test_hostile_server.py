@@ -232,3 +232,22 @@ def test_a_wait_without_end() -> None:
         grpc.aio.Metadata(("grpc-status-details-bin", status)),
     )
     assert AdminError.of(failed).retry_seconds == 1e17
+
+
+async def test_a_change_that_takes_long(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log tells again and again that a change waits, and no more of it after its answer."""
+    monkeypatch.setattr(calls, "NEWS_SECONDS", 0.0)
+
+    async def slow(_request: object, timeout: float) -> str:
+        while caplog.text.count("waiting for the admin API at here") < 2:
+            await asyncio.sleep(0)
+        return f"made within {timeout:g} s"
+
+    answer = await Calls(Answers(None), "here").change(slow, None)  # type: ignore[arg-type]
+    assert answer == "made within 120 s"
+    told = caplog.text
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert caplog.text == told

@@ -7,6 +7,7 @@ between the asking and the answer. So a window is only said to hold what was cer
 
 import struct
 from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -28,19 +29,22 @@ def read(files: list[Path]) -> dict[int, list[tuple[int, int]]]:
     }
 
 
-def fullest(admissions: list[tuple[int, int]], window: int) -> int:
-    """How many were made within any `window` microseconds, wherever it begins."""
+def windows(admissions: list[tuple[int, int]], window: int) -> Iterator[tuple[int, int]]:
+    """Yield the end of each window that counts, and how many were made within it.
+
+    A window has `window` microseconds and ends with an admission: nothing is lost by moving one
+    back to there.
+    """
     made = sorted((late, early) for early, late in admissions if late - early < window)
     begun = sorted(early for _, early in made)
-    # The windows that count end with an admission: nothing is lost by moving one back to there.
     # What began before such a window ended before its end, for it is shorter than a window.
-    return max(
-        (
-            done - bisect_left(begun, late - window + 1)
-            for done, (late, _) in enumerate(made, start=1)
-        ),
-        default=0,
-    )
+    for done, (late, _) in enumerate(made, start=1):
+        yield late, done - bisect_left(begun, late - window + 1)
+
+
+def fullest(admissions: list[tuple[int, int]], window: int) -> int:
+    """How many were made within any `window` microseconds, wherever it begins."""
+    return max((number for _, number in windows(admissions, window)), default=0)
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,14 @@ async def test_garbled_record(valkey, admin):
 
 
 async def test_a_key_of_another_type(valkey, admin):
-    """A record of another Redis type is Unavailable with the store's error."""
+    """A value of another Redis type is Unreadable, and counted; other keys are not affected."""
     good = await admin.issue()
     valkey.admin.rpush(stored.key(KID), "text")
     async with Sidecar(valkey.endpoint) as sidecar:
         await sidecar.trusted()
-        with pytest.raises(Unavailable, match="WRONGTYPE"):
+        with pytest.raises(Unreadable, match=f"{KID}: it is neither a text nor a hash"):
             await sidecar.find(KID)
+        assert sidecar.probe.events[Event.RECORD_UNREADABLE] == 1
         assert await sidecar.find(good.kid) == good
 
 

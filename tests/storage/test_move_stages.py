@@ -46,6 +46,32 @@ async def test_a_run_that_comes_back_does_not_decide_for_another_one(client, val
     assert valkey.admin.hget(DEFAULT.resharding, "stage") == "frozen"
 
 
+async def test_a_store_that_takes_changes_is_not_switched(client, valkey):
+    """A failover can lose the freeze after the decision; then the old store stays in force."""
+    stages = await frozen(client, valkey, "first")
+    await stages.go_on_to(Stage.DECIDED)
+    valkey.admin.hset(DEFAULT.meta, "pepper:1", "ours")
+    valkey.admin.delete(DEFAULT.seq)
+    valkey.admin.set(DEFAULT.seq, "8")
+    with pytest.raises(Conflict, match="takes changes"):
+        await stages.switch(await stages.content())
+    assert valkey.admin.hgetall(DEFAULT.meta) == {"pepper:1": "ours"}
+
+
+async def test_a_changed_meta_is_not_replaced(client, valkey):
+    """A pepper that was added since the partitions were completed is not lost by the signpost."""
+    stages = await frozen(client, valkey, "first")
+    await stages.go_on_to(Stage.DECIDED)
+    valkey.admin.hset(DEFAULT.meta, mapping={"pepper:1": "ours", "resharding": COUNT})
+    before = await stages.content()
+    valkey.admin.hset(DEFAULT.meta, "pepper:2", "new")
+    assert not await stages.switch(before)
+    assert valkey.admin.hget(DEFAULT.meta, "pepper:2") == "new"
+    assert await stages.switch(await stages.content())
+    assert valkey.admin.hget(DEFAULT.meta, "partitions") == str(COUNT)
+    assert await stages.switch(before)  # it was made already
+
+
 async def test_a_store_that_takes_changes_is_not_decided(client, valkey):
     """A replica that took over without the freeze takes changes, so nothing is decided."""
     stages = await frozen(client, valkey, "first")

@@ -19,6 +19,9 @@ from tests.support.storage.sidecar import Sidecar, administration
 
 AT, COUNT = 3, 8
 KIDS = [kid for kid in (new_kid() for _ in range(400)) if Partitions(COUNT).of(kid) == AT]
+CLIENTS = [f"client-{number}" for number in range(400)]
+CLIENT = next(one for one in CLIENTS if Partitions(COUNT).home(one) == AT)
+STRANGER = next(one for one in CLIENTS if Partitions(COUNT).home(one) != AT)
 FOREIGN = next(kid for kid in iter(new_kid, "") if Partitions(COUNT).of(kid) != AT)
 
 
@@ -59,8 +62,18 @@ async def test_a_key_without_an_entry_is_absent(where):
 async def test_a_record_comes_before_an_entry(where):
     """A record in the partition is found there, without a look at the entries."""
     async with administration(where) as admin, Sidecar(where) as sidecar:
-        record = await admin.issue()
+        record = await admin.issue(client_id=CLIENT)
         assert await sidecar.find(record.kid) == record
+
+
+async def test_a_record_away_from_its_home(where):
+    """A record of an owner whose home is elsewhere is Unreadable here, and counted."""
+    async with administration(where) as admin, Sidecar(where) as sidecar:
+        record = await admin.issue(client_id=STRANGER)
+        home = Partitions(COUNT).home(STRANGER)
+        with pytest.raises(Unreadable, match=f"partition 3, and the home of its owner is {home}"):
+            await sidecar.find(record.kid)
+        assert sidecar.probe.events[Event.RECORD_UNREADABLE] == 1
 
 
 @pytest.mark.parametrize("text", ["3", "8", "x", "", "-1", "5 "])
@@ -128,3 +141,10 @@ async def test_a_mutant_that_ignores_entries_is_found(where, monkeypatch):
     monkeypatch.setattr("authz.storage.linked_keys.leads_here", lambda *_: False)
     with pytest.raises(pytest.fail.Exception):
         await test_the_partition_of_a_moved_key_is_named(where)
+
+
+async def test_a_mutant_that_takes_records_anywhere_is_found(where, monkeypatch):
+    """A source that does not ask for the home of a record fails the test of such a record."""
+    monkeypatch.setattr("authz.storage.linked_keys.refuse_stray", lambda *_: None)
+    with pytest.raises(pytest.fail.Exception):
+        await test_a_record_away_from_its_home(where)

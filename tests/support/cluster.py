@@ -15,7 +15,7 @@ from authz.storage.endpoint import Endpoint
 from authz.storage.feed import CONNECTION_NAME
 from authz.storage.schema import Names
 from tests.support.gate import LOSE, PASS, Gate, closed_to_all_but, open_to_all
-from tests.support.real import PATIENCE, PAUSE, Valkey, eventually, free_port
+from tests.support.real import PATIENCE, Valkey, eventually, free_port
 from tests.support.started import Started
 
 NAMES = Names(is_clustered=True)
@@ -23,6 +23,7 @@ SLOT = slot_of(NAMES.meta)
 TIMEOUT_MS = 1500  # cluster-node-timeout
 PRIMARIES = 3
 SHARE = SLOTS // PRIMARIES + 1  # slots of each primary at first
+AGAIN = 0.1  # seconds after which a busy cluster is asked to move names again
 LONER = "127.0.0.2"  # the address from which a node connects that can be isolated
 
 
@@ -37,6 +38,7 @@ class Node(Valkey):
             *("--cluster-enabled", "yes", "--cluster-port", str(self.bus)),
             *("--cluster-node-timeout", str(TIMEOUT_MS), "--repl-ping-replica-period", "1"),
             *("--cluster-require-full-coverage", "no", "--cluster-replica-validity-factor", "0"),
+            *("--protected-mode", "no"),  # LONER is an address of this machine alone, too
             *arguments,
             binary=binary,
         )
@@ -173,6 +175,18 @@ class Cluster(Started):
         )
 
     @property
+    def server(self) -> str:
+        """The name and version of the servers, such as `valkey 9.1.0`."""
+        found = self.nodes[0].admin.info("server")
+        name = found.get("server_name", "redis")
+        return f"{name} {found.get(f'{name}_version')}"
+
+    @property
+    def moves_at_once(self) -> bool:
+        """Whether the servers can move a slot in one step, as Valkey 9 can."""
+        return "MIGRATESLOTS" in str(self.nodes[0].ask("CLUSTER", "HELP"))
+
+    @property
     def slot(self) -> int:
         """The slot that is meant."""
         return slot_of(self.names.meta)
@@ -213,32 +227,37 @@ class Cluster(Started):
 
     async def move_slot(self, source: Node, target: Node) -> None:
         """Move our slot with all its names, key by key, and tell each primary."""
-        self.begin_move(source, target)
+        await self.begin_move(source, target)
         while names := source.ask("CLUSTER", "GETKEYSINSLOT", self.slot, 100):
             await self.migrate(source, target, *names)
-        self.end_move(target)
+        await self.end_move(target)
 
-    def begin_move(self, source: Node, target: Node) -> None:
-        """Begin to move our slot key by key."""
-        target.ask("CLUSTER", "SETSLOT", self.slot, "IMPORTING", source.node_id)
-        source.ask("CLUSTER", "SETSLOT", self.slot, "MIGRATING", target.node_id)
+    async def begin_move(self, source: Node, target: Node) -> None:
+        """Begin to move our slot key by key.
+
+        Gates need that this loop goes on: Valkey answers once the replicas of a node know it, and
+        those of the owner follow it through its gate.
+        """
+        await _asked(target, "SETSLOT", self.slot, "IMPORTING", source.node_id)
+        await _asked(source, "SETSLOT", self.slot, "MIGRATING", target.node_id)
 
     async def migrate(self, source: Node, target: Node, *names: str) -> None:
         """Move some names. Wait while the cluster is down, or the target forgot the move.
 
-        Gates of the bus need this loop: a source that waits for its target must not stop it.
+        Gates of the bus need this loop: a source that waits for its target must not stop it. The
+        copy of a name that the source sent before, and whose answer it missed, is replaced.
         """
-        move = ("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "KEYS", *names)
+        move = ("MIGRATE", "127.0.0.1", target.port, "", 0, 5000, "REPLACE", "KEYS", *names)
         end = time.monotonic() + PATIENCE
         while (found := await asyncio.to_thread(source.ask, *move)) not in ("OK", "NOKEY"):
             assert time.monotonic() < end, found
-            self.begin_move(source, target)
-            await asyncio.sleep(PAUSE)
+            await self.begin_move(source, target)
+            await asyncio.sleep(AGAIN)
 
-    def end_move(self, target: Node) -> None:
+    async def end_move(self, target: Node) -> None:
         """Give our slot to its new owner, on every primary."""
         for node in (target, *self.primaries):
-            node.ask("CLUSTER", "SETSLOT", self.slot, "NODE", target.node_id)
+            await _asked(node, "SETSLOT", self.slot, "NODE", target.node_id)
 
     @property
     def others(self) -> Sequence[Node]:
@@ -255,6 +274,13 @@ class Cluster(Started):
     async def owned_by_another(self, *before: Node) -> Node:
         """Wait until a node besides these serves our slot; return it."""
         candidates = [node for node in self.nodes if node not in before]
-        return await eventually(
-            lambda: next((node for node in candidates if node.owns_slot), None), PATIENCE * 2
-        )
+
+        def owner() -> Node | None:
+            return next((node for node in candidates if node.owns_slot), None)
+
+        return await eventually(lambda: asyncio.to_thread(owner), PATIENCE * 2)
+
+
+async def _asked(node: Node, *command: str | int) -> None:
+    """Send a command about the cluster, and ignore its refusal."""
+    await asyncio.to_thread(node.ask, "CLUSTER", *command)

@@ -1,9 +1,10 @@
-"""Stores of usage that fail, and two that count wrongly, for tests of the meter."""
+"""Stores of usage that fail, and stores and a meter that count wrongly, for tests of meters."""
 
 from collections import Counter
 
 from authz.core.errors import Unavailable
 from authz.core.usage.ports import Counted
+from authz.flows.usage.partitioned_meter import PartitionedMeter
 
 
 class RecordingMeterProbe:
@@ -69,3 +70,12 @@ class ClaimsFirst(FaultyUsage):
         if not isinstance(reply, Counted):
             return reply
         return await super().commit(commit, [], arrived_ms)
+
+
+class ConfirmsEarly(PartitionedMeter):
+    """A mutant: it confirms a batch once the first of its parts is in the store."""
+
+    def _on_part(self, digest, batch, part):
+        if digest in self._waiting:
+            batch.parts = 1
+            super()._on_part(digest, batch, part)

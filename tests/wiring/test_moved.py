@@ -18,9 +18,12 @@ from authz.flows.lifecycle import Changed, Lifecycle
 from authz.process.clock import SystemClock
 from authz.settings import model
 from authz.settings.model import Settings
+from authz.storage.field_codec import as_bytes
+from authz.storage.index_members import short_member
 from authz.storage.schema import Names
 from authz.wiring import administration, backups
 from tests.support.checked_sidecar import DIVIDED, CheckedSidecar, waited
+from tests.support.cli.terminal import run
 from tests.support.real import Valkey
 
 COUNT = 8
@@ -112,6 +115,16 @@ def world(tmp_path: Path, valkey: Valkey) -> Iterator[World]:
         yield World(gate, many, keys, revoked)
 
 
+def places_of(record: KeyRecord) -> tuple[int, int]:
+    """Return the home of a key, and the partition to which its kid leads."""
+    return PARTITIONS.home_of(record), PARTITIONS.of(record.kid)
+
+
+def entry_of(kid: str) -> bytes:
+    """Return the field of the entry of a moved key."""
+    return as_bytes(short_member(kid))
+
+
 def is_moved(record: KeyRecord) -> bool:
     """Return whether the kid of a key does not lead to its home."""
     return PARTITIONS.of(record.kid) != PARTITIONS.home_of(record)
@@ -186,3 +199,50 @@ def test_without_the_partition_that_names_it(world: World, valkey: Valkey) -> No
     valkey.admin.hset(EIGHT[named].meta, mapping=kept)
     world.gate.wait_until_all_are_trusted()
     waited(lambda: world.gate.status(unknown) == 200)
+
+
+def test_a_copy_where_the_kid_leads(world: World, valkey: Valkey) -> None:
+    """A copy of a moved key is refused there and named. Else it would outlive the revocation.
+
+    Whoever writes the copy before the revocation puts no old record back: it is the current one.
+    """
+    copied, known = moved_keys(world)[:2]
+    assert world.gate.status(known) == 200  # the sidecar knows where this one lies
+    for key in (copied, known):
+        home, named = (EIGHT[at] for at in places_of(key.record))
+        valkey.admin.copy(home.key(key.record.kid), named.key(key.record.kid))
+    assert [world.gate.status(key) for key in (copied, known)] == [503, 200]
+    kid = copied.record.kid
+    assert f"record {kid}: it lies in partition" in world.gate.log.read_text()
+    report = run("--config", str(world.gate.file), "doctor", "--json")
+    (finding,) = [one for one in report.document["findings"] if one["check"] == "moved"]
+    assert finding["level"] == "fail"
+    assert kid in finding["found"] or known.record.kid in finding["found"]
+    done = run("--config", str(world.gate.file), "keys", "revoke", kid)
+    assert done.code == 0
+    assert world.gate.status(copied) in {401, 503}
+
+
+def test_altered_entries_of_moved_keys(world: World, valkey: Valkey) -> None:
+    """No entry makes a sidecar use a record outside of its home, old or current."""
+    texts = ["8", "x", "", "-1", "own", "elsewhere", "a copy", "an old copy", "a loop"]
+    keys = moved_keys(world)[: len(texts)]
+    found, kids = {}, [key.record.kid for key in keys]
+    for key, text in zip(keys, texts, strict=True):
+        kid, (home, named) = key.record.kid, places_of(key.record)
+        other = next(at for at in range(COUNT) if at not in {home, named})
+        if text.endswith("copy"):
+            valkey.admin.copy(EIGHT[home].key(kid), EIGHT[other].key(kid))
+        if text == "an old copy":
+            assert run("--config", str(world.gate.file), "keys", "revoke", kid).code == 0
+        if text == "a loop":
+            valkey.admin.hset(EIGHT[other].moved, entry_of(kid), str(named))
+        given = {"own": str(named)}.get(text, text if len(text) < 3 else str(other))
+        valkey.admin.hset(EIGHT[named].moved, entry_of(kid), given)
+        found[text] = world.gate.status(key)
+    spoiled = dict.fromkeys(["8", "x", "", "-1", "own", "a copy", "an old copy"], 503)
+    assert found == spoiled | {"elsewhere": 401, "a loop": 401}
+    report = run("--config", str(world.gate.file), "doctor", "--json")
+    (finding,) = [one for one in report.document["findings"] if one["check"] == "moved"]
+    assert finding["level"] == "fail"
+    assert any(kid in finding["found"] for kid in kids)

@@ -18,6 +18,7 @@ from authz.core.errors import (
     Deleted,
     Fault,
     Forbidden,
+    Frozen,
     NotFound,
     OutcomeUnknown,
     UnknownPlan,
@@ -98,9 +99,12 @@ def forbidden(why: str) -> ApiError:
     return ApiError(Code.PERMISSION_DENIED, "ACTION_NOT_PERMITTED", why)
 
 
-def unavailable() -> ApiError:
+STORE: Final = "the store cannot be used now; try again"
+FROZEN: Final = "the store takes no changes now, because it is moving to more partitions; try again"
+
+
+def unavailable(message: str = STORE) -> ApiError:
     """Return UNAVAILABLE: the store cannot be used now. The caller may try again after 1 s."""
-    message = "the store cannot be used now; try again"
     return ApiError(Code.UNAVAILABLE, "STORE_UNAVAILABLE", message, retry=RETRY_SECONDS)
 
 
@@ -131,4 +135,6 @@ def of_fault(fault: Fault) -> ApiError:
         case OutcomeUnknown():
             message = "the store did not confirm the change; repeat the request"
             return ApiError(Code.UNAVAILABLE, "OUTCOME_UNKNOWN", message, retry=RETRY_SECONDS)
+        case Frozen():
+            return unavailable(FROZEN)
     return unavailable()

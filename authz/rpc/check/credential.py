@@ -70,6 +70,11 @@ class CredentialReader:
         self._query = query
         self._parameter = re.compile(rf"&{re.escape(query)}=([^&]+)") if query else None
 
+    @property
+    def header_names(self) -> list[str]:
+        """The headers that `find` reads, in lower case."""
+        return [name for name, _ in self._headers]
+
     def find(self, headers: Headers, path: str, *, optional: bool) -> tuple[Credential, str]:
         """Return the credential, and its carrier: a header, IN_QUERY, or empty.
 
@@ -80,14 +85,16 @@ class CredentialReader:
         found: str | Deny = ""
         carrier, is_bare = "", True
         for name, schemes in self._headers:
-            text = text_of(headers[name]) if name in headers else ""
-            if not text:
-                continue
-            value = text if schemes is None else schemes.read(text)
-            if found:
-                value = _one_of(found, value)
-            if value:
-                found, carrier, is_bare = value, name, schemes is None
+            if name in headers:
+                try:
+                    text = headers[name].decode()
+                except UnicodeDecodeError:
+                    text = text_of(headers[name])
+                value = text if schemes is None else schemes.read(text)
+                if found:
+                    value = _one_of(found, value)
+                if value:
+                    found, carrier, is_bare = value, name, schemes is None
         if self._parameter is not None and "?" in path:
             value = self._in_query(self._parameter, "&" + path.partition("?")[2])
             if value:
@@ -96,11 +103,8 @@ class CredentialReader:
             return (None if optional and found is UNRECOGNIZED else found), ""
         if not found:
             return None, ""
-        presented = self._parse(found)
-        if presented is not None:
-            return presented, carrier
-        foreign = self._foreign(found, carrier, is_bare=is_bare)
-        return foreign, "" if isinstance(foreign, Deny) else carrier
+        ours = self._parse(found)
+        return self._foreign(found, carrier, is_bare=is_bare) if ours is None else (ours, carrier)
 
     def find_all(self, headers: Headers, path: str) -> Strip | None:
         """Return the carriers to remove from a request that is refused.
@@ -119,23 +123,20 @@ class CredentialReader:
                 return None
         return Strip(tuple(held), query=in_query)
 
-    def _foreign(
-        self, found: str, carrier: str, *, is_bare: bool
-    ) -> Imported | PresentedToken | Deny:
+    def _foreign(self, found: str, carrier: str, *, is_bare: bool) -> tuple[Credential, str]:
         """Return the token or imported key in a text that is not one of our keys, or a refusal.
 
         AMBIGUOUS with a comma. MALFORMED if the text is no imported key, or if the carrier has a
-        scheme and the text has no declared prefix.
+        scheme and the text has no declared prefix. And the carrier; it is empty for a refusal.
         """
         if "," in found:
-            return AMBIGUOUS
-        token = self._parse_token(found)
-        if token is not None:
-            return token
-        if not is_bare and not self._declares(found):
-            return MALFORMED
-        # In a query some characters of a key are written as %2B and the like.
-        return self._parse_imported(unquote(found) if carrier == IN_QUERY else found) or MALFORMED
+            return AMBIGUOUS, ""
+        credential: Credential = self._parse_token(found)
+        if credential is None and (is_bare or self._declares(found)):
+            # In a query some characters of a key are written as %2B and the like.
+            text = unquote(found) if carrier == IN_QUERY else found
+            credential = self._parse_imported(text)
+        return (MALFORMED, "") if credential is None else (credential, carrier)
 
     def _in_query(self, parameter: re.Pattern[str], query: str) -> str | Deny:
         """Return the text of the parameter, empty if it is absent or empty, or a refusal.

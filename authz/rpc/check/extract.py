@@ -14,7 +14,7 @@ Rules:
 import logging
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
@@ -70,6 +70,7 @@ class Extractor:
     ) -> None:
         self._reader = CredentialReader(keyring, carriers, query)
         self._credential = self._reader.find
+        self._carriers = [(name, name.encode()) for name in self._reader.header_names]
         self._address_header = address_header
         self._env = env
         self._enforce = enforce
@@ -78,11 +79,11 @@ class Extractor:
         self._reads_model = rules is not None and rules.reads_model
         self._default_route = Route(env=env, enforce=enforce)
         self._routes: dict[object, Route | None] = {}
+        self._scoped: dict[str, Route] = {}  # by the text of `scopes`, without rules of ours
+        self._scoped_route = self._scoped.get
         self._strange: set[frozenset[str]] = set()
         self._targets = Targets()
-        self._known_target = self._targets.known
         self._peers = Peers()
-        self._known_address = self._peers.known
 
     def read(self, raw: bytes) -> Request:
         """Return the request in a serialised CheckRequest.
@@ -95,38 +96,37 @@ class Extractor:
         try:
             attributes = _parse_message(raw).attributes
             http = attributes.request.http
-            headers: _Headers = http.headers
-            count = len(headers)
-            if not count:
-                headers = RawHeaders(http.header_map.headers)
-                count = len(headers)
-            raw_target = (http.method, http.host)
-            target = self._known_target(raw_target) or self._targets.read(raw_target)
+            mapped = http.headers
+            if mapped:
+                headers: Headers = mapped
+                carried, has_too_many = headers, len(mapped) > MAX_HEADERS
+            else:
+                headers = raw_headers = RawHeaders(http.header_map)
+                carried = raw_headers.pick(self._carriers)
+                has_too_many = raw_headers.exceed(MAX_HEADERS)
+            target = self._targets[http.method, http.host]
             try:
                 path = http.path.decode()
             except UnicodeDecodeError:
                 return refused(BAD_REQUEST, headers)
-            if self._address_header:
-                address = header_text(headers, self._address_header)
-            else:
-                peer = attributes.source
-                known = self._known_address(peer)
-                address = self._peers.read(peer) if known is None else known
-            extensions = attributes.context_extensions
-            if target is None or count > MAX_HEADERS or not (path or target[0] == "CONNECT"):
-                method, host = (part.decode("latin-1") for part in raw_target)
-                odd = Request(BAD_REQUEST, "", Route(), method, host, path, address, headers)
+            wanted = self._address_header
+            address = header_text(headers, wanted) if wanted else self._peers[attributes.source]
+            extensions, route = attributes.context_extensions, self._default_route
+            if target is None or has_too_many or not (path or target[0] == "CONNECT"):
+                method, host = http.method.decode("latin-1"), http.host.decode("latin-1")
+                odd = Request(BAD_REQUEST, "", route, method, host, path, address, headers)
                 return self._refuse(odd, extensions)
             method, host = target
             if extensions or self._rules is not None:
-                route = self._route(attributes, extensions, target, path, headers)
-                if isinstance(route, Refusal):
-                    refusal = Deny(route.reason)
-                    odd = Request(refusal, "", Route(), method, host, path, address, headers)
-                    return self._refuse(odd, extensions, route.facts)
-            else:
-                route = self._default_route
-            credential, carrier = self._credential(headers, path, optional=route.optional)
+                is_plain = len(extensions) == 1 and "scopes" in extensions  # as most routes
+                known = self._scoped_route(extensions["scopes"]) if is_plain else None
+                found = known or self._route(attributes, extensions, target, path, headers)
+                if isinstance(found, Refusal):
+                    bad = Deny(found.reason)
+                    odd = Request(bad, "", route, method, host, path, address, headers)
+                    return self._refuse(odd, extensions, found.facts)
+                route = found
+            credential, carrier = self._credential(carried, path, optional=route.optional)
             if not route.enforce and isinstance(credential, Deny):
                 route = self._reporting(route, headers, path)
             return Request(credential, carrier, route, method, host, path, address, headers)
@@ -143,7 +143,7 @@ class Extractor:
         return carrier_strip(request.carrier)
 
     def _refuse(self, request: Request, extensions: Any, rule: Facts | None = None) -> Request:
-        """Return a refused request with a route added, so that `enforce` applies.
+        """Return a refused request with a route of its own, so that `enforce` applies.
 
         `enforce` of context_extensions counts if it is `true` or `false`, otherwise that of `rule`,
         else the default. rule: None if it is unknown; then the default or any rule that enforces is
@@ -179,13 +179,8 @@ class Extractor:
         our own rules. `scopes` or `auth` in context_extensions override ROUTE_NOT_ALLOWED.
         """
         values, left = _NOTHING, len(extensions)
-        if left == 1 and "scopes" in extensions:  # as most routes
-            scopes = extensions["scopes"]
-            if self._rules is None:
-                route = self._routes.get(scopes, _UNKNOWN)
-                new = route is _UNKNOWN
-                return (self._learn_scopes(scopes) if new else route) or BAD_ROUTE
-            values = (scopes, *_NOTHING[1:])
+        if left == 1 and "scopes" in extensions:
+            values = (extensions["scopes"], *_NOTHING[1:])
         elif left:
             values = tuple(extensions.get(name, "") for name in FACT_NAMES)
             if left > len(values) - values.count("") and not FACTS.issuperset(extensions):
@@ -206,6 +201,8 @@ class Extractor:
         route = self._routes.get(case, _UNKNOWN)
         if route is _UNKNOWN:
             route = self._routes[case] = self._learn(values, rule)
+        if self._rules is None and route is not None and not any(values[1:]):
+            self._scoped[values[0]] = route
         return route or BAD_ROUTE
 
     def _spending_route(
@@ -228,11 +225,6 @@ class Extractor:
             self._routes[case] = route
         return route or BAD_ROUTE
 
-    def _learn_scopes(self, scopes: str) -> Route | None:
-        """Return the route of context_extensions with `scopes` alone, and remember it."""
-        route = self._routes[scopes] = self._learn((scopes, *_NOTHING[1:]), NO_FACTS)
-        return route
-
     def _learn(self, values: tuple[str, ...], rule: Facts) -> Route | None:
         """Return the route of context_extensions `values`, in the order of FACT_NAMES, and `rule`.
 
@@ -246,6 +238,7 @@ class Extractor:
             route = None
         if len(self._routes) >= MAX_ROUTES:
             self._routes.clear()
+            self._scoped.clear()
         return route
 
     def _warn_of(self, strange: frozenset[str]) -> None:
@@ -286,9 +279,3 @@ def refused(refusal: Deny, headers: Headers = NO_HEADERS) -> Request:
     The refusal is enforced.
     """
     return Request(refusal, "", Route(), "", "", "", "", headers)
-
-
-class _Headers(Headers, Protocol):
-    """Headers that can be counted, so that too many are refused."""
-
-    def __len__(self) -> int: ...

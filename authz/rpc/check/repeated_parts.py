@@ -19,45 +19,34 @@ _AUTHORITY: Final = re.compile(
 )
 
 
-class Targets:
-    """Methods and hosts of requests. known: returns the remembered result of `read`, or None."""
+class Targets(dict[tuple[bytes, bytes], tuple[str, str] | None]):
+    """Method and host of requests as text, by their bytes; None if one is malformed.
 
-    def __init__(self) -> None:
-        self._well_formed: dict[tuple[bytes, bytes], tuple[str, str]] = {}
-        self.known = self._well_formed.get
+    Well-formed pairs are remembered.
+    """
 
-    def read(self, raw: tuple[bytes, bytes]) -> tuple[str, str] | None:
-        """Return method and host as text, or None if one is malformed.
-
-        Remember well-formed pairs.
-        """
+    def __missing__(self, raw: tuple[bytes, bytes]) -> tuple[str, str] | None:
+        """Read a pair that is not remembered."""
         method, host = (part.decode("latin-1") for part in raw)
         if not is_method(method) or len(host) > MAX_AUTHORITY or not _AUTHORITY.fullmatch(host):
             return None
-        if len(self._well_formed) >= MAX_PARTS:
-            self._well_formed.clear()
-        self._well_formed[raw] = (method, host)
+        if len(self) >= MAX_PARTS:
+            self.clear()
+        self[raw] = method, host
         return method, host
 
 
-class Peers:
-    """Addresses of peers. A connection repeats its peer with each request.
+class Peers(dict[bytes, str]):
+    """Addresses of serialised Peers. A connection repeats its peer with each request.
 
-    known: returns the remembered result of `read`, or None.
+    They are remembered, unless the Peer is longer than MAX_PEER (256 bytes), as with a certificate.
     """
 
-    def __init__(self) -> None:
-        self._addresses: dict[bytes, str] = {}
-        self.known = self._addresses.get
-
-    def read(self, peer: bytes) -> str:
-        """Return the address of a serialised Peer. Raises DecodeError if that is invalid.
-
-        Remember it, unless the message is longer than MAX_PEER (256 bytes), as with a certificate.
-        """
+    def __missing__(self, peer: bytes) -> str:
+        """Read a Peer that is not remembered. Raises DecodeError if it is invalid."""
         address: str = Peer.FromString(peer).address.socket_address.address
         if len(peer) <= MAX_PEER:
-            if len(self._addresses) >= MAX_PARTS:
-                self._addresses.clear()
-            self._addresses[peer] = address
+            if len(self) >= MAX_PARTS:
+                self.clear()
+            self[peer] = address
         return address

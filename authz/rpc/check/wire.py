@@ -27,6 +27,21 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
+def read_varint(serialised: bytes, at: int) -> tuple[int, int]:
+    """Return the varint that begins at `at`, and where it ends. It has at most 35 bits.
+
+    Raises IndexError if it is cut off or longer than that.
+    """
+    number = 0
+    for shift in range(0, 35, 7):
+        byte = serialised[at]
+        at += 1
+        number |= (byte & _SEVEN_BITS) << shift
+        if byte <= _SEVEN_BITS:
+            return number, at
+    raise IndexError("a length has more than 5 bytes")
+
+
 # HeaderValueOption.append, an explicit false, and .append_action: OVERWRITE_IF_EXISTS_OR_ADD. Envoy
 # 1.40 reads the one in some places and the other in others: say it both ways.
 _REPLACES = b"\x12\x00\x18\x02"

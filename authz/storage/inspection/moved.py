@@ -14,7 +14,7 @@ from authz.storage.moved import StoredMoved
 from authz.storage.replies import checked
 
 SAMPLE: Final = 200  # entries, and keys, of each partition
-ADVICE: Final = "restore a backup that was made before this entry was damaged or lost"
+ADVICE: Final = "restore a backup that was made before this entry was damaged or lost; DEL a copy"
 
 
 async def moved(stores: Sequence[Store]) -> Finding | None:
@@ -53,11 +53,13 @@ async def _entries(store: Store) -> dict[str, int]:
 
 
 async def _lost(found: dict[str, int], store: Store, stores: Sequence[Store]) -> str:
-    """Return the problem of the first entry that leads to no key, and to no deleted one."""
+    """Return the problem of the first entry beside a copy, or that leads to no key of any time."""
     of = Partitions(len(stores)).of
     for kid, at in found.items():
         if of(kid) != store.names.partition:
             return f"it has an entry of {kid}, whose kid leads to partition {of(kid)}"
+        if await checked(store.client.exists(store.names.key(kid))):
+            return f"it has a copy of the key {kid}, which lies in partition {at}; it gets 503"
         home, gone = stores[at], tombstones.of_kid(kid)
         exists = await checked(home.client.exists(home.names.key(kid)))
         if not exists and not await _is_gone(home, gone):

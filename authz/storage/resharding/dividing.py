@@ -38,10 +38,11 @@ class Dividing:
         for name, where in self._copying.divided.items():
             await self._divide(name, where)
         moved = await self._write_moved()
+        indexes = self._indexes(seq) if has_imports else None
         for at, target in enumerate(self._targets):
             await target.add(("SET", target.names.seq, seq))
-            if has_imports:
-                await target.add(("SET", target.names.imported, self._index_of(at, seq)))
+            if indexes is not None:
+                await target.add(("SET", target.names.imported, indexes[at]))
             await target.flush()
         for name in self._copying.copied("events:sink:"):
             for target in self._targets[1:]:  # a trail that begins now has nothing to deliver
@@ -91,11 +92,13 @@ class Dividing:
                 await target.add(("HSET", target.names.moved, *words[start : start + 2 * PAGE]))
         return count
 
-    def _index_of(self, at: int, seq: int) -> str:
+    def _indexes(self, seq: int) -> list[str]:
+        """Return for each partition the index of the imported keys that it has."""
         home = self._places.home
-        aliases = self._places.aliases.items()
-        own = [entry_of(bytes.fromhex(digest)) for digest, kid in aliases if home(kid) == at]
-        return encoded_index(seq, list(dict.fromkeys(own)))
+        own: list[dict[str, None]] = [{} for _ in self._targets]
+        for digest, kid in self._places.aliases.items():
+            own[home(kid)][entry_of(bytes.fromhex(digest))] = None
+        return [encoded_index(seq, list(entries)) for entries in own]
 
 
 def _score(score: float) -> str:

@@ -28,7 +28,7 @@ from authz.storage import schema
 from authz.storage.essential import ALLOW_OOM
 from authz.storage.moves import FROZEN
 from authz.storage.replies import checked
-from authz.storage.resharding.lease import LOST
+from authz.storage.resharding.lease import TAKEN_OVER
 from authz.storage.resharding.name_scan import names_from
 from authz.storage.scripts import script
 
@@ -125,7 +125,7 @@ class Freezing:
 
     async def _done(self, answer: Any) -> None:
         if not await checked(answer):
-            raise Conflict(LOST)
+            raise Conflict(TAKEN_OVER)
 
     async def _found(self, pattern: str, kind: str | None = None) -> list[str]:
         """Return the names that match, without their common beginning."""

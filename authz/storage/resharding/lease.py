@@ -18,7 +18,7 @@ ANOTHER: Final = (
     "another run moves this store at this moment, or was killed less than "
     f"{LIFE_MS // 1000} s ago; try again when it has ended"
 )
-LOST: Final = "this run was taken for dead by another one, which goes on; wait for its result"
+TAKEN_OVER: Final = "this run was taken for dead by another one, which goes on; wait for its result"
 
 T = TypeVar("T")
 
@@ -31,6 +31,7 @@ class RunLease:
         self._name = schema.names_of(client).resharder
         self._names = [self._name, schema.names_of(client).resharding]
         self.run = run
+        self._begin = client.register_script(ALLOW_OOM + _BEGIN)
         self._renew = client.register_script(ALLOW_OOM + _RENEW)
         self._end = client.register_script(_END)
 
@@ -49,7 +50,7 @@ class RunLease:
             await asyncio.wait({doing, keeping}, return_when=asyncio.FIRST_COMPLETED)
             if doing.done():
                 return doing.result()
-            raise Conflict(LOST)
+            raise Conflict(TAKEN_OVER)
         finally:
             for task in (doing, keeping):
                 task.cancel()
@@ -59,7 +60,7 @@ class RunLease:
                 await checked(self._end(keys=[self._name], args=[self.run]))
 
     async def _take(self) -> None:
-        if not await checked(self._client.set(self._name, self.run, px=LIFE_MS, nx=True)):
+        if not await checked(self._begin(keys=[self._name], args=[self.run, LIFE_MS])):
             raise Conflict(ANOTHER)
 
     async def _keep(self) -> None:
@@ -69,6 +70,9 @@ class RunLease:
                 if not await checked(self._renew(keys=self._names, args=[self.run, LIFE_MS])):
                     return
 
+
+# Also on a full store: perhaps the copies have filled it, and are to be removed.
+_BEGIN: Final = "return redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2], 'NX') and 1 or 0"
 
 # A run that was late takes its lease again, unless another one has it, or has begun the move again
 # meanwhile: see stages.py.

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 import redis.asyncio
@@ -19,6 +18,7 @@ from authz.storage.resharding.destinations import Destinations
 from authz.storage.resharding.dividing import Dividing
 from authz.storage.resharding.freezing import Freezing
 from authz.storage.resharding.late import copy_late, copy_sidecars
+from authz.storage.resharding.result import Moved
 from authz.storage.resharding.stages import DECIDED, ENDS, Stage, Stages, with_advice
 from authz.storage.resharding.target import Target, server_of
 from authz.storage.resharding.trail_copy import TrailCopy
@@ -31,28 +31,8 @@ UNKNOWN_NAMES: Final = (
     "this version does not know what {} is, and {} more names; nothing was moved: run the newest "
     "version, or remove what is not ours"
 )
+COPIES: Final = "nothing was moved; `authz init --reshard --cancel` removes the copies"
 OTHER_SERVER: Final = "a server was restarted or replaced while it was copied; try again"
-
-
-@dataclass(slots=True)
-class Moved:
-    """The result of a move.
-
-    keys: records. moved: those whose kid leads elsewhere. names: copied names, repeated ones
-    included. rows: of the audit trail. copy_seconds: from the first round to the freeze.
-    frozen_seconds: the time for which changes were refused. damaged: kids of records that cannot be
-    read; they were moved as they are. is_continued: an earlier run had decided the move, and this
-    one has only ended it.
-    """
-
-    keys: int = 0
-    moved: int = 0
-    names: int = 0
-    rows: int = 0
-    copy_seconds: float = 0.0
-    frozen_seconds: float = 0.0
-    damaged: tuple[str, ...] = ()
-    is_continued: bool = False
 
 
 Report = Callable[[str], None]
@@ -159,7 +139,12 @@ class Moving:
         places = Destinations(Partitions(len(self._new)))
         copying = Copying(self._old, self._targets, places)
         trail = TrailCopy(self._old, self._new[0], self._targets[0])
-        await self._copy(copying, trail)
+        try:
+            await self._copy(copying, trail)
+        except Foreign:
+            raise
+        except Unavailable as cause:  # perhaps the copies have filled the store
+            raise Unavailable(f"{cause}; {COPIES}") from None
         done = Moved(copy_seconds=time.monotonic() - began)
         frozen = time.monotonic()
         try:
@@ -193,7 +178,7 @@ class Moving:
 
     async def _copy_rest(self, copying: Copying, trail: TrailCopy, done: Moved) -> None:
         """Freeze the store, and bring the copies to its content, exactly."""
-        self._report("the store is frozen: changes are refused for some seconds")
+        self._report("the store is frozen: changes that give rights are refused for some seconds")
         content = await self._freeze(copying)
         await self._last_round(copying)
         names, records = self._names, copying.places.records
@@ -277,11 +262,16 @@ class Moving:
 
     async def _complete(self) -> None:
         """Write authz:meta of each partition, then the signpost. It can be repeated."""
-        content = await self._stages.content()
-        for target in self._targets:
-            if not await target.is_complete():
-                await target.complete(divided_meta(content, target.names))
-        await self._stages.switch()
+        is_switched = False
+        while not is_switched:  # somebody may add a pepper meanwhile
+            content = await self._stages.content()
+            for target in self._targets:
+                fields = divided_meta(content, target.names)
+                if await target.is_complete():
+                    await target.add_fields(fields)
+                else:
+                    await target.complete(fields)
+            is_switched = await self._stages.switch(content)
 
     async def _end(self, *, keep: bool) -> None:
         """End a decided move: complete it, and remove the old names once nobody uses them."""

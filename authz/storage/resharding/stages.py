@@ -10,8 +10,12 @@ from authz.core.errors import Conflict, Foreign, Unavailable
 from authz.storage import meta, schema
 from authz.storage.essential import ALLOW_OOM
 from authz.storage.replies import checked
-from authz.storage.resharding.lease import LOST
+from authz.storage.resharding.lease import TAKEN_OVER
 
+THAWED: Final = (
+    "the store takes changes, although the move was decided: a failover has lost the freeze; it is "
+    "in force as it was, and the partitions have to be removed before another move"
+)
 DECIDED: Final = "the move is decided; end it with `authz init --reshard`"
 
 
@@ -80,7 +84,7 @@ class Stages:
         keys = [self._names.resharder, self._names.resharding, self._names.seq]
         args: list[str | int] = [self._run, stage, self._count, *_AFTER[stage]]
         if not await checked(self._advance(keys=keys, args=args)):
-            raise Conflict(LOST)
+            raise Conflict(TAKEN_OVER)
 
     async def announce(self) -> None:
         """Name the coming number of partitions in authz:meta. Raises Unavailable."""
@@ -102,10 +106,11 @@ class Stages:
         found.pop(schema.META_RESHARDING, None)
         return found
 
-    async def switch(self) -> None:
+    async def switch(self, content: Mapping[str, str]) -> bool:
         """Put the signpost in the place of authz:meta. It can be repeated.
 
-        Raises Conflict if the lease is lost, Unavailable.
+        content: of authz:meta, as the partitions have it. Return False if it is another one now.
+        Raises Conflict if the lease is lost or the store takes changes, Unavailable.
         """
         names = self._names
         fields = {
@@ -113,10 +118,13 @@ class Stages:
             schema.META_PARTITIONS: str(self._count),
             schema.META_COMPLETE: "1",
         }
-        words = [text for pair in fields.items() for text in pair]
-        keys = [names.resharder, names.resharding, names.meta]
-        if not await checked(self._switch(keys=keys, args=[self._run, Stage.SWITCHED, *words])):
-            raise Conflict(LOST)
+        words = [text for pair in (*fields.items(), *content.items()) for text in pair]
+        keys = [names.resharder, names.resharding, names.meta, names.seq]
+        about: list[str | int] = [self._run, Stage.SWITCHED, schema.META_RESHARDING, len(fields)]
+        answer = await checked(self._switch(keys=keys, args=[*about, *words]))
+        if answer in _REFUSALS:
+            raise Conflict(_REFUSALS[answer])
+        return bool(answer == "done")
 
 
 def with_advice(cause: Unavailable) -> Unavailable:
@@ -138,11 +146,19 @@ end
 return 0
 """
 
+_REFUSALS: Final = {"taken": TAKEN_OVER, "thawed": THAWED}
 _SWITCH: Final = """
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-if redis.call('HGET', KEYS[2], 'stage') == ARGV[2] then return 1 end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'taken' end
+if redis.call('HGET', KEYS[2], 'stage') == ARGV[2] then return 'done' end
+if redis.call('TYPE', KEYS[4])['ok'] ~= 'list' then return 'thawed' end
+local first = 5 + 2 * ARGV[4]
+local count = redis.call('HLEN', KEYS[3]) - redis.call('HEXISTS', KEYS[3], ARGV[3])
+if count ~= (#ARGV - first + 1) / 2 then return 'changed' end
+for at = first, #ARGV, 2 do
+  if redis.call('HGET', KEYS[3], ARGV[at]) ~= ARGV[at + 1] then return 'changed' end
+end
 redis.call('DEL', KEYS[3])
-redis.call('HSET', KEYS[3], unpack(ARGV, 3))
+redis.call('HSET', KEYS[3], unpack(ARGV, 5, first - 1))
 redis.call('HSET', KEYS[2], 'stage', ARGV[2])
-return 1
+return 'done'
 """

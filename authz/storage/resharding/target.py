@@ -8,6 +8,7 @@ from redis import exceptions
 
 from authz.core.errors import Conflict, Foreign, Unavailable
 from authz.storage import emptiness, schema
+from authz.storage.essential import ALLOW_OOM
 from authz.storage.guarded_writes import Command, GuardedWrites
 from authz.storage.replies import checked, unusable
 from authz.storage.resharding.name_scan import names_from
@@ -16,7 +17,7 @@ MOST: Final = 200  # commands in one transaction
 MOST_BYTES: Final = 1 << 22  # of values in one transaction
 RUN: Final = "move-"  # beginning of the marker of each run
 TAKEN: Final = "another run writes into partition {}, or it was completed meanwhile"
-LOST: Final = (
+COPY_LOST: Final = (
     "partition {} has lost its copy after the move was decided, and is not trusted; the old names "
     "still have all data: save them before anything is removed"
 )
@@ -61,12 +62,12 @@ class Target:
             marker = await transaction.get(names.restoring) or ""
             is_ours = marker.startswith(RUN)
             if has_copy and not (is_ours and names.seq in present):
-                raise Unavailable(LOST.format(names.partition))
+                raise Unavailable(COPY_LOST.format(names.partition))
             is_bare = present == [names.restoring]  # all that a run leaves which ended at once
             if present and not (is_ours and (is_known or is_bare)):
                 raise Foreign(f"partition {names.partition}: {emptiness.describe(present, names)}")
             transaction.multi()
-            transaction.set(names.restoring, self._marker)
+            transaction.eval(_MARK, 1, names.restoring, self._marker)
 
         await checked(self._client.transaction(claim, *emptiness.watched(names)))
 
@@ -106,6 +107,16 @@ class Target:
         pairs = [text for pair in fields.items() for text in pair]
         await self.add(("HSET", self.names.meta, *pairs), ("DEL", self.names.restoring))
         await self.flush()
+
+    async def add_fields(self, fields: Mapping[str, str]) -> None:
+        """Write those fields of its authz:meta that it lacks. Raises Unavailable."""
+        found = await checked(self._client.hgetall(self.names.meta))
+        if missing := dict(fields.items() - found.items()):
+            await checked(self._client.hset(self.names.meta, mapping=missing))
+
+
+# Also on a full store, so that its copies can be removed.
+_MARK: Final = f"{ALLOW_OOM}return redis.call('SET', KEYS[1], ARGV[1])"
 
 
 async def server_of(client: redis.asyncio.Redis) -> str:

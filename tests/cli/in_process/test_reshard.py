@@ -281,7 +281,7 @@ def test_a_decision_that_a_failover_has_lost(runner, divide, valkey, monkeypatch
     kid, _ = runner.issue()
     divide()
 
-    async def failing(_self):
+    async def failing(_self, _content):
         raise Unavailable("the node is gone")
 
     with monkeypatch.context() as patched:

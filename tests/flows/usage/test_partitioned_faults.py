@@ -10,18 +10,9 @@ from authz.flows.usage.partitioned_meter import PartitionedMeter
 from tests.support.memory_usage import MemoryUsage
 from tests.support.meter_runs import deliver
 from tests.support.metered_partitions import COUNT, KIDS, line_of, partitioned, requests
-from tests.support.usage_faults import ClaimsFirst, CountsWithoutDigest, FaultyUsage
+from tests.support.usage_faults import ClaimsFirst, ConfirmsEarly, CountsWithoutDigest, FaultyUsage
 
 pytestmark = pytest.mark.usefixtures("quick")
-
-
-class ConfirmsEarly(PartitionedMeter):
-    """A mutant: it confirms a batch once the first of its parts is in the store."""
-
-    def _on_part(self, digest, batch, part):
-        if digest in self._waiting:
-            batch.parts = 1
-            super()._on_part(digest, batch, part)
 
 
 class DividesAnew(PartitionedMeter):

@@ -194,7 +194,7 @@ async def test_slot_that_moves_key_by_key(binary):
             await cluster.migrate(source, target, *names)
         await eventually(lambda: "moved" in sidecar.reason)
         assert not await confirmed(admin, record.kid)
-        cluster.end_move(target)
+        await cluster.end_move(target)
         await revoked_in_time(admin, sidecar, record.kid)
         assert await sidecar.find(other.kid) == other
         assert await sidecar.find(unread.kid) == unread

@@ -1,11 +1,13 @@
 """Slots, their owners, and refusals because of them: no server."""
 
+import asyncio
 from math import inf
 
 import pytest
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.listen_address import Address
+from authz.storage import cluster as cluster_of_nodes
 from authz.storage.cluster import Cluster, read_slots, slot_of
 from authz.storage.cluster_link import slot_fault
 from authz.storage.endpoint import Endpoint
@@ -81,7 +83,55 @@ async def test_nodes_that_an_answer_named_are_asked_too():
     answers |= {A: OSError(111, ""), B: owners(B, A), C: owners(C, B)}
     asked.clear()
     assert await cluster.owner(ask) == B
-    assert C not in asked
+    assert asked[-1] == C
+
+
+async def test_a_node_that_is_cut_off():
+    """A node that is cut off names itself, also by another address. Two others name the owner."""
+    seed, d = Address("old.example", 7000), Address("10.0.0.4", 7000)
+    answers = {seed: owners(A, B), A: owners(A, B)} | dict.fromkeys((B, C, d), owners(A, B, C, d))
+    ask, _ = asking(answers)
+    for _ in range(40):
+        cluster = Cluster([seed, B, C, d], SLOT)
+        answers |= dict.fromkeys((B, C, d), owners(A, B, C, d))
+        assert await cluster.owner(ask) == A
+        answers |= dict.fromkeys((B, C, d), owners(B, C, d))
+        assert await cluster.agreed(ask) == B
+        assert await cluster.owner(ask) == B
+
+
+async def test_the_last_owner_is_named_by_one_node():
+    """If no two nodes agree, it is rather another node than the one that was named last."""
+    of_a, of_b = ([[0, 16383, [node.host, node.port]]] for node in (A, B))
+    answers = {A: of_a, B: of_a}
+    ask, _ = asking(answers)
+    cluster = Cluster([A, B], SLOT)
+    assert await cluster.owner(ask) == A
+    answers[B] = of_b
+    assert await cluster.agreed(ask) is None
+    assert await cluster.owner(ask) == B
+    answers[A] = OSError(111, "")
+    assert await cluster.owner(ask) == B
+
+
+async def test_nodes_that_do_not_answer(monkeypatch):
+    """Nobody waits until they have had their time: the next nodes are asked meanwhile."""
+    monkeypatch.setattr(cluster_of_nodes, "ASK_SECONDS", 1e9)
+    dead = [Address(f"10.1.0.{n}", 7000) for n in range(10)]
+    waiting = []
+
+    async def ask(node):
+        if node in dead:
+            waiting.append(node)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                waiting.remove(node)
+        return owners(C, A, B)
+
+    assert await Cluster([*dead, A, B], SLOT).owner(ask) == C
+    await asyncio.sleep(0)
+    assert waiting == []
 
 
 async def test_the_address_of_moved_is_taken_once():

@@ -69,6 +69,15 @@ async def test_an_entry_that_leads_nowhere(parts):
     assert f"names partition {HOME}, which has no such key" in finding.found
 
 
+async def test_a_copy_beside_an_entry(parts):
+    """A record where the kid leads, beside an entry, is a failure that names the key."""
+    at, home = parts.clients[named(KIDS[0])], parts.clients[HOME].names
+    await at.copy(home.key(KIDS[0]), at.names.key(KIDS[0]))
+    finding = await look(parts)
+    assert finding.level is Level.FAIL
+    assert f"it has a copy of the key {KIDS[0]}, which lies in partition {HOME}" in finding.found
+
+
 async def test_an_entry_in_another_partition(parts):
     """An entry that nobody looks for is a failure, for it is not where its kid leads."""
     await StoredMoved(parts.clients[HOME]).save({KIDS[3]: (HOME + 1) % COUNT})

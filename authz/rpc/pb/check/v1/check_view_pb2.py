@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61uthz/check/v1/check_view.proto\x12\x0e\x61uthz.check.v1\";\n\tCheckView\x12.\n\nattributes\x18\x01 \x01(\x0b\x32\x1a.authz.check.v1.Attributes\"\x83\x02\n\nAttributes\x12\x0e\n\x06source\x18\x01 \x01(\x0c\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.authz.check.v1.Request\x12M\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x31.authz.check.v1.Attributes.ContextExtensionsEntry\x12\x32\n\x10metadata_context\x18\x0b \x01(\x0b\x32\x18.authz.check.v1.Metadata\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x08Metadata\x12\x32\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32\x19.authz.check.v1.Namespace\"?\n\tNamespace\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.authz.check.v1.Struct\"0\n\x06Struct\x12&\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x16.authz.check.v1.Member\";\n\x06Member\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.authz.check.v1.Value\"\x1d\n\x05Value\x12\x14\n\x0cstring_value\x18\x03 \x01(\x0c\"0\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.authz.check.v1.Address\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.authz.check.v1.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.authz.check.v1.HttpRequest\"\xd3\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.authz.check.v1.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12-\n\nheader_map\x18\r \x01(\x0b\x32\x19.authz.check.v1.HeaderMap\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x1c\n\tHeaderMap\x12\x0f\n\x07headers\x18\x01 \x03(\x0c\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x61uthz/check/v1/check_view.proto\x12\x0e\x61uthz.check.v1\";\n\tCheckView\x12.\n\nattributes\x18\x01 \x01(\x0b\x32\x1a.authz.check.v1.Attributes\"\x83\x02\n\nAttributes\x12\x0e\n\x06source\x18\x01 \x01(\x0c\x12(\n\x07request\x18\x04 \x01(\x0b\x32\x17.authz.check.v1.Request\x12M\n\x12\x63ontext_extensions\x18\n \x03(\x0b\x32\x31.authz.check.v1.Attributes.ContextExtensionsEntry\x12\x32\n\x10metadata_context\x18\x0b \x01(\x0b\x32\x18.authz.check.v1.Metadata\x1a\x38\n\x16\x43ontextExtensionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x08Metadata\x12\x32\n\x0f\x66ilter_metadata\x18\x01 \x03(\x0b\x32\x19.authz.check.v1.Namespace\"?\n\tNamespace\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.authz.check.v1.Struct\"0\n\x06Struct\x12&\n\x06\x66ields\x18\x01 \x03(\x0b\x32\x16.authz.check.v1.Member\";\n\x06Member\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12$\n\x05value\x18\x02 \x01(\x0b\x32\x15.authz.check.v1.Value\"\x1d\n\x05Value\x12\x14\n\x0cstring_value\x18\x03 \x01(\x0c\"0\n\x04Peer\x12(\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x17.authz.check.v1.Address\"@\n\x07\x41\x64\x64ress\x12\x35\n\x0esocket_address\x18\x01 \x01(\x0b\x32\x1d.authz.check.v1.SocketAddress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"4\n\x07Request\x12)\n\x04http\x18\x02 \x01(\x0b\x32\x1b.authz.check.v1.HttpRequest\"\xb8\x01\n\x0bHttpRequest\x12\x0e\n\x06method\x18\x02 \x01(\x0c\x12\x39\n\x07headers\x18\x03 \x03(\x0b\x32(.authz.check.v1.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\x0c\x12\x0c\n\x04host\x18\x05 \x01(\x0c\x12\x12\n\nheader_map\x18\r \x01(\x0c\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x0c:\x02\x38\x01\"\x1c\n\tHeaderMap\x12\x0f\n\x07headers\x18\x01 \x03(\x0c\"<\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\x0c\x12\r\n\x05value\x18\x02 \x01(\x0c\x12\x11\n\traw_value\x18\x03 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,11 +60,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REQUEST']._serialized_start=795
   _globals['_REQUEST']._serialized_end=847
   _globals['_HTTPREQUEST']._serialized_start=850
-  _globals['_HTTPREQUEST']._serialized_end=1061
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=1015
-  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=1061
-  _globals['_HEADERMAP']._serialized_start=1063
-  _globals['_HEADERMAP']._serialized_end=1091
-  _globals['_HEADERVALUE']._serialized_start=1093
-  _globals['_HEADERVALUE']._serialized_end=1153
+  _globals['_HTTPREQUEST']._serialized_end=1034
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_start=988
+  _globals['_HTTPREQUEST_HEADERSENTRY']._serialized_end=1034
+  _globals['_HEADERMAP']._serialized_start=1036
+  _globals['_HEADERMAP']._serialized_end=1064
+  _globals['_HEADERVALUE']._serialized_start=1066
+  _globals['_HEADERVALUE']._serialized_end=1126
 # @@protoc_insertion_point(module_scope)

@@ -107,8 +107,8 @@ class HttpRequest(_message.Message):
     headers: _containers.ScalarMap[str, bytes]
     path: bytes
     host: bytes
-    header_map: HeaderMap
-    def __init__(self, method: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, bytes]] = ..., path: _Optional[bytes] = ..., host: _Optional[bytes] = ..., header_map: _Optional[_Union[HeaderMap, _Mapping]] = ...) -> None: ...
+    header_map: bytes
+    def __init__(self, method: _Optional[bytes] = ..., headers: _Optional[_Mapping[str, bytes]] = ..., path: _Optional[bytes] = ..., host: _Optional[bytes] = ..., header_map: _Optional[bytes] = ...) -> None: ...
 
 class HeaderMap(_message.Message):
     __slots__ = ("headers",)

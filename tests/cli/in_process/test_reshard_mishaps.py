@@ -1,0 +1,106 @@
+"""`authz init --reshard` when something goes wrong beside it."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from authz.storage.resharding import moving
+from authz.storage.resharding.copying import Copying
+from authz.storage.resharding.target import Target
+from authz.storage.schema import DEFAULT, Names
+from tests.support.cli.in_process import CommandRunner
+from tests.support.real import Valkey
+
+COUNT = 8
+MOVE = ("init", "--reshard", "--yes", "--json")
+STANDS_STILL = """
+import asyncio, sys
+from authz.cli.main import main
+from authz.storage.resharding import moving
+from authz.storage.resharding.trail_copy import TrailCopy
+moving.NOTICE_SECONDS = 0.0
+async def for_ever(*_any):
+    print("frozen", flush=True)
+    await asyncio.sleep(3600)
+TrailCopy.finish = for_ever
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def runner(tmp_path: Path, own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch) -> CommandRunner:
+    """A directory with a pepper, and an initialised store of one partition."""
+    monkeypatch.setattr(moving, "LATE_SECONDS", 0.0)
+    monkeypatch.setattr(moving, "NOTICE_SECONDS", 0.0)
+    return CommandRunner(tmp_path, own_valkey, monkeypatch)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_thaws_the_store(runner: CommandRunner, number: signal.Signals) -> None:
+    """The end of a terminal, or of a container, leaves no frozen store."""
+    kid, _ = runner.issue()
+    process = subprocess.Popen(
+        [sys.executable, "-c", STANDS_STILL, *MOVE],
+        env={**os.environ, "AUTHZ_REDIS__PARTITIONS": str(COUNT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "frozen\n"
+    assert runner.run("keys", "update", kid, "--name", "new").code == 3
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, "takes changes again" in told) == (130, True), told
+    assert runner.run("keys", "update", kid, "--name", "new").code == 0
+
+
+def test_a_store_that_the_copy_has_filled(
+    runner: CommandRunner, own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer names the way out, and --cancel frees the memory of a full store."""
+    kid, _ = runner.issue()
+    round_ = Copying.round
+
+    async def full(self: Copying, *count: int) -> int:
+        own_valkey.admin.config_set("maxmemory", 1)
+        return await round_(self, *count)
+
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", str(COUNT))
+    with monkeypatch.context() as patch:
+        patch.setattr(Copying, "round", full)
+        done = runner.run(*MOVE)
+    assert (done.code, "the store is full" in done.err) == (3, True), done.err
+    assert "--cancel" in done.err
+    done = runner.run("init", "--reshard", "--cancel")
+    assert (done.code, "is cancelled" in done.out) == (0, True), done.err
+    own_valkey.admin.config_set("maxmemory", 0)
+    assert {name for name in own_valkey.admin.scan_iter() if "{0}" not in name} == {DEFAULT.meta}
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", "1")
+    assert runner.run("keys", "update", kid, "--name", "new").code == 0
+
+
+def test_a_pepper_that_is_added_at_the_end(
+    runner: CommandRunner, own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A field of authz:meta that arrives between two partitions is in all of them."""
+    runner.issue()
+    complete = Target.complete
+
+    async def late(self: Target, fields: dict[str, str]) -> None:
+        await complete(self, fields)
+        own_valkey.admin.hset(DEFAULT.meta, "pepper:2", "new")
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Target, "complete", late)
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", str(COUNT))
+    done = runner.run(*MOVE)
+    assert done.code == 0, done.err
+    for at in range(COUNT):
+        names = Names(partition=at, partitions=COUNT)
+        assert own_valkey.admin.hget(names.meta, "pepper:2") == "new"
