@@ -83,7 +83,7 @@ class FailureBuckets:
         if per_minute:
             self._budgets = FailureBudgets(per_minute, MINUTE_MS / per_minute)
         self._own: BoundedDict[str, int] = BoundedDict(MAX_CLIENTS)  # not published yet
-        self._fleet: Mapping[str, int] = {}
+        self._fleet: dict[str, int] = {}
         self._allowed = blocks_of(())
 
     def fail(self, address: str, now: int) -> bool:
@@ -116,7 +116,7 @@ class FailureBuckets:
         while self._own and len(found) < most:
             client, until = self._own.popitem(last=False)
             found[client] = until
-        self._fleet = {**self._fleet, **found} if found else self._fleet
+        self._fleet |= found
         return found
 
     def put_back(self, found: Mapping[str, int]) -> None:
@@ -124,6 +124,14 @@ class FailureBuckets:
         self._fleet = {client: end for client, end in self._fleet.items() if client not in found}
         for client, until in found.items():
             self._own.put(client, until)
+
+    def forget_ended(self, now: int) -> None:
+        """Forget the clients of the fleet whose block has ended: they begin anew."""
+        ended = [client for client, until in self._fleet.items() if until <= now]
+        for client in ended:
+            del self._fleet[client]
+            if self._budgets is not None:
+                self._budgets.forget(client)
 
     def replace_fleet(self, blocked: Mapping[str, int], allowed: Iterable[str]) -> None:
         """Take the blocked clients and the allowed networks of the whole fleet.

@@ -53,8 +53,9 @@ def snippet(
     A cluster is STATIC if every address is a socket path or an IP address, else STRICT_DNS. llm:
     with the filter for LLMs, and the fields of a route that turn it on.
     """
-    asked = {"envoy_grpc": {"cluster_name": "authz", "authority": "authz.local"}, "timeout": "0.5s"}
-    config = {"@type": EXT_AUTHZ, "transport_api_version": "V3", "grpc_service": asked}
+    asked = {"cluster_name": "authz", "authority": "authz.local", "skip_envoy_headers": True}
+    service = {"envoy_grpc": asked, "timeout": "0.5s"}
+    config = {"@type": EXT_AUTHZ, "transport_api_version": "V3", "grpc_service": service}
     allow_headers(config, expected)
     manager: dict[str, Any] = {
         "@type": MANAGER,

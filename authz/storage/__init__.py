@@ -2,12 +2,17 @@
 
 This package imports redis-py first, without OpenTelemetry. If redis-py finds OpenTelemetry, it
 imports the SDK for metrics of its own. Nobody reads those metrics, and each command would wait for
-the import.
+the import. It reads its version with `importlib.metadata` (2 MB) for clients that tell the store,
+which ours do not.
 """
 
 import sys
 
+from authz.process.late_imports import import_late
+
 _TELEMETRY = "opentelemetry"
+
+import_late("importlib.metadata")
 
 if _TELEMETRY not in sys.modules:
     # While a module's entry is None, its import raises ImportError.

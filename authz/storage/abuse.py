@@ -3,6 +3,8 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,6 +20,8 @@ from authz.storage.replies import checked
 
 PAUSE: Final = 1.0  # seconds between two rounds of a sidecar
 MOST: Final = 100  # clients that one sidecar publishes in a round
+PIECE: Final = 100  # clients that are read at once; about 60 us
+SWEEP: Final = 10.0  # seconds between two looks for clients whose block has ended
 FARTHEST_MS: Final = 2 * 86_400_000  # of an end from now: `abuse.block` is at most a day
 _DIGITS: Final = 15
 _CLIENT: Final = re.compile(r"[0-9a-f.:]{2,39}(?:/64)?", re.ASCII)
@@ -61,20 +65,32 @@ def _end_of(client: str, text: str, now: int) -> int | None:
     return end if end <= now + FARTHEST_MS and _CLIENT.fullmatch(client) else None
 
 
+@dataclass
+class _Reading:
+    """The pieces of the fleet's state that have come so far. version: the one before the first."""
+
+    version: object
+    allowed: Any = None
+    stored: dict[str, str] = field(default_factory=dict)
+    live: dict[str, int] = field(default_factory=dict)
+
+
 class AbuseLink:
     """Publishes the blocked clients of a sidecar, and reads those of the fleet, every PAUSE (1 s).
 
     Without the store a sidecar goes by its own failures, and by what it read last. It adds nothing
-    while the store has MAX_CLIENTS (10,000) clients.
+    while the store has MAX_CLIENTS (10,000) clients. It reads only if others changed something, in
+    pieces of about PIECE (100) clients: to read 5,000 at once stops all Checks for 3 ms.
     """
 
     def __init__(self, buckets: FailureBuckets, names: schema.Names, clock: Clock) -> None:
         self._buckets = buckets
         self._names = names
         self._clock = clock
-        self._due = float("-inf")
+        self._due = self._sweep = float("-inf")
         self._version: object = None
         self._link: Link | None = None
+        self._reading: _Reading | None = None
         self._stored: dict[str, str] = {}  # as it was read last
         self._live: dict[str, int] = {}  # the clients in it that were blocked then
         self._problem = ""
@@ -84,32 +100,52 @@ class AbuseLink:
         now = self._clock.monotonic()
         if link is not self._link:
             self._link, self._version, self._due = link, None, float("-inf")
-        if now < self._due:
+            self._reading = None
+        if now < self._due or self._reading is not None:
             return
         self._due = now + PAUSE
-        self._publish(link)
+        self._publish(link, now)
         link.send(lambda reply: self._on_version(link, reply), "GET", self._names.abuse_version)
 
-    def _publish(self, link: Link) -> None:
+    def _publish(self, link: Link, now: float) -> None:
         found = self._buckets.unpublished(MOST)
         if not found:
             return
-        if not self._has_room(link):
+        if not self._has_room(link, now):
             self._buckets.put_back(found)
             return
+        texts = {client: str(until) for client, until in found.items()}
+        is_stored = True
 
-        def on_reply(reply: Any) -> None:
+        def on_stored(reply: Any) -> None:
+            nonlocal is_stored
             if isinstance(reply, Exception):
+                is_stored = False
                 self._buckets.put_back(found)
 
-        pairs = [text for client, until in found.items() for text in (client, str(until))]
-        link.send(on_reply, "HSET", self._names.blocked, *pairs)
-        link.send(_ignore, "INCR", self._names.abuse_version)
+        def on_counted(reply: Any) -> None:
+            # If nobody else has changed anything, we know the state without reading it.
+            if is_stored and isinstance(reply, int) and self._version == str(reply - 1):
+                self._version = str(reply)
+                self._stored |= texts
+                self._live |= found
 
-    def _has_room(self, link: Link) -> bool:
-        """Remove clients that are not blocked any more. Return whether the store has room then."""
-        now = self._clock.wall_ms()
-        self._live = live = blocked_of(self._stored, now, self._live, self._stored)
+        pairs = [text for pair in texts.items() for text in pair]
+        link.send(on_stored, "HSET", self._names.blocked, *pairs)
+        link.send(on_counted, "INCR", self._names.abuse_version)
+
+    def _has_room(self, link: Link, now: float) -> bool:
+        """Return whether the store has room for another client.
+
+        Every SWEEP (10 s), or if there is none, forget the clients that are not blocked any more,
+        and remove them from the store.
+        """
+        if now < self._sweep and len(self._stored) < MAX_CLIENTS:
+            return True
+        self._sweep = now + SWEEP
+        wall = self._clock.wall_ms()
+        self._buckets.forget_ended(wall)
+        self._live = live = blocked_of(self._stored, wall, self._live, self._stored)
         over = [client for client in self._stored if client not in live]
         if over:
             # The link takes no surrogates, and a text of the store may have some.
@@ -119,25 +155,47 @@ class AbuseLink:
         return len(live) < MAX_CLIENTS
 
     def _on_version(self, link: Link, reply: Any) -> None:
-        if isinstance(reply, Exception) or reply == self._version:
+        if isinstance(reply, Exception) or reply == self._version or link is not self._link:
             return
-        found: list[Any] = []
+        self._reading = reading = _Reading(reply)
 
         def on_allowed(allowed: Any) -> None:
-            self._on_fleet(reply, found[0], allowed)
+            reading.allowed = allowed
 
-        link.send(found.append, "HGETALL", self._names.blocked)
         link.send(on_allowed, "HGETALL", self._names.allowed)
+        self._read_on(link, reading, "0")
 
-    def _on_fleet(self, version: object, blocked: Any, allowed: Any) -> None:
-        if not (isinstance(blocked, dict) and isinstance(allowed, dict)):
+    def _read_on(self, link: Link, reading: _Reading, cursor: str) -> None:
+        def on_piece(reply: Any) -> None:
+            if reading is not self._reading:
+                return
+            match reply:
+                case [str(following), [*texts]]:
+                    self._take(reading, dict(zip(texts[::2], texts[1::2], strict=False)))
+                case _:  # a fault: the next look begins again
+                    self._reading = None
+                    return
+            if following == "0":
+                self._finish(reading)
+            else:
+                self._read_on(link, reading, following)
+
+        link.send(on_piece, "HSCAN", self._names.blocked, cursor, "COUNT", str(PIECE))
+
+    def _take(self, reading: _Reading, piece: dict[str, str]) -> None:
+        reading.stored |= piece
+        live = blocked_of(piece, self._clock.wall_ms(), self._live, self._stored)
+        room = MAX_CLIENTS - len(reading.live)
+        reading.live |= live if len(live) <= room else dict(islice(live.items(), room))
+
+    def _finish(self, reading: _Reading) -> None:
+        self._reading = None
+        if not isinstance(reading.allowed, dict):
             return
-        self._version = version
-        now = self._clock.wall_ms()
-        self._live = blocked_of(blocked, now, self._live, self._stored)
-        self._stored = blocked
+        self._version = reading.version
+        self._stored, self._live = reading.stored, reading.live
         try:
-            self._buckets.replace_fleet(self._live, allowed)
+            self._buckets.replace_fleet(self._live, reading.allowed)
             problem = ""
         except BadInput as cause:
             problem = str(cause)

@@ -89,7 +89,7 @@ def permissions(names: schema.Names) -> Permissions:
             ("FCALL", WRITE.name, "1", names.sidecars),
             ("FCALL", WRITE.name, "1", names.issued),
             ("FCALL", WRITE.name, "1", names.seen),
-            ("HGETALL", names.blocked),
+            ("HSCAN", names.blocked, "0"),
             ("HGETALL", names.allowed),
             ("GET", names.abuse_version),
             ("HSET", names.blocked, "any", "1"),

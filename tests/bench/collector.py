@@ -19,7 +19,7 @@ from authz.process.gc_tuning import THRESHOLDS
 from authz.rpc.h2 import server
 from authz.telemetry import Counters
 from tests.bench.figures import machine, offer_record, record
-from tests.bench.memory import kid_of
+from tests.bench.sidecar_memory import kid_of
 from tests.support.fakes import make_record
 
 PYTHONS_OWN = (700, 10, 10)

@@ -175,6 +175,10 @@ class Flooded:
         )
         return (thread_seconds(self._pid) - began) / calls * 1e6
 
+    def processor_seconds(self) -> float:
+        """Return the processor time of the whole sidecar so far."""
+        return thread_seconds(self._pid)
+
     def flood(self, seconds: float) -> dict[str, float]:
         """Send forged keys at full speed. Return log lines and growth of memory."""
         uvloop.run(self._saturate(self._garbage, seconds / 1.2 / 6))

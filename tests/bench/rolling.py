@@ -157,8 +157,8 @@ async def pair(transport: str, **shutdown: str) -> AsyncIterator[Pair]:
             opened.enter_context(sidecar)
             await eventually(sidecar.is_ready)
         checks = [Address.parse("", sidecar.check) for sidecar in sidecars]
-        envoy, admin = _envoy(opened, checks)
-        await eventually(lambda: asyncio.to_thread(_healthy, admin, len(checks)))
+        envoy, admin = start_envoy(opened, checks)
+        await eventually(lambda: asyncio.to_thread(healthy, admin, len(checks)))
         yield Pair(sidecars, envoy, keys)
 
 
@@ -173,15 +173,15 @@ async def processes(count: int, *, kills: bool, **shutdown: str) -> AsyncIterato
         command = Serving(directory, valkey, more, ["--processes", str(count)])
         keys = [issued.key_text for issued in await prepared(command.file, KEYS)]
         opened.enter_context(command)
-        envoy, admin = _envoy(opened, [check.numbered(number) for number in range(count)])
+        envoy, admin = start_envoy(opened, [check.numbered(number) for number in range(count)])
         found = Processes([command], envoy, keys, count, kills)
         await eventually(command.is_ready)
         await eventually(found._all_ready)
-        await eventually(lambda: asyncio.to_thread(_healthy, admin, count))
+        await eventually(lambda: asyncio.to_thread(healthy, admin, count))
         yield found
 
 
-def _envoy(opened: ExitStack, checks: list[Address]) -> tuple[Address, Address]:
+def start_envoy(opened: ExitStack, checks: list[Address]) -> tuple[Address, Address]:
     """Start an Envoy that asks the sidecars at these addresses.
 
     Return its own address, and that of its admin interface.
@@ -223,7 +223,7 @@ def _configured(ports: Ports, checks: list[Address]) -> dict[str, Any]:
     return wanted
 
 
-def _healthy(admin: Address, count: int) -> bool:
+def healthy(admin: Address, count: int) -> bool:
     """Return whether Envoy found so many sidecars healthy.
 
     It may use one of them alone until then, and a request has no other one to go to.

@@ -20,7 +20,8 @@ from authz.core.seals import SEAL
 from authz.storage import encoding
 from authz.storage.change_script import SEALED_AHEAD
 from tests.bench.figures import machine, offer_record, record
-from tests.bench.memory import fill, kid_of
+from tests.bench.memory import fill
+from tests.bench.sidecar_memory import kid_of
 from tests.support.fakes import make_keyring, make_record
 from tests.support.real import Valkey
 from tests.support.storage import stored

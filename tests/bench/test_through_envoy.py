@@ -1,4 +1,4 @@
-"""What a client of Envoy waits for is measured with a real Envoy."""
+"""Measure how long a client of a real Envoy waits."""
 
 import uvloop
 

@@ -61,6 +61,7 @@ def as_text(document: dict, report: Report) -> str:
     """Return the report as text."""
     lines = [f"seed {document['seed']}, {document['seconds']} s"]
     lines.append(f"changes {document['changes']}, faults {document['faults']}")
+    lines.append(f"longest return after the outage, in ms, by fault: {document['returns_ms']}")
     if document["clusters"]:
         lines.append(f"episodes on {document['clusters']}")
     for kind, found in document["subjects"].items():

@@ -81,9 +81,14 @@ class Verdict:
     tried: Counter[str] = field(default_factory=Counter)
     # Seconds after the change that ended the key was confirmed, by the key's grace.
     latest_allow: dict[float, float] = field(default_factory=dict)
-    # Seconds after the store was within reach, of the last answer that was not current.
-    latest_return: float = 0.0
+    # Seconds after the end of each outage, of the last answer that was not current.
+    returns: dict[float, float] = field(default_factory=dict)
     late: list[Late] = field(default_factory=list)
+
+    @property
+    def latest_return(self) -> float:
+        """Seconds after the store was within reach, of the last answer that was not current."""
+        return max(self.returns.values(), default=0.0)
 
     def blame(self, kind: str, key: Key, answer: Answer) -> None:
         """Record a broken promise."""
@@ -205,7 +210,7 @@ def _check_reach(
     ended = max((end for begin, end in outages if begin <= answer.answered), default=-NEVER)
     since = answer.sent - ended
     if not is_current:
-        verdict.latest_return = max(verdict.latest_return, since)
+        verdict.returns[ended] = max(since, verdict.returns.get(ended, 0.0))
     if since > settle:
         verdict.tried["within reach"] += 1
         if not is_current:

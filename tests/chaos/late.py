@@ -1,7 +1,7 @@
 """Explanations of late answers: those without the store although it was within reach."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tests.chaos.checker import Late
 from tests.chaos.process import SidecarProcess
@@ -34,6 +34,19 @@ def explained(
         for title, lines in (("store", events), ("sidecar", log)):
             near = [(at, text) for at, text in lines if ended - BEFORE <= at <= last]
             yield from (f"  {title} {at - ended:+.3f} {text}" for at, text in near[-LINES:])
+
+
+def by_fault(
+    returns: Mapping[float, float], faults: Sequence[tuple[float, str]]
+) -> Iterator[tuple[str, float]]:
+    """Yield for each outage the fault that began last before its end, and the time of its return.
+
+    returns: see Verdict. faults: with the times at which they began, in order.
+    """
+    for ended, seconds in returns.items():
+        before = [fault for began, fault in faults if began <= ended]
+        if before:
+            yield before[-1], seconds
 
 
 def _lines(log: str) -> Iterator[tuple[float, str]]:

@@ -16,7 +16,7 @@ from tests.chaos.divided_cluster import divided_cluster, servers_in_turn
 from tests.chaos.failovers import fail_over
 from tests.chaos.faults import Faults, disconnections
 from tests.chaos.history import Outcome, State, now, read_answers
-from tests.chaos.late import explained
+from tests.chaos.late import by_fault, explained
 from tests.chaos.mutants import CLUSTER_MUTANTS, MUTANTS, PARTITION_MUTANTS
 from tests.chaos.world import World
 from tests.support.failover import SERVICE, Replicated
@@ -27,7 +27,7 @@ LEASE = 1.0
 ISOLATION = 2.0  # what a primary takes to close, with min-replicas-max-lag 1
 EPISODE = 40.0  # seconds with one store
 FAILOVER = 16.0  # about as long as the other kind takes
-CLUSTER_SETTLE = 3.0  # seconds: a node that is cut off may be asked first
+CLUSTER_SETTLE = 3.0  # seconds: docs/cluster.md has its steps
 CALM = 2.5  # seconds at the end of an episode, so that everything can be answered once more
 CHANGE_PAUSE = 0.03
 LEAST_FAULTS = 2  # in an episode with one store, however short
@@ -60,10 +60,11 @@ class Report:
     acknowledged: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     late: list[str] = field(default_factory=list)  # what happened around late answers
+    returns: dict[str, float] = field(default_factory=dict)  # seconds, the longest by fault
 
     def add(self, world: World) -> None:
         """Judge an episode."""
-        self.faults.update(world.faults)
+        self.faults.update(fault for _, fault in world.faults)
         self.confirmed += world.confirmed
         self.unknown += world.unknown
         self.acknowledged += world.acknowledged
@@ -76,6 +77,8 @@ class Report:
             self.verdicts.setdefault(sidecar.kind, []).append(verdict)
             if sidecar.kind == "leased":
                 self.late += explained(sidecar, verdict.late, world.events)
+                for fault, seconds in by_fault(verdict.returns, world.faults):
+                    self.returns[fault] = max(seconds, self.returns.get(fault, 0.0))
 
     @property
     def violations(self) -> list[str]:
@@ -120,6 +123,7 @@ class Report:
                 "additions refused by a full store": self.refused[State.ACTIVE],
             },
             "faults": dict(self.faults),
+            "returns_ms": {fault: round(1000 * s) for fault, s in self.returns.items()},
             "clusters": dict(self.servers),
             "subjects": {kind: _summary(found) for kind, found in self.verdicts.items()},
             "violations": self.violations,

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from tests.chaos.checker import Bounds, check
 from tests.chaos.history import Answer, Key, Outcome, State
-from tests.chaos.late import explained
+from tests.chaos.late import by_fault, explained
 
 
 def test_a_late_answer_is_explained(tmp_path):
@@ -28,3 +28,16 @@ def test_a_late_answer_is_explained(tmp_path):
         "  sidecar -0.500 no trust",
         "  sidecar +4.200 trust",
     ]
+
+
+def test_the_return_after_each_fault():
+    """An outage belongs to the fault that began last before its end; one before all has none."""
+    late = [(3.0, 0.1), (11.0, 0.2), (19.0, 0.3), (25.0, 0.4)]
+    answers = [Answer(0, end + more, Outcome.UNAVAILABLE, end + more) for end, more in late]
+    key = Key("K" * 16, "text", 0.0)
+    outages = [(end - 1, end) for end, _ in late]
+    verdict = check([key], answers, outages, Bounds(1.0, settle=3.0))
+    found = list(by_fault(verdict.returns, [(10.0, "killed"), (20.0, "moved")]))
+
+    assert [fault for fault, _ in found] == ["killed", "killed", "moved"]
+    assert [round(seconds, 3) for _, seconds in found] == [0.2, 0.3, 0.4]

@@ -57,7 +57,7 @@ class World(contextlib.AsyncExitStack):
         self.dice = dice
         self.keys: list[Key] = []
         self.sidecars: list[SidecarProcess] = []
-        self.faults: list[str] = []
+        self.faults: list[tuple[float, str]] = []
         self.events: list[tuple[float, str]] = []  # faults and their steps, in order
         self.confirmed = 0
         self.unknown = 0
@@ -167,7 +167,7 @@ class World(contextlib.AsyncExitStack):
 
     def begin(self, fault: str) -> None:
         """Note that this fault begins."""
-        self.faults.append(fault)
+        self.faults.append((now(), fault))
         self.note(fault)
 
     def note(self, step: str) -> None:

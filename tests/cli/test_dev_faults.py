@@ -4,11 +4,15 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from authz.cli import devstack
 from authz.cli.devconfig import Backend, refuse_other_listeners, write_settings
 from authz.core.errors import BadInput
 from authz.settings import model
@@ -26,6 +30,26 @@ LISTENERS = {
 def limited(size: int) -> Callable[[], None]:
     """Return what makes each file of a process at most so long, as a full disk does."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+@contextmanager
+def answering(status: int) -> Iterator[str]:
+    """An HTTP server that gives each request this status. Yield its URL."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Write nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -159,3 +183,14 @@ def test_a_password_in_a_backend_is_not_printed(url: str) -> None:
     with pytest.raises(BadInput, match="without user and password") as refused:
         Backend.parse(url)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_proxy_of_the_environment(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """Our processes are asked directly: a proxy of the company does not reach this machine."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with answering(status) as url:
+        assert devstack._answers(f"{url}/readyz") is (status == 200)
+    assert not devstack._answers(f"{url}/readyz")

@@ -102,6 +102,17 @@ def test_the_fleet():
     assert blocked(buckets, OTHER, times=10) == [False] * 10
 
 
+def test_an_ended_block_is_forgotten():
+    """The client begins anew then, and not before."""
+    buckets = made(block_ms=10_000)
+    blocked(buckets)
+    (until,) = buckets.unpublished(5).values()
+    buckets.forget_ended(until - 1)
+    assert buckets.fail(ONE, until - 1)
+    buckets.forget_ended(until)
+    assert not any(buckets.fail(ONE, until) for _ in range(10))
+
+
 def test_what_could_not_be_published_is_published_later():
     """A block is kept here in the meantime."""
     buckets = made()

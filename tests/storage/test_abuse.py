@@ -6,12 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.abuse import FailureBuckets
+from authz.core.errors import Unavailable
 from authz.core.failure_budget import MAX_CLIENTS
-from authz.storage.abuse import FARTHEST_MS, MOST, AbuseLink, blocked_of
+from authz.storage.abuse import FARTHEST_MS, MOST, PIECE, AbuseLink, blocked_of
+from authz.storage.link import Link
 from authz.storage.schema import DEFAULT
 from tests.support.fakes import NOW
+from tests.support.real import eventually
 
-ONE = "203.0.113.7"
+ONE, OTHER = "203.0.113.7", "203.0.113.8"
 SOON = str(NOW + 60_000)
 
 
@@ -32,27 +35,39 @@ class Clock:
 
 
 class StoreLink:
-    """A link to a store with these blocked clients. It packs commands as the real one does."""
+    """A link to a store with these blocked clients. It packs commands as the real one does.
+
+    names: of the commands so far.
+    """
 
     def __init__(self, blocked, fault=None):
         self.blocked, self.version, self.fault = dict(blocked), 1, fault
+        self.names = []
 
     def send(self, on_reply, *command):
         """Carry out a command."""
         hiredis.pack_command(command)
         name, key, *words = command
-        if self.fault is not None and name not in {"GET", "HGETALL"}:
+        self.names.append(name)
+        if self.fault is not None and name not in {"GET", "HGETALL", "HSCAN"}:
             on_reply(self.fault)
             return
         if name == "INCR":
             self.version += 1
-        elif name == "HSET":
+            on_reply(self.version)
+            return
+        if name == "HSCAN":
+            at, count = int(words[0]), int(words[2])
+            texts = [text for pair in self.blocked.items() for text in pair]
+            following = at + count if 2 * (at + count) < len(texts) else 0
+            on_reply([str(following), texts[2 * at : 2 * (at + count)]])
+            return
+        if name == "HSET":
             self.blocked |= dict(zip(words[::2], words[1::2], strict=True))
         elif name == "HDEL":
             for word in words:
                 self.blocked.pop(word.decode("utf-8", "surrogateescape"), None)
-        found = {DEFAULT.blocked: dict(self.blocked), DEFAULT.abuse_version: str(self.version)}
-        on_reply(found.get(key, {}))
+        on_reply(str(self.version) if key == DEFAULT.abuse_version else {})
 
 
 def sidecar(link, *clients):
@@ -120,3 +135,135 @@ def test_a_store_that_refuses():
         abuse.send(link)
     assert all(buckets.fail(client, NOW) for client in clients)
     assert set(buckets.unpublished(MAX_CLIENTS)) == set(clients)
+
+
+def addresses(count):
+    """Return so many addresses."""
+    return [f"10.0.{number >> 8}.{number & 255}" for number in range(count)]
+
+
+def test_many_clients_are_read_in_pieces():
+    """One reply with thousands of them would stop all Checks for milliseconds."""
+    clients = addresses(30 * PIECE)
+    link = StoreLink(dict.fromkeys(clients, SOON))
+    buckets, _ = sidecar(link)
+    assert all(buckets.fail(client, NOW) for client in clients)
+    assert link.names.count("HSCAN") == 30
+
+
+def test_a_sidecar_does_not_read_what_it_published_itself():
+    """In an attack on one sidecar that would be thousands of clients a second."""
+    link = StoreLink({})
+    buckets, abuse = sidecar(link, ONE)
+    link.names.clear()
+    for _ in range(3):
+        abuse.send(link)
+    assert link.blocked == {ONE: SOON}
+    assert link.names == ["HSET", "INCR", "GET", "GET", "GET"]
+    assert buckets.fail(ONE, NOW)
+
+
+def test_ended_blocks_are_forgotten():
+    """Nobody else may change anything, so nothing is read that would say so."""
+
+    class Passing(Clock):
+        def wall_ms(self):
+            return NOW + int(self.seconds * 1000)
+
+    link, clock = StoreLink({}), Passing()
+    buckets = FailureBuckets(1, 1_000)
+    abuse = AbuseLink(buckets, DEFAULT, clock)
+    for number in range(20):
+        address = f"10.0.0.{number}"
+        assert [buckets.fail(address, clock.wall_ms()) for _ in range(2)] == [False, True]
+        abuse.send(link)
+    assert 0 < len(link.blocked) < 10
+    assert not buckets.fail("10.0.0.0", clock.wall_ms())  # it begins anew
+    assert buckets.fail("10.0.0.19", clock.wall_ms())
+
+
+def test_a_change_of_another_sidecar_beside_our_own_is_read():
+    """Our own number says that there was another change before it."""
+    link = StoreLink({})
+    buckets, abuse = sidecar(link, ONE)
+    link.blocked[OTHER] = SOON
+    link.version += 1
+    abuse.send(link)
+    assert buckets.fail(OTHER, NOW)
+    del link.blocked[ONE]  # somebody ends the block
+    link.version += 1
+    abuse.send(link)
+    assert not buckets.fail(ONE, NOW)
+
+
+def test_a_block_that_was_not_stored_is_not_taken_as_published():
+    """The number of changes grew nevertheless."""
+
+    class Refusing(StoreLink):
+        def send(self, on_reply, *command):
+            refused = command[0] == "HSET" and len(self.names) < 5
+            self.fault = hiredis.ReplyError("OOM") if refused else None
+            super().send(on_reply, *command)
+
+    link = Refusing({})
+    buckets, abuse = sidecar(link, ONE)
+    abuse.send(link)
+    assert link.blocked == {}
+    assert buckets.fail(ONE, NOW)
+    abuse.send(link)
+    assert link.blocked == {ONE: SOON}
+
+
+class Torn(StoreLink):
+    """A link that keeps what is to come, until `go_on`."""
+
+    def __init__(self, blocked):
+        super().__init__(blocked)
+        self.waiting = []
+
+    def send(self, on_reply, *command):
+        """Keep a command."""
+        self.waiting.append((on_reply, command))
+
+    def go_on(self, fault=None):
+        """Carry out the oldest command, or answer it with a fault."""
+        on_reply, command = self.waiting.pop(0)
+        if fault is None:
+            super().send(on_reply, *command)
+        else:
+            on_reply(fault)
+
+
+@pytest.mark.parametrize("lost", range(1, 5))
+def test_a_link_that_is_lost_while_it_is_read(lost):
+    """The blocks that are known hold, and the next link reads from the beginning."""
+    link = Torn(dict.fromkeys(addresses(2 * PIECE), SOON))
+    buckets = FailureBuckets(1, 60_000)
+    abuse = AbuseLink(buckets, DEFAULT, Clock())
+    buckets.replace_fleet({ONE: NOW + 60_000}, [])
+    abuse.send(link)
+    for _ in range(lost - 1):
+        link.go_on()
+    abuse.send(link)  # nothing more is asked while it reads
+    assert len(link.waiting) <= 2
+    while link.waiting:
+        link.go_on(Unavailable("lost"))
+    assert buckets.fail(ONE, NOW)
+    other = StoreLink({OTHER: SOON})
+    abuse.send(other)
+    assert buckets.fail(OTHER, NOW)
+
+
+async def test_a_real_store_with_many_clients(valkey):
+    """The pieces of a real store are the whole."""
+    clients = addresses(12 * PIECE)
+    link = await valkey.endpoint.open(lambda: Link(lambda _push: None, lambda: None))
+    await link.call("HELLO", "3")
+    await link.call("HSET", DEFAULT.blocked, *(text for one in clients for text in (one, SOON)))
+    await link.call("INCR", DEFAULT.abuse_version)
+    buckets = FailureBuckets(1_000_000, 60_000)  # blocked only if another sidecar says so
+    abuse = AbuseLink(buckets, DEFAULT, Clock())
+    abuse.send(link)
+    await eventually(lambda: buckets.fail(clients[0], NOW))
+    assert all(buckets.fail(client, NOW) for client in clients)
+    link.abort()

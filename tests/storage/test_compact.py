@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz.core.errors import Unreadable
@@ -12,6 +12,7 @@ from authz.core.seals import Seal
 from authz.storage import compact, encoding
 from authz.storage.field_codec import read_length
 from tests.support.fakes import KID, NOW, make_keyring, make_record
+from tests.support.storage.altering import altered_bytes, mixed, rearranged
 from tests.support.storage.strategies import RECORDS, TEXTS
 
 SEALS = make_keyring().record_seals
@@ -106,6 +107,15 @@ def test_every_changed_byte_is_refused():
         for value in range(256):
             if value != text[place]:
                 assert is_refused(KID, text[:place] + bytes([value]) + text[place + 1 :])
+
+
+@settings(max_examples=20)
+@given(RECORDS, RECORDS)
+def test_any_record_that_is_put_together_anew(record, other):
+    """Any record with a flipped bit, a cut, moved fields or parts of another record is refused."""
+    text, foreign = (compact.pack(stored(one)) for one in (record, other))
+    for name, mutant in (*altered_bytes(text), *rearranged(text), *mixed(text, foreign)):
+        assert mutant == text or is_refused(record.kid, mutant), name
 
 
 @given(st.binary(max_size=200), st.booleans())

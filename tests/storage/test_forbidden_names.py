@@ -77,6 +77,7 @@ ALLOWED = {
         "GET GETRANGE MGET": "seq|imported|alias:.*|abuse:version",
         "HGETALL": "meta|key:.*|abuse:.*|use:estimates",
         "HGET": "limit:.*|moved",
+        "HSCAN": "abuse:blocked",
         "HMGET": "limit:.*",
         "XRANGE": "log",
     },

@@ -141,3 +141,10 @@ async def test_a_mutant_that_ignores_entries_is_found(where, monkeypatch):
     monkeypatch.setattr("authz.storage.linked_keys.leads_here", lambda *_: False)
     with pytest.raises(pytest.fail.Exception):
         await test_the_partition_of_a_moved_key_is_named(where)
+
+
+async def test_a_mutant_that_takes_records_anywhere_is_found(where, monkeypatch):
+    """A source that does not ask for the home of a record fails the test of such a record."""
+    monkeypatch.setattr("authz.storage.linked_keys.refuse_stray", lambda *_: None)
+    with pytest.raises(pytest.fail.Exception):
+        await test_a_record_away_from_its_home(where)

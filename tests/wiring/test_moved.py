@@ -18,6 +18,8 @@ from authz.flows.lifecycle import Changed, Lifecycle
 from authz.process.clock import SystemClock
 from authz.settings import model
 from authz.settings.model import Settings
+from authz.storage.field_codec import as_bytes
+from authz.storage.index_members import short_member
 from authz.storage.schema import Names
 from authz.wiring import administration, backups
 from tests.support.checked_sidecar import DIVIDED, CheckedSidecar, waited
@@ -118,6 +120,11 @@ def places_of(record: KeyRecord) -> tuple[int, int]:
     return PARTITIONS.home_of(record), PARTITIONS.of(record.kid)
 
 
+def entry_of(kid: str) -> bytes:
+    """Return the field of the entry of a moved key."""
+    return as_bytes(short_member(kid))
+
+
 def is_moved(record: KeyRecord) -> bool:
     """Return whether the kid of a key does not lead to its home."""
     return PARTITIONS.of(record.kid) != PARTITIONS.home_of(record)
@@ -214,3 +221,28 @@ def test_a_copy_where_the_kid_leads(world: World, valkey: Valkey) -> None:
     done = run("--config", str(world.gate.file), "keys", "revoke", kid)
     assert done.code == 0
     assert world.gate.status(copied) in {401, 503}
+
+
+def test_altered_entries_of_moved_keys(world: World, valkey: Valkey) -> None:
+    """No entry makes a sidecar use a record outside of its home, old or current."""
+    texts = ["8", "x", "", "-1", "own", "elsewhere", "a copy", "an old copy", "a loop"]
+    keys = moved_keys(world)[: len(texts)]
+    found, kids = {}, [key.record.kid for key in keys]
+    for key, text in zip(keys, texts, strict=True):
+        kid, (home, named) = key.record.kid, places_of(key.record)
+        other = next(at for at in range(COUNT) if at not in {home, named})
+        if text.endswith("copy"):
+            valkey.admin.copy(EIGHT[home].key(kid), EIGHT[other].key(kid))
+        if text == "an old copy":
+            assert run("--config", str(world.gate.file), "keys", "revoke", kid).code == 0
+        if text == "a loop":
+            valkey.admin.hset(EIGHT[other].moved, entry_of(kid), str(named))
+        given = {"own": str(named)}.get(text, text if len(text) < 3 else str(other))
+        valkey.admin.hset(EIGHT[named].moved, entry_of(kid), given)
+        found[text] = world.gate.status(key)
+    spoiled = dict.fromkeys(["8", "x", "", "-1", "own", "a copy", "an old copy"], 503)
+    assert found == spoiled | {"elsewhere": 401, "a loop": 401}
+    report = run("--config", str(world.gate.file), "doctor", "--json")
+    (finding,) = [one for one in report.document["findings"] if one["check"] == "moved"]
+    assert finding["level"] == "fail"
+    assert any(kid in finding["found"] for kid in kids)

@@ -105,6 +105,17 @@ class KeyLimitState:
             self.seen, self.seen_from = 0, now
         return max(self.demand, self.seen)
 
+    def keep(self, requests: int, granted_at: int) -> None:
+        """Keep requests that were counted and that nobody waits for, until `give_up`.
+
+        granted_at: microseconds of the store's clock. The earliest one stays: as of a later one a
+        window would have room too early. There must be no lease.
+        """
+        if not self.left:
+            self.granted_at = granted_at
+        self.lease += requests
+        self.left += requests
+
     def give_up(self) -> int:
         """Drop lease and debt. Return the requests left minus the debt: the next `returned`.
 

@@ -13,12 +13,13 @@ Rules:
    ends the refusal and the lease. Of credits that are used up the store is asked once a minute: a
    lease of another sidecar may have come back. Of a budget once a second: a settlement may have
    returned a part of an estimate.
-6. No call is repeated. If a reply is lost, the sidecar admits nothing on it, although the store may
+6. A unit that nobody waits for any more goes back with the next call: the retry is charged too.
+7. No call is repeated. If a reply is lost, the sidecar admits nothing on it, although the store may
    have counted all of it.
-7. A request that is charged once asks the store each time and takes from no lease. So the store can
+8. A request that is charged once asks the store each time and takes from no lease. So the store can
    tell a retry, whichever sidecar it comes to. Without the store it is a request like any other.
    See core/limits/charge_once.py.
-8. Without the store each key follows its `on_outage`; see outage_limits.py.
+9. Without the store each key follows its `on_outage`; see outage_limits.py.
 """
 
 import asyncio
@@ -181,8 +182,8 @@ class Limiter:
             if not state.is_asking:
                 self._ask_for_lease(state, now)
         else:
-            waiters = deque((waiter,))
-            self._send(PendingSpend(state, charge, waiters, self._states.give_up(state), now))
+            returned = self._states.give_up(state)
+            self._send(PendingSpend(state, charge, deque((waiter,)), returned, now))
         return waiter
 
     def _ask_for_lease(self, state: KeyLimitState, now: float) -> None:
@@ -196,10 +197,8 @@ class Limiter:
 
     def _send(self, pending: PendingSpend, lease: int = 0) -> None:
         self._count(Event.LIMIT_STORE_CALL)
-        wanted = len(pending.waiters) + lease
-        request = SpendRequest(
-            wanted, lease, pending.returned, pending.state.granted_at, pending.once
-        )
+        wanted, granted_at = len(pending.waiters) + lease, pending.state.granted_at
+        request = SpendRequest(wanted, lease, pending.returned, granted_at, pending.once)
         self._store.spend(pending.charge, request, partial(self._on_reply, pending))
 
     # replies, inside the parser's callback
@@ -248,9 +247,11 @@ class Limiter:
         if result.violated:
             self._count(Event.LIMIT_SHADOW_DENIED, served)
         state.waiting.extendleft(reversed(pending.waiters))
-        left = reply.granted - served
-        if left and pending.charge.max_lease and self._leases and pending.once is None:
-            self._begin_lease(pending, reply, result, left)
+        if (left := reply.granted - served) and pending.once is None:
+            if pending.charge.max_lease and self._leases:
+                self._begin_lease(pending, reply, result, left)
+            else:
+                state.keep(left, reply.now_us)
         self._outage.on_reply(pending.charge)
         self._look_for_marks(pending, reply)
 

@@ -231,6 +231,25 @@ async def test_a_client_that_has_gone_leaves_its_unit_to_others():
     assert waiting.result().allowed
 
 
+async def test_a_unit_that_nobody_waits_for_goes_back_with_the_next_call():
+    """A request that Envoy has given up is not charged: its retry asks another sidecar.
+
+    Both calls were under way. The units go back as of the first grant, so no window has room too
+    early.
+    """
+    rig = Rig("10/s")
+    for gone in (rig.spend(), rig.spend()):
+        gone.cancel()
+    rig.store.answer(1, left=(9,), now=NOW)
+    rig.store.answer(1, left=(8,), now=NOW + 50)
+    rig.spend()
+    assert [asked[1:4] for asked in rig.store.asked] == [(1, 2, NOW * 1000)]
+    rig.store.answer(1, left=(9,))
+    rig.spend()
+    assert [asked[1:3] for asked in rig.store.asked] == [(1, 0)]
+    assert Event.LIMIT_ALLOWED_ON_LEASE not in rig.probe.events
+
+
 async def test_a_lease_ends_with_the_period():
     """The next one has limits of its own."""
     rig = Rig("3000/s", "1000000/calendar-day")
