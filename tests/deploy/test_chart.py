@@ -99,7 +99,7 @@ def test_the_images_are_those_of_the_overlays() -> None:
     """Envoy and Valkey have the versions that the overlays run."""
     gateway = (K8S / "base" / "gateway.yaml").read_text()
     valkey = (K8S / "overlays" / "standalone" / "valkey.yaml").read_text()
-    assert f"image: {VALUES['gateway']['image']} " in gateway
+    assert f"image: {VALUES['gateway']['image']}\n" in gateway
     assert f"image: {VALUES['valkey']['image']}\n" in valkey
 
 
