@@ -7,9 +7,10 @@ refusal is worse than an allow; the rest is the load of the core. No good key ma
 the addresses have to be blocked. late: the p99 by which the load itself was late, in the worst
 look; on a quiet machine it is far below the p99 of good keys alone. us: processor time of a Check
 in the whole sidecar, in batches of 16, the lowest of some rounds, so that a busy machine matters
-little. busy: the share of the core that the sidecar took in a look beside failures, the lowest of
-them. It is about twice the rates times us, because at these rates the sidecar wakes, reads and
-writes for nearly each Check. Above a half, the p99 grows by waiting alone.
+little. busy: the share of the core that the sidecar took beside failures, the median of the looks.
+It is about twice the rates times us, because at these rates the sidecar wakes, reads and writes for
+nearly each Check; on a busy machine Checks wait and come in batches, and it is lower. Above a half,
+the p99 grows by waiting alone.
 """
 
 import argparse
@@ -69,7 +70,7 @@ def run(good: float, failures: float, seconds: float, rounds: int) -> dict[str, 
         "ratio_as_good": times(as_good),
         "us": {name: round(each, 1) for name, each in costs.items()},
         "cost": round(costs["blocked"] / costs["good"], 2),
-        "busy": round(min(busy), 2),
+        "busy": round(statistics.median(busy), 2),
         "late_ms": round(server.late * 1000, 2),
         "refused": refused,
         "blocked": blocked,

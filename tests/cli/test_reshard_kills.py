@@ -18,7 +18,7 @@ from tests.support.storage.moving_writer import Doors, Writer, with_doors
 
 COUNT = 8
 KEYS = 150
-COMMANDS = 330  # that a run sends, about
+COMMANDS = 235  # that a run sends after its preconditions, about; it freezes the store at 123
 TRIALS = int(os.environ.get("AUTHZ_TRIALS", "4"))
 SEED = int(os.environ.get("AUTHZ_SEED", "20261130"))
 RUN = """
@@ -29,10 +29,17 @@ from authz.storage.resharding import moving
 moving.LATE_SECONDS = 0.05
 moving.NOTICE_SECONDS = 0.0
 left, is_after, mutant = int(sys.argv[1]), sys.argv[2] == "after", sys.argv[3]
-send = AbstractConnection.send_packed_command
+send, move, is_begun = AbstractConnection.send_packed_command, moving.Moving.move, False
+async def begun(self, **options):
+    global is_begun
+    is_begun = True
+    return await move(self, **options)
+moving.Moving.move = begun
 async def counted(self, *words, **options):
     global left
-    left -= 1
+    left -= is_begun
+    if not is_begun:
+        return await send(self, *words, **options)
     if left == 0 and not is_after:
         os.kill(os.getpid(), 9)
     await send(self, *words, **options)
@@ -61,7 +68,10 @@ def settings(partitions: int = 1) -> model.Settings:
 
 
 def reshard(*options: str, kill_at: int = 0, after: bool = False, mutant: str = "") -> int:
-    """Run the command to its end, or until it is killed. Return its exit code."""
+    """Run the command to its end, or until it is killed. Return its exit code.
+
+    kill_at: number of the command to the store, after the preconditions.
+    """
     environ = os.environ | {"AUTHZ_REDIS__PARTITIONS": str(COUNT)}
     place = "after" if after else "before"
     command = [sys.executable, "-c", RUN, str(kill_at), place, mutant]
@@ -156,7 +166,7 @@ def test_a_cancelled_move_leaves_the_store_as_it_was(runner: CommandRunner, valk
     writer = Writer(settings(), 11)
     writer.issue(KEYS)
     before = snapshot(valkey)
-    for kill_at in (60, 150, 220):
+    for kill_at in (20, 90, 150):
         assert reshard(kill_at=kill_at) == -9
         valkey.admin.delete(DEFAULT.resharder)
         assert reshard("--cancel") == 0

@@ -97,8 +97,8 @@ class Moving:
             for target in self._targets:
                 await stack.enter_async_context(target)
             stage = await self._stage()
-            if stage is None:
-                return False
+            if stage is None:  # a run that was killed at once has left markers
+                return any([await target.forget() for target in self._targets])
             if stage in ENDS:
                 raise Conflict(f"it cannot be cancelled: {DECIDED}")
             await self._begin_again()

@@ -71,6 +71,26 @@ class Target:
 
         await checked(self._client.transaction(claim, *emptiness.watched(names)))
 
+    async def forget(self) -> bool:
+        """Remove the marker of a run that ended before it wrote anything. Return False if none did.
+
+        Raises Unavailable.
+        """
+        names = self.names
+
+        async def forget(transaction: Any) -> bool:
+            present = [name for name in emptiness.watched(names) if await transaction.exists(name)]
+            marker = await transaction.get(names.restoring) or ""
+            is_bare = present == [names.restoring] and marker.startswith(RUN)
+            transaction.multi()
+            if is_bare:
+                transaction.delete(names.restoring)
+            return is_bare
+
+        watched = emptiness.watched(names)
+        work = self._client.transaction(forget, *watched, value_from_callable=True)
+        return bool(await checked(work))
+
     async def is_complete(self) -> bool:
         """Return whether the partition has its authz:meta. Raises Unavailable."""
         return bool(await checked(self._client.exists(self.names.meta)))
