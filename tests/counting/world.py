@@ -30,7 +30,7 @@ from tests.support.cluster import Cluster
 from tests.support.fakes import make_keyring
 
 DAY_MS = 86_400_000
-KILLED_AFTER = 1.0  # seconds of a fault, after which a meter is killed
+KILLED_EVERY = 1.5  # seconds: within a fault a meter is killed so often
 IN_ORDER = ("failover", "slot moved at once", "slot moved key by key", "node added and removed")
 STOPS_WITHIN = 120.0  # seconds
 
@@ -111,17 +111,18 @@ class World(contextlib.AsyncExitStack):
         return process
 
     async def suffer(self, hit: Hit) -> None:
-        """Play a fault to its end. A meter of each kind is killed meanwhile."""
+        """Play a fault to its end. Meters of each kind are killed meanwhile, in turn."""
         began = time.time_ns() // 1000
-        killing = asyncio.create_task(self._kill_meter())
+        killing = asyncio.create_task(self._kill_meters())
         await suffer(self, self.cluster, hit)
-        await killing
+        killing.cancel()
         name = self.faults[-1]
         self.played.append(Fault(name, began, time.time_ns() // 1000, name in IN_ORDER))
 
-    async def _kill_meter(self) -> None:
-        await asyncio.sleep(KILLED_AFTER)
-        self._meters.stdin.write(b"kill\n")
+    async def _kill_meters(self) -> None:
+        while True:
+            await asyncio.sleep(KILLED_EVERY)
+            self._meters.stdin.write(b"kill\n")
 
     async def judge(self) -> dict[str, Verdict]:
         """End all processes and return the verdict for each kind."""
