@@ -4,9 +4,7 @@ import asyncio
 import os
 import signal
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -15,6 +13,7 @@ import click
 
 from authz.cli import storestate
 from authz.cli.administration import stored_settings
+from authz.cli.ending_signals import as_interrupts
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.terminal import escaped
@@ -48,7 +47,8 @@ def backup(invocation: Invocation, file: str) -> int:
     """
     settings = stored_settings(invocation)
     path = Path(file)
-    with _as_interrupts(signal.SIGTERM, signal.SIGHUP):
+    # A backup that a timer ends leaves no file behind.
+    with as_interrupts(signal.SIGTERM, signal.SIGHUP):
         found, damaged, size = _write(settings, path)
     storestate.remember(settings, found.seq)
     document: dict[str, Any] = {"file": file, "bytes": size, **asdict(found)}
@@ -61,20 +61,6 @@ def backup(invocation: Invocation, file: str) -> int:
         )
     invocation.answer(document, text)
     return DAMAGED if damaged else WHOLE
-
-
-@contextmanager
-def _as_interrupts(*signals: signal.Signals) -> Iterator[None]:
-    """Treat these signals as Ctrl-C, so that a backup that a timer ends leaves no file behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals
-        return
-    before = [signal.signal(number, signal.default_int_handler) for number in signals]
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """`authz scan`: find keys in files, folders and the history of git."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Final, cast
@@ -9,6 +10,7 @@ import click
 
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings
+from authz.cli.ending_signals import as_interrupts
 from authz.cli.invocation import Invocation, common, write_stdout, write_warning
 from authz.cli.options import MAX_PATH
 from authz.cli.scan_report import Report
@@ -97,7 +99,8 @@ def scan(
     public = "" if keys.public_prefix in prefixes else keys.public_prefix
     scanner = KeyScanner(prefixes, keys.imported_prefixes, public_prefix=public)
     report = Report(scanner.masked)
-    _search(report, BlockSearch(scanner), paths, git=git)
+    with as_interrupts(signal.SIGTERM, signal.SIGHUP):  # the processes that search end with it
+        _search(report, BlockSearch(scanner), paths, git=git)
     failure = _ask_store(report, settings, revoke=revoke)
     for path, why in report.problems:
         write_warning(f"{path}: {why}", "not searched")

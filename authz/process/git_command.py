@@ -3,8 +3,8 @@
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Final, cast
@@ -18,6 +18,23 @@ _SAFE: Final = (
     *("--no-replace-objects", "-c", "log.showSignature=false", "-c", "core.fsmonitor=false"),
     *("-c", "log.showRoot=true", "-c", "core.quotePath=true", "-c", "core.hooksPath=/dev/null"),
 )
+
+
+def temporary_file(lines: Iterable[bytes] = ()) -> IO[bytes]:
+    """Return a temporary file that holds these lines, at its beginning.
+
+    Raises Unavailable if it cannot be written, for example because the disk is full.
+    """
+    try:
+        with ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile())
+            file.writelines(lines)
+            file.seek(0)
+            stack.pop_all()
+            return file
+    except OSError as cause:
+        why = f"{cause.strerror}; $TMPDIR chooses another place"
+        raise Unavailable(f"a temporary file cannot be written: {why}") from None
 
 
 class GitCommand:
@@ -39,12 +56,15 @@ class GitCommand:
     ) -> Iterator[BufferedReader]:
         """Yield the stream that git prints, and wait for its end. given: a file for its stdin.
 
-        A git that still writes at the end of the block is ended.
+        A git that still writes at the end of the block is ended, and any after an exception.
         """
-        with tempfile.TemporaryFile() as complaints, self._started(words, complaints, given) as git:
+        with temporary_file() as complaints, self._started(words, complaints, given) as git:
             stream = cast("BufferedReader", git.stdout)
             try:
                 yield stream
+            except BaseException:
+                git.terminate()  # it may work for long before it writes
+                raise
             finally:
                 stream.close()
                 code = git.wait()

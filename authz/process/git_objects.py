@@ -8,7 +8,6 @@ others, and each that was not understood here.
 """
 
 import os
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from io import BufferedReader
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Final
 
 from authz.core.errors import Unavailable
 from authz.process import git_packs
-from authz.process.git_command import GitCommand
+from authz.process.git_command import GitCommand, temporary_file
 from authz.process.git_places import first_places
 from authz.process.pack_search import not_done, search_of
 from authz.process.searched_bytes import BLOCK, BlockSearch, Hit
@@ -84,11 +83,9 @@ class GitObjects:
 
     def _read(self, names: Sequence[bytes]) -> Iterator[_ObjectHit]:
         """Search these objects as git prints them, in this order."""
-        with tempfile.TemporaryFile() as given:
-            given.writelines(f"{name.hex()}\n".encode() for name in names)
-            given.seek(0)
-            with self._git.output(_READ, given) as stream:
-                number = yield from self._each(stream)
+        lines = (f"{name.hex()}\n".encode() for name in names)
+        with temporary_file(lines) as given, self._git.output(_READ, given) as stream:
+            number = yield from self._each(stream)
         if number != len(names):
             raise _cut_off()
 

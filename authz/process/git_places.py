@@ -1,12 +1,11 @@
 """The commits that brought objects into a history."""
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final, NamedTuple
 
-from authz.process.git_command import GitCommand
+from authz.process.git_command import GitCommand, temporary_file
 
 MAX_NAMED: Final = 10_000  # objects that one `git log` looks for
 LEAST_SHARED: Final = 2000  # commits for each git, of those that search side by side
@@ -28,7 +27,8 @@ class Place(NamedTuple):
 def first_places(git: GitCommand, oids: Sequence[str]) -> Mapping[str, Place]:
     """Return the first places of these objects. One that no commit has is left out.
 
-    Several git processes share the commits. Raises Unavailable if git fails.
+    Several git processes share the commits. Raises Unavailable if git fails or the disk is
+    full.
     """
     places: dict[str, Place] = {}
     if not oids:
@@ -43,9 +43,7 @@ def first_places(git: GitCommand, oids: Sequence[str]) -> Mapping[str, Place]:
         with ExitStack() as stack:
             streams = []
             for share in shares:
-                given = stack.enter_context(tempfile.TemporaryFile())
-                given.write(share)
-                given.seek(0)
+                given = stack.enter_context(temporary_file([share]))
                 streams.append(stack.enter_context(git.output(words, given)))
             for stream in streams:
                 _add(stream.read().decode("utf-8", "surrogateescape"), found)

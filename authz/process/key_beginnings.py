@@ -7,9 +7,9 @@ from typing import Any, Final
 LARGE: Final = 256 * 1024  # bytes from which the list of matches could need much memory
 
 
-try:  # the extra `scan`
-    quick: Any = import_module("ahocorasick_rs")
-except ImportError:
+try:  # the extra `scan`; earlier versions search no bytes
+    quick: Any = import_module("ahocorasick_rs").BytesAhoCorasick
+except (ImportError, AttributeError):
     quick = None
 
 
@@ -25,7 +25,7 @@ def holder(texts: Sequence[bytes]) -> Callable[[bytes], bool]:
     if quick is None or not texts:
         return holds
     # One search for each text: for several ones together there is no such fast way.
-    finds = [quick.BytesAhoCorasick([text]).find_matches_as_indexes for text in texts]
+    finds = [quick([text]).find_matches_as_indexes for text in texts]
 
     def holds_quickly(data: bytes) -> bool:
         if len(data) > LARGE:

@@ -8,8 +8,9 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkProcess
 from typing import Final, NamedTuple
@@ -123,16 +124,17 @@ def search_of(packs: Sequence[Pack], scanner: KeyScanner) -> Iterator[Callable[[
     """Yield a function that returns the search of each pack with all of its roots.
 
     From LEAST_SHARED (8 MiB) on several processes search during the block: one for each processor,
-    at most MAX_PROCESSES (8). The function waits for them, and raises Unavailable if one of them
-    ends early.
+    at most MAX_PROCESSES (8). Raises Unavailable if they cannot be started. The function waits for
+    them, and raises Unavailable if one of them ends early.
     """
     searches = [PackSearch(pack, scanner) for pack in packs]
     count = min(len(os.sched_getaffinity(0)), MAX_PROCESSES)
     if count == 1 or sum(pack.size for pack in packs) < LEAST_SHARED:
         yield lambda: _searched(searches, UNITS)
         return
-    works = _started(searches, count)
+    works = list[_Work]()
     try:
+        _start(works, searches, count)
         yield lambda: [_joined(shares) for shares in zip(*map(_received, works), strict=True)]
     finally:
         for work in works:
@@ -149,21 +151,36 @@ def _searched(searches: Sequence[PackSearch], units: Iterable[int]) -> list[Sear
     return found
 
 
-def _started(searches: Sequence[PackSearch], count: int) -> list[_Work]:
-    """Start processes that share the work: each takes the next unit from one pipe."""
-    units, given = os.pipe()
-    os.write(given, UNITS)
+def _start(works: list[_Work], searches: Sequence[PackSearch], count: int) -> None:
+    """Add to `works` processes that share the work: each takes the next unit from one pipe."""
+    # A copy of this process has the open packs already.
+    context, parent = multiprocessing.get_context("fork"), os.getpid()
+    try:
+        with open(_written(UNITS), "rb", buffering=0) as units:
+            for _ in range(count):
+                ours, theirs = context.Pipe(duplex=False)
+                inherited = [*(work.link for work in works), ours]
+                work = (theirs, inherited, searches, _taken(units, parent))
+                process = context.Process(target=_send, args=work, daemon=True)
+                process.start()
+                theirs.close()
+                works.append(_Work(process, ours))
+    except OSError as cause:
+        raise Unavailable(f"no process can be started to search: {cause.strerror}") from None
+
+
+def _written(data: bytes) -> int:
+    """Return the end of a pipe from which these bytes can be read."""
+    ours, given = os.pipe()
+    os.write(given, data)
     os.close(given)
-    # A copy of this process has the open packs already, and one that lost us ends by itself.
-    context, works = multiprocessing.get_context("fork"), list[_Work]()
-    for _ in range(count):
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_send, args=(theirs, searches, units), daemon=True)
-        process.start()
-        theirs.close()
-        works.append(_Work(process, ours))
-    os.close(units)
-    return works
+    return ours
+
+
+def _taken(units: FileIO, parent: int) -> Iterator[int]:
+    """Take units until none is left, or the process that wants the result is gone."""
+    while os.getppid() == parent and (unit := units.read(1)):
+        yield unit[0]
 
 
 def _joined(shares: Iterable[Searched]) -> Searched:
@@ -186,15 +203,28 @@ def not_done(pack: Pack, search: Searched) -> list[bytes]:
     return names
 
 
-def _send(link: Connection, searches: Sequence[PackSearch], units: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # our end is its end, without a traceback
-    link.send(_searched(searches, (one[0] for one in iter(lambda: os.read(units, 1), b""))))
+def _send(
+    link: Connection,
+    inherited: Sequence[Connection],
+    searches: Sequence[PackSearch],
+    units: Iterable[int],
+) -> None:
+    """Search these units and send what was found. inherited: the read ends of the first process."""
+    # The first process ends this one, without a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for end in inherited:
+        end.close()  # while it is open here, a write does not fail after the reader has gone
+    found = _searched(searches, units)
+    with suppress(BrokenPipeError):
+        link.send(found)
 
 
 def _received(work: _Work) -> list[Searched]:
     try:
         found: list[Searched] = work.link.recv()
-    except EOFError:
+    except (EOFError, OSError):  # it sent nothing, or only a part
         raise Unavailable("a process of the search was ended") from None
     work.process.join()
     return found

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 
@@ -11,6 +12,7 @@ from authz.core.errors import Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
 from authz.core.keys.scanning import KeyScanner
+from authz.process.git_command import GitCommand
 from authz.process.git_objects import GitObjects
 from authz.process.searched_bytes import BLOCK, BlockSearch
 
@@ -180,6 +182,27 @@ def test_a_stopped_git_is_no_clean_result(repository, tmp_path, monkeypatch, how
     monkeypatch.setenv("PATH", f"{fake.parent}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(Unavailable):
         repository.found()
+
+
+def test_a_full_disk_is_no_clean_result(repository):
+    """The list of loose objects for git cannot be written."""
+    repository.commit("a", b"a")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match="a temporary file cannot be written"):
+            repository.found()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_git_that_is_no_longer_wanted(repository):
+    """After an exception a git that works without a word is ended, and not waited for."""
+    reads, writes = os.pipe()
+    command = GitCommand(repository.folder)
+    with os.fdopen(writes, "wb"), os.fdopen(reads, "rb") as given:  # noqa: SIM117
+        with pytest.raises(KeyboardInterrupt), command.output(("cat-file", "--batch"), given):
+            raise KeyboardInterrupt
 
 
 def test_a_shallow_clone_is_told(repository, tmp_path):

@@ -1,6 +1,7 @@
 """The first places of objects are those that one `git log` names, whoever shares the commits."""
 
 import random
+import resource
 
 import pytest
 
@@ -59,3 +60,15 @@ def test_objects_without_a_place(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(Unavailable):
         first_places(GitCommand(tmp_path / "none"), ["0" * 39 + "1"])
+
+
+def test_a_full_disk(tmp_path):
+    """The commits for git do not fit on the disk: the search has failed."""
+    one = RandomRepository(tmp_path / "one", random.Random(13), "sha1")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(Unavailable, match="a temporary file cannot be written: File too large"):
+            first_places(GitCommand(one.folder), ["0" * 39 + "1"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)

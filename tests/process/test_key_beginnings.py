@@ -1,6 +1,9 @@
 """Beginnings of keys are found as Python finds them, with each library."""
 
+import importlib
 import random
+import sys
+import types
 
 import pytest
 
@@ -30,3 +33,13 @@ def test_the_same_as_python(library, monkeypatch, texts):
             filler = bytes([chance.choice(b"a \x00\xc3")]) * chance.randrange(400)
             data = filler + data + filler[: chance.randrange(70)]
         assert holds(data) is any(text in data for text in texts)
+
+
+def test_an_earlier_version_of_the_library(monkeypatch):
+    """A version that cannot search bytes counts as none."""
+    with monkeypatch.context() as changed:
+        changed.setitem(sys.modules, "ahocorasick_rs", types.ModuleType("ahocorasick_rs"))
+        importlib.reload(key_beginnings)
+        holds = key_beginnings.holder((b"ak_",))
+        assert (holds(b"a ak_"), holds(b"a ak")) == (True, False)
+    importlib.reload(key_beginnings)

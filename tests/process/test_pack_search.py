@@ -1,10 +1,16 @@
 """Objects in packs are read here as git reads them: the same keys at the same places."""
 
+import errno
 import multiprocessing
 import os
 import random
 import signal
+import struct
+import subprocess
+import sys
 import zlib
+from contextlib import suppress
+from multiprocessing.connection import Connection
 
 import pytest
 
@@ -197,6 +203,81 @@ def test_a_process_that_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(pack_search.PackSearch, "search", killed)
     with pytest.raises(Unavailable, match="a process of the search was ended"):
         GitObjects(one.folder, BlockSearch(SCANNER)).found()
+
+
+def test_a_process_that_is_killed_while_it_sends(tmp_path, monkeypatch):
+    """A part of a result is no result."""
+    one = RandomRepository(tmp_path / "one", random.Random(6), "sha1")
+    one.git("repack", "-adfq")
+    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+
+    def killed(link, _found):
+        os.write(link.fileno(), struct.pack("!i", 1000) + b"a part")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(Connection, "send", killed)
+    with pytest.raises(Unavailable, match="a process of the search was ended"):
+        GitObjects(one.folder, BlockSearch(SCANNER)).found()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_system_that_starts_no_more_processes(tmp_path, monkeypatch):
+    """Then the search has failed, and the processes that it has started are ended."""
+    one = RandomRepository(tmp_path / "one", random.Random(6), "sha1")
+    one.git("repack", "-adfq")
+    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(pack_search.PackSearch, "search", lambda *_: signal.pause())
+    fork, forks = os.fork, iter((True, False))
+
+    def only_once():
+        if not next(forks):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return fork()
+
+    monkeypatch.setattr(os, "fork", only_once)
+    with pytest.raises(Unavailable, match="no process can be started to search: Resource temp"):
+        GitObjects(one.folder, BlockSearch(SCANNER)).found()
+    assert multiprocessing.active_children() == []
+
+
+ABANDONED = """
+import os, signal, sys, time
+from pathlib import Path
+from authz.process import git_packs, pack_search
+from authz.process.git_command import GitCommand
+from tests.support.git_histories import SCANNER
+
+def search(_self, unit, found):
+    os.write(1, b"%d " % unit)
+    found.hits += [pack_search.PackHit(0, "blob" * 100, None)] * 100_000
+    while WAITS and os.getppid() == parent:
+        time.sleep(0.01)
+
+folder, parent, WAITS = Path(sys.argv[1]), os.getpid(), sys.argv[2] == "search"
+pack_search.LEAST_SHARED, os.sched_getaffinity = 0, lambda _: {0, 1}
+pack_search.PackSearch.search, pack_search.UNITS = search, bytes(range(4))
+with pack_search.search_of(git_packs.opened(GitCommand(folder), folder), SCANNER):
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("busy", ["search", "send"])
+def test_the_first_process_is_killed(tmp_path, busy):
+    """The others end after the unit that they search, also if a large result is not yet read."""
+    one = RandomRepository(tmp_path / "one", random.Random(6), "sha1")
+    one.git("repack", "-adfq")
+    command = (sys.executable, "-c", ABANDONED, os.fspath(one.folder), busy)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, process_group=0) as first:
+        try:
+            units = first.stdout.read(4)
+            first.kill()
+            units += first.communicate(timeout=60)[0]  # to the end of all that write there
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(first.pid, signal.SIGKILL)
+    assert len(units.split()) in ((2,) if busy == "search" else (2, 3, 4))
 
 
 def test_a_key_that_a_delta_puts_together():

@@ -1,0 +1,46 @@
+"""SIGTERM and SIGHUP end a command as Ctrl-C does, unless they are ignored."""
+
+import fcntl
+import signal
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+
+from authz.cli.ending_signals import as_interrupts
+from tests.support.cli.terminal import AUTHZ
+from tests.support.system import until
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_scan_that_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A scan that waits for stdin cleans up, then ends with code 130."""
+    monkeypatch.chdir(tmp_path)
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*AUTHZ, "scan", "-"], stdin=pipe, stderr=pipe) as scan:
+        assert scan.stdin
+        assert scan.stderr
+        given = scan.stdin
+        given.write(b"no key")
+        given.flush()
+        until(lambda: fcntl.ioctl(given, termios.FIONREAD, bytes(4)), lambda left: not any(left))
+        scan.send_signal(number)
+        assert (scan.wait(60), scan.stderr.read().strip()) == (130, b"")
+
+
+def test_signals_that_are_ignored() -> None:
+    """A command under nohup goes on, and afterwards the handlers are those of before."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    term = signal.getsignal(signal.SIGTERM)
+    try:
+        with as_interrupts(signal.SIGTERM, signal.SIGHUP):
+            signal.raise_signal(signal.SIGHUP)
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) is term
+    finally:
+        signal.signal(signal.SIGHUP, before)
