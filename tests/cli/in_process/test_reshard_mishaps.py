@@ -19,16 +19,26 @@ from tests.support.real import Valkey
 COUNT = 8
 MOVE = ("init", "--reshard", "--yes", "--json")
 STANDS_STILL = """
-import asyncio, sys
+import asyncio, os, sys
 from authz.cli.main import main
+from authz.core.errors import Unavailable
 from authz.storage.resharding import moving
+from authz.storage.resharding.freezing import Freezing
 from authz.storage.resharding.trail_copy import TrailCopy
 moving.NOTICE_SECONDS = 0.0
+fails, again = sys.argv[1] == "fails", int(sys.argv[2])
+thaw = Freezing.thaw
+async def interrupted(self):
+    os.kill(os.getpid(), again)
+    await asyncio.sleep(0.1)
+    await thaw(self)
+Freezing.thaw = interrupted
 async def for_ever(*_any):
     print("frozen", flush=True)
-    await asyncio.sleep(3600)
+    await asyncio.to_thread(sys.stdin.readline) if fails else await asyncio.sleep(3600)
+    raise Unavailable("the trail cannot be copied")
 TrailCopy.finish = for_ever
-sys.exit(main(sys.argv[1:]))
+sys.exit(main(sys.argv[3:]))
 """
 
 
@@ -40,13 +50,28 @@ def runner(tmp_path: Path, own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch) 
     return CommandRunner(tmp_path, own_valkey, monkeypatch)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_thaws_the_store(runner: CommandRunner, number: signal.Signals) -> None:
-    """The end of a terminal, or of a container, leaves no frozen store."""
+@pytest.mark.parametrize(
+    ("number", "again"),
+    [
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGHUP, signal.SIGTERM),
+        (signal.SIGTERM, signal.SIGINT),
+        (signal.SIGINT, signal.SIGINT),
+        (None, signal.SIGTERM),
+    ],
+)
+def test_a_signal_thaws_the_store(
+    runner: CommandRunner, number: signal.Signals | None, again: signal.Signals
+) -> None:
+    """The end of a terminal, or of a container, leaves no frozen store.
+
+    Nor does another signal while the store is thawed, after a signal or a fault.
+    """
     kid, _ = runner.issue()
     process = subprocess.Popen(
-        [sys.executable, "-c", STANDS_STILL, *MOVE],
+        [sys.executable, "-c", STANDS_STILL, "" if number else "fails", str(int(again)), *MOVE],
         env={**os.environ, "AUTHZ_REDIS__PARTITIONS": str(COUNT)},
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -54,8 +79,9 @@ def test_a_signal_thaws_the_store(runner: CommandRunner, number: signal.Signals)
     assert process.stdout is not None
     assert process.stdout.readline() == "frozen\n"
     assert runner.run("keys", "update", kid, "--name", "new").code == 3
-    process.send_signal(number)
-    _, told = process.communicate(timeout=60)
+    if number:
+        process.send_signal(number)
+    _, told = process.communicate("\n", timeout=60)
     assert (process.returncode, "takes changes again" in told) == (130, True), told
     assert runner.run("keys", "update", kid, "--name", "new").code == 0
 
