@@ -276,7 +276,9 @@ class Moving:
             for target in self._targets:
                 fields = divided_meta(content, target.names)
                 if await target.is_complete():
-                    await target.add_fields(fields)
+                    for name, text in (await target.missing(fields)).items():
+                        await self._stages.refuse_if_late()
+                        await target.add_field(name, text)
                 else:
                     await target.complete(fields)
             is_switched = await self._stages.switch(content)

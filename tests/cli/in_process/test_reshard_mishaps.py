@@ -11,6 +11,7 @@ import pytest
 
 from authz.storage.resharding import moving
 from authz.storage.resharding.copying import Copying
+from authz.storage.resharding.stages import Stages
 from authz.storage.resharding.target import Target
 from authz.storage.schema import DEFAULT, Names
 from tests.support.cli.in_process import CommandRunner
@@ -130,3 +131,63 @@ def test_a_pepper_that_is_added_at_the_end(
     for at in range(COUNT):
         names = Names(partition=at, partitions=COUNT)
         assert own_valkey.admin.hget(names.meta, "pepper:2") == "new"
+
+
+def test_a_field_that_a_partition_has_stays(
+    runner: CommandRunner, own_valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A partition that is complete may be in use, so its fields are newer than the old ones."""
+    complete = Target.complete
+
+    async def late(self: Target, fields: dict[str, str]) -> None:
+        await complete(self, fields)
+        own_valkey.admin.hset(self.names.meta, "pepper:2", "newer")
+        own_valkey.admin.hset(DEFAULT.meta, "pepper:2", "old")
+
+    monkeypatch.setattr(Target, "complete", late)
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", str(COUNT))
+    done = runner.run(*MOVE)
+    assert done.code == 0, done.err
+    for at in range(COUNT):
+        names = Names(partition=at, partitions=COUNT)
+        assert own_valkey.admin.hget(names.meta, "pepper:2") == "newer"
+
+
+@pytest.mark.parametrize("stage", ["decided", "switched", None])
+def test_a_run_that_was_late_adds_no_fields(
+    runner: CommandRunner,
+    own_valkey: Valkey,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str | None,
+) -> None:
+    """Another run has ended the move meanwhile, or is about to: its partitions stay as they are.
+
+    stage: that it has noted. At the end it has forgotten the move, and has no lease any more.
+    """
+    switch, is_complete = Stages.switch, Target.is_complete
+    admin, is_late = own_valkey.admin, False
+
+    async def changed(self: Stages, content: dict[str, str]) -> bool:
+        nonlocal is_late
+        is_late = True
+        admin.hset(DEFAULT.meta, "pepper:2", "removed since")
+        return await switch(self, content)
+
+    async def overtaken(self: Target) -> bool:
+        found = await is_complete(self)
+        if is_late and stage == "decided":
+            admin.set(DEFAULT.resharder, "another run")
+        elif is_late and stage is None:
+            admin.delete(DEFAULT.resharding)
+        elif is_late:
+            admin.hset(DEFAULT.resharding, "stage", "switched")
+        return found
+
+    monkeypatch.setattr(Stages, "switch", changed)
+    monkeypatch.setattr(Target, "is_complete", overtaken)
+    monkeypatch.setenv("AUTHZ_REDIS__PARTITIONS", str(COUNT))
+    done = runner.run(*MOVE)
+    assert (done.code, "taken for dead" in done.err) == (1, True), done.err
+    for at in range(COUNT):
+        names = Names(partition=at, partitions=COUNT)
+        assert not admin.hexists(names.meta, "pepper:2")
