@@ -25,6 +25,9 @@ ASK_SECONDS: Final = 0.25  # timeout for one node
 NEXT_SECONDS: Final = 0.05  # without an answer, after which one more node is asked
 AGREE: Final = 2  # nodes that name the same owner
 SLOTS: Final = 16384
+PORTS: Final = range(1 << 16)
+MAX_HOST: Final = 255  # characters, RFC 1035 2.3.4
+UNREADABLE: Final = "its answer to CLUSTER SLOTS cannot be read"
 
 Ask = Callable[[Address], Awaitable[Any]]  # returns the reply of a node to CLUSTER SLOTS
 Owners = list[tuple[range, list[Address]]]  # ranges of slots and their nodes, the owner first
@@ -166,16 +169,30 @@ async def _answer(node: Address, ask: Ask) -> tuple[Address, Owners | Exception]
 def read_slots(reply: Any, asked: Address) -> Owners:
     """Return the ranges of slots and their nodes, the owner first, from a reply to CLUSTER SLOTS.
 
-    asked: the node that replied; its host stands for one that the reply leaves out. Raises
-    Unavailable for any other reply.
+    A range without nodes is left out: each range of the result has an owner. asked: the node that
+    replied; its host stands for one that the reply leaves out. Raises Unavailable for any other
+    reply, also if a slot is not within 0 to 16383, a port not within 0 to 65535, or a host has over
+    MAX_HOST (255) characters or one that cannot be printed.
     """
-    try:
-        return [
-            (
-                range(int(first), int(last) + 1),
-                [Address(str(node[0] or asked.host), int(node[1])) for node in nodes],
-            )
-            for first, last, *nodes in reply
-        ]
-    except (TypeError, ValueError, LookupError, OverflowError):
-        raise Unavailable("its answer to CLUSTER SLOTS cannot be read") from None
+    match reply:
+        case [*ranges] if len(ranges) <= SLOTS:
+            found = [_read_range(one, asked) for one in ranges]
+            return [(slots, nodes) for slots, nodes in found if nodes]
+    raise Unavailable(UNREADABLE)
+
+
+def _read_range(found: Any, asked: Address) -> tuple[range, list[Address]]:
+    match found:
+        case [int(first), int(last), *nodes] if 0 <= first <= last < SLOTS:
+            return range(first, last + 1), [_read_node(node, asked) for node in nodes]
+    raise Unavailable(UNREADABLE)
+
+
+def _read_node(found: Any, asked: Address) -> Address:
+    match found:
+        case [None, int(port), *_] if port in PORTS:
+            return Address(asked.host, port)
+        case [str(host), int(port), *_] if port in PORTS:
+            if len(host) <= MAX_HOST and host.isprintable():
+                return Address(host or asked.host, port)
+    raise Unavailable(UNREADABLE)

@@ -4,6 +4,8 @@ import asyncio
 from math import inf
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.listen_address import Address
@@ -186,6 +188,15 @@ async def test_an_owner_that_nobody_can_connect_to(host, port):
         ([[0, "x"]], "its answer to CLUSTER SLOTS cannot be read"),
         ([[0, 16383, [A.host]]], "its answer to CLUSTER SLOTS cannot be read"),
         ([[0, inf, [A.host, 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383]], f"no node serves slot {SLOT}"),
+        ({0: 16383}, "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 1 << 70, [A.host, 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[-1, 16383, [A.host, 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383, [A.host, -1]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383, [[A.host], 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383, ["a\nb", 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383, "a1"]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 0, [A.host, 7000]]] * 16385, "its answer to CLUSTER SLOTS cannot be read"),
         (Unavailable("the store refused: NOPERM"), "NOPERM"),
     ],
 )
@@ -196,6 +207,36 @@ async def test_no_owner(answer, problem):
         await Cluster([A], SLOT).owner(ask)
     assert str(A) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+HOSTS = st.none() | st.text(max_size=4) | st.sampled_from([A.host, B.host, "x" * 256])
+WHOLE = st.sampled_from([0, SLOT, 7000, 16383]) | st.integers()
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | WHOLE | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=8,
+)
+NODES = st.tuples(HOSTS, WHOLE).map(list) | st.lists(HOSTS | WHOLE | VALUES, max_size=4) | VALUES
+RANGES = st.builds(
+    lambda first, last, nodes: [first, last, *nodes], WHOLE, WHOLE, st.lists(NODES, max_size=3)
+)
+
+
+@given(st.lists(RANGES | VALUES, max_size=4) | VALUES)
+@example([[0, 16383]])
+def test_any_answer_is_read_or_refused(answer):
+    """Each range that is read has an owner, slots that exist, and a name that fits a line."""
+    try:
+        found = read_slots(answer, A)
+    except Unavailable:
+        return
+    for slots, nodes in found:
+        assert 0 <= min(slots) <= max(slots) <= 16383
+        assert nodes
+        for node in nodes:
+            assert 0 <= node.port <= 65535
+            assert 0 < len(node.host) <= 255
+            assert node.host.isprintable()
 
 
 def test_a_node_without_a_host_is_at_the_host_that_was_asked():
