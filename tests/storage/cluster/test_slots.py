@@ -1,6 +1,7 @@
 """Slots, their owners, and refusals because of them: no server."""
 
 import asyncio
+import contextlib
 from math import inf
 
 import pytest
@@ -102,6 +103,54 @@ async def test_a_node_that_is_cut_off():
         assert await cluster.owner(ask) == B
 
 
+async def test_one_node_with_two_addresses_does_not_agree_with_itself():
+    """A host name of a node that is cut off, and its own address, are one node in all orders."""
+    names = [Address(f"old-{number}.example", 7000) for number in range(3)]
+    answers = dict.fromkeys((*names, A, B), owners(A, B)) | {C: OSError(111, "")}
+    ask, _ = asking(answers)
+    for _ in range(40):
+        answers |= {A: owners(A, B), B: OSError(111, "")}
+        first = Cluster([names[0], A], SLOT)
+        assert await first.agreed(ask) is None
+        assert await first.owner(ask) == A
+        cluster = Cluster([*names, A, B], SLOT)
+        answers[B] = owners(A, B)
+        assert await cluster.owner(ask) == A
+        answers[B] = owners(B, A)
+        assert await cluster.agreed(ask) is None
+        assert await cluster.owner(ask) == B
+
+
+async def test_the_id_tells_that_two_addresses_are_one_node():
+    """A node may list itself by its host name or by its address, as the client asked."""
+    name, node_id = Address("old.example", 7000), "a" * 40
+    of_b = [B.host, B.port, "b" * 40, {}]
+    answers = {one: [[0, 16383, of_b, [one.host, one.port, node_id, {}]]] for one in (name, A)} | {
+        B: OSError(111, "")
+    }
+    ask, _ = asking(answers)
+    cluster = Cluster([name, A], SLOT)
+    for _ in range(40):
+        assert await cluster.agreed(ask) is None
+    answers[B] = [[0, 16383, of_b]]
+    assert await cluster.agreed(ask) == B
+
+
+async def test_names_of_nodes_agree_at_first(monkeypatch):
+    """Seeds that no answer lists are enough for the first owner: nobody waits for a dead one."""
+    monkeypatch.setattr(cluster_of_nodes, "ASK_SECONDS", 1e9)
+    names = [Address(f"node-{number}.example", 7000) for number in range(3)]
+
+    async def ask(node):
+        if node == names[0]:
+            await asyncio.get_running_loop().create_future()
+        return owners(C, A, B)
+
+    cluster = Cluster(names, SLOT)
+    assert await cluster.owner(ask) == C
+    assert await cluster.agreed(ask) == C
+
+
 async def test_the_last_owner_is_named_by_one_node():
     """If no two nodes agree, it is rather another node than the one that was named last."""
     of_a, of_b = ([[0, 16383, [node.host, node.port]]] for node in (A, B))
@@ -138,7 +187,7 @@ async def test_nodes_that_do_not_answer(monkeypatch):
 
 async def test_the_address_of_moved_is_taken_once():
     """MOVED names the new owner: it is tried without a question, once."""
-    ask, asked = asking({A: owners(B), C: owners(B)})
+    ask, asked = asking({A: owners(B, A), C: owners(B, A)})
     cluster = Cluster([A], SLOT)
     cluster.note_move("10.0.0.3:7000")
     assert [await cluster.owner(ask), await cluster.owner(ask)] == [C, B]
@@ -216,13 +265,37 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner),
     max_leaves=8,
 )
-NODES = st.tuples(HOSTS, WHOLE).map(list) | st.lists(HOSTS | WHOLE | VALUES, max_size=4) | VALUES
+NODES = (
+    st.tuples(HOSTS, WHOLE, VALUES).map(list)
+    | st.lists(HOSTS | WHOLE | VALUES, max_size=4)
+    | VALUES
+)
 RANGES = st.builds(
     lambda first, last, nodes: [first, last, *nodes], WHOLE, WHOLE, st.lists(NODES, max_size=3)
 )
 
 
-@given(st.lists(RANGES | VALUES, max_size=4) | VALUES)
+ANSWERS = st.lists(RANGES | VALUES, max_size=4) | VALUES
+
+
+@given(st.tuples(ANSWERS, ANSWERS))
+@example(([[0, 16383]], [[0, 16383, [None, 7000, 10**5000]]]))
+def test_any_answers_name_an_owner_or_none(replies):
+    """No answer of a node ends the task that looks for the owner."""
+
+    async def ask(node):
+        return replies[node == A]
+
+    async def look():
+        cluster = Cluster([A, B], SLOT)
+        with contextlib.suppress(Unavailable):
+            await cluster.owner(ask)
+        return await cluster.agreed(ask)
+
+    assert isinstance(asyncio.run(look()), Address | None)
+
+
+@given(ANSWERS)
 @example([[0, 16383]])
 def test_any_answer_is_read_or_refused(answer):
     """Each range that is read has an owner, slots that exist, and a name that fits a line."""
