@@ -68,7 +68,7 @@ async def whole(parts: StoreParts, *, reads: bool) -> AsyncIterator[None]:
 
     A block that failed, or only reads, raises Unavailable. Another one may have made a change whose
     answer must not be lost: then the log has a warning. Nothing is told of a short block, nor of
-    one whose removals of rights have followed the move.
+    one that changes data and has followed the move.
     """
     in_force, clock = parts.in_force, parts.clock
     began = clock.monotonic()
@@ -93,7 +93,11 @@ async def whole(parts: StoreParts, *, reads: bool) -> AsyncIterator[None]:
         if why := await problem(fails=False):
             raise Unavailable(why) from None
         raise
-    if in_force is None or in_force.is_moved or not (why := await problem(fails=reads)):
+    if (
+        in_force is None
+        or (in_force.is_moved and not reads)
+        or not (why := await problem(fails=reads))
+    ):
         return
     if reads:
         raise Unavailable(why)
