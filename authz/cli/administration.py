@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -84,11 +85,14 @@ def with_session(invocation: Invocation, work: Callable[["AdminSession"], Awaita
     return _run(invocation, verification.admin_session, work)
 
 
-def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[_T]]) -> _T:
+def with_bulk(
+    invocation: Invocation, work: Callable[["BulkSession"], Awaitable[_T]], *, reads: bool = True
+) -> _T:
     """Run `work` with a BulkSession on a new event loop, and return its result.
 
-    With --admin, the session uses the admin API. Raises BadInput for invalid settings,
-    Unavailable if the store or the API cannot be used, and the errors of `work`.
+    With --admin, the session uses the admin API. reads: `work` changes nothing. Raises BadInput for
+    invalid settings, Unavailable if the store or the API cannot be used, also if `work` only reads
+    and may have missed data because the store was moved meanwhile, and the errors of `work`.
     """
     if is_over_api(invocation):
         from authz.wiring import remote  # noqa: PLC0415
@@ -96,7 +100,7 @@ def with_bulk(invocation: Invocation, work: Callable[["BulkSession"], Awaitable[
         return within(remote.bulk_session(admin_target(invocation)), work)
     from authz.wiring import many_keys  # noqa: PLC0415
 
-    return _run(invocation, many_keys.bulk_session, work)
+    return _run(invocation, partial(many_keys.bulk_session, reads=reads), work)
 
 
 def with_files(invocation: Invocation, work: Callable[["FileSession"], Awaitable[_T]]) -> _T:

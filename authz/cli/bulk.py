@@ -135,7 +135,7 @@ class _Run:
                     waited.error = str(cause)
 
         try:
-            with_bulk(self.invocation, work)
+            with_bulk(self.invocation, work, reads=False)
         except BaseException:  # Ctrl-C, or a store failure
             done = f"{len(self.tally.changed)} of {self.tally.total} {self.task.past}"
             is_once = is_relative(self.task.edit)

@@ -62,15 +62,16 @@ def reshard(invocation: Invocation, *, yes: bool, keep: bool, is_cancelled: bool
 
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Return the result of `work`. SIGTERM, and the end of the terminal, end it as Ctrl-C does.
+    """Return the result of `work`. SIGTERM, Ctrl-C and the end of the terminal end it.
 
-    So the store takes changes again. Raises Abort.
+    The store takes changes again then: asyncio ends at once at a second Ctrl-C, and this does not.
+    Raises Abort.
     """
 
     async def ended_by_signals() -> _T:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None  # noqa: S101  it runs
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             loop.add_signal_handler(number, task.cancel)
         return await work
 

@@ -8,6 +8,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 
+import hiredis
 import redis.asyncio
 
 from authz.core.abuse import AbuseState, FailureBuckets
@@ -16,12 +17,14 @@ from authz.core.failure_budget import MAX_CLIENTS
 from authz.core.ports import Clock
 from authz.storage import schema
 from authz.storage.link import Link
+from authz.storage.refusals import refusal
 from authz.storage.replies import checked
 
 PAUSE: Final = 1.0  # seconds between two rounds of a sidecar
 MOST: Final = 100  # clients that one sidecar publishes in a round
 PIECE: Final = 100  # clients that are read at once; about 60 us
 SWEEP: Final = 10.0  # seconds between two looks for clients whose block has ended
+REFUSED: Final = 10.0  # seconds until a refused HSCAN is sent again
 FARTHEST_MS: Final = 2 * 86_400_000  # of an end from now: `abuse.block` is at most a day
 _DIGITS: Final = 15
 _CLIENT: Final = re.compile(r"[0-9a-f.:]{2,39}(?:/64)?", re.ASCII)
@@ -81,6 +84,9 @@ class AbuseLink:
     Without the store a sidecar goes by its own failures, and by what it read last. It adds nothing
     while the store has MAX_CLIENTS (10,000) clients. It reads only if others changed something, in
     pieces of about PIECE (100) clients: to read 5,000 at once stops all Checks for 3 ms.
+
+    If the store refuses HSCAN, as with users of an earlier build, it reads only the allowed
+    networks. It logs the remedy once, and tries HSCAN again after REFUSED (10 s).
     """
 
     def __init__(self, buckets: FailureBuckets, names: schema.Names, clock: Clock) -> None:
@@ -94,13 +100,17 @@ class AbuseLink:
         self._stored: dict[str, str] = {}  # as it was read last
         self._live: dict[str, int] = {}  # the clients in it that were blocked then
         self._problem = ""
+        self._refusal = ""  # of HSCAN, until it succeeds
+        self._scan_again: float | None = None  # when a refused HSCAN is due again
 
     def send(self, link: Link) -> None:
         """Send what is due, and return at once. To be called before each heartbeat."""
         now = self._clock.monotonic()
         if link is not self._link:
             self._link, self._version, self._due = link, None, float("-inf")
-            self._reading = None
+            self._reading = self._scan_again = None
+        if self._scan_again is not None and now >= self._scan_again:
+            self._version = self._scan_again = None
         if now < self._due or self._reading is not None:
             return
         self._due = now + PAUSE
@@ -158,12 +168,16 @@ class AbuseLink:
         if isinstance(reply, Exception) or reply == self._version or link is not self._link:
             return
         self._reading = reading = _Reading(reply)
+        scans = self._scan_again is None
 
         def on_allowed(allowed: Any) -> None:
             reading.allowed = allowed
+            if not scans and reading is self._reading:
+                self._finish_allowed(reading)
 
         link.send(on_allowed, "HGETALL", self._names.allowed)
-        self._read_on(link, reading, "0")
+        if scans:
+            self._read_on(link, reading, "0")
 
     def _read_on(self, link: Link, reading: _Reading, cursor: str) -> None:
         def on_piece(reply: Any) -> None:
@@ -172,10 +186,15 @@ class AbuseLink:
             match reply:
                 case [str(following), [*texts]]:
                     self._take(reading, dict(zip(texts[::2], texts[1::2], strict=False)))
+                case hiredis.ReplyError():
+                    self._note_refusal(refusal(reply))
+                    self._finish_allowed(reading)
+                    return
                 case _:  # a fault: the next look begins again
                     self._reading = None
                     return
             if following == "0":
+                self._refusal = ""
                 self._finish(reading)
             else:
                 self._read_on(link, reading, following)
@@ -187,6 +206,17 @@ class AbuseLink:
         live = blocked_of(piece, self._clock.wall_ms(), self._live, self._stored)
         room = MAX_CLIENTS - len(reading.live)
         reading.live |= live if len(live) <= room else dict(islice(live.items(), room))
+
+    def _note_refusal(self, problem: str) -> None:
+        if problem != self._refusal:
+            log.warning("the clients that other sidecars block cannot be read: %s", problem)
+        self._refusal = problem
+        self._scan_again = self._clock.monotonic() + REFUSED
+
+    def _finish_allowed(self, reading: _Reading) -> None:
+        """Take the allowed networks, and keep the blocked clients that are known."""
+        reading.stored, reading.live = self._stored, self._live
+        self._finish(reading)
 
     def _finish(self, reading: _Reading) -> None:
         self._reading = None

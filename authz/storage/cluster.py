@@ -5,14 +5,15 @@ All names of a partition share one hash tag, so they lie in one slot and one nod
 The answers of the nodes are hints. A node that is cut off names the old owner, and so does one that
 was forgotten. So several are asked, until AGREE (2) of them name the same owner. They are asked in
 random order, the node that was named last after all others. It may still be asked first, by another
-of its addresses. The named one must prove itself: see feed.py and heartbeats.py.
+of its addresses. So two answers count as two only if they are of two nodes: the answers give each
+address the id of its node. The named one must prove itself: see feed.py and heartbeats.py.
 """
 
 import asyncio
 import binascii
 import random
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from typing import Any, Final
@@ -25,9 +26,14 @@ ASK_SECONDS: Final = 0.25  # timeout for one node
 NEXT_SECONDS: Final = 0.05  # without an answer, after which one more node is asked
 AGREE: Final = 2  # nodes that name the same owner
 SLOTS: Final = 16384
+PORTS: Final = range(1 << 16)
+MAX_HOST: Final = 255  # characters, RFC 1035 2.3.4
+UNREADABLE: Final = "its answer to CLUSTER SLOTS cannot be read"
 
 Ask = Callable[[Address], Awaitable[Any]]  # returns the reply of a node to CLUSTER SLOTS
 Owners = list[tuple[range, list[Address]]]  # ranges of slots and their nodes, the owner first
+Ids = dict[Address, str]  # of nodes, by address
+Answer = tuple[Owners, Ids] | Exception
 
 
 def slot_of(name: str) -> int:
@@ -49,7 +55,7 @@ class Cluster:
     def __init__(self, seeds: Iterable[Address], slot: int) -> None:
         self._seeds = tuple(seeds)
         self._slot = slot
-        self._nodes: frozenset[Address] = frozenset()
+        self._nodes: Ids = {}
         self._hint: Address | None = None
         self._last: Address | None = None
         self.moves = 0
@@ -106,21 +112,28 @@ class Cluster:
     async def _ask(self, ask: Ask) -> tuple[dict[Address, int], str]:
         """Return how many nodes name each owner, and the problem of the last one that names none.
 
-        Ends when AGREE nodes name the same.
+        Ends when AGREE nodes name the same. An address that no answer lists may be one more of a
+        node that is. So it counts only before an answer is known, and apart from those listed.
         """
-        named: dict[Address, int] = {}
+        known, named = self._nodes, dict[Address, int]()
+        votes: dict[tuple[Address, bool], set[str]] = defaultdict(set)
         problem = ""
         async with aclosing(_answers(self._order(), ask)) as answers:
             async for node, answer in answers:
                 if isinstance(answer, Exception):
                     problem = f"{node}: {reconnect.describe(answer, ASK_SECONDS)}"
                     continue
-                owner = next((nodes[0] for slots, nodes in answer if self._slot in slots), None)
+                owners, ids = answer
+                owner = next((nodes[0] for slots, nodes in owners if self._slot in slots), None)
                 if owner is None:
                     problem = f"{node}: no node serves slot {self._slot}"
                     continue
-                self._nodes = frozenset(one for _, nodes in answer for one in nodes)
-                named[owner] = named.get(owner, 0) + 1
+                self._nodes = ids
+                voter = ids.get(node) or known.get(node)
+                alike = votes[owner, voter is not None]
+                if voter or not known:
+                    alike.add(voter or str(node))
+                named[owner] = max(named.get(owner, 0), len(alike))
                 if named[owner] >= AGREE:
                     break
         return named, problem
@@ -133,9 +146,9 @@ class Cluster:
 
 async def _answers(
     nodes: Iterable[Address], ask: Ask
-) -> AsyncGenerator[tuple[Address, Owners | Exception], None]:
+) -> AsyncGenerator[tuple[Address, Answer], None]:
     """Yield the answer of each node, or why there is none. See `Cluster.agreed` for the order."""
-    left, asked = deque(nodes), set[asyncio.Task[tuple[Address, Owners | Exception]]]()
+    left, asked = deque(nodes), set[asyncio.Task[tuple[Address, Answer]]]()
     more = AGREE
     try:
         while True:
@@ -155,10 +168,11 @@ async def _answers(
             one.cancel()
 
 
-async def _answer(node: Address, ask: Ask) -> tuple[Address, Owners | Exception]:
+async def _answer(node: Address, ask: Ask) -> tuple[Address, Answer]:
     try:
         async with asyncio.timeout(ASK_SECONDS):
-            return node, read_slots(await ask(node), node)
+            reply = await ask(node)
+            return node, (read_slots(reply, node), _read_ids(reply, node))
     except (Unavailable, OSError) as cause:
         return node, cause
 
@@ -166,16 +180,43 @@ async def _answer(node: Address, ask: Ask) -> tuple[Address, Owners | Exception]
 def read_slots(reply: Any, asked: Address) -> Owners:
     """Return the ranges of slots and their nodes, the owner first, from a reply to CLUSTER SLOTS.
 
-    asked: the node that replied; its host stands for one that the reply leaves out. Raises
-    Unavailable for any other reply.
+    A range without nodes is left out: each range of the result has an owner. asked: the node that
+    replied; its host stands for one that the reply leaves out. Raises Unavailable for any other
+    reply, also if a slot is not within 0 to 16383, a port not within 0 to 65535, or if a host is
+    longer than MAX_HOST (255) characters or not printable.
     """
-    try:
-        return [
-            (
-                range(int(first), int(last) + 1),
-                [Address(str(node[0] or asked.host), int(node[1])) for node in nodes],
-            )
-            for first, last, *nodes in reply
-        ]
-    except (TypeError, ValueError, LookupError, OverflowError):
-        raise Unavailable("its answer to CLUSTER SLOTS cannot be read") from None
+    match reply:
+        case [*ranges] if len(ranges) <= SLOTS:
+            found = [_read_range(one, asked) for one in ranges]
+            return [(slots, nodes) for slots, nodes in found if nodes]
+    raise Unavailable(UNREADABLE)
+
+
+def _read_range(found: Any, asked: Address) -> tuple[range, list[Address]]:
+    match found:
+        case [int(first), int(last), *nodes] if 0 <= first <= last < SLOTS:
+            return range(first, last + 1), [_read_node(node, asked) for node in nodes]
+    raise Unavailable(UNREADABLE)
+
+
+def _read_node(found: Any, asked: Address) -> Address:
+    match found:
+        case [None, int(port), *_] if port in PORTS:
+            return Address(asked.host, port)
+        case [str(host), int(port), *_] if port in PORTS:
+            if len(host) <= MAX_HOST and host.isprintable():
+                return Address(host or asked.host, port)
+    raise Unavailable(UNREADABLE)
+
+
+def _read_ids(reply: Any, asked: Address) -> Ids:
+    """Return the ids in a reply that `read_slots` takes; for a node without one, its address."""
+    found = [(_read_node(node, asked), node) for _, _, *nodes in reply for node in nodes]
+    return {address: _read_id(node) or str(address) for address, node in found}
+
+
+def _read_id(node: Any) -> str:
+    match node:
+        case [_, _, str(node_id), *_]:
+            return node_id
+    return ""

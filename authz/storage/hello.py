@@ -7,6 +7,7 @@ from authz.core.errors import Unavailable
 from authz.storage.schema import Names
 
 OLDEST_MAJOR: Final = 7
+OLD_MAJORS: Final = frozenset(map(str, range(OLDEST_MAJOR)))
 NO_RESP3: Final = "the store does not speak RESP3; Redis 7 or Valkey is needed"
 NO_CLUSTER: Final = "the store is no cluster; remove redis.cluster"
 IS_CLUSTER: Final = "the store is a cluster; set redis.cluster: true"
@@ -17,9 +18,8 @@ def refuse_old(hello: Mapping[str, Any]) -> None:
 
     A reply without a readable version is accepted.
     """
-    found = str(hello.get("version", ""))
-    major = found.partition(".")[0]
-    if major.isdecimal() and int(major) < OLDEST_MAJOR:
+    found = hello.get("version")
+    if isinstance(found, str) and found.partition(".")[0] in OLD_MAJORS:
         server = hello.get("server", "server")
         raise Unavailable(f"the store is {server} {found}; Redis 7 or Valkey is needed")
 

@@ -12,12 +12,13 @@ import redis.asyncio
 from redis import exceptions
 
 from authz.core.audit import AuditEntry
-from authz.core.errors import Unavailable, Unreadable
+from authz.core.errors import Frozen, Unavailable, Unreadable
 from authz.core.records import KeyRecord
 from authz.core.selector import Position
 from authz.storage import encoding, schema, stored_records
 from authz.storage.compact_entries import unpacked
 from authz.storage.index_members import kid_of, short_member
+from authz.storage.moves import DONE, move_in
 from authz.storage.refusals import refusal
 from authz.storage.replies import checked, whole
 from authz.storage.scripts import script
@@ -54,12 +55,20 @@ class StoredIndex:
 
         is_newest_first: the other way round. Empty after the last one. client_id: of this client
         only; None: of all. after None: from the first. Raises Unavailable if the store fails or
-        ranks keep moving. It reads by rank, because a range by score would have to skip keys of
-        equal time.
+        ranks keep moving, Frozen if a move to partitions has removed the list. It reads by rank,
+        because a range by score would have to skip keys of equal time.
         """
         name = self._names.keys if client_id is None else self._names.client(client_id)
         if is_newest_first:
-            return list(reversed(await self._before(name, after, count)))
+            found = list(reversed(await self._before(name, after, count)))
+        else:
+            found = list(await self._after(name, after, count))
+        if not found:
+            await self._refuse_moved()
+        return found
+
+    async def _after(self, name: str, after: Position | None, count: int) -> Sequence[Position]:
+        """Return the first `count` positions after `after`; None: the oldest."""
         if after is None:
             return await self._range(name, 0, count - 1)
         for _ in range(MAX_ATTEMPTS):
@@ -92,6 +101,17 @@ class StoredIndex:
             if found and found[-1].kid == end.kid:
                 return found[:-1]
         raise Unavailable("the list changes too fast to be read; try again")
+
+    async def _refuse_moved(self) -> None:
+        """Raise Frozen if the store has several partitions now: they have what was not found here.
+
+        A move puts its signpost before it removes anything.
+        """
+        if self._names.partitions > 1:
+            return
+        move = move_in(await checked(self._client.hgetall(self._names.meta)))
+        if move is not None and move.is_done:
+            raise Frozen(DONE.format(move.count))
 
     async def newest(self, count: int) -> list[str]:
         """Return the kids of the newest `count` keys, the oldest of them first. Raises Unavailable.
@@ -137,13 +157,15 @@ class StoredIndex:
         The Unreadable is returned, not raised. Takes one round trip for each READ_AT_ONCE (100)
         kids. A script of the store reads more than a FEW (10), which costs us a third of a command
         for each key; a user without the right to run it gets them by commands. Raises Unavailable
-        if the store cannot be used.
+        if the store cannot be used, Frozen if one is absent and the store was moved to partitions.
         """
         found: list[KeyRecord | Unreadable | None] = []
         for start in range(0, len(kids), READ_AT_ONCE):
             part = kids[start : start + READ_AT_ONCE]
             replies = zip(part, await self._records(part), strict=True)
             found += [_record(kid, reply, self._seals) for kid, reply in replies]
+        if any(record is None for record in found):
+            await self._refuse_moved()
         return found
 
     async def _records(self, kids: Sequence[str]) -> Sequence[Any]:

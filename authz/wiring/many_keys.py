@@ -101,10 +101,11 @@ class StoreSession:
 
 
 @asynccontextmanager
-async def bulk_session(settings: Settings) -> AsyncIterator[BulkSession]:
+async def bulk_session(settings: Settings, *, reads: bool = False) -> AsyncIterator[BulkSession]:
     """Yield a BulkSession over the store, and close its client at the end.
 
-    Raises the errors of `administration`.
+    reads: nothing is changed, so an answer that a move may have made incomplete is refused. Raises
+    the errors of `administration`.
     """
-    async with our_parts(settings, keyring(settings)) as parts:
+    async with our_parts(settings, keyring(settings), reads=reads) as parts:
         yield StoreSession(settings, parts)

@@ -68,15 +68,21 @@ async def whole(parts: StoreParts, *, reads: bool) -> AsyncIterator[None]:
 
     A block that failed, or only reads, raises Unavailable. Another one may have made a change whose
     answer must not be lost: then the log has a warning. Nothing is told of a short block, nor of
-    one whose removals of rights have followed the move.
+    one that changes data and has followed the move.
     """
     in_force, clock = parts.in_force, parts.clock
     began = clock.monotonic()
 
-    async def problem() -> str:
+    async def problem(*, fails: bool) -> str:
+        """fails: raise Unavailable if the store fails. Else what the block has done comes first."""
         if in_force is None or clock.monotonic() - began <= SHORT_SECONDS:
             return ""
-        move, _ = await move_state(parts.only)
+        try:
+            move, _ = await move_state(parts.only)
+        except Unavailable:
+            if fails:
+                raise
+            return ""
         return "" if move is None or not move.is_done else MOVED.format(move.count)
 
     try:
@@ -84,10 +90,14 @@ async def whole(parts: StoreParts, *, reads: bool) -> AsyncIterator[None]:
     except OutcomeUnknown:  # it says what to do
         raise
     except Fault:
-        if why := await problem():
+        if why := await problem(fails=False):
             raise Unavailable(why) from None
         raise
-    if in_force is None or in_force.is_moved or not (why := await problem()):
+    if (
+        in_force is None
+        or (in_force.is_moved and not reads)
+        or not (why := await problem(fails=reads))
+    ):
         return
     if reads:
         raise Unavailable(why)

@@ -70,7 +70,9 @@ def test_every_digest_is_compared(position, monkeypatch):
     """Whichever digest matches, or none, the same number is compared."""
     compared = []
     monkeypatch.setattr(
-        policy, "matches", lambda *digests: compared.append(digests) or digests[0] == digests[1]
+        policy,
+        "compare_digest",
+        lambda *digests: compared.append(digests) or digests[0] == digests[1],
     )
     secrets = tuple(
         Secret(str(i), MINTED.digest if i == position else bytes([i]) * 32, "1", NOW)

@@ -1,5 +1,7 @@
 """A plain reference of spending: it keeps every booking and counts all of them each time."""
 
+from fractions import Fraction
+
 from authz.core.limits.charge import SpendReply
 from authz.core.limits.counters import BurstCounter, PeriodCounter, WindowCounter
 from authz.core.limits.periods import NEVER_ENDS_MS
@@ -100,7 +102,7 @@ class Burst(Counted):
     """A bucket that holds the burst and leaks at the limit's rate, in units times the window.
 
     What leaked until something was booked did so at the rate of that moment: a change of the limit
-    rewrites no past.
+    rewrites no past. A return takes out the units that cannot have leaked since they were booked.
     """
 
     @property
@@ -126,8 +128,9 @@ class Burst(Counted):
         over = self.level(now) + (self.counter.charge - self.counter.burst) * self.unit
         return -(-over // self.counter.limit)
 
-    def give_back(self, units, _booked, now):
-        self.book(now, -units)
+    def give_back(self, units, booked, now):
+        drained = (now - booked) * self.counter.limit
+        self.book(now, -Fraction(max(0, units * self.unit - drained), self.unit))
 
 
 REFERENCE = {WindowCounter: Window, PeriodCounter: Period, BurstCounter: Burst}

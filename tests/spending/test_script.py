@@ -74,6 +74,31 @@ def test_debts_without_end_are_counted_to_a_bound_and_exactly(store):
     assert store.spend(wanted, SpendRequest(0, 0, 1, NOW), NOW).left == (1,)
 
 
+@pytest.mark.parametrize("cost", [1, 2])
+def test_units_that_have_drained_do_not_come_back(store, cost):
+    """A bucket that has drained and is full again gives no room for units of a minute ago."""
+    charge = charge_for(make_terms("10/min,burst=12"), cost, NOW // 1000)
+    others = charge_for(charge.key_limits, 1, NOW // 1000)
+    kept = 12 // cost
+
+    assert store.spend(charge, SpendRequest(kept), NOW).granted == kept
+    later = NOW + 72 * SECOND
+    assert store.spend(others, SpendRequest(12), later).granted == 12
+    assert store.spend(charge, SpendRequest(12, 0, kept, NOW), later).granted == 0
+    assert store.spend(others, SpendRequest(1), later).waits_us == (6 * SECOND,)
+
+
+def test_units_that_cannot_have_drained_come_back(store):
+    """Of 10 units 3 drain in 18 s, so 7 come back, and all 10 at once or if the clock went back."""
+    charge = charge_for(make_terms("10/min,burst=20"), 1, NOW // 1000)
+
+    assert store.spend(charge, SpendRequest(10), NOW).left == (10,)
+    assert store.spend(charge, SpendRequest(10, 0, 10, NOW), NOW).left == (10,)
+    assert store.spend(charge, SpendRequest(10, 0, 10, NOW), NOW - SECOND).left == (10,)
+    assert store.spend(charge, SpendRequest(10), NOW).left == (0,)
+    assert store.spend(charge, SpendRequest(0, 0, 10, NOW), NOW + 18 * SECOND).left == (10,)
+
+
 def test_a_limit_that_only_says_so_refuses_nothing(store):
     """A limit that does not enforce marks a violation, and the request takes nothing from it."""
     terms = make_terms("2/s,enforce=false", "other=5/s")

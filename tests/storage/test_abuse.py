@@ -254,6 +254,78 @@ def test_a_link_that_is_lost_while_it_is_read(lost):
     assert buckets.fail(OTHER, NOW)
 
 
+class Older(StoreLink):
+    """A store whose users are those of an earlier build. It allows the network of ONE."""
+
+    is_older = True
+
+    def send(self, on_reply, *command):
+        """Carry out a command, or refuse HSCAN."""
+        if command[0] == "HSCAN" and self.is_older:
+            self.names.append("HSCAN")
+            on_reply(hiredis.ReplyError("NOPERM User s has no permissions to run 'hscan'"))
+        elif command == ("HGETALL", DEFAULT.allowed):
+            self.names.append("HGETALL")
+            on_reply({ONE + "/32": "someone"})
+        else:
+            super().send(on_reply, *command)
+
+
+def test_a_store_that_refuses_hscan(caplog):
+    """The allowed networks are taken, the remedy is logged once, and HSCAN is rarely repeated."""
+    link = Older({OTHER: SOON})
+    buckets = FailureBuckets(1, 60_000)
+    buckets.replace_fleet({ONE: NOW + 60_000}, [])
+    abuse = AbuseLink(buckets, DEFAULT, Clock())
+    abuse.send(link)
+    assert not buckets.fail(ONE, NOW)
+    for _ in range(9):  # 20 seconds, in which others change something
+        link.version += 1
+        abuse.send(link)
+    assert link.names.count("HGETALL") == 10
+    assert 2 <= link.names.count("HSCAN") <= 3
+    assert [text for text in caplog.messages if "deploy/redis/users.acl" in text] == caplog.messages
+    assert len(caplog.messages) == 1
+    link.is_older = False
+    for _ in range(6):  # nobody changes anything
+        abuse.send(link)
+    assert buckets.fail(OTHER, NOW)
+    assert not buckets.fail(ONE, NOW)
+
+
+def test_known_blocks_hold_while_hscan_is_refused():
+    """Users of an earlier build may be loaded again: clients that are blocked stay so."""
+    link = Older({OTHER: SOON})
+    link.is_older = False
+    client = "203.0.113.9"
+    buckets, abuse = sidecar(link, client)
+    abuse.send(link)
+    link.is_older = True
+    for _ in range(7):
+        link.version += 1
+        abuse.send(link)
+    assert link.names.count("HSCAN") >= 2
+    assert all(buckets.fail(one, NOW) for one in (OTHER, client))
+
+
+async def test_a_real_store_that_refuses_hscan(valkey):
+    """A user without HSCAN still learns the allowed networks."""
+    link = await valkey.endpoint.open(lambda: Link(lambda _push: None, lambda: None))
+    await link.call("HELLO", "3")
+    await link.call("ACL", "SETUSER", "older", "on", "nopass", "~*", "+@all", "-hscan")
+    try:
+        await link.call("AUTH", "older", "any")
+        await link.call("HSET", DEFAULT.allowed, ONE + "/32", "someone")
+        await link.call("INCR", DEFAULT.abuse_version)
+        buckets = FailureBuckets(1, 60_000)
+        buckets.replace_fleet({ONE: NOW + 60_000}, [])
+        AbuseLink(buckets, DEFAULT, Clock()).send(link)
+        await eventually(lambda: not buckets.fail(ONE, NOW))
+    finally:
+        link.abort()
+        valkey.admin.execute_command("ACL", "DELUSER", "older")
+
+
 async def test_a_real_store_with_many_clients(valkey):
     """The pieces of a real store are the whole."""
     clients = addresses(12 * PIECE)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from authz.core.errors import Unavailable
+from authz.storage.hello import refuse_old
 from authz.storage.link import LinkLost
 from tests.support.real import eventually
 from tests.support.storage.client import Client, open_client
@@ -75,6 +76,21 @@ async def test_a_server_that_speaks_resp2_only():
         with pytest.raises(Unavailable, match="RESP3"):
             await endpoint.greet(client.link, "test")
         client.link.abort()
+
+
+@pytest.mark.parametrize(
+    "version", ["", "x", "9" * 5000, pytest.param(10**5000, id="huge"), ["6.2"], None, "7.0.0"]
+)
+def test_a_version_that_says_nothing_old_is_accepted(version):
+    """No text in the reply to HELLO ends the task that connects."""
+    refuse_old({"version": version})
+
+
+@pytest.mark.parametrize("version", ["6.2.14", "5.0", "2", "0.1"])
+def test_a_server_that_is_too_old(version):
+    """The refusal names the version that is needed."""
+    with pytest.raises(Unavailable, match=f"{version}; Redis 7 or Valkey is needed"):
+        refuse_old({"version": version})
 
 
 async def test_a_command_that_cannot_be_encoded_does_not_shift_the_replies():

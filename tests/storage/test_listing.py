@@ -2,7 +2,7 @@
 
 import pytest
 
-from authz.core.errors import Unavailable, Unreadable
+from authz.core.errors import Frozen, Unavailable, Unreadable
 from authz.core.records import KeyRecord, Status
 from authz.core.selector import Selector, State
 from authz.flows.key_history import KeyHistory
@@ -269,3 +269,34 @@ async def test_a_store_that_is_gone(own_valkey, own_admin):
     with pytest.raises(Unavailable):
         await KeyHistory(StoredTrail(client)).of(record)
     await client.aclose()
+
+
+@pytest.mark.parametrize("is_newest_first", [False, True])
+@pytest.mark.parametrize("client_id", [None, "acme-web"])
+async def test_a_list_that_a_move_removed_has_no_end(
+    admin, client, valkey, client_id, is_newest_first
+):
+    """Its keys are in the partitions, so an empty answer would hide them."""
+    await issue(admin, 2)
+    index, names = StoredIndex(client), stored.DEFAULT
+    (first, last) = await index.kids(client_id, None, 2)
+    after = last if is_newest_first else first
+    valkey.admin.delete(names.keys, names.client("acme-web"))
+    assert await index.kids(client_id, after, 2, is_newest_first=is_newest_first) == []
+    valkey.admin.hset(names.meta, "resharding", "8")
+    assert await index.kids(client_id, None, 2, is_newest_first=is_newest_first) == []
+    valkey.admin.hset(names.meta, mapping={"partitions": "8", "complete": "1"})
+    for place in (after, None):
+        with pytest.raises(Frozen, match="has 8 partitions"):
+            await index.kids(client_id, place, 2, is_newest_first=is_newest_first)
+
+
+async def test_a_record_that_a_move_removed_is_not_absent(admin, client, valkey):
+    """Its key is in the partitions. A record that is there is read."""
+    gone, here = await issue(admin, 2)
+    index, names = StoredIndex(client), stored.DEFAULT
+    valkey.admin.delete(names.key(gone))
+    valkey.admin.hset(names.meta, mapping={"partitions": "8", "complete": "1"})
+    assert isinstance((await index.read([here]))[0], KeyRecord)
+    with pytest.raises(Frozen, match="has 8 partitions"):
+        await index.read([here, gone])

@@ -91,6 +91,8 @@ class Keyring:
             rf"[0-9A-Za-z]{{{SECRET_LENGTH + TAG_LENGTH + CHECKSUM_LENGTH}}}",
             re.ASCII,
         )
+        # Bound once, because each Check calls them.
+        self._whole_shape, self._pepper_of = self._shape.fullmatch, self._peppers.get
 
     @property
     def read_prefixes(self) -> tuple[str, ...]:
@@ -217,11 +219,11 @@ class Keyring:
 
         A key of a pepper version that we lack is parsed too.
         """
-        match = self._shape.fullmatch(text)
+        match = self._whole_shape(text)
         if match is None:
             return None
         env, kid, version = match.groups()
-        return Presented(text.encode(), env, kid, version, self._peppers.get(version))
+        return Presented(text.encode(), env, kid, version, self._pepper_of(version))
 
     def is_public(self, text: str) -> bool:
         """Return whether `text` has the whole shape of a publishable key; blanks may follow it."""

@@ -11,6 +11,8 @@ from authz.core.limits.charge_once import RetryName
 from authz.core.limits.key_limits import KeyLimits, LimitResult
 from authz.core.records import KeyRecord
 
+LONGEST_KEPT: Final = 1.0  # seconds; later a failover or a reset may have begun counters anew
+
 _NEVER: Final = float("-inf")
 
 Waiter = asyncio.Future[LimitResult]
@@ -22,7 +24,8 @@ class KeyLimitState:
     key_limits: those that a request of this cost takes from, None if there are none.
     lease: requests that the store granted in advance. left: how many of them have not come.
     until: the end of the lease, by the monotonic clock. granted_at: when the store granted it, in
-    microseconds of the store's clock. lease_result: the result that each of them gets.
+    microseconds of the store's clock. lease_result: the result that each of them gets. kept_until:
+    until when units that `keep` got may be returned, in monotonic seconds; else infinity.
     last_reply: the store's last reply. refusal: its last reply that granted nothing; a grant that
     was already under way may arrive after it. refused_at, refused_until: the time in which requests
     are refused by it, by the monotonic clock. refusals: such requests since the last call.
@@ -42,6 +45,7 @@ class KeyLimitState:
         "is_asking",
         "is_asking_once",
         "is_dropped",
+        "kept_until",
         "key_limits",
         "last_reply",
         "lease",
@@ -66,6 +70,7 @@ class KeyLimitState:
         self.lease_result: LimitResult | None = None
         self.lease = self.left = 0
         self.until = self.seen_from = _NEVER
+        self.kept_until = inf
         self.granted_at = 0
         self.is_asking = self.is_asking_once = self.is_dropped = False
         self.waiting: deque[Waiter] = deque()
@@ -105,14 +110,15 @@ class KeyLimitState:
             self.seen, self.seen_from = 0, now
         return max(self.demand, self.seen)
 
-    def keep(self, requests: int, granted_at: int) -> None:
+    def keep(self, requests: int, granted_at: int, now: float) -> None:
         """Keep requests that were counted and that nobody waits for, until `give_up`.
 
-        granted_at: microseconds of the store's clock. The earliest one stays: as of a later one a
-        window would have room too early. There must be no lease.
+        They may be returned for LONGEST_KEPT (1 s) from `now`, in monotonic seconds. granted_at:
+        microseconds of the store's clock. The earliest of both stays: as of a later grant a window
+        would have room too early. There must be no lease.
         """
         if not self.left:
-            self.granted_at = granted_at
+            self.granted_at, self.kept_until = granted_at, now + LONGEST_KEPT
         self.lease += requests
         self.left += requests
 

@@ -144,9 +144,11 @@ class KeyLimitStates:
     def give_up(self, state: KeyLimitState) -> int:
         """Count the requests that passed on the lease, then call and return `state.give_up`.
 
-        The debt is no longer sent from OutageLimits.
+        Requests that were kept for too long are not among them, and count as LEASE_STRANDED. The
+        debt is no longer sent from OutageLimits.
         """
         self._count_leased(state)
+        self._drop_late(state)
         self._outage.forget(state)
         return state.give_up()
 
@@ -158,6 +160,7 @@ class KeyLimitStates:
         reset. No change resets credits, and each refill would lose them otherwise.
         """
         state.is_dropped = True
+        self._drop_late(state)
         if state.left:
             self._count(Event.LEASE_STRANDED, state.left)
         returned = self.give_up(state)
@@ -191,6 +194,11 @@ class KeyLimitStates:
     def _return(self, requests: int, charge: Charge, state: KeyLimitState) -> None:
         request = SpendRequest(0, 0, requests, state.granted_at)
         self._store.spend(charge, request, _ignore)
+
+    def _drop_late(self, state: KeyLimitState) -> None:
+        if state.left and self._clock.monotonic() >= state.kept_until:
+            self._count(Event.LEASE_STRANDED, state.left)
+            state.lease = state.left = 0
 
     def _count_leased(self, state: KeyLimitState) -> None:
         if passed := state.lease - state.left:

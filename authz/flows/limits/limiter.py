@@ -13,7 +13,7 @@ Rules:
    ends the refusal and the lease. Of credits that are used up the store is asked once a minute: a
    lease of another sidecar may have come back. Of a budget once a second: a settlement may have
    returned a part of an estimate.
-6. A unit that nobody waits for any more goes back with the next call: the retry is charged too.
+6. A unit that nobody waits for goes back with a call in the next second: its retry is charged too.
 7. No call is repeated. If a reply is lost, the sidecar admits nothing on it, although the store may
    have counted all of it.
 8. A request that is charged once asks the store each time and takes from no lease. So the store can
@@ -251,7 +251,7 @@ class Limiter:
             if pending.charge.max_lease and self._leases:
                 self._begin_lease(pending, reply, result, left)
             else:
-                state.keep(left, reply.now_us)
+                state.keep(left, reply.now_us, self._monotonic())
         self._outage.on_reply(pending.charge)
         self._look_for_marks(pending, reply)
 

@@ -38,6 +38,7 @@ log = logging.getLogger("authz.check")
 
 MAX_HEADERS: Final = 1000  # Envoy's own limit is 100
 MAX_ROUTES: Final = 1024
+_MANY: Final = 2 * MAX_HEADERS  # bytes: a raw header has at least two
 
 _NOTHING: Final = ("",) * len(FACT_NAMES)
 _COST: Final = FACT_NAMES.index("cost")
@@ -101,9 +102,10 @@ class Extractor:
                 headers: Headers = mapped
                 carried, has_too_many = headers, len(mapped) > MAX_HEADERS
             else:
-                headers = raw_headers = RawHeaders(http.header_map)
+                serialised = http.header_map
+                headers = raw_headers = RawHeaders(serialised)
                 carried = raw_headers.pick(self._carriers)
-                has_too_many = raw_headers.exceed(MAX_HEADERS)
+                has_too_many = len(serialised) > _MANY and raw_headers.exceed(MAX_HEADERS)
             target = self._targets[http.method, http.host]
             try:
                 path = http.path.decode()

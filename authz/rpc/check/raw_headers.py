@@ -45,8 +45,7 @@ class RawHeaders:
 
         Raises DecodeError if they cannot be counted.
         """
-        serialised = self._serialised
-        return len(serialised) > _LEAST * number and len(_entries(serialised)) > number
+        return len(_entries(self._serialised)) > number
 
     def _find(self, wanted: bytes) -> list[bytes]:
         """Return the values of all headers of this name, in their order."""

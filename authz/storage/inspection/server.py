@@ -8,7 +8,7 @@ from redis import exceptions
 
 from authz.core.errors import Unavailable
 from authz.core.finding import Finding, Level, fail, ok, warn
-from authz.storage.hello import OLDEST_MAJOR
+from authz.storage.hello import OLD_MAJORS
 from authz.storage.inspection.store import Store
 from authz.storage.replies import checked, mebibytes
 
@@ -22,12 +22,12 @@ UNGREETED: Final = "HELLO must be called with the client already authenticated"
 
 
 async def version(store: Store) -> Finding:
-    """Check the server's version. Failure below OLDEST_MAJOR. Raises Unavailable."""
+    """Check the server's version. Failure below version 7. Raises Unavailable."""
     found = await _info(store, "server")
     name = "valkey" if "valkey_version" in found else "redis"
     number = str(found.get(f"{name}_version", "0"))
     major = number.partition(".")[0]
-    if not (major.isascii() and major.isdecimal() and int(major) >= OLDEST_MAJOR):
+    if not (major.isascii() and major.isdecimal() and major not in OLD_MAJORS):
         return fail("version", f"{name} {number}", "Redis 7 or Valkey is needed")
     return ok("version", f"{name} {number}, RESP3")
 

@@ -12,7 +12,7 @@
 -- KEYS  one hash for each group: the key, its project, its tenant. If argument 6 is not 0, one more
 -- ARGV  1 requests wanted: as many are granted as fit; 0: only read the counters
 --       2 requests given back from an earlier grant; below 0: served uncounted in an outage
---       3 time of that grant in us; 0 without one
+--       3 time of that grant, or of the earliest of them, in us; 0 without one
 --       4 how many of the wanted requests are for a lease; the others are granted first
 --       5 holder of the lease, as the end of a LEASE; empty if no lease is possible
 --       6 number of the group that starts with the counters in the last of KEYS, while its own hash
@@ -169,8 +169,9 @@ local function rare()
 
   function made.give_back(c, units)
     if c.kind == SMOOTH then
-      local unit = c.a * 1000
-      c.total = max(0, c.total - units * unit)
+      -- What drained since the grant may have been these units: they are not there any more.
+      local unit, drained = c.a * 1000, max(0, now - booked) * c.limit
+      c.total = max(0, c.total - max(0, units * unit - drained))
       c.left = floor((c.b * unit - c.total) / unit)
       return
     end

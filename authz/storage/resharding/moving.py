@@ -126,6 +126,16 @@ class Moving:
         await self._stages.go_on_to(Stage.COPYING)
         await self._freezing.thaw()
 
+    async def _give_up(self) -> None:
+        """Thaw the old store, to the end: another signal must not leave it frozen."""
+        thawing = asyncio.create_task(self._begin_again())
+        while not thawing.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({thawing})
+        with suppress(Conflict):  # it was decided, and only the reply was lost
+            thawing.result()
+            self._report("the store takes changes again: nothing was moved")
+
     async def _decide(self, *, is_known: bool) -> Moved:
         for target in self._targets:
             await target.claim(is_known=is_known)
@@ -152,9 +162,7 @@ class Moving:
             await self._copy_rest(copying, trail, done)
             await self._stages.go_on_to(Stage.DECIDED)
         except BaseException:
-            with suppress(Conflict):  # it was decided, and only the reply was lost
-                await self._begin_again()
-                self._report("the store takes changes again: nothing was moved")
+            await self._give_up()
             raise
         try:
             await self._complete()
@@ -268,7 +276,9 @@ class Moving:
             for target in self._targets:
                 fields = divided_meta(content, target.names)
                 if await target.is_complete():
-                    await target.add_fields(fields)
+                    for name, text in (await target.missing(fields)).items():
+                        await self._stages.refuse_if_late()
+                        await target.add_field(name, text)
                 else:
                     await target.complete(fields)
             is_switched = await self._stages.switch(content)

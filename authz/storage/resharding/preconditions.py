@@ -49,7 +49,8 @@ async def _refuse_rights(client: redis.asyncio.Redis, names: schema.Names) -> No
         *(("XADD", name, "*", "a", "b"), ("XDEL", name, "0-1"), ("XRANGE", name, "-", "+")),
         *(("XINFO", "STREAM", name), ("XLEN", name), ("PEXPIRE", name, "1"), ("PTTL", name)),
         *(("PEXPIREAT", name, "1"), ("MGET", name), ("EXISTS", name), ("ZCARD", name)),
-        *(("HSET", names.meta, "a", "b"), ("DEL", names.meta), ("HDEL", names.meta, "a")),
+        *(("HSET", names.meta, "a", "b"), ("HSETNX", names.meta, "a", "b")),
+        *(("DEL", names.meta), ("HDEL", names.meta, "a")),
         ("INFO", "memory"),
     ]
     run = client.register_script(_MAY)

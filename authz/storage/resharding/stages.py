@@ -50,6 +50,7 @@ class Stages:
         self._fingerprints = fingerprints
         self._advance = client.register_script(ALLOW_OOM + _ADVANCE)
         self._switch = client.register_script(ALLOW_OOM + _SWITCH)
+        self._is_in_time = client.register_script(ALLOW_OOM + _IS_IN_TIME)
 
     async def read(self) -> Stage | None:
         """Return how far an earlier run came; None if there was none.
@@ -84,6 +85,15 @@ class Stages:
         keys = [self._names.resharder, self._names.resharding, self._names.seq]
         args: list[str | int] = [self._run, stage, self._count, *_AFTER[stage]]
         if not await checked(self._advance(keys=keys, args=args)):
+            raise Conflict(TAKEN_OVER)
+
+    async def refuse_if_late(self) -> None:
+        """Raise Conflict if the lease is lost, or a run has switched the store; Unavailable.
+
+        The partitions may be in use then, and no plain write of this run may change them.
+        """
+        keys = [self._names.resharder, self._names.resharding]
+        if not await checked(self._is_in_time(keys=keys, args=[self._run, Stage.SWITCHED])):
             raise Conflict(TAKEN_OVER)
 
     async def announce(self) -> None:
@@ -144,6 +154,12 @@ for at = 4, #ARGV do
   end
 end
 return 0
+"""
+
+_IS_IN_TIME: Final = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local stage = redis.call('HGET', KEYS[2], 'stage')
+return stage and stage ~= ARGV[2] and 1 or 0
 """
 
 _REFUSALS: Final = {"taken": TAKEN_OVER, "thawed": THAWED}

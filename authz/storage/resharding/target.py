@@ -128,11 +128,14 @@ class Target:
         await self.add(("HSET", self.names.meta, *pairs), ("DEL", self.names.restoring))
         await self.flush()
 
-    async def add_fields(self, fields: Mapping[str, str]) -> None:
-        """Write those fields of its authz:meta that it lacks. Raises Unavailable."""
+    async def missing(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Return those fields that its authz:meta lacks. Raises Unavailable."""
         found = await checked(self._client.hgetall(self.names.meta))
-        if missing := dict(fields.items() - found.items()):
-            await checked(self._client.hset(self.names.meta, mapping=missing))
+        return {name: text for name, text in fields.items() if name not in found}
+
+    async def add_field(self, name: str, text: str) -> None:
+        """Write a field of its authz:meta unless it has one by this name. Raises Unavailable."""
+        await checked(self._client.hsetnx(self.names.meta, name, text))
 
 
 # Also on a full store, so that its copies can be removed.

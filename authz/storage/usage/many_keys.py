@@ -29,11 +29,14 @@ class StoredUsageIndex:
     async def latest(self, kids: Sequence[str]) -> Sequence[int | None]:
         """Implement UsageIndex.latest: return epoch seconds or None for each kid, in order.
 
-        Takes one round trip; without kids, none. Raises Unavailable if the store fails.
+        Takes one round trip, and one more if a key was never used; without kids, none. Raises
+        Unavailable if the store fails, Foreign if it was moved to partitions and a time is absent.
         """
         if not kids:
             return []
         found = await checked(self._client.zmscore(f"{self._base}last", list(kids)))
+        if None in found:
+            await refuse_moved(self._client)
         return [None if score is None else whole(score, LATEST) for score in found]
 
     async def used_since(self, since: int) -> AsyncIterator[Sequence[str]]:

@@ -250,6 +250,51 @@ async def test_a_unit_that_nobody_waits_for_goes_back_with_the_next_call():
     assert Event.LIMIT_ALLOWED_ON_LEASE not in rig.probe.events
 
 
+@pytest.mark.parametrize(("age", "returned"), [(0.9, 2), (1.0, 0)])
+async def test_a_unit_that_nobody_waits_for_is_lost_after_a_second(age, returned):
+    """A late return could meet counters that a failover or a reset has begun anew.
+
+    The age is that of the first unit. The lost ones are counted.
+    """
+    rig = Rig("10/min,burst=10")
+    for gone in (rig.spend(), rig.spend()):
+        gone.cancel()
+    rig.store.answer(1)
+    rig.clock.advance(0.5)
+    rig.store.answer(1)
+    rig.clock.advance(age - 0.5)
+    rig.spend()
+    assert [asked[1:3] for asked in rig.store.asked] == [(1, returned)]
+    assert rig.probe.events[Event.LEASE_STRANDED] == 2 - returned
+
+
+async def test_a_unit_that_is_lost_does_not_go_back_with_a_change_or_a_stop():
+    """A stop and a change of the key return no credits that were kept for a second."""
+    rig = Rig("10/once")
+    rig.spend().cancel()
+    rig.store.answer(1)
+    rig.clock.advance(1.0)
+    rig.spend(record=make_record(limits=rig.record.limits, version=2)).cancel()
+    assert [asked[1:3] for asked in rig.store.asked] == [(1, 0)]
+    assert rig.probe.events[Event.LEASE_STRANDED] == 1
+
+    rig.store.answer(1)
+    rig.clock.advance(1.0)
+    rig.limiter.give_back()
+    assert rig.store.asked == []
+    assert rig.probe.events[Event.LEASE_STRANDED] == 2
+
+
+async def test_a_lease_goes_back_however_late():
+    """The rest of a lease has no age bound: a quiet key would lose a part of its month."""
+    rig = Rig("3000/s", "1000000/month")
+    rig.lease(12)
+    rig.clock.advance(100)
+    rig.spend()
+    assert rig.store.asked[0][2] == 12
+    assert Event.LEASE_STRANDED not in rig.probe.events
+
+
 async def test_a_lease_ends_with_the_period():
     """The next one has limits of its own."""
     rig = Rig("3000/s", "1000000/calendar-day")

@@ -91,7 +91,7 @@ def test_the_hosts_that_are_remembered_are_bounded():
     for number in range(MAX_PARTS + 10):
         raw = check_request(host=f"h{number}.example").SerializeToString()
         assert reader.read(raw).host == f"h{number}.example"
-    assert len(reader._targets._well_formed) <= MAX_PARTS
+    assert len(reader._targets) <= MAX_PARTS
 
 
 def test_the_routes_that_are_remembered_are_bounded():
@@ -292,11 +292,11 @@ def test_the_peers_that_are_remembered_are_bounded():
     for port in range(1, MAX_PARTS + 10):
         address.port_value = port
         assert reader.read(message.SerializeToString()).client_address == PEER
-    assert len(reader._peers._addresses) <= MAX_PARTS
-    known = dict(reader._peers._addresses)
+    assert len(reader._peers) <= MAX_PARTS
+    known = dict(reader._peers)
     message.attributes.source.certificate = "x" * MAX_PEER
     assert reader.read(message.SerializeToString()).client_address == PEER
-    assert reader._peers._addresses == known
+    assert reader._peers == known
 
 
 def test_a_peer_that_is_no_message_is_a_bad_request():

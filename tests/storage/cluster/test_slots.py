@@ -1,9 +1,12 @@
 """Slots, their owners, and refusals because of them: no server."""
 
 import asyncio
+import contextlib
 from math import inf
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from authz.core.errors import BadInput, Unavailable
 from authz.core.listen_address import Address
@@ -100,6 +103,54 @@ async def test_a_node_that_is_cut_off():
         assert await cluster.owner(ask) == B
 
 
+async def test_one_node_with_two_addresses_does_not_agree_with_itself():
+    """A host name of a node that is cut off, and its own address, are one node in all orders."""
+    names = [Address(f"old-{number}.example", 7000) for number in range(3)]
+    answers = dict.fromkeys((*names, A, B), owners(A, B)) | {C: OSError(111, "")}
+    ask, _ = asking(answers)
+    for _ in range(40):
+        answers |= {A: owners(A, B), B: OSError(111, "")}
+        first = Cluster([names[0], A], SLOT)
+        assert await first.agreed(ask) is None
+        assert await first.owner(ask) == A
+        cluster = Cluster([*names, A, B], SLOT)
+        answers[B] = owners(A, B)
+        assert await cluster.owner(ask) == A
+        answers[B] = owners(B, A)
+        assert await cluster.agreed(ask) is None
+        assert await cluster.owner(ask) == B
+
+
+async def test_the_id_tells_that_two_addresses_are_one_node():
+    """A node may list itself by its host name or by its address, as the client asked."""
+    name, node_id = Address("old.example", 7000), "a" * 40
+    of_b = [B.host, B.port, "b" * 40, {}]
+    answers = {one: [[0, 16383, of_b, [one.host, one.port, node_id, {}]]] for one in (name, A)} | {
+        B: OSError(111, "")
+    }
+    ask, _ = asking(answers)
+    cluster = Cluster([name, A], SLOT)
+    for _ in range(40):
+        assert await cluster.agreed(ask) is None
+    answers[B] = [[0, 16383, of_b]]
+    assert await cluster.agreed(ask) == B
+
+
+async def test_names_of_nodes_agree_at_first(monkeypatch):
+    """Seeds that no answer lists are enough for the first owner: nobody waits for a dead one."""
+    monkeypatch.setattr(cluster_of_nodes, "ASK_SECONDS", 1e9)
+    names = [Address(f"node-{number}.example", 7000) for number in range(3)]
+
+    async def ask(node):
+        if node == names[0]:
+            await asyncio.get_running_loop().create_future()
+        return owners(C, A, B)
+
+    cluster = Cluster(names, SLOT)
+    assert await cluster.owner(ask) == C
+    assert await cluster.agreed(ask) == C
+
+
 async def test_the_last_owner_is_named_by_one_node():
     """If no two nodes agree, it is rather another node than the one that was named last."""
     of_a, of_b = ([[0, 16383, [node.host, node.port]]] for node in (A, B))
@@ -136,7 +187,7 @@ async def test_nodes_that_do_not_answer(monkeypatch):
 
 async def test_the_address_of_moved_is_taken_once():
     """MOVED names the new owner: it is tried without a question, once."""
-    ask, asked = asking({A: owners(B), C: owners(B)})
+    ask, asked = asking({A: owners(B, A), C: owners(B, A)})
     cluster = Cluster([A], SLOT)
     cluster.note_move("10.0.0.3:7000")
     assert [await cluster.owner(ask), await cluster.owner(ask)] == [C, B]
@@ -186,6 +237,15 @@ async def test_an_owner_that_nobody_can_connect_to(host, port):
         ([[0, "x"]], "its answer to CLUSTER SLOTS cannot be read"),
         ([[0, 16383, [A.host]]], "its answer to CLUSTER SLOTS cannot be read"),
         ([[0, inf, [A.host, 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383]], f"no node serves slot {SLOT}"),
+        ({0: 16383}, "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 1 << 70, [A.host, 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[-1, 16383, [A.host, 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383, [A.host, -1]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383, [[A.host], 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383, ["a\nb", 7000]]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 16383, "a1"]], "its answer to CLUSTER SLOTS cannot be read"),
+        ([[0, 0, [A.host, 7000]]] * 16385, "its answer to CLUSTER SLOTS cannot be read"),
         (Unavailable("the store refused: NOPERM"), "NOPERM"),
     ],
 )
@@ -196,6 +256,60 @@ async def test_no_owner(answer, problem):
         await Cluster([A], SLOT).owner(ask)
     assert str(A) in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+HOSTS = st.none() | st.text(max_size=4) | st.sampled_from([A.host, B.host, "x" * 256])
+WHOLE = st.sampled_from([0, SLOT, 7000, 16383]) | st.integers()
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | WHOLE | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=8,
+)
+NODES = (
+    st.tuples(HOSTS, WHOLE, VALUES).map(list)
+    | st.lists(HOSTS | WHOLE | VALUES, max_size=4)
+    | VALUES
+)
+RANGES = st.builds(
+    lambda first, last, nodes: [first, last, *nodes], WHOLE, WHOLE, st.lists(NODES, max_size=3)
+)
+
+
+ANSWERS = st.lists(RANGES | VALUES, max_size=4) | VALUES
+
+
+@given(st.tuples(ANSWERS, ANSWERS))
+@example(([[0, 16383]], [[0, 16383, [None, 7000, 10**5000]]]))
+def test_any_answers_name_an_owner_or_none(replies):
+    """No answer of a node ends the task that looks for the owner."""
+
+    async def ask(node):
+        return replies[node == A]
+
+    async def look():
+        cluster = Cluster([A, B], SLOT)
+        with contextlib.suppress(Unavailable):
+            await cluster.owner(ask)
+        return await cluster.agreed(ask)
+
+    assert isinstance(asyncio.run(look()), Address | None)
+
+
+@given(ANSWERS)
+@example([[0, 16383]])
+def test_any_answer_is_read_or_refused(answer):
+    """Each range that is read has an owner, slots that exist, and a name that fits a line."""
+    try:
+        found = read_slots(answer, A)
+    except Unavailable:
+        return
+    for slots, nodes in found:
+        assert 0 <= min(slots) <= max(slots) <= 16383
+        assert nodes
+        for node in nodes:
+            assert 0 <= node.port <= 65535
+            assert 0 < len(node.host) <= 255
+            assert node.host.isprintable()
 
 
 def test_a_node_without_a_host_is_at_the_host_that_was_asked():

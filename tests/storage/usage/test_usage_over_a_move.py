@@ -29,3 +29,13 @@ async def test_keys_of_a_store_that_was_moved(client):
     """A list of used keys that ends because they were removed is not a complete one."""
     with pytest.raises(Foreign, match="number of partitions is 8"):
         assert [page async for page in StoredUsageIndex(client).used_since(0)]
+
+
+async def test_latest_use_in_a_store_that_was_moved(client, valkey):
+    """A key in use whose time was removed does not look unused. A time that is there is read."""
+    index = StoredUsageIndex(client)
+    valkey.admin.zadd(f"{DEFAULT.usage}last", {KID: 1_700_000_000})
+    assert await index.latest([KID]) == [1_700_000_000]
+    valkey.admin.delete(f"{DEFAULT.usage}last")
+    with pytest.raises(Foreign, match="number of partitions is 8"):
+        await index.latest([KID])
