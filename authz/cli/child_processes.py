@@ -51,17 +51,20 @@ class ChildProcesses:
     def spawn(self, name: str, command: Sequence[str | Path]) -> None:
         """Start a process without waiting for it. Its stdout and stderr go to `directory/NAME.log`.
 
-        Raises OSError if the command cannot be run.
+        Raises OSError if the log cannot be written, Unavailable if the command cannot be run.
         """
         with self.log(name).open("wb") as output:
-            self._children[name] = subprocess.Popen(  # noqa: S603  our own commands
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environ,
-                process_group=self._guard.pid,
-            )
+            try:
+                self._children[name] = subprocess.Popen(  # noqa: S603  our own commands
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=self._environ,
+                    process_group=self._guard.pid,
+                )
+            except OSError as cause:
+                raise Unavailable(f"{command[0]} cannot be run: {cause.strerror}") from None
 
     def log(self, name: str) -> Path:
         """Return the path of the log file of a process, `directory/NAME.log`; it need not exist."""

@@ -1,5 +1,6 @@
 """`authz dev`: run everything on this machine, or play the demonstration."""
 
+import os
 import signal
 import time
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from authz.cli.over_api import refuse_over_api
 LOOK_SECONDS = 0.5
 HELD = 0
 BROKEN = 1
+PROXIES = ("http_proxy", "all_proxy", "ALL_PROXY")  # that curl takes for an http URL
 
 
 class Stop(BaseException):
@@ -115,20 +117,28 @@ def _line(step: Step) -> str:
     return f"{mark}  {step.name}: expected {step.expected}; saw {step.seen}"
 
 
+def _curl(options: str) -> str:
+    """Return the beginning of a curl command that sends the demo key to no proxy."""
+    has_proxy = any(map(os.environ.get, PROXIES))
+    return f"curl {options} --noproxy '*'" if has_proxy else f"curl {options}"
+
+
 def _tries(stack: Stack) -> str:
-    return f"""  curl -i {stack.envoy}/
+    curl = _curl("-i")
+    return f"""  {curl} {stack.envoy}/
       no key: 401
-  curl -i {stack.envoy}/ -H 'x-api-key: {stack.key}'
+  {curl} {stack.envoy}/ -H 'x-api-key: {stack.key}'
       a key: 200, and the backend shows who called
-  curl -i {stack.envoy}/ -H 'x-api-key: {stack.key}' -H 'x-auth-client-id: admin'
+  {curl} {stack.envoy}/ -H 'x-api-key: {stack.key}' -H 'x-auth-client-id: admin'
       a spoofed identity is replaced
-  curl -i {stack.envoy}/scoped -H 'x-api-key: {stack.key}'
+  {curl} {stack.envoy}/scoped -H 'x-api-key: {stack.key}'
       a scope is missing: 403"""
 
 
 def _tries_of_llm(stack: Stack) -> str:
     known, unknown = LLM_MODELS[0], "gpt-4o"
-    asked = f"""curl -s {stack.envoy}/v1/chat/completions -H 'authorization: Bearer {stack.key}' \\
+    curl = _curl("-s")
+    asked = f"""{curl} {stack.envoy}/v1/chat/completions -H 'authorization: Bearer {stack.key}' \\
     -H 'content-type: application/json' -d '{{"model": "MODEL",
     "messages": [{{"role": "user", "content": "Hello to you"}}]}}'"""
     return f"""  {asked.replace("MODEL", known)}

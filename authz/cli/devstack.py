@@ -138,7 +138,8 @@ def running(
     instead of the echo backend. with_admin: run the admin API, too. llm: an LLM gateway with its
     own settings and a stand-in for the LLMs, without `config` and `backend`. Raises BadInput for a
     bad file, a port in use or a listen address of the environment, NotFound without Envoy or
-    Valkey, Unavailable if a process ends or is not ready within 20 s, or a file cannot be written.
+    Valkey, Unavailable if a process cannot be run, ends or is not ready within 20 s, or a file
+    cannot be written.
     """
     ports.refuse_taken()
     taken = taken_sections(config)[0] if config else llm_sections() if llm else {}
@@ -203,7 +204,7 @@ def running(
 
 @contextmanager
 def _written_in(directory: Path) -> Iterator[None]:
-    """Raise Unavailable for a file that cannot be written, or a program that cannot be run."""
+    """Raise Unavailable for a file that cannot be written."""
     try:
         yield
     except OSError as cause:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from authz.cli import devstack
+from authz.cli import binaries, dev, devstack
 from authz.cli.devconfig import Backend, refuse_other_listeners, write_settings
-from authz.core.errors import BadInput
+from authz.core.errors import BadInput, Unavailable
 from authz.settings import model
 
 MINE = {"authz.yaml": "log: {level: INFO}\n", "pepper-1": "m" * 64}
@@ -88,6 +88,34 @@ def test_a_full_disk(mine: Path, size: int) -> None:
     assert errors.startswith("authz: ")
     assert "bug" not in errors
     assert {path.name: path.read_text() for path in mine.iterdir()} == MINE
+
+
+def test_a_program_that_may_not_be_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error names the program, and no other place for temporary files: that would not help."""
+    program = tmp_path / "envoy"
+    program.write_text("no program")
+    monkeypatch.setattr(binaries, "envoy", lambda: program)
+    with pytest.raises(Unavailable) as failed, devstack.running(devstack.Ports.free()):
+        raise AssertionError
+    assert str(failed.value) == f"{program} cannot be run: Permission denied"
+
+
+@pytest.mark.parametrize("proxy", ["http_proxy", "all_proxy", "ALL_PROXY", "https_proxy", ""])
+def test_the_demo_key_is_sent_to_no_proxy(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """Each curl command says so if curl takes a proxy from the environment."""
+    for name in ("http_proxy", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    if proxy:
+        monkeypatch.setenv(proxy, "http://127.0.0.1:1")
+    urls = dict.fromkeys(("envoy", "check", "meter", "ops", "redis", "backend"), "http://a")
+    stack = devstack.Stack(**urls, key="ak_", kid="k", config="c", pids={})
+    for tries, count in ((dev._tries(stack), 4), (dev._tries_of_llm(stack), 2)):
+        lines = [line for line in tries.splitlines() if "curl " in line]
+        assert len(lines) == count
+        has_option = ["--noproxy '*' http://a/" in line for line in lines]
+        assert has_option == [proxy not in ("https_proxy", "")] * count
 
 
 def test_settings_are_never_written_over_others(mine: Path) -> None:
