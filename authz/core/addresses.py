@@ -32,7 +32,8 @@ def blocks_of(networks: Iterable[Network]) -> tuple[Block, ...]:
 
 
 @lru_cache(8192)
-def _parsed(text: str) -> int | None:
+def parse_short_address(text: str) -> int | None:
+    """Return what `parse_address` does, for a text of at most MAX_ADDRESS (64) characters."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -45,7 +46,7 @@ def parse_address(text: str) -> int | None:
 
     An IPv4-mapped IPv6 address is the IPv4 address. A zone (`%eth0`) does not count.
     """
-    return _parsed(text) if len(text) <= MAX_ADDRESS else None
+    return parse_short_address(text) if len(text) <= MAX_ADDRESS else None
 
 
 def _with_version(address: Address) -> int:

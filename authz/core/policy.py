@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from hmac import compare_digest
 from typing import Final, Protocol
 
-from authz.core.addresses import parse_address
+from authz.core.addresses import MAX_ADDRESS, parse_short_address
 from authz.core.decision import Deny, Reason
 from authz.core.fields import folded, split_host
 from authz.core.keys.credentials import DIGEST_LENGTH
@@ -47,6 +47,7 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
         return Deny(refusal, None if refusal is Reason.WRONG_SECRET else record)
     # CHECKS in their order. What stands before a check tells whether it can refuse at all, for a
     # third of the cost of a call.
+    route = request.route
     refusal = (
         (status(record, request, now) if record.status is not _ACTIVE else None)
         or (not_before(record, request, now) if record.not_before is not None else None)
@@ -55,12 +56,16 @@ def judge(record: KeyRecord, presented: Proof, request: Request, now: int) -> De
             if record.expires_at is not None and now >= record.expires_at
             else None
         )
-        or (environment(record, request, now) if request.route.env is not None else None)
+        or (environment(record, request, now) if route.env is not None else None)
         or (public(record, request, now) if record.public else None)
         or (address(record, request, now) if record.blocks else None)
         or (host(record, request, now) if record.allowed_hosts else None)
         or (origin(record, request, now) if record.allowed_origins or record.public else None)
-        or scope(record, request, now)
+        or (
+            scope(record, request, now)
+            if request.token is not None or not route.scopes <= record.scopes
+            else None
+        )
     )
     if refusal is None:
         return None
@@ -156,7 +161,8 @@ def address(record: KeyRecord, request: Request, _now: int) -> Reason | None:
     """
     if not record.blocks:
         return None
-    client = parse_address(request.client_address)
+    text = request.client_address
+    client = parse_short_address(text) if len(text) <= MAX_ADDRESS else None
     if client is not None:
         for mask, value in record.blocks:
             if client & mask == value:

@@ -253,11 +253,11 @@ class Checker:
         """
         if isinstance(decision, Deny) or decision.key is None:
             return self.conclude(decision, request)
+        route, once = request.route, None
         try:
-            once = None
-            if request.route.charge_once is not None:
+            if route.charge_once is not None:
                 once = charged_once(decision.key.kid, request)
-            result = self._spend(decision.key, request.route.cost, once)
+            result = self._spend(decision.key, route.cost, once)
         except Unavailable:
             return self.conclude(UNAVAILABLE, request)
         if result is None:

@@ -3,6 +3,7 @@
 import time
 from functools import partial
 from pathlib import Path
+from time import time_ns
 
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -18,9 +19,10 @@ def boot_id() -> str:
 class SystemClock:
     """A Clock from the operating system."""
 
-    def wall_ms(self) -> int:
+    @staticmethod
+    def wall_ms() -> int:
         """Return milliseconds since the epoch. The clock may jump, also backwards."""
-        return time.time_ns() // 1_000_000
+        return time_ns() // 1_000_000
 
     # See Clock. Includes suspended time if the system has such a clock. Each Check reads it twice,
     # so it is a C function and not a method.

@@ -42,6 +42,7 @@ _MANY: Final = 2 * MAX_HEADERS  # bytes: a raw header has at least two
 
 _NOTHING: Final = ("",) * len(FACT_NAMES)
 _COST: Final = FACT_NAMES.index("cost")
+NO_ROUTE: Final = Route()
 _UNKNOWN: Final = Route()  # told apart by identity
 
 BAD_REQUEST: Final = Deny(Reason.BAD_REQUEST)
@@ -78,7 +79,7 @@ class Extractor:
         self._rules = rules
         self._pricing = pricing
         self._reads_model = rules is not None and rules.reads_model
-        self._default_route = Route(env=env, enforce=enforce)
+        self._bare_route = Route(env=env, enforce=enforce) if rules is None else None
         self._routes: dict[object, Route | None] = {}
         self._scoped: dict[str, Route] = {}  # by the text of `scopes`, without rules of ours
         self._scoped_route = self._scoped.get
@@ -98,9 +99,10 @@ class Extractor:
             attributes = _parse_message(raw).attributes
             http = attributes.request.http
             mapped = http.headers
-            if mapped:
+            count = len(mapped)
+            if count:
                 headers: Headers = mapped
-                carried, has_too_many = headers, len(mapped) > MAX_HEADERS
+                carried, has_too_many = headers, count > MAX_HEADERS
             else:
                 serialised = http.header_map
                 headers = raw_headers = RawHeaders(serialised)
@@ -113,19 +115,21 @@ class Extractor:
                 return refused(BAD_REQUEST, headers)
             wanted = self._address_header
             address = header_text(headers, wanted) if wanted else self._peers[attributes.source]
-            extensions, route = attributes.context_extensions, self._default_route
+            extensions = attributes.context_extensions
             if target is None or has_too_many or not (path or target[0] == "CONNECT"):
                 method, host = http.method.decode("latin-1"), http.host.decode("latin-1")
-                odd = Request(BAD_REQUEST, "", route, method, host, path, address, headers)
+                odd = Request(BAD_REQUEST, "", NO_ROUTE, method, host, path, address, headers)
                 return self._refuse(odd, extensions)
             method, host = target
-            if extensions or self._rules is not None:
-                is_plain = len(extensions) == 1 and "scopes" in extensions  # as most routes
-                known = self._scoped_route(extensions["scopes"]) if is_plain else None
-                found = known or self._route(attributes, extensions, target, path, headers)
+            if len(extensions) == 1 and "scopes" in extensions:  # as most routes
+                route = self._scoped_route(extensions["scopes"])
+            else:
+                route = None if extensions else self._bare_route
+            if route is None:
+                found = self._route(attributes, extensions, target, path, headers)
                 if isinstance(found, Refusal):
                     bad = Deny(found.reason)
-                    odd = Request(bad, "", route, method, host, path, address, headers)
+                    odd = Request(bad, "", NO_ROUTE, method, host, path, address, headers)
                     return self._refuse(odd, extensions, found.facts)
                 route = found
             credential, carrier = self._credential(carried, path, optional=route.optional)

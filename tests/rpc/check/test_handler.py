@@ -148,12 +148,12 @@ async def test_an_address_that_is_none_is_not_remembered(door):
     """Where a header gives the address a client may write 59 KiB: that fills no memory."""
     _, key = door.issue(allowed_cidrs=(ipaddress.ip_network("203.0.113.0/24"),))
     assert (await door.answer(carrying(key))).status.code == 0
-    before = addresses._parsed.cache_info().currsize
+    before = addresses.parse_short_address.cache_info().currsize
     for number in range(10):
         long = f"203.0.113.7{'x' * 59_000}{number}"
         answer = await door.answer(carrying(key, peer=long))
         assert answer.dynamic_metadata["reason"] == "address_not_allowed"
-    assert addresses._parsed.cache_info().currsize == before
+    assert addresses.parse_short_address.cache_info().currsize == before
 
 
 class Recording:
