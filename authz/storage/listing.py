@@ -102,15 +102,19 @@ class StoredIndex:
                 return found[:-1]
         raise Unavailable("the list changes too fast to be read; try again")
 
-    async def _refuse_moved(self) -> None:
-        """Raise Frozen if the store has several partitions now: they have what was not found here.
+    async def _refuse_moved(self, *, lacks: bool = True) -> None:
+        """Raise Frozen if something is lacking that the store's partitions have since a move.
 
-        A move puts its signpost before it removes anything.
+        A move puts its signpost before it removes anything. lacks: whether something is lacking.
+        The store is asked in any case.
         """
         if self._names.partitions > 1:
             return
-        move = move_in(await checked(self._client.hgetall(self._names.meta)))
-        if move is not None and move.is_done:
+        try:
+            move = move_in(await checked(self._client.hgetall(self._names.meta)))
+        except Frozen:
+            return  # authz:meta of another type is damage, and no move: the rest can be read
+        if lacks and move is not None and move.is_done:
             raise Frozen(DONE.format(move.count))
 
     async def newest(self, count: int) -> list[str]:
@@ -164,8 +168,8 @@ class StoredIndex:
             part = kids[start : start + READ_AT_ONCE]
             replies = zip(part, await self._records(part), strict=True)
             found += [_record(kid, reply, self._seals) for kid, reply in replies]
-        if any(record is None for record in found):
-            await self._refuse_moved()
+        # Asked also if none is absent: else the time tells another tenant's key from an absent one.
+        await self._refuse_moved(lacks=any(record is None for record in found))
         return found
 
     async def _records(self, kids: Sequence[str]) -> Sequence[Any]:
