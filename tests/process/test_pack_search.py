@@ -156,43 +156,41 @@ def test_the_same_objects_as_git(tmp_path, unpacking, form):
     )
 
 
-def test_an_interrupt_at_the_terminal(tmp_path, monkeypatch):
-    """The processes that search leave Ctrl-C to the first one, so they print no traceback."""
-    one = RandomRepository(tmp_path / "one", random.Random(7), "sha1")
-    one.git("repack", "-adfq")
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """A repository with one pack, which two processes search."""
+    made = RandomRepository(tmp_path / "one", random.Random(6), "sha1")
+    made.git("repack", "-adfq")
     monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    return made
+
+
+def test_an_interrupt_at_the_terminal(shared, monkeypatch):
+    """The processes that search leave Ctrl-C to the first one, so they print no traceback."""
 
     def search(_self, _unit, found):
         found.bytes_read += signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
     monkeypatch.setattr(pack_search.PackSearch, "search", search)
-    packs = git_packs.opened(GitCommand(one.folder), one.folder)
+    packs = git_packs.opened(GitCommand(shared.folder), shared.folder)
     with pack_search.search_of(packs, SCANNER) as searches:
         handled = [one.bytes_read for one in searches()]
     assert handled == [len(pack_search.UNITS)] * len(packs)
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
 
 
-def test_a_search_that_is_left_early(tmp_path, monkeypatch):
+def test_a_search_that_is_left_early(shared, monkeypatch):
     """If the list of objects fails, the processes that search are ended."""
-    one = RandomRepository(tmp_path / "one", random.Random(8), "sha1")
-    one.git("repack", "-adfq")
-    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(pack_search.PackSearch, "search", lambda *_: signal.pause())
     monkeypatch.setattr(git_objects, "_LIST", ("cat-file", "--nonsense"))
     with pytest.raises(Unavailable, match="exited with"):
-        GitObjects(one.folder, BlockSearch(SCANNER)).found()
+        GitObjects(shared.folder, BlockSearch(SCANNER)).found()
     assert multiprocessing.active_children() == []
 
 
-def test_a_process_that_is_killed(tmp_path, monkeypatch):
+def test_a_process_that_is_killed(shared, monkeypatch):
     """The end of one of the processes that search is an error."""
-    one = RandomRepository(tmp_path / "one", random.Random(6), "sha1")
-    one.git("repack", "-adfq")
-    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     search = pack_search.PackSearch.search
 
     def killed(self, unit, found):
@@ -202,15 +200,11 @@ def test_a_process_that_is_killed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pack_search.PackSearch, "search", killed)
     with pytest.raises(Unavailable, match="a process of the search was ended"):
-        GitObjects(one.folder, BlockSearch(SCANNER)).found()
+        GitObjects(shared.folder, BlockSearch(SCANNER)).found()
 
 
-def test_a_process_that_is_killed_while_it_sends(tmp_path, monkeypatch):
+def test_a_process_that_is_killed_while_it_sends(shared, monkeypatch):
     """A part of a result is no result."""
-    one = RandomRepository(tmp_path / "one", random.Random(6), "sha1")
-    one.git("repack", "-adfq")
-    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
 
     def killed(link, _found):
         os.write(link.fileno(), struct.pack("!i", 1000) + b"a part")
@@ -218,16 +212,12 @@ def test_a_process_that_is_killed_while_it_sends(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Connection, "send", killed)
     with pytest.raises(Unavailable, match="a process of the search was ended"):
-        GitObjects(one.folder, BlockSearch(SCANNER)).found()
+        GitObjects(shared.folder, BlockSearch(SCANNER)).found()
     assert multiprocessing.active_children() == []
 
 
-def test_a_system_that_starts_no_more_processes(tmp_path, monkeypatch):
+def test_a_system_that_starts_no_more_processes(shared, monkeypatch):
     """Then the search has failed, and the processes that it has started are ended."""
-    one = RandomRepository(tmp_path / "one", random.Random(6), "sha1")
-    one.git("repack", "-adfq")
-    monkeypatch.setattr(pack_search, "LEAST_SHARED", 0)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(pack_search.PackSearch, "search", lambda *_: signal.pause())
     fork, forks = os.fork, iter((True, False))
 
@@ -238,7 +228,7 @@ def test_a_system_that_starts_no_more_processes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fork", only_once)
     with pytest.raises(Unavailable, match="no process can be started to search: Resource temp"):
-        GitObjects(one.folder, BlockSearch(SCANNER)).found()
+        GitObjects(shared.folder, BlockSearch(SCANNER)).found()
     assert multiprocessing.active_children() == []
 
 

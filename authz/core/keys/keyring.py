@@ -86,13 +86,11 @@ class Keyring:
         self._reserved = (*own, *self._token_starts)
         self._shown = re.compile("|".join(self._reserved), re.ASCII)
         self._encoded = sorted(set().union(*map(in_base64, self._reserved)))
-        self._shape = re.compile(
+        self._whole_shape = re.compile(
             rf"(?:{'|'.join(every)})_({'|'.join(ENVIRONMENTS)})_([0-9A-Za-z]{{{KID_LENGTH}}})_([0-9A-Za-z])"
             rf"[0-9A-Za-z]{{{SECRET_LENGTH + TAG_LENGTH + CHECKSUM_LENGTH}}}",
             re.ASCII,
-        )
-        # Bound once, because each Check calls them.
-        self._whole_shape, self._pepper_of = self._shape.fullmatch, self._peppers.get
+        ).fullmatch
 
     @property
     def read_prefixes(self) -> tuple[str, ...]:
@@ -223,12 +221,12 @@ class Keyring:
         if match is None:
             return None
         env, kid, version = match.groups()
-        return Presented(text.encode(), env, kid, version, self._pepper_of(version))
+        return Presented(text.encode(), env, kid, version, self._peppers.get(version))
 
     def is_public(self, text: str) -> bool:
         """Return whether `text` has the whole shape of a publishable key; blanks may follow it."""
         text = text.rstrip(" ") if self.public_prefix else ""
-        return text.startswith(self._public_start) and self._shape.fullmatch(text) is not None
+        return text.startswith(self._public_start) and self._whole_shape(text) is not None
 
     def parse_token(self, text: str) -> PresentedToken | None:
         """Return the token if `text` begins as our tokens do, else None. It proves nothing.
