@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: air-gapped gameday mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
+.PHONY: compiled test-compiled air-gapped gameday mesh example peers requirements screenshots scan tokens examples trail helm lint fuzz-admin fuzz-rest dist test-oldest conformance differential fuzz proto help hostile demo test check docs fmt bench outage chaos limits budgets metering soak clean image-digests
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -20,6 +20,14 @@ test: $(READY) ## Run every test against a real Envoy and a real Valkey, three f
 test-oldest: $(READY) ## Run the requests of the system tests through the oldest Envoy (VERSION)
 	@TEST_ENVOY=$(or $(VERSION),$$($(BIN)/python -c 'from tests.support.envoy_versions import OLDEST; print(OLDEST)')) \
 	  $(BIN)/pytest -q tests/system/test_envoy.py -k 'not grpcio'
+
+compiled: $(READY) ## Compile the hot path into .compiled, a tree beside this one (needs a C compiler)
+	@$(BIN)/python -m tests.support.compiled_tree .compiled
+
+# The same tests as without a compiler, of the modules that are compiled and of those around them.
+COMPILED_TESTS := tests/core tests/flows tests/rpc/check tests/rpc/h2
+test-compiled: compiled ## Run the tests of the hot path with its compiled modules
+	@cd .compiled && PYTHONPATH=$(CURDIR)/.compiled $(BIN)/python -m pytest -q --numprocesses 2 $(COMPILED_TESTS)
 
 lint: $(READY) ## Format, lint, types, architecture
 	@$(BIN)/ruff format --check .
@@ -168,7 +176,7 @@ fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI documen
 	  --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .screenshots .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .compiled .screenshots .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

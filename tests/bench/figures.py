@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from authz.core import policy
+
 FILE: Final = Path(__file__).parents[2] / "docs" / "figures.json"
 CPU_INFO: Final = Path("/proc/cpuinfo")
 
@@ -82,14 +84,18 @@ def _rounded(value: float) -> float:
 
 
 def machine() -> str:
-    """Return the processor, its cores and the version of Python that figures come from."""
+    """Return the processor, its cores and the version of Python that figures come from.
+
+    It says so if the hot path is compiled.
+    """
     cpu = platform.machine()
     if CPU_INFO.exists():
         models = [
             line for line in CPU_INFO.read_text().splitlines() if line.startswith("model name")
         ]
         cpu = models[0].partition(":")[2].strip() if models else cpu
-    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    compiled = "" if policy.__file__.endswith(".py") else ", compiled"
+    return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}{compiled}"
 
 
 def tell(found: Mapping[str, Any], *, as_json: bool) -> None:
