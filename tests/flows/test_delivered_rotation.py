@@ -454,6 +454,17 @@ async def test_due_keys_are_rotated(rig):
     assert len(rig.store.records[kid].secrets) == 2
 
 
+async def test_a_clock_that_was_ahead(rig):
+    """After the wall clock was set back by a year, a key that becomes due is rotated."""
+    rig.clock.jump_wall(365 * DAY)
+    await rig.automatic.look()
+    rig.clock.jump_wall(-365 * DAY)
+    await rig.issue()
+    rig.clock.advance(30 * DAY / 1000)
+    await rig.automatic.look()
+    assert (len(rig.has), rig.works()) == (2, True)
+
+
 async def test_one_delivery_that_cannot_go_on_stops_no_other(rig, caplog):
     """Its pepper is missing here. Other deliveries go on, and due keys are rotated."""
     stuck, kid = await rig.issue(), await rig.issue()
