@@ -46,6 +46,7 @@ class KeyRotation(Protocol):
     async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
         """Have a key rotated soon. Return False if its policy has no target, or it has two secrets.
 
+        False too for a leaked secret, if a delivery has begun that would let it work for longer.
         overlap_ms: of a leaked secret, which ends even if nobody knows whether the new one arrived.
         None: it is not leaked, and the overlap is that of the policy. Raises Unavailable.
         """
@@ -70,8 +71,7 @@ class PolicyRotation:
             return False
         is_leaked = overlap_ms is not None
         overlap = policy.overlap_ms if overlap_ms is None else overlap_ms
-        await self._rotation.begin(record, policy.to, overlap, author, is_leaked=is_leaked)
-        return True
+        return await self._rotation.begin(record, policy.to, overlap, author, is_leaked=is_leaked)
 
 
 class AutomaticRotation:

@@ -358,6 +358,22 @@ async def test_a_key_with_two_secrets_is_not_rotated_by_a_report(rig, overlap_ms
     assert not rig.pending.entries
 
 
+@pytest.mark.parametrize("garbled", [False, True])
+async def test_a_leak_is_not_hidden_behind_a_longer_delivery(rig, garbled):
+    """A rule has begun a rotation after which the old secret works for days: a person decides."""
+    kid = await rig.issue()
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    record = rig.store.records[kid]
+    assert await policy.begin(record, None, rig.author())
+    if garbled:
+        rig.pending.entries[kid] = "{}"
+    assert not await policy.begin(record, HOUR, rig.author())
+    rig.pending.entries.clear()
+    assert await policy.begin(record, HOUR, rig.author())
+    assert await policy.begin(record, HOUR, rig.author())  # the same report again
+    assert await policy.begin(record, None, rig.author())
+
+
 async def test_a_target_that_the_settings_lost(rig):
     """A pending delivery waits for its target."""
     kid = await rig.issue()
