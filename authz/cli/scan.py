@@ -82,7 +82,7 @@ def scan(
     Examples:
       authz scan src config
       authz scan --git . --json
-      git diff --cached | authz scan -
+      git diff --cached --text | grep -a '^+' | authz scan -
       authz scan --git . --revoke
       authz scan --rules gitleaks > gitleaks.toml
     """
