@@ -5,7 +5,7 @@ Each of them may be repeated. No text of a response and no secret gets into an e
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -51,7 +51,8 @@ class KubernetesTarget:
         headers = {"content-type": delivery.PATCH_TYPE, "accept": JSON}
         headers |= {"authorization": f"Bearer {_token(self._token_file)}"}
         url = f"{self._api}{path}"
-        _judge(await self._client.send("PATCH", url, body=body, headers=headers))
+        response = await self._client.send("PATCH", url, body=body, headers=headers)
+        _judge(response, lambda text: delivery.is_of_kubernetes(text, parcel, self._name))
 
 
 class VaultTarget:
@@ -82,7 +83,8 @@ class VaultTarget:
         if self._namespace:
             headers["x-vault-namespace"] = self._namespace
         body = delivery.vault_body(parcel)
-        _judge(await self._client.send("POST", url, body=body, headers=headers))
+        response = await self._client.send("POST", url, body=body, headers=headers)
+        _judge(response, delivery.is_of_vault)
 
 
 class WebhookTarget:
@@ -174,11 +176,16 @@ def _token(file: Path) -> str:
     return text
 
 
-def _judge(response: WebResponse) -> None:
-    """Raise Undelivered for a refusal, Unavailable if another try may succeed."""
-    if response.is_ok:
-        return
+def _judge(response: WebResponse, confirms: Callable[[bytes], bool] | None = None) -> None:
+    """Raise Undelivered for a refusal, Unavailable if another try may succeed.
+
+    confirms: whether the body of a response without an error is that of the target; None: any is.
+    """
     problem = f"the target answered {response.status}"
+    if response.is_ok:
+        if confirms is None or confirms(response.body):
+            return
+        raise Unavailable(f"{problem}, and does not say that it has the secret")
     if response.status in _CLIENT_ERRORS and response.status not in _LATER:
         raise Undelivered(problem)
     raise Unavailable(problem)

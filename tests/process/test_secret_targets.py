@@ -150,6 +150,26 @@ async def test_an_answer_that_may_change(double, make, status, tmp_path):
             await make(server, tmp_path).deliver(parcel())
 
 
+@pytest.mark.parametrize(("double", "make"), [(Kubernetes, kubernetes), (Vault, vault)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *((200, one) for one in (None, [], "<html>", {}, {"data": None}, {"data": {"version": 0}})),
+        (200, {"kind": "Secret", "metadata": {"name": "another"}}),
+        (200, {"kind": "Status", "metadata": {"name": "authz-acme-web"}}),
+        (200, {"kind": "Secret", "metadata": []}),
+        (200, {"wrap_info": {"token": "of a control group"}, "data": None}),
+        (202, {"data": {"version": "1"}}),
+    ],
+)
+async def test_an_answer_that_confirms_nothing(double, make, answer, tmp_path):
+    """A proxy in between, or a store of version 1, may answer 200 and have no such secret."""
+    with double().serving() as server:
+        server.forced = answer
+        with pytest.raises(Unavailable, match="does not say that it has the secret"):
+            await make(server, tmp_path).deliver(parcel())
+
+
 @BOTH
 async def test_a_target_that_is_down(double, make, tmp_path, caplog):
     """Nothing that is raised or logged has the secret or the token."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from hyperframe.frame import (
 from authz.core.events import Event
 from authz.core.listen_address import Address
 from authz.process.listener import ConnectionLimits, TlsFiles
-from authz.rpc.h2 import connection, frame_reader, protocol, server
+from authz.rpc.h2 import frame_reader, protocol, server
 from authz.rpc.h2.frames import ErrorCode
 from authz.rpc.h2.protocol import H2Protocol
 from authz.rpc.h2.request_bodies import BodyMemory
@@ -139,10 +140,12 @@ async def test_the_task_of_a_call_that_ended_is_cancelled(ending):
         await eventually(lambda: server.handler.waiting == 0)
 
 
-async def test_a_client_can_read_the_goaway(monkeypatch):
+async def test_a_client_can_read_the_goaway():
     """The GOAWAY arrives and then the end, not a reset, also while the client still sends."""
-    monkeypatch.setattr(protocol, "LINGER_SECONDS", 60.0)
-    async with serving() as server, wired(server.address) as wire:
+    async with (
+        serving(limits=ConnectionLimits(linger_seconds=60.0)) as server,
+        wired(server.address) as wire,
+    ):
         wire.greet()
         wire.send(DataFrame(99, b"an error"), PingFrame(0, b"unheard!").serialize() * 200_000)
         frames = await wire.rest()
@@ -167,10 +170,9 @@ async def test_one_client_harms_no_other(caplog):
     assert line.endswith("): COMPRESSION_ERROR: a header block is garbled")
 
 
-async def test_a_client_that_does_not_read_is_disconnected(monkeypatch):
+async def test_a_client_that_does_not_read_is_disconnected():
     """Its buffered responses are bounded, and others are served meanwhile."""
-    monkeypatch.setattr(protocol, "STALL_SECONDS", 0.2)
-    many = ConnectionLimits(streams=10_000)
+    many = ConnectionLimits(streams=10_000, stall_seconds=0.2)
     async with (
         serving(limits=many) as server,
         wired(server.address) as slow,
@@ -222,10 +224,12 @@ async def test_an_idle_connection_is_closed():
         assert server.probe.events == {Event.H2_IDLE_CLOSED: 1}
 
 
-async def test_a_client_without_a_greeting_is_disconnected(monkeypatch):
+async def test_a_client_without_a_greeting_is_disconnected():
     """The GOAWAY has SETTINGS_TIMEOUT."""
-    monkeypatch.setattr(connection, "HANDSHAKE_SECONDS", 0.05)
-    async with serving() as server, wired(server.address) as wire:
+    async with (
+        serving(limits=ConnectionLimits(handshake_seconds=0.05)) as server,
+        wired(server.address) as wire,
+    ):
         goodbye = await wire.until(GoAwayFrame)
         assert goodbye.error_code == ErrorCode.SETTINGS_TIMEOUT
         assert server.probe.events[Event.H2_HANDSHAKE_FAILED] == 1
@@ -244,10 +248,12 @@ async def test_connections_over_the_bound_are_closed():
         assert await answer_to(first, 3) == framed(b"hello")
 
 
-async def test_a_stop_waits_for_running_calls(monkeypatch):
+async def test_a_stop_waits_for_running_calls():
     """Two GOAWAYs, the response to the running call, and the end."""
-    monkeypatch.setattr(connection, "GOAWAY_SECONDS", 60.0)
-    async with serving() as server, wired(server.address) as wire:
+    async with (
+        serving(limits=ConnectionLimits(goaway_seconds=60.0)) as server,
+        wired(server.address) as wire,
+    ):
         wire.greet()
         wire.send(wire.call(1, b"wait"))
         await eventually(lambda: server.handler.waiting == 1)
@@ -355,18 +361,56 @@ def large_read(script: Client) -> bytes:
 
 
 async def test_a_large_read_is_taken_in_turns():
-    """Between two turns the loop serves others, and reading is paused."""
+    """Between two turns the loop serves others, and reading is paused.
+
+    A turn opens as many calls as TURN has, or begins TURN_CALLS.
+    """
     with greeted_protocol() as (shell, transport, script):
         read = large_read(script)
+        states = shell._connection.streams.states
         shell.data_received(read)
-        answered = [transport.answers]
+        seen = [(0, 0), (states.highest, transport.answers)]
         while not transport.reading:
             await asyncio.sleep(0)
-            answered.append(transport.answers)
-        gained = [after - before for before, after in pairwise([0, *answered])]
+            seen.append((states.highest, transport.answers))
+        gained = [(now[0] - then[0], now[1] - then[1]) for then, now in pairwise(seen)]
         most = LARGE_READ * protocol.TURN // len(read) + 1
-        assert all(0 < gain <= most for gain in gained[:-1])
-        assert answered[-1] == LARGE_READ
+        assert all(opened <= 2 * most for opened, _ in gained)
+        assert all(begun <= protocol.TURN_CALLS for _, begun in gained)
+        assert all((opened > 0) != (begun > 0) for opened, begun in gained[:-1])
+        assert seen[-1] == (2 * LARGE_READ - 1, LARGE_READ)
+
+
+@pytest.mark.parametrize(("size", "exceeds"), [(LARGE_READ, True), (150, False)])
+async def test_calls_that_the_same_read_resets_do_not_begin(size, exceeds):
+    """A read has calls, and behind all of them their resets: only the last call begins.
+
+    The read exceeds TURN (32 KiB), or has more frames than a turn.
+    """
+    limits = ConnectionLimits(flood_tolerance=100, trusted=True)
+    with greeted_protocol(limits) as (shell, transport, script):
+        streams = range(1, 2 * size, 2)
+        calls = [script.call(stream) for stream in streams]
+        ends = [RstStreamFrame(stream, ErrorCode.CANCEL).serialize() for stream in streams[:-1]]
+        read = b"".join(calls + ends)
+        assert (len(read) > protocol.TURN) == exceeds
+        assert len(calls + ends) > frame_reader.TURN_FRAMES
+        shell.data_received(read)
+        while not transport.reading:
+            await asyncio.sleep(0)
+        assert transport.answers == 1
+
+
+async def test_calls_that_expire_in_a_large_read_do_not_begin():
+    """Their deadlines pass before the read is processed."""
+    with greeted_protocol() as (shell, transport, script):
+        shell.data_received(large_read(script))
+        while shell._connection.streams.states.highest < 2 * LARGE_READ - 1:
+            await asyncio.sleep(0)
+        shell._connection.expire(inf)
+        while not transport.reading:
+            await asyncio.sleep(0)
+        assert transport.answers == 0
 
 
 SMALL = {
@@ -378,21 +422,23 @@ SMALL = {
 
 
 @pytest.mark.parametrize("frame", SMALL.values(), ids=SMALL)
-async def test_small_frames_are_taken_in_turns(frame, monkeypatch):
+async def test_small_frames_are_taken_in_turns(frame):
     """A turn ends after TURN_FRAMES, or TURN_UNITS of the budgets, however many frames are left."""
     limits = ConnectionLimits(flood_tolerance=100, trusted=True)
     with greeted_protocol(limits) as (shell, transport, script):
         shell.data_received(script.request(1).serialize())
-        frames, seen = shell._connection._frames, []
-        apply = frames.apply
-        monkeypatch.setattr(frames, "apply", lambda *frame: (seen.append(1), apply(*frame)))
+        reader = shell._connection._reader
         number = protocol.TURN // len(frame)
+
+        def taken() -> int:
+            return number - len(reader._rest) // len(frame)
+
         shell.data_received(frame * number)
-        turns = [len(seen)]
+        turns = [taken()]
         while not transport.reading:
             await asyncio.sleep(0)
-            turns.append(len(seen))
-        assert len(seen) == number
+            turns.append(taken())
+        assert turns[-1] == number
         gained = [after - before for before, after in pairwise([0, *turns])]
         assert 0 < max(gained) <= frame_reader.TURN_FRAMES
         assert len(turns) > number // frame_reader.TURN_FRAMES
