@@ -1,6 +1,7 @@
 """Targets of new secrets over real sockets: the requests, refusals, and internal addresses."""
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -126,6 +127,22 @@ async def test_a_directory_that_hangs(tmp_path, monkeypatch):
             await asyncio.wait_for(target.deliver(parcel()), 20)
     finally:
         released.set()
+
+
+async def test_two_processes_write_one_after_the_other(tmp_path):
+    """While another process delivers into the directory, no file is touched."""
+    await DirectoryTarget(tmp_path).deliver(parcel(text="older"))
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(Unavailable, match=r"not written within 0\.1 s"):
+            await DirectoryTarget(tmp_path, seconds=0.1).deliver(parcel())
+        [file] = tmp_path.iterdir()
+        assert file.read_text() == "older\n"
+    finally:
+        os.close(descriptor)
+    await DirectoryTarget(tmp_path).deliver(parcel())
+    assert file.read_text() == f"{TEXT}\n"
 
 
 @BOTH
