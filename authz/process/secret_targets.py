@@ -4,9 +4,11 @@ Each of them may be repeated. No text of a response and no secret gets into an e
 """
 
 import asyncio
+import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,8 @@ from authz.process.notification_receivers import read_secrets
 from authz.process.web_client import SECONDS, WebClient, WebResponse
 
 JSON: Final = "application/json"
+# The answer is the whole Secret: at most 1 MiB, in base64, and a field manager for each key.
+MAX_SECRET_ANSWER: Final = 4 * 1024 * 1024  # bytes
 # A status with which a server may do later what it did not do now.
 _LATER: Final = frozenset({408, 425, 429})
 _CLIENT_ERRORS: Final = range(300, 500)
@@ -51,7 +55,9 @@ class KubernetesTarget:
         headers = {"content-type": delivery.PATCH_TYPE, "accept": JSON}
         headers |= {"authorization": f"Bearer {_token(self._token_file)}"}
         url = f"{self._api}{path}"
-        response = await self._client.send("PATCH", url, body=body, headers=headers)
+        response = await self._client.send(
+            "PATCH", url, body=body, headers=headers, most=MAX_SECRET_ANSWER
+        )
         _judge(response, lambda text: delivery.is_of_kubernetes(text, parcel, self._name))
 
 
@@ -134,25 +140,33 @@ class DirectoryTarget:
         new = self._directory / f"{parcel.kid}.key.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         try:
-            if self._directory.stat().st_mode & 0o022:
-                raise Undelivered(f"others may write to {self._directory}")
-            descriptor = os.open(new, flags, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(f"{parcel.text}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._directory / f"{parcel.kid}.key")
-            _sync(self._directory)
+            with _locked(self._directory) as directory:
+                if os.fstat(directory).st_mode & 0o022:
+                    raise Undelivered(f"others may write to {self._directory}")
+                descriptor = os.open(new, flags, 0o600)
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    os.fchmod(file.fileno(), 0o600)
+                    file.write(f"{parcel.text}\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                new.replace(self._directory / f"{parcel.kid}.key")
+                os.fsync(directory)  # the names, as the old secret may end a moment later
         except OSError as cause:
             raise Unavailable(f"{self._directory}: {cause.strerror}") from None
 
 
-def _sync(directory: Path) -> None:
-    """Write the names in a directory to the disk, as the old secret may end a moment later."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+@contextmanager
+def _locked(directory: Path) -> Iterator[int]:
+    """Yield a descriptor of a directory, into which no other process delivers meanwhile.
+
+    A command and `authz admin` may deliver one secret at the same time. Without the lock one could
+    empty the new file of the other just before it gets its name.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        with suppress(OSError):  # some disks of other machines have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
     finally:
         os.close(descriptor)
 

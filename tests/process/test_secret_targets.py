@@ -1,6 +1,7 @@
 """Targets of new secrets over real sockets: the requests, refusals, and internal addresses."""
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -76,6 +77,14 @@ async def test_two_keys_share_a_secret_of_kubernetes(tmp_path):
         assert server.secret("shop", "authz-acme-web") == {KID: "newer", other: "of the other"}
 
 
+async def test_a_secret_of_a_thousand_keys(tmp_path):
+    """The answer has all entries of the Secret, and may be as large as one."""
+    with Kubernetes().serving() as server:
+        about = {"name": "authz-acme-web", "managedFields": ["x" * 300] * 3000}
+        server.forced = 200, {"kind": "Secret", "metadata": about, "data": {}}
+        await kubernetes(server, tmp_path).deliver(parcel())
+
+
 async def test_vault(tmp_path):
     """Each delivery is a new version with the text, the kid and the number of the secret."""
     with Vault().serving() as server:
@@ -126,6 +135,22 @@ async def test_a_directory_that_hangs(tmp_path, monkeypatch):
             await asyncio.wait_for(target.deliver(parcel()), 20)
     finally:
         released.set()
+
+
+async def test_two_processes_write_one_after_the_other(tmp_path):
+    """While another process delivers into the directory, no file is touched."""
+    await DirectoryTarget(tmp_path).deliver(parcel(text="older"))
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(Unavailable, match=r"not written within 0\.1 s"):
+            await DirectoryTarget(tmp_path, seconds=0.1).deliver(parcel())
+        [file] = tmp_path.iterdir()
+        assert file.read_text() == "older\n"
+    finally:
+        os.close(descriptor)
+    await DirectoryTarget(tmp_path).deliver(parcel())
+    assert file.read_text() == f"{TEXT}\n"
 
 
 @BOTH
@@ -185,9 +210,9 @@ async def test_a_target_that_is_down(double, make, tmp_path, caplog):
 
 @BOTH
 async def test_an_endless_answer(double, make, tmp_path):
-    """More than 256 KiB of an answer are not read."""
+    """More than 256 KiB of an answer are not read, and of Kubernetes more than 4 MiB."""
     with double().serving() as server:
-        server.forced = 200, {"data": "x" * 300_000}
+        server.forced = 200, {"data": "x" * (5_000_000 if double is Kubernetes else 300_000)}
         with pytest.raises(Unavailable, match="more than"):
             await make(server, tmp_path).deliver(parcel())
 
