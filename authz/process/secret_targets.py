@@ -21,6 +21,8 @@ from authz.process.notification_receivers import read_secrets
 from authz.process.web_client import SECONDS, WebClient, WebResponse
 
 JSON: Final = "application/json"
+# The answer is the whole Secret: at most 1 MiB, in base64, and a field manager for each key.
+MAX_SECRET_ANSWER: Final = 4 * 1024 * 1024  # bytes
 # A status with which a server may do later what it did not do now.
 _LATER: Final = frozenset({408, 425, 429})
 _CLIENT_ERRORS: Final = range(300, 500)
@@ -53,7 +55,9 @@ class KubernetesTarget:
         headers = {"content-type": delivery.PATCH_TYPE, "accept": JSON}
         headers |= {"authorization": f"Bearer {_token(self._token_file)}"}
         url = f"{self._api}{path}"
-        response = await self._client.send("PATCH", url, body=body, headers=headers)
+        response = await self._client.send(
+            "PATCH", url, body=body, headers=headers, most=MAX_SECRET_ANSWER
+        )
         _judge(response, lambda text: delivery.is_of_kubernetes(text, parcel, self._name))
 
 

@@ -77,6 +77,14 @@ async def test_two_keys_share_a_secret_of_kubernetes(tmp_path):
         assert server.secret("shop", "authz-acme-web") == {KID: "newer", other: "of the other"}
 
 
+async def test_a_secret_of_a_thousand_keys(tmp_path):
+    """The answer has all entries of the Secret, and may be as large as one."""
+    with Kubernetes().serving() as server:
+        about = {"name": "authz-acme-web", "managedFields": ["x" * 300] * 3000}
+        server.forced = 200, {"kind": "Secret", "metadata": about, "data": {}}
+        await kubernetes(server, tmp_path).deliver(parcel())
+
+
 async def test_vault(tmp_path):
     """Each delivery is a new version with the text, the kid and the number of the secret."""
     with Vault().serving() as server:
@@ -202,9 +210,9 @@ async def test_a_target_that_is_down(double, make, tmp_path, caplog):
 
 @BOTH
 async def test_an_endless_answer(double, make, tmp_path):
-    """More than 256 KiB of an answer are not read."""
+    """More than 256 KiB of an answer are not read, and of Kubernetes more than 4 MiB."""
     with double().serving() as server:
-        server.forced = 200, {"data": "x" * 300_000}
+        server.forced = 200, {"data": "x" * (5_000_000 if double is Kubernetes else 300_000)}
         with pytest.raises(Unavailable, match="more than"):
             await make(server, tmp_path).deliver(parcel())
 
