@@ -74,7 +74,7 @@ def snippet(
         "use_remote_address": True,
         "http_filters": [{"name": "envoy.filters.http.ext_authz", "typed_config": config}],
     }
-    cluster = {
+    cluster: dict[str, Any] = {
         "name": "authz",
         "type": "STATIC",
         "connect_timeout": "0.25s",
