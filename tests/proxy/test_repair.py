@@ -137,7 +137,7 @@ def test_a_note_changes_no_retry_policy(change):
 
 
 def test_a_snippet_for_two_sidecars_has_the_shipped_cluster():
-    """The cluster is that of deploy/systemd/envoy.yaml, apart from a bound of the sidecar itself."""
+    """The cluster is that of deploy/systemd/envoy.yaml, apart from a bound of the sidecar."""
     sockets = sidecars("unix:/run/authz/1/check.sock", "unix:/run/authz/2/check.sock")
     shipped = yaml.safe_load(TWO_SIDECARS.read_text())["static_resources"]["clusters"][0]
     options = shipped["typed_extension_protocol_options"][HTTP2]
