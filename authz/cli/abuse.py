@@ -67,8 +67,9 @@ def _clients(
 ) -> list[str]:
     found = [client_of(text.partition("/")[0]) for text in value]
     for text, client in zip(value, found, strict=True):
-        if not client:
-            raise BadInput(_ADDRESS, f"{shown(text)} is not an address, such as 203.0.113.7")
+        if not client or ("/" in text and text != client):
+            problem = "is not an address, such as 203.0.113.7, or a client of `authz abuse list`"
+            raise BadInput(_ADDRESS, f"{shown(text)} {problem}")
     return found
 
 

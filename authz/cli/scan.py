@@ -17,7 +17,7 @@ from authz.cli.scan_report import Report
 from authz.cli.session_loop import within
 from authz.cli.terminal import escaped
 from authz.core import fields
-from authz.core.errors import BadInput, Unavailable
+from authz.core.errors import BadInput, NotFound, Unavailable, Unreadable
 from authz.core.keys.scanner_rules import TOOLS, rules_for
 from authz.core.keys.scanning import KeyScanner
 from authz.core.records import RevocationReason
@@ -25,7 +25,7 @@ from authz.flows.identification import Standing
 from authz.flows.lifecycle import Changed
 from authz.process.git_objects import GitObjects
 from authz.process.searched_bytes import BlockSearch, Readable
-from authz.process.searched_files import Found, SearchedFiles
+from authz.process.searched_files import Found, SearchedFiles, is_folder
 from authz.settings.model import Settings
 from authz.wiring.leaks import LeakSession, leak_session
 
@@ -82,7 +82,7 @@ def scan(
     Examples:
       authz scan src config
       authz scan --git . --json
-      git diff --cached | authz scan -
+      git diff --cached --text | grep -a '^+' | authz scan -
       authz scan --git . --revoke
       authz scan --rules gitleaks > gitleaks.toml
     """
@@ -140,22 +140,28 @@ def _search_stdin(report: Report, search: BlockSearch) -> None:
 
 
 def _search_history(report: Report, search: BlockSearch, path: Path) -> None:
-    objects = GitObjects(path if path.is_dir() else path.parent, search)
+    objects = GitObjects(path if is_folder(path) else path.parent, search)
     try:
-        if objects.is_shallow():
-            report.problem(str(path), "the clone is shallow, so older commits are not here")
-        report.found += objects.found()
+        if gap := objects.gap():
+            report.problem(str(path), gap)
+        for one in objects.found():  # each of them, also if one of the last objects is damaged
+            report.found.append(one)
     except Unavailable as cause:
         report.problem(str(path), escaped(str(cause)))
     report.objects += objects.objects
 
 
 def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailable | None:
-    """Add what the store knows of the keys. Return why it could not be asked, if that failed."""
+    """Add what the store knows of the keys.
+
+    Return why it could not be asked, or why one of the keys could not be revoked.
+    """
     if not report.found or not (revoke or any(e.file.is_file() for e in settings.keys.peppers)):
         return None
     try:
-        within(leak_session(settings), lambda session: _identify(report, session, revoke=revoke))
+        unreadable = within(
+            leak_session(settings), lambda session: _identify(report, session, revoke=revoke)
+        )
     except Unavailable as cause:
         write_warning(f"the store was not asked for the keys: {cause}")
         return cause
@@ -166,16 +172,25 @@ def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailab
         for one in report.found
         if not (one.hit.sighting.is_possible and one.hit.sighting.reveal() in unknown)
     ]
-    return None
+    return unreadable
 
 
-async def _identify(report: Report, session: LeakSession, *, revoke: bool) -> None:
+async def _identify(report: Report, session: LeakSession, *, revoke: bool) -> Unreadable | None:
+    """Add what the store knows, and revoke. Return why a key could not be, if its record is bad."""
+    unreadable = None
     places = {one.hit.sighting.reveal(): one for one in report.found}
     found = await session.identification.identify(list(places))
     for (text, place), identity in zip(places.items(), found, strict=True):
         report.identities[text] = identity
-        if revoke and identity.standing is Standing.LIVE and report.is_leak(place):
-            await _revoke(report, session, identity.kid, place)
+        works = identity.standing is Standing.LIVE and not identity.is_canary
+        if revoke and works and report.is_leak(place):
+            try:
+                await _revoke(report, session, identity.kid, place)
+            except NotFound:
+                continue  # deleted meanwhile
+            except Unreadable as cause:
+                unreadable = cause  # of this key alone; the others are revoked
+    return unreadable
 
 
 async def _revoke(report: Report, session: LeakSession, kid: str, place: Found) -> None:

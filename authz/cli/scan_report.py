@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from authz import __version__
 from authz.cli.terminal import escaped
+from authz.core.records import Status
 from authz.flows.identification import Identity, Standing
 from authz.process.searched_files import Found
 
@@ -156,15 +157,21 @@ class Report:
                 return ["its pepper is missing here, so it may be a key that works"]
             case Standing.ENDED:
                 return [*_client(row), "no longer works"]
+            case _ if row["status"] == Status.CANARY:
+                return [*_client(row), "canary: it never works, and each use is reported"]
             case _:
                 return [*_client(row), f"{row['status'] or 'its record cannot be read'}: it works"]
 
     def _result(self, one: Found) -> dict[str, Any]:
         row = self._finding(one)
-        place: dict[str, Any] = {"artifactLocation": {"uri": quote(row["path"], errors="replace")}}
+        place: dict[str, Any] = {
+            "artifactLocation": {"uri": quote(row["path"], errors="surrogateescape")}
+        }
         if one.line:
             place["region"] = {"startLine": one.line}
-        is_over = row["standing"] in {Standing.ENDED, Standing.UNKNOWN}
+        is_over = (
+            row["standing"] in {Standing.ENDED, Standing.UNKNOWN} or row["status"] == Status.CANARY
+        )
         return {
             "ruleId": POSSIBLE_RULE if row["kind"] == "possible" else RULE,
             "level": "warning" if is_over or row["kind"] == "possible" else "error",

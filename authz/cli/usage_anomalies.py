@@ -131,6 +131,8 @@ def _opened(file: str) -> Iterator[IO[str]]:
     """Open a file, or stdin for `-`. Raises BadInput if it cannot be read as UTF-8."""
     try:
         if file == "-":
+            if sys.stdin is None:
+                raise BadInput("--replay", "stdin is closed")
             yield sys.stdin
             return
         with Path(file).open(encoding="utf-8") as lines:

@@ -31,7 +31,7 @@ class Done(StrEnum):
     DISABLED = "disabled"
     ROTATED = "rotated"  # a new secret is on its way to the holder
     NOTED = "noted"  # by the policy, or because the key does not work any more
-    HELD = "held"  # too many keys in an hour: a person decides
+    HELD = "held"  # too many keys in an hour, or an unreadable record: a person decides
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from authz.flows.repeated_looks import RepeatedLooks
 
 AT_ONCE: Final = 10  # deliveries that are tried together
 HOUR_MS: Final = 3_600_000
-RETRY_MS: Final = 86_400_000  # after a target refused the secret of a key
+HOUR: Final = 3600.0  # seconds
+RETRY: Final = 86_400.0  # seconds after a target refused the secret of a key
 MAX_REFUSED: Final = 10_000
 
 log = logging.getLogger("authz.rotation")
@@ -45,6 +46,7 @@ class KeyRotation(Protocol):
     async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
         """Have a key rotated soon. Return False if its policy has no target, or it has two secrets.
 
+        False too for a leaked secret, if a delivery has begun that would let it work for longer.
         overlap_ms: of a leaked secret, which ends even if nobody knows whether the new one arrived.
         None: it is not leaked, and the overlap is that of the policy. Raises Unavailable.
         """
@@ -69,8 +71,7 @@ class PolicyRotation:
             return False
         is_leaked = overlap_ms is not None
         overlap = policy.overlap_ms if overlap_ms is None else overlap_ms
-        await self._rotation.begin(record, policy.to, overlap, author, is_leaked=is_leaked)
-        return True
+        return await self._rotation.begin(record, policy.to, overlap, author, is_leaked=is_leaked)
 
 
 class AutomaticRotation:
@@ -100,7 +101,7 @@ class AutomaticRotation:
         self._per_hour = per_hour
         self._clock = clock
         self._actor = f"rotation@{writer}"
-        self._refused: BoundedDict[str, int] = BoundedDict(MAX_REFUSED)  # kid -> ms
+        self._refused: BoundedDict[str, float] = BoundedDict(MAX_REFUSED)  # kid -> when
         self._looked_at = float("-inf")
         self.held = 0
         self._pending: Collection[str] = ()  # kids
@@ -119,8 +120,8 @@ class AutomaticRotation:
         Raises Unavailable if the store fails.
         """
         await self._resume()
-        now = self._clock.wall_ms()
-        if now - self._looked_at >= HOUR_MS:
+        now = self._clock.monotonic()  # the wall clock may be set back
+        if now - self._looked_at >= HOUR:
             await self.rotate_due()
             self._looked_at = now
 
@@ -152,7 +153,7 @@ class AutomaticRotation:
             return False
         if record.public or record.kid in self._pending or _is_overlapping(record, now):
             return False
-        return now - self._refused.get(record.kid, -RETRY_MS) >= RETRY_MS
+        return self._clock.monotonic() - self._refused.get(record.kid, float("-inf")) >= RETRY
 
     async def _rotate(self, record: KeyRecord, policy: RotationPolicy) -> None:
         author = self._lifecycle.author(self._actor, "due by its rotation policy")
@@ -167,12 +168,12 @@ class AutomaticRotation:
             log.warning("%s is not rotated: %s", record.kid, cause)
             return
         if isinstance(done, Refused) or done.arrival is Arrival.UNDONE:
-            self._refused.put(record.kid, self._clock.wall_ms())
+            self._refused.put(record.kid, self._clock.monotonic())
 
     async def _resume(self) -> None:
         self._pending = entries = await self._rotation.pending()
-        now = self._clock.wall_ms()
-        tries = now - self._tried_at >= HOUR_MS
+        now = self._clock.monotonic()
+        tries = now - self._tried_at >= HOUR
         if tries:
             self._tried_at = now
         waiting, undecided = list(entries.items()), 0

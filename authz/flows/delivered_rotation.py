@@ -25,7 +25,7 @@ from authz.core import secret_changes
 from authz.core.begun_delivery import BegunDelivery, DeliveryState
 from authz.core.changes import Author, Outcome, Refused, Unchanged
 from authz.core.delivery import Arrival, Parcel, SecretDelivery, Undelivered
-from authz.core.errors import BadInput, Fault, Unavailable
+from authz.core.errors import BadInput, Fault, Unavailable, Unreadable
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
@@ -132,13 +132,18 @@ class DeliveredRotation:
         author: Author,
         *,
         is_leaked: bool = False,
-    ) -> None:
+    ) -> bool:
         """Remember that a key shall be rotated, and return. `resume` does it, soon.
 
-        is_leaked: the old secret ends also if nobody knows whether the new one has arrived.
+        is_leaked: the old secret ends also if nobody knows whether the new one has arrived. Returns
+        False if another delivery has begun after which it would work for longer.
         """
         entry = replace(self._entry(record, target, overlap_ms, author), is_leaked=is_leaked)
-        await self._pending.begin(record.kid, entry.text())
+        stored = await self._pending.begin(record.kid, entry.text())
+        try:
+            return BegunDelivery.read(stored).is_leaked or not is_leaked
+        except Unreadable:
+            return False
 
     async def resume(
         self, kid: str, text: str, *, tries_undecided: bool = True

@@ -34,6 +34,11 @@ class Identity:
     record: KeyRecord | None = None
     public: bool = False
 
+    @property
+    def is_canary(self) -> bool:
+        """Whether it is a decoy, which never works and stays, so that its uses are reported."""
+        return self.record is not None and self.record.status is Status.CANARY
+
 
 UNKNOWN = Identity(Standing.UNKNOWN)
 UNPROVED = Identity(Standing.UNPROVED)

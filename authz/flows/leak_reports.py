@@ -11,7 +11,7 @@ from authz.core import changes
 from authz.core.admin_ports import BatchStore
 from authz.core.audit import Action, AuditEvent
 from authz.core.changes import Author, KeyChange, Outcome, Refused
-from authz.core.errors import Fault, Unavailable
+from authz.core.errors import Fault, NotFound, Unavailable, Unreadable
 from authz.core.leaks import HOUR_MS, Done, Finding, Leak, Response
 from authz.core.ports import Clock
 from authz.core.records import RevocationReason, Status
@@ -135,7 +135,7 @@ class LeakReports:
         A canary key is not ended: it never works, and its use shall still be reported.
         """
         response, record = self._response(identity), identity.record
-        if identity.public or (record is not None and record.status is Status.CANARY):
+        if identity.public or identity.is_canary:
             return False
         is_disabled = record is not None and record.status is Status.DISABLED
         return identity.standing is Standing.LIVE and not (
@@ -160,8 +160,15 @@ class LeakReports:
             if not isinstance(result, Fault):
                 done[kid] = self._word(found[kid][1])
         for kid, (leak, identity) in found.items():
-            if kid not in done:  # its record cannot be read, or was changed meanwhile
+            if kid in done:
+                continue
+            try:  # its record cannot be read, or was changed meanwhile
                 done[kid] = await self._end(identity, self._author(leak, origin))
+            except NotFound:  # it was deleted meanwhile
+                done[kid] = Done.NOTED
+            except Unreadable as cause:  # the other keys of the report end, and the trail has them
+                log.warning("key %s is not ended: %s", kid, cause)
+                done[kid] = Done.HELD
         return done
 
     async def _rotate(self, identity: Identity, author: Author) -> Done:

@@ -13,10 +13,13 @@ from authz.core.errors import Unavailable
 
 PIPE: Final = 1024 * 1024  # bytes that are read from git at once
 MAX_COMPLAINT: Final = 300  # characters of git's own message
+MAX_COMPLAINTS: Final = 64 * 1024  # bytes in which an error is looked for
+_ERROR: Final = "error:"  # git goes on after it, for example without a folder of objects
 # The configuration of a repository is not ours: no program of its choice may run.
 _SAFE: Final = (
     *("--no-replace-objects", "-c", "log.showSignature=false", "-c", "core.fsmonitor=false"),
     *("-c", "log.showRoot=true", "-c", "core.quotePath=true", "-c", "core.hooksPath=/dev/null"),
+    *("-c", "diff.relative=false"),
 )
 
 
@@ -38,11 +41,15 @@ def temporary_file(lines: Iterable[bytes] = ()) -> IO[bytes]:
 
 
 class GitCommand:
-    """Runs git in a folder. All methods raise Unavailable if git is missing, fails or is killed."""
+    """Runs git in a folder. All methods raise Unavailable if git is missing, fails or is killed.
+
+    left_out: the first error after which git went on without a part of the repository, or empty.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._git = ("git", *_SAFE, "-C", os.fspath(folder))
         self._folder = os.fspath(folder)
+        self.left_out = ""
 
     def lines(self, *words: str) -> list[str]:
         """Return the lines that git prints."""
@@ -68,8 +75,13 @@ class GitCommand:
             finally:
                 stream.close()
                 code = git.wait()
+            complaints.seek(0)
+            text = complaints.read(MAX_COMPLAINTS).decode("utf-8", "replace")
             if code:
-                raise self._failed(code, complaints)
+                raise self._failed(code, text)
+            errors = [line for line in text.splitlines() if line.startswith(_ERROR)]
+            if errors and not self.left_out:
+                self.left_out = errors[0][:MAX_COMPLAINT]
 
     def _started(
         self, words: Sequence[str], complaints: IO[bytes], given: IO[bytes] | None
@@ -91,8 +103,7 @@ class GitCommand:
         except OSError as cause:
             raise Unavailable(f"git cannot be started: {cause.strerror}") from None
 
-    def _failed(self, code: int, complaints: IO[bytes]) -> Unavailable:
-        complaints.seek(0)
-        why = complaints.read(MAX_COMPLAINT).decode("utf-8", "replace").strip()
+    def _failed(self, code: int, complaints: str) -> Unavailable:
+        why = complaints[:MAX_COMPLAINT].strip()
         ended = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
         return Unavailable(f"git in {self._folder} {ended}: {why or 'it said nothing'}")

@@ -8,7 +8,8 @@ others, and each that was not understood here.
 """
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+import re
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,7 @@ from typing import Final
 from authz.core.errors import Unavailable
 from authz.process import git_packs
 from authz.process.git_command import GitCommand, temporary_file
-from authz.process.git_places import first_places
+from authz.process.git_places import Place, first_places
 from authz.process.pack_search import not_done, search_of
 from authz.process.searched_bytes import BLOCK, BlockSearch, Hit
 from authz.process.searched_files import Found
@@ -27,6 +28,8 @@ _HEADER_WORDS: Final = 3
 _LIST: Final = ("cat-file", "--batch-all-objects", "--batch-check=%(objectname)")
 _READ_ALL: Final = ("cat-file", "--batch-all-objects", "--batch", "--unordered", "--buffer")
 _READ: Final = ("cat-file", "--batch", "--buffer")
+# In the configuration of a clone with a filter.
+_PARTIAL: Final = re.compile(r"extensions\.partialclone|remote\..*\.promisor", re.DOTALL)
 
 _ObjectHit = tuple[str, str, Hit]  # name and kind of the object
 
@@ -41,24 +44,42 @@ class GitObjects:
         self._search = search
         self.objects = 0
 
-    def is_shallow(self) -> bool:
-        """Return whether the repository lacks a part of its history. Raises Unavailable."""
-        return self._git.lines("rev-parse", "--is-shallow-repository") == ["true"]
+    def gap(self) -> str:
+        """Return why a part of the history is not here; empty if it should be. Raises Unavailable.
 
-    def found(self) -> list[Found]:
-        """Return the keys of all objects, each with the first commit and a path of its object.
-
-        Raises Unavailable if git is missing, fails, is killed, or stops in the middle.
+        Git lists the objects that are here and says nothing of the others.
         """
-        hits = {(oid, hit.offset): (oid, thing, hit) for oid, thing, hit in self._hits()}.values()
-        named = {oid for oid, thing, _ in hits if thing in {"blob", "tree"}}
-        places = first_places(self._git, sorted(named))
-        found = []
-        for oid, thing, hit in hits:
+        if self._git.lines("rev-parse", "--is-shallow-repository") == ["true"]:
+            return "the clone is shallow, so older commits are not here"
+        names = self._git.lines("config", "--list", "--name-only")
+        if any(map(_PARTIAL.fullmatch, names)):
+            return "the clone is partial, so objects that its filter left out are not here"
+        return ""
+
+    def found(self) -> Iterator[Found]:
+        """Yield the keys of all objects, each with the first commit and a path of its object.
+
+        Raises Unavailable if git is missing, fails, is killed, stops in the middle, or leaves
+        something out. The keys that were found by then come first.
+        """
+        hits, failure = dict[tuple[str, int], _ObjectHit](), ""
+        places: Mapping[str, Place] = {}
+        try:
+            for oid, thing, hit in self._hits():
+                hits[oid, hit.offset] = oid, thing, hit
+        except Unavailable as cause:
+            failure = str(cause)
+        try:
+            named = {oid for oid, thing, _ in hits.values() if thing in {"blob", "tree"}}
+            places = first_places(self._git, sorted(named))
+        except Unavailable as cause:
+            failure = failure or str(cause)
+        for oid, thing, hit in hits.values():
             commit, path = places.get(oid, (oid if thing == "commit" else "", ""))
             line = hit.line if thing != "tree" else 0
-            found.append(Found(path or f"{self._folder}: {thing} {oid}", line, hit, commit, thing))
-        return found
+            yield Found(path or f"{self._folder}: {thing} {oid}", line, hit, commit, thing)
+        if failure or self._git.left_out:
+            raise Unavailable(failure or f"git went on after an {self._git.left_out}")
 
     def _hits(self) -> Iterator[_ObjectHit]:
         packs = git_packs.opened(self._git, self._path)

@@ -1,6 +1,7 @@
 """The commits that brought objects into a history."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final, NamedTuple
@@ -15,6 +16,9 @@ _CHANGES: Final = (
     *("log", "--no-walk=unsorted", "--stdin", "-m", "--raw", "-t", "--no-abbrev", "--no-renames"),
     *("--no-ext-diff", "--no-textconv", "--format=%H"),
 )
+# A character of a quoted path: its octal digits, or a letter. Others stand for themselves.
+_ESCAPED: Final = re.compile(rb"\\([0-3][0-7]{2}|.)", re.DOTALL)
+_LETTERS: Final = bytes.maketrans(b"abfnrtv", b"\a\b\f\n\r\t\v")
 
 
 class Place(NamedTuple):
@@ -70,4 +74,16 @@ def _add(text: str, places: dict[str, Place]) -> None:
             commit = line or commit
             continue
         about, _, path = line.partition("\t")
-        places.setdefault(about.split(" ")[3], Place(commit, path))
+        places.setdefault(about.split(" ")[3], Place(commit, _plain(path)))
+
+
+def _plain(path: str) -> str:
+    """Return a path as the file system has it. Git writes some in quotes, as C does."""
+    if not path.startswith('"'):
+        return path
+    raw = _ESCAPED.sub(lambda found: _byte(found[1]), path[1:-1].encode("utf-8", "surrogateescape"))
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _byte(escape: bytes) -> bytes:
+    return bytes((int(escape, 8),)) if escape.isdigit() else escape.translate(_LETTERS)

@@ -33,6 +33,10 @@ class ConnectionLimits:
     idle_seconds: float = 600.0  # for which a connection may have no call
     flood_tolerance: float = 1.0  # factor on the flood budgets of the fast transport
     trusted: bool = False  # whether a flood slows clients down instead of disconnecting them
+    handshake_seconds: float = 10.0  # until the client's first SETTINGS
+    goaway_seconds: float = 1.0  # until the PING of a graceful end is answered
+    stall_seconds: float = 10.0  # for which a client may leave WRITE_BUFFER of responses unread
+    linger_seconds: float = 1.0  # for a client to read our last GOAWAY after a connection error
 
 
 @dataclass(frozen=True, slots=True)

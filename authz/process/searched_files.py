@@ -44,7 +44,7 @@ class SearchedFiles:
         Pipes, sockets and devices are left out, and so are `.git/objects`.
         """
         folders = [os.fspath(path)]
-        if not path.is_dir():
+        if not is_folder(path):
             yield from self._in_file(folders.pop(), os.open)
         while folders:
             folder = folders.pop()
@@ -77,6 +77,14 @@ class SearchedFiles:
                     yield Found(path, line_at(file.fileno(), hit.offset), hit)
         except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
             self._problem(path, getattr(cause, "strerror", "") or "not a path")
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether a path leads to a folder. False also if it cannot be looked at."""
+    try:
+        return path.is_dir()
+    except OSError:  # for example a name that is too long: the opening of the file says so
+        return False
 
 
 def _open_no_link(path: str, flags: int) -> int:

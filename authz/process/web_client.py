@@ -21,12 +21,16 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from authz import __version__
 from authz.core.errors import Unavailable
 from authz.core.web_address import check_url
 
 MAX_RESPONSE: Final = 256 * 1024  # bytes
 SECONDS: Final = 5.0  # for a whole request
 AT_ONCE: Final = 8  # requests of one client; others wait
+# api.github.com answers 403 without one, and so do firewalls in front of other servers:
+# https://docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent
+USER_AGENT: Final = f"authz/{__version__}"
 _OK: Final = range(200, 300)
 _SECONDS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 
@@ -167,7 +171,7 @@ def _ask(
 ) -> WebResponse:
     parts = urlsplit(url)
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    connection.request(method, path, body=body, headers=dict(headers))
+    connection.request(method, path, body=body, headers={"User-Agent": USER_AGENT, **headers})
     with connection.getresponse() as response:
         found = response.read(MAX_RESPONSE + 1)
     if len(found) > MAX_RESPONSE:

@@ -130,7 +130,8 @@ def receiver(settings: Settings, sink: Sink, clock: Clock) -> Receiver:
         return Webhook(client, sink.url, sink.secret_file, source, clock)
     if sink.kind == "slack":
         return Messages(client, sink.url, bodies.slack)
-    return Messages(client, f"{sink.url.rstrip('/')}{ALERTS_PATH}", bodies.alert)
+    alerts = f"{sink.url.rstrip('/')}{ALERTS_PATH}"
+    return Messages(client, alerts, lambda event: bodies.alert(event, clock.wall_ms()))
 
 
 def event_sinks(settings: Settings, parts: StoreParts, ring: Keyring, at: int = 0) -> StoredSinks:

@@ -105,6 +105,15 @@ def test_nothing_takes_the_place_of_a_closed_stream(no_store: Path) -> None:
     assert int(done.stdout.split()[-1]) > 2
 
 
+@pytest.mark.parametrize("words", ["scan -", "usage anomalies --replay -"])
+def test_a_closed_stdin(no_store: Path, words: str) -> None:
+    """A command that should read stdin says that it is closed."""
+    script = f"exec {' '.join(AUTHZ)} {words} <&-"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"is closed" in done.stderr
+
+
 def test_nobody_reads_stderr(store: Path) -> None:
     """A key is shown even if stderr is closed."""
     reader, writer = os.pipe()

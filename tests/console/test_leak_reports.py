@@ -303,6 +303,18 @@ async def test_the_circuit_breaker(valkey, tmp_path, monkeypatch):
         assert {await rig.status(kid) for kid, _ in made} == {Status.REVOKED}
 
 
+async def test_a_record_that_cannot_be_read_saves_no_other_key(rig, valkey):
+    """The other keys of the report end and the trail has them all: that one is held."""
+    made = [await rig.issue() for _ in range(3)]
+    broken = made[0][0]
+    valkey.admin.hset(stored.key(broken), "status", "garbled")
+    status, answer = await rig.by_github(*({"token": text} for _, text in made))
+    assert (status, {one["label"] for one in answer}) == (200, {"true_positive"})
+    assert {await rig.status(kid) for kid, _ in made[1:]} == {Status.REVOKED}
+    done = {detail["key"]: detail["done"] for _, _, detail in await rig.trail() if "done" in detail}
+    assert done == {broken: "held"} | {kid: "revoked" for kid, _ in made[1:]}
+
+
 async def test_a_rotated_secret_ends_nothing(rig):
     """A secret that does not work any more is a true positive, and the key works on."""
     kid, text = await rig.issue()

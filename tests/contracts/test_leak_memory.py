@@ -33,6 +33,24 @@ async def test_places_are_free_after_an_hour(valkey, client):
     assert valkey.admin.hgetall(names.leaked) == {"new": str(SINCE), "a": str(NOW)}
 
 
+async def test_a_clock_that_was_ahead(valkey, client):
+    """Keys that were ended by a clock years ahead hold their places for an hour, not for years."""
+    hour, ahead = NOW - SINCE, 10 * NOW
+    memory = StoredLeakMemory(client)
+    assert await memory.may_end(["a", "b"], ahead, ahead - hour, 2) == {"a", "b"}
+    assert await memory.may_end(["c"], NOW, SINCE, 2) == frozenset()
+    assert await memory.may_end(["c"], NOW + hour, SINCE + hour, 2) == frozenset()
+    assert await memory.may_end(["c"], NOW + hour + 1, SINCE + hour + 1, 2) == {"c"}
+
+
+async def test_a_clock_that_is_a_little_behind(valkey, client):
+    """The clocks of two processes differ: the later time of an ended key stays."""
+    memory, behind = StoredLeakMemory(client), NOW - 1000
+    assert await memory.may_end(["a"], NOW, SINCE, 1) == {"a"}
+    assert await memory.may_end(["b"], behind, behind - (NOW - SINCE), 1) == frozenset()
+    assert valkey.admin.hgetall(schema.DEFAULT.leaked) == {"a": str(NOW)}
+
+
 async def test_two_processes_share_the_bound(valkey):
     """Two processes that ask at the same time end no more keys than one: the bound is one step."""
     async with valkey.endpoint.client() as one, valkey.endpoint.client() as other:

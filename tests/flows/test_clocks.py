@@ -1,5 +1,6 @@
 """Wrong clocks: a sidecar allows no expired key and refuses no good one for good."""
 
+import asyncio
 import random
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ from authz.core.records import Secret
 from authz.core.store_clock import StoreClock, Window
 from authz.core.tokens.text import LEEWAY
 from authz.flows.check import Checker
+from tests.support.caches import filled
 from tests.support.fakes import (
     KID,
     NOW,
@@ -48,15 +50,6 @@ class OnlyTheStores(StoreClock):
     def window(self, wall_ms, monotonic):
         offset = self.offset(wall_ms, monotonic)
         return Window(wall_ms + offset.low_ms, wall_ms + offset.low_ms) if offset else offset
-
-
-class AlwaysCached:
-    """A cache that serves these records at any time."""
-
-    is_trusted = True
-
-    def __init__(self, records):
-        self.peek = {record.kid: record for record in records}.get
 
 
 class Machines:
@@ -112,7 +105,10 @@ def run(seed, kind):
     keys = timed_records() | timed_tokens()
     store_clock = kind(LEASE)
     gate = GateRig(clock, RecordingProbe(), ring=RING, store_clock=store_clock).gate
-    cache = AlwaysCached(record for record, _ in keys.values())
+    records = {record.kid: record for record, _ in keys.values()}
+    cache = asyncio.run(
+        filled(records.values(), FakeClock(), RecordingProbe())
+    )  # its clock stands still
     checker = Checker(
         *(cache, Vouched(), clock, RecordingProbe()), store_clock=store_clock, tokens=gate
     )

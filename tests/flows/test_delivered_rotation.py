@@ -358,6 +358,22 @@ async def test_a_key_with_two_secrets_is_not_rotated_by_a_report(rig, overlap_ms
     assert not rig.pending.entries
 
 
+@pytest.mark.parametrize("garbled", [False, True])
+async def test_a_leak_is_not_hidden_behind_a_longer_delivery(rig, garbled):
+    """A rule has begun a rotation after which the old secret works for days: a person decides."""
+    kid = await rig.issue()
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    record = rig.store.records[kid]
+    assert await policy.begin(record, None, rig.author())
+    if garbled:
+        rig.pending.entries[kid] = "{}"
+    assert not await policy.begin(record, HOUR, rig.author())
+    rig.pending.entries.clear()
+    assert await policy.begin(record, HOUR, rig.author())
+    assert await policy.begin(record, HOUR, rig.author())  # the same report again
+    assert await policy.begin(record, None, rig.author())
+
+
 async def test_a_target_that_the_settings_lost(rig):
     """A pending delivery waits for its target."""
     kid = await rig.issue()
@@ -452,6 +468,17 @@ async def test_due_keys_are_rotated(rig):
     assert (len(rig.has), rig.works()) == (2, True)
     assert [event.actor for _, _, event in rig.store.audit][1:] == ["rotation@one"] * 2
     assert len(rig.store.records[kid].secrets) == 2
+
+
+async def test_a_clock_that_was_ahead(rig):
+    """After the wall clock was set back by a year, a key that becomes due is rotated."""
+    rig.clock.jump_wall(365 * DAY)
+    await rig.automatic.look()
+    rig.clock.jump_wall(-365 * DAY)
+    await rig.issue()
+    rig.clock.advance(30 * DAY / 1000)
+    await rig.automatic.look()
+    assert (len(rig.has), rig.works()) == (2, True)
 
 
 async def test_one_delivery_that_cannot_go_on_stops_no_other(rig, caplog):

@@ -11,7 +11,7 @@ import random
 import pytest
 from hypothesis import settings
 
-from authz.flows.keycache import KeyCache
+from tests.support.flows.altered_cache import AlteredCache
 from tests.support.flows.link_machine import KIDS, PAUSES, STATUSES, LinkMachine
 from tests.support.flows.verdicts import RevivedError, StaleError
 
@@ -56,66 +56,77 @@ class NaiveCache:
         """Ignore trust."""
 
 
-class FillsLate(KeyCache):
+class LateSource:
+    """A source whose replies wait for the next turn of the event loop."""
+
+    def __init__(self, source):
+        self.source = source
+
+    def load(self, kid, deliver):
+        """Deliver late."""
+        self.source.load(kid, lambda loaded: self.source.loop.call_soon(deliver, loaded))
+
+
+class FillsLate(AlteredCache):
     """Right in everything, but the fill waits for the next turn of the event loop."""
 
-    def _deliver(self, kid, load, loaded):
-        load.get_loop().call_soon(super()._deliver, kid, load, loaded)
+    def __init__(self, source, *args, **settings):
+        super().__init__(LateSource(source), *args, **settings)
 
 
-class TrustsForEver(KeyCache):
+class TrustsForEver(AlteredCache):
     """Mutant: trust never ends."""
 
     def trust(self, until):
         """Never lapses, not even when the link is lost."""
-        super().trust(math.inf)
+        self.real.trust(math.inf)
 
 
-class PeeksWithoutTrust(KeyCache):
+class PeeksWithoutTrust(AlteredCache):
     """Looks at trust on a miss only."""
 
     def peek(self, kid):
         """A record that has not outlived its TTL."""
-        record, deadline = self._entries.fetch(kid) or (None, 0.0)
-        return record if self._monotonic() < deadline else None
+        record, deadline = self.real._entries.fetch(kid) or (None, 0.0)
+        return record if self.real._monotonic() < deadline else None
 
 
-class ServesWhatItLoaded(KeyCache):
+class ServesWhatItLoaded(AlteredCache):
     """Hands the reply to the waiter, past the cache and past the trust of the moment."""
 
     async def find(self, kid):
         """Loads, and answers whatever came of it."""
         loaded = asyncio.get_running_loop().create_future()
-        self._source.load(kid, loaded.set_result)
+        self.real._source.load(kid, loaded.set_result)
         record = await loaded
         if isinstance(record, Exception):
             raise record
         return record
 
 
-class MissesNotices(KeyCache):
+class MissesNotices(AlteredCache):
     """Waits for the TTL."""
 
     def forget(self, kid, *, revoked):
         """Remembers a revocation, but leaves the record where it is."""
         if revoked:
-            self._revoked.put(kid, None)
+            self.real._revoked.put(kid, None)
 
 
-class KeepsThroughFlush(KeyCache):
+class KeepsThroughFlush(AlteredCache):
     """Takes a reconnect for harmless."""
 
     def flush(self, *, foreign=False):
         """Nothing."""
 
 
-class ForgetsRevocations(KeyCache):
+class ForgetsRevocations(AlteredCache):
     """Believes whatever the store says after a failover."""
 
     def flush(self, *, foreign=False):
         """Everything, what was revoked too."""
-        super().flush(foreign=foreign)
-        self._revoked.clear()
+        self.real.flush(foreign=foreign)
+        self.real._revoked.clear()
 
 
 MUTANTS = [

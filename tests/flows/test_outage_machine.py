@@ -6,7 +6,7 @@ The same machine drives caches that each have one known mistake, and must find e
 import pytest
 from hypothesis import settings
 
-from authz.flows.keycache import KeyCache
+from tests.support.flows.altered_cache import AlteredCache
 from tests.support.flows.outage_machine import OutageMachine
 from tests.support.flows.verdicts import (
     ForeignError,
@@ -20,69 +20,73 @@ OutageMachine.TestCase.settings = settings(max_examples=250, stateful_step_count
 TestOutageMachine = OutageMachine.TestCase
 
 
-class MovesGraceWithEveryDrop(KeyCache):
+class MovesGraceWithEveryDrop(AlteredCache):
     """Counts the grace from the last drop, whether there was trust before it or not."""
 
     def trust(self, until):
         """As the real one, but for a link that was never trusted."""
-        super().trust(until)
-        self._last_trusted = max(self._last_trusted, self._monotonic())
+        self.real.trust(until)
+        self.real._last_trusted = max(self.real._last_trusted, self.real._monotonic())
 
 
-class KeepsAside(KeyCache):
+class KeepsAside(AlteredCache):
     """Goes on in the next outage with what the one before left."""
 
     def trust(self, until):
         """As the real one, but nothing is given up."""
-        aside = dict(self._flushed.packed)
-        super().trust(until)
-        self._flushed.update(aside)
+        aside = dict(self.real._flushed.packed)
+        self.real.trust(until)
+        self.real._flushed.update(aside)
 
 
-class HasOneGrace(KeyCache):
+class HasOneGrace(AlteredCache):
     """Mutant: it ignores the key's own grace."""
 
     def peek_stale(self, kid):
         """For the sidecar's grace."""
-        record = super().peek_stale(kid)
-        return self._cached(kid) if self._monotonic() < self._last_trusted + self._grace else record
+        record = self.real.peek_stale(kid)
+        return (
+            self.real._cached(kid)
+            if self.real._monotonic() < self.real._last_trusted + self.real._grace
+            else record
+        )
 
 
-class KeepsChangedAside(KeyCache):
+class KeepsChangedAside(AlteredCache):
     """Forgets a changed key only where it looks first."""
 
     def forget(self, kid, *, revoked):
         """As the real one, but what a flush took out stays."""
-        aside = self._flushed.fetch(kid)
-        super().forget(kid, revoked=revoked)
+        aside = self.real._flushed.fetch(kid)
+        self.real.forget(kid, revoked=revoked)
         if aside is not None:
-            self._flushed.put(*aside)
-            self._entries.pop(kid)
+            self.real._flushed.put(*aside)
+            self.real._entries.pop(kid)
 
 
-class GoesOnWithTheForeign(KeyCache):
+class GoesOnWithTheForeign(AlteredCache):
     """Takes another's store for an outage."""
 
     def flush(self, *, foreign=False):
         """As if the store were ours."""
-        super().flush()
+        self.real.flush()
 
 
-class GivesUpAtReconnect(KeyCache):
+class GivesUpAtReconnect(AlteredCache):
     """Forgets everything as soon as a new link is there, trusted or not."""
 
     def flush(self, *, foreign=False):
         """For good."""
-        super().flush(foreign=True)
+        self.real.flush(foreign=True)
 
 
-class EndsWithTheTtl(KeyCache):
+class EndsWithTheTtl(AlteredCache):
     """Holds nothing longer than its TTL, outage or not."""
 
     def peek_stale(self, kid):
         """Return the record also if only its TTL has ended."""
-        _, deadline = self._entries.fetch(kid) or (None, 0.0)
-        return super().peek_stale(kid) if self._monotonic() < deadline else None
+        _, deadline = self.real._entries.fetch(kid) or (None, 0.0)
+        return self.real.peek_stale(kid) if self.real._monotonic() < deadline else None
 
 
 @pytest.mark.parametrize(

@@ -153,10 +153,10 @@ def test_no_repository_is_no_clean_result(tmp_path, monkeypatch):
     """A folder without git is an error, and so is a machine without git."""
     objects = GitObjects(tmp_path, BlockSearch(KeyScanner(("ak",))))
     with pytest.raises(Unavailable, match="not a git repository"):
-        objects.found()
+        list(objects.found())
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unavailable, match="cannot be started"):
-        objects.found()
+        list(objects.found())
 
 
 @pytest.mark.parametrize(
@@ -205,15 +205,71 @@ def test_a_git_that_is_no_longer_wanted(repository):
             raise KeyboardInterrupt
 
 
-def test_a_shallow_clone_is_told(repository, tmp_path):
-    """A clone without its history knows that it is shallow."""
+@pytest.mark.parametrize("option", ["--depth=1", "--filter=blob:none", "--filter=tree:0"])
+def test_a_clone_without_all_objects_is_told(repository, tmp_path, option):
+    """A clone without its whole history, or without the contents that it does not need, says so."""
     repository.commit("a", b"a")
     repository.commit("a", b"b")
+    repository.git("config", "uploadpack.allowFilter", "true")
     search = BlockSearch(KeyScanner(("ak",)))
-    assert not GitObjects(repository.folder, search).is_shallow()
+    assert GitObjects(repository.folder, search).gap() == ""
     clone = tmp_path / "clone"
-    repository.git("clone", "-q", "--depth", "1", f"file://{repository.folder}", str(clone))
-    assert GitObjects(clone, search).is_shallow()
+    repository.git("clone", "-q", option, f"file://{repository.folder}", str(clone))
+    assert "not here" in GitObjects(clone, search).gap()
+
+
+def test_a_store_of_objects_that_is_gone_is_no_clean_result(repository, tmp_path_factory):
+    """Git goes on without a folder of objects that the repository shares with another one."""
+    lost, kept = keys(2)
+    repository.commit("a", lost.encode())
+    clone = Repository(tmp_path_factory.mktemp("clones"))
+    alternates = clone.folder / ".git" / "objects" / "info" / "alternates"
+    alternates.write_text(f"{repository.folder}/.git/objects\n")
+    clone.commit("b", kept.encode())
+    assert set(clone.found()) == {kept, lost}
+    shutil.move(repository.folder / ".git", repository.folder / "elsewhere")
+    found = []
+    with pytest.raises(Unavailable, match="alternate"):
+        found.extend(
+            one.hit.sighting.reveal()
+            for one in GitObjects(clone.folder, BlockSearch(KeyScanner(("ak",)))).found()
+        )
+    assert found == [kept]
+
+
+def test_keys_beside_a_damaged_object_are_found(repository):
+    """The keys of packed objects are reported, though a loose one cannot be read."""
+    (key,) = keys(1)
+    commit = repository.commit("k", key.encode())
+    repository.git("gc", "-q")
+    repository.commit("a", b"a")
+    damaged(repository)
+    found = []
+    with pytest.raises(Unavailable, match="git"):
+        found.extend(GitObjects(repository.folder, BlockSearch(KeyScanner(("ak",)))).found())
+    assert [(one.path, one.commit) for one in found] == [("k", commit)]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["caf\xe9.env", 'a "quoted"\t\\name', "\x01\x7f\n1", os.fsdecode(b"\xff"), '"', "a\\101"],
+    ids=("accent", "quotes", "control", "bytes", "quote", "escape"),
+)
+def test_a_path_is_that_of_the_file(repository, name):
+    """Git writes some paths in quotes; the report has the name of the file."""
+    (key,) = keys(1)
+    repository.commit(name, key.encode())
+    assert repository.found()[key][1] == name
+
+
+def test_a_repository_cannot_hide_a_path(repository):
+    """A setting that shortens paths to the current folder hides no commit."""
+    (key,) = keys(1)
+    commit = repository.commit("a", key.encode())
+    repository.git("config", "diff.relative", "true")
+    (repository.folder / "sub").mkdir()
+    found = GitObjects(repository.folder / "sub", BlockSearch(KeyScanner(("ak",)))).found()
+    assert [(one.path, one.commit) for one in found] == [("a", commit)]
 
 
 def test_a_repository_runs_no_program(repository, tmp_path_factory, monkeypatch):

@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from authz import __version__
 from authz.core.audit import Action, AuditEntry, AuditEvent
 from authz.core.errors import BadInput, Unavailable
 from authz.core.fields import networks
@@ -161,6 +162,12 @@ async def test_messages(server):
     """Slack and Alertmanager get bodies of their own."""
     assert (await Messages(client(), server.url, bodies.slack).send(EVENT)).status == 204
     assert json.loads(server.requests[0][2]) == {"text": bodies.summary(EVENT)}
+
+
+async def test_a_request_names_its_sender(server):
+    """A request has a User-Agent: api.github.com answers none without."""
+    await Messages(client(), server.url, bodies.slack).send(EVENT)
+    assert server.requests[0][1]["User-Agent"] == f"authz/{__version__}"
 
 
 async def test_the_log(caplog):

@@ -185,7 +185,7 @@ def test_a_search_that_is_left_early(shared, monkeypatch):
     monkeypatch.setattr(pack_search.PackSearch, "search", lambda *_: signal.pause())
     monkeypatch.setattr(git_objects, "_LIST", ("cat-file", "--nonsense"))
     with pytest.raises(Unavailable, match="exited with"):
-        GitObjects(shared.folder, BlockSearch(SCANNER)).found()
+        list(GitObjects(shared.folder, BlockSearch(SCANNER)).found())
     assert multiprocessing.active_children() == []
 
 
@@ -200,7 +200,7 @@ def test_a_process_that_is_killed(shared, monkeypatch):
 
     monkeypatch.setattr(pack_search.PackSearch, "search", killed)
     with pytest.raises(Unavailable, match="a process of the search was ended"):
-        GitObjects(shared.folder, BlockSearch(SCANNER)).found()
+        list(GitObjects(shared.folder, BlockSearch(SCANNER)).found())
 
 
 def test_a_process_that_is_killed_while_it_sends(shared, monkeypatch):
@@ -212,7 +212,7 @@ def test_a_process_that_is_killed_while_it_sends(shared, monkeypatch):
 
     monkeypatch.setattr(Connection, "send", killed)
     with pytest.raises(Unavailable, match="a process of the search was ended"):
-        GitObjects(shared.folder, BlockSearch(SCANNER)).found()
+        list(GitObjects(shared.folder, BlockSearch(SCANNER)).found())
     assert multiprocessing.active_children() == []
 
 
@@ -228,7 +228,7 @@ def test_a_system_that_starts_no_more_processes(shared, monkeypatch):
 
     monkeypatch.setattr(os, "fork", only_once)
     with pytest.raises(Unavailable, match="no process can be started to search: Resource temp"):
-        GitObjects(shared.folder, BlockSearch(SCANNER)).found()
+        list(GitObjects(shared.folder, BlockSearch(SCANNER)).found())
     assert multiprocessing.active_children() == []
 
 

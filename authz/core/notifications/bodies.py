@@ -95,9 +95,11 @@ def slack(event: Notification) -> bytes:
     return json.dumps({"text": summary(event).translate(_SLACK)}).encode()
 
 
-def alert(event: Notification) -> bytes:
-    """Return an alert for `/api/v2/alerts` of Alertmanager. It resolves itself after an hour.
+def alert(event: Notification, now: int) -> bytes:
+    """Return an alert for `/api/v2/alerts` of Alertmanager. It resolves itself an hour after `now`.
 
+    now: ms since the epoch. Alertmanager tells nobody of an alert that ends before it arrives, so
+    one that is delivered late, or once more, ends later than an hour after its event.
     All alerts have the labels `alertname`, `event` and `kid`.
     """
     name = "".join(part.title() for part in event.type.replace(".", "_").split("_"))
@@ -112,6 +114,6 @@ def alert(event: Notification) -> bytes:
         "labels": labels,
         "annotations": annotations,
         "startsAt": rfc3339(event.at),
-        "endsAt": rfc3339(event.at + _ALERT_MS),
+        "endsAt": rfc3339(max(event.at, now) + _ALERT_MS),
     }
     return json.dumps([one]).encode()

@@ -124,6 +124,8 @@ class Delivery:
         now = self._clock.wall_ms()
         if progress.failing != event.id:
             progress = replace(progress, failing=event.id, since=now, tries=0)
+        elif progress.since > now:  # the clock was ahead: the event would be tried until then
+            progress = replace(progress, since=now)
         is_refused = (
             answer is not None and answer.status in _ERRORS and answer.status not in _PASSING
         )

@@ -18,7 +18,6 @@ Give it the bytes that arrive, act on the events that it returns, and send the b
 
 from collections.abc import Collection, Mapping
 from math import inf
-from typing import Final
 
 from authz.core.events import Event
 from authz.core.ports import Probe
@@ -40,9 +39,6 @@ from authz.rpc.h2.request_streams import RequestStreams
 from authz.rpc.h2.send_queue import SendQueue
 from authz.rpc.h2.stream_states import CallEvent
 from authz.rpc.h2.whole_calls import WholeCalls
-
-HANDSHAKE_SECONDS: Final = 10.0  # until the client's first SETTINGS
-GOAWAY_SECONDS: Final = 1.0  # until the PING of a graceful end is answered
 
 
 class Connection:
@@ -66,6 +62,7 @@ class Connection:
         self.fault: ConnectionFault | None = None  # the connection error that ended it
         self.queue = SendQueue()
         self._idle_seconds = limits.idle_seconds
+        self._goaway_seconds = limits.goaway_seconds
         self._probe = probe
         self.budgets = FloodBudgets(probe, now, limits.flood_tolerance, trusted=limits.trusted)
         self.streams = RequestStreams(
@@ -88,7 +85,7 @@ class Connection:
         )
         self._reader = FrameReader(self.budgets, whole.take)
         self._greeted = False
-        self._due = now + HANDSHAKE_SECONDS
+        self._due = now + limits.handshake_seconds
         self._greet(limits)
 
     @property
@@ -155,12 +152,12 @@ class Connection:
     def drain(self, now: float) -> None:
         """Begin a graceful end: queue a GOAWAY that names no stream, and a PING.
 
-        New calls are taken until the client answers the PING, for at most GOAWAY_SECONDS (1 s).
+        New calls are taken until the client answers the PING, for at most `limits.goaway_seconds`.
         Does nothing after a connection error, or if called before.
         """
         if self.fault is None and not self._frames.draining:
             self._frames.drain()
-            self._due = now + GOAWAY_SECONDS
+            self._due = now + self._goaway_seconds
 
     def _greet(self, limits: ConnectionLimits) -> None:
         settings = {

@@ -28,9 +28,7 @@ from authz.rpc.h2.stream_states import ANSWERING, Call
 log = logging.getLogger("authz.h2")
 
 WRITE_BUFFER: Final = 256 * 1024  # bytes that a client may leave unread before we stop reading
-STALL_SECONDS: Final = 10.0  # for which it may do so
 TURN: Final = 32 * 1024  # bytes of one connection that are processed before others have a turn
-LINGER_SECONDS: Final = 1.0  # for the client to read a GOAWAY before the socket is closed
 
 
 class H2Protocol(asyncio.Protocol):
@@ -88,12 +86,15 @@ class H2Protocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop reading: the client has left more than WRITE_BUFFER (256 KiB) of responses unread.
 
-        If it does not read within STALL_SECONDS (10 s), abort, count H2_SLOW_READER and log a
-        warning.
+        If it does not read within `limits.stall_seconds` (10 s), abort, count H2_SLOW_READER and
+        log a warning.
         """
         self.transport.pause_reading()
         self.stall = self._loop.call_later(
-            STALL_SECONDS, self._abandon, Event.H2_SLOW_READER, "it does not read its answers"
+            self._state.limits.stall_seconds,
+            self._abandon,
+            Event.H2_SLOW_READER,
+            "it does not read its answers",
         )
 
     def resume_writing(self) -> None:
@@ -259,8 +260,9 @@ class H2Protocol(asyncio.Protocol):
         """Log a connection error, and close so that the client can still read our last frames.
 
         Closing with unread input makes the system reset the connection, and a reset may overtake
-        the GOAWAY. So we shut down our side first and discard input for LINGER_SECONDS (1 s), or
-        for STALL_SECONDS (10 s) without an error. Then the connection is aborted.
+        the GOAWAY. So we shut down our side first and discard input for `limits.linger_seconds`
+        (1 s), or for `limits.stall_seconds` (10 s) without an error. Then the connection is
+        aborted.
         """
         fault = self._connection.fault
         if fault is not None:
@@ -269,7 +271,8 @@ class H2Protocol(asyncio.Protocol):
         self.transport.resume_reading()
         if self._timer is not None:
             self._timer.cancel()
-        seconds = STALL_SECONDS if fault is None else LINGER_SECONDS
+        limits = self._state.limits
+        seconds = limits.stall_seconds if fault is None else limits.linger_seconds
         self._timer = self._loop.call_later(seconds, self.transport.abort)
         if self.transport.can_write_eof():
             self.transport.write_eof()

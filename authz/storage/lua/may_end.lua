@@ -1,4 +1,6 @@
 -- Give keys that may be ended a place each, until none is left. Forget those that were ended earlier.
+-- A time further ahead of now than `since` is behind it is of a clock that was wrong: it becomes now.
+-- Else no key could be ended until that time comes.
 -- KEYS: the ended keys   ARGV: now; since when ended keys count; the number of places; kids
 -- Return the kids that have a place.
 local found = redis.call('HGETALL', KEYS[1])
@@ -6,6 +8,9 @@ local now, since, limit = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local known, count = {}, 0
 for i = 1, #found, 2 do
   local at = tonumber(found[i + 1])
+  if at and at > 2 * tonumber(now) - since then
+    redis.call('HSET', KEYS[1], found[i], now)
+  end
   if at and at >= since then
     known[found[i]], count = true, count + 1
   else

@@ -90,3 +90,16 @@ def test_bytes_that_are_no_text(runner, command, reading):
     )
     line = refusal(Outcome(done.returncode, done.stdout.decode(), done.stderr.decode()))
     assert line.startswith("authz: stdin: is not text; give one key on one line")
+
+
+@pytest.mark.parametrize("text", ["203.0.113.0/24", "203.0.113.7/32", "2001:db8::/32", "/", "a"])
+def test_a_network_is_no_blocked_client(runner, text):
+    """A network is not taken for one of its addresses, whose block alone would end."""
+    line = refusal(runner.run("abuse", "clear", text))
+    assert "is not an address, such as 203.0.113.7" in line
+
+
+def test_a_listed_client_can_be_cleared(runner):
+    """An IPv6 client is listed as a network, and an address is one of it."""
+    for text in ("2001:db8::/64", "2001:db8::7", "203.0.113.7"):
+        assert runner.run("abuse", "clear", text).out == "0 blocks ended\n"

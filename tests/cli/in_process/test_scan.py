@@ -11,6 +11,7 @@ from authz.cli.scan import FOUND, NOT_SEARCHED
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
 from authz.storage import schema
+from tests.support.storage import stored
 
 
 def repository(folder, **files):
@@ -126,6 +127,56 @@ def test_a_rotated_secret_revokes_nothing(runner):
     assert done.out.splitlines()[0] == f"a:1: ak_live_{kid}_... (client acme-web, no longer works)"
 
 
+def test_a_canary_key_is_not_revoked(runner):
+    """--revoke leaves a decoy where it is, so that its uses are still reported."""
+    done = runner.run("keys", "issue", "--client", "decoy", "--canary", "--json")
+    kid, text = (done.document[name] for name in ("kid", "key"))
+    (runner.directory / "a").write_text(text)
+    done = runner.run("scan", "--revoke", "a")
+    assert (done.code, runner.status(kid)) == (FOUND, "canary")
+    about = "client decoy, canary: it never works, and each use is reported"
+    assert done.out.splitlines()[0] == f"a:1: ak_live_{kid}_... ({about})"
+    (result,) = json.loads(runner.run("scan", "a", "--sarif").out)["runs"][0]["results"]
+    assert result["level"] == "warning"
+
+
+def test_a_record_that_cannot_be_read_saves_no_other_key(runner):
+    """--revoke revokes the other keys, prints the report, and names the key that it could not."""
+    made = [runner.issue() for _ in range(3)]
+    (runner.directory / "a").write_text("\n".join(text for _, text in made))
+    broken = made[0][0]
+    runner.valkey.admin.hset(stored.key(broken), "status", "garbled")
+    done = runner.run("scan", "--revoke", "a")
+    assert done.code == UNAVAILABLE
+    assert [runner.status(kid) for kid, _ in made[1:]] == ["revoked", "revoked"]
+    assert done.out.count("revoked now") == 2
+    assert broken in done.err
+
+
+def test_a_path_that_no_file_can_have(runner):
+    """A name that is too long is a place that cannot be searched, also with --git."""
+    for options in ((), ("--git",)):
+        done = runner.run("scan", *options, "a" * 300)
+        assert done.code == NOT_SEARCHED
+        assert "File name too long" in done.err
+
+
+def test_history_of_a_partial_clone(runner):
+    """A clone without the contents of its history is not clean: exit code 2."""
+    _, text = runner.issue()
+    source = repository(runner.directory / "r", a=text, b="b")
+    who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+    for words in (
+        ("config", "uploadpack.allowFilter", "true"),
+        ("rm", "-q", "a"),
+        (*who, "commit", "-qm", "m"),
+        ("clone", "-q", "--filter=blob:none", f"file://{source}", "../part"),
+    ):
+        subprocess.run(("git", *words), cwd=source, check=True)
+    done = runner.run("scan", "--git", "part")
+    assert (done.code, "the clone is partial" in done.err) == (NOT_SEARCHED, True)
+
+
 def test_a_key_of_another_installation(runner):
     """A key with the same prefix that was not made here is reported as such."""
     text = Keyring("ak", [Pepper.expand("1", b"p" * 32)]).mint("live").text
@@ -195,6 +246,15 @@ def test_sarif(runner):
     place = result["locations"][0]["physicalLocation"]
     assert place == {"artifactLocation": {"uri": "a%20b.py"}, "region": {"startLine": 2}}
     assert result["partialFingerprints"] == {"authzKey/v1": kid}
+
+
+def test_sarif_of_a_name_that_is_no_text(runner):
+    """The URI has the bytes of a file name that is not UTF-8."""
+    _, text = runner.issue()
+    (runner.directory / os.fsdecode(b"a\xff?")).write_text(text)
+    (result,) = json.loads(runner.run("scan", ".", "--sarif").out)["runs"][0]["results"]
+    place = result["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"] == {"uri": "./a%FF%3F"}
 
 
 def test_rules(runner):

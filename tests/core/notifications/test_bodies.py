@@ -110,7 +110,7 @@ def test_texts_of_others_have_no_effect():
     """Markup and control characters of a note reach neither Slack nor an alert."""
     event = made(note="<!channel> &\n\x1b[31m")
     assert "&lt;!channel&gt; &amp;" in json.loads(bodies.slack(event))["text"]
-    (alert,) = json.loads(bodies.alert(event))
+    (alert,) = json.loads(bodies.alert(event, event.at))
     assert alert["annotations"]["summary"].isprintable()
     assert alert["labels"] == {
         "alertname": "AuthzKeyRevoked",
@@ -120,6 +120,16 @@ def test_texts_of_others_have_no_effect():
     assert (alert["startsAt"], alert["endsAt"]) == (
         "1970-01-01T00:00:01.000Z",
         "1970-01-01T01:00:01.000Z",
+    )
+
+
+def test_a_late_alert_fires():
+    """An alert that is delivered a day late ends an hour after its delivery, not before it."""
+    event = made()
+    (alert,) = json.loads(bodies.alert(event, event.at + 86_400_000))
+    assert (alert["startsAt"], alert["endsAt"]) == (
+        "1970-01-01T00:00:01.000Z",
+        "1970-01-02T01:00:01.000Z",
     )
 
 

@@ -141,6 +141,20 @@ async def test_a_receiver_names_a_pause(rig):
     assert await rig.delivery.deliver() == MAX_PAUSE
 
 
+async def test_a_clock_that_was_ahead(rig):
+    """An event that failed while the clock was a year ahead is given up a day later, too."""
+    bad, good = rig.writer.write(KID), rig.writer.write(KID)
+    rig.answer = lambda event: None if event.id.startswith(bad.id) else OK
+    year = 365 * PATIENCE_MS
+    rig.clock.jump_wall(year)
+    await rig.delivery.deliver()
+    rig.clock.jump_wall(-year)
+    rig.restart()
+    await rig.until_idle(200)
+    assert len(rig.stored.letters["sink"]) == 1
+    assert [one.id.rsplit("-", 1)[0] for one in rig.delivered] == [good.id]
+
+
 async def test_replay(rig):
     """An event is delivered again with its id, and its dead letter goes."""
     rig.writer.write(KID)

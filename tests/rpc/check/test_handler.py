@@ -91,7 +91,7 @@ def fail(text: str):
     return failing
 
 
-PARTS = ["extractor.read", "checker.check", "responder.write", "probe.decided", "probe.count"]
+PARTS = ["_read", "_decide", "_write", "probe.decided", "probe.count"]
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -101,14 +101,11 @@ async def test_a_failure_inside_is_unavailable(door, part, is_hit, caplog):
     _, key = door.issue()
     if is_hit:
         await door.answer(carrying(key))
-    owner, name = part.split(".")
-    setattr(getattr(door, owner), name, fail(key))
-    # `decided` is bound when the checker is made, the rest when the door is.
-    door.checker._decided = door.probe.decided
-    if owner != "responder":
-        door.compose()
-    else:
-        door.real._write = door.responder.write
+    if part.startswith("probe."):
+        setattr(door.probe, part.removeprefix("probe."), fail(key))
+        door.checker._decided = door.probe.decided  # it is bound when the checker is made
+    else:  # a part that the handler has bound
+        setattr(door.real, part, fail(key))
     if part == "probe.count":
         door.real._decide = fail(key)
     answer = await door.answer(carrying(key))

@@ -197,12 +197,10 @@ async def test_a_bug_is_reported_where_the_request_was_read():
     def fail(_request):
         raise ValueError
 
-    door.checker.check = fail
-    door.compose()
+    door.real._decide = fail
     answer = await door.answer(check_request())
     assert headers_of(answer.ok_response)["x-auth-would-deny"] == "unavailable"
-    door.extractor.read = fail
-    door.compose()
+    door.real._read = fail
     answer = await door.answer(check_request())
     assert answer.error_response.status.code == 503
 

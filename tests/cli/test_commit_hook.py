@@ -1,0 +1,86 @@
+"""The hook of `docs/leaks.md` for git, which lets no key into a commit."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.fakes import make_keyring
+
+GUIDE = Path(__file__).parents[2] / "docs" / "leaks.md"
+
+
+class Repository:
+    """A repository with the hook."""
+
+    def __init__(self, folder: Path, programs: Path) -> None:
+        self.folder = folder
+        self._environ = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+        folder.mkdir()
+        self.git("init", "-q")
+        (line,) = re.findall(r"```sh\n(git diff .*)\n```", GUIDE.read_text())
+        hook = folder / ".git" / "hooks" / "pre-commit"
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text(f"#!/bin/sh\n{line}\n")
+        hook.chmod(0o755)
+
+    def git(self, *words: str) -> int:
+        """Run git, and return its exit code."""
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+        command = ("git", *who, *words)
+        return subprocess.run(
+            command, cwd=self.folder, env=self._environ, capture_output=True, check=False
+        ).returncode
+
+    def commits(self, *more: str) -> bool:
+        """Commit everything that the folder has, and return whether the hook let it."""
+        self.git("add", "-A")
+        return self.git("commit", "-qm", "m", *more) == 0
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """An empty repository, and the command `authz`."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    command = programs / "authz"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m authz.cli.main "$@"\n')
+    command.chmod(0o755)
+    return Repository(tmp_path / "repository", programs)
+
+
+@pytest.fixture
+def key() -> bytes:
+    """A key."""
+    return make_keyring().mint("live").text.encode()
+
+
+@pytest.mark.parametrize("around", [b"\n", b"\0", b"\xff\xfe\0\n"])
+def test_no_key_gets_into_a_commit(repository: Repository, key: bytes, around: bytes):
+    """A key stops a commit, also in a binary file and beside other changes."""
+    (repository.folder / "a").write_bytes(b"a\n")
+    assert repository.commits()
+    (repository.folder / "b").write_bytes(around + key + around)
+    assert not repository.commits()
+
+
+def test_settings_of_the_user_hide_no_key(repository: Repository, key: bytes):
+    """Colours and programs that show differences change nothing."""
+    repository.git("config", "color.ui", "always")
+    repository.git("config", "diff.external", "true")
+    (repository.folder / "b").write_bytes(key)
+    assert not repository.commits()
+
+
+def test_a_key_may_be_removed(repository: Repository, key: bytes):
+    """A commit that takes a key away, or stands beside one, is made."""
+    file = repository.folder / "a"
+    file.write_bytes(b"1\n" + key + b"\n2\n")
+    assert repository.commits("--no-verify")
+    file.write_bytes(b"1\n" + key + b"\n3\n")
+    assert repository.commits()
+    file.write_bytes(b"1\n3\n")
+    assert repository.commits()
