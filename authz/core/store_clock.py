@@ -49,7 +49,7 @@ class StoreClock:
         sent, received: monotonic seconds.
         """
         self._at = received
-        self._low = float(store_ms)
+        self._low = store_ms
         self._high = store_ms + 1 + (received - sent) * 1000
         self.earliest = store_ms - AGREED_MS
         self.latest = int(self._high) + 1 + self._lease_ms + AGREED_MS
