@@ -138,6 +138,7 @@ def expected_of(given: Settings) -> Expected:
         reads_model=any(rule.rule().reads_model for rule in given.routes),
         has_budgets=any(isinstance(rule.cost, BudgetCost) for rule in given.routes),
         has_assertions=bool(given.identity.assertion_issuer),
+        has_limits=bool(given.plans or given.pools.projects or given.pools.tenants),
         repeats=list(
             dict.fromkeys(
                 name

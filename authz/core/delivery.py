@@ -132,6 +132,14 @@ def kubernetes_body(parcel: Parcel, name: str, entry: str) -> bytes:
     return _json(secret)
 
 
+def is_of_kubernetes(answer: bytes, parcel: Parcel, name: str) -> bool:
+    """Return whether the answer to that apply is the Secret, not the page of a proxy in between."""
+    found = _object(answer)
+    about = found.get("metadata")
+    named = isinstance(about, dict) and about.get("name") == parcel.filled(name)
+    return found.get("kind") == "Secret" and named
+
+
 def vault_path(parcel: Parcel, mount: str, path: str) -> str:
     """Return the path of a write to the key-value store, version 2.
 
@@ -144,6 +152,17 @@ def vault_path(parcel: Parcel, mount: str, path: str) -> str:
 def vault_body(parcel: Parcel) -> bytes:
     """Return the body of that write. It makes a new version of the secret with these entries."""
     return _json({"data": {"api_key": parcel.text, "kid": parcel.kid, "secret": parcel.secret}})
+
+
+def is_of_vault(answer: bytes) -> bool:
+    """Return whether the answer to that write names the new version.
+
+    That of a store of version 1, of a request that waits for an approval, or of a proxy in between
+    does not: then no holder finds the secret at its path.
+    """
+    data = _object(answer).get("data")
+    version = data.get("version") if isinstance(data, dict) else None
+    return isinstance(version, int) and version > 0
 
 
 def webhook_body(parcel: Parcel) -> bytes:
@@ -162,3 +181,11 @@ def webhook_body(parcel: Parcel) -> bytes:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
+from urllib.parse import unquote
 
 from authz.core.keys.text import without_secrets
 
@@ -13,6 +14,7 @@ MAX_ENTRIES: Final = 10_000  # more than fit into a report of GitHub
 MAX_TOKEN: Final = 512  # characters
 MAX_WHERE: Final = 500  # characters
 HOUR_MS: Final = 3_600_000
+_HIDDEN: Final = "..."
 
 
 class Response(StrEnum):
@@ -105,6 +107,13 @@ def _line(entry: Mapping[str, Any], name: str) -> str:
     text = entry.get(name)
     if not isinstance(text, str):
         return ""
-    token = entry["token"]
-    text = without_secrets(text.replace(token, "...")[:MAX_WHERE])
+    text = _masked(text, entry["token"])[:MAX_WHERE]
     return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _masked(text: str, token: str) -> str:
+    """Return a text without the token and without keys, also where a URL has them in escapes."""
+    text = without_secrets(text.replace(token, _HIDDEN))
+    plain = unquote(text)
+    masked = without_secrets(plain.replace(token, _HIDDEN))
+    return text if masked == plain else masked

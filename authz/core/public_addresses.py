@@ -10,14 +10,19 @@ from typing import Final
 
 from authz.core.fields import Network
 
-# Their last 32 bits are an IPv4 address: NAT64 (RFC 6052, RFC 8215), IPv4-compatible, and
-# IPv4-translated (RFC 2765).
-_LAST_IPV4: Final = tuple(
-    map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"))
-)
+# Their last 32 bits are an IPv4 address: NAT64 (RFC 6052), IPv4-compatible, and IPv4-translated
+# (RFC 2765).
+_LAST_IPV4: Final = tuple(map(IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96")))
 _IPV4: Final = 0xFFFFFFFF
-# In IANA's registries of special addresses, and not yet in Python's.
-_SPECIAL: Final = tuple(map(ip_network, ("192.0.0.0/24", "3fff::/20", "5f00::/16")))
+# In IANA's registries of special addresses, and not yet in Python's. In 64:ff9b:1::/48 (local
+# NAT64, RFC 8215) only the translator knows which bits are the IPv4 address. The last one is of the
+# platform, in every virtual network of Azure.
+_SPECIAL: Final = tuple(
+    map(
+        ip_network,
+        ("192.0.0.0/24", "3fff::/20", "5f00::/16", "64:ff9b:1::/48", "168.63.129.16/32"),
+    )
+)
 
 
 def may_be_reached(address: str, allowed: Iterable[Network] = ()) -> bool:

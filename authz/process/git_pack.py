@@ -4,6 +4,8 @@ Only version 2 of its index is read. https://git-scm.com/docs/gitformat-pack
 """
 
 import mmap
+import os
+import stat
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
@@ -161,7 +163,12 @@ class Pack:
 
 
 def _mapped(file: Path) -> mmap.mmap:
-    with file.open("rb") as opened:
+    # Without O_NONBLOCK the opening of a pipe would wait for its writer.
+    with open(
+        file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)
+    ) as opened:
+        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+            raise Unreadable("not a file")
         try:
             return mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
         except ValueError:

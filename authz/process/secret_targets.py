@@ -4,9 +4,11 @@ Each of them may be repeated. No text of a response and no secret gets into an e
 """
 
 import asyncio
+import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,8 @@ from authz.process.notification_receivers import read_secrets
 from authz.process.web_client import SECONDS, WebClient, WebResponse
 
 JSON: Final = "application/json"
+# The answer is the whole Secret: at most 1 MiB, in base64, and a field manager for each key.
+MAX_SECRET_ANSWER: Final = 4 * 1024 * 1024  # bytes
 # A status with which a server may do later what it did not do now.
 _LATER: Final = frozenset({408, 425, 429})
 _CLIENT_ERRORS: Final = range(300, 500)
@@ -51,7 +55,10 @@ class KubernetesTarget:
         headers = {"content-type": delivery.PATCH_TYPE, "accept": JSON}
         headers |= {"authorization": f"Bearer {_token(self._token_file)}"}
         url = f"{self._api}{path}"
-        _judge(await self._client.send("PATCH", url, body=body, headers=headers))
+        response = await self._client.send(
+            "PATCH", url, body=body, headers=headers, most=MAX_SECRET_ANSWER
+        )
+        _judge(response, lambda text: delivery.is_of_kubernetes(text, parcel, self._name))
 
 
 class VaultTarget:
@@ -82,7 +89,8 @@ class VaultTarget:
         if self._namespace:
             headers["x-vault-namespace"] = self._namespace
         body = delivery.vault_body(parcel)
-        _judge(await self._client.send("POST", url, body=body, headers=headers))
+        response = await self._client.send("POST", url, body=body, headers=headers)
+        _judge(response, delivery.is_of_vault)
 
 
 class WebhookTarget:
@@ -132,25 +140,33 @@ class DirectoryTarget:
         new = self._directory / f"{parcel.kid}.key.new"
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
         try:
-            if self._directory.stat().st_mode & 0o022:
-                raise Undelivered(f"others may write to {self._directory}")
-            descriptor = os.open(new, flags, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                os.fchmod(file.fileno(), 0o600)
-                file.write(f"{parcel.text}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._directory / f"{parcel.kid}.key")
-            _sync(self._directory)
+            with _locked(self._directory) as directory:
+                if os.fstat(directory).st_mode & 0o022:
+                    raise Undelivered(f"others may write to {self._directory}")
+                descriptor = os.open(new, flags, 0o600)
+                with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                    os.fchmod(file.fileno(), 0o600)
+                    file.write(f"{parcel.text}\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                new.replace(self._directory / f"{parcel.kid}.key")
+                os.fsync(directory)  # the names, as the old secret may end a moment later
         except OSError as cause:
             raise Unavailable(f"{self._directory}: {cause.strerror}") from None
 
 
-def _sync(directory: Path) -> None:
-    """Write the names in a directory to the disk, as the old secret may end a moment later."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+@contextmanager
+def _locked(directory: Path) -> Iterator[int]:
+    """Yield a descriptor of a directory, into which no other process delivers meanwhile.
+
+    A command and `authz admin` may deliver one secret at the same time. Without the lock one could
+    empty the new file of the other just before it gets its name.
+    """
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        with suppress(OSError):  # some disks of other machines have no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -174,11 +190,16 @@ def _token(file: Path) -> str:
     return text
 
 
-def _judge(response: WebResponse) -> None:
-    """Raise Undelivered for a refusal, Unavailable if another try may succeed."""
-    if response.is_ok:
-        return
+def _judge(response: WebResponse, confirms: Callable[[bytes], bool] | None = None) -> None:
+    """Raise Undelivered for a refusal, Unavailable if another try may succeed.
+
+    confirms: whether the body of a response without an error is that of the target; None: any is.
+    """
     problem = f"the target answered {response.status}"
+    if response.is_ok:
+        if confirms is None or confirms(response.body):
+            return
+        raise Unavailable(f"{problem}, and does not say that it has the secret")
     if response.status in _CLIENT_ERRORS and response.status not in _LATER:
         raise Undelivered(problem)
     raise Unavailable(problem)

@@ -74,10 +74,11 @@ class WebClient:
         *,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        most: int = MAX_RESPONSE,
     ) -> WebResponse:
         """Send one request and return its response, also one with an error status.
 
-        Raises Unavailable if there is no response of at most MAX_RESPONSE (256 KiB) bytes in time,
+        Raises Unavailable if there is no response of at most `most` bytes (256 KiB) in time,
         BadInput if the URL is neither https nor a loopback address.
         """
         host = _host(url)
@@ -86,7 +87,11 @@ class WebClient:
         try:
             connection = self._connection(url)
             ask = partial(
-                self._ask, connection, given_up, method, url, body=body, headers=headers or {}
+                self._ask,
+                *(connection, given_up, method, url),
+                body=body,
+                headers=headers or {},
+                most=most,
             )
             asked = asyncio.get_running_loop().run_in_executor(self.threads, ask)
             return await asyncio.wait_for(asked, self._seconds)
@@ -117,6 +122,7 @@ class WebClient:
         *,
         body: bytes | None,
         headers: Mapping[str, str],
+        most: int,
     ) -> WebResponse:
         """Send a request in a thread. Nothing is sent once the caller has given up."""
         if given_up.is_set():
@@ -126,7 +132,7 @@ class WebClient:
         if given_up.is_set():
             _abort(connection)
             raise TimeoutError
-        return _ask(connection, method, url, body, headers)
+        return _ask(connection, method, url, body, headers=headers, most=most)
 
     def _connected(
         self, host: str, port: int, given_up: threading.Event, with_tls: bool
@@ -167,15 +173,17 @@ def _ask(
     method: str,
     url: str,
     body: bytes | None,
+    *,
     headers: Mapping[str, str],
+    most: int,
 ) -> WebResponse:
     parts = urlsplit(url)
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     connection.request(method, path, body=body, headers={"User-Agent": USER_AGENT, **headers})
     with connection.getresponse() as response:
-        found = response.read(MAX_RESPONSE + 1)
-    if len(found) > MAX_RESPONSE:
-        raise ValueError(f"the response has more than {MAX_RESPONSE} bytes")
+        found = response.read(most + 1)
+    if len(found) > most:
+        raise ValueError(f"the response has more than {most} bytes")
     wait = response.headers.get("Retry-After", "")
     return WebResponse(response.status, found, int(wait) if _SECONDS.fullmatch(wait) else 0)
 

@@ -19,7 +19,8 @@ class Expected:
     has_methods, has_hosts: whether there are `routes`, and some for certain methods or hosts only.
     reads_model: some route takes the model from the body of a request. has_budgets: some route
     takes from budgets, which the tokens of answers correct. has_assertions: routes may ask for
-    assertions. repeats: lower-case names of the headers by which routes tell repeated requests.
+    assertions. has_limits: plans or pools have limits; those of keys alone are not known. repeats:
+    lower-case names of the headers by which routes tell repeated requests.
     """
 
     header_prefix: str
@@ -34,6 +35,7 @@ class Expected:
     reads_model: bool = False
     has_budgets: bool = False
     has_assertions: bool = False
+    has_limits: bool = False
     repeats: Sequence[str] = ()
 
 

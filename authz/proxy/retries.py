@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from authz.core.finding import Level
+from authz.core.limits.charge_once import X_REQUEST_ID
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, items, seconds, within
 from authz.proxy.problem import FAIL, WARN, Problem
@@ -20,7 +22,8 @@ def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
     FAIL: a try ends within check.deadline. WARN: every other problem, also if a cluster of more
     than one endpoint has no retry policy, or merges changes of health. By default Envoy tells its
     workers a second change within 1 s only at the end of that second: of 2,000 requests/s up to
-    1,900 failed. Discovered endpoints cannot be counted.
+    1,900 failed. Discovered endpoints cannot be counted. OK, as a note: Envoy retries, there are
+    limits, and no route charges a retry of Envoy once.
     """
     cluster = chain.cluster or {}
     options = within(cluster, "typed_extension_protocol_options", HTTP_OPTIONS)
@@ -45,6 +48,10 @@ def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
     if not own and not asked and endpoints is not None and endpoints > 1:
         advice = "retry_policy as in deploy/systemd/envoy.yaml"
         yield WARN, "a Check fails with the sidecar that has it, although there are others", advice
+    charges_twice = expected.has_limits and X_REQUEST_ID not in expected.repeats
+    if (own or asked) and endpoints != 1 and charges_twice:
+        advice = f"if none may: charge_once: {{headers: [{X_REQUEST_ID}]}} in the routes"
+        yield Level.OK, "a Check that Envoy repeats may take a unit of a limit twice", advice
     window = seconds(at(cluster, "common_lb_config", "update_merge_window"))
     if endpoints is not None and endpoints > 1 and window != 0:
         advice = "common_lb_config: { update_merge_window: 0s }"

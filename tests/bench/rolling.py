@@ -80,15 +80,15 @@ class Pair:
             sidecar.start()
             await eventually(lambda one=sidecar: asyncio.to_thread(one.is_ready), RESTART_SECONDS)
 
-    async def load(self, rate: float, tally: Tally) -> None:
+    async def load(self, rate: float, tally: Tally, connections: int = CONNECTIONS) -> None:
         """So many requests a second over kept connections, until it is over."""
         async with asyncio.TaskGroup() as tasks:
-            for number in range(CONNECTIONS):
-                tasks.create_task(self._ask(number, CONNECTIONS / rate, tally))
+            for number in range(connections):
+                tasks.create_task(self._ask(number / rate, connections / rate, tally))
 
-    async def _ask(self, number: int, pause: float, tally: Tally) -> None:
+    async def _ask(self, later: float, pause: float, tally: Tally) -> None:
         client = await Client.connect(self.envoy.host, self.envoy.port)
-        due = time.perf_counter() + pause * number / CONNECTIONS
+        due = time.perf_counter() + later
         for key in itertools.cycle(self.keys):
             if tally.is_over:
                 break
@@ -181,15 +181,18 @@ async def processes(count: int, *, kills: bool, **shutdown: str) -> AsyncIterato
         yield found
 
 
-def start_envoy(opened: ExitStack, checks: list[Address]) -> tuple[Address, Address]:
+def start_envoy(
+    opened: ExitStack, checks: list[Address], cluster: dict[str, Any] | None = None
+) -> tuple[Address, Address]:
     """Start an Envoy that asks the sidecars at these addresses.
 
-    Return its own address, and that of its admin interface.
+    cluster: of the sidecars; None: as envoy.yaml has it. Return Envoy's own address, and that of
+    its admin interface.
     """
     ports = Ports.free()
     children = opened.enter_context(ChildProcesses())
     file = children.directory / "envoy.yaml"
-    file.write_text(yaml.safe_dump(_configured(ports, checks)))
+    file.write_text(yaml.safe_dump(_configured(ports, checks, cluster)))
     command = [binaries.envoy(), "-c", file, "--disable-hot-restart", "--log-level", "warning"]
     children.spawn("envoy", [*command, "--concurrency", "2"])
     return Address("127.0.0.1", ports.envoy), Address("127.0.0.1", ports.envoy_admin)
@@ -203,7 +206,9 @@ def _endpoint(check: Address) -> dict[str, Any]:
     return {"endpoint": {"address": address}}
 
 
-def _configured(ports: Ports, checks: list[Address]) -> dict[str, Any]:
+def _configured(
+    ports: Ports, checks: list[Address], cluster: dict[str, Any] | None
+) -> dict[str, Any]:
     """Return envoy.yaml with an endpoint for each sidecar and the retry policy for two.
 
     Envoy itself answers allowed requests.
@@ -214,6 +219,9 @@ def _configured(ports: Ports, checks: list[Address]) -> dict[str, Any]:
     shipped = yaml.safe_load(TWO_SIDECARS.read_text())["static_resources"]["clusters"][0]
     for part in ("typed_extension_protocol_options", "common_lb_config"):
         authz[part] = shipped[part]
+    if cluster is not None:
+        authz.clear()
+        authz.update(cluster)
     (locality,) = authz["load_assignment"]["endpoints"]
     locality["lb_endpoints"] = [_endpoint(check) for check in checks]
     manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
@@ -41,6 +42,21 @@ def test_a_place_holds_no_key_and_no_control_character():
     assert other[30:] not in leak.where
     assert leak.where.isprintable()
     assert KEY not in repr(leak)
+
+
+@pytest.mark.parametrize(
+    "escaped",
+    [lambda text: quote(text, safe=""), lambda text: "".join(f"%{b:02x}" for b in text.encode())],
+    ids=("special", "every"),
+)
+@pytest.mark.parametrize("token", ["sk-a+b/c==0123456789", KEY], ids=("imported", "own"))
+def test_a_place_holds_no_escaped_key(token, escaped):
+    """A query of a URL has the token in percent escapes; other escapes of a URL stay."""
+    places = [f"https://a/?key={escaped(token)}&b=%20", "https://a/b%20c?d=%2F"]
+    leaks = parsed(json.dumps([{"token": token, "url": url} for url in places]).encode())
+    assert token[-20:] not in unquote(leaks[0].where)
+    assert leaks[0].where.startswith("https://a/?key=")
+    assert leaks[1].where == places[1]
 
 
 @pytest.mark.parametrize(

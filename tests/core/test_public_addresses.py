@@ -12,6 +12,7 @@ INTERNAL = [
     *("::ffff:10.0.0.1", "::ffff:127.0.0.1", "::ffff:a9fe:a9fe", "::127.0.0.1", "::a00:1"),
     *("64:ff9b::10.0.0.1", "64:ff9b::169.254.169.254", "64:ff9b:1::1", "2002:a00:1::"),
     *("2002:7f00:1::1", "2001:0:a00:1::1", "2001:db8::1", "", "example.com", "1", "0x7f.1"),
+    *("64:ff9b:1:a00:0:100:808:808", "64:ff9b:1::8.8.8.8", "168.63.129.16"),
     *("::ffff:0:127.0.0.1", "::ffff:0:a9fe:a9fe", "192.0.0.8", "3fff::1", "5f00::1"),
 ]
 
@@ -22,7 +23,9 @@ def test_internal_addresses_are_not_reached(address):
     assert not may_be_reached(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
+)
 def test_public_addresses_are_reached(address):
     """An address of the public internet may be reached."""
     assert may_be_reached(address)

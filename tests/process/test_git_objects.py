@@ -237,6 +237,29 @@ def test_a_store_of_objects_that_is_gone_is_no_clean_result(repository, tmp_path
     assert found == [kept]
 
 
+def test_a_pipe_among_the_packs(repository):
+    """A pipe in the place of an index is no pack, and nobody waits for its writer."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    repository.git("gc", "-q")
+    os.mkfifo(repository.folder / ".git" / "objects" / "pack" / "pack-0.idx")
+    assert set(repository.found()) == {key}
+
+
+def test_an_index_that_git_cannot_read_is_no_clean_result(repository):
+    """Git goes on without the pack of a damaged index."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    repository.git("gc", "-q")
+    folder = repository.folder / ".git" / "objects" / "pack"
+    for ending in ("idx", "pack"):
+        (folder / f"pack-0.{ending}").touch()
+    found = []
+    with pytest.raises(Unavailable, match=r"pack-0\.idx"):
+        found.extend(GitObjects(repository.folder, BlockSearch(KeyScanner(("ak",)))).found())
+    assert [one.path for one in found] == ["a"]
+
+
 def test_keys_beside_a_damaged_object_are_found(repository):
     """The keys of packed objects are reported, though a loose one cannot be read."""
     (key,) = keys(1)

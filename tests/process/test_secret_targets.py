@@ -1,6 +1,7 @@
 """Targets of new secrets over real sockets: the requests, refusals, and internal addresses."""
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
@@ -76,6 +77,14 @@ async def test_two_keys_share_a_secret_of_kubernetes(tmp_path):
         assert server.secret("shop", "authz-acme-web") == {KID: "newer", other: "of the other"}
 
 
+async def test_a_secret_of_a_thousand_keys(tmp_path):
+    """The answer has all entries of the Secret, and may be as large as one."""
+    with Kubernetes().serving() as server:
+        about = {"name": "authz-acme-web", "managedFields": ["x" * 300] * 3000}
+        server.forced = 200, {"kind": "Secret", "metadata": about, "data": {}}
+        await kubernetes(server, tmp_path).deliver(parcel())
+
+
 async def test_vault(tmp_path):
     """Each delivery is a new version with the text, the kid and the number of the secret."""
     with Vault().serving() as server:
@@ -128,6 +137,22 @@ async def test_a_directory_that_hangs(tmp_path, monkeypatch):
         released.set()
 
 
+async def test_two_processes_write_one_after_the_other(tmp_path):
+    """While another process delivers into the directory, no file is touched."""
+    await DirectoryTarget(tmp_path).deliver(parcel(text="older"))
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(Unavailable, match=r"not written within 0\.1 s"):
+            await DirectoryTarget(tmp_path, seconds=0.1).deliver(parcel())
+        [file] = tmp_path.iterdir()
+        assert file.read_text() == "older\n"
+    finally:
+        os.close(descriptor)
+    await DirectoryTarget(tmp_path).deliver(parcel())
+    assert file.read_text() == f"{TEXT}\n"
+
+
 @BOTH
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 403, 404, 409, 413, 422])
 async def test_a_refusal(double, make, status, tmp_path):
@@ -150,6 +175,26 @@ async def test_an_answer_that_may_change(double, make, status, tmp_path):
             await make(server, tmp_path).deliver(parcel())
 
 
+@pytest.mark.parametrize(("double", "make"), [(Kubernetes, kubernetes), (Vault, vault)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *((200, one) for one in (None, [], "<html>", {}, {"data": None}, {"data": {"version": 0}})),
+        (200, {"kind": "Secret", "metadata": {"name": "another"}}),
+        (200, {"kind": "Status", "metadata": {"name": "authz-acme-web"}}),
+        (200, {"kind": "Secret", "metadata": []}),
+        (200, {"wrap_info": {"token": "of a control group"}, "data": None}),
+        (202, {"data": {"version": "1"}}),
+    ],
+)
+async def test_an_answer_that_confirms_nothing(double, make, answer, tmp_path):
+    """A proxy in between, or a store of version 1, may answer 200 and have no such secret."""
+    with double().serving() as server:
+        server.forced = answer
+        with pytest.raises(Unavailable, match="does not say that it has the secret"):
+            await make(server, tmp_path).deliver(parcel())
+
+
 @BOTH
 async def test_a_target_that_is_down(double, make, tmp_path, caplog):
     """Nothing that is raised or logged has the secret or the token."""
@@ -165,9 +210,9 @@ async def test_a_target_that_is_down(double, make, tmp_path, caplog):
 
 @BOTH
 async def test_an_endless_answer(double, make, tmp_path):
-    """More than 256 KiB of an answer are not read."""
+    """More than 256 KiB of an answer are not read, and of Kubernetes more than 4 MiB."""
     with double().serving() as server:
-        server.forced = 200, {"data": "x" * 300_000}
+        server.forced = 200, {"data": "x" * (5_000_000 if double is Kubernetes else 300_000)}
         with pytest.raises(Unavailable, match="more than"):
             await make(server, tmp_path).deliver(parcel())
 

@@ -18,6 +18,7 @@ from authz.proxy.repair import repair
 from authz.proxy.rules import RULES, examine
 from tests.support.proxy.faults import ORIGINAL, Config, Fault
 from tests.support.proxy.report import DEFAULTS, WITH_ROUTES, problems
+from tests.support.proxy.retry_faults import in_the_filter, one_sidecar, policy, two_sidecars
 from tests.support.proxy.subtle import ALL, RBAC
 
 JSON = st.recursive(
@@ -106,6 +107,32 @@ def test_another_spelling_is_the_same(fault: Fault, tmp_path: Path):
 def test_the_settings_decide(expected, check, text):
     """The settings of the sidecar decide about the same configuration."""
     assert any(f.check == check and text in f.found for f in told(Config().whole, expected))
+
+
+LIMITED = replace(DEFAULTS, has_limits=True)
+
+
+@pytest.mark.parametrize(
+    ("expected", "change", "notes"),
+    [
+        (LIMITED, policy(), 1),
+        (LIMITED, in_the_filter(max_interval="0.2s"), 1),
+        (replace(LIMITED, repeats=["idempotency-key"]), policy(), 1),
+        (replace(LIMITED, repeats=["idempotency-key", "x-request-id"]), policy(), 0),
+        (DEFAULTS, policy(), 0),
+        (LIMITED, lambda config: two_sidecars(config).pop("retry_policy"), 0),
+        (LIMITED, one_sidecar, 0),
+        (LIMITED, lambda _config: None, 0),
+    ],
+)
+def test_a_note_says_that_retries_may_be_charged(expected, change, notes):
+    """If Envoy retries and there are limits, a note names `charge_once`. It is no warning."""
+    config = Config()
+    change(config)
+    found = [f for f in examine([config.whole], expected) if f.check == "retries"]
+    assert sum("charge_once" in f.advice for f in found if f.level == "ok") == notes
+    if notes:
+        assert [f.level for f in found] == ["ok"]
 
 
 def test_client_addresses():

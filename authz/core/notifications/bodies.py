@@ -81,12 +81,17 @@ def is_signed(headers: Mapping[str, str], body: bytes, secrets: Sequence[bytes],
 
 
 def summary(event: Notification) -> str:
-    """Return an event as one line of text without control characters."""
+    """Return an event as one line of text without control characters.
+
+    It has what was done with a leaked or unusual key: `held` asks the reader to decide.
+    """
     data = event.data
+    done = data.get("details", {}).get("done")
+    result = f", {done}" if done else ""
     whose = f" of {data['client']}" if data.get("client") else ""
     note = f": {data['note']}" if data.get("note") else ""
     actor = f" by {data['actor']}" if data.get("actor") else ""
-    text = f"{event.type} {event.kid}{whose}{actor}{note}"
+    text = f"{event.type} {event.kid}{whose}{result}{actor}{note}"
     return "".join(one if one.isprintable() else " " for one in text)[:_MAX_TEXT]
 
 

@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
+import yaml
+
 from tests.support.proxy.faults import ORIGINAL as ENVOY
+from tests.support.proxy.retry_faults import TWO_SIDECARS
 
 
 def test_doctor(runner):
@@ -91,3 +95,29 @@ def test_doctor_warns_while_refusals_are_not_enforced(runner, monkeypatch, tmp_p
     assert done.code == 0
     assert "check.enforce is false" in lines[0]
     assert "the route /a and 1 more" in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "notes"),
+    [
+        ({}, 0),
+        ({"plans": {"free": ["10/min"]}}, 1),
+        ({"pools": {"tenants": {"*": ["10/min"]}}}, 1),
+        ({"pools": {"projects": {"acme": ["10/min"]}}}, 1),
+        (
+            {
+                "plans": {"free": ["10/min"]},
+                "routes": [{"path": "/**", "charge_once": {"headers": ["x-request-id"]}}],
+            },
+            0,
+        ),
+    ],
+)
+def test_doctor_notes_that_a_retry_may_be_charged(settings, notes, runner):
+    """Envoy retries, and the settings have limits: a note names `charge_once`. No warning."""
+    (runner.directory / "envoy.yaml").write_text(TWO_SIDECARS.read_text())
+    (runner.directory / "authz.yaml").write_text(yaml.safe_dump(settings))
+    done = runner.run("doctor", "--envoy", "envoy.yaml", "--config", "authz.yaml")
+    lines = [line for line in done.out.splitlines() if line.startswith("ok    retries")]
+    assert sum("charge_once" in line for line in lines) == notes
+    assert {line.split()[0] for line in done.out.splitlines()} == {"ok"}

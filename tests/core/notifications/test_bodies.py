@@ -123,6 +123,14 @@ def test_texts_of_others_have_no_effect():
     )
 
 
+def test_a_summary_says_what_was_done():
+    """A reader of Slack or of an alert sees whether a leaked key ended, or waits for a decision."""
+    event = made(Action.LEAK, detail={"done": "held", "where": "https://a.example.com"})
+    assert f"authz.key.leaked {KID}, held by alice" in json.loads(bodies.slack(event))["text"]
+    (alert,) = json.loads(bodies.alert(event, event.at))
+    assert f"authz.key.leaked {KID}, held by alice" in alert["annotations"]["summary"]
+
+
 def test_a_late_alert_fires():
     """An alert that is delivered a day late ends an hour after its delivery, not before it."""
     event = made()
