@@ -51,8 +51,9 @@ helm: $(READY) ## Write the generated files of the Helm chart; lint and render i
 mesh: $(READY) ## Our manifests on a real kube-apiserver, istiod and Envoy Gateway, with requests (builds once, an hour; PART, BUILD=no)
 	@$(BIN)/python -m tests.mesh $(if $(PART),--part "$(PART)") $(if $(filter no,$(BUILD)),--no-build)
 
-dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine
+dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine (COMPILED=1: and one for this platform)
 	@$(BIN)/python -m hatchling build --directory dist
+	@$(if $(COMPILED),$(BIN)/python -m tests.support.compiled_tree --wheel dist,true)
 	@cd dist && sha256sum envoy_authz-*
 
 fmt: $(READY) ## Format the code and mend what the linter can

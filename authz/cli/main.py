@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 
-from authz import __version__
+from authz import __version__, hot_path
 from authz.cli import color, outline
 from authz.cli.invocation import (
     Invocation,
@@ -79,7 +79,8 @@ class Commands(click.Group):
 
 def _version(context: click.Context, _parameter: click.Parameter, given: bool) -> None:
     if given and not context.resilient_parsing:
-        write_stdout(f"authz {__version__}")
+        compiled = " (hot path compiled)" if hot_path.form() == hot_path.COMPILED else ""
+        write_stdout(f"authz {__version__}{compiled}")
         context.exit()
 
 

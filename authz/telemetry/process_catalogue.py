@@ -3,15 +3,15 @@
 import platform
 from typing import Final
 
-from authz import __version__
+from authz import __version__, hot_path
 from authz.telemetry.metric import Kind, Metric, each
 
 BUILD: Final = Metric(
     "authz.build.info",
     Kind.GAUGE,
     "{sidecar}",
-    "Always 1. The labels tell the version.",
-    ({"version": __version__, "python": platform.python_version()},),
+    "Always 1. The labels tell the version. `hot_path` is `compiled` or `python`.",
+    ({"version": __version__, "python": platform.python_version(), "hot_path": hot_path.form()},),
 )
 PROCESS_MEMORY: Final = Metric(
     "process.memory.usage", Kind.UP_DOWN, "By", "Resident memory of the sidecar."

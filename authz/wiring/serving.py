@@ -13,6 +13,7 @@ from typing import Final
 
 import uvloop
 
+from authz import hot_path
 from authz.core.errors import BadInput
 from authz.process.ending import Ending
 from authz.process.gc_tuning import tune_gc
@@ -88,10 +89,11 @@ async def _serve(
         for line in exposed_peppers(settings):
             log.warning("%s", line)
         log.info(
-            "serving Check on %s, operations on %s, store %s",
+            "serving Check on %s, operations on %s, store %s, hot path %s",
             running.server.address,
             running.operations,
             partitions(settings)[0].address,
+            hot_path.form(),
         )
         if not settings.check.enforce:
             log.warning("check.enforce is false: a request that would be refused is allowed")

@@ -339,7 +339,11 @@ DEBUG = (
     Panel(
         "What runs",
         "none",
-        {"{{version}} on {{python}}": f"count by (version, python) (authz_build_info{where()})"},
+        {
+            "{{version}} on {{python}}, hot path {{hot_path}}": (
+                f"count by (version, python, hot_path) (authz_build_info{where()})"
+            )
+        },
     ),
     Panel(
         "Refusals that are not enforced",

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from authz.core import policy
+from authz import hot_path
 
 FILE: Final = Path(__file__).parents[2] / "docs" / "figures.json"
 CPU_INFO: Final = Path("/proc/cpuinfo")
@@ -94,7 +94,7 @@ def machine() -> str:
             line for line in CPU_INFO.read_text().splitlines() if line.startswith("model name")
         ]
         cpu = models[0].partition(":")[2].strip() if models else cpu
-    compiled = "" if policy.__file__.endswith(".py") else ", compiled"
+    compiled = ", compiled" if hot_path.form() == hot_path.COMPILED else ""
     return f"{cpu}, {os.cpu_count()} cores, Python {platform.python_version()}{compiled}"
 
 

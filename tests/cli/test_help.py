@@ -6,6 +6,7 @@ import click
 import pytest
 
 from authz import __version__
+from authz.core import policy
 from tests.support.cli.commands import commands, misunderstood
 from tests.support.cli.terminal import run
 
@@ -60,5 +61,6 @@ def test_the_examples_are_commands(path: tuple[str, ...]) -> None:
 
 
 def test_the_version_is_shown() -> None:
-    """`authz --version` prints name and version."""
-    assert run("--version").out == f"authz {__version__}\n"
+    """`authz --version` prints name and version, and whether the hot path is compiled."""
+    compiled = "" if policy.__file__.endswith(".py") else " (hot path compiled)"
+    assert run("--version").out == f"authz {__version__}{compiled}\n"

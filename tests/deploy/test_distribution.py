@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from authz import __version__
+from tests.support.deploy.installed import Installed
+
 ROOT = Path(__file__).parents[2]
 SOURCES = ("authz", "proto", "pyproject.toml", "README.md", "LICENSE", "envoy.yaml", ".gitignore")
 
@@ -23,7 +26,8 @@ def built(directory: Path, moment: int) -> list[Path]:
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("__pycache__"))
+            ignored = shutil.ignore_patterns("__pycache__", "*.so")
+            shutil.copytree(source, directory / name, ignore=ignored, dirs_exist_ok=True)
         else:
             shutil.copy(source, directory / name)
     for path in directory.rglob("*"):
@@ -65,29 +69,20 @@ def test_its_names(distribution):
 def test_it_can_be_installed(distribution, tmp_path):
     """The wheel brings the command authz and all files that it needs."""
     wheel = next(path for path in distribution if path.suffix == ".whl")
-    place = tmp_path / "venv"
-    venv.create(place)
-    pip = [sys.executable, "-m", "pip", "--python", str(place / "bin/python"), "--quiet"]
-    install = [*pip, "install", "--no-deps", "--no-index", "--no-compile", str(wheel)]
-    subprocess.run(install, check=True, capture_output=True)
-    (site,) = place.glob("lib/python*/site-packages")
-    # Dependencies come from this environment; its own editable authz does not, for .pth files
-    # count only in a site directory.
-    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
-    command = [place / "bin/authz"]
-
-    def run(*arguments: str) -> str:
-        return subprocess.run(
-            [*command, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout
-
-    assert run("--version").startswith("authz ")
-    assert "ext_authz" in run("envoy", "snippet")
+    found = Installed(wheel, tmp_path / "venv")
+    assert found.run("authz", "--version") == f"authz {__version__}\n"
+    assert "ext_authz" in found.run("authz", "envoy", "snippet")
     told = "import authz, importlib.metadata as m; print(authz.__file__, m.version('envoy-authz'))"
-    done = subprocess.run(
-        [place / "bin/python", "-c", told], cwd=tmp_path, check=True, capture_output=True, text=True
-    )
-    assert done.stdout.startswith(str(site))
+    assert found.run("python", "-c", told).startswith(str(found.site))
+
+
+def test_it_takes_nothing_that_a_build_has_compiled(distribution, tmp_path):
+    """The hook that compiles leaves modules beside the sources. The pure wheel has none of them."""
+    left = tmp_path / "authz/core/policy.cpython-311-x86_64-linux-gnu.so"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"left")
+    again = built(tmp_path, 1_000_000_000)
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in distribution]
 
 
 def stand_in(directory: Path, name: str, **files: str) -> None:

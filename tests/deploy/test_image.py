@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,30 @@ def test_its_provenance_names_the_wheel_and_the_lists(stage):
         assert said.pop(name) == hashlib.sha256((image.ROOT / name).read_bytes()).hexdigest()
     ((wheel, _),) = said.items()
     assert wheel.startswith("envoy_authz-")
+
+
+def test_its_hot_path_can_be_compiled(stage):
+    """COMPILED=yes makes a wheel for this platform. The default made the pure one."""
+    build = image.Stage(stage.directory.parent / "build", workdir="/src")
+    (command,) = [said for _, said in image.instructions() if " wheel --no-index" in said]
+    wheels = build.directory / "opt/wheel"
+    (pure,) = wheels.iterdir()
+    assert pure.name.endswith("-py3-none-any.whl")
+    compiling = replace(build, env=build.env | {"COMPILED": "yes"})
+    image.run(compiling, ["sh", "-euc", command], read_only=False).check_returncode()
+    (compiled,) = set(wheels.iterdir()) - {pure}
+    assert "-linux_" in compiled.name
+    with zipfile.ZipFile(compiled) as archive:
+        names = archive.namelist()
+    assert sum(name.endswith(".so") for name in names) > 1
+
+
+@pytest.mark.parametrize(("said", "code"), [("no", 0), ("maybe", 2), ("", 2)])
+def test_whether_it_is_compiled_is_yes_or_no(stage, said, code):
+    """Another value of COMPILED fails the build."""
+    (command,) = [line for _, line in image.instructions() if line.startswith("case ")]
+    other = replace(stage, env=stage.env | {"COMPILED": said})
+    assert image.run(other, ["sh", "-euc", command]).returncode == code
 
 
 def test_its_modules_are_compiled_without_times(stage):

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from authz import __version__
 from tests.support.deploy import image
 from tests.support.docs import ROOT
 
 PROGRAMS = ("buildah", "debootstrap")
-BASE = "python:3.11-slim-bookworm"
+NAME, TAG = "python", "3.11-slim-bookworm"
 # What the official image has beside Python: the libraries that its modules are linked to.
 PACKAGES = "ca-certificates,libbz2-1.0,libffi8,liblzma5,libsqlite3-0,libssl3,zlib1g,libreadline8"
 MIRROR = "http://deb.debian.org/debian"
@@ -58,10 +59,13 @@ class Buildah:
         made = self.run("from", "scratch")
         self.run("add", "--quiet", made, str(system), "/")
         self.run("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", made)
-        self.run("commit", "--quiet", made, BASE)
+        self.run("commit", "--quiet", made, f"{NAME}:{TAG}")
 
-    def build(self, tag: str) -> Path:
-        """Build the image, as `docker build` does, and return the root of a container of it."""
+    def build(self, tag: str, **arguments: str) -> Path:
+        """Build the image, as `docker build` does, and return the root of a container of it.
+
+        arguments: those of `--build-arg`.
+        """
         said = image.index()
         options = {name: value for name, value in said.items() if name.startswith("PIP_")}
         lines = [
@@ -71,8 +75,10 @@ class Buildah:
         file.write_text("\n".join(["[global]", *lines, ""]))
         words = ["--volume", f"{file}:/etc/pip.conf:ro"]
         words += ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"]
-        for name in said.keys() - options.keys():
-            words += ["--build-arg", f"{name}={said[name]}"]
+        arguments["PYTHON"] = TAG  # without the digest of the official image
+        arguments |= {name: said[name] for name in said.keys() - options.keys()}
+        for name, value in arguments.items():
+            words += ["--build-arg", f"{name}={value}"]
         words += ["--pull-never", "--no-cache", "--timestamp", "0"]
         words += ["--file", "deploy/Dockerfile"]
         self.run("bud", *words, "--tag", tag, ".")
@@ -114,7 +120,7 @@ def test_the_image_says_what_it_is(buildah: Buildah, root: Path) -> None:
 def test_authz_runs_in_it(buildah: Buildah, root: Path) -> None:
     """The command starts as the image's user, and pip is not there."""
     container = buildah.run("from", "--pull-never", "authz:first")
-    assert buildah.run("run", container, "--", "authz", "--version").startswith("authz ")
+    assert buildah.run("run", container, "--", "authz", "--version") == f"authz {__version__}"
     assert buildah.run("run", container, "--", "python", "-c", "import os; print(os.getuid())") == (
         "65532"
     )
@@ -129,6 +135,16 @@ def test_two_builds_are_the_same_image(buildah: Buildah, root: Path) -> None:
     tags = ("authz:first", "authz:second")
     digests = {buildah.run("images", "--format", "{{.Digest}}", tag) for tag in tags}
     assert len(digests) == 1
+
+
+def test_the_hot_path_can_be_compiled(buildah: Buildah) -> None:
+    """`--build-arg COMPILED=yes` compiles it, and the image has no compiler."""
+    root = buildah.build("authz:compiled", COMPILED="yes")
+    container = buildah.run("from", "--pull-never", "authz:compiled")
+    said = buildah.run("run", container, "--", "authz", "--version")
+    assert said == f"authz {__version__} (hot path compiled)"
+    assert not [name for name in ("gcc", "cc", "ld") if (root / "usr/bin" / name).exists()]
+    assert "-linux_" in (root / "opt/authz/provenance.sha256").read_text()
 
 
 def files(directory: Path) -> dict[str, tuple[int, str]]:

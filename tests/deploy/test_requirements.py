@@ -47,9 +47,9 @@ def test_nothing_is_missing():
     assert needs("envoy-authz", set()) <= entries("requirements.txt").keys()
 
 
-@pytest.mark.parametrize("tool", ["hatchling", "cyclonedx-bom"])
+@pytest.mark.parametrize("tool", ["hatchling", "hatch-mypyc", "mypy", "cyclonedx-bom"])
 def test_the_build_is_pinned(tool):
-    """The build backend and the generator of the SBOM have versions and hashes, too."""
+    """The tools that build image, SBOM and compiled hot path have versions and hashes, too."""
     assert tool in entries("build-requirements.txt")
 
 

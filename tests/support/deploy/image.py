@@ -19,13 +19,18 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-SYSTEM = ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "etc", "dev", "proc")
+SYSTEM = tuple(
+    part
+    for part in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "usr/include", "etc", "dev", "proc")
+    if Path("/", part).exists()
+)
 LINKS = {"bin": "usr/bin", "lib": "usr/lib", "lib64": "usr/lib64", "sbin": "usr/sbin"}
 # Settings by which this machine reaches a package index.
 INDEX = re.compile(
     r"(?i)(PIP_(?!FIND_LINKS).*|(HTTPS?|NO|ALL)_PROXY|SSL_CERT_.*|REQUESTS_CA_BUNDLE)"
 )
 PATIENT = {"PIP_RETRIES": "10", "PIP_TIMEOUT": "60"}
+SKIPPED = shutil.ignore_patterns("__pycache__", "*.so")  # .dockerignore
 NOT_IN_THE_IMAGE = shutil.ignore_patterns(
     "test", "__pycache__", "site-packages", "config-*", "*.a", "EXTERNALLY-MANAGED"
 )
@@ -52,6 +57,7 @@ class Stage:
     workdir: str = "/"
     user: str = "0:0"
     env: dict[str, str] = field(default_factory=lambda: {"PATH": "/usr/local/bin:/usr/bin:/bin"})
+    arguments: dict[str, str] = field(default_factory=dict)  # ARG
     said: dict[str, str] = field(
         default_factory=dict
     )  # the last of each instruction without a field
@@ -80,9 +86,13 @@ def included() -> list[str]:
     return [line[1:] for line in lines if line.startswith("!")]
 
 
-def build(directory: Path) -> Stage:
-    """Build every stage below `directory` and return the last one."""
+def build(directory: Path, **arguments: str) -> Stage:
+    """Build every stage below `directory` and return the last one.
+
+    arguments: those of `--build-arg`.
+    """
     stages: dict[str, Stage] = {}
+    stage = Stage(directory)  # ARG before the first FROM
     for word, said in instructions():
         match word:
             case "FROM":
@@ -94,16 +104,18 @@ def build(directory: Path) -> Stage:
                 _inside(stage.directory, said).mkdir(parents=True, exist_ok=True)
             case "COPY":
                 _copy(stage, said, stages)
+            case "ARG":
+                name, _, default = said.partition("=")
+                stage.arguments[name] = arguments.get(name, default)
             case "RUN":
-                building = replace(stage, env=index() | stage.env)
+                building = replace(stage, env=index() | stage.arguments | stage.env)
                 run(building, ["sh", "-euc", said], read_only=False).check_returncode()
             case "ENV":
                 stage.env |= dict(pair.split("=", 1) for pair in shlex.split(said))
             case "USER":
                 stage.user = said
             case _:
-                if word != "ARG":
-                    stage.said[word] = said
+                stage.said[word] = said
     return stage
 
 
@@ -144,12 +156,14 @@ def base(root: Path) -> None:
 def copy_python(root: Path) -> None:
     """Copy this Python and pip into `root` at /usr/local, as in the official image."""
     prefix, version = Path(sys.base_prefix), f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    local = root / "usr/local"
+    local, headers = root / "usr/local", f"include/{version}"
     (local / "bin").mkdir(parents=True, exist_ok=True)
     shutil.copy2(prefix / "bin" / version, local / "bin" / version)
     for name in ("python", "python3"):
         (local / "bin" / name).symlink_to(version)
     shutil.copytree(prefix / "lib" / version, local / "lib" / version, ignore=NOT_IN_THE_IMAGE)
+    if (prefix / headers).exists():
+        shutil.copytree(prefix / headers, local / headers)
     for library in (prefix / "lib").glob("libpython*.so*"):
         shutil.copy2(library, local / "lib", follow_symlinks=False)
     packages = local / "lib" / version / "site-packages"
@@ -175,7 +189,7 @@ def _copy(stage: Stage, said: str, stages: dict[str, Stage]) -> None:
         place = _inside(stage.directory, os.path.join(stage.workdir, target))
         origin = _inside(context, source)
         if origin.is_dir():
-            skipped = shutil.ignore_patterns("__pycache__") if context is ROOT else None
+            skipped = SKIPPED if context is ROOT else None
             shutil.copytree(origin, place, symlinks=True, ignore=skipped)
         else:
             place = place / origin.name if target.endswith("/") else place
