@@ -1,7 +1,7 @@
 """All that a policy may look at."""
 
 import codecs
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
@@ -88,7 +88,6 @@ class Route:
     charge_once: ChargeOnce | None = None  # None: each request is charged
 
 
-@dataclass(slots=True, eq=False)
 class Request:
     """One request as the proxy described it.
 
@@ -97,15 +96,43 @@ class Request:
     when the credential is a token and the gate has accepted it.
     """
 
-    credential: Presented | Imported | PresentedToken | Deny | None
-    carrier: str
-    route: Route
-    method: str
-    host: str
-    path: str = field(repr=False)  # with the query, as it will be forwarded: may hold the key
-    client_address: str
-    headers: Headers = field(repr=False)
-    token: AcceptedToken | None = None
+    # Not a dataclass: compiled, the constructor of one takes six times as long.
+    __slots__ = (
+        "carrier",
+        "client_address",
+        "credential",
+        "headers",
+        "host",
+        "method",
+        "path",
+        "route",
+        "token",
+    )
+
+    def __init__(  # noqa: PLR0917  as the fields of a dataclass
+        self,
+        credential: Presented | Imported | PresentedToken | Deny | None,
+        carrier: str,
+        route: Route,
+        method: str,
+        host: str,
+        path: str,
+        client_address: str,
+        headers: Headers,
+        token: AcceptedToken | None = None,
+    ) -> None:
+        self.credential = credential
+        self.carrier = carrier
+        self.route = route
+        self.method = method
+        self.host = host
+        self.path = path  # with the query, as it will be forwarded: may hold the key
+        self.client_address = client_address
+        self.headers = headers
+        self.token = token
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.host} from {self.client_address}: {self.credential!r})"
 
     def header(self, name: str, default: str) -> str:
         """Return a header as text, or `default` if it is absent. Names are in lower case."""

@@ -110,7 +110,10 @@ class Checker:
         record = self._peek(presented.kid)
         if record is not None:
             self.hits += 1
-            return self._charge(self._judge(presented, record, request), request)
+            refusal = self._judge(presented, record, request)
+            if refusal is None:
+                return self._charge(record, request)
+            return self.conclude(refusal, request)
         refusal = self._refuse_unproven(presented)
         if refusal is not None:  # in a flood nearly every request ends here
             return self.conclude(refusal, request)
@@ -131,7 +134,7 @@ class Checker:
         found = keys.peek(imported)
         if found is not None:
             self.hits += 1
-            return self._charge(self._judge(*found, request), request)
+            return self._decide(*found, request)
         if keys.is_excluded(imported):  # in a flood of foreign texts nearly every request ends here
             return self.conclude(UNKNOWN, request)
         return self._look_up(keys, imported, request, may_ask=exist is True)
@@ -159,12 +162,22 @@ class Checker:
         record = self._peek(token.kid)
         if record is not None:
             self.hits += 1
-            return self._charge(self._judge(token.proof(record), record, request), request)
+            return self._decide(token.proof(record), record, request)
         return self._look_up(self._token_keys, token, request)
+
+    def _decide(
+        self, proof: Proof, record: KeyRecord, request: Request
+    ) -> Decision | Awaitable[Decision]:
+        """Decide on a record that is found; `check` does the same for a hit."""
+        refusal = self._judge(proof, record, request)
+        if refusal is None:
+            return self._charge(record, request)
+        return self.conclude(refusal, request)
 
     def _judge(
         self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
-    ) -> Decision:
+    ) -> Deny | None:
+        """Return the refusal by the record, or None to allow; limits are not looked at."""
         now, clock, turns = self._wall_ms(), self._store_clock, record.turns
         if (
             not turns
@@ -179,7 +192,7 @@ class Checker:
             window = clock.window(now, self._monotonic())
             refusal = judge_within(record, proof, request, window)
         if refusal is None:
-            return Allow(record)
+            return None
         if refusal.reason is Reason.WRONG_SECRET and isinstance(proof, Presented):
             return self._refuse_unproven(proof) or refusal
         if refusal.reason is Reason.CANARY:
@@ -204,8 +217,10 @@ class Checker:
     def _look_up(
         self, keys: Lookup[_Key], credential: _Key, request: Request, *, may_ask: bool = True
     ) -> Decision | Awaitable[Decision]:
-        if not self.cache.is_trusted and (stale := self._decide_stale(keys, credential, request)):
-            return self._charge(stale, request)
+        if not self.cache.is_trusted:
+            decision = self._decide_stale(keys, credential, request)
+            if decision is not None:
+                return decision
         if not may_ask:
             return self.conclude(UNAVAILABLE, request)
         return self._find(keys, credential, request)
@@ -214,59 +229,60 @@ class Checker:
         try:
             found = await keys.find(credential, request.client_address)
         except Unavailable as cause:
-            stale = self._decide_stale(keys, credential, request)
-            moved = None if stale else self.elsewhere(credential, request, cause)
-            if moved is not None:
-                return await settled(moved)
-            decision = stale or UNAVAILABLE
+            decision = self._decide_stale(keys, credential, request)
+            if decision is None:
+                decision = self.elsewhere(credential, request, cause)
+            if decision is None:
+                decision = self.conclude(UNAVAILABLE, request)
         else:
-            decision = UNKNOWN if found is None else self._judge(*found, request)
-        return await settled(self._charge(decision, request))
+            if found is None:
+                decision = self.conclude(UNKNOWN, request)
+            else:
+                decision = self._decide(*found, request)
+        return await settled(decision)
 
     def _decide_stale(
         self, keys: Lookup[_Key], credential: _Key, request: Request
-    ) -> Decision | None:
+    ) -> Decision | Awaitable[Decision] | None:
         """Decide by a stale record. Return None if `peek_stale` of `keys` finds none.
 
-        Returns a StaleAllow, and counts STALE_ALLOWED, or a StaleDeny. Limits are not looked at.
+        Counts STALE_ALLOWED unless the record refuses the request.
         """
         found = keys.peek_stale(credential)
         if found is None:
             return None
-        decision: Decision | None = None
+        refusal: Deny | None = None
         if request.token is not None and self._refuse_token is not None:
-            decision = self._refuse_token(request.token)
-        decision = decision or self._judge(*found, request, stale=True)
-        if isinstance(decision, Deny):
-            return StaleDeny(decision.reason, decision.key)
+            refusal = self._refuse_token(request.token)
+        refusal = refusal or self._judge(*found, request, stale=True)
+        if refusal is not None:
+            return self.conclude(StaleDeny(refusal.reason, refusal.key), request)
         self._probe.count(Event.STALE_ALLOWED)
-        return StaleAllow(found[1])
+        return self._charge(found[1], request, stale=True)
 
     # limits
 
-    def _charge(self, decision: Decision, request: Request) -> Decision | Awaitable[Decision]:
+    def _charge(
+        self, key: KeyRecord, request: Request, *, stale: bool = False
+    ) -> Decision | Awaitable[Decision]:
         """Take an allowed request from the limits of its key, which may refuse it.
 
         Counts the final decision with the probe and returns it, as an awaitable if the store must
-        be asked. Nothing is taken for a refusal or an anonymous request. UNAVAILABLE if the limits
-        cannot be counted.
+        be asked. UNAVAILABLE if the limits cannot be counted. stale: the record is.
         """
-        if isinstance(decision, Deny) or decision.key is None:
-            return self.conclude(decision, request)
         route, once = request.route, None
         try:
             if route.charge_once is not None:
-                once = charged_once(decision.key.kid, request)
-            result = self._spend(decision.key, route.cost, once)
+                once = charged_once(key.kid, request)
+            result = self._spend(key, route.cost, once)
         except Unavailable:
             return self.conclude(UNAVAILABLE, request)
         if result is None:
             self._decided(None)
-            return decision
+            return StaleAllow(key) if stale else Allow(key)
         if isinstance(result, LimitResult):
-            limited = decide_by_limits(decision.key, result, stale=decision.stale)
-            return self.conclude(limited, request)
-        return self._wait_for(result, decision.key, request, stale=decision.stale)
+            return self.conclude(decide_by_limits(key, result, stale=stale), request)
+        return self._wait_for(result, key, request, stale=stale)
 
     async def _wait_for(
         self, spending: Awaitable[LimitResult], key: KeyRecord, request: Request, *, stale: bool

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
+from authz.core.finding import Level
 from authz.core.methods import METHOD_OVERRIDES
 from authz.proxy import headers, rules
 from authz.proxy.chains import Chain, Expected, chains
@@ -206,8 +207,11 @@ def _cluster(chain: Chain, _: Expected) -> None:
 
 
 def _retries(chain: Chain, expected: Expected) -> None:
-    """Write the policy of deploy/systemd/envoy.yaml, or none for a single sidecar."""
-    if chain.cluster is None:
+    """Write the policy of deploy/systemd/envoy.yaml, or none for a single sidecar.
+
+    A policy without a problem stays, also if there is a note about it.
+    """
+    if chain.cluster is None or all(level is Level.OK for level, *_ in retries(chain, expected)):
         return
     _node(chain.config, "grpc_service").pop("retry_policy", None)
     options = _options(chain)

@@ -18,6 +18,17 @@ MANAGER = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionMan
 
 METER = Address(ADDRESS, PORT)
 
+# Of a dead sidecar, at its third refused connection. Else each Check is first tried there for 2 s.
+OUTLIERS = {
+    "split_external_local_origin_errors": True,
+    "consecutive_local_origin_failure": 3,
+    "enforcing_consecutive_local_origin_failure": 100,
+    "interval": "1s",
+    "base_ejection_time": "2s",
+    "max_ejection_time": "10s",
+    "max_ejection_percent": 50,
+}
+
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _HEAD = """\
 # Merge `manager` into the HTTP connection manager, with the filters before the router, and add the
@@ -50,8 +61,9 @@ def snippet(
 ) -> str:
     """Return the YAML for sidecars and meters at these addresses: the manager, and two clusters.
 
-    A cluster is STATIC if every address is a socket path or an IP address, else STRICT_DNS. llm:
-    with the filter for LLMs, and the fields of a route that turn it on.
+    Several sidecars get retries and outlier detection. A cluster is STATIC if every address is a
+    socket path or an IP address, else STRICT_DNS. llm: with the filter for LLMs, and the fields of
+    a route that turn it on.
     """
     asked = {"cluster_name": "authz", "authority": "authz.local", "skip_envoy_headers": True}
     service = {"envoy_grpc": asked, "timeout": "0.5s"}
@@ -62,12 +74,14 @@ def snippet(
         "use_remote_address": True,
         "http_filters": [{"name": "envoy.filters.http.ext_authz", "typed_config": config}],
     }
-    cluster = {
+    cluster: dict[str, Any] = {
         "name": "authz",
         "type": "STATIC",
         "connect_timeout": "0.25s",
         "lb_policy": "LEAST_REQUEST",
     }
+    if len(sidecars) > 1:
+        cluster["outlier_detection"] = dict(OUTLIERS)
     _place(cluster, sidecars)
     clusters = [cluster]
     repair(

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis.asyncio
 
-from authz.core.decision import Allow, Decision, Deny, Reason
+from authz.core.decision import Deny, Reason
 from authz.core.errors import Fault, Unavailable
 from authz.core.policy import Proof, judge
 from authz.core.records import KeyRecord
@@ -52,12 +52,12 @@ class TokenAlone(Checker):
 
     def _judge(
         self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
-    ) -> Decision:
+    ) -> Deny | None:
         token = request.token
         if token is None:
             return super()._judge(proof, record, request, stale=stale)
         if token.covers(request.route.scopes):
-            return Allow(record)
+            return None
         return Deny(Reason.INSUFFICIENT_SCOPE, record)
 
 
@@ -66,7 +66,7 @@ class ScopesOfToken(Checker):
 
     def _judge(
         self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
-    ) -> Decision:
+    ) -> Deny | None:
         if request.token is not None:
             record = replace(record, scopes=record.scopes | request.token.scopes)
         return super()._judge(proof, record, request, stale=stale)
@@ -77,7 +77,7 @@ class AnySecret(Checker):
 
     def _judge(
         self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
-    ) -> Decision:
+    ) -> Deny | None:
         if request.token is not None:
             proof = SecretById(record.newest_secret.digest)
         return super()._judge(proof, record, request, stale=stale)

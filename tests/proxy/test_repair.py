@@ -15,10 +15,12 @@ from authz.core.errors import BadInput
 from authz.core.listen_address import Address
 from authz.proxy.editing import edited
 from authz.proxy.repair import repair
+from authz.proxy.rules import examine
 from authz.proxy.snippet import MANAGER, snippet
 from tests.support.proxy.envoys import validate
-from tests.support.proxy.faults import ORIGINAL, Config, Fault
+from tests.support.proxy.faults import HTTP2, ORIGINAL, Config, Fault
 from tests.support.proxy.report import DEFAULTS, problems
+from tests.support.proxy.retry_faults import TWO_SIDECARS, in_the_filter, policy
 from tests.support.proxy.subtle import ALL
 
 # Faults that only a person can mend: which routes need a key, whose key is logged, which service.
@@ -120,6 +122,27 @@ def test_the_indentation_of_lists_is_kept(offset: int):
         documents[0]["a"].append({"b": 2})
 
     assert edited(text, add) == f"{text}{dash}b: 2\n"
+
+
+@pytest.mark.parametrize("change", [policy(num_retries=2), in_the_filter(max_interval="0.3s")])
+def test_a_note_changes_no_retry_policy(change):
+    """There are limits, and the policy is right but not ours: it stays as it is."""
+    config = Config()
+    change(config)
+    expected = replace(DEFAULTS, has_limits=True)
+    before = copy.deepcopy(config.whole)
+    assert any("charge_once" in found.advice for found in examine([config.whole], expected))
+    repair([config.whole], expected)
+    assert config.whole == before
+
+
+def test_a_snippet_for_two_sidecars_has_the_shipped_cluster():
+    """The cluster is that of deploy/systemd/envoy.yaml, apart from a bound of the sidecar."""
+    sockets = sidecars("unix:/run/authz/1/check.sock", "unix:/run/authz/2/check.sock")
+    shipped = yaml.safe_load(TWO_SIDECARS.read_text())["static_resources"]["clusters"][0]
+    options = shipped["typed_extension_protocol_options"][HTTP2]
+    del options["explicit_http_config"]["http2_protocol_options"]["max_concurrent_streams"]
+    assert yaml.safe_load(snippet(DEFAULTS, sockets))["clusters"][0] == shipped
 
 
 def sidecars(*texts: str) -> list[Address]:

@@ -57,7 +57,7 @@ async def test_each_that_waits_for_the_store_is_timed() -> None:
     """All Checks that wait for the store are timed."""
     door = Watched()
     for _ in range(20):
-        _, key = door.issue(kid=None)
+        _, key = door.issue()
         await door.answer(check_request([("x-api-key", key)]))
 
     assert sum(door.counters.miss_seconds.counts) == 20

@@ -163,7 +163,8 @@ class Extractor:
         route = Route(enforce=enforce == "true" if enforce in {"true", "false"} else default)
         if not route.enforce:
             route = self._reporting(route, request.headers, request.path)
-        return replace(request, route=route)
+        request.route = route
+        return request
 
     def _reporting(self, route: Route, headers: Headers, path: str) -> Route:
         """Return the route, with `enforce` set if a key of the request could not be removed."""

@@ -1,6 +1,7 @@
 """The protocol and the server: sockets, tasks and timers around the connection."""
 
 import asyncio
+import gc
 from collections.abc import Iterator
 from contextlib import asynccontextmanager, contextmanager
 from itertools import pairwise
@@ -21,11 +22,15 @@ from authz.core.events import Event
 from authz.core.listen_address import Address
 from authz.process.listener import ConnectionLimits, TlsFiles
 from authz.rpc.h2 import frame_reader, protocol, server
-from authz.rpc.h2.frames import ErrorCode
+from authz.rpc.h2.connection import Connection
+from authz.rpc.h2.frames import PREFACE, ErrorCode
 from authz.rpc.h2.protocol import H2Protocol
 from authz.rpc.h2.request_bodies import BodyMemory
+from authz.rpc.h2.request_streams import RequestStreams
+from authz.rpc.h2.send_queue import SendQueue
 from authz.rpc.h2.server import FastServer
 from authz.rpc.h2.server_state import ServerState
+from authz.rpc.h2.stream_states import Call
 from tests.support.fakes import RecordingProbe
 from tests.support.h2.client import PATH, Client, framed, frames_of, grpc_fields, only
 from tests.support.h2.wire import wired
@@ -515,3 +520,37 @@ async def test_an_error_in_a_large_read_is_the_end_of_it():
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert transport.answers == 0
+
+
+@pytest.mark.parametrize("cause", [None, OSError(), asyncio.CancelledError()], ids=repr)
+async def test_whatever_ends_a_connection_its_calls_are_cancelled(cause):
+    """An event loop may also pass a cause that is no Exception, and the state is the same then."""
+    forever = asyncio.get_running_loop().create_future()
+    state = ServerState(
+        {PATH.encode(): lambda _message: forever},
+        DEFAULT_LIMITS,
+        BodyMemory(0),
+        RecordingProbe(),
+        10,
+    )
+    shell, script = H2Protocol(state), Client()
+    shell.connection_made(Transport())
+    script.encoder.header_table_size = 0
+    shell.data_received(PREFACE + SettingsFrame(0).serialize() + script.call(1))
+    assert not forever.done()
+    shell.connection_lost(cause)
+    assert forever.cancelled()
+    assert not state.open
+
+
+async def test_nothing_of_a_connection_that_has_ended_is_kept():
+    """The objects of a connection refer to each other; the garbage collector finds them all."""
+    kinds = (H2Protocol, Connection, RequestStreams, SendQueue, Call)
+    for ending in (b"", DataFrame(99, b"an error").serialize()):
+        with greeted_protocol() as (shell, transport, script):
+            shell.data_received(script.call(1) + script.request(3).serialize())
+            shell.data_received(ending)
+            assert transport.answers == 1
+    del shell, transport, script
+    gc.collect()
+    assert [each for each in gc.get_objects() if isinstance(each, kinds)] == []
