@@ -15,6 +15,7 @@ from authz.core.tokens.presented import AcceptedToken
 from authz.core.tokens.rights import Expected
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
+from authz.flows.partitioned.check import PartitionedChecker
 from authz.flows.tokens.gate import TokenGate
 from authz.flows.tokens.ports import EntrySource
 from authz.identity.es256 import verifier
@@ -164,9 +165,11 @@ class Leased:
             )
             entry = Registration(cache, feed, clock, identity, entries=cache.__len__)
             self.parts.append(Part(feed, cache, checker, entry))
-        self._rules = LiveRules(
-            checker_of(self.parts, clock, grace), clock, probe, file, self.settings_type
-        )
+        self._rules = LiveRules(self.decider(clock, grace), clock, probe, file, self.settings_type)
+
+    def decider(self, clock: Clock, grace: float) -> Checker | PartitionedChecker:
+        """Return what decides: the checker, or that of all partitions."""
+        return checker_of(self.parts, clock, grace)
 
     async def run(self) -> None:
         """Implement Subject.run."""

@@ -18,6 +18,7 @@ from authz.core.request import Request, Route
 from authz.core.tokens.presented import SecretById
 from authz.flows.check import Checker
 from authz.flows.keycache import KeyCache
+from authz.flows.partitioned.check import PartitionedChecker
 from authz.storage import encoding
 from authz.storage.cluster_link import SlotFault
 from authz.storage.endpoint import Endpoint
@@ -29,6 +30,7 @@ from tests.chaos.history import Outcome, now
 from tests.chaos.live_rules import OUTCOMES, CarelessSettings
 from tests.chaos.rules import HELD
 from tests.support.fakes import RecordingProbe, make_keyring, make_request
+from tests.support.interpreted import interpreted
 from tests.support.real import RealClock
 from tests.support.storage import stored
 
@@ -47,7 +49,7 @@ class CarelessReload(Leased):
     registers = False
 
 
-class TokenAlone(Checker):
+class TokenAlone(interpreted(Checker)):
     """A checker that looks at a token alone, once it has found the record of its key."""
 
     def _judge(
@@ -61,7 +63,7 @@ class TokenAlone(Checker):
         return Deny(Reason.INSUFFICIENT_SCOPE, record)
 
 
-class ScopesOfToken(Checker):
+class ScopesOfToken(interpreted(Checker)):
     """A checker that judges the scopes of a token and not those of its key."""
 
     def _judge(
@@ -72,7 +74,7 @@ class ScopesOfToken(Checker):
         return super()._judge(proof, record, request, stale=stale)
 
 
-class AnySecret(Checker):
+class AnySecret(interpreted(Checker)):
     """A checker for which a token proves the newest secret of its key."""
 
     def _judge(
@@ -84,8 +86,14 @@ class AnySecret(Checker):
 
 
 def mutant_of(checker: type[Checker]) -> type[Leased]:
-    """Return the data path with this checker."""
-    return type(checker.__name__, (Leased,), {"checker_type": checker, "registers": False})
+    """Return the data path with this checker, behind one that takes checkers of any kind."""
+
+    def decider(self: Leased, *_unused: object) -> PartitionedChecker:
+        checkers = [part.checker for part in self.parts]
+        return PartitionedChecker(checkers, may_have_moved=lambda _partition: False, max_moved=1)
+
+    members = {"checker_type": checker, "registers": False, "decider": decider}
+    return type(checker.__name__, (Leased,), members)
 
 
 class _Dict:

@@ -150,4 +150,6 @@ def make_handler(reader: RecordingReader) -> tuple[CheckHandler, str]:
     responder = Responder(
         header_prefix="x-auth-", removed_headers=("x-api-key",), find_keys=lambda _request: None
     )
-    return CheckHandler(reader, checker, responder, probe), key  # type: ignore[arg-type]
+    handler = CheckHandler(_extractor("sensitive"), checker, responder, probe)
+    handler._read = reader.read
+    return handler, key
