@@ -27,7 +27,8 @@ compiled: $(READY) ## Compile the hot path into .compiled, a tree beside this on
 # The same tests as without a compiler, of the modules that are compiled and of those around them;
 # and that the sidecars which they start are compiled.
 COMPILED_TESTS := tests/core tests/flows tests/rpc/check tests/rpc/h2 tests/telemetry/test_observer.py \
-  tests/storage/test_encoding.py tests/storage/test_altered_records.py tests/system/test_compiled.py
+  tests/storage/test_encoding.py tests/storage/test_altered_records.py tests/system/test_compiled.py \
+  tests/deploy/test_compiled_wheel.py
 test-compiled: compiled ## Run the tests of the hot path with its compiled modules
 	@cd .compiled && PYTHONPATH=$(CURDIR)/.compiled $(BIN)/python -m pytest -q --numprocesses 2 $(COMPILED_TESTS)
 

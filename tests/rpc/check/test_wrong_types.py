@@ -33,7 +33,7 @@ WRONG = [
 async def test_a_part_that_returns_a_wrong_type_makes_the_check_unavailable(
     owner, part, wrong, is_hit
 ):
-    """It is counted as a fault; the next Check is decided as ever."""
+    """The fault is counted, and the next Check is decided as ever."""
     door = Door()
     _, key = door.issue()
     message = check_request([("x-api-key", key)])
@@ -49,7 +49,7 @@ async def test_a_part_that_returns_a_wrong_type_makes_the_check_unavailable(
 
 
 async def test_a_source_that_delivers_no_record_makes_the_check_unavailable():
-    """It raises nothing into the source, whose connection others use, and the kid can be loaded."""
+    """Nothing is raised into the source, whose connection others use; the kid can be loaded."""
     door = Door()
     record, key = door.issue()
     door.source.records[record.kid] = Unlike()

@@ -1,5 +1,6 @@
 """A wheel of ours, installed into an environment of its own."""
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -27,6 +28,7 @@ class Installed:
         Raises CalledProcessError if it fails.
         """
         command = [self.place / "bin" / program, *arguments]
+        own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         return subprocess.run(
-            command, cwd=self.place, check=True, capture_output=True, text=True
+            command, cwd=self.place, env=own, check=True, capture_output=True, text=True
         ).stdout
