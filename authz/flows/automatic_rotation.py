@@ -30,12 +30,10 @@ DUE_KEYS: Final = RepeatedLooks(10.0, "keys are rotated later", log)
 class RotatedKeys(Protocol):
     """Remembers the keys that were rotated in the last hour."""
 
-    async def may_end(
-        self, kids: Sequence[str], now: int, since: int, limit: int
-    ) -> frozenset[str]:
-        """Return the keys that may be rotated now, and remember them: at most `limit` from `since`.
+    async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
+        """Return the keys that may be rotated now, and remember them for `ms`: at most `limit`.
 
-        Times are in ms since the epoch. Raises Unavailable.
+        Raises Unavailable.
         """
         ...
 
@@ -136,8 +134,8 @@ class AutomaticRotation:
                     due.append(record)
         self.held, held = 0, number
         if 0 < number <= self._per_hour:
-            kids, since = [record.kid for record in due], now - HOUR_MS
-            may = await self._rotated.may_end(kids, now, since, self._per_hour)
+            kids = [record.kid for record in due]
+            may = await self._rotated.may_end(kids, HOUR_MS, self._per_hour)
             for record in due:
                 policy = self._policies.of(record, now)
                 if record.kid in may and policy is not None:

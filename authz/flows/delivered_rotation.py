@@ -136,14 +136,17 @@ class DeliveredRotation:
         """Remember that a key shall be rotated, and return. `resume` does it, soon.
 
         is_leaked: the old secret ends also if nobody knows whether the new one has arrived. Returns
-        False if another delivery has begun after which it would work for longer.
+        False if another delivery has begun that does not end it, or after which it would work for
+        longer.
         """
         entry = replace(self._entry(record, target, overlap_ms, author), is_leaked=is_leaked)
         stored = await self._pending.begin(record.kid, entry.text())
         try:
-            return BegunDelivery.read(stored).is_leaked or not is_leaked
+            begun = BegunDelivery.read(stored)
         except Unreadable:
             return False
+        # One that began before the latest rotation ends an earlier secret, not this one.
+        return not is_leaked or (begun.is_leaked and begun.newest == entry.newest)
 
     async def resume(
         self, kid: str, text: str, *, tries_undecided: bool = True

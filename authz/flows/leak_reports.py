@@ -38,14 +38,11 @@ class LeakMemory(Protocol):
         """Remember a report for `ms`."""
         ...
 
-    async def may_end(
-        self, kids: Sequence[str], now: int, since: int, limit: int
-    ) -> frozenset[str]:
-        """Return the keys that may be ended now, and remember them.
+    async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
+        """Return the keys that may be ended now, and remember them for `ms`.
 
-        At most `limit` different keys are remembered from `since` on; of more, the first ones in
-        order are returned. Times are in ms since the epoch. The bound MUST hold for all processes
-        together.
+        At most `limit` different keys are remembered; of more, the first ones in order are
+        returned. The bound MUST hold for all processes together, also if their clocks differ.
         """
         ...
 
@@ -103,25 +100,25 @@ class LeakReports:
         """Act on each entry and return the findings in order. Then the report is remembered.
 
         The audit trail gets a row for each key, with the place. A publishable key is no finding: it
-        gets no row and works on. Raises Unavailable if the store
-        fails, or if a pepper is missing that would tell whether an entry is a key. Then some keys
-        may have been ended, and the report may be sent again.
+        gets no row and works on. Raises Unavailable if the store fails, if a pepper is missing that
+        would tell whether an entry is a key, or if the record of a key cannot be read that is to
+        end. Then other keys may have been ended, and the report may be sent again.
         """
         identities = await self._identification.identify([leak.token for leak in leaks])
         wanted = [one.kid for one in identities if self._ends(one)]
         async with self._ending:
-            now = self._clock.wall_ms()
-            since, limit = now - HOUR_MS, self._policy.per_hour
-            kids = list(dict.fromkeys(wanted))
-            may_end = await self._memory.may_end(kids, now, since, limit) if kids else frozenset()
+            kids, limit = list(dict.fromkeys(wanted)), self._policy.per_hour
+            may_end = await self._memory.may_end(kids, HOUR_MS, limit) if kids else frozenset()
         pairs = list(zip(leaks, identities, strict=True))
         # All keys end before the trail is told of the first one.
-        done = await self._end_all(
+        done, is_whole = await self._end_all(
             {one.kid: (leak, one) for leak, one in pairs if one.kid in may_end}, origin
         )
         found = [await self._note(*pair, origin, done) for pair in pairs]
         if any(one.standing is Standing.UNPROVED for one in identities):
             raise Unavailable("a pepper of the store is missing here, so a report is not complete")
+        if not is_whole:
+            raise Unavailable("a record cannot be read here, so a report is not complete")
         await self._memory.remember(report, REPORT_KEPT_MS)
         return found
 
@@ -144,9 +141,13 @@ class LeakReports:
 
     async def _end_all(
         self, found: Mapping[str, tuple[Leak, Identity]], origin: str
-    ) -> dict[str, Done]:
-        """End these keys, most of them in one batch, and return by kid how."""
+    ) -> tuple[dict[str, Done], bool]:
+        """End these keys, most of them in one batch, and return by kid how.
+
+        And whether all were tried: a newer version may read a record that is unreadable here.
+        """
         done: dict[str, Done] = {}
+        is_whole = True
         planned: dict[str, KeyChange] = {}
         for kid, (leak, identity) in found.items():
             if self._response(identity) is Response.ROTATE:
@@ -168,8 +169,8 @@ class LeakReports:
                 done[kid] = Done.NOTED
             except Unreadable as cause:  # the other keys of the report end, and the trail has them
                 log.warning("key %s is not ended: %s", kid, cause)
-                done[kid] = Done.HELD
-        return done
+                done[kid], is_whole = Done.HELD, False
+        return done, is_whole
 
     async def _rotate(self, identity: Identity, author: Author) -> Done:
         """Have a key rotated. Without a target of its policy a person decides."""

@@ -34,13 +34,11 @@ class StoredLeakMemory:
         """Implement LeakMemory.remember."""
         await checked(self._client.set(self._names.report(_hash(report)), "1", px=ms))
 
-    async def may_end(
-        self, kids: Sequence[str], now: int, since: int, limit: int
-    ) -> frozenset[str]:
+    async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
         """Implement LeakMemory.may_end, in one step: a remembered key takes no further place."""
         if not kids:
             return frozenset()
-        args: list[str | int] = [now, since, limit, *kids]
+        args: list[str | int] = [ms, limit, *kids]
         return frozenset(await checked(self._may_end(keys=[self._ended], args=args)))
 
 

@@ -23,6 +23,7 @@ from authz.core.notifications.bodies import signing_secret, webhook_headers
 from authz.core.records import Status
 from authz.flows.lifecycle import Lifecycle
 from authz.settings.model import load
+from authz.storage import schema
 from authz.storage.meta import KnownPeppers
 from authz.storage.trail import StoredRows
 from authz.wiring import leak_reports
@@ -298,21 +299,44 @@ async def test_the_circuit_breaker(valkey, tmp_path, monkeypatch):
         assert statuses.count(Status.REVOKED) == 3
         held = [detail["key"] for _, _, detail in await rig.trail() if detail.get("done") == "held"]
         assert set(held) == {kid for kid, _ in made if await rig.status(kid) is Status.ACTIVE}
-        rig.clock.advance(3601)
+        places = valkey.admin.hgetall(schema.DEFAULT.leaked)
+        an_hour_ago = {kid: int(at) - 3_601_000 for kid, at in places.items()}
+        valkey.admin.hset(schema.DEFAULT.leaked, mapping=an_hour_ago)
         await rig.signed(*({"token": text} for _, text in made))
         assert {await rig.status(kid) for kid, _ in made} == {Status.REVOKED}
 
 
+async def test_processes_whose_clocks_differ_share_the_bound(valkey, tmp_path, monkeypatch):
+    """A process whose clock is 2 h ahead frees no place by its time, however often both report."""
+    async with valkey.endpoint.client() as client:
+        ahead, right = (
+            Rig(StoreParts.of_one(client), tmp_path, monkeypatch, max_per_hour=2) for _ in range(2)
+        )
+        ahead.clock.jump_wall(2 * 3_600_000)
+        made = [await right.issue() for _ in range(8)]
+        for number in range(0, 8, 2):
+            rig = (ahead, right)[number // 2 % 2]
+            await rig.by_github(*({"token": text} for _, text in made[number : number + 2]))
+        statuses = [await right.status(kid) for kid, _ in made]
+        assert statuses.count(Status.REVOKED) == 2
+
+
 async def test_a_record_that_cannot_be_read_saves_no_other_key(rig, valkey):
-    """The other keys of the report end and the trail has them all: that one is held."""
+    """The other keys end and the trail has them all. The sender repeats the report for that one."""
     made = [await rig.issue() for _ in range(3)]
     broken = made[0][0]
+    report = [{"token": text} for _, text in made]
+    was = valkey.admin.hget(stored.key(broken), "status")
     valkey.admin.hset(stored.key(broken), "status", "garbled")
-    status, answer = await rig.by_github(*({"token": text} for _, text in made))
-    assert (status, {one["label"] for one in answer}) == (200, {"true_positive"})
+    assert (await rig.by_github(*report))[0] == 503
     assert {await rig.status(kid) for kid, _ in made[1:]} == {Status.REVOKED}
     done = {detail["key"]: detail["done"] for _, _, detail in await rig.trail() if "done" in detail}
     assert done == {broken: "held"} | {kid: "revoked" for kid, _ in made[1:]}
+    valkey.admin.hset(stored.key(broken), "status", was)
+    assert [(await rig.by_github(*report))[0] for _ in range(2)] == [200, 409]
+    assert await rig.status(broken) is Status.REVOKED
+    revoked = [row for row in await rig.trail() if row[0] == "revoke"]
+    assert len(revoked) == len(made)  # each of them once
 
 
 async def test_a_rotated_secret_ends_nothing(rig):

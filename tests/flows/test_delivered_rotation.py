@@ -85,9 +85,10 @@ class Rig(LifecycleRig):
         for record in list(self.store.records.values()):
             yield record
 
-    async def may_end(self, kids, now, since, limit):
+    async def may_end(self, kids, ms, limit):
         """Implement RotatedKeys.may_end."""
-        known = {kid for kid, at in self.rotated.items() if at >= since}
+        now = self.clock.wall_ms()  # here the clock of the store, too
+        known = {kid for kid, at in self.rotated.items() if at >= now - ms}
         new = [kid for kid in kids if kid not in known][: limit - len(known)]
         self.rotated |= dict.fromkeys(new, now)
         return frozenset(known.intersection(kids)) | frozenset(new)
@@ -553,3 +554,18 @@ async def test_a_leaked_secret_ends_though_the_delivery_is_undecided(rig):
     rig.clock.advance(HOUR / 1000)
     await rig.automatic.look()
     assert (rig.pending.entries, rig.works(), rig.opens(rig.has[0])) == ({}, True, False)
+
+
+async def test_a_new_secret_leaks_while_its_delivery_is_undecided(rig):
+    """The delivery that has begun ends the secret before it, not this one: a person decides."""
+    kid = await rig.issue()
+    rig.failure, rig.takes = Unavailable("no response"), True
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    for _ in range(2):  # before it is rotated, another report of the same secret changes nothing
+        assert await policy.begin(rig.store.records[kid], HOUR, rig.author())
+    await rig.automatic.look()
+    rig.clock.advance((DAY + HOUR) / 1000 + 1)
+    rig.restart()
+    await rig.automatic.look()
+    assert (rig.opens(rig.has[0]), rig.works(), rig.automatic.undecided) == (False, True, 1)
+    assert not await policy.begin(rig.store.records[kid], HOUR, rig.author())

@@ -41,12 +41,10 @@ _Wanted = tuple[Alarm, KeyRecord, Rule | None]
 class EndedKeys(Protocol):
     """Remembers the keys that were ended in the last hour."""
 
-    async def may_end(
-        self, kids: Sequence[str], now: int, since: int, limit: int
-    ) -> frozenset[str]:
-        """Return the keys that may be ended now, and remember them: at most `limit` from `since`.
+    async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
+        """Return the keys that may be ended now, and remember them for `ms`: at most `limit`.
 
-        Times are in ms since the epoch. Raises Unavailable.
+        Raises Unavailable.
         """
         ...
 
@@ -126,8 +124,7 @@ class AlarmWatch:
         ]
         if not kids or len(kids) > self._policy.per_hour:
             return frozenset()
-        now = self._clock.wall_ms()
-        return await self._ended.may_end(kids, now, now - HOUR_MS, self._policy.per_hour)
+        return await self._ended.may_end(kids, HOUR_MS, self._policy.per_hour)
 
     async def _act(self, record: KeyRecord, rule: Rule | None, may_end: frozenset[str]) -> Done:
         if rule is None or record.status is not Status.ACTIVE:

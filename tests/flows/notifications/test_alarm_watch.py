@@ -38,7 +38,7 @@ class Ended:
     def __init__(self):
         self.kids = []
 
-    async def may_end(self, kids, now, since, limit):
+    async def may_end(self, kids, ms, limit):
         """Implement EndedKeys.may_end."""
         new = [kid for kid in kids if kid not in self.kids][: max(0, limit - len(self.kids))]
         self.kids += new

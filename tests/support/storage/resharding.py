@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from authz.core.leaks import HOUR_MS
 from authz.core.limits.key_limits import Owner
 from authz.core.merging import Applied
 from authz.core.notifications.ports import DeadLetter, Progress
@@ -126,7 +127,7 @@ async def _fill(parts: StoreParts, kids: list[str], rng: random.Random) -> None:
     await StoredSessionEnds(client).end(SESSION, 77, DAY)
     memory = StoredLeakMemory(client)
     await memory.remember(REPORT, DAY)
-    await memory.may_end(kids[:2], 10, 0, 5)
+    await memory.may_end(kids[:2], HOUR_MS, 5)
     await StoredSigningKeys(client).add("signer", "{}", "sealed")
     names: Names = names_of(client)
     await client.hset(names.blocked, ADDRESS, str(time.time_ns() // 1_000_000 + DAY))
