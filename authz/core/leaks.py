@@ -14,6 +14,7 @@ MAX_ENTRIES: Final = 10_000  # more than fit into a report of GitHub
 MAX_TOKEN: Final = 512  # characters
 MAX_WHERE: Final = 500  # characters
 HOUR_MS: Final = 3_600_000
+MAX_ESCAPES: Final = 4  # how often the percent escapes of a place are removed
 _HIDDEN: Final = "..."
 
 
@@ -33,7 +34,7 @@ class Done(StrEnum):
     DISABLED = "disabled"
     ROTATED = "rotated"  # a new secret is on its way to the holder
     NOTED = "noted"  # by the policy, or because the key does not work any more
-    HELD = "held"  # too many keys in an hour, or an unreadable record: a person decides
+    HELD = "held"  # too many keys in an hour, no target, or an unreadable record
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,17 @@ def _line(entry: Mapping[str, Any], name: str) -> str:
 
 
 def _masked(text: str, token: str) -> str:
-    """Return a text without the token and without keys, also where a URL has them in escapes."""
-    text = without_secrets(text.replace(token, _HIDDEN))
-    plain = unquote(text)
-    masked = without_secrets(plain.replace(token, _HIDDEN))
-    return text if masked == plain else masked
+    """Return a text without the token and without keys, also where a URL has them in escapes.
+
+    An escape may be escaped again. Of a text with more than MAX_ESCAPES (4) levels nothing is
+    returned but "...".
+    """
+    plain = text = without_secrets(text.replace(token, _HIDDEN))
+    for _ in range(MAX_ESCAPES):
+        unescaped = unquote(plain)
+        if unescaped == plain:
+            return text
+        plain = without_secrets(unescaped.replace(token, _HIDDEN))
+        if plain != unescaped:
+            text = plain
+    return text if unquote(plain) == plain else _HIDDEN

@@ -59,6 +59,29 @@ def test_a_place_holds_no_escaped_key(token, escaped):
     assert leaks[1].where == places[1]
 
 
+@given(
+    st.sampled_from(["sk-a+b/c==0123456789", "sk-a%2525b+0123456789", KEY]),
+    st.integers(0, 12),
+)
+def test_a_place_holds_no_key_that_was_escaped_often(token, levels):
+    """Each program that passes a URL on may escape it again."""
+    place = token
+    for _ in range(levels):
+        place = quote(place, safe="")
+    (leak,) = parsed(json.dumps([{"token": token, "url": f"https://a/?k={place}"}]).encode())
+    where = leak.where
+    for _ in range(levels + 1):
+        assert token[-12:] not in where
+        where = unquote(where)
+
+
+def test_a_place_with_escapes_without_end():
+    """A place that cannot be read to its end is not told. Others stay as they are."""
+    places = ["https://a/%" + "25" * 100 + "41", "https://a/100%25?b=%252520", "https://a/%%zz%25"]
+    leaks = parsed(json.dumps([{"token": KEY, "url": url} for url in places]).encode())
+    assert [leak.where for leak in leaks] == ["...", *places[1:]]
+
+
 @pytest.mark.parametrize(
     "body",
     [
