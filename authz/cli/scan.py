@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -82,7 +83,8 @@ def scan(
     Examples:
       authz scan src config
       authz scan --git . --json
-      git diff --cached --text | grep -a '^+' | authz scan -
+      git diff --cached --text --no-color --no-ext-diff --no-textconv --no-renames |
+        grep -a '^+' | authz scan -
       authz scan --git . --revoke
       authz scan --rules gitleaks > gitleaks.toml
     """
@@ -159,7 +161,7 @@ def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailab
     if not report.found or not (revoke or any(e.file.is_file() for e in settings.keys.peppers)):
         return None
     try:
-        unreadable = within(
+        unread = within(
             leak_session(settings), lambda session: _identify(report, session, revoke=revoke)
         )
     except Unavailable as cause:
@@ -172,12 +174,19 @@ def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailab
         for one in report.found
         if not (one.hit.sighting.is_possible and one.hit.sighting.reveal() in unknown)
     ]
-    return unreadable
+    if not unread:
+        return None
+    for kid, why in unread.items():
+        write_warning(f"{kid}: {why}", "not revoked")
+    advice = "if a newer version wrote a record, use that version; else see `authz doctor`"
+    return Unavailable(f"{len(unread)} of the keys are not revoked: {advice}")
 
 
-async def _identify(report: Report, session: LeakSession, *, revoke: bool) -> Unreadable | None:
-    """Add what the store knows, and revoke. Return why a key could not be, if its record is bad."""
-    unreadable = None
+async def _identify(
+    report: Report, session: LeakSession, *, revoke: bool
+) -> Mapping[str, Unreadable]:
+    """Add what the store knows, and revoke. Return by kid why a key could not be: a bad record."""
+    unread = dict[str, Unreadable]()
     places = {one.hit.sighting.reveal(): one for one in report.found}
     found = await session.identification.identify(list(places))
     for (text, place), identity in zip(places.items(), found, strict=True):
@@ -189,8 +198,8 @@ async def _identify(report: Report, session: LeakSession, *, revoke: bool) -> Un
             except NotFound:
                 continue  # deleted meanwhile
             except Unreadable as cause:
-                unreadable = cause  # of this key alone; the others are revoked
-    return unreadable
+                unread[identity.kid] = cause  # of this key alone; the others are revoked
+    return unread
 
 
 async def _revoke(report: Report, session: LeakSession, kid: str, place: Found) -> None:

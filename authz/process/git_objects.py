@@ -50,10 +50,11 @@ class GitObjects:
         Git lists the objects that are here and says nothing of the others.
         """
         if self._git.lines("rev-parse", "--is-shallow-repository") == ["true"]:
-            return "the clone is shallow, so older commits are not here"
+            return "the clone is shallow, so older commits are not here: run git fetch --unshallow"
         names = self._git.lines("config", "--list", "--name-only")
         if any(map(_PARTIAL.fullmatch, names)):
-            return "the clone is partial, so objects that its filter left out are not here"
+            why = "the clone is partial, so objects that its filter left out are not here"
+            return f"{why}: clone without --filter"
         return ""
 
     def found(self) -> Iterator[Found]:

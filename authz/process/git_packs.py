@@ -1,5 +1,6 @@
 """The packs of a repository, compared with the list of objects that git makes."""
 
+import stat
 from collections.abc import Sequence
 from io import BufferedReader
 from pathlib import Path
@@ -17,22 +18,42 @@ _ALTERNATE: Final = "alternate: "
 def opened(git: GitCommand, folder: Path) -> list[Pack]:
     """Return the packs of a repository and of its alternates, without those that are not read here.
 
-    Raises Unavailable if git fails.
+    Raises Unavailable if git fails, or if git would wait for a pipe among the packs.
     """
     form, *own = git.lines("rev-parse", "--show-object-format", "--git-path", "objects/pack")
+    places = [folder / one for one in own]
+    _check(places)  # before git opens the packs
+    lines = git.lines("count-objects", "-v")  # it opens none of an alternate
+    others = [one.removeprefix(_ALTERNATE) for one in lines if one.startswith(_ALTERNATE)]
+    alternates = [folder / one / "pack" for one in others]
+    _check(alternates)
     length = _HASH_LENGTHS.get(form)
     if length is None:
         return []
-    lines = git.lines("count-objects", "-v")
-    others = [one.removeprefix(_ALTERNATE) for one in lines if one.startswith(_ALTERNATE)]
     found = []
-    for place in (*(folder / one for one in own), *(folder / one / "pack" for one in others)):
+    for place in (*places, *alternates):
         for index in sorted(place.glob("*.idx")):
             try:
                 found.append(Pack(index, length))
             except (OSError, Unreadable):
                 continue
     return found
+
+
+def _check(places: Sequence[Path]) -> None:
+    """Raise Unavailable if one of these folders has a pipe, a device, or a folder for a pack.
+
+    Git waits for the writer of a pipe, and leaves out a pack that is a folder without an error.
+    """
+    for place in places:
+        for one in sorted(place.glob("*")):
+            try:
+                mode = one.stat().st_mode
+            except OSError:  # it is gone, or a link to nothing: git says so if it needs it
+                continue
+            is_folder = stat.S_ISDIR(mode) and one.suffix not in {".idx", ".pack"}
+            if not (stat.S_ISREG(mode) or is_folder):
+                raise Unavailable(f"{one} is no file, so git cannot read the packs there")
 
 
 class Listed(NamedTuple):

@@ -2,16 +2,20 @@
 
 import json
 import os
+import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from authz.cli.main import MISUSED, UNAVAILABLE
-from authz.cli.scan import FOUND, NOT_SEARCHED
+from authz.cli.scan import FOUND, NOT_SEARCHED, scan
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
 from authz.storage import schema
 from tests.support.storage import stored
+
+ROOT = Path(__file__).parents[3]
 
 
 def repository(folder, **files):
@@ -69,6 +73,21 @@ def test_stdin(runner):
         f"stdin:3: ak_live_{kid}_... (client acme-web, active: it works)",
     )
     assert runner.run("scan", "-", stdin="nothing").code == 0
+
+
+def test_the_search_before_a_commit(runner):
+    """The line of the help finds an added key, also with colors. The page has the same line."""
+    _, text = runner.issue()
+    folder = repository(runner.directory / "r", a="a")
+    subprocess.run(("git", "config", "color.ui", "always"), cwd=folder, check=True)
+    (folder / "a").write_text(text)
+    subprocess.run(("git", "add", "-A"), cwd=folder, check=True)
+    (example,) = re.findall(r"git diff --cached.*? authz scan -", scan.help, re.DOTALL)
+    line = " ".join(example.split())
+    assert f"\n{line}\n" in (ROOT / "docs/leaks.md").read_text()
+    added = line.removesuffix(" | authz scan -")
+    given = subprocess.check_output(("sh", "-c", added), cwd=folder, text=True)
+    assert runner.run("scan", "-", stdin=given).code == FOUND
 
 
 def test_history(runner):
@@ -142,15 +161,19 @@ def test_a_canary_key_is_not_revoked(runner):
 
 def test_a_record_that_cannot_be_read_saves_no_other_key(runner):
     """--revoke revokes the other keys, prints the report, and names the key that it could not."""
-    made = [runner.issue() for _ in range(3)]
+    made = [runner.issue() for _ in range(4)]
     (runner.directory / "a").write_text("\n".join(text for _, text in made))
-    broken = made[0][0]
-    runner.valkey.admin.hset(stored.key(broken), "status", "garbled")
+    broken = [kid for kid, _ in made[:2]]
+    for kid in broken:
+        runner.valkey.admin.hset(stored.key(kid), "status", "garbled")
     done = runner.run("scan", "--revoke", "a")
     assert done.code == UNAVAILABLE
-    assert [runner.status(kid) for kid, _ in made[1:]] == ["revoked", "revoked"]
+    assert [runner.status(kid) for kid, _ in made[2:]] == ["revoked", "revoked"]
     assert done.out.count("revoked now") == 2
-    assert broken in done.err
+    for kid in broken:
+        (line,) = [line for line in done.err.splitlines() if kid in line]
+        assert line.startswith(f"not revoked: {kid}: ")
+    assert "2 of the keys are not revoked: if a newer version wrote a record" in done.err
 
 
 def test_a_path_that_no_file_can_have(runner):
@@ -175,6 +198,7 @@ def test_history_of_a_partial_clone(runner):
         subprocess.run(("git", *words), cwd=source, check=True)
     done = runner.run("scan", "--git", "part")
     assert (done.code, "the clone is partial" in done.err) == (NOT_SEARCHED, True)
+    assert "clone without --filter" in done.err
 
 
 def test_a_key_of_another_installation(runner):

@@ -42,7 +42,7 @@ def _help(command: click.Command) -> tuple[str, str]:
     """Return the paragraphs of a command's help, and its examples with a prompt."""
     text = inspect.cleandoc(command.help or "").replace("\b\n", "")
     words, _, examples = text.partition("Examples:\n")
-    lines = [line.strip() for line in examples.splitlines()]
+    lines = [line.strip() for line in re.sub(r" \|\n +", " | ", examples).splitlines()]
     shown = "\n".join(f"$ {re.split(r'  +', line)[0]}" for line in lines if line)
     return words.strip(), shown
 
