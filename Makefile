@@ -56,7 +56,7 @@ mesh: $(READY) ## Our manifests on a real kube-apiserver, istiod and Envoy Gatew
 
 dist: $(READY) ## Build sdist and wheel into dist, the same bytes on every machine (COMPILED=1: and one for this platform)
 	@$(BIN)/python -m hatchling build --directory dist
-	@$(if $(COMPILED),$(BIN)/python -m tests.support.compiled_tree --wheel dist,true)
+	@$(if $(filter-out no,$(COMPILED)),$(BIN)/python -m tests.support.compiled_tree --wheel dist,true)
 	@cd dist && sha256sum envoy_authz-*
 
 fmt: $(READY) ## Format the code and mend what the linter can
@@ -180,6 +180,7 @@ fuzz-rest: $(READY) ## Requests that schemathesis makes from the OpenAPI documen
 	  --seconds $(or $(SECONDS),600) --seed $(or $(SEED),1)
 
 clean: ## Remove what the other targets made
+	@find authz -name '*.so' -delete && rm -f *__mypyc.*.so
 	rm -rf $(VENV) .compiled .screenshots .requirements .fuzz .fuzz-rest .differential .site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 $(READY): pyproject.toml deploy/constraints.txt

@@ -67,10 +67,18 @@ def _clients(
 ) -> list[str]:
     found = [client_of(text.partition("/")[0]) for text in value]
     for text, client in zip(value, found, strict=True):
-        if not client or ("/" in text and text != client):
+        if not client or ("/" in text and not _is_spelling(text, client)):
             problem = "is not an address, such as 203.0.113.7, or a client of `authz abuse list`"
             raise BadInput(_ADDRESS, f"{shown(text)} {problem}")
     return found
+
+
+def _is_spelling(text: str, client: str) -> bool:
+    """Return whether a text is a listed IPv6 network, such as `2001:DB8::/64`."""
+    try:
+        return str(network_of(_ADDRESS, text)) == client
+    except BadInput:
+        return False
 
 
 @abuse.command()

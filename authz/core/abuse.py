@@ -11,6 +11,7 @@ from authz.core.addresses import blocks_of, parse_address
 from authz.core.bounded import BoundedDict
 from authz.core.changes import Author
 from authz.core.decision import Reason
+from authz.core.errors import BadInput
 from authz.core.failure_budget import MAX_CLIENTS, FailureBudgets, client_of
 from authz.core.fields import Network, networks
 
@@ -133,23 +134,43 @@ class FailureBuckets:
             if self._budgets is not None:
                 self._budgets.forget(client)
 
-    def replace_fleet(self, blocked: Mapping[str, int], allowed: Iterable[str]) -> None:
+    def replace_fleet(self, blocked: Mapping[str, int], allowed: Iterable[str]) -> str:
         """Take the blocked clients and the allowed networks of the whole fleet.
 
-        A client that is no longer blocked there begins anew. Raises BadInput for a text in
-        `allowed` that is no network, or if there are more than MAX_ALLOWED.
+        A client that is no longer blocked there begins anew. Left out are texts in `allowed` that
+        are no network, and networks beyond MAX_ALLOWED (100). Return one such problem; else "".
         """
-        self._allowed = blocks_of(networks("allowed", allowed))
+        found, problem = _readable(allowed)
+        self._allowed = blocks_of(found)
         if self._budgets is not None:
             for client in self._fleet.keys() - blocked.keys():
                 self._budgets.forget(client)
         self._fleet = dict(blocked)
+        return problem
 
     def _is_allowed(self, address: str) -> bool:
         if not self._allowed:
             return False
         client = parse_address(address)
         return client is not None and any(client & mask == value for mask, value in self._allowed)
+
+
+def _readable(texts: Iterable[str]) -> tuple[list[Network], str]:
+    """Return the first MAX_ALLOWED networks in the order of their texts, and a problem or "".
+
+    Of many texts 2 * MAX_ALLOWED are looked at, so that they do not stop Checks.
+    """
+    found: list[Network] = []
+    problem = ""
+    given = sorted(texts)
+    for text in given[: 2 * MAX_ALLOWED]:
+        try:
+            found.append(network_of("allowed", text))
+        except BadInput as cause:
+            problem = problem or str(cause)
+    if len(found) > MAX_ALLOWED or len(given) > 2 * MAX_ALLOWED:
+        problem = f"allowed: at most {MAX_ALLOWED} networks"
+    return found[:MAX_ALLOWED], problem
 
 
 def network_of(field: str, text: str) -> Network:

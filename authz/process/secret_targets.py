@@ -4,11 +4,13 @@ Each of them may be repeated. No text of a response and no secret gets into an e
 """
 
 import asyncio
-import fcntl
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+import secrets
+import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +25,10 @@ from authz.process.web_client import SECONDS, WebClient, WebResponse
 JSON: Final = "application/json"
 # The answer is the whole Secret: at most 1 MiB, in base64, and a field manager for each key.
 MAX_SECRET_ANSWER: Final = 4 * 1024 * 1024  # bytes
+# Seconds. No caller waits so long for its temporary file.
+STALE: Final = 600.0
+# Those of earlier builds have no random part.
+_TEMPORARY: Final = re.compile(r"[0-9A-Za-z]{16}\.key(\.[0-9a-f]{16})?\.new", re.ASCII)
 # A status with which a server may do later what it did not do now.
 _LATER: Final = frozenset({408, 425, 429})
 _CLIENT_ERRORS: Final = range(300, 500)
@@ -106,11 +112,11 @@ class WebhookTarget:
         """Implement Target.deliver."""
         body = delivery.webhook_body(parcel)
         try:
-            secrets = read_secrets(self._secret_file)
+            signing = read_secrets(self._secret_file)
         except BadInput as cause:
             raise Unavailable(str(cause)) from None
         seconds = self._clock.wall_ms() // 1000
-        headers = webhook_headers(parcel.delivery_id, body, secrets, seconds)
+        headers = webhook_headers(parcel.delivery_id, body, signing, seconds)
         headers = {"content-type": JSON, **headers}
         _judge(await self._client.send("POST", self._url, body=body, headers=headers))
 
@@ -118,8 +124,10 @@ class WebhookTarget:
 class DirectoryTarget:
     """Writes KID.key of mode 0600 into a directory that only its owner may write to.
 
-    seconds: for one file. A disk of another machine may hang, so a thread writes the files,
-    one after the other.
+    seconds: for one file. A disk of another machine may hang, so a thread writes the files, one
+    after the other. A command and `authz admin` may deliver at once, so each delivery has a
+    temporary file of its own, KID.key.RANDOM.new. A delivery also removes those of processes that
+    were killed, once they are STALE (10 minutes) old.
     """
 
     def __init__(self, directory: Path, seconds: float = SECONDS) -> None:
@@ -129,46 +137,62 @@ class DirectoryTarget:
 
     async def deliver(self, parcel: Parcel) -> None:
         """Implement Target.deliver: the file is there wholly, or as before."""
-        writing = asyncio.get_running_loop().run_in_executor(self._thread, self._write, parcel)
+        given_up = threading.Event()
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(self._thread, self._write, parcel, given_up)
         try:
             await asyncio.wait_for(writing, self._seconds)
         except TimeoutError:
             problem = f"{self._directory}: not written within {self._seconds:g} s"
             raise Unavailable(problem) from None
+        finally:
+            given_up.set()
 
-    def _write(self, parcel: Parcel) -> None:
-        new = self._directory / f"{parcel.kid}.key.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    def _write(self, parcel: Parcel, given_up: threading.Event) -> None:
         try:
-            with _locked(self._directory) as directory:
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
                 if os.fstat(directory).st_mode & 0o022:
                     raise Undelivered(f"others may write to {self._directory}")
-                descriptor = os.open(new, flags, 0o600)
-                with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                    os.fchmod(file.fileno(), 0o600)
-                    file.write(f"{parcel.text}\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                new.replace(self._directory / f"{parcel.kid}.key")
-                os.fsync(directory)  # the names, as the old secret may end a moment later
+                _replace(directory, f"{parcel.kid}.key", f"{parcel.text}\n", given_up)
+            finally:
+                os.close(directory)
         except OSError as cause:
             raise Unavailable(f"{self._directory}: {cause.strerror}") from None
 
 
-@contextmanager
-def _locked(directory: Path) -> Iterator[int]:
-    """Yield a descriptor of a directory, into which no other process delivers meanwhile.
+def _replace(directory: int, name: str, text: str, given_up: threading.Event) -> None:
+    """Give a file of a directory its new text, at once. Without an effect if given_up is set.
 
-    A command and `authz admin` may deliver one secret at the same time. Without the lock one could
-    empty the new file of the other just before it gets its name.
+    A writer that was given up must not replace a newer secret with that of an ended rotation.
     """
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    new = f"{name}.{secrets.token_hex(8)}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    descriptor = os.open(new, flags, 0o600, dir_fd=directory)
     try:
-        with suppress(OSError):  # some disks of other machines have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield descriptor
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            os.fchmod(file.fileno(), 0o600)
+            made_at = os.fstat(file.fileno()).st_mtime  # by the clock of the disk
+            _remove_stale(directory, made_at - STALE)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if given_up.is_set():
+            return
+        os.rename(new, name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.fsync(directory)  # the names, as the old secret may end a moment later
     finally:
-        os.close(descriptor)
+        with suppress(OSError):  # it has its name
+            os.unlink(new, dir_fd=directory)
+
+
+def _remove_stale(directory: int, before: float) -> None:
+    """Remove temporary files that were written before a time, in seconds of the disk's clock."""
+    for name in os.listdir(directory):
+        if _TEMPORARY.fullmatch(name):
+            with suppress(OSError):  # another process removed it
+                if os.stat(name, dir_fd=directory, follow_symlinks=False).st_mtime < before:
+                    os.unlink(name, dir_fd=directory)
 
 
 def in_cluster(environ: Mapping[str, str]) -> str:

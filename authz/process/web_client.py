@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from authz import __version__
 from authz.core.errors import Unavailable
 from authz.core.web_address import check_url
 
@@ -30,7 +29,8 @@ SECONDS: Final = 5.0  # for a whole request
 AT_ONCE: Final = 8  # requests of one client; others wait
 # api.github.com answers 403 without one, and so do firewalls in front of other servers:
 # https://docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api#user-agent
-USER_AGENT: Final = f"authz/{__version__}"
+# Without a version, which is of no concern to a server.
+USER_AGENT: Final = "authz"
 _OK: Final = range(200, 300)
 _SECONDS: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
 
@@ -179,7 +179,10 @@ def _ask(
 ) -> WebResponse:
     parts = urlsplit(url)
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    connection.request(method, path, body=body, headers={"User-Agent": USER_AGENT, **headers})
+    sent = dict(headers)
+    if not any(name.lower() == "user-agent" for name in headers):
+        sent["User-Agent"] = USER_AGENT
+    connection.request(method, path, body=body, headers=sent)
     with connection.getresponse() as response:
         found = response.read(most + 1)
     if len(found) > most:

@@ -22,8 +22,8 @@ def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
     FAIL: a try ends within check.deadline. WARN: every other problem, also if a cluster of more
     than one endpoint has no retry policy, or merges changes of health. By default Envoy tells its
     workers a second change within 1 s only at the end of that second: of 2,000 requests/s up to
-    1,900 failed. Discovered endpoints cannot be counted. OK, as a note: Envoy retries, there are
-    limits, and no route charges a retry of Envoy once.
+    1,900 failed. The sidecars behind a single name cannot be counted. OK, as a note: Envoy retries,
+    there are limits, and no route charges a retry of Envoy once.
     """
     cluster = chain.cluster or {}
     options = within(cluster, "typed_extension_protocol_options", HTTP_OPTIONS)
@@ -50,7 +50,8 @@ def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
         yield WARN, "a Check fails with the sidecar that has it, although there are others", advice
     charges_twice = expected.has_limits and X_REQUEST_ID not in expected.repeats
     if (own or asked) and endpoints != 1 and charges_twice:
-        advice = f"if none may: charge_once: {{headers: [{X_REQUEST_ID}]}} in the routes"
+        setting = f"charge_once: {{headers: [{X_REQUEST_ID}]}}"
+        advice = f"to charge each request once: {setting} in the routes"
         yield Level.OK, "a Check that Envoy repeats may take a unit of a limit twice", advice
     window = seconds(at(cluster, "common_lb_config", "update_merge_window"))
     if endpoints is not None and endpoints > 1 and window != 0:
@@ -84,11 +85,14 @@ def _try(back_off: Any) -> float | None:
 
 
 def _endpoints(cluster: Message) -> int | None:
-    """Return the number of endpoints.
+    """Return the number of endpoints: at least so many, if they are names.
 
-    None if the cluster is not STATIC or has no load_assignment.
+    None if nobody can tell: a single name may be that of several sidecars, and others are
+    discovered.
     """
-    if cluster.get("type", "STATIC") not in ("STATIC", 0) or "load_assignment" not in cluster:
+    if "load_assignment" not in cluster:
         return None
     groups = items(at(cluster, "load_assignment", "endpoints"))
-    return sum(1 for group in groups for _ in items(group.get("lb_endpoints")))
+    count = sum(1 for group in groups for _ in items(group.get("lb_endpoints")))
+    is_static = "cluster_type" not in cluster and cluster.get("type", "STATIC") in ("STATIC", 0)
+    return count if is_static or count > 1 else None

@@ -61,9 +61,9 @@ def snippet(
 ) -> str:
     """Return the YAML for sidecars and meters at these addresses: the manager, and two clusters.
 
-    Several sidecars get retries and outlier detection. A cluster is STATIC if every address is a
-    socket path or an IP address, else STRICT_DNS. llm: with the filter for LLMs, and the fields of
-    a route that turn it on.
+    Several sidecars get retries and outlier detection, also if they have names. A cluster is STATIC
+    if every address is a socket path or an IP address, else STRICT_DNS. llm: with the filter for
+    LLMs, and the fields of a route that turn it on.
     """
     asked = {"cluster_name": "authz", "authority": "authz.local", "skip_envoy_headers": True}
     service = {"envoy_grpc": asked, "timeout": "0.5s"}

@@ -12,7 +12,6 @@ import hiredis
 import redis.asyncio
 
 from authz.core.abuse import AbuseState, FailureBuckets
-from authz.core.errors import BadInput
 from authz.core.failure_budget import MAX_CLIENTS
 from authz.core.ports import Clock
 from authz.storage import schema
@@ -224,13 +223,9 @@ class AbuseLink:
             return
         self._version = reading.version
         self._stored, self._live = reading.stored, reading.live
-        try:
-            self._buckets.replace_fleet(self._live, reading.allowed)
-            problem = ""
-        except BadInput as cause:
-            problem = str(cause)
+        problem = self._buckets.replace_fleet(self._live, reading.allowed)
         if problem and problem != self._problem:
-            log.warning("the allowed networks cannot be read: %s", problem)
+            log.warning("not all allowed networks can be taken: %s", problem)
         self._problem = problem
 
 

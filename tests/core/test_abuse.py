@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz.core.abuse import FailureBuckets
-from authz.core.errors import BadInput
 from authz.core.failure_budget import MAX_CLIENTS, client_of
 from tests.support.fakes import NOW
 
@@ -130,8 +129,28 @@ def test_allowed_networks():
     buckets.replace_fleet({OTHER: NOW + MINUTE}, ["203.0.113.0/24"])
     assert not any(blocked(buckets, times=100))
     assert not buckets.fail(OTHER, NOW)
-    with pytest.raises(BadInput):
-        buckets.replace_fleet({}, ["203.0.113.7/24"])
+
+
+def test_a_text_that_is_no_network():
+    """An odd text costs itself alone: blocks of the fleet and other networks are taken."""
+    buckets = made()
+    odd = ["203.0.113.7/24", "x" * 60_000]
+    problem = buckets.replace_fleet({OTHER: NOW + MINUTE}, [*odd, "203.0.113.7"])
+    assert "203.0.113.7/24" in problem
+    assert len(problem) < 300
+    assert buckets.fail(OTHER, NOW)
+    assert not any(blocked(buckets, times=100))
+
+
+def test_more_networks_than_are_allowed():
+    """Every sidecar takes the same 100, also between texts that are no networks."""
+    many = [f"10.{number:03}.0.0/16" for number in range(100, 200)]
+    buckets = made()
+    problem = buckets.replace_fleet({"10.199.0.1": NOW + MINUTE}, [*reversed(many), "203.0.113.7"])
+    assert "100" in problem
+    assert not buckets.fail("10.199.0.1", NOW)
+    assert any(blocked(buckets, times=100))
+    assert buckets.replace_fleet({}, many) == ""
 
 
 def test_long_text_is_not_remembered():

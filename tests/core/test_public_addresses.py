@@ -37,3 +37,10 @@ def test_allowed_networks():
     assert may_be_reached("10.1.2.3", allowed)
     assert may_be_reached("::1", allowed)
     assert not may_be_reached("10.2.0.1", allowed)
+
+
+def test_a_local_nat64_prefix_can_be_allowed():
+    """A host with DNS64 may use an own prefix, and authz does not judge what is embedded there."""
+    allowed = networks("", ["64:ff9b:1::/96"])
+    assert may_be_reached("64:ff9b:1::8.8.8.8", allowed)
+    assert not may_be_reached("64:ff9b:1:1::8.8.8.8", allowed)

@@ -101,3 +101,10 @@ def test_a_missing_compiler_is_one_line(tmp_path, monkeypatch):
     assert f"apt-get install {compiled_tree.PACKAGES}" in line
     assert "\n" not in line
     assert not list(tmp_path.iterdir())
+
+
+def test_a_hook_that_is_turned_off_is_one_line(tmp_path, monkeypatch):
+    """The build ends with a wheel of pure Python, which is not taken for a compiled one."""
+    monkeypatch.setenv("HATCH_BUILD_NO_HOOKS", "1")
+    with pytest.raises(SystemExit, match=r"is turned off$"):
+        compiled_tree.wheel(tmp_path)

@@ -1,11 +1,13 @@
 """Targets of new secrets over real sockets: the requests, refusals, and internal addresses."""
 
 import asyncio
+import errno
 import fcntl
 import json
 import logging
 import os
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -24,6 +26,7 @@ from authz.process.secret_targets import (
 )
 from authz.process.web_client import WebClient
 from tests.support.fakes import KID, FakeClock
+from tests.support.real import eventually
 from tests.support.secret_stores import TOKEN, Hook, Kubernetes, Vault
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -126,7 +129,7 @@ async def test_a_directory_that_others_may_write_to(tmp_path):
 
 
 async def test_a_directory_that_hangs(tmp_path, monkeypatch):
-    """A disk that does not answer costs the time bound, and stops nothing else."""
+    """A disk that does not answer costs the time bound. Later the given-up file gets no name."""
     released = threading.Event()
     monkeypatch.setattr(os, "fsync", lambda _descriptor: released.wait(60))
     target = DirectoryTarget(tmp_path, seconds=0.1)
@@ -135,22 +138,72 @@ async def test_a_directory_that_hangs(tmp_path, monkeypatch):
             await asyncio.wait_for(target.deliver(parcel()), 20)
     finally:
         released.set()
+    await eventually(lambda: not list(tmp_path.glob("*.new")))
+    assert not list(tmp_path.iterdir())
 
 
-async def test_two_processes_write_one_after_the_other(tmp_path):
-    """While another process delivers into the directory, no file is touched."""
-    await DirectoryTarget(tmp_path).deliver(parcel(text="older"))
+async def test_a_directory_that_another_process_has_locked(tmp_path):
+    """A lock of a process that may only read the directory stops nothing."""
     descriptor = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with pytest.raises(Unavailable, match=r"not written within 0\.1 s"):
-            await DirectoryTarget(tmp_path, seconds=0.1).deliver(parcel())
-        [file] = tmp_path.iterdir()
-        assert file.read_text() == "older\n"
+        await DirectoryTarget(tmp_path, seconds=20).deliver(parcel())
     finally:
         os.close(descriptor)
-    await DirectoryTarget(tmp_path).deliver(parcel())
+    [file] = tmp_path.iterdir()
     assert file.read_text() == f"{TEXT}\n"
+
+
+async def test_two_processes_deliver_at_once(tmp_path, monkeypatch):
+    """The file is always one whole secret: each process has a temporary file of its own."""
+    began, released, flush = threading.Event(), threading.Event(), os.fsync
+
+    def first_waits(descriptor):
+        if not began.is_set():
+            began.set()
+            released.wait(60)
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", first_waits)
+    file = tmp_path / f"{KID}.key"
+    first = asyncio.create_task(DirectoryTarget(tmp_path, 60).deliver(parcel(text="of one")))
+    try:
+        await asyncio.to_thread(began.wait, 60)
+        await DirectoryTarget(tmp_path, 20).deliver(parcel())
+        assert file.read_text() == f"{TEXT}\n"
+    finally:
+        released.set()
+    await first
+    assert file.read_text() == "of one\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+async def test_a_disk_that_fails(tmp_path, monkeypatch):
+    """The earlier secret stays, and the temporary file goes."""
+    await DirectoryTarget(tmp_path).deliver(parcel(text="older"))
+
+    def fail(_descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(Unavailable, match="Input/output error"):
+        await DirectoryTarget(tmp_path).deliver(parcel())
+    [file] = tmp_path.iterdir()
+    assert file.read_text() == "older\n"
+
+
+async def test_temporary_files_of_killed_processes(tmp_path):
+    """The next delivery of any key removes those that are older than 10 minutes, and no others."""
+    old, random = time.time() - 700, "0123456789abcdef"
+    gone = [f"{KID}.key.{random}.new", f"{'b' * 16}.key.{random}.new", f"{KID}.key.new"]
+    kept = ["notes.new", f"{KID}.key.{random}", f"{'b' * 16}.key"]
+    for name in (*gone, *kept):
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (old, old))
+    young = f"{KID}.key.{random[::-1]}.new"
+    (tmp_path / young).write_text("x")
+    await DirectoryTarget(tmp_path).deliver(parcel())
+    assert {one.name for one in tmp_path.iterdir()} == {*kept, young, f"{KID}.key"}
 
 
 @BOTH

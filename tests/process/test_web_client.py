@@ -82,6 +82,28 @@ async def test_a_request_that_was_given_up_is_not_sent(monkeypatch, permits):
             server.accept()
 
 
+@pytest.mark.parametrize("given", [{}, {"user-agent": "shipper"}, {"USER-AGENT": "shipper"}])
+async def test_a_request_names_its_sender_once(given):
+    """A given User-Agent in any case replaces ours, which has no version."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        answered = asyncio.create_task(asyncio.to_thread(_answer, server))
+        await WebClient().send("GET", url, headers=given)
+        lines = (await answered).lower().split("\r\n")
+    expected = "user-agent: shipper" if given else "user-agent: authz"
+    assert [line for line in lines if line.startswith("user-agent")] == [expected]
+
+
+def _answer(server: socket.socket) -> str:
+    connection, _ = server.accept()
+    with connection:
+        found = b""
+        while b"\r\n\r\n" not in found:
+            found += connection.recv(65_536)
+        connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    return found.decode()
+
+
 async def test_names_that_resolve_slowly_block_no_other_work(monkeypatch):
     """Such requests have threads of their own, so name lookups of the store have free ones."""
     released = threading.Event()

@@ -145,6 +145,16 @@ def test_a_snippet_for_two_sidecars_has_the_shipped_cluster():
     assert yaml.safe_load(snippet(DEFAULTS, sockets))["clusters"][0] == shipped
 
 
+def test_sidecars_that_have_names_are_retried_as_others_are():
+    """The cluster differs from that of two sockets by the addresses alone."""
+    named = yaml.safe_load(snippet(DEFAULTS, sidecars("a.example:9001", "b.example:9001")))
+    own = yaml.safe_load(snippet(DEFAULTS, sidecars("unix:/run/1.sock", "unix:/run/2.sock")))
+    by_name, by_socket = named["clusters"][0], own["clusters"][0]
+    assert (by_name.pop("type"), by_socket.pop("type")) == ("STRICT_DNS", "STATIC")
+    del by_name["load_assignment"], by_socket["load_assignment"]
+    assert by_name == by_socket
+
+
 def sidecars(*texts: str) -> list[Address]:
     """Return addresses."""
     return [Address.parse("", text) for text in texts]
@@ -158,6 +168,7 @@ def sidecars(*texts: str) -> list[Address]:
         sidecars("unix:/run/authz/check.sock"),
         sidecars("authz.internal:9191"),
         sidecars("unix:/run/authz/1/check.sock", "unix:/run/authz/2/check.sock"),
+        sidecars("a.example:9001", "b.example:9001"),
     ],
     ids=lambda addresses: ",".join(map(str, addresses)),
 )

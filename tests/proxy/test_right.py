@@ -18,7 +18,7 @@ from authz.rpc.check import allow
 from tests.support.proxy.envoys import validate, without_authz
 from tests.support.proxy.faults import HTTP2, Config
 from tests.support.proxy.report import DEFAULTS, problems
-from tests.support.proxy.retry_faults import in_the_filter, two_sidecars
+from tests.support.proxy.retry_faults import in_the_filter, named, two_sidecars
 from tests.support.proxy.subtle import FILTER_CONFIG, HEADER_MUTATION, marked
 from tests.support.real import free_port
 
@@ -81,6 +81,11 @@ def two_sidecars_of_1_36(config: Config) -> None:
     in_the_filter(base_interval="0.005s", max_interval="0.2s")(config)
 
 
+def one_name(config: Config) -> None:
+    """One name, which may be that of several sidecars, without a retry policy."""
+    named(1)(config)
+
+
 def answers_only(config: Config) -> None:
     """A second listener has no route to a backend."""
     resources = config.whole["static_resources"]
@@ -105,6 +110,7 @@ RIGHT = [
     answers_only,
     two_sidecars,
     two_sidecars_of_1_36,
+    one_name,
 ]
 
 

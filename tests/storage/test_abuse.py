@@ -271,6 +271,29 @@ class Older(StoreLink):
             super().send(on_reply, *command)
 
 
+class Odd(StoreLink):
+    """A store that allows the network of ONE, and a text that is none."""
+
+    def send(self, on_reply, *command):
+        """Carry out a command."""
+        if command == ("HGETALL", DEFAULT.allowed):
+            on_reply({"10.0.0.1/8": "someone", ONE: "someone"})
+        else:
+            super().send(on_reply, *command)
+
+
+def test_an_allowed_text_that_is_no_network(caplog):
+    """An odd text is logged once. Other networks and the blocks of the fleet are taken."""
+    link = Odd({ONE: SOON, OTHER: SOON})
+    buckets, abuse = sidecar(link)
+    for _ in range(5):  # others change something
+        link.version += 1
+        abuse.send(link)
+    assert buckets.fail(OTHER, NOW)
+    assert not buckets.fail(ONE, NOW)
+    assert ["10.0.0.1/8" in text for text in caplog.messages] == [True]
+
+
 def test_a_store_that_refuses_hscan(caplog):
     """The allowed networks are taken, the remedy is logged once, and HSCAN is rarely repeated."""
     link = Older({OTHER: SOON})

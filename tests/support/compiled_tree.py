@@ -46,8 +46,8 @@ def build(directory: Path, source: Path = ROOT) -> Path:
 def wheel(directory: Path, source: Path = ROOT) -> Path:
     """Copy the sources into a directory, compile them there, and return the wheel, in its `dist`.
 
-    Raises SystemExit with one line if there is no compiler, and with the end of the build's output
-    if the build fails.
+    Raises SystemExit with one line if there is no compiler or the hook did not run, and with the
+    end of the build's output if the build fails.
     """
     require_compiler()
     for name in COPIED:
@@ -67,6 +67,8 @@ def wheel(directory: Path, source: Path = ROOT) -> Path:
     if done.returncode:
         raise SystemExit(f"{FAILED}\n" + (done.stdout + done.stderr)[-2000:])
     (made,) = (directory / "dist").glob("*.whl")
+    if not list(directory.glob("*__mypyc.*.so")):
+        raise SystemExit(f"{FAILED} the build hook of pyproject.toml is turned off")
     return made
 
 

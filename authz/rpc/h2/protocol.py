@@ -5,8 +5,6 @@ in one write, and no task is created. A call that has to wait becomes a task, so
 
 A large read, or one of many small frames, is processed in turns, between which the loop serves
 other connections. Without turns the loop would read up to eight megabytes of one client in a row.
-Its calls begin after the last of these turns. So after a stop of the process no call begins that
-the client has ended meanwhile: its RST_STREAM is in the same read.
 
 Reading pauses while a client does not read its responses, and while it is slowed for a flood.
 """
@@ -31,7 +29,6 @@ log = logging.getLogger("authz.h2")
 
 WRITE_BUFFER: Final = 256 * 1024  # bytes that a client may leave unread before we stop reading
 TURN: Final = 32 * 1024  # bytes of one connection that are processed before others have a turn
-TURN_CALLS: Final = 64  # calls of one connection that begin before others have a turn
 
 
 class H2Protocol(asyncio.Protocol):
@@ -48,7 +45,6 @@ class H2Protocol(asyncio.Protocol):
         self.slowed: asyncio.TimerHandle | None = None  # set while a flooding client is paused
         self._unread = memoryview(b"")  # of the last read; processed before the next read
         self._turn: asyncio.Handle | None = None  # the next turn, once it is scheduled
-        self._held: list[tuple[Call, bytes]] = []  # calls that begin when the read is processed
         self._closing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -153,20 +149,15 @@ class H2Protocol(asyncio.Protocol):
         return False
 
     def _process(self, data: bytes) -> None:
-        connection = self._connection
-        events = connection.receive(data, self._loop.time())
-        more = connection.has_input or bool(self._unread) or bool(self._held)
-        for call, message in events:
+        for call, message in self._connection.receive(data, self._loop.time()):
             if message is None:
                 self._cancel(call)
-            elif more:
-                self._held.append((call, message))
             else:
                 self._start(call, message)
         self._flush()
-        if connection.budgets.pause >= MIN_PAUSE and not self._closing:
+        if self._connection.budgets.pause >= MIN_PAUSE and not self._closing:
             self._slow_down()
-        elif more and self._turn is None and not self._closing:
+        elif self._connection.has_input and self._turn is None and not self._closing:
             self.transport.pause_reading()
             self._turn = self._loop.call_soon(self._next_turn)
 
@@ -182,10 +173,9 @@ class H2Protocol(asyncio.Protocol):
             self._next_turn()
 
     def _next_turn(self) -> None:
-        """Process the rest of a turn, or up to TURN bytes of the last read.
+        """Process the rest of a turn, or up to TURN bytes of the last read; else resume reading.
 
-        Else begin up to TURN_CALLS of the calls that it held; else resume reading. Does nothing
-        while the connection is closing, stalled or slowed.
+        Does nothing while the connection is closing, stalled or slowed.
         """
         self._turn = None
         if self._closing or self.stall is not None or self.slowed is not None:
@@ -197,13 +187,6 @@ class H2Protocol(asyncio.Protocol):
             self._turn = self._loop.call_soon(self._next_turn)
             data, self._unread = bytes(self._unread[:TURN]), self._unread[TURN:]
             self._process(data)
-        elif self._held:
-            self._turn = self._loop.call_soon(self._next_turn)
-            begun, self._held = self._held[:TURN_CALLS], self._held[TURN_CALLS:]
-            for call, message in begun:
-                if call.state is ANSWERING:  # not reset, and not expired
-                    self._start(call, message)
-            self._flush()
         else:
             self.transport.resume_reading()
 

@@ -92,7 +92,9 @@ def test_bytes_that_are_no_text(runner, command, reading):
     assert line.startswith("authz: stdin: is not text; give one key on one line")
 
 
-@pytest.mark.parametrize("text", ["203.0.113.0/24", "203.0.113.7/32", "2001:db8::/32", "/", "a"])
+@pytest.mark.parametrize(
+    "text", ["203.0.113.0/24", "203.0.113.7/32", "2001:db8::/32", "2001:db8::7/64", "/", "a"]
+)
 def test_a_network_is_no_blocked_client(runner, text):
     """A network is not taken for one of its addresses, whose block alone would end."""
     line = refusal(runner.run("abuse", "clear", text))
@@ -101,5 +103,6 @@ def test_a_network_is_no_blocked_client(runner, text):
 
 def test_a_listed_client_can_be_cleared(runner):
     """An IPv6 client is listed as a network, and an address is one of it."""
-    for text in ("2001:db8::/64", "2001:db8::7", "203.0.113.7"):
+    spellings = ("2001:db8::/64", "2001:DB8::/64", "2001:db8:0:0::/64")
+    for text in (*spellings, "2001:db8::7", "203.0.113.7"):
         assert runner.run("abuse", "clear", text).out == "0 blocks ended\n"

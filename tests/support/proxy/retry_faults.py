@@ -43,6 +43,19 @@ def one_sidecar(config: Config) -> None:
     del group["lb_endpoints"][1]
 
 
+def named(count: int) -> Callable[[Config], None]:
+    """Return a change: as many host names in place of the sidecars, without a retry policy."""
+
+    def change(config: Config) -> None:
+        del two_sidecars(config)["retry_policy"]
+        config.cluster["type"] = "STRICT_DNS"
+        (group,) = config.cluster["load_assignment"]["endpoints"]
+        hosts = [{"address": f"{at}.example", "port_value": 9001} for at in range(count)]
+        group["lb_endpoints"] = [{"endpoint": {"address": {"socket_address": h}}} for h in hosts]
+
+    return change
+
+
 RETRIES = [
     Fault(
         "a short try",
@@ -103,4 +116,5 @@ RETRIES = [
         "retries",
         "although there are others",
     ),
+    Fault("no other name is asked", named(2), "warn", "retries", "although there are others"),
 ]
