@@ -30,7 +30,7 @@ async def test_a_key_takes_one_place(client):
 
 
 async def test_places_are_free_after_an_hour(valkey, client):
-    """Old entries and garbled ones are removed. The time of an entry is that of the store, in ms."""
+    """Old entries and garbled ones are removed. New ones have the time of the store, in ms."""
     names, now = schema.DEFAULT, _now(valkey)
     entries = {"old": now - HOUR_MS - 1, "bad": "x", "new": now - HOUR_MS + 60_000}
     valkey.admin.hset(names.leaked, mapping=entries)
@@ -42,7 +42,7 @@ async def test_places_are_free_after_an_hour(valkey, client):
 
 @pytest.mark.parametrize("ahead", [1000 * HOUR_MS, 2 * HOUR_MS, 60_000])
 async def test_a_clock_that_was_ahead(valkey, client, ahead):
-    """Keys that were ended at a time ahead of the store's hold their places for an hour from now."""
+    """Keys with an end ahead of the store's clock hold their places for an hour from now."""
     names, now = schema.DEFAULT, _now(valkey)
     valkey.admin.hset(names.leaked, mapping={"a": now + ahead, "b": now + ahead})
     assert await StoredLeakMemory(client).may_end(["c"], HOUR_MS, 2) == frozenset()

@@ -238,20 +238,20 @@ def test_a_store_of_objects_that_is_gone_is_no_clean_result(repository, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("make", "odd", "file"),
-    [(os.mkfifo, one, file) for one, file in (("idx", "pack"), ("pack", "idx"), ("rev", "idx"))]
-    + [(os.mkdir, "pack", "idx"), (os.mkdir, "idx", "pack")],
+    ("make", "odd"),
+    [*((os.mkfifo, one) for one in ("idx", "pack", "rev")), (os.mkdir, "idx"), (os.mkdir, "pack")],
 )
 @pytest.mark.parametrize("is_alternate", [False, True], ids=["own", "alternate"])
 @pytest.mark.timeout(60)  # git waits for ever for the writer of a pipe
-def test_a_pipe_among_the_packs(repository, tmp_path_factory, is_alternate, make, odd, file):
+def test_a_pipe_among_the_packs(repository, tmp_path_factory, is_alternate, make, odd):
     """Git is not started to read a pack that it would wait for, or leave out without a word."""
     place = repository.folder / ".git" / "objects"
     if is_alternate:
         other = Repository(tmp_path_factory.mktemp("other"))
         (place / "info" / "alternates").write_text(f"{other.folder}/.git/objects\n")
         place = other.folder / ".git" / "objects"
-    (place / "pack" / f"pack-0.{file}").touch()
+    for ending in {"idx", "pack"} - {odd}:
+        (place / "pack" / f"pack-0.{ending}").touch()
     make(place / "pack" / f"pack-0.{odd}")
     with pytest.raises(Unavailable, match=rf"pack-0\.{odd} is no file") as caught:
         repository.found()
@@ -263,7 +263,8 @@ def test_packs_behind_links(repository, tmp_path_factory):
     (key,) = keys(1)
     repository.commit("a", key.encode())
     repository.git("gc", "-q")
-    folder, elsewhere = repository.folder / ".git" / "objects" / "pack", tmp_path_factory.mktemp("e")
+    folder = repository.folder / ".git" / "objects" / "pack"
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
     for file in list(folder.iterdir()):
         file.rename(elsewhere / file.name)
         file.symlink_to(elsewhere / file.name)
