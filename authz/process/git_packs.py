@@ -13,6 +13,8 @@ from authz.process.git_pack import Pack
 LINES: Final = 1024 * 1024  # bytes of git's list that are read at once
 _HASH_LENGTHS: Final = {"sha1": 20, "sha256": 32}
 _ALTERNATE: Final = "alternate: "
+# It lists the alternates, and opens no file among their packs but this index.
+_COUNT: Final = ("-c", "core.multiPackIndex=false", "count-objects", "-v")
 
 
 def opened(git: GitCommand, folder: Path) -> list[Pack]:
@@ -23,7 +25,7 @@ def opened(git: GitCommand, folder: Path) -> list[Pack]:
     form, *own = git.lines("rev-parse", "--show-object-format", "--git-path", "objects/pack")
     places = [folder / one for one in own]
     _check(places)  # before git opens the packs
-    lines = git.lines("count-objects", "-v")  # it opens none of an alternate
+    lines = git.lines(*_COUNT)
     others = [one.removeprefix(_ALTERNATE) for one in lines if one.startswith(_ALTERNATE)]
     alternates = [folder / one / "pack" for one in others]
     _check(alternates)

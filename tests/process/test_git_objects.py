@@ -239,7 +239,10 @@ def test_a_store_of_objects_that_is_gone_is_no_clean_result(repository, tmp_path
 
 @pytest.mark.parametrize(
     ("make", "odd"),
-    [*((os.mkfifo, one) for one in ("idx", "pack", "rev")), (os.mkdir, "idx"), (os.mkdir, "pack")],
+    [
+        *((os.mkfifo, name) for name in ("multi-pack-index", "0.idx", "0.pack", "0.rev")),
+        *((os.mkdir, name) for name in ("0.idx", "0.pack")),
+    ],
 )
 @pytest.mark.parametrize("is_alternate", [False, True], ids=["own", "alternate"])
 @pytest.mark.timeout(60)  # git waits for ever for the writer of a pipe
@@ -250,10 +253,10 @@ def test_a_pipe_among_the_packs(repository, tmp_path_factory, is_alternate, make
         other = Repository(tmp_path_factory.mktemp("other"))
         (place / "info" / "alternates").write_text(f"{other.folder}/.git/objects\n")
         place = other.folder / ".git" / "objects"
-    for ending in {"idx", "pack"} - {odd}:
-        (place / "pack" / f"pack-0.{ending}").touch()
-    make(place / "pack" / f"pack-0.{odd}")
-    with pytest.raises(Unavailable, match=rf"pack-0\.{odd} is no file") as caught:
+    for name in {"0.idx", "0.pack"} - {odd}:
+        (place / "pack" / name).touch()
+    make(place / "pack" / odd)
+    with pytest.raises(Unavailable, match=rf"{odd} is no file") as caught:
         repository.found()
     assert "\n" not in str(caught.value)
 
