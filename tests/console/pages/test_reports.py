@@ -5,6 +5,7 @@ import csv
 import http.client
 import io
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -58,10 +59,13 @@ async def test_cost_by_model(site):
 
 async def test_usage_of_an_owner(site):
     """A question about a client counts the keys of this client only, and its command is shown."""
-    await fill(site.rig, requests=100)
-    page = await get(site, "/usage?client=acme&by=month&since=2026-01-01&until=2026-12-31")
+    kids = await fill(site.rig, requests=100)
+    await use(site.rig, kids[2], 0)  # the other requests may be those of the month before
+    since = datetime.now(UTC).date() - timedelta(days=300)
+    until = since + timedelta(days=301)
+    page = await get(site, f"/usage?client=acme&by=month&since={since}&until={until}")
     assert "4 keys" in page.text
-    assert "authz usage --client acme --since 2026-01-01T00:00:00Z" in page.text
+    assert f"authz usage --client acme --since {since}T00:00:00Z" in page.text
     owner = await get(site, "/owners/client?id=acme")
     assert owner.status == 200
     assert owner.text.count("acme production") == 2 * owner.text.count("production 0")
