@@ -17,7 +17,7 @@ from typing import Final
 
 import click
 
-from authz import __version__, hot_path
+from authz import __version__
 from authz.cli import color, outline
 from authz.cli.invocation import (
     Invocation,
@@ -41,6 +41,7 @@ from authz.core.errors import (
     OutcomeUnknown,
     Unavailable,
 )
+from authz.process import hot_path
 
 REFUSED, MISUSED, UNAVAILABLE, BUG, INTERRUPTED = 1, 2, 3, 70, 130
 MAX_MESSAGE: Final = 400

@@ -21,8 +21,7 @@ from authz.core.decision import (
 from authz.core.errors import Unavailable
 from authz.core.events import Event
 from authz.core.keys.credentials import Imported, Presented
-from authz.core.limits.amounts import Cost
-from authz.core.limits.charge_once import RetryName, charged_once
+from authz.core.limits.charge_once import charged_once
 from authz.core.limits.key_limits import LimitResult
 from authz.core.policy import Proof, judge, judge_within
 from authz.core.ports import Clock, PepperProof, Probe
@@ -44,7 +43,7 @@ from authz.flows.answers import (
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
-from authz.flows.lookups import DecideElsewhere, Lookup, NativeKeys, TokenKeys, nowhere
+from authz.flows.lookups import DecideElsewhere, Lookup, NativeKeys, TokenKeys, nothing, nowhere
 from authz.flows.tokens.gate import TokenGate
 
 _Key = TypeVar("_Key")
@@ -90,7 +89,7 @@ class Checker:
         self._fail = failures.fail if failures else None
         self.elsewhere: DecideElsewhere = nowhere  # another one if there are several partitions
         self.hits = 0  # checks that found their record in the cache; only grows
-        self._spend = limiter.spend if limiter else _take_nothing
+        self._spend = limiter.spend if limiter else nothing
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
         """Return the decision, or an awaitable of it if the store must be asked.
@@ -111,9 +110,7 @@ class Checker:
         if record is not None:
             self.hits += 1
             refusal = self._judge(presented, record, request)
-            if refusal is None:
-                return self._charge(record, request)
-            return self.conclude(refusal, request)
+            return self.conclude(refusal, request) if refusal else self._charge(record, request)
         refusal = self._refuse_unproven(presented)
         if refusal is not None:  # in a flood nearly every request ends here
             return self.conclude(refusal, request)
@@ -170,9 +167,7 @@ class Checker:
     ) -> Decision | Awaitable[Decision]:
         """Decide on a record that is found; `check` does the same for a hit."""
         refusal = self._judge(proof, record, request)
-        if refusal is None:
-            return self._charge(record, request)
-        return self.conclude(refusal, request)
+        return self.conclude(refusal, request) if refusal else self._charge(record, request)
 
     def _judge(
         self, proof: Proof, record: KeyRecord, request: Request, *, stale: bool = False
@@ -189,8 +184,7 @@ class Checker:
         ):
             refusal = judge(record, proof, request, now)
         else:
-            window = clock.window(now, self._monotonic())
-            refusal = judge_within(record, proof, request, window)
+            refusal = judge_within(record, proof, request, clock.window(now, self._monotonic()))
         if refusal is None:
             return None
         if refusal.reason is Reason.WRONG_SECRET and isinstance(proof, Presented):
@@ -217,10 +211,8 @@ class Checker:
     def _look_up(
         self, keys: Lookup[_Key], credential: _Key, request: Request, *, may_ask: bool = True
     ) -> Decision | Awaitable[Decision]:
-        if not self.cache.is_trusted:
-            decision = self._decide_stale(keys, credential, request)
-            if decision is not None:
-                return decision
+        if not self.cache.is_trusted and (stale := self._decide_stale(keys, credential, request)):
+            return stale
         if not may_ask:
             return self.conclude(UNAVAILABLE, request)
         return self._find(keys, credential, request)
@@ -229,16 +221,13 @@ class Checker:
         try:
             found = await keys.find(credential, request.client_address)
         except Unavailable as cause:
-            decision = self._decide_stale(keys, credential, request)
-            if decision is None:
-                decision = self.elsewhere(credential, request, cause)
-            if decision is None:
-                decision = self.conclude(UNAVAILABLE, request)
+            decision = (
+                self._decide_stale(keys, credential, request)
+                or self.elsewhere(credential, request, cause)
+                or self.conclude(UNAVAILABLE, request)
+            )
         else:
-            if found is None:
-                decision = self.conclude(UNKNOWN, request)
-            else:
-                decision = self._decide(*found, request)
+            decision = self._decide(*found, request) if found else self.conclude(UNKNOWN, request)
         return await settled(decision)
 
     def _decide_stale(
@@ -309,7 +298,3 @@ class Checker:
                 decision = TOO_MANY
             self._decided(decision.reason)
         return decision
-
-
-def _take_nothing(_key: KeyRecord, _cost: Cost, _once: RetryName | None) -> None:
-    """Stand in for a limiter: return None, because no key has limits."""

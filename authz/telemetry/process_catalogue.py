@@ -3,7 +3,8 @@
 import platform
 from typing import Final
 
-from authz import __version__, hot_path
+from authz import __version__
+from authz.process import hot_path
 from authz.telemetry.metric import Kind, Metric, each
 
 BUILD: Final = Metric(

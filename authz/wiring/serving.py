@@ -13,8 +13,8 @@ from typing import Final
 
 import uvloop
 
-from authz import hot_path
 from authz.core.errors import BadInput
+from authz.process import hot_path
 from authz.process.ending import Ending
 from authz.process.gc_tuning import tune_gc
 from authz.process.hardening import disable_core_dumps, raise_file_limit

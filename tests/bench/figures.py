@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from authz import hot_path
+from authz.process import hot_path
 
 FILE: Final = Path(__file__).parents[2] / "docs" / "figures.json"
 CPU_INFO: Final = Path("/proc/cpuinfo")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from authz import __version__, hot_path
+from authz import __version__
+from authz.process import hot_path
 from tests.support import compiled_tree
 from tests.support.deploy.installed import Installed
 

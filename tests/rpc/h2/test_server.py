@@ -25,6 +25,7 @@ from authz.rpc.h2.connection import Connection
 from authz.rpc.h2.frames import PREFACE, ErrorCode
 from authz.rpc.h2.protocol import H2Protocol
 from authz.rpc.h2.request_bodies import BodyMemory
+from authz.rpc.h2.request_headers import MethodHandler
 from authz.rpc.h2.request_streams import RequestStreams
 from authz.rpc.h2.send_queue import SendQueue
 from authz.rpc.h2.server import FastServer
@@ -323,18 +324,17 @@ class Transport(asyncio.Transport):
         """Implement asyncio.Transport.set_write_buffer_limits."""
 
 
+def state_with(handler: MethodHandler, limits: ConnectionLimits = DEFAULT_LIMITS) -> ServerState:
+    """Return the state of a server whose only method has this handler."""
+    return ServerState({PATH.encode(): handler}, limits, BodyMemory(0), RecordingProbe(), 10)
+
+
 @contextmanager
 def greeted_protocol(
     limits: ConnectionLimits = DEFAULT_LIMITS,
 ) -> Iterator[tuple[H2Protocol, Transport, Client]]:
     """Return a protocol without a socket that echoes messages, and a client that writes to it."""
-    service = ServerState(
-        {PATH.encode(): lambda message: message},
-        limits,
-        BodyMemory(0),
-        RecordingProbe(),
-        10,
-    )
+    service = state_with(lambda message: message, limits)
     shell, transport, script = H2Protocol(service), Transport(), Client()
     shell.connection_made(transport)
     script.encoder.header_table_size = 0
@@ -487,13 +487,7 @@ async def test_an_error_in_a_large_read_is_the_end_of_it():
 async def test_whatever_ends_a_connection_its_calls_are_cancelled(cause):
     """An event loop may also pass a cause that is no Exception, and the state is the same then."""
     forever = asyncio.get_running_loop().create_future()
-    state = ServerState(
-        {PATH.encode(): lambda _message: forever},
-        DEFAULT_LIMITS,
-        BodyMemory(0),
-        RecordingProbe(),
-        10,
-    )
+    state = state_with(lambda _message: forever)
     shell, script = H2Protocol(state), Client()
     shell.connection_made(Transport())
     script.encoder.header_table_size = 0
