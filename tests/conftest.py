@@ -2,13 +2,11 @@
 
 import re
 import signal
-import threading
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from authz.telemetry.traces import EXPORT_SECONDS, STOPPING
 from tests.support.real import Valkey
 
 # A shell starts background jobs with Ctrl-C ignored, and so would be all that the tests start.
@@ -40,19 +38,6 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of LONG first. All others keep their order."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def exports_end() -> Iterator[None]:
-    """Wait for the last export of traces that a module stopped.
-
-    Where nothing receives it, its thread takes random pauses, and Hypothesis refuses the tests of
-    the next module in this process: it draws by the same generator.
-    """
-    yield
-    for thread in threading.enumerate():
-        if thread.name == STOPPING:
-            thread.join(2 * EXPORT_SECONDS)
 
 
 @pytest.fixture(scope="session")

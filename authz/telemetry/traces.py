@@ -25,7 +25,6 @@ from authz.telemetry.tracecontext import Context
 NAME: Final = "authz.check"
 EXPORT_SECONDS: Final = 5.0  # of one export
 STOP_SECONDS: Final = 1.0  # of the last export
-STOPPING: Final = "authz-traces-stop"  # the thread of the last export
 BATCH: Final = 128  # spans; the encoding thread holds the interpreter lock
 MAX_QUEUED: Final = 2048  # spans that wait for export
 
@@ -118,6 +117,6 @@ class Traces:
 
     def stop(self) -> None:
         """Export the queued spans and stop. Wait at most STOP_SECONDS (1 s)."""
-        ending = threading.Thread(target=self._batches.shutdown, name=STOPPING, daemon=True)
+        ending = threading.Thread(target=self._batches.shutdown, daemon=True)
         ending.start()
         ending.join(STOP_SECONDS)

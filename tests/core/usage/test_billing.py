@@ -130,6 +130,15 @@ def test_differences():
     assert found == {("b", 2): -2, ("c", 1): 5, ("lost", 4): -4}
 
 
+def test_records_are_ordered():
+    """By hour, then by route, in whatever order the store has them."""
+    counts = Counts((5, *[0] * (FIELDS - 1)))
+    places = [(HOUR + 1, ""), (HOUR, "b"), (HOUR + 1, "a"), (HOUR, "")]
+    hours = KeyHours(KID, dict.fromkeys(places, counts), frozenset())
+    found = [(each.hour, each.route) for each in differences(hours, {}, [Unit.OK], None)]
+    assert found == sorted(places)
+
+
 def test_customers():
     """The nearest line of the table wins, then the metadata of the key."""
     table = read_table("f", "# c\nclient acme cus_1\n\nkey " + KID + " cus_2\ntenant t -\n")

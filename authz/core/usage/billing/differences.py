@@ -12,6 +12,7 @@ Rules:
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
 from authz.core.records import KeyRecord
@@ -61,13 +62,14 @@ def differences(
     units: Sequence[Unit],
     record: KeyRecord | None,
 ) -> Iterator[BillingRecord]:
-    """Yield the records that are missing.
+    """Yield the records that are missing, ordered by hour and route.
 
-    delivered: of the same hours. record: of the key as it is now; None if it was deleted.
+    Corrections of counts that are gone come last. delivered: of the same hours. record: of the key
+    as it is now; None if it was deleted.
     """
     open_places = dict(delivered)
     numbers = [(unit.value, NUMBERS[unit]) for unit in units]
-    for (hour, route), counts in hours.counts.items():
+    for (hour, route), counts in sorted(hours.counts.items(), key=itemgetter(0)):
         for unit, number in numbers:
             place = (hour, route, unit)
             total, revision = open_places.pop(place, (0, 0))
