@@ -5,6 +5,8 @@ import importlib.util
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import urllib.request
 import zipfile
@@ -14,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from authz import __version__
 from authz.cli.child_processes import ChildProcesses
 from tests.support.deploy import image
 from tests.support.real import Valkey, free_port
@@ -29,10 +32,11 @@ pytestmark = [image.needs_namespaces, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[image.Stage]:
-    """Yield the last stage of the image."""
+    """Yield the last stage of the image, in pure Python if this machine has no C compiler."""
     directory = Path(tempfile.mkdtemp(prefix="authz-image-"))
     directory.chmod(0o755)
-    yield image.build(directory)
+    arguments = {} if image.may_compile() else {"COMPILED": "no"}
+    yield image.build(directory, **arguments)
     shutil.rmtree(directory)
 
 
@@ -73,28 +77,49 @@ def test_its_provenance_names_the_wheel_and_the_lists(stage):
     assert wheel.startswith("envoy_authz-")
 
 
-def test_its_hot_path_can_be_compiled(stage):
-    """COMPILED=yes makes a wheel for this platform. The default made the pure one."""
+@image.needs_compiler
+def test_its_hot_path_is_compiled(stage):
+    """Without a build argument the wheel is one for this platform, and authz runs compiled."""
+    done = image.run(stage, ["authz", "--version"], capture_output=True, text=True)
+    assert done.stdout == f"authz {__version__} (hot path compiled)\n"
+    assert "-linux_" in (stage.directory / "opt/authz/provenance.sha256").read_text()
+
+
+def test_the_pure_wheel_is_that_of_make_dist(stage, tmp_path):
+    """COMPILED=no makes the same bytes as `make dist`, also where modules were compiled before."""
     build = image.Stage(stage.directory.parent / "build", workdir="/src")
     (command,) = [said for _, said in image.instructions() if " wheel --no-index" in said]
-    wheels = build.directory / "opt/wheel"
-    (pure,) = wheels.iterdir()
-    assert pure.name.endswith("-py3-none-any.whl")
-    compiling = replace(build, env=build.env | {"COMPILED": "yes"})
-    image.run(compiling, ["sh", "-euc", command], read_only=False).check_returncode()
-    (compiled,) = set(wheels.iterdir()) - {pure}
-    assert "-linux_" in compiled.name
-    with zipfile.ZipFile(compiled) as archive:
-        names = archive.namelist()
-    assert sum(name.endswith(".so") for name in names) > 1
+    pure = replace(build, env=build.env | {"COMPILED": "no"})
+    image.run(pure, ["sh", "-euc", command], read_only=False).check_returncode()
+    (found,) = (build.directory / "opt/wheel").glob("*-py3-none-any.whl")
+    dist = [sys.executable, "-m", "hatchling", "build", "--target", "wheel"]
+    subprocess.run([*dist, "--directory", str(tmp_path)], check=True, cwd=image.ROOT)
+    assert found.read_bytes() == (tmp_path / found.name).read_bytes()
+    with zipfile.ZipFile(found) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".so")]
+
+
+def compiler_step(stage: image.Stage, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the instruction that looks for a compiler, in the last stage, and return its end."""
+    (command,) = [line for _, line in image.instructions() if line.startswith("case ")]
+    other = replace(stage, user="0:0", env=stage.env | env)
+    return image.run(other, ["/bin/sh", "-euc", command], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(("said", "code"), [("no", 0), ("maybe", 2), ("", 2)])
 def test_whether_it_is_compiled_is_yes_or_no(stage, said, code):
     """Another value of COMPILED fails the build."""
-    (command,) = [line for _, line in image.instructions() if line.startswith("case ")]
-    other = replace(stage, env=stage.env | {"COMPILED": said})
-    assert image.run(other, ["sh", "-euc", command]).returncode == code
+    assert compiler_step(stage, COMPILED=said).returncode == code
+
+
+def test_a_missing_compiler_names_the_way_without_one(stage):
+    """If gcc is missing and cannot be installed, the last line says how to build without it."""
+    done = compiler_step(stage, COMPILED="yes", PATH="/nowhere")
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert "Debian mirror" in line
+    assert "--build-arg COMPILED=no" in line
+    assert "--build-arg BUILD_PYTHON=" in line
 
 
 def test_its_modules_are_compiled_without_times(stage):

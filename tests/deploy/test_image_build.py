@@ -17,10 +17,11 @@ from tests.support.deploy import image
 from tests.support.docs import ROOT
 
 PROGRAMS = ("buildah", "debootstrap")
-NAME, TAG = "python", "3.11-slim-bookworm"
+NAME, TAG, TAG_WITH_GCC = "python", "3.11-slim-bookworm", "3.11-bookworm"
 # What the official image has beside Python: the libraries that its modules are linked to.
 PACKAGES = "ca-certificates,libbz2-1.0,libffi8,liblzma5,libsqlite3-0,libssl3,zlib1g,libreadline8"
 MIRROR = "http://deb.debian.org/debian"
+UNREACHABLE = "deb http://127.0.0.1:9/debian bookworm main\n"
 
 pytestmark = [
     image.needs_namespaces,
@@ -42,12 +43,16 @@ class Buildah:
 
     def run(self, *words: str) -> str:
         """Run a command and return what it printed. Raises AssertionError if it fails."""
-        own = os.environ | {"BUILDAH_ISOLATION": "chroot"}
-        done = subprocess.run(
-            [*self._words, *words], check=False, capture_output=True, text=True, cwd=ROOT, env=own
-        )
+        done = self.end(*words)
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout.strip()
+
+    def end(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command and return its end, also if it fails."""
+        own = os.environ | {"BUILDAH_ISOLATION": "chroot"}
+        return subprocess.run(
+            [*self._words, *words], check=False, capture_output=True, text=True, cwd=ROOT, env=own
+        )
 
     def base(self) -> None:
         """Make the base image: a small Debian, with this Python at /usr/local."""
@@ -61,11 +66,36 @@ class Buildah:
         self.run("config", "--env", "PATH=/usr/local/bin:/usr/bin:/bin", made)
         self.run("commit", "--quiet", made, f"{NAME}:{TAG}")
 
-    def build(self, tag: str, **arguments: str) -> Path:
+    def base_with_gcc(self) -> None:
+        """Make a base image with Debian's compiler, as the full official image has one."""
+        made = self.run("from", "--pull-never", f"{NAME}:{TAG}")
+        self.run("run", made, "--", "apt-get", "update", "-qq")
+        install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends")
+        self.run("run", made, "--", *install, "gcc", "libc6-dev")
+        self.run("commit", "--quiet", made, f"{NAME}:{TAG_WITH_GCC}")
+
+    def build(self, tag: str, *words: str, **arguments: str) -> Path:
         """Build the image, as `docker build` does, and return the root of a container of it.
 
+        words: options of buildah.
         arguments: those of `--build-arg`.
         """
+        self.run("bud", *self._options(arguments), *words, "--tag", tag, ".")
+        return Path(self.run("mount", self.run("from", "--pull-never", tag)))
+
+    def failed_build(self, *words: str, **arguments: str) -> str:
+        """Build the image and return the errors. Raises AssertionError if it does not fail."""
+        done = self.end("bud", *self._options(arguments), *words, ".")
+        assert done.returncode != 0
+        return done.stderr
+
+    def unreachable_mirror(self) -> tuple[str, str]:
+        """Return options of a build that reaches no Debian mirror."""
+        file = self.directory / "sources.list"
+        file.write_text(UNREACHABLE)
+        return "--volume", f"{file}:/etc/apt/sources.list:ro"
+
+    def _options(self, arguments: dict[str, str]) -> list[str]:
         said = image.index()
         options = {name: value for name, value in said.items() if name.startswith("PIP_")}
         lines = [
@@ -75,14 +105,12 @@ class Buildah:
         file.write_text("\n".join(["[global]", *lines, ""]))
         words = ["--volume", f"{file}:/etc/pip.conf:ro"]
         words += ["--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"]
-        arguments["PYTHON"] = TAG  # without the digest of the official image
-        arguments |= {name: said[name] for name in said.keys() - options.keys()}
-        for name, value in arguments.items():
+        given = {name: said[name] for name in said.keys() - options.keys()}
+        given |= {"PYTHON": TAG} | arguments  # without the digest of the official image
+        for name, value in given.items():
             words += ["--build-arg", f"{name}={value}"]
         words += ["--pull-never", "--no-cache", "--timestamp", "0"]
-        words += ["--file", "deploy/Dockerfile"]
-        self.run("bud", *words, "--tag", tag, ".")
-        return Path(self.run("mount", self.run("from", "--pull-never", tag)))
+        return [*words, "--file", "deploy/Dockerfile"]
 
 
 @pytest.fixture(scope="module")
@@ -118,18 +146,26 @@ def test_the_image_says_what_it_is(buildah: Buildah, root: Path) -> None:
 
 
 def test_authz_runs_in_it(buildah: Buildah, root: Path) -> None:
-    """The command starts as the image's user, and pip is not there."""
+    """The command starts as the image's user with a compiled hot path; no pip, no compiler."""
     container = buildah.run("from", "--pull-never", "authz:first")
-    assert buildah.run("run", container, "--", "authz", "--version") == f"authz {__version__}"
+    said = buildah.run("run", container, "--", "authz", "--version")
+    assert said == f"authz {__version__} (hot path compiled)"
     assert buildah.run("run", container, "--", "python", "-c", "import os; print(os.getuid())") == (
         "65532"
     )
     assert not list((root / "usr/local/bin").glob("pip*"))
+    assert not [name for name in ("gcc", "cc", "ld") if (root / "usr/bin" / name).exists()]
+    assert "-linux_" in (root / "opt/authz/provenance.sha256").read_text()
 
 
 def test_two_builds_are_the_same_image(buildah: Buildah, root: Path) -> None:
-    """A second build, without a cache, has the files of the first one and the same digest."""
-    first, second = (files(one / "opt") for one in (root, buildah.build("authz:second")))
+    """A second build has the files of the first one and the same digest.
+
+    It has no cache and reaches no mirror: the same compiler is in the base of its build stage.
+    """
+    buildah.base_with_gcc()
+    again = buildah.build("authz:second", *buildah.unreachable_mirror(), BUILD_PYTHON=TAG_WITH_GCC)
+    first, second = (files(one / "opt") for one in (root, again))
     assert first.keys() == second.keys()
     assert [name for name in first if first[name] != second[name]] == []
     tags = ("authz:first", "authz:second")
@@ -137,14 +173,21 @@ def test_two_builds_are_the_same_image(buildah: Buildah, root: Path) -> None:
     assert len(digests) == 1
 
 
-def test_the_hot_path_can_be_compiled(buildah: Buildah) -> None:
-    """`--build-arg COMPILED=yes` compiles it, and the image has no compiler."""
-    root = buildah.build("authz:compiled", COMPILED="yes")
-    container = buildah.run("from", "--pull-never", "authz:compiled")
+def test_an_unreachable_mirror_names_the_way_without_one(buildah: Buildah) -> None:
+    """The build ends with a line that names COMPILED=no."""
+    told = buildah.failed_build(*buildah.unreachable_mirror())
+    (line,) = [line for line in told.splitlines() if line.startswith("no C compiler: ")]
+    assert "--build-arg COMPILED=no" in line
+
+
+def test_it_can_be_pure_python(buildah: Buildah) -> None:
+    """`--build-arg COMPILED=no` compiles nothing, and needs no mirror."""
+    root = buildah.build("authz:pure", *buildah.unreachable_mirror(), COMPILED="no")
+    container = buildah.run("from", "--pull-never", "authz:pure")
     said = buildah.run("run", container, "--", "authz", "--version")
-    assert said == f"authz {__version__} (hot path compiled)"
-    assert not [name for name in ("gcc", "cc", "ld") if (root / "usr/bin" / name).exists()]
-    assert "-linux_" in (root / "opt/authz/provenance.sha256").read_text()
+    assert said == f"authz {__version__}"
+    assert not list((root / "opt/authz").glob("lib/python3*/site-packages/authz/**/*.so"))
+    assert "-py3-none-any.whl" in (root / "opt/authz/provenance.sha256").read_text()
 
 
 def files(directory: Path) -> dict[str, tuple[int, str]]:

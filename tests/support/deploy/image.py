@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
+PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 SYSTEM = tuple(
     part
     for part in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "usr/include", "etc", "dev", "proc")
@@ -46,6 +47,20 @@ def may_mount() -> bool:
 
 needs_namespaces = pytest.mark.skipif(
     os.geteuid() != 0 or not may_mount(), reason="needs root and mount namespaces (unshare)"
+)
+
+
+def may_compile() -> bool:
+    """Return whether this machine lends a stage a C compiler and the headers of Python.
+
+    Without them only COMPILED=no can be built: apt-get of a stage would write into this machine.
+    """
+    headers = Path(sys.base_prefix) / "include" / PYTHON / "Python.h"
+    return shutil.which("gcc", path="/usr/bin") is not None and headers.exists()
+
+
+needs_compiler = pytest.mark.skipif(
+    not may_compile(), reason="needs a C compiler: Debian's packages gcc libc6-dev python3-dev"
 )
 
 
@@ -155,25 +170,25 @@ def base(root: Path) -> None:
 
 def copy_python(root: Path) -> None:
     """Copy this Python and pip into `root` at /usr/local, as in the official image."""
-    prefix, version = Path(sys.base_prefix), f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    local, headers = root / "usr/local", f"include/{version}"
+    prefix, local = Path(sys.base_prefix), root / "usr/local"
+    headers = f"include/{PYTHON}"
     (local / "bin").mkdir(parents=True, exist_ok=True)
-    shutil.copy2(prefix / "bin" / version, local / "bin" / version)
+    shutil.copy2(prefix / "bin" / PYTHON, local / "bin" / PYTHON)
     for name in ("python", "python3"):
-        (local / "bin" / name).symlink_to(version)
-    shutil.copytree(prefix / "lib" / version, local / "lib" / version, ignore=NOT_IN_THE_IMAGE)
+        (local / "bin" / name).symlink_to(PYTHON)
+    shutil.copytree(prefix / "lib" / PYTHON, local / "lib" / PYTHON, ignore=NOT_IN_THE_IMAGE)
     if (prefix / headers).exists():
         shutil.copytree(prefix / headers, local / headers)
     for library in (prefix / "lib").glob("libpython*.so*"):
         shutil.copy2(library, local / "lib", follow_symlinks=False)
-    packages = local / "lib" / version / "site-packages"
+    packages = local / "lib" / PYTHON / "site-packages"
     packages.mkdir()
-    bundled = sorted((prefix / "lib" / version / "ensurepip" / "_bundled").glob("pip-*.whl"))
+    bundled = sorted((prefix / "lib" / PYTHON / "ensurepip" / "_bundled").glob("pip-*.whl"))
     bundled += sorted(
         Path("/usr/share/python-wheels").glob("pip-*.whl")
     )  # Debian's Python has no bundled wheels
     shutil.unpack_archive(bundled[0], packages, "zip")
-    (local / "lib" / version / "dist-packages").symlink_to(
+    (local / "lib" / PYTHON / "dist-packages").symlink_to(
         "site-packages"
     )  # Debian's Python looks there
 
