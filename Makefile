@@ -63,8 +63,8 @@ fmt: $(READY) ## Format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-peers: $(READY) ## Measure the gate beside a server in Go and Envoy's own filter (needs Go; RECORD=--record keeps the figures)
-	@$(BIN)/python -m tests.bench.peers $(RECORD)
+peers: compiled ## Measure the gate, pure and compiled, beside a server in Go and Envoy's own filter (needs Go; RECORD=--record keeps the figures)
+	@$(BIN)/python -m tests.bench.peers --compiled .compiled $(RECORD)
 
 bench: $(READY) ## Measure the hot path, transports, Envoy, the link, revocations, lists, imports, start-up, memory, admin API, console
 	@$(BIN)/python -m tests.bench.check_hot

@@ -82,10 +82,10 @@ class Bench:
         os.sched_setaffinity(0, LOAD_CORE)
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="authz-")))
         store = stack.enter_context(Valkey())
-        file = settings(directory, store)
-        self.key = asyncio.run(issue(model.load(file)))
+        self.file = settings(directory, store)
+        self.key = asyncio.run(issue(model.load(self.file)))
         self.sidecars = {
-            transport: stack.enter_context(sidecar(file, transport))
+            transport: stack.enter_context(sidecar(self.file, transport))
             for transport in ("fast", "grpcio")
         }
         message = check_request(

@@ -2,6 +2,8 @@
 
 A server in Go does the same job with grpc-go as it comes; see main.go. It is built here, which
 needs Go and the module proxy. Envoy's own filter `api_key_auth` has the keys in its configuration.
+`--compiled TREE` adds the gate with its hot path compiled, as it is in the image; `make compiled`
+makes such a tree.
 
 Each server has one core for all its threads, and the load the other. They are asked the same bytes,
 in turn, several rounds of it. Answers are checked before and after. Medians count.
@@ -13,6 +15,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -24,9 +27,10 @@ import yaml
 
 from authz.cli.devstack import Ports
 from authz.core.listen_address import Address
+from authz.process import hot_path
 from tests.bench import load, polling, through_envoy
 from tests.bench.figures import machine, offer_record, record
-from tests.bench.measured import SERVER_CORE, Bench, Server, allow, medians, process
+from tests.bench.measured import SERVER_CORE, Bench, Server, allow, medians, process, sidecar
 from tests.bench.processor_time import thread_seconds
 from tests.support.real import eventually
 
@@ -110,7 +114,18 @@ def rounds_of(
     return {name: medians(each) for name, each in found.items()}
 
 
-def measure(program: Path, rounds: int, seconds: float) -> dict[str, float]:
+def require_compiled(tree: Path) -> Path:
+    """Return the tree. Raises SystemExit if sidecars of it would run in pure Python."""
+    command = [sys.executable, "-m", "authz.cli.main", "--version"]
+    said = subprocess.run(command, cwd=tree, check=True, capture_output=True, text=True).stdout
+    if hot_path.COMPILED not in said:
+        raise SystemExit(f"{tree} is not compiled: make compiled")
+    return tree
+
+
+def measure(
+    program: Path, rounds: int, seconds: float, compiled: Path | None = None
+) -> dict[str, float]:
     """Return the figures by their names in docs/figures.json."""
     with ExitStack() as stack:
         bench = Bench(stack)
@@ -122,17 +137,20 @@ def measure(program: Path, rounds: int, seconds: float) -> dict[str, float]:
             "go_api_key": go,
             "constant": bench.constants["fast"],
         }
+        if compiled is not None:
+            started = sidecar(bench.file, "fast", tree=require_compiled(compiled))
+            servers["authz_compiled"] = stack.enter_context(started)
         direct = rounds_of(
             {name: (each, bench.plain) for name, each in servers.items()}, rounds, seconds
         )
         memory = {f"direct.{name}.rss": each.rss / 1e6 for name, each in servers.items()}
         ports = Ports.free()
         own = stack.enter_context(through_envoy.envoy(built_in(ports, bench.key), ports))
+        asked_by_envoy = servers.keys() & {"authz", "authz_compiled", "go_api_key"}
         proxies = {
-            "authz": stack.enter_context(through_envoy.asking(servers["authz"].address)),
-            "go_api_key": stack.enter_context(through_envoy.asking(go.address)),
-            "api_key_auth": own,
-        }
+            name: stack.enter_context(through_envoy.asking(servers[name].address))
+            for name in sorted(asked_by_envoy)
+        } | {"api_key_auth": own}
         _require_answers(proxies, bench.key)
         checked, free = (
             through_envoy.requests(path, bench.key)
@@ -142,8 +160,8 @@ def measure(program: Path, rounds: int, seconds: float) -> dict[str, float]:
         cases["none"] = proxies["authz"], free
         proxied = rounds_of(cases, rounds, seconds)
         _require_answers(proxies, bench.key)
-        for server in (servers["authz"], go):
-            asyncio.run(allow(server.address, bench.message))
+        for name in asked_by_envoy:
+            asyncio.run(allow(servers[name].address, bench.message))
     found = {"direct": direct, "envoy": proxied}
     return memory | {
         f"{kind}.{name}.{unit}": value
@@ -167,10 +185,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement")
     parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    parser.add_argument("--compiled", type=Path, metavar="TREE", help="the gate of this tree, too")
     offer_record(parser)
     given = parser.parse_args()
     with TemporaryDirectory(prefix="authz-") as directory:
-        found = measure(build(Path(directory)), given.rounds, given.seconds)
+        found = measure(build(Path(directory)), given.rounds, given.seconds, given.compiled)
     if given.record:
         record(found)
     if given.json:
@@ -178,8 +197,10 @@ def main() -> None:
         return
     for name, value in found.items():
         print(f"{name}: {value:,.1f}")
-    ratio = found["direct.authz.rate"] / found["direct.go_api_key.rate"]
-    print(f"authz / Go, saturated: {ratio:.2f}\n{machine()}")
+    for name in ("authz", "authz_compiled"):
+        if rate := found.get(f"direct.{name}.rate"):
+            print(f"{name} / Go, saturated: {rate / found['direct.go_api_key.rate']:.2f}")
+    print(machine())
 
 
 if __name__ == "__main__":
