@@ -25,7 +25,7 @@ from authz.core.records import RevocationReason
 from authz.flows.identification import Standing
 from authz.flows.lifecycle import Changed
 from authz.process.git_objects import GitObjects
-from authz.process.searched_bytes import BlockSearch, Readable
+from authz.process.searched_bytes import BlockSearch, Pollable, Waiting
 from authz.process.searched_files import Found, SearchedFiles, is_folder
 from authz.settings.model import Settings
 from authz.wiring.leaks import LeakSession, leak_session
@@ -135,7 +135,8 @@ def _search_stdin(report: Report, search: BlockSearch) -> None:
         raise BadInput("stdin", "is closed")
     report.files += 1
     try:
-        for hit in search.hits(cast("Readable", sys.stdin.buffer), counts_lines=True):
+        stdin = Waiting(cast("Pollable", sys.stdin.buffer))
+        for hit in search.hits(stdin, counts_lines=True):
             report.found.append(Found("stdin", hit.line, hit))
     except OSError as cause:
         report.problem("stdin", cause.strerror or "")

@@ -100,7 +100,7 @@ class Report:
                         {
                             "executionSuccessful": not self.problems,
                             "toolExecutionNotifications": [
-                                {"level": "error", "message": {"text": f"{path}: {why}"}}
+                                {"level": "error", "message": {"text": escaped(f"{path}: {why}")}}
                                 for path, why in self.problems
                             ],
                         }

@@ -1,6 +1,8 @@
 """Search bytes for keys in blocks, so that a file of any size needs the memory of one block."""
 
+import errno
 import os
+import select
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -14,8 +16,37 @@ class Readable(Protocol):
     """A stream of bytes, such as a file or a pipe."""
 
     def readinto(self, buffer: memoryview, /) -> int | None:
-        """Fill the beginning of the buffer. Return the number of bytes; 0 at the end."""
+        """Fill the beginning of the buffer. Return the number of bytes; 0 at the end.
+
+        None: there is nothing to read yet.
+        """
         ...
+
+
+class Pollable(Readable, Protocol):
+    """A stream that the operating system knows by a number."""
+
+    def fileno(self) -> int:
+        """Return the number of the open file."""
+        ...
+
+
+class Waiting:
+    """A Readable over a stream that may not block, such as a pipe that another program has made so.
+
+    Such a stream has nothing to read before its writer writes. That is not its end.
+    """
+
+    def __init__(self, stream: Pollable) -> None:
+        self._stream = stream
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Implement Readable.readinto. Raises OSError."""
+        while (count := self._stream.readinto(buffer)) is None:
+            readable = select.poll()
+            readable.register(self._stream, select.POLLIN)
+            readable.poll()
+        return count
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +77,9 @@ class BlockSearch:
         buffer, seen, offset, lines = self._buffer, 0, 0, 1
         while True:
             with memoryview(buffer) as view:
-                count = stream.readinto(view[seen : seen + BLOCK]) or 0
+                count = stream.readinto(view[seen : seen + BLOCK])
+            if count is None:  # it is not the end
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             self.bytes_read += count
             end = seen + count
             for one in self.scanner.find(buffer, end, seen, is_last=not count):
