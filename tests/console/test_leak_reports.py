@@ -209,6 +209,15 @@ async def test_replayed_reports_are_refused(rig):
     assert [action for action, *_ in await rig.trail()].count("revoke") == 1
 
 
+async def test_another_report_with_the_same_id(rig):
+    """It is carried out: two scanners that count their reports from 1 save no key."""
+    made = [await rig.issue() for _ in range(2)]
+    for kid, text in made:
+        assert (await rig.signed({"token": text}, report="1"))[0] == 200
+        assert await rig.status(kid) is Status.REVOKED
+        assert (await rig.signed({"token": text}, report="1"))[0] == 409
+
+
 async def test_huge_and_garbled_reports_are_refused(rig):
     """Size comes before the signature, the form after it."""
     assert (await rig.post(GITHUB, b"x" * (MAX_BODY + 1), {}))[0] == 413
@@ -302,8 +311,13 @@ async def test_the_circuit_breaker(valkey, tmp_path, monkeypatch):
         places = valkey.admin.hgetall(schema.DEFAULT.leaked)
         an_hour_ago = {kid: int(at) - 3_601_000 for kid, at in places.items()}
         valkey.admin.hset(schema.DEFAULT.leaked, mapping=an_hour_ago)
-        await rig.signed(*({"token": text} for _, text in made))
+        # The same report again: it is not over while keys are held.
+        status, _ = await rig.by_github(*({"token": text} for _, text in made))
         assert {await rig.status(kid) for kid, _ in made} == {Status.REVOKED}
+        assert (status, (await rig.by_github(*({"token": text} for _, text in made)))[0]) == (
+            200,
+            409,
+        )
 
 
 async def test_processes_whose_clocks_differ_share_the_bound(valkey, tmp_path, monkeypatch):
