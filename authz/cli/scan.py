@@ -189,9 +189,14 @@ async def _identify(
     """Add what the store knows, and revoke. Return by kid why a key could not be: a bad record."""
     unread = dict[str, Unreadable]()
     places = {one.hit.sighting.reveal(): one for one in report.found}
-    found = await session.identification.identify(list(places))
-    for (text, place), identity in zip(places.items(), found, strict=True):
-        report.identities[text] = identity
+    texts = list(
+        dict.fromkeys(text for one in places.values() for text in one.hit.sighting.readings)
+    )
+    found = dict(zip(texts, await session.identification.identify(texts), strict=True))
+    for text, place in places.items():
+        readings = [found[each] for each in place.hit.sighting.readings]
+        known = (one for one in readings if one.standing is not Standing.UNKNOWN)
+        report.identities[text] = identity = next(known, readings[0])
         works = identity.standing is Standing.LIVE and not identity.is_canary
         if revoke and works and report.is_leak(place):
             try:
