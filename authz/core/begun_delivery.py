@@ -22,7 +22,7 @@ class DeliveryState(StrEnum):
 
 
 class Trial(StrEnum):
-    """Who has tried a delivery. The store changes it from FIRST once, so two processes agree."""
+    """The tries of a delivery. The store changes it from FIRST once, so two processes agree."""
 
     FIRST = "first"  # at most the process that has rotated the key
     SHARED = "shared"  # perhaps several: a refusal proves nothing
