@@ -80,7 +80,7 @@ class GitObjects:
             line = hit.line if thing != "tree" else 0
             yield Found(path or f"{self._folder}: {thing} {oid}", line, hit, commit, thing)
         if failure or self._git.left_out:
-            raise Unavailable(failure or f"git went on after an {self._git.left_out}")
+            raise Unavailable(failure or f"git went on after: {self._git.left_out}")
 
     def _hits(self) -> Iterator[_ObjectHit]:
         packs = git_packs.opened(self._git, self._path)
