@@ -11,6 +11,8 @@ from authz.core.keys.scanning import OVERLAP, KeyScanner, Sighting
 
 BLOCK: Final = 256 * 1024  # bytes: a block stays in the processor's cache
 
+PART: Final = 16 * 1024  # bytes
+
 
 class Readable(Protocol):
     """A stream of bytes, such as a file or a pipe."""
@@ -95,10 +97,23 @@ class BlockSearch:
             seen = kept
 
 
-def line_at(descriptor: int, offset: int) -> int:
-    """Return the line of an offset in an open file, from 1 on. Raises OSError."""
-    lines, at = 1, 0
-    while at < offset and (block := os.pread(descriptor, min(BLOCK, offset - at), at)):
-        lines += block.count(b"\n")
-        at += len(block)
-    return lines
+class LineNumbers:
+    """The lines of offsets in an open file, from 1 on. A log may have a key in each of its lines.
+
+    So the line ends are counted once, and those before each part of PART bytes are kept.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._before = [0]  # line ends before each part
+
+    def of(self, offset: int) -> int:
+        """Return the line of an offset. Raises OSError."""
+        part = offset // PART
+        while len(self._before) <= part:
+            last = len(self._before) - 1
+            self._before.append(self._before[last] + self._count(PART, last * PART))
+        return 1 + self._before[part] + self._count(offset - part * PART, part * PART)
+
+    def _count(self, size: int, start: int) -> int:
+        return os.pread(self._descriptor, size, start).count(b"\n")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from authz.process.searched_bytes import BlockSearch, Hit, line_at
+from authz.process.searched_bytes import BlockSearch, Hit, LineNumbers
 
 # Without O_NONBLOCK the opening of a pipe would wait for its writer.
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -79,8 +79,9 @@ class SearchedFiles:
                         self._problem(path, no_file)
                     return
                 self.files += 1
+                lines = LineNumbers(file.fileno())
                 for hit in self._search.hits(file, counts_lines=False):
-                    yield Found(path, line_at(file.fileno(), hit.offset), hit)
+                    yield Found(path, lines.of(hit.offset), hit)
         except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
             self._problem(path, getattr(cause, "strerror", "") or "not a path")
 

@@ -3,11 +3,13 @@
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from authz.core.keys.scanning import KeyScanner
-from authz.process.searched_bytes import BlockSearch, Waiting
+from authz.process.searched_bytes import PART, BlockSearch, LineNumbers, Waiting
+from authz.process.searched_files import SearchedFiles
 from tests.support.fakes import make_keyring
 
 
@@ -41,3 +43,35 @@ def test_a_stream_that_is_not_read_to_its_end_is_no_clean_result():
     with os.fdopen(reading, "rb") as stream, pytest.raises(BlockingIOError):
         list(BlockSearch(KeyScanner(("ak",))).hits(stream, counts_lines=True))
     os.close(writing)
+
+
+def test_lines_of_offsets(tmp_path: Path):
+    """Each offset has its line, in whatever order they are asked for."""
+    text = b"".join(b"x" * (number % 97) + b"\n" for number in range(1000))
+    text = (text * 3)[: 2 * PART + 7] + b"\n\n"
+    file = tmp_path / "file"
+    file.write_bytes(text)
+    offsets = [*range(0, len(text), 61), PART - 1, PART, PART + 1, 2 * PART, len(text)]
+    with file.open("rb") as stream:
+        lines = LineNumbers(stream.fileno())
+        for offset in (*offsets[::-1], *offsets):
+            assert lines.of(offset) == 1 + text[:offset].count(b"\n")
+
+
+def test_a_log_with_a_key_in_each_line_is_read_once(tmp_path: Path, monkeypatch):
+    """The lines of all keys cost a fixed number of reads of the file, not one for each key."""
+    file = tmp_path / "log"
+    key = make_keyring().mint("live").text
+    file.write_text(f"GET / {key}\n" * 20_000)
+    read, pread = [0], os.pread
+
+    def counted(*given: int) -> bytes:
+        data = pread(*given)
+        read[0] += len(data)
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    problems: list[str] = []
+    files = SearchedFiles(BlockSearch(KeyScanner(("ak",))), lambda *one: problems.extend(one))
+    assert [one.line for one in files.under(file)] == list(range(1, 20_001))
+    assert read[0] < 20_000 * PART + 2 * file.stat().st_size
