@@ -97,6 +97,20 @@ class BlockSearch:
             seen = kept
 
 
+def hits_in(scanner: KeyScanner, data: bytes, size: int) -> Iterator[Hit]:
+    """Yield the keys in the first `size` bytes, with their lines. Line ends are counted once.
+
+    Once for each kind of key, as the scanner yields one kind after the other.
+    """
+    at, line = 0, 1
+    for one in scanner.find(data, size):
+        if one.start < at:
+            at, line = 0, 1
+        line += data.count(b"\n", at, one.start)
+        at = one.start
+        yield Hit(at, line, one)
+
+
 class LineNumbers:
     """The lines of offsets in an open file, from 1 on. A log may have a key in each of its lines.
 

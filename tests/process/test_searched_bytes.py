@@ -4,11 +4,12 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from authz.core.keys.scanning import KeyScanner
-from authz.process.searched_bytes import PART, BlockSearch, LineNumbers, Waiting
+from authz.process.searched_bytes import PART, BlockSearch, LineNumbers, Waiting, hits_in
 from authz.process.searched_files import SearchedFiles
 from tests.support.fakes import make_keyring
 
@@ -75,3 +76,23 @@ def test_a_log_with_a_key_in_each_line_is_read_once(tmp_path: Path, monkeypatch)
     files = SearchedFiles(BlockSearch(KeyScanner(("ak",))), lambda *one: problems.extend(one))
     assert [one.line for one in files.under(file)] == list(range(1, 20_001))
     assert read[0] < 20_000 * PART + 2 * file.stat().st_size
+
+
+class Counted(bytes):
+    """Bytes that remember how many of them were looked at for line ends."""
+
+    looked_at = 0
+
+    def count(self, *given: Any) -> int:
+        """Count, as bytes do."""
+        self.looked_at += given[2] - given[1]
+        return super().count(*given)
+
+
+def test_an_object_with_a_key_in_each_line():
+    """The line ends of an object of git are counted once for each kind of key."""
+    key = make_keyring().mint("live").text
+    data = Counted(f"GET / {key}\nsk-0123456789abcdef\n".encode() * 1000)
+    hits = list(hits_in(KeyScanner(("ak",), ("sk-",)), data, len(data)))
+    assert sorted(one.line for one in hits) == list(range(1, 2001))
+    assert data.looked_at < 2 * len(data)
