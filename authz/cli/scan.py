@@ -25,7 +25,7 @@ from authz.core.records import RevocationReason
 from authz.flows.identification import Standing
 from authz.flows.lifecycle import Changed
 from authz.process.git_objects import GitObjects
-from authz.process.searched_bytes import BlockSearch, Readable
+from authz.process.searched_bytes import BlockSearch, Pollable, Waiting
 from authz.process.searched_files import Found, SearchedFiles, is_folder
 from authz.settings.model import Settings
 from authz.wiring.leaks import LeakSession, leak_session
@@ -135,7 +135,8 @@ def _search_stdin(report: Report, search: BlockSearch) -> None:
         raise BadInput("stdin", "is closed")
     report.files += 1
     try:
-        for hit in search.hits(cast("Readable", sys.stdin.buffer), counts_lines=True):
+        stdin = Waiting(cast("Pollable", sys.stdin.buffer))
+        for hit in search.hits(stdin, counts_lines=True):
             report.found.append(Found("stdin", hit.line, hit))
     except OSError as cause:
         report.problem("stdin", cause.strerror or "")
@@ -188,9 +189,14 @@ async def _identify(
     """Add what the store knows, and revoke. Return by kid why a key could not be: a bad record."""
     unread = dict[str, Unreadable]()
     places = {one.hit.sighting.reveal(): one for one in report.found}
-    found = await session.identification.identify(list(places))
-    for (text, place), identity in zip(places.items(), found, strict=True):
-        report.identities[text] = identity
+    texts = list(
+        dict.fromkeys(text for one in places.values() for text in one.hit.sighting.readings)
+    )
+    found = dict(zip(texts, await session.identification.identify(texts), strict=True))
+    for text, place in places.items():
+        readings = [found[each] for each in place.hit.sighting.readings]
+        known = (one for one in readings if one.standing is not Standing.UNKNOWN)
+        report.identities[text] = identity = next(known, readings[0])
         works = identity.standing is Standing.LIVE and not identity.is_canary
         if revoke and works and report.is_leak(place):
             try:

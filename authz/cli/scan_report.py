@@ -74,7 +74,7 @@ class Report:
         if published:
             about = f"{_counted(published, 'place')} with a publishable key; {about}"
         if leaks:
-            distinct = len({one.hit.sighting.reveal() for one in leaks})
+            distinct = len({self._kid(one) or one.hit.sighting.reveal() for one in leaks})
             lines.append(f"{_counted(distinct, 'key')} in {_counted(len(leaks), 'place')}; {about}")
         else:
             lines.append(f"no {'secret ' if published else ''}key was found; {about}")
@@ -100,7 +100,7 @@ class Report:
                         {
                             "executionSuccessful": not self.problems,
                             "toolExecutionNotifications": [
-                                {"level": "error", "message": {"text": f"{path}: {why}"}}
+                                {"level": "error", "message": {"text": escaped(f"{path}: {why}")}}
                                 for path, why in self.problems
                             ],
                         }
@@ -112,7 +112,7 @@ class Report:
     def _finding(self, one: Found) -> dict[str, Any]:
         sighting, identity = one.hit.sighting, self._identity(one)
         record = identity.record if identity else None
-        kid = sighting.kid or (identity.kid if identity else "")
+        kid = self._kid(one)
         return {
             "kind": self._kind(one),
             "key": sighting.shown,
@@ -127,6 +127,10 @@ class Report:
             "status": record.status.value if record else None,
             "revoked_now": kid in self.revoked,
         }
+
+    def _kid(self, one: Found) -> str:
+        identity = self._identity(one)
+        return one.hit.sighting.kid or (identity.kid if identity else "")
 
     def _kind(self, one: Found) -> str:
         if not self.is_leak(one):

@@ -21,6 +21,14 @@ class DeliveryState(StrEnum):
     OVER = "over"  # somebody ended one of the two secrets
 
 
+class Trial(StrEnum):
+    """The tries of a delivery. The store changes it from FIRST once, so two processes agree."""
+
+    FIRST = "first"  # at most the process that has rotated the key
+    SHARED = "shared"  # perhaps several: a refusal proves nothing
+    REFUSED = "refused"  # the target refused it at the first try: it is rolled back
+
+
 @dataclass(frozen=True, slots=True)
 class BegunDelivery:
     """A delivery that has begun. began_at: ms since the epoch. newest: number of a secret.
@@ -37,6 +45,7 @@ class BegunDelivery:
     actor: str
     note: str
     is_leaked: bool = False
+    trial: Trial = Trial.FIRST
 
     @property
     def held_ms(self) -> int:
@@ -65,7 +74,9 @@ class BegunDelivery:
             "actor": self.actor,
             "note": self.note,
         }
-        return json.dumps(found | {"leaked": True} if self.is_leaked else found)
+        leaked = {"leaked": True} if self.is_leaked else {}
+        trial = {} if self.trial is Trial.FIRST else {"trial": self.trial}
+        return json.dumps(found | leaked | trial)
 
     @classmethod
     def read(cls, text: str) -> "BegunDelivery":
@@ -76,8 +87,8 @@ class BegunDelivery:
             overlap_ms, began_at = int(found["overlap_ms"]), int(found["began_at"])
             texts = (str(found["actor"]), str(found["note"]))
             newest = int(found["newest"])
-            is_leaked = found.get("leaked") is True
-            return cls(str(found["target"]), overlap_ms, began_at, newest, seed, *texts, is_leaked)
+            more = found.get("leaked") is True, Trial(found.get("trial", Trial.FIRST))
+            return cls(str(found["target"]), overlap_ms, began_at, newest, seed, *texts, *more)
         except (ValueError, TypeError, KeyError, RecursionError):
             raise Unreadable("the entry of a delivery in the store is garbled") from None
 

@@ -8,7 +8,8 @@ The old secret never ends before the new one has arrived:
 3. The target gets the secret. Then the overlap becomes the one that was asked for, from now on.
 4. If the target refuses it at the first try, the rotation is rolled back. If its answer is not
    known, the delivery is pending: `resume` makes the same secret from the seed and delivers it
-   again. A refusal then proves nothing, as an earlier try may have arrived.
+   again. A refusal then proves nothing, as an earlier try may have arrived. The entry in the store
+   says who tries: else one process could roll back what another one delivers.
 5. If the result is still unknown after 24 h, the delivery is undecided: if the new secret was used,
    it has arrived. Else `hold` takes the end from the old secret, and both work until somebody ends
    one of them. So no holder loses the secret that it has. A leaked secret is not held: it ends
@@ -19,10 +20,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from authz.core import secret_changes
-from authz.core.begun_delivery import BegunDelivery, DeliveryState
+from authz.core.begun_delivery import BegunDelivery, DeliveryState, Trial
 from authz.core.changes import Author, Outcome, Refused, Unchanged
 from authz.core.delivery import Arrival, Parcel, SecretDelivery, Undelivered
 from authz.core.errors import BadInput, Fault, Unavailable, Unreadable
@@ -30,40 +31,13 @@ from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.flows.conditions import ANY, Conditions
+from authz.flows.delivery_ports import PendingDeliveries, Target
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.flows.repeatable import Attempt
 
 PAUSES: Final = (1.0, 3.0)  # seconds before the second and the third try of one call
 
 log = logging.getLogger("authz.rotation")
-
-
-class Target(Protocol):
-    """Takes a secret to the place from which its holder reads it."""
-
-    async def deliver(self, parcel: Parcel) -> None:
-        """Deliver a secret. MUST be repeatable.
-
-        Raises Undelivered if the target does not have it and does not take it, Unavailable if it is
-        unknown whether the target has it.
-        """
-        ...
-
-
-class PendingDeliveries(Protocol):
-    """Remembers the deliveries that have begun, by kid. Methods raise Unavailable."""
-
-    async def begin(self, kid: str, entry: str) -> str:
-        """Remember a delivery, and return its entry: of two that begin, that of the first."""
-        ...
-
-    async def all(self) -> Mapping[str, str]:
-        """Return the entries by kid."""
-        ...
-
-    async def end(self, kid: str, entry: str) -> None:
-        """Forget a delivery. Another one that began meanwhile stays."""
-        ...
 
 
 class DeliveredRotation:
@@ -197,13 +171,14 @@ class DeliveredRotation:
         if state is DeliveryState.OVER:
             await self._pending.end(kid, entry.text())
             return Refused(f"one of the two secrets of {kid} was ended")
-        arrival, why, is_undecided = Arrival.PENDING, "", state is DeliveryState.UNDECIDED
+        is_undecided = state is DeliveryState.UNDECIDED
+        claimed = entry if rotated.is_new else await self._shared(kid, entry)
+        if claimed is None:
+            return SecretDelivery(record, Arrival.PENDING, "another process tries it", is_undecided)
+        entry, arrival, why = claimed, Arrival.PENDING, ""
         if tries_undecided or not is_undecided:
             parcel = Parcel.of(record, rotated.key_text or "")
-            arrival, why = await self._deliver(entry, parcel, pauses, is_first=rotated.is_new)
-            self.counts[arrival] += 1
-            if arrival is not Arrival.DELIVERED:
-                log.warning("the new secret of %s is %s: %s", kid, arrival.value, why)
+            entry, arrival, why = await self._try(entry, parcel, pauses)
         if is_undecided and arrival is Arrival.PENDING:
             if await self._is_used(kid, entry.secret):
                 arrival, why = Arrival.DELIVERED, ""
@@ -213,11 +188,37 @@ class DeliveredRotation:
             record = await self._settle(record, entry, author, arrival, why)
         return SecretDelivery(record, arrival, why, is_undecided)
 
+    async def _shared(self, kid: str, entry: BegunDelivery) -> BegunDelivery | None:
+        """Return the entry once it says that several processes try; None if it has changed."""
+        if entry.trial is not Trial.FIRST:
+            return entry
+        shared = replace(entry, trial=Trial.SHARED)
+        is_ours = await self._pending.replace(kid, entry.text(), shared.text())
+        return shared if is_ours else None
+
+    async def _try(
+        self, entry: BegunDelivery, parcel: Parcel, pauses: tuple[float, ...]
+    ) -> tuple[BegunDelivery, Arrival, str]:
+        """Deliver a secret. Return the entry as it is then, and the result."""
+        if entry.trial is Trial.REFUSED:  # its process ended before the roll-back
+            return entry, Arrival.UNDONE, "the target refused it"
+        arrival, why = await self._deliver(entry, parcel, pauses)
+        if arrival is Arrival.UNDONE:
+            refused = replace(entry, trial=Trial.REFUSED)
+            if await self._pending.replace(parcel.kid, entry.text(), refused.text()):
+                entry = refused
+            else:  # another process tries it now, perhaps with success
+                arrival = Arrival.PENDING
+        self.counts[arrival] += 1
+        if arrival is not Arrival.DELIVERED:
+            log.warning("the new secret of %s is %s: %s", parcel.kid, arrival.value, why)
+        return entry, arrival, why
+
     async def _deliver(
-        self, entry: BegunDelivery, parcel: Parcel, pauses: tuple[float, ...], *, is_first: bool
+        self, entry: BegunDelivery, parcel: Parcel, pauses: tuple[float, ...]
     ) -> tuple[Arrival, str]:
-        """Deliver a secret. is_first: no other process can have tried it before."""
-        target = self._targets.get(entry.target)
+        """Deliver a secret. UNDONE: the target refused it, and nothing was tried before."""
+        target, is_first = self._targets.get(entry.target), entry.trial is Trial.FIRST
         if target is None:
             return Arrival.PENDING, f"the settings have no target {entry.target}"
         why = ""

@@ -10,12 +10,13 @@ from authz.core.errors import NotFound, OutcomeUnknown, Unreadable
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.rotation import RotationPolicies
-from authz.core.usage.completeness import Completeness
+from authz.core.usage.completeness import MOST_MISSING, Completeness
 from authz.core.usage.ports import KeyFacts
 from authz.flows.lifecycle import Changed, Lifecycle
 from authz.flows.repeated_looks import RepeatedLooks
 
 MAX_A_ROUND: Final = 100  # secrets that end; the others wait for the next round
+UNDER_WAY: Final = 10  # requests of all processes whose entries may be on their way in a round
 
 log = logging.getLogger("authz.rotation")
 OVERLAPS: Final = RepeatedLooks(3600.0, "old secrets end later", log)
@@ -43,7 +44,9 @@ class EarlyRetirement:
     """Ends old secrets by the rotation policies. records: begins a read of all keys.
 
     No secret ends if usage is not complete: then a secret in use may look unused. The same holds
-    until `retire_after` has passed since the last round with new misdated requests.
+    until `retire_after` has passed since the last such round, and since the last one with new
+    misdated requests or with a gap: more than 1 % of the requests since the round before are
+    missing. In all requests of a process an outage of the meter is soon less than 1 %.
     """
 
     def __init__(
@@ -63,7 +66,8 @@ class EarlyRetirement:
         self._clock = clock
         self._writer = writer
         self._misdated: int | None = None  # at the last round
-        self._misdated_at = float("-inf")  # ms since the epoch
+        self._counted: Completeness | None = None  # at the last round
+        self._unsure_at = float("-inf")  # ms since the epoch
 
     async def look(self) -> int:
         """End the old secrets that nobody needs, at most MAX_A_ROUND (100). Return how many.
@@ -71,8 +75,8 @@ class EarlyRetirement:
         A key whose usage cannot be read is left out. Raises Unavailable if the store fails,
         Unreadable if it cannot be told whether usage is complete.
         """
-        are_dated = await self._are_dated()
-        if not (are_dated and (await self._usage.completeness()).is_enough):
+        are_dated, are_counted = await self._are_dated(), await self._are_counted()
+        if not (are_dated and are_counted):
             log.info("no secret ends early: usage is not complete")
             return 0
         ended = 0
@@ -92,8 +96,20 @@ class EarlyRetirement:
         if self._misdated <= (before or 0):
             return True
         if before is not None:
-            self._misdated_at = self._clock.wall_ms()
+            self._unsure_at = self._clock.wall_ms()
         return False
+
+    async def _are_counted(self) -> bool:
+        """Return whether the requests have their entries: all, and those since the last round.
+
+        Remember when they had not.
+        """
+        before, self._counted = self._counted, await self._usage.completeness()
+        has_gap = before is not None and _has_gap(before, self._counted)
+        if has_gap or not self._counted.is_enough:
+            self._unsure_at = self._clock.wall_ms()
+            return False
+        return True
 
     async def _retire(self, record: KeyRecord) -> bool:
         now = self._clock.wall_ms()
@@ -101,7 +117,7 @@ class EarlyRetirement:
         live = [one for one in record.secrets if one.is_live(now)]
         if policy is None or policy.retire_after_ms is None or len(live) < 2:  # noqa: PLR2004
             return False
-        if now - self._misdated_at < policy.retire_after_ms:
+        if now - self._unsure_at < policy.retire_after_ms:
             return False
         try:
             facts = await self._usage.facts(record.kid)
@@ -124,3 +140,9 @@ class EarlyRetirement:
             return isinstance(await self._lifecycle.change(record.kid, plan), Changed)
         except (NotFound, Unreadable, OutcomeUnknown):
             return False
+
+
+def _has_gap(before: Completeness, now: Completeness) -> bool:
+    """Return whether more than 1 % of the requests between two rounds have no entry."""
+    lost, issued = now.missing - before.missing, now.issued - before.issued
+    return lost > UNDER_WAY and lost * MOST_MISSING > issued

@@ -76,8 +76,8 @@ class Identification:
         """Return the key of each text, in order. Reads the store and changes nothing.
 
         A text in our format counts only if its tag is right, an imported key only if its record has
-        the secret. UNPROVED if the tag is wrong and the pepper is not known to be the store's.
-        Raises Unavailable if the store is unreachable.
+        the secret or cannot be read. UNPROVED if the tag is wrong and the pepper is not known to be
+        the store's. Raises Unavailable if the store is unreachable.
         """
         claims = await self._claims(texts)
         kids = list(dict.fromkeys(claim.kid for claim in claims if isinstance(claim, _Claim)))
@@ -117,7 +117,7 @@ class Identification:
 def _identity(claim: _Claim, record: KeyRecord | Unreadable | None, now: int) -> Identity:
     """Return the identity of a claim. now: ms since the epoch."""
     if not isinstance(record, KeyRecord):
-        if not claim.is_proven:
+        if record is None and not claim.is_proven:
             return UNKNOWN
         standing = Standing.ENDED if record is None else Standing.LIVE
         return Identity(standing, claim.kid, public=claim.public)

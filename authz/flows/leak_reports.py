@@ -99,6 +99,8 @@ class LeakReports:
     async def carry_out(self, report: str, origin: str, leaks: Sequence[Leak]) -> list[Finding]:
         """Act on each entry and return the findings in order. Then the report is remembered.
 
+        Not if a key is held: the same report may come again for it.
+
         The audit trail gets a row for each key, with the place. A publishable key is no finding: it
         gets no row and works on. Raises Unavailable if the store fails, if a pepper is missing that
         would tell whether an entry is a key, or if the record of a key cannot be read that is to
@@ -119,7 +121,8 @@ class LeakReports:
             raise Unavailable("a pepper of the store is missing here, so a report is not complete")
         if not is_whole:
             raise Unavailable("a record cannot be read here, so a report is not complete")
-        await self._memory.remember(report, REPORT_KEPT_MS)
+        if all(one.done is not Done.HELD for one in found):
+            await self._memory.remember(report, REPORT_KEPT_MS)
         return found
 
     def _response(self, identity: Identity) -> Response:

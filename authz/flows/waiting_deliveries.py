@@ -9,7 +9,7 @@ from authz.core.begun_delivery import BegunDelivery, DeliveryState
 from authz.core.errors import Unreadable
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
-from authz.flows.delivered_rotation import PendingDeliveries
+from authz.flows.delivery_ports import PendingDeliveries
 
 CHUNK: Final = 200  # records that are read at once
 

@@ -1,6 +1,7 @@
 """GitCommand: runs git in a repository that is not trusted."""
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,9 @@ from authz.core.errors import Unavailable
 PIPE: Final = 1024 * 1024  # bytes that are read from git at once
 MAX_COMPLAINT: Final = 300  # characters of git's own message
 MAX_COMPLAINTS: Final = 64 * 1024  # bytes in which an error is looked for
-_ERROR: Final = "error:"  # git goes on after it, for example without a folder of objects
+# Git goes on after these without a folder of objects, or without all alternates. Its other warnings
+# are about settings, for example about those in a home that it may not read.
+_ERROR: Final = re.compile(r"error:|warning: unable to access '.*objects/info/alternates'")
 # The configuration of a repository is not ours: no program of its choice may run.
 _SAFE: Final = (
     *("--no-replace-objects", "-c", "log.showSignature=false", "-c", "core.fsmonitor=false"),
@@ -79,9 +82,12 @@ class GitCommand:
             text = complaints.read(MAX_COMPLAINTS).decode("utf-8", "replace")
             if code:
                 raise self._failed(code, text)
-            errors = [line for line in text.splitlines() if line.startswith(_ERROR)]
-            if errors and not self.left_out:
-                self.left_out = errors[0][:MAX_COMPLAINT]
+            for line in filter(_ERROR.match, text.splitlines()):
+                self.leave_out(line)
+
+    def leave_out(self, error: str) -> None:
+        """Note in `left_out` that a part of the repository is not read, if it is the first one."""
+        self.left_out = self.left_out or error[:MAX_COMPLAINT]
 
     def _started(
         self, words: Sequence[str], complaints: IO[bytes], given: IO[bytes] | None

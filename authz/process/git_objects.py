@@ -19,7 +19,7 @@ from authz.process import git_packs
 from authz.process.git_command import GitCommand, temporary_file
 from authz.process.git_places import Place, first_places
 from authz.process.pack_search import not_done, search_of
-from authz.process.searched_bytes import BLOCK, BlockSearch, Hit
+from authz.process.searched_bytes import BLOCK, BlockSearch, Hit, hits_in
 from authz.process.searched_files import Found
 
 MAX_HEADER: Final = 256
@@ -80,7 +80,7 @@ class GitObjects:
             line = hit.line if thing != "tree" else 0
             yield Found(path or f"{self._folder}: {thing} {oid}", line, hit, commit, thing)
         if failure or self._git.left_out:
-            raise Unavailable(failure or f"git went on after an {self._git.left_out}")
+            raise Unavailable(failure or f"git went on after: {self._git.left_out}")
 
     def _hits(self) -> Iterator[_ObjectHit]:
         packs = git_packs.opened(self._git, self._path)
@@ -122,8 +122,8 @@ class GitObjects:
                 if len(data) != size + 1:
                     raise _cut_off()
                 self._search.bytes_read += size
-                for one in scanner.find(data, size):
-                    yield oid, thing, Hit(one.start, data.count(b"\n", 0, one.start) + 1, one)
+                for hit in hits_in(scanner, data, size):
+                    yield oid, thing, hit
                 continue
             part = _Part(stream, size)
             for hit in self._search.hits(part, counts_lines=True):

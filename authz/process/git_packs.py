@@ -1,5 +1,6 @@
 """The packs of a repository, compared with the list of objects that git makes."""
 
+import errno
 import stat
 from collections.abc import Sequence
 from io import BufferedReader
@@ -12,6 +13,8 @@ from authz.process.git_pack import Pack
 
 LINES: Final = 1024 * 1024  # bytes of git's list that are read at once
 _HASH_LENGTHS: Final = {"sha1": 20, "sha256": 32}
+# Another process packs the repository again, or this one has too much open: git reads such a pack.
+_PASSING: Final = frozenset({errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _ALTERNATE: Final = "alternate: "
 # It lists the alternates, and opens no file among their packs but this index.
 _COUNT: Final = ("-c", "core.multiPackIndex=false", "count-objects", "-v")
@@ -20,7 +23,8 @@ _COUNT: Final = ("-c", "core.multiPackIndex=false", "count-objects", "-v")
 def opened(git: GitCommand, folder: Path) -> list[Pack]:
     """Return the packs of a repository and of its alternates, without those that are not read here.
 
-    Raises Unavailable if git fails, or if git would wait for a pipe among the packs.
+    A pack that cannot be opened is noted in `git.left_out`. Raises Unavailable if git fails, or if
+    git would wait for a pipe among the packs.
     """
     form, *own = git.lines("rev-parse", "--show-object-format", "--git-path", "objects/pack")
     places = [folder / one for one in own]
@@ -37,8 +41,11 @@ def opened(git: GitCommand, folder: Path) -> list[Pack]:
         for index in sorted(place.glob("*.idx")):
             try:
                 found.append(Pack(index, length))
-            except (OSError, Unreadable):
+            except Unreadable:
                 continue
+            except OSError as cause:
+                if cause.errno not in _PASSING:  # git, too, goes on without it, and says nothing
+                    git.leave_out(f"error: {index}: {cause.strerror}")
     return found
 
 

@@ -20,7 +20,7 @@ from authz.core.keys.scanning import KeyScanner
 from authz.process.git_pack import Pack
 from authz.process.key_beginnings import holder
 from authz.process.pack_format import THINGS, applied
-from authz.process.searched_bytes import Hit
+from authz.process.searched_bytes import Hit, hits_in
 
 MAX_OBJECT: Final = 4 * 1024 * 1024  # bytes; git reads larger ones in blocks
 MAX_HELD: Final = 64 * 1024 * 1024  # bytes of bases whose objects wait, in one process
@@ -114,9 +114,7 @@ class PackSearch:
         found.bytes_read += size
         if not self._holds_beginning(content):
             return
-        for one in self._scanner.find(content, size):
-            line = content.count(b"\n", 0, one.start) + 1
-            found.hits.append(PackHit(number, thing, Hit(one.start, line, one)))
+        found.hits += (PackHit(number, thing, hit) for hit in hits_in(self._scanner, content, size))
 
 
 @contextmanager

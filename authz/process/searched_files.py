@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from authz.process.searched_bytes import BlockSearch, Hit, line_at
+from authz.process.searched_bytes import BlockSearch, Hit, LineNumbers
 
 # Without O_NONBLOCK the opening of a pipe would wait for its writer.
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+NO_FILE: Final = "is no file and no folder; `-` searches stdin"
 _OBJECTS: Final = (".git", "objects")  # compressed: `GitObjects` reads them
 
 
@@ -41,11 +42,12 @@ class SearchedFiles:
     def under(self, path: Path) -> Iterator[Found]:
         """Yield the keys in a file, or in all files of a folder and its folders.
 
-        Pipes, sockets and devices are left out, and so are `.git/objects`.
+        In folders, pipes, sockets and devices are left out, and so are `.git/objects`. A path that
+        leads to one itself is a problem: its content was to be searched.
         """
         folders = [os.fspath(path)]
         if not is_folder(path):
-            yield from self._in_file(folders.pop(), os.open)
+            yield from self._in_file(folders.pop(), os.open, NO_FILE)
         while folders:
             folder = folders.pop()
             try:
@@ -67,14 +69,19 @@ class SearchedFiles:
         for one in self._search.scanner.find(raw, len(raw)):
             yield Found(path, 0, Hit(0, 0, one))
 
-    def _in_file(self, path: str, opener: Callable[[str, int], int]) -> Iterator[Found]:
+    def _in_file(
+        self, path: str, opener: Callable[[str, int], int], no_file: str = ""
+    ) -> Iterator[Found]:
         try:
             with open(path, "rb", buffering=0, opener=lambda name, _: opener(name, _OPEN)) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    if no_file:
+                        self._problem(path, no_file)
                     return
                 self.files += 1
+                lines = LineNumbers(file.fileno())
                 for hit in self._search.hits(file, counts_lines=False):
-                    yield Found(path, line_at(file.fileno(), hit.offset), hit)
+                    yield Found(path, lines.of(hit.offset), hit)
         except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
             self._problem(path, getattr(cause, "strerror", "") or "not a path")
 

@@ -15,6 +15,7 @@ class StoredDeliveries:
         self._client = client
         self._name = schema.names_of(client).deliveries
         self._begin = client.register_script(_BEGIN)
+        self._replace = client.register_script(_REPLACE)
         self._end = client.register_script(_END)
 
     async def begin(self, kid: str, entry: str) -> str:
@@ -26,6 +27,10 @@ class StoredDeliveries:
         found: Mapping[str, str] = await checked(self._client.hgetall(self._name))
         return found
 
+    async def replace(self, kid: str, entry: str, by: str) -> bool:
+        """Implement PendingDeliveries.replace, in one step."""
+        return bool(await checked(self._replace(keys=[self._name], args=[kid, entry, by])))
+
     async def end(self, kid: str, entry: str) -> None:
         """Implement PendingDeliveries.end, in one step."""
         await checked(self._end(keys=[self._name], args=[kid, entry]))
@@ -36,6 +41,12 @@ local found = redis.call('HGET', KEYS[1], ARGV[1])
 if found then return found end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return ARGV[2]
+"""
+
+_REPLACE = """
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
 """
 
 _END = """

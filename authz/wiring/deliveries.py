@@ -9,7 +9,8 @@ from authz.core.errors import BadInput
 from authz.core.keys.keyring import Keyring
 from authz.core.ports import Clock
 from authz.core.public_addresses import may_be_reached
-from authz.flows.delivered_rotation import DeliveredRotation, Target
+from authz.flows.delivered_rotation import DeliveredRotation
+from authz.flows.delivery_ports import Target
 from authz.flows.lifecycle import Lifecycle
 from authz.process.notification_receivers import read_secrets
 from authz.process.secret_targets import (

@@ -24,11 +24,11 @@ from authz.wiring.usage_readers import RecordedUses
 
 @dataclass(slots=True)
 class RotationWorks:
-    """The endless works, and their parts for telemetry. automatic: None without a target."""
+    """The endless works, and their parts for telemetry."""
 
+    automatic: AutomaticRotation
+    deliveries: DeliveredRotation
     works: list[Work] = field(default_factory=list)
-    automatic: AutomaticRotation | None = None
-    deliveries: DeliveredRotation | None = None
 
 
 def rotation_works(
@@ -43,44 +43,43 @@ def rotation_works(
 ) -> RotationWorks:
     """Return the works: to end old secrets early, to rotate due keys, and to deliver secrets.
 
-    How many keys were rotated within an hour is known in partition 0, for all partitions.
+    How many keys were rotated within an hour is known in partition 0, for all partitions. A
+    delivery that has begun goes on without any target in the settings: what becomes of the two
+    secrets must be decided.
     """
-    policies, found = settings.rotation.policies(), RotationWorks(deliveries=deliveries)
-    client = parts.clients[0]
+    policies, client = settings.rotation.policies(), parts.clients[0]
     records = partial(all_records, Selection(parts.index, clock))
+    automatic = AutomaticRotation(
+        deliveries,
+        lifecycle,
+        records,
+        policies=policies,
+        rotated=StoredLeakMemory(client, schema.names_of(client).rotated),
+        per_hour=settings.rotation.max_per_hour,
+        clock=clock,
+        writer=instance,
+    )
+    found = RotationWorks(automatic, deliveries, [partial(DUE_KEYS.run, automatic.look, is_ours)])
     if any(policy.retire_after_ms for policy in policies.each()):
         uses = RecordedUses(parts)
         retirement = EarlyRetirement(
             *(records, uses, lifecycle, policies), clock=clock, writer=instance
         )
         found.works.append(partial(OVERLAPS.run, retirement.look, is_ours))
-    if settings.rotation.targets:
-        found.automatic = AutomaticRotation(
-            deliveries,
-            lifecycle,
-            records,
-            policies=policies,
-            rotated=StoredLeakMemory(client, schema.names_of(client).rotated),
-            per_hour=settings.rotation.max_per_hour,
-            clock=clock,
-            writer=instance,
-        )
-        found.works.append(partial(DUE_KEYS.run, found.automatic.look, is_ours))
     return found
 
 
 def rotation_readings(rotation: RotationWorks) -> Readings:
-    """Return the readers of the metrics about rotations. Without targets all are 0."""
+    """Return the readers of the metrics about rotations."""
     automatic, deliveries = rotation.automatic, rotation.deliveries
 
     def delivered() -> Iterator[tuple[Labels, float]]:
         for arrival in Arrival:
-            count = deliveries.counts[arrival] if deliveries else 0
-            yield {"result": arrival.value}, count
+            yield {"result": arrival.value}, deliveries.counts[arrival]
 
     return {
         metrics.SECRETS: delivered,
-        metrics.SECRETS_PENDING: one(lambda: automatic.pending if automatic else 0),
-        metrics.SECRETS_UNDECIDED: one(lambda: automatic.undecided if automatic else 0),
-        metrics.ROTATIONS_HELD: one(lambda: automatic.held if automatic else 0),
+        metrics.SECRETS_PENDING: one(lambda: automatic.pending),
+        metrics.SECRETS_UNDECIDED: one(lambda: automatic.undecided),
+        metrics.ROTATIONS_HELD: one(lambda: automatic.held),
     }

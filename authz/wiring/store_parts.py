@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from authz.core.usage.ports import UsageEraser
     from authz.flows.confirmation import FleetWait
     from authz.flows.deletion import Deletion
-    from authz.flows.delivered_rotation import PendingDeliveries
+    from authz.flows.delivery_ports import PendingDeliveries
     from authz.flows.partitioned.limits import Counters
     from authz.flows.store_in_force import StoreInForce
     from authz.flows.usage.command_ports import UseReader

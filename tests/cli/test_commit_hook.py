@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from authz.cli.scan import FOUND
 from tests.support.fakes import make_keyring
 
-GUIDE = Path(__file__).parents[2] / "docs" / "leaks.md"
+ROOT = Path(__file__).parents[2]
+GUIDE = ROOT / "docs" / "leaks.md"
+PRE_COMMIT = ROOT / "deploy" / "scanners" / "pre-commit-config.yaml"
 
 
 class Repository:
@@ -84,3 +87,17 @@ def test_a_key_may_be_removed(repository: Repository, key: bytes):
     assert repository.commits()
     file.write_bytes(b"1\n3\n")
     assert repository.commits()
+
+
+@pytest.mark.parametrize("name", ["--help", "--rules=gitleaks", "-h"])
+def test_a_name_of_a_file_is_no_option(
+    repository: Repository, key: bytes, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    """pre-commit gives the names of files as they are. None of them ends the search."""
+    monkeypatch.chdir(repository.folder)
+    Path(name).write_bytes(b"")
+    Path("a").write_bytes(key)
+    (entry,) = re.findall(r"entry: authz (.*)\n", PRE_COMMIT.read_text())
+    command = [sys.executable, "-m", "authz.cli.main", *entry.split(" "), name, "a"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == FOUND

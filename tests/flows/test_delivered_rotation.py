@@ -35,6 +35,15 @@ class MemoryDeliveries:
         """Implement PendingDeliveries.all."""
         return dict(self.entries)
 
+    async def replace(self, kid, entry, by):
+        """Implement PendingDeliveries.replace."""
+        if self.is_down:
+            raise Unavailable("the store is down")
+        if self.entries.get(kid) != entry:
+            return False
+        self.entries[kid] = by
+        return True
+
     async def end(self, kid, entry):
         """Implement PendingDeliveries.end."""
         if self.is_down:
@@ -212,6 +221,79 @@ async def test_a_refusal_after_an_unknown_result(rig, restarts):
     rig.failure = None
     await rig.resume()
     assert (rig.works(), rig.pending.entries) == (True, {})
+
+
+class Divided:
+    """A target that refuses the first try, after another process has made a second one."""
+
+    def __init__(self, rig):
+        self.rig = rig
+        self.tries = 0
+
+    async def deliver(self, parcel):
+        """Implement Target.deliver."""
+        self.tries += 1
+        if self.tries == 1:
+            await self.rig.resume()
+            raise Undelivered("the target answered 403")
+        self.rig.has.append(parcel.text)
+
+
+async def test_two_processes_try_at_once(rig):
+    """A refusal of one undoes nothing, because the other one has delivered the new secret."""
+    kid = await rig.issue()
+    rig.restart(divided=Divided(rig))
+    done = await rig.rotation.rotate(kid, "divided", DAY, rig.author())
+    assert done.arrival is not Arrival.UNDONE
+    await rig.resume()
+    assert (len(rig.has), rig.works(), rig.pending.entries) == (2, True, {})
+
+
+async def test_a_process_that_looks_while_a_refusal_is_undone(rig, monkeypatch):
+    """Another process that knows the entry delivers no secret that is about to end."""
+    kid = await rig.issue()
+    rig.failure = Undelivered("the target answered 403")
+    change, changes = rig.keys.change, []
+
+    async def look_first(*given):
+        changes.append(given)
+        if len(changes) == 2:  # the roll-back
+            rig.failure = None
+            await rig.rotation.resume(kid, json.dumps(begun))
+        return await change(*given)
+
+    monkeypatch.setattr(rig.keys, "change", look_first)
+    begin, begun = rig.pending.begin, {}
+
+    async def remember(kid, entry):
+        begun.update(json.loads(entry))
+        return await begin(kid, entry)
+
+    monkeypatch.setattr(rig.pending, "begin", remember)
+    done = await rig.rotate(kid)
+    assert (done.arrival, len(rig.has), rig.works()) == (Arrival.UNDONE, 1, True)
+
+
+async def test_the_process_ends_before_the_roll_back(rig, monkeypatch):
+    """The next look rolls back: the target has refused the secret, so no holder has it."""
+    kid = await rig.issue()
+    rig.failure = Undelivered("the target answered 403")
+    change, changes = rig.keys.change, []
+
+    async def fail_later(*given):
+        changes.append(given)
+        if len(changes) == 2:  # the roll-back
+            raise Unavailable("the store is down")
+        return await change(*given)
+
+    monkeypatch.setattr(rig.keys, "change", fail_later)
+    with pytest.raises(Unavailable):
+        await rig.rotate(kid)
+    rig.restart()
+    rig.failure = None
+    await rig.resume()
+    assert (len(rig.has), rig.works(), rig.pending.entries) == (1, True, {})
+    assert sum(one.is_live(rig.clock.wall_ms()) for one in rig.store.records[kid].secrets) == 1
 
 
 async def test_the_same_command_continues_a_delivery(rig):

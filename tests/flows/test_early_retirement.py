@@ -136,6 +136,40 @@ async def test_an_envoy_whose_clock_is_off_ends_nothing(rig):
     assert await rig.retirement.look() == 1
 
 
+@pytest.mark.parametrize("rounds", [1, 3])
+async def test_an_outage_of_the_meter_ends_nothing(rig, rounds):
+    """The old secret may have been used in it, also if few of all requests ever were lost."""
+    first, _ = await rig.rotated()
+    rig.used = {"1": NOW + 20 * HOUR, "2": NOW + 20 * HOUR}
+    rig.complete = Completeness(issued=1_000_000, seen=999_995, missing=5)
+    rig.later(21 * HOUR)
+    assert await rig.retirement.look() == 0
+    for _ in range(rounds):  # each request of a day is lost
+        issued, missing = rig.complete.issued, rig.complete.missing
+        rig.complete = Completeness(issued + 3000 // rounds, 999_995, missing + 3000 // rounds)
+        rig.later(24 * HOUR // rounds)
+        assert await rig.retirement.look() == 0
+    rig.complete = Completeness(1_003_100, 1_000_095, 3005)
+    for _ in range(23):
+        rig.later(HOUR)
+        rig.used["2"] = rig.clock.wall_ms() - HOUR // 2
+        assert await rig.retirement.look() == 0
+    assert rig.opens(first)
+    rig.later(HOUR)
+    assert await rig.retirement.look() == 1
+
+
+async def test_requests_that_are_under_way_are_no_gap(rig):
+    """Some requests have no entry yet whenever a round counts them."""
+    await rig.rotated()
+    rig.complete = Completeness(issued=1_000_000, seen=1_000_000)
+    await rig.retirement.look()
+    rig.used = {"2": NOW + 47 * HOUR}
+    rig.complete = Completeness(1_000_020, 1_000_010, 10)
+    rig.later(2 * DAY)
+    assert await rig.retirement.look() == 1
+
+
 async def test_other_keys_are_left_alone(rig):
     """A key without an overlap, one that was revoked, and one that changes meanwhile."""
     await rig.keys.issue(SPEC, rig.author())

@@ -290,6 +290,29 @@ def test_an_index_that_git_cannot_read_is_no_clean_result(repository):
     assert [one.path for one in found] == ["a"]
 
 
+def test_an_index_that_cannot_be_opened_is_no_clean_result(repository):
+    """Git goes on without its pack and without a word, such as after a missing permission."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    repository.git("gc", "-q")
+    (index,) = (repository.folder / ".git" / "objects" / "pack").glob("*.idx")
+    index.unlink()
+    index.symlink_to(index.name)  # root may read every file, so a loop stands for a permission
+    with pytest.raises(Unavailable, match=r"went on after: error: .*\.idx: "):
+        repository.found()
+
+
+def test_alternates_that_cannot_be_read_are_no_clean_result(repository):
+    """Git only warns, and goes on without the objects of the other repository."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    (repository.folder / ".git" / "objects" / "info" / "alternates").mkdir()
+    found = []
+    with pytest.raises(Unavailable, match="info/alternates"):
+        found.extend(GitObjects(repository.folder, BlockSearch(KeyScanner(("ak",)))).found())
+    assert [one.hit.sighting.reveal() for one in found] == [key]
+
+
 def test_keys_beside_a_damaged_object_are_found(repository):
     """The keys of packed objects are reported, though a loose one cannot be read."""
     (key,) = keys(1)

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
 from authz.core.keys.scanning import KeyScanner
 from authz.process.searched_bytes import BLOCK, BlockSearch
-from authz.process.searched_files import SearchedFiles
+from authz.process.searched_files import NO_FILE, SearchedFiles
 
 KEY = Keyring("ak", [Pepper.expand("1", b"p" * 32)]).mint("live").text
 
@@ -69,7 +70,20 @@ def test_pipes_and_sockets_are_left_out(tmp_path, monkeypatch):
         server.bind("socket")
         searched = Searched()
         assert (searched.under(tmp_path), searched.problems) == ([], [])
-        assert (searched.under(tmp_path / "pipe"), searched.files.files) == ([], 0)
+        assert searched.files.files == 0
+
+
+def test_a_named_pipe_or_device_is_no_clean_result(tmp_path):
+    """A path that is named and is no file is told, such as that of `authz scan <(git diff)`."""
+    os.mkfifo(tmp_path / "pipe")
+    reading, writing = os.pipe()
+    os.write(writing, KEY.encode())
+    os.close(writing)
+    for path in (tmp_path / "pipe", f"/dev/fd/{reading}", "/dev/null"):
+        searched = Searched()
+        assert searched.under(Path(path)) == []
+        assert searched.problems == [(str(path), NO_FILE)]
+    os.close(reading)
 
 
 def test_unreadable_places_are_problems(tmp_path, monkeypatch):

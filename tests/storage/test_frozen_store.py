@@ -146,6 +146,9 @@ REFUSED: dict[str, Door] = {
         {store.kids[0]: Applied(1, {"name": "n"})}
     ),
     "begin a delivery": lambda store: StoredDeliveries(store.client).begin(store.kids[1], "e"),
+    "replace a delivery": lambda store: StoredDeliveries(store.client).replace(
+        store.kids[0], "begun", "by"
+    ),
     "end a delivery": lambda store: StoredDeliveries(store.client).end(store.kids[0], "begun"),
     "progress": lambda store: StoredNotifications(store.client).save(SINK, Progress("2-0")),
     "dead letter": lambda store: StoredLetters(store.client).put(

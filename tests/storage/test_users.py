@@ -432,7 +432,12 @@ async def test_leaks_and_deliveries(guarded_valkey):
         assert await memory.is_known("report", 1000)
         assert await deliveries.begin("a", "entry") == "entry"
         assert await deliveries.all() == {"a": "entry"}
+        assert not await deliveries.replace("a", "another", "by")
+        assert not await deliveries.replace("b", "entry", "by")
+        assert await deliveries.replace("a", "entry", "by")
+        assert await deliveries.all() == {"a": "by"}
         await deliveries.end("a", "entry")
+        await deliveries.end("a", "by")
         assert await deliveries.all() == {}
     assert valkey.admin.acl_log() == []
 

@@ -20,7 +20,10 @@ BODY_LENGTH: Final = 1 + SECRET_LENGTH + PROOFS_LENGTH  # the pepper version, to
 OVERLAP: Final = 320  # bytes of the block before; more than any key and the character before it
 MIN_POSSIBLE: Final = 16  # characters of a text that may be an imported key
 _MAX_POSSIBLE: Final = 256
+MAX_READINGS: Final = 16  # of one text that may be an imported key
 _IMPORTED: Final = "A-Za-z0-9_.~+/="
+# These may belong to an imported key, or to the text around it, such as a full stop or a URL.
+_SIGNS: Final = re.compile(r"[.~+/=]+")
 _HIDDEN: Final = "..."
 
 
@@ -49,13 +52,28 @@ class Sighting:
         """Return the text, to look the key up. It must go nowhere else."""
         return self._text
 
+    @property
+    def readings(self) -> tuple[str, ...]:
+        """The texts to look up, the longest first. They must go nowhere else.
+
+        One for a key with a checksum. For a text that may be an imported key at most MAX_READINGS
+        (16): whole, and without what follows one of its signs.
+        """
+        ends = [at.start() for at in _SIGNS.finditer(self._text) if at.start() >= MIN_POSSIBLE]
+        if self.kid or not ends:
+            return (self._text,)
+        few = MAX_READINGS // 2
+        chosen = {*ends[:few], *ends[1 - few :]}
+        return (self._text, *(self._text[:end] for end in sorted(chosen, reverse=True)))
+
 
 class KeyScanner:
     """Finds keys by their prefix and checksum, and texts with a declared prefix.
 
     A key is found wherever it stands: also in the middle of a word, and between binary data. A
     random text passes the checksum with a chance of 1 in 4e9. imported_prefixes: the declared
-    beginnings of imported keys. A text with one must stand at the beginning of a word.
+    beginnings of imported keys. A text with one must stand at the beginning of a word, perhaps
+    after an escape such as `\\n` or `%3D`.
     public_prefix: of publishable keys; empty if there are none.
     """
 
@@ -129,7 +147,9 @@ def _shape(prefix: str) -> re.Pattern[bytes]:
 
 def _possible(prefix: str) -> re.Pattern[bytes]:
     rest = f"{{{max(1, MIN_POSSIBLE - len(prefix))},{_MAX_POSSIBLE - len(prefix)}}}"
-    pattern = rf"(?<![{_IMPORTED}-]){re.escape(prefix)}[{_IMPORTED}-]{rest}"
+    start = re.escape(prefix)
+    begins = rf"(?:(?<![0-9A-Za-z_-]{start})|(?<=\\[nrt]{start})|(?<=%[0-9A-Fa-f]{{2}}{start}))"
+    pattern = rf"{start}{begins}[{_IMPORTED}-]{rest}"  # the search is fast with a text in front
     return re.compile(pattern.encode())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from authz.core.errors import Unavailable
-from authz.core.notifications.notification import Notification
+from authz.core.notifications.notification import Notification, partition_of, row_of
 from authz.core.notifications.ports import (
     Answer,
     DeadLetter,
@@ -18,7 +18,7 @@ from authz.core.notifications.ports import (
 )
 from authz.core.ports import Clock
 from authz.core.trail.ports import TrailStore
-from authz.core.trail.rows import position
+from authz.core.trail.rows import Row, position
 from authz.flows.notifications.counts import EventCounts, Sent
 from authz.flows.notifications.derivation import Derivation
 
@@ -54,7 +54,8 @@ class Delivery:
 
     A new sink gets the events from then on. While an event cannot be delivered, the later ones
     wait. It is tried again for 24 h; one that the receiver refuses for itself (such as with 400 or
-    422) for 10 minutes. Then it becomes a dead letter, and the delivery goes on.
+    422) for 10 minutes from the first of these refusals. Then it becomes a dead letter, and the
+    delivery goes on.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Delivery:
         self._receiver = receiver
         self._places = places
         self._clock = clock
+        self._refused = ("", 0)  # the event of the latest refusals, and when they began
 
     async def deliver(self) -> float:
         """Deliver a batch of events, and return the seconds until the next try; 0: at once.
@@ -126,10 +128,8 @@ class Delivery:
             progress = replace(progress, failing=event.id, since=now, tries=0)
         elif progress.since > now:  # the clock was ahead: the event would be tried until then
             progress = replace(progress, since=now)
-        is_refused = (
-            answer is not None and answer.status in _ERRORS and answer.status not in _PASSING
-        )
-        if now - progress.since >= (REFUSAL_MS if is_refused else PATIENCE_MS):
+        refused_ms = self._refused_ms(event, answer, now)
+        if now - progress.since >= PATIENCE_MS or refused_ms >= REFUSAL_MS:
             letter = DeadLetter(event.type, event.kid, now, problem)
             if await self._places.letters.put(self.sink, event.id, letter):
                 log.warning("%s: %s was given up: %s", self.sink, event.id, problem)
@@ -143,6 +143,19 @@ class Delivery:
         await self._places.progress.save(self.sink, progress)
         return progress, min(MAX_PAUSE, max(pause, answer.retry_after if answer else 0))
 
+    def _refused_ms(self, event: Notification, answer: Answer | None, now: int) -> int:
+        """Return for how long the receiver has refused an event for itself, in ms; 0: not now.
+
+        A failure of the receiver ends the count: one that starts again may first refuse all.
+        """
+        if answer is None or answer.status not in _ERRORS or answer.status in _PASSING:
+            self._refused = ("", 0)
+            return 0
+        refused, since = self._refused
+        if refused != event.id or since > now:
+            self._refused = event.id, now
+        return now - self._refused[1]
+
     async def _sent(self, event: Notification) -> tuple[Answer | None, str]:
         try:
             answer = await self._receiver.send(event)
@@ -151,21 +164,40 @@ class Delivery:
         return answer, f"the receiver answered {answer.status}"
 
     async def _replay(self) -> int:
-        """Deliver some events that somebody asked for, each once. A failure makes a dead letter.
+        """Deliver some events that somebody asked for, each once, the oldest first.
 
-        Return how many still wait: new events come in between, however many were asked for.
+        A failure makes a dead letter, if there is room. Return how many still wait: new events come
+        in between, however many were asked for.
         """
-        asked = await self._places.replays.asked(self.sink)
+        asked = sorted(await self._places.replays.asked(self.sink), key=_age)
         for wanted in asked[:REPLAYED]:
-            event = await self._places.derivation.one(wanted)
-            if event is None:
+            row = await self._places.derivation.row(wanted)
+            if row is None:
                 log.warning("%s: %s is not in the audit trail any more", self.sink, wanted)
+                await self._places.letters.remove(self.sink, wanted)  # it would be there for ever
             else:
-                answer, problem = await self._sent(event)
-                if answer is not None and answer.status in _OK:
-                    await self._places.letters.remove(self.sink, wanted)
-                else:
-                    letter = DeadLetter(event.type, event.kid, self._clock.wall_ms(), problem)
-                    await self._places.letters.put(self.sink, wanted, letter)
+                await self._again(wanted, row)
             await self._places.replays.done(self.sink, wanted)
         return max(0, len(asked) - REPLAYED)
+
+    async def _again(self, wanted: str, row: Row) -> None:
+        (event,) = await self._places.derivation.events([row])
+        if event is None:  # for example a row of a newer version
+            log.warning("%s: %s makes no event here", self.sink, wanted)
+            return
+        answer, problem = await self._sent(event)
+        if answer is not None and answer.status in _OK:
+            await self._places.letters.remove(self.sink, event.id)
+            return
+        letter = DeadLetter(event.type, event.kid, self._clock.wall_ms(), problem)
+        is_kept = await self._places.letters.put(self.sink, event.id, letter)
+        room = "" if is_kept else "; there is no room for a new dead letter"
+        log.warning("%s: %s was not delivered again: %s%s", self.sink, event.id, problem, room)
+
+
+def _age(event_id: str) -> tuple[int, int]:
+    """Return the place of an event in its trail; (0, 0) for a text that is not its id."""
+    try:
+        return position(row_of(partition_of(event_id)[1]))
+    except ValueError:
+        return 0, 0

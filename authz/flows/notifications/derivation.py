@@ -64,8 +64,8 @@ class Derivation:
             return events
         return [one and replace(one, id=f"{self._label}{one.id}") for one in events]
 
-    async def one(self, wanted: str) -> Notification | None:
-        """Return the event with this id, or None if the trail has no such row any more."""
+    async def row(self, wanted: str) -> Row | None:
+        """Return the row of the event with this id, or None if the trail has it no more."""
         label, own = self._label, wanted.removeprefix(self._label)
         try:
             row_id = row_of(own)
@@ -74,10 +74,7 @@ class Derivation:
         number, part = position(row_id)
         before = f"{number}-{part - 1}" if part else f"{max(number - 1, 0)}-{_LAST_PART}"
         rows = await self._rows.after(before, 1)
-        if not rows or f"{label}{event_id(rows[0])}" != wanted:
-            return None
-        (event,) = await self.events(rows)
-        return event
+        return rows[0] if rows and f"{label}{event_id(rows[0])}" == wanted else None
 
     async def before(self, row_id: str, count: int) -> Sequence[tuple[str, Notification | None]]:
         """Return at most `count` rows before `row_id`, newest first: their ids and events.

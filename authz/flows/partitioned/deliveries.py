@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from authz.flows.delivered_rotation import PendingDeliveries
+from authz.flows.delivery_ports import PendingDeliveries
 from authz.flows.partitioned.asking import ask, ask_all
 from authz.flows.partitioned.places import Places
 
@@ -23,6 +23,11 @@ class PartitionedDeliveries:
         """Implement PendingDeliveries.all. Raises Unavailable if one partition is missing."""
         found = await ask_all([part.all() for part in self._parts])
         return {kid: entry for each in found for kid, entry in each.items()}
+
+    async def replace(self, kid: str, entry: str, by: str) -> bool:
+        """Implement PendingDeliveries.replace."""
+        at = await self._places.of(kid)
+        return await ask(at, self._parts[at].replace(kid, entry, by))
 
     async def end(self, kid: str, entry: str) -> None:
         """Implement PendingDeliveries.end."""

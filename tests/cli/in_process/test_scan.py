@@ -235,6 +235,34 @@ def test_imported_keys(runner):
     assert len(runner.run(*config, "scan", "a", "--json").document["found"]) == 2
 
 
+def test_an_imported_key_between_signs(runner):
+    """The store tells where the key ends, and every place is of one key."""
+    key = "sk-0123456789abcdef0123"
+    (runner.directory / "authz.yaml").write_text("keys: {imported_prefixes: [sk-]}\n")
+    runner.run("keys", "import", stdin=json.dumps({"key": key, "client": "acme-web"}))
+    (runner.directory / "a").write_text(f"KEY={key}\nIt is {key}.\nhttps://x/{key}/v1/?k={key}=\n")
+    done = runner.run("--config", "authz.yaml", "scan", "a", "--revoke")
+    assert done.out.splitlines() == [
+        "a:1: sk-... (perhaps an imported key, client acme-web, revoked now)",
+        "a:2: sk-... (perhaps an imported key, client acme-web, revoked now)",
+        "a:3: sk-... (perhaps an imported key, client acme-web, revoked now)",
+        "a:3: sk-... (perhaps an imported key, client acme-web, revoked now)",
+        "1 key in 4 places; searched 1 file",
+    ]
+
+
+def test_an_imported_key_whose_record_cannot_be_read(runner):
+    """The key may work, so it is found, and --revoke does not call it revoked."""
+    key = "sk-0123456789abcdef0123"
+    (runner.directory / "authz.yaml").write_text("keys: {imported_prefixes: [sk-]}\n")
+    runner.run("keys", "import", stdin=json.dumps({"key": key, "client": "acme-web"}))
+    (kid,) = (row["kid"] for row in runner.run("keys", "list", "--json").document["keys"])
+    runner.valkey.admin.hset(stored.key(kid), "status", "garbled")
+    (runner.directory / "a").write_text(key)
+    assert runner.run("--config", "authz.yaml", "scan", "a").code == FOUND
+    assert runner.run("--config", "authz.yaml", "scan", "a", "--revoke").code == UNAVAILABLE
+
+
 def test_a_place_that_cannot_be_searched(runner):
     """A missing path and a folder without git exit with 2, also beside a key."""
     _, text = runner.issue()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from authz.core.keys import base62
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
-from authz.core.keys.scanning import OVERLAP, KeyScanner, key_pattern
+from authz.core.keys.scanning import MAX_READINGS, OVERLAP, KeyScanner, key_pattern
 
 RING = Keyring("ak", [Pepper.expand("1", b"p" * 32)], ["old"])
 PUBLIC = RING.mint("live", public=True).text
@@ -64,6 +64,27 @@ def test_possible_keys():
     text = b'a = "sk-0123456789abcdef", task-0123456789abcdef sk-short'
     (one,) = SCANNER.find(text, len(text))
     assert (one.reveal(), one.shown, one.is_possible) == ("sk-0123456789abcdef", "sk-...", True)
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["K=", "https://", "?key=", "-Hx-key:", "(", '"', "a.", "+", "\0", "\\n", "%3D", "%0a"],
+)
+def test_a_possible_key_after_a_sign(before):
+    """A text with a declared prefix is found after = and /, as in a file `.env` and a URL."""
+    text = f"{before}sk-0123456789abcdef".encode()
+    assert [one.reveal() for one in SCANNER.find(text, len(text))] == ["sk-0123456789abcdef"]
+
+
+def test_readings_of_a_possible_key():
+    """Signs of the text around it may belong to a key or not. The longest reading comes first."""
+    key = "sk-0123456789abcdef"
+    text = f"{key}/v1/a. {KEYS[0]}. {key}{'.a' * 90}".encode()
+    first, many, ours = sorted(SCANNER.find(text, len(text)), key=lambda one: (one.kid, one.start))
+    assert first.readings == (f"{key}/v1/a.", f"{key}/v1/a", f"{key}/v1", key)
+    assert (many.readings[0], many.readings[-1]) == (f"{key}{'.a' * 90}", key)
+    assert len(many.readings) <= MAX_READINGS
+    assert ours.readings == (KEYS[0],)
 
 
 def test_masked_text_has_no_key():

@@ -58,6 +58,7 @@ def test_networks_and_agents():
         *(json.dumps(hour(1, **bad)) for bad in ({"unit": "ok"}, {"networks": ["x"] * 1001})),
         json.dumps({"kid": KID, "hour": "2026-11-29T14:30:00Z"}),
         json.dumps({"kid": KID, "hour": "2026-13-29T14:00:00Z"}),
+        json.dumps({"kid": KID, "hour": "1969-12-31T23:00:00Z"}),
         json.dumps({"kid": KID, "hour": 7}),
         f'{{"kid": "{KID}", "kid": "{KID}"}}',
     ],

@@ -243,7 +243,8 @@ async def test_the_event():
         "done": "disabled",
         "rule": "stolen",
     }
-    assert await rig.derivation.one(event.id) == event
+    row = await rig.derivation.row(event.id)
+    assert await rig.derivation.events([row]) == [event]
 
 
 @pytest.mark.parametrize("detail", ["", "[]", "{}", '{"key": 1}', '{"key": "A"}', "[" * 9999])

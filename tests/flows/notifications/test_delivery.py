@@ -10,9 +10,7 @@ from authz.core.notifications.ports import Answer, Progress
 from authz.flows.notifications.delivery import (
     MAX_PAUSE,
     PATIENCE_MS,
-    POLL,
     REFUSAL_MS,
-    REPLAYED,
 )
 from authz.flows.notifications.regular_delivery import RegularDelivery
 from tests.support.fakes import make_record
@@ -109,6 +107,20 @@ async def test_a_dead_letter(rig, answer, patience):
     assert [one.id.rsplit("-", 1)[0] for one in rig.delivered] == [good.id]
 
 
+async def test_one_refusal_after_an_outage_is_no_reason_to_give_up(rig):
+    """The 10 minutes of refusals begin with the first one, not with the outage before it."""
+    rig.writer.write(KID)
+    answers = [None, Answer(503), Answer(400), Answer(404), Answer(400)]
+    for answer in answers:
+        rig.answer = lambda _, answer=answer: answer
+        await rig.delivery.deliver()
+        rig.clock.advance(REFUSAL_MS / 1000)
+    assert rig.stored.letters == {}
+    rig.answer = lambda _: OK
+    await rig.until_idle()
+    assert len(rig.delivered) == 1
+
+
 async def test_patience_survives_a_restart(rig):
     """The time of the first try is remembered by the store, not by the process."""
     rig.writer.write(KID)
@@ -153,38 +165,6 @@ async def test_a_clock_that_was_ahead(rig):
     await rig.until_idle(200)
     assert len(rig.stored.letters["sink"]) == 1
     assert [one.id.rsplit("-", 1)[0] for one in rig.delivered] == [good.id]
-
-
-async def test_replay(rig):
-    """An event is delivered again with its id, and its dead letter goes."""
-    rig.writer.write(KID)
-    rig.answer = lambda _: Answer(400)
-    await rig.until_idle()
-    (event_id,) = rig.stored.letters["sink"]
-    await rig.stored.ask("sink", [event_id, "1-0-ffffffffffff", "nonsense"])
-    await rig.delivery.deliver()
-    assert (rig.delivered, list(rig.stored.letters["sink"])) == ([], [event_id])
-    rig.answer = lambda _: OK
-    await rig.stored.ask("sink", [event_id])
-    await rig.delivery.deliver()
-    assert [one.id for one in rig.delivered] == [event_id]
-    assert (rig.stored.letters["sink"], rig.stored.wanted["sink"]) == ({}, {})
-
-
-async def test_new_events_come_between_replays(rig):
-    """An event that is new does not wait until all of many replays are tried."""
-    olds = [rig.writer.write(KID) for _ in range(4 * REPLAYED)]
-    await rig.until_idle()
-    ids = [one.id for one in rig.delivered]
-    rig.delivered.clear()
-    await rig.stored.ask("sink", ids)
-    new = rig.writer.write(KID, Action.REVOKE)
-    await rig.delivery.deliver()
-    assert rig.delivered[-1].id.startswith(new.id)
-    assert len(rig.delivered) <= REPLAYED + 1
-    while rig.stored.wanted["sink"]:
-        assert await rig.delivery.deliver() in {0.0, POLL}
-    assert len(rig.delivered) == len(olds) + 1
 
 
 async def test_types(rig):

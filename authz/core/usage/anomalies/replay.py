@@ -82,6 +82,8 @@ class Replay:
         if not (isinstance(hour, str) and _HOUR.fullmatch(hour)):
             raise ValueError("no hour such as 2026-11-29T14:00:00Z")
         number = int(datetime.fromisoformat(hour).timestamp()) // 3600
+        if number < 0:
+            raise ValueError("an hour before 1970")
         of_key = self._keys.setdefault(kid, {})
         if number not in of_key:
             self._hours += 1
