@@ -161,15 +161,15 @@ class DeliveredRotation:
         except Unavailable:
             raise
         except Fault:  # there is no such key, or the author may not change it
-            await self._pending.end(kid, entry.text())
+            await self._pending.replace(kid, entry.text(), None)
             raise
         if isinstance(rotated, Refused):
-            await self._pending.end(kid, entry.text())
+            await self._pending.replace(kid, entry.text(), None)
             return rotated
         record = rotated.record
         state = entry.state(record, self._clock.wall_ms())
         if state is DeliveryState.OVER:
-            await self._pending.end(kid, entry.text())
+            await self._pending.replace(kid, entry.text(), None)
             return Refused(f"one of the two secrets of {kid} was ended")
         is_undecided = state is DeliveryState.UNDECIDED
         claimed = entry if rotated.is_new else await self._shared(kid, entry)
@@ -275,7 +275,7 @@ class DeliveredRotation:
             return secret_changes.end_old(current, now + entry.overlap_ms, by, now)
 
         result = await self._lifecycle.change(kid, plan)
-        await self._pending.end(kid, entry.text())
+        await self._pending.replace(kid, entry.text(), None)
         return result.record if isinstance(result, Changed | Unchanged) else record
 
 

@@ -32,10 +32,9 @@ class PendingDeliveries(Protocol):
         """Return the entries by kid."""
         ...
 
-    async def replace(self, kid: str, entry: str, by: str) -> bool:
-        """Replace an entry. Return False, and change nothing, if it is not this one any more."""
-        ...
+    async def replace(self, kid: str, entry: str, by: str | None) -> bool:
+        """Replace an entry; by None forget it. Return False, and change nothing, if it is another.
 
-    async def end(self, kid: str, entry: str) -> None:
-        """Forget a delivery. Another one that began meanwhile stays."""
+        So a delivery that began meanwhile stays.
+        """
         ...

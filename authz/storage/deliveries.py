@@ -16,7 +16,6 @@ class StoredDeliveries:
         self._name = schema.names_of(client).deliveries
         self._begin = client.register_script(_BEGIN)
         self._replace = client.register_script(_REPLACE)
-        self._end = client.register_script(_END)
 
     async def begin(self, kid: str, entry: str) -> str:
         """Implement PendingDeliveries.begin, in one step."""
@@ -27,13 +26,10 @@ class StoredDeliveries:
         found: Mapping[str, str] = await checked(self._client.hgetall(self._name))
         return found
 
-    async def replace(self, kid: str, entry: str, by: str) -> bool:
+    async def replace(self, kid: str, entry: str, by: str | None) -> bool:
         """Implement PendingDeliveries.replace, in one step."""
-        return bool(await checked(self._replace(keys=[self._name], args=[kid, entry, by])))
-
-    async def end(self, kid: str, entry: str) -> None:
-        """Implement PendingDeliveries.end, in one step."""
-        await checked(self._end(keys=[self._name], args=[kid, entry]))
+        args = [kid, entry] if by is None else [kid, entry, by]
+        return bool(await checked(self._replace(keys=[self._name], args=args)))
 
 
 _BEGIN = """
@@ -45,12 +41,10 @@ return ARGV[2]
 
 _REPLACE = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1
-"""
-
-_END = """
-if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
+if ARGV[3] then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+else
   redis.call('HDEL', KEYS[1], ARGV[1])
 end
+return 1
 """

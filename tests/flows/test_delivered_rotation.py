@@ -41,15 +41,10 @@ class MemoryDeliveries:
             raise Unavailable("the store is down")
         if self.entries.get(kid) != entry:
             return False
-        self.entries[kid] = by
+        del self.entries[kid]
+        if by is not None:
+            self.entries[kid] = by
         return True
-
-    async def end(self, kid, entry):
-        """Implement PendingDeliveries.end."""
-        if self.is_down:
-            raise Unavailable("the store is down")
-        if self.entries.get(kid) == entry:
-            del self.entries[kid]
 
 
 class Rig(LifecycleRig):

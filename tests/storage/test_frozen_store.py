@@ -149,7 +149,9 @@ REFUSED: dict[str, Door] = {
     "replace a delivery": lambda store: StoredDeliveries(store.client).replace(
         store.kids[0], "begun", "by"
     ),
-    "end a delivery": lambda store: StoredDeliveries(store.client).end(store.kids[0], "begun"),
+    "forget a delivery": lambda store: StoredDeliveries(store.client).replace(
+        store.kids[0], "begun", None
+    ),
     "progress": lambda store: StoredNotifications(store.client).save(SINK, Progress("2-0")),
     "dead letter": lambda store: StoredLetters(store.client).put(
         SINK, "2-0", DeadLetter("t", "", 1, "no")

@@ -436,8 +436,9 @@ async def test_leaks_and_deliveries(guarded_valkey):
         assert not await deliveries.replace("b", "entry", "by")
         assert await deliveries.replace("a", "entry", "by")
         assert await deliveries.all() == {"a": "by"}
-        await deliveries.end("a", "entry")
-        await deliveries.end("a", "by")
+        assert not await deliveries.replace("a", "entry", None)
+        assert await deliveries.all() == {"a": "by"}
+        assert await deliveries.replace("a", "by", None)
         assert await deliveries.all() == {}
     assert valkey.admin.acl_log() == []
 

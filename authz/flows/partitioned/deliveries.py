@@ -24,12 +24,7 @@ class PartitionedDeliveries:
         found = await ask_all([part.all() for part in self._parts])
         return {kid: entry for each in found for kid, entry in each.items()}
 
-    async def replace(self, kid: str, entry: str, by: str) -> bool:
+    async def replace(self, kid: str, entry: str, by: str | None) -> bool:
         """Implement PendingDeliveries.replace."""
         at = await self._places.of(kid)
         return await ask(at, self._parts[at].replace(kid, entry, by))
-
-    async def end(self, kid: str, entry: str) -> None:
-        """Implement PendingDeliveries.end."""
-        at = await self._places.of(kid)
-        await ask(at, self._parts[at].end(kid, entry))
