@@ -5,6 +5,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -57,6 +58,8 @@ class Children:
             _Child(number, command, stop_seconds) for number, command in enumerate(commands)
         ]
         self._ask = ask
+        # A thread for each: children that hang delay no look at another one.
+        self._lookers = ThreadPoolExecutor(max(1, len(commands)), "look")
         self._states = [State() for _ in commands]
         self._tasks: list[asyncio.Task[None]] = []
         self._replacing = asyncio.Lock()
@@ -69,10 +72,15 @@ class Children:
     async def start(self) -> None:
         """Start all children and return when each has answered.
 
-        Raises EndedAtOnce if one ends before that; `stop` then ends the others.
+        Raises EndedAtOnce if one ends before that, BadInput if the system refuses to start one, for
+        example because no process or no open file is left; `stop` then ends the others.
         """
         for child in self._children:
-            await child.spawn()
+            try:
+                await child.spawn()
+            except OSError as cause:
+                problem = f"process {child.number} cannot be started: {cause.strerror}"
+                raise BadInput("--processes", problem) from None
         self._tasks = [asyncio.create_task(self._look(child)) for child in self._children]
         while not all(state.answers for state in self._states):
             for child in self._children:
@@ -98,6 +106,7 @@ class Children:
         """Send this signal to each child and wait until all have ended. May be called again."""
         for task in self._tasks:
             task.cancel()
+        self._lookers.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*(child.end(number) for child in self._children))
 
     async def _replace(self, child: "_Child") -> bool:
@@ -112,8 +121,9 @@ class Children:
         return True
 
     async def _look(self, child: "_Child") -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            found = await asyncio.to_thread(self._ask, child.number)
+            found = await loop.run_in_executor(self._lookers, self._ask, child.number)
             if found is None or child.status is not None:
                 self._states[child.number] = State()
             else:
