@@ -92,11 +92,15 @@ class Children:
     async def replace(self) -> None:
         """Replace each child by a new one, one after the other: end, start, wait until it is ready.
 
-        A child that is not ready within READY_SECONDS (60 s) ends this: the others keep running as
-        they are. A second call waits for the first.
+        Children that are not ready come first, so that those that serve stay until these do. A child
+        that is not ready within READY_SECONDS (60 s) ends this: the others keep running as they
+        are. A second call waits for the first.
         """
         async with self._replacing:
-            for child in self._children:
+            left = list(self._children)
+            while left:
+                child = min(left, key=lambda each: self._states[each.number].is_ready)
+                left.remove(child)
                 if not await self._replace(child):
                     log.error("process %d is not ready; the others are not replaced", child.number)
                     return

@@ -201,6 +201,23 @@ async def test_replace_ends_the_next_child_after_the_new_one_is_ready(tmp_path, 
     assert "starts again" not in caplog.text
 
 
+async def test_replace_begins_with_a_child_that_is_not_ready(tmp_path, monkeypatch):
+    """The one that is ready stays until then: it may be the only one that serves."""
+    monkeypatch.setattr(module, "READY_SECONDS", 0.5)
+    async with running(tmp_path) as family:
+        first, second = family.pid(0), family.pid(1)
+        family.unready.add(second)
+        await eventually(lambda: not family.children.states[1].is_ready)
+        ask = family.ask
+        family.children._ask = lambda number: (
+            found and (number == 0, found[1]) if (found := ask(number)) else None
+        )
+        await family.children.replace()
+        await eventually(lambda: family.pid(1))
+        assert family.pid(0) == first
+        assert family.pid(1) != second
+
+
 async def test_replace_stops_at_a_child_that_does_not_become_ready(tmp_path, caplog, monkeypatch):
     """The other children keep running as they are."""
     monkeypatch.setattr(module, "READY_SECONDS", 0.3)

@@ -119,7 +119,7 @@ async def hung_up(children: Replaced, check, times: int) -> None:
 
 
 async def test_many_hangups_during_a_replacement_cause_one_more() -> None:
-    """It begins after the last of them, so it reads the settings that they meant."""
+    """The second replacement begins after the last SIGHUP, and reads the settings of then."""
     children = Replaced()
     await hung_up(children, lambda: None, times=10)
     assert children.count == 2
