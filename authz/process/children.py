@@ -92,9 +92,9 @@ class Children:
     async def replace(self) -> None:
         """Replace each child by a new one, one after the other: end, start, wait until it is ready.
 
-        Children that are not ready come first, so that those that serve stay until these do. A child
-        that is not ready within READY_SECONDS (60 s) ends this: the others keep running as they
-        are. A second call waits for the first.
+        Children that are not ready come first, so that those that serve stay until these do. A
+        child that is not ready within READY_SECONDS (60 s) ends this: the others keep running as
+        they are. A second call waits for the first.
         """
         async with self._replacing:
             left = list(self._children)
