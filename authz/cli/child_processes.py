@@ -1,7 +1,6 @@
 """Child processes that end when their owner ends, also by SIGKILL."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import TracebackType
 from typing import IO, Self, cast
 
 from authz.core.errors import Unavailable
+from authz.process.own_python import command_of
 
 START_SECONDS = 20.0
 STOP_SECONDS = 5.0
@@ -25,8 +25,8 @@ class ChildProcesses:
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         self._environ = environ
-        self._guard = subprocess.Popen(
-            [sys.executable, "-m", "authz.cli.process_guard"],
+        self._guard = subprocess.Popen(  # noqa: S603  our own command
+            command_of("authz.cli.process_guard"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -3,7 +3,6 @@
 import asyncio
 import http.client
 import socket
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -32,6 +31,7 @@ from authz.core.new_keys import KeySpec
 from authz.core.roles import Role
 from authz.flows.by import By
 from authz.flows.lifecycle import Changed
+from authz.process.own_python import command_of
 from authz.settings import model
 from authz.wiring import administration
 from authz.wiring.login_links import console_address, link_to_console
@@ -169,8 +169,8 @@ def running(
             envoy_file.write_text(proxy)
             _spawn(children, ports, file, envoy_file, own)
             if with_admin:
-                python: Command = [sys.executable, "-m", "authz.cli.main"]
-                children.spawn("admin", [*python, "--config", file, "admin"])
+                python = command_of("authz.cli.main")
+                children.spawn("admin", [*python, "--config", str(file), "admin"])
         children.wait("store", lambda: _is_process(ports.redis, children.pids["store"]))
         specs = [LLM_KEY if llm else DEMO_KEY, *([OPERATOR_KEY] if with_admin else [])]
         issued, *operators = asyncio.run(_prepare(settings, specs))
@@ -226,14 +226,14 @@ def _spawn(
     children: ChildProcesses, ports: Ports, settings: Path, envoy_file: Path, backend: str | None
 ) -> None:
     """Start the processes. backend: the module of our own one, if it is wanted."""
-    python: Command = [sys.executable, "-m"]
+    python = command_of("authz.cli.main")
     store: Command = [binaries.valkey_server(), "--bind", "127.0.0.1", "--port", str(ports.redis)]
     memory_only: Command = ["--save", "", "--appendonly", "no", "--dir", children.directory]
     children.spawn("store", [*store, *memory_only])
     if backend:
-        children.spawn("backend", [*python, backend, str(ports.backend)])
-    children.spawn("sidecar", [*python, "authz.cli.main", "--config", settings, "serve"])
-    children.spawn("meter", [*python, "authz.cli.main", "--config", settings, "meter"])
+        children.spawn("backend", [*command_of(backend), str(ports.backend)])
+    children.spawn("sidecar", [*python, "--config", str(settings), "serve"])
+    children.spawn("meter", [*python, "--config", str(settings), "meter"])
     envoy: Command = [binaries.envoy(), "--config-path", envoy_file, "--disable-hot-restart"]
     envoy += ["--file-flush-interval-msec", "100"]
     children.spawn("envoy", [*envoy, "--log-level", "warning", "--concurrency", "2"])

@@ -9,6 +9,7 @@ from authz.cli.invocation import Invocation, common
 from authz.cli.options import process_count
 from authz.core.errors import BadInput, BadSettings
 from authz.core.listen_address import Address
+from authz.process.own_python import command_of
 from authz.settings.model import Settings
 from authz.wiring import serving
 from authz.wiring.several import of_process
@@ -83,4 +84,4 @@ def serve(
 def _command(number: int, operations: Address) -> list[str]:
     """Return this command as that of one of its processes: the last value of an option counts."""
     own = ["--as-process", str(number), "--ops", str(operations)]
-    return [sys.executable, "-m", "authz.cli.main", *sys.argv[1:], *own]
+    return [*command_of("authz.cli.main"), *sys.argv[1:], *own]

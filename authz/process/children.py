@@ -5,6 +5,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -57,6 +58,8 @@ class Children:
             _Child(number, command, stop_seconds) for number, command in enumerate(commands)
         ]
         self._ask = ask
+        # A thread for each: children that hang delay no look at another one.
+        self._lookers = ThreadPoolExecutor(max(1, len(commands)), "look")
         self._states = [State() for _ in commands]
         self._tasks: list[asyncio.Task[None]] = []
         self._replacing = asyncio.Lock()
@@ -69,10 +72,15 @@ class Children:
     async def start(self) -> None:
         """Start all children and return when each has answered.
 
-        Raises EndedAtOnce if one ends before that; `stop` then ends the others.
+        Raises EndedAtOnce if one ends before that, BadInput if the system refuses to start one, for
+        example because no process or no open file is left; `stop` then ends the others.
         """
         for child in self._children:
-            await child.spawn()
+            try:
+                await child.spawn()
+            except OSError as cause:
+                problem = f"process {child.number} cannot be started: {cause.strerror}"
+                raise BadInput("--processes", problem) from None
         self._tasks = [asyncio.create_task(self._look(child)) for child in self._children]
         while not all(state.answers for state in self._states):
             for child in self._children:
@@ -84,11 +92,15 @@ class Children:
     async def replace(self) -> None:
         """Replace each child by a new one, one after the other: end, start, wait until it is ready.
 
-        A child that is not ready within READY_SECONDS (60 s) ends this: the others keep running as
+        Children that are not ready come first, so that those that serve stay until these do. A
+        child that is not ready within READY_SECONDS (60 s) ends this: the others keep running as
         they are. A second call waits for the first.
         """
         async with self._replacing:
-            for child in self._children:
+            left = list(self._children)
+            while left:
+                child = min(left, key=lambda each: self._states[each.number].is_ready)
+                left.remove(child)
                 if not await self._replace(child):
                     log.error("process %d is not ready; the others are not replaced", child.number)
                     return
@@ -98,6 +110,7 @@ class Children:
         """Send this signal to each child and wait until all have ended. May be called again."""
         for task in self._tasks:
             task.cancel()
+        self._lookers.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*(child.end(number) for child in self._children))
 
     async def _replace(self, child: "_Child") -> bool:
@@ -112,8 +125,9 @@ class Children:
         return True
 
     async def _look(self, child: "_Child") -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            found = await asyncio.to_thread(self._ask, child.number)
+            found = await loop.run_in_executor(self._lookers, self._ask, child.number)
             if found is None or child.status is not None:
                 self._states[child.number] = State()
             else:

@@ -26,16 +26,16 @@ class Ending:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request, number.name)
 
-    def request(self, reason: str) -> None:
+    def request(self, reason: str, *, has_pause: bool = True) -> None:
         """Request the end. The first request sets the reason; a later one means at once.
 
-        reason: text for the log. "SIGINT" means without a pause.
+        reason: text for the log. "SIGINT" means without a pause, as `has_pause` False does.
         """
         if self._requested.is_set():
             self._repeated.set()
             return
         self._reason = reason
-        self._has_pause = reason != signal.SIGINT.name
+        self._has_pause = has_pause and reason != signal.SIGINT.name
         self._requested.set()
 
     async def requested(self) -> str:

@@ -10,13 +10,15 @@ MAX_PAGE: Final = 8 * 1024 * 1024  # bytes
 def get(path: str, page: str, seconds: float) -> tuple[int, bytes] | None:
     """Return status and body of `page` from the Unix socket at `path`; None if it does not answer.
 
-    seconds: for connecting, and for each wait for bytes. A body of more than 8 MiB is cut off.
+    seconds: for connecting, and for each wait for bytes. Also None if the answer ends early, or if
+    its body has more than MAX_PAGE (8 MiB).
     """
     connection = _Connection(path, seconds)
     try:
         connection.request("GET", page)
         response = connection.getresponse()
-        return response.status, response.read(MAX_PAGE)
+        body = response.read(MAX_PAGE)
+        return None if response.length or response.read(1) else (response.status, body)
     except (OSError, http.client.HTTPException):
         return None
     finally:

@@ -6,13 +6,15 @@ from typing import Any, Final
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, items, seconds, within
 from authz.proxy.problem import WARN, Problem
-from authz.proxy.retries import HTTP_OPTIONS
+from authz.proxy.retries import HTTP_OPTIONS, has_policy
 
 HEALTH_SERVICE: Final = "envoy.service.auth.v3.Authorization"
 ASKED: Final = frozenset(
     {"", HEALTH_SERVICE, "readiness", "liveness"}
 )  # the services that authz reports
 FEW_REQUESTS: Final = 2048  # Envoy's default is 1024, over all its workers
+FEW_RETRIES: Final = 16  # at a time
+DEFAULT_RETRIES: Final = 3  # Envoy's: it cancels most retries of a burst
 SELDOM: Final = 10.0  # seconds
 
 
@@ -45,6 +47,11 @@ def cluster(chain: Chain, expected: Expected) -> Iterator[Problem]:
     if not own or any(_count(limit.get("max_requests")) < FEW_REQUESTS for limit in own):
         advice = "circuit_breakers: max_requests 4096; what is beyond it fails at once"
         yield WARN, "the circuit breaker's limit is easily met in a burst", advice
+    if has_policy(chain) and not any("retry_budget" in limit for limit in own):
+        most = own[0].get("max_retries", DEFAULT_RETRIES) if own else DEFAULT_RETRIES
+        if isinstance(most, int) and most < FEW_RETRIES:
+            found = f"of a burst only {most} Checks are repeated at a time"
+            yield WARN, found, "circuit_breakers: max_retries 64"
 
 
 def _health(check: Message, expected: Expected, *, speaks_grpc: bool) -> Iterator[Problem]:
@@ -57,7 +64,7 @@ def _health(check: Message, expected: Expected, *, speaks_grpc: bool) -> Iterato
     if "grpc_health_check" not in check:
         advice = f"grpc_health_check of {HEALTH_SERVICE}"
         yield WARN, "a sidecar that is ending, or hangs, passes the health check", advice
-    elif asked not in ASKED:
+    elif str(asked) not in ASKED:
         advice = f"service_name: {HEALTH_SERVICE}"
         yield WARN, f"authz knows no {asked}: every sidecar counts as unhealthy", advice
     every, times = seconds(check.get("interval")), check.get("unhealthy_threshold")

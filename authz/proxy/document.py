@@ -156,6 +156,14 @@ def within(message: Any, *path: str) -> Message:
     return found if isinstance(found, Mapping) else {}
 
 
+def list_in(message: dict[str, Any], name: str) -> list[Any]:
+    """Return the list of a field, to be changed. Create a missing one; replace another value."""
+    found = message.get(name)
+    if not isinstance(found, list):
+        found = message[name] = []
+    return found
+
+
 def items(listed: Any) -> Iterator[Message]:
     """Yield the messages of a list and skip other values; nothing if the value is no list."""
     if isinstance(listed, list):

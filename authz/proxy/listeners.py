@@ -29,7 +29,7 @@ def unprotected(documents: Sequence[Any]) -> Iterator[str]:
             for route in items(host.get("routes"))
         ]
         forwarding = [route for route in listed if "route" in route]
-        own = all(at(route, "match", "path") in _OWN_STATS for route in forwarding)
+        own = all(str(at(route, "match", "path")) in _OWN_STATS for route in forwarding)
         if unseen or (forwarding and not own):
             yield manager_name(manager)
 

@@ -13,7 +13,7 @@ from authz.core.methods import METHOD_OVERRIDES
 from authz.proxy import headers, rules
 from authz.proxy.chains import Chain, Expected, chains
 from authz.proxy.cluster import HEALTH_SERVICE, cluster, http2
-from authz.proxy.document import Message, at, is_on, items, kind_of, within
+from authz.proxy.document import Message, at, is_on, items, kind_of, list_in, within
 from authz.proxy.llm import MODEL_SPACE, NAME, SOURCE, llm, llm_filter
 from authz.proxy.matching import fits
 from authz.proxy.overrides import HOSTS, PATHS, overrides
@@ -136,7 +136,7 @@ def allow_headers(config: Node, expected: Expected) -> None:
     These are the carriers, the client-address header (unless `peer`), the headers that tell
     repeated requests, and SHOWN. Other patterns stay.
     """
-    patterns = _node(config, "allowed_headers").setdefault("patterns", [])
+    patterns = list_in(_node(config, "allowed_headers"), "patterns")
     for name in dict.fromkeys(
         [*expected.carriers, expected.client_address, *expected.repeats, *SHOWN]
     ):
@@ -166,10 +166,10 @@ def _overrides(chain: Chain, _: Expected) -> None:
 
 def _remove_early(manager: Node, removed: Sequence[Node]) -> None:
     """Add mutations to the early header mutations, without those that are there."""
-    listed = manager.setdefault("early_header_mutation_extensions", [])
+    listed = list_in(manager, "early_header_mutation_extensions")
     for extension in items(listed):
         if at(extension, "typed_config", "@type") == EARLY:
-            mutations = _node(extension, "typed_config").setdefault("mutations", [])
+            mutations = list_in(_node(extension, "typed_config"), "mutations")
             mutations.extend(one for one in removed if one not in mutations)
             return
     config = {"@type": EARLY, "mutations": removed}
@@ -198,7 +198,7 @@ def _cluster(chain: Chain, _: Expected) -> None:
         spoken = _node(_options(chain), kind, "http2_protocol_options")
         spoken.setdefault("connection_keepalive", {"interval": "30s", "timeout": "5s"})
     room = {"max_pending_requests": 4096, "max_requests": 4096, "max_retries": 64}
-    thresholds = _node(own, "circuit_breakers").setdefault("thresholds", [])
+    thresholds = list_in(_node(own, "circuit_breakers"), "thresholds")
     for one in items(thresholds):
         if one.get("priority", "DEFAULT") in ("DEFAULT", 0):
             _set(_node(one), **room)
@@ -267,7 +267,7 @@ def _trailers(chain: Chain, expected: Expected) -> None:
 def _llm(chain: Chain, expected: Expected) -> None:
     """Add the filter for LLMs if routes need it, and bring it up to date. Routes turn it on."""
     listed = cast("Node", chain.manager)["http_filters"]
-    known = [step for step in listed if step.get("name") == NAME]
+    known = [cast("Node", step) for step in items(listed) if step.get("name") == NAME]
     if not known and not (expected.reads_model or expected.has_budgets):
         return
     step = known[0] if known else llm_filter()
@@ -276,7 +276,7 @@ def _llm(chain: Chain, expected: Expected) -> None:
     if not any(one is step for one in chain.before):
         listed[:] = [one for one in listed if one is not step]
         listed.insert(len(chain.before), step)
-    spaces = _node(chain.config).setdefault("metadata_context_namespaces", [])
+    spaces = list_in(_node(chain.config), "metadata_context_namespaces")
     if MODEL_SPACE not in spaces:
         spaces.append(MODEL_SPACE)
 

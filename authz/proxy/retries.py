@@ -59,12 +59,23 @@ def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
         yield WARN, "Envoy can ask a dead sidecar alone for a second, although others live", advice
 
 
+def has_policy(chain: Chain) -> bool:
+    """Return whether the cluster or grpc_service has a retry policy."""
+    options = within(chain.cluster or {}, "typed_extension_protocol_options", HTTP_OPTIONS)
+    asked = within(chain.config, "grpc_service", "retry_policy")
+    return bool(asked or within(options, "retry_policy"))
+
+
 def _policy(policy: Message, endpoints: int | None, *, is_limited: bool) -> Iterator[Problem]:
     if endpoints == 1:
         advice = "remove the retry policy: with one sidecar a retry only asks it twice"
         yield WARN, "retries with a single sidecar make a slow moment an outage", advice
         return
-    conditions = set(str(policy.get("retry_on", "")).replace(" ", "").split(","))
+    conditions = set(str(policy.get("retry_on", "")).replace(" ", "").split(",")) - {""}
+    if not conditions or policy.get("num_retries") == 0:
+        advice = "retry_on and num_retries as in deploy/systemd/envoy.yaml"
+        yield WARN, "the retry policy repeats no Check", advice
+        return
     if is_limited and not conditions & _RESETS:
         advice = "add reset to retry_on"
         yield WARN, "a try that hangs is ended and not retried", advice

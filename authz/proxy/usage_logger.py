@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from authz.core.usage.line import LINE, METADATA
 from authz.proxy.chains import Chain
-from authz.proxy.document import Message, items, under
+from authz.proxy.document import Message, items, list_in, under
 from authz.proxy.retries import HTTP_OPTIONS
 from authz.proxy.usage import (
     CLUSTER,
@@ -115,7 +115,7 @@ def mend_usage(documents: Sequence[Any], chain: Chain) -> None:
         logs = manager["access_log"]
         logs[:] = [log for log in logs if not any(log is extra for extra in found[1:])]
     elif siblings is not None:
-        manager.setdefault("access_log", []).append(usage_logger(name))
+        list_in(manager, "access_log").append(usage_logger(name))
     cluster = chain.clusters.get(name)
     if cluster is not None:
         _mend_cluster(cast("Node", cluster))
@@ -148,8 +148,8 @@ def _mend_cluster(cluster: Node) -> None:
         wanted = ours["typed_extension_protocol_options"][HTTP_OPTIONS]["explicit_http_config"]
         for field, value in wanted.items():
             explicit.setdefault(field, value)
-    thresholds = _inner(cluster, "circuit_breakers").setdefault("thresholds", [])
-    for one in thresholds:
+    thresholds = list_in(_inner(cluster, "circuit_breakers"), "thresholds")
+    for one in (cast("Node", each) for each in items(thresholds)):
         if one.get("priority", "DEFAULT") in ("DEFAULT", 0):
             one.update({field: room for field, room in ROOM.items() if one.get(field) != room})
             return

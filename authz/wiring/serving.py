@@ -110,13 +110,16 @@ async def _serve(
 
 
 def _end_with_parent(ending: Ending) -> None:
-    """Request the end of this process when stdin ends: the parent holds its other end."""
+    """Request the end of this process when stdin ends: the parent holds its other end.
+
+    There is no pause: the next parent needs the addresses.
+    """
     stdin, loop = sys.stdin.fileno(), asyncio.get_running_loop()
 
     def look() -> None:
         if not os.read(stdin, 1):
             loop.remove_reader(stdin)
-            ending.request("its parent process has ended")
+            ending.request("its parent process has ended", has_pause=False)
 
     loop.add_reader(stdin, look)
 

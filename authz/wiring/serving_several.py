@@ -6,8 +6,10 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import uvloop
@@ -23,7 +25,7 @@ from authz.settings.model import Settings
 from authz.telemetry import Counters, log_to_stderr
 from authz.telemetry.merged_metrics import merged
 from authz.wiring.listeners import operations
-from authz.wiring.several import addresses, operations_addresses
+from authz.wiring.several import check_addresses, operations_addresses
 from authz.wiring.sidecar import DRAIN_SECONDS
 
 log = logging.getLogger("authz")
@@ -48,7 +50,7 @@ def serve(read_settings: Callable[[], Settings], processes: int, command: Comman
     log_to_stderr(settings.log.level)
     with ExitStack() as stack:
         sockets = stack.enter_context(operations_addresses(settings, processes))
-        listens = addresses(settings.check.listen, processes)
+        listens = check_addresses(settings, processes)
         commands = [command(number, socket) for number, socket in enumerate(sockets)]
         paths = [socket.path for socket in sockets]
         children = partial(
@@ -94,11 +96,18 @@ class AllReadiness:
 
 
 def metrics_of(paths: Sequence[str]) -> MetricsPage:
-    """Return the page of the metrics of all processes that answer at these Unix sockets."""
+    """Return the page of the metrics of all processes that answer at these Unix sockets.
+
+    All are asked at once, so that those that hang take PAGE_SECONDS (2 s) together.
+    """
 
     def page(accept: str) -> tuple[bytes, str]:
-        found = {str(n): get(path, "/metrics", PAGE_SECONDS) for n, path in enumerate(paths)}
-        pages = {n: page[1].decode() for n, page in found.items() if page and page[0] == 200}  # noqa: PLR2004
+        with ThreadPoolExecutor(len(paths), "metrics") as threads:
+            found = list(threads.map(lambda path: get(path, "/metrics", PAGE_SECONDS), paths))
+        answers = {str(number): page for number, page in enumerate(found) if page is not None}
+        pages = {
+            n: body.decode() for n, (status, body) in answers.items() if status == HTTPStatus.OK
+        }
         return merged(pages, accept)
 
     return page
@@ -118,7 +127,9 @@ async def _serve(
         stack.push_async_callback(children.stop)
         await stack.enter_async_context(operations(settings, readiness, Counters(), page))
         starting = asyncio.create_task(children.start())
-        replacing = _listen_for_hangup(read_settings, children, starting, ending)
+        replacing = _listen_for_hangup(
+            partial(_check_settings, read_settings, len(paths)), children, starting, ending
+        )
         requested = asyncio.create_task(ending.requested())
         await asyncio.wait([starting, requested], return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
@@ -138,36 +149,49 @@ async def _serve(
         await stopping
 
 
+def _check_settings(read_settings: Callable[[], Settings], processes: int) -> None:
+    """Raise BadInput if processes could not start with the settings of now."""
+    check_addresses(read_settings(), processes)
+
+
 def _listen_for_hangup(
-    read_settings: Callable[[], Settings],
+    check_settings: Callable[[], None],
     children: Children,
     starting: asyncio.Task[None],
     ending: Ending,
 ) -> set[asyncio.Task[None]]:
-    """Replace the processes at each SIGHUP, if the settings can be read, once all have started.
+    """Replace the processes at each SIGHUP, if the settings can be used, once all have started.
 
-    If the terminal of this process was closed, request the end instead. Return the running
-    replacements, which change.
+    A SIGHUP during a replacement causes one more after it, which reads the settings of then.
+    Further ones meanwhile add none. If the terminal of this process was closed, request the end
+    instead. Return the running replacements, which change.
     """
     running: set[asyncio.Task[None]] = set()
+    turn = asyncio.Lock()
+    waiting = False
     has_terminal = sys.stderr.isatty()
 
     async def replace() -> None:
+        nonlocal waiting
         await asyncio.wait([starting])
-        try:
-            read_settings()
-        except BadInput as cause:
-            log.warning("the processes are not replaced: %s", cause)
-            return
-        await children.replace()
+        async with turn:
+            waiting = False
+            try:
+                check_settings()
+            except BadInput as cause:
+                log.warning("the processes are not replaced: %s", cause)
+                return
+            await children.replace()
 
     def hang_up() -> None:
+        nonlocal waiting
         if has_terminal and not sys.stderr.isatty():
             ending.request(signal.SIGHUP.name)
-            return
-        task = asyncio.create_task(replace())
-        running.add(task)
-        task.add_done_callback(running.discard)
+        elif not waiting:
+            waiting = True
+            task = asyncio.create_task(replace())
+            running.add(task)
+            task.add_done_callback(running.discard)
 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hang_up)
     return running

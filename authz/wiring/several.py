@@ -11,6 +11,7 @@ from authz.core.listen_address import MAX_SOCKET_PATH, Address
 from authz.settings.model import Settings
 
 MAX_PORT: Final = 65_535
+WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # each takes every address
 
 
 def addresses(listen: Address, processes: int) -> list[Address]:
@@ -29,6 +30,28 @@ def addresses(listen: Address, processes: int) -> list[Address]:
         problem = f"{last.path}: a socket path has at most {MAX_SOCKET_PATH} bytes"
         raise BadInput("check.listen", problem)
     return found
+
+
+def check_addresses(settings: Settings, processes: int) -> list[Address]:
+    """Return the address for Envoy of each process, none of which the parent process takes.
+
+    Raises BadInput as `addresses`, or if one is that of `ops.listen` or `ops.health_listen`.
+    """
+    found = addresses(settings.check.listen, processes)
+    of_parent = {"ops.listen": settings.ops.listen, "ops.health_listen": settings.ops.health_listen}
+    for name, taken in of_parent.items():
+        for number, listen in enumerate(found):
+            if taken is not None and _overlap(listen, taken):
+                problem = f"{listen} would be that of process {number}, and is {name}; change one"
+                raise BadInput("check.listen", problem)
+    return found
+
+
+def _overlap(one: Address, other: Address) -> bool:
+    if one.path or other.path:
+        return one.path == other.path
+    is_same = one.host == other.host or not WILDCARDS.isdisjoint((one.host, other.host))
+    return is_same and one.port == other.port
 
 
 def of_process(settings: Settings, number: int) -> Settings:

@@ -5,11 +5,14 @@ import logging
 import os
 import signal
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from authz.core.errors import BadInput
 from authz.process import children as module
 from authz.process.children import Children, EndedAtOnce, State, ended
 from tests.support.real import eventually
@@ -133,6 +136,40 @@ async def test_a_start_that_the_system_refuses_is_repeated(tmp_path, caplog, mon
     assert caplog.text.count("process 0 cannot be started: no process left") == 2
 
 
+async def test_a_first_start_that_the_system_refuses_fails_the_start(tmp_path, monkeypatch):
+    """The message says which process and why; it is no bug."""
+
+    async def refusing(*_arguments, **_options):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refusing)
+    family = Family(tmp_path, [CHILD])
+    with pytest.raises(BadInput, match="process 0 cannot be started: Too many open files"):
+        await family.children.start()
+    await family.children.stop()
+
+
+async def test_a_child_that_hangs_delays_no_look_at_another_one(tmp_path):
+    """Also if more children hang than the event loop has threads."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    async with running(tmp_path) as family:
+        ask, hanging = family.ask, threading.Event()
+
+        def asked(number):
+            if number == 0:
+                hanging.wait(60)
+            return ask(number)
+
+        family.children._ask = asked
+        try:
+            pid = family.pid(1)
+            family.files[1].unlink()
+            os.kill(pid, signal.SIGKILL)
+            await eventually(lambda: family.pid(1) not in {0, pid})
+        finally:
+            hanging.set()
+
+
 async def test_a_child_that_ends_at_its_start_fails_the_start(tmp_path):
     """The fault has its exit status, and `stop` ends the others."""
     family = Family(tmp_path, [CHILD, "import sys; sys.exit(3)"])
@@ -162,6 +199,23 @@ async def test_replace_ends_the_next_child_after_the_new_one_is_ready(tmp_path, 
         assert min(seen) == 1
     assert "all processes are replaced" in caplog.text
     assert "starts again" not in caplog.text
+
+
+async def test_replace_begins_with_a_child_that_is_not_ready(tmp_path, monkeypatch):
+    """The one that is ready stays until then: it may be the only one that serves."""
+    monkeypatch.setattr(module, "READY_SECONDS", 0.5)
+    async with running(tmp_path) as family:
+        first, second = family.pid(0), family.pid(1)
+        family.unready.add(second)
+        await eventually(lambda: not family.children.states[1].is_ready)
+        ask = family.ask
+        family.children._ask = lambda number: (
+            found and (number == 0, found[1]) if (found := ask(number)) else None
+        )
+        await family.children.replace()
+        await eventually(lambda: family.pid(1))
+        assert family.pid(0) == first
+        assert family.pid(1) != second
 
 
 async def test_replace_stops_at_a_child_that_does_not_become_ready(tmp_path, caplog, monkeypatch):

@@ -56,6 +56,14 @@ async def test_at_a_terminal_there_is_no_pause():
     await asyncio.wait_for(ending.pause(LONG), PATIENCE)
 
 
+async def test_a_reason_may_leave_no_pause():
+    """The process then ends as after SIGINT, with its own reason."""
+    ending = Ending()
+    ending.request("its parent process has ended", has_pause=False)
+    await asyncio.wait_for(ending.pause(LONG), PATIENCE)
+    assert await told(ending) == "its parent process has ended"
+
+
 async def test_a_server_drains_until_it_has_stopped():
     """Without a second request, the server gets its seconds and is stopped once."""
     ending, waits = Ending(), []

@@ -1,14 +1,22 @@
-"""`authz serve --processes` gets signals while its processes start, and loses its terminal."""
+"""`authz serve --processes` gets signals, loses its terminal, and asks processes that hang."""
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.real import eventually
+from authz.core.errors import BadInput
+from authz.process.ending import Ending
+from authz.wiring import serving_several
+from tests.support.real import Valkey, eventually
+from tests.support.serving import Serving
 
 # Two processes that never answer.
 PARENT = """
@@ -78,3 +86,89 @@ async def test_a_killed_parent_takes_its_processes_along(tmp_path: Path) -> None
     parent.kill()
     parent.wait()
     await eventually(lambda: not any(map(is_running, pids(tmp_path))))
+
+
+class Replaced:
+    """Children whose replacement takes until `done` is set; counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.done = asyncio.Event()
+
+    async def replace(self) -> None:
+        """Implement Children.replace."""
+        self.count += 1
+        await self.done.wait()
+
+
+async def hung_up(children: Replaced, check, times: int) -> None:
+    """Send SIGHUP to this process, once all processes have started, and wait for the effects."""
+    loop = asyncio.get_running_loop()
+    starting = asyncio.create_task(asyncio.sleep(0))
+    running = serving_several._listen_for_hangup(check, children, starting, Ending())
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+        await eventually(lambda: children.count)
+        for _ in range(times - 1):
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0.01)
+        children.done.set()
+        await eventually(lambda: not running)
+    finally:
+        loop.remove_signal_handler(signal.SIGHUP)
+
+
+async def test_many_hangups_during_a_replacement_cause_one_more() -> None:
+    """The second replacement begins after the last SIGHUP, and reads the settings of then."""
+    children = Replaced()
+    await hung_up(children, lambda: None, times=10)
+    assert children.count == 2
+
+
+async def test_a_replacement_that_waited_reads_the_settings_when_its_turn_comes(caplog) -> None:
+    """If they have a mistake by then, no process is replaced: the new ones could not start."""
+    children = Replaced()
+
+    def check() -> None:
+        if children.done.is_set():
+            raise BadInput("--config", "it is empty")
+
+    await hung_up(children, check, times=2)
+    assert children.count == 1
+    assert "the processes are not replaced: --config: it is empty" in caplog.text
+
+
+def test_processes_that_hang_delay_the_metrics_of_the_others_once(tmp_path, monkeypatch) -> None:
+    """Not once for each: Prometheus gives a scrape 10 s, and would get nothing at all."""
+    monkeypatch.setattr(serving_several, "PAGE_SECONDS", 0.5)
+    paths = [str(tmp_path / f"{number}.sock") for number in range(8)]
+    with ExitStack() as stack:
+        for path in paths:
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(path)
+            listener.listen()
+        began = time.monotonic()
+        serving_several.metrics_of(paths)("")
+        assert time.monotonic() - began < 2.0
+
+
+async def test_a_process_whose_parent_ended_leaves_its_addresses_at_once(
+    tmp_path: Path, valkey: Valkey
+) -> None:
+    """Its `shutdown.delay` would keep the next parent from starting."""
+    sidecar = Serving(
+        tmp_path, valkey, {"shutdown": {"delay": "30s"}}, options=["--as-process", "0"]
+    )
+    ours, theirs = os.pipe()
+    stdin = os.dup(0)
+    try:
+        os.dup2(ours, 0)
+        with sidecar:
+            os.dup2(stdin, 0)
+            await eventually(lambda: sidecar.look("/healthz")[0] == 200)
+            os.close(theirs)
+            await eventually(sidecar.has_ended, 15.0)
+    finally:
+        os.dup2(stdin, 0)
+        for end in (stdin, ours):
+            os.close(end)

@@ -9,7 +9,12 @@ from authz.core.errors import BadInput
 from authz.core.listen_address import Address
 from authz.settings.model import load
 from authz.wiring.live_settings import settings_hash
-from authz.wiring.several import addresses, of_process, operations_addresses
+from authz.wiring.several import (
+    addresses,
+    check_addresses,
+    of_process,
+    operations_addresses,
+)
 
 
 def given(**sections):
@@ -46,6 +51,31 @@ def test_an_address_without_room_is_refused(listen, problem):
     with pytest.raises(BadInput, match=problem) as found:
         addresses(Address.parse("", listen), 3)
     assert found.value.field == "check.listen"
+
+
+@pytest.mark.parametrize(
+    ("listen", "ops", "health"),
+    [
+        ("127.0.0.1:9191", "127.0.0.1:9192", None),  # the defaults
+        ("127.0.0.1:9191", "0.0.0.0:9192", None),
+        ("[::]:9191", "127.0.0.1:9192", None),
+        ("127.0.0.1:9191", "127.0.0.1:9290", "127.0.0.1:9192"),
+        ("unix:/run/authz/a.sock", "unix:/run/authz/a-1.sock", None),
+    ],
+)
+def test_an_address_that_the_parent_takes_is_refused(listen, ops, health):
+    """Its process could never start: the parent has that address from the start."""
+    settings = given(check={"listen": listen}, ops={"listen": ops, "health_listen": health})
+    with pytest.raises(BadInput, match="would be that of process 1, and is ops") as found:
+        check_addresses(settings, 2)
+    assert found.value.field == "check.listen"
+
+
+@pytest.mark.parametrize("ops", ["127.0.0.1:9193", "10.0.0.1:9192", "unix:/run/authz/ops.sock"])
+def test_an_address_that_the_parent_does_not_take_is_free(ops):
+    """The same port of another address counts as free, too."""
+    settings = given(check={"listen": "127.0.0.1:9191"}, ops={"listen": ops})
+    assert [each.port for each in check_addresses(settings, 2)] == [9191, 9192]
 
 
 def test_a_process_has_its_own_snapshot_and_no_health_listener():

@@ -2,8 +2,9 @@
 
 Rules:
 1. A route names headers, such as `idempotency-key`. The first of them that a request has names it.
-2. The name counts for one key, method, host and path (without the query). It is hashed with them,
-   so no text of a client gets into the store.
+2. The name counts for one key, method, host, path (without the query) and cost in units. It is
+   hashed with them, so no text of a client gets into the store. Costs of budgets may differ: of
+   the attempts the most counts.
 3. A name is forgotten after the time of the route. X-REQUEST-ID lasts at most RETRY_MS (10 s): a
    proxy makes it, and repeats a Check at once.
 4. After MAX_ATTEMPTS requests the next one is charged, and a new count begins. A client chooses
@@ -15,6 +16,7 @@ from base64 import urlsafe_b64encode
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
+from authz.core.limits.amounts import units_of
 from authz.core.request import Request
 
 MAX_ATTEMPTS: Final = 16  # requests of one name for one charge; lua/spend.lua has it too
@@ -57,7 +59,8 @@ def charged_once(kid: str, request: Request) -> RetryName | None:
 def _digest(kid: str, header: str, request: Request, value: bytes) -> str:
     path = request.path.partition("?")[0]
     hashed = blake2b(digest_size=_DIGEST, person=b"authz.once")
-    for part in (kid, header, request.method, request.host.lower(), path):
+    units = str(units_of(request.route.cost))
+    for part in (kid, header, request.method, request.host.lower(), path, units):
         hashed.update(f"{len(part)}:{part}".encode("utf-8", "surrogatepass"))
     hashed.update(value)
     return urlsafe_b64encode(hashed.digest()).decode("ascii").rstrip("=")

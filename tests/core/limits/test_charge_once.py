@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from authz.core.limits.amounts import Amounts
 from authz.core.limits.charge_once import MAX_VALUE, RETRY_MS, charged_once
 from authz.core.request import ChargeOnce, Route
 from tests.support.fakes import KID, make_request
@@ -42,6 +43,21 @@ def test_another_request_has_another_name(other):
     """A name belongs to one key, header, method, host and path."""
     usual = {"headers": {"idempotency-key": "order 17"}}
     assert name_of(**usual | other).id != name_of(**usual).id
+
+
+def test_a_dear_request_is_no_retry_of_a_cheap_one():
+    """Envoy may give a path another cost by a header of the client, in its context_extensions."""
+
+    def costing(cost):
+        request = make_request(
+            headers={"idempotency-key": "a"}, route=Route(charge_once=RULE, cost=cost)
+        )
+        return charged_once(KID, request)
+
+    assert costing(1) == costing(1)
+    assert costing(1) != costing(100)
+    # What attempts take from budgets may differ, and the dearest one counts.
+    assert costing(Amounts(1, 10, 10)) == costing(Amounts(1, 900, 900))
 
 
 def test_the_query_and_the_case_of_the_host_do_not_matter():

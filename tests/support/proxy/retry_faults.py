@@ -43,6 +43,12 @@ def one_sidecar(config: Config) -> None:
     del group["lb_endpoints"][1]
 
 
+def few_retries(config: Config) -> None:
+    """The circuit breaker of the shipped cluster without its room for retries."""
+    two_sidecars(config)
+    del config.cluster["circuit_breakers"]["thresholds"][0]["max_retries"]
+
+
 def named(count: int) -> Callable[[Config], None]:
     """Return a change: as many host names in place of the sidecars, without a retry policy."""
 
@@ -101,6 +107,9 @@ RETRIES = [
         "retries",
         "the sidecar that failed",
     ),
+    Fault("no retries", policy(num_retries=0), "warn", "retries", "repeats no Check"),
+    Fault("no reason to retry", policy(retry_on=""), "warn", "retries", "repeats no Check"),
+    Fault("room for few retries", few_retries, "warn", "cluster", "only 3 Checks"),
     Fault(
         "late news of health",
         lambda c: (two_sidecars(c), c.cluster.pop("common_lb_config")),
