@@ -53,7 +53,8 @@ class Usage:
 
     def entry(self, ago=0, **fields):
         """Return a log entry that ended `ago` ms before now."""
-        return line(**{"started": self.now - ago, "milliseconds": "0"} | fields)
+        milliseconds = fields.setdefault("milliseconds", "0")
+        return line(**{"started": self.now - ago - int(milliseconds)} | fields)
 
     async def add(self, *lines, digest=b"", arrived=None):
         """Commit these entries as one batch."""

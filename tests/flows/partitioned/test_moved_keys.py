@@ -57,10 +57,9 @@ class Side:
         policy = LimitPolicy({}, {"p1": DAILY}, {"t1": DAILY}, OnOutage.DENY)
         self.limits = LimitReports(parts.counters, policy, clock)
 
-    async def use(self, record: KeyRecord, number: int) -> None:
-        """Count a request with a key."""
+    async def use(self, record: KeyRecord, number: int, now: int) -> None:
+        """Count a request with a key. now: milliseconds since the epoch."""
         owners = (record.client_id, record.project_id, record.tenant_id)
-        now = RealClock().wall_ms()
         one = line(
             kid=record.kid,
             owners=" ".join(text or "-" for text in owners) + " - live",
@@ -186,9 +185,9 @@ async def compare(valkey, seed: int) -> None:
             kid, what, value = dice.choice(kids), dice.choice(WHAT), f"n{number}"
             outcomes = {await operate(side, kid, what, value) for side in both}
             assert len(outcomes) == 1, (what, outcomes)
-            used = dice.choice(kids)
+            used, now = dice.choice(kids), RealClock().wall_ms()
             for side in both:
-                await side.use(records[used], number)
+                await side.use(records[used], number, now)
             clock.advance(1)
         for kid in kids:
             assert await both[0].view(kid) == await both[1].view(kid)
