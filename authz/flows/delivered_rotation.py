@@ -172,7 +172,9 @@ class DeliveredRotation:
             await self._pending.replace(kid, entry.text(), None)
             return Refused(f"one of the two secrets of {kid} was ended")
         is_undecided = state is DeliveryState.UNDECIDED
-        claimed = entry if rotated.is_new else await self._shared(kid, entry)
+        # A process without the target delivers nothing, so it takes no part in the tries.
+        is_alone = rotated.is_new or entry.target not in self._targets
+        claimed = entry if is_alone else await self._shared(kid, entry)
         if claimed is None:
             return SecretDelivery(record, Arrival.PENDING, "another process tries it", is_undecided)
         entry, arrival, why = claimed, Arrival.PENDING, ""

@@ -64,12 +64,7 @@ class Rig(LifecycleRig):
 
     def restart(self, **targets):
         """Begin again, as a new process does."""
-        self.rotation = DeliveredRotation(
-            *(self.keys, KEYRING, self.pending, {"vault": self} | targets),
-            is_used=self.is_used,
-            clock=self.clock,
-            sleep=self.sleep,
-        )
+        self.rotation = self.process({"vault": self} | targets)
         self.rotated = {}
         self.automatic = AutomaticRotation(
             *(self.rotation, self.keys, self.records),
@@ -78,6 +73,15 @@ class Rig(LifecycleRig):
             per_hour=3,
             clock=self.clock,
             writer="one",
+        )
+
+    def process(self, targets):
+        """Return the rotation of a process with these targets in its settings."""
+        return DeliveredRotation(
+            *(self.keys, KEYRING, self.pending, targets),
+            is_used=self.is_used,
+            clock=self.clock,
+            sleep=self.sleep,
         )
 
     async def sleep(self, seconds):
@@ -242,6 +246,45 @@ async def test_two_processes_try_at_once(rig):
     assert done.arrival is not Arrival.UNDONE
     await rig.resume()
     assert (len(rig.has), rig.works(), rig.pending.entries) == (2, True, {})
+
+
+async def test_a_process_without_the_target_looks_while_another_one_tries(rig):
+    """It cannot deliver the secret, so the refusal that the other one gets undoes the rotation."""
+    kid = await rig.issue()
+    blind = rig.process({})
+
+    class Looked:
+        """A target that refuses, after the process without it has looked."""
+
+        async def deliver(self, parcel):
+            """Implement Target.deliver."""
+            seen = await blind.resume(kid, rig.pending.entries[kid])
+            assert (seen.arrival, seen.why) == (
+                Arrival.PENDING,
+                "the settings have no target looked",
+            )
+            raise Undelivered("the target answered 403")
+
+    rig.restart(looked=Looked())
+    done = await rig.rotation.rotate(kid, "looked", DAY, rig.author())
+    assert (done.arrival, rig.works(), rig.pending.entries) == (Arrival.UNDONE, True, {})
+    assert sum(one.is_live(rig.clock.wall_ms()) for one in rig.store.records[kid].secrets) == 1
+
+
+async def test_a_process_without_the_target_undoes_a_refusal(rig, monkeypatch):
+    """The entry says that the target has refused the secret. No target is needed to roll back."""
+    kid = await rig.issue()
+    rig.failure = Undelivered("the target answered 403")
+
+    async def fail(*_given):
+        raise Unavailable("the store is down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.rotation, "_settle", fail)
+        with pytest.raises(Unavailable):
+            await rig.rotate(kid)
+    done = await rig.process({}).resume(kid, rig.pending.entries[kid])
+    assert (done.arrival, rig.works(), rig.pending.entries) == (Arrival.UNDONE, True, {})
 
 
 async def test_a_process_that_looks_while_a_refusal_is_undone(rig, monkeypatch):
