@@ -344,6 +344,34 @@ async def test_the_same_command_continues_a_delivery(rig):
     assert (done.arrival, len(rig.store.records[kid].secrets)) == (Arrival.DELIVERED, 2)
 
 
+@pytest.mark.parametrize("other", ["tries", "delivers", "ends"])
+async def test_another_process_was_faster(rig, monkeypatch, other):
+    """The command says what has become of the delivery that another process took meanwhile."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    replace = rig.pending.replace
+
+    async def be_late(*given):
+        monkeypatch.setattr(rig.pending, "replace", replace)
+        if other == "ends":
+            await rig.keys.retire(kid, "new", rig.author())
+        if other == "delivers":
+            rig.failure = None
+        await rig.resume()
+        return await replace(*given)
+
+    monkeypatch.setattr(rig.pending, "replace", be_late)
+    done = await rig.rotate(kid)
+    if other == "ends":
+        assert done == Refused(f"one of the two secrets of {kid} was ended")
+        return
+    tries = (Arrival.PENDING, "another process tries it")
+    assert (done.arrival, done.why) == (tries if other == "tries" else (Arrival.DELIVERED, ""))
+    assert done.record == rig.store.records[kid]
+    assert rig.works()
+
+
 async def test_another_target_waits(rig):
     """A delivery to one target is not continued at another one."""
     kid = await rig.issue()
