@@ -249,7 +249,7 @@ async def test_two_processes_try_at_once(rig):
 
 
 async def test_a_process_without_the_target_looks_while_another_one_tries(rig):
-    """It cannot deliver the secret, so the refusal that the other one gets undoes the rotation."""
+    """The look changes no entry, so the refusal that the other one gets undoes the rotation."""
     kid = await rig.issue()
     blind = rig.process({})
 
