@@ -126,8 +126,7 @@ class AutomaticRotation:
     async def rotate_due(self) -> None:
         """Rotate the keys that are due. Raises Unavailable if the store fails."""
         if not any(policy.to for policy in self._policies.each()):
-            self.held = 0  # without a read of all keys
-            return
+            return  # without a read of all keys
         now = self._clock.wall_ms()
         due, number = list[KeyRecord](), 0
         async for record in self._records():

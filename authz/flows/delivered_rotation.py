@@ -172,9 +172,11 @@ class DeliveredRotation:
             await self._pending.replace(kid, entry.text(), None)
             return Refused(f"one of the two secrets of {kid} was ended")
         is_undecided = state is DeliveryState.UNDECIDED
-        claimed = entry if rotated.is_new else await self._shared(kid, entry)
+        # A process without the target delivers nothing, so it takes no part in the tries.
+        is_alone = rotated.is_new or entry.target not in self._targets
+        claimed = entry if is_alone else await self._shared(kid, entry)
         if claimed is None:
-            return SecretDelivery(record, Arrival.PENDING, "another process tries it", is_undecided)
+            return await self._by_another(kid, entry, is_undecided=is_undecided)
         entry, arrival, why = claimed, Arrival.PENDING, ""
         if tries_undecided or not is_undecided:
             parcel = Parcel.of(record, rotated.key_text or "")
@@ -195,6 +197,19 @@ class DeliveredRotation:
         shared = replace(entry, trial=Trial.SHARED)
         is_ours = await self._pending.replace(kid, entry.text(), shared.text())
         return shared if is_ours else None
+
+    async def _by_another(
+        self, kid: str, entry: BegunDelivery, *, is_undecided: bool
+    ) -> SecretDelivery | Refused:
+        """Return what is so now of a delivery that another process has taken."""
+        is_over = kid not in await self._pending.all()
+        record = await self._lifecycle.show(kid)
+        if not is_over:
+            return SecretDelivery(record, Arrival.PENDING, "another process tries it", is_undecided)
+        new = record.newest_secret
+        if new.id != entry.secret or not new.is_live(self._clock.wall_ms()):
+            return Refused(f"one of the two secrets of {kid} was ended")
+        return SecretDelivery(record, Arrival.DELIVERED)
 
     async def _try(
         self, entry: BegunDelivery, parcel: Parcel, pauses: tuple[float, ...]

@@ -99,7 +99,8 @@ class LeakReports:
     async def carry_out(self, report: str, origin: str, leaks: Sequence[Leak]) -> list[Finding]:
         """Act on each entry and return the findings in order. Then the report is remembered.
 
-        Not if a key is held: the same report may come again for it.
+        Not if the circuit breaker holds a key: the same report may come again for it. A key that is
+        held for another reason would be held again, so a person decides.
 
         The audit trail gets a row for each key, with the place. A publishable key is no finding: it
         gets no row and works on. Raises Unavailable if the store fails, if a pepper is missing that
@@ -121,7 +122,7 @@ class LeakReports:
             raise Unavailable("a pepper of the store is missing here, so a report is not complete")
         if not is_whole:
             raise Unavailable("a record cannot be read here, so a report is not complete")
-        if all(one.done is not Done.HELD for one in found):
+        if may_end.issuperset(kids):
             await self._memory.remember(report, REPORT_KEPT_MS)
         return found
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import redis.asyncio
@@ -32,7 +33,12 @@ class StoredNotifications:
             if found["cursor"]:
                 position(found["cursor"])
             since, tries = int(found["since"]), int(found["tries"])
-            return Progress(found["cursor"], found["failing"], since, tries)
+            progress = Progress(found["cursor"], found["failing"], since, tries)
+            # An earlier build leaves the refusals of an earlier event as they are.
+            refused, first, last = found.get("refused", " 0 0").rsplit(" ", 2)
+            if refused != progress.failing:
+                return progress
+            return replace(progress, refused_since=int(first), refused_at=int(last))
         except (KeyError, ValueError):
             raise Unavailable(f"{name} cannot be read; without it the sink begins anew") from None
 
@@ -43,6 +49,7 @@ class StoredNotifications:
             "failing": progress.failing,
             "since": str(progress.since),
             "tries": str(progress.tries),
+            "refused": f"{progress.failing} {progress.refused_since} {progress.refused_at}",
         }
         await checked(self._client.hset(self._names.sink(sink), mapping=fields))
 

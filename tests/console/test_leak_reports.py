@@ -318,6 +318,22 @@ async def test_the_circuit_breaker(valkey, tmp_path, monkeypatch):
         assert (await rig.by_github(*({"token": text} for _, text in made)))[0] == 409
 
 
+async def test_a_key_that_nobody_can_rotate_opens_no_replay(valkey, tmp_path, monkeypatch):
+    """Its policy has no target. The report is over, and disables no key that a person enabled."""
+    async with valkey.endpoint.client() as client:
+        rig = Rig(StoreParts.of_one(client), tmp_path, monkeypatch, live="rotate", test="disable")
+        (kept, one), (ended, other) = await rig.issue("live"), await rig.issue("test")
+        report = {"token": one}, {"token": other}
+        assert (await rig.by_github(*report))[0] == 200
+        assert await rig.status(ended) is Status.DISABLED
+        done = {detail["key"]: detail["done"] for _, _, detail in (await rig.trail())[-2:]}
+        assert done == {kept: "held", ended: "disabled"}
+        await rig.lifecycle.enable(ended, rig.lifecycle.author("tests"))
+        before = await rig.trail()
+        assert (await rig.by_github(*report))[0] == 409
+        assert (await rig.status(ended), await rig.trail()) == (Status.ACTIVE, before)
+
+
 async def test_processes_whose_clocks_differ_share_the_bound(valkey, tmp_path, monkeypatch):
     """A process whose clock is 2 h ahead frees no place by its time, however often both report."""
     async with valkey.endpoint.client() as client:

@@ -30,14 +30,34 @@ async def store(request):
         yield Stored(client)
 
 
-@pytest.mark.parametrize("progress", [Progress(""), Progress("5-0"), Progress("5-0", "e", 7, 3)])
+@pytest.mark.parametrize(
+    "progress",
+    [
+        Progress(""),
+        Progress("5-0"),
+        Progress("5-0", "e", 7, 3),
+        Progress("5-0", "e", 7, 3, refused_since=8, refused_at=9),
+    ],
+)
 async def test_progress(store, progress):
     """The saved progress of a sink comes back; other sinks have their own."""
     assert await store.load("a") is None
-    await store.save("a", Progress("1-0", "x", 1, 1))
+    await store.save("a", Progress("1-0", "x", 1, 1, refused_since=1, refused_at=1))
     await store.save("a", progress)
     assert await store.load("a") == progress
     assert await store.load("b") is None
+
+
+async def test_progress_of_an_earlier_build(valkey):
+    """An earlier build writes no refusals, and leaves those of another event as they are."""
+    earlier = {"cursor": "5-0", "failing": "e", "since": "7", "tries": "3"}
+    async with valkey.endpoint.client() as client:
+        store = StoredNotifications(client)
+        valkey.admin.hset(schema.DEFAULT.sink("a"), mapping=earlier)
+        assert await store.load("a") == Progress("5-0", "e", 7, 3)
+        await store.save("a", Progress("1-0", "x", 1, 1, refused_since=1, refused_at=1))
+        valkey.admin.hset(schema.DEFAULT.sink("a"), mapping=earlier)
+        assert await store.load("a") == Progress("5-0", "e", 7, 3)
 
 
 async def test_one_leads(store):

@@ -60,24 +60,33 @@ class Rig(LifecycleRig):
         self.failure, self.takes = None, False
         self.has, self.failures, self.used = [], [], set()
         self.slept = []
+        self.reads = 0
         self.restart()
 
     def restart(self, **targets):
         """Begin again, as a new process does."""
-        self.rotation = DeliveredRotation(
-            *(self.keys, KEYRING, self.pending, {"vault": self} | targets),
-            is_used=self.is_used,
-            clock=self.clock,
-            sleep=self.sleep,
-        )
+        self.rotation = self.process({"vault": self} | targets)
         self.rotated = {}
-        self.automatic = AutomaticRotation(
+        self.automatic = self.automatic_by(POLICIES)
+
+    def automatic_by(self, policies):
+        """Return a rotation by these policies. It reads all keys by `records`."""
+        return AutomaticRotation(
             *(self.rotation, self.keys, self.records),
-            policies=POLICIES,
+            policies=policies,
             rotated=self,
             per_hour=3,
             clock=self.clock,
             writer="one",
+        )
+
+    def process(self, targets):
+        """Return the rotation of a process with these targets in its settings."""
+        return DeliveredRotation(
+            *(self.keys, KEYRING, self.pending, targets),
+            is_used=self.is_used,
+            clock=self.clock,
+            sleep=self.sleep,
         )
 
     async def sleep(self, seconds):
@@ -85,7 +94,8 @@ class Rig(LifecycleRig):
         self.slept.append(seconds)
 
     async def records(self):
-        """Yield all records."""
+        """Yield all records, and count the reads of all."""
+        self.reads += 1
         for record in list(self.store.records.values()):
             yield record
 
@@ -244,6 +254,45 @@ async def test_two_processes_try_at_once(rig):
     assert (len(rig.has), rig.works(), rig.pending.entries) == (2, True, {})
 
 
+async def test_a_process_without_the_target_looks_while_another_one_tries(rig):
+    """The look changes no entry, so the refusal that the other one gets undoes the rotation."""
+    kid = await rig.issue()
+    blind = rig.process({})
+
+    class Looked:
+        """A target that refuses, after the process without it has looked."""
+
+        async def deliver(self, parcel):
+            """Implement Target.deliver."""
+            seen = await blind.resume(kid, rig.pending.entries[kid])
+            assert (seen.arrival, seen.why) == (
+                Arrival.PENDING,
+                "the settings have no target looked",
+            )
+            raise Undelivered("the target answered 403")
+
+    rig.restart(looked=Looked())
+    done = await rig.rotation.rotate(kid, "looked", DAY, rig.author())
+    assert (done.arrival, rig.works(), rig.pending.entries) == (Arrival.UNDONE, True, {})
+    assert sum(one.is_live(rig.clock.wall_ms()) for one in rig.store.records[kid].secrets) == 1
+
+
+async def test_a_process_without_the_target_undoes_a_refusal(rig, monkeypatch):
+    """The entry says that the target has refused the secret. No target is needed to roll back."""
+    kid = await rig.issue()
+    rig.failure = Undelivered("the target answered 403")
+
+    async def fail(*_given):
+        raise Unavailable("the store is down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.rotation, "_settle", fail)
+        with pytest.raises(Unavailable):
+            await rig.rotate(kid)
+    done = await rig.process({}).resume(kid, rig.pending.entries[kid])
+    assert (done.arrival, rig.works(), rig.pending.entries) == (Arrival.UNDONE, True, {})
+
+
 async def test_a_process_that_looks_while_a_refusal_is_undone(rig, monkeypatch):
     """Another process that knows the entry delivers no secret that is about to end."""
     kid = await rig.issue()
@@ -299,6 +348,37 @@ async def test_the_same_command_continues_a_delivery(rig):
     rig.failure = None
     done = await rig.rotate(kid)
     assert (done.arrival, len(rig.store.records[kid].secrets)) == (Arrival.DELIVERED, 2)
+
+
+@pytest.mark.parametrize("other", ["tries", "delivers", "ends", "rotates"])
+async def test_another_process_was_faster(rig, monkeypatch, other):
+    """The command says what has become of the delivery that another process took meanwhile."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    replace = rig.pending.replace
+
+    async def be_late(*given):
+        monkeypatch.setattr(rig.pending, "replace", replace)
+        if other == "ends":
+            await rig.keys.retire(kid, "new", rig.author())
+        if other in {"delivers", "rotates"}:
+            rig.failure = None
+        await rig.resume()
+        if other == "rotates":
+            await rig.keys.retire(kid, "old", rig.author())
+            await rig.keys.rotate(kid, 0, rig.author())
+        return await replace(*given)
+
+    monkeypatch.setattr(rig.pending, "replace", be_late)
+    done = await rig.rotate(kid)
+    if other in {"ends", "rotates"}:
+        assert done == Refused(f"one of the two secrets of {kid} was ended")
+        return
+    tries = (Arrival.PENDING, "another process tries it")
+    assert (done.arrival, done.why) == (tries if other == "tries" else (Arrival.DELIVERED, ""))
+    assert done.record == rig.store.records[kid]
+    assert rig.works()
 
 
 async def test_another_target_waits(rig):
@@ -584,6 +664,34 @@ async def test_too_many_due_keys(rig):
     rig.clock.advance(HOUR / 1000)
     await rig.automatic.look()
     assert (rig.automatic.held, len(rig.has)) == (0, 5)
+
+
+async def test_the_store_fails_after_too_many_keys_were_due(rig, monkeypatch):
+    """No person has to decide once few keys are due, also if their rotation fails."""
+    made = [await rig.issue() for _ in range(4)]
+    rig.clock.advance(30 * DAY / 1000)
+    await rig.automatic.look()
+    assert rig.automatic.held == 4
+    await rig.rotate(made[0])
+
+    async def fail(*_given):
+        raise Unavailable("the store is down")
+
+    monkeypatch.setattr(rig, "may_end", fail)
+    rig.clock.advance(HOUR / 1000)
+    with pytest.raises(Unavailable):
+        await rig.automatic.look()
+    assert rig.automatic.held == 0
+
+
+@pytest.mark.parametrize(("target", "reads"), [("vault", 1), ("", 0)])
+async def test_all_keys_are_read_only_for_a_target(rig, target, reads):
+    """Without a target in the policies no key can be rotated, so none is read."""
+    await rig.issue()
+    rig.clock.advance(30 * DAY / 1000)
+    automatic = rig.automatic_by(RotationPolicies({}, RotationPolicy(30 * DAY, to=target)))
+    await automatic.look()
+    assert (rig.reads, len(rig.has), automatic.held) == (reads, 1 + reads, 0)
 
 
 async def test_a_refused_key_is_left_alone_for_a_day(rig):

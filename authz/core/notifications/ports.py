@@ -22,13 +22,17 @@ class Progress:
 
     cursor: the id of the last row of the trail that is done; empty before the first one. failing:
     the event that could not be delivered yet, or empty; then `since` is the time of its first try,
-    in ms since the epoch, and `tries` their number.
+    in ms since the epoch, and `tries` their number. refused_since, refused_at: when the receiver
+    refused this event for itself, first and last, in ms since the epoch; 0 if it did not. An outage
+    starts them anew.
     """
 
     cursor: str
     failing: str = ""
     since: int = 0
     tries: int = 0
+    refused_since: int = 0
+    refused_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ REPLAYED: Final = 10  # events that are delivered again between two batches
 POLL: Final = 1.0  # seconds between two looks for new rows
 PATIENCE_MS: Final = 24 * 3_600_000
 REFUSAL_MS: Final = 10 * 60_000
+OUTAGE_MS: Final = 3_600_000  # without a refusal
 FIRST_PAUSE: Final = 2.0  # seconds
 MAX_PAUSE: Final = 900.0
 MAX_PROBLEM: Final = 200  # characters
@@ -54,8 +55,8 @@ class Delivery:
 
     A new sink gets the events from then on. While an event cannot be delivered, the later ones
     wait. It is tried again for 24 h; one that the receiver refuses for itself (such as with 400 or
-    422) for 10 minutes from the first of these refusals. Then it becomes a dead letter, and the
-    delivery goes on.
+    422) for 10 minutes from the first of these refusals, whatever fails in between. An hour without
+    a refusal begins them anew. Then it becomes a dead letter, and the delivery goes on.
     """
 
     def __init__(
@@ -76,7 +77,6 @@ class Delivery:
         self._receiver = receiver
         self._places = places
         self._clock = clock
-        self._refused = ("", 0)  # the event of the latest refusals, and when they began
 
     async def deliver(self) -> float:
         """Deliver a batch of events, and return the seconds until the next try; 0: at once.
@@ -125,11 +125,14 @@ class Delivery:
             return progress, 0.0
         now = self._clock.wall_ms()
         if progress.failing != event.id:
-            progress = replace(progress, failing=event.id, since=now, tries=0)
+            progress = Progress(progress.cursor, failing=event.id, since=now)
         elif progress.since > now:  # the clock was ahead: the event would be tried until then
             progress = replace(progress, since=now)
-        refused_ms = self._refused_ms(event, answer, now)
-        if now - progress.since >= PATIENCE_MS or refused_ms >= REFUSAL_MS:
+        is_over = now - progress.since >= PATIENCE_MS
+        if answer is not None and _is_refusal(answer):
+            progress = _refused(progress, now)
+            is_over = is_over or now - progress.refused_since >= REFUSAL_MS
+        if is_over:
             letter = DeadLetter(event.type, event.kid, now, problem)
             if await self._places.letters.put(self.sink, event.id, letter):
                 log.warning("%s: %s was given up: %s", self.sink, event.id, problem)
@@ -142,19 +145,6 @@ class Delivery:
         progress = replace(progress, tries=progress.tries + 1)
         await self._places.progress.save(self.sink, progress)
         return progress, min(MAX_PAUSE, max(pause, answer.retry_after if answer else 0))
-
-    def _refused_ms(self, event: Notification, answer: Answer | None, now: int) -> int:
-        """Return for how long the receiver has refused an event for itself, in ms; 0: not now.
-
-        A failure of the receiver ends the count: one that starts again may first refuse all.
-        """
-        if answer is None or answer.status not in _ERRORS or answer.status in _PASSING:
-            self._refused = ("", 0)
-            return 0
-        refused, since = self._refused
-        if refused != event.id or since > now:
-            self._refused = event.id, now
-        return now - self._refused[1]
 
     async def _sent(self, event: Notification) -> tuple[Answer | None, str]:
         try:
@@ -193,6 +183,21 @@ class Delivery:
         is_kept = await self._places.letters.put(self.sink, event.id, letter)
         room = "" if is_kept else "; there is no room for a new dead letter"
         log.warning("%s: %s was not delivered again: %s%s", self.sink, event.id, problem, room)
+
+
+def _is_refusal(answer: Answer) -> bool:
+    """Return whether the receiver refuses an event for itself."""
+    return answer.status in _ERRORS and answer.status not in _PASSING
+
+
+def _refused(progress: Progress, now: int) -> Progress:
+    """Return the progress after a refusal. now: in ms since the epoch.
+
+    A receiver that starts again after an outage may first refuse all, so the count begins anew.
+    """
+    since = progress.refused_since
+    is_first = since > now or now - progress.refused_at >= OUTAGE_MS
+    return replace(progress, refused_since=now if is_first else since, refused_at=now)
 
 
 def _age(event_id: str) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Delivery of events: at least once, in order, with retries for a day and dead letters."""
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -9,6 +10,7 @@ from authz.core.errors import Unavailable
 from authz.core.notifications.ports import Answer, Progress
 from authz.flows.notifications.delivery import (
     MAX_PAUSE,
+    OUTAGE_MS,
     PATIENCE_MS,
     REFUSAL_MS,
 )
@@ -108,17 +110,75 @@ async def test_a_dead_letter(rig, answer, patience):
 
 
 async def test_one_refusal_after_an_outage_is_no_reason_to_give_up(rig):
-    """The 10 minutes of refusals begin with the first one, not with the outage before it."""
+    """An hour without a refusal is an outage: the 10 minutes begin with the first one after it."""
     rig.writer.write(KID)
-    answers = [None, Answer(503), Answer(400), Answer(404), Answer(400)]
-    for answer in answers:
+    for answer in (Answer(400), None, Answer(503), Answer(404), Answer(400)):
+        rig.answer = lambda _, answer=answer: answer
+        await rig.delivery.deliver()
+        rig.clock.advance(OUTAGE_MS / 4000)
+    assert rig.stored.letters == {}
+    await rig.delivery.deliver()
+    assert len(rig.stored.letters["sink"]) == 1
+
+
+async def test_a_failure_of_another_kind_gives_nothing_up(rig):
+    """Only a refusal proves that the event is refused still."""
+    rig.writer.write(KID)
+    for answer in (Answer(400), Answer(503)):
         rig.answer = lambda _, answer=answer: answer
         await rig.delivery.deliver()
         rig.clock.advance(REFUSAL_MS / 1000)
     assert rig.stored.letters == {}
-    rig.answer = lambda _: OK
-    await rig.until_idle()
-    assert len(rig.delivered) == 1
+
+
+@pytest.mark.parametrize("other", [None, Answer(503), Answer(404)])
+async def test_refusals_between_other_failures(rig, other):
+    """An event is given up within 45 minutes if every second try of it is refused."""
+    bad, good = rig.writer.write(KID), rig.writer.write(KID)
+    answers = itertools.cycle([Answer(400), other])
+    rig.answer = lambda event: next(answers) if event.id.startswith(bad.id) else OK
+    began = rig.clock.wall_ms()
+    await rig.until_idle(200)
+    (letter,) = rig.stored.letters["sink"].values()
+    assert REFUSAL_MS <= letter.at - began <= 45 * 60_000
+    assert [one.id.rsplit("-", 1)[0] for one in rig.delivered] == [good.id]
+
+
+async def test_a_process_that_restarts_between_refusals(rig):
+    """The store remembers the first refusal, so the event is given up after 10 minutes."""
+    rig.writer.write(KID)
+    rig.answer = lambda _: Answer(400)
+    began = rig.clock.wall_ms()
+    while not rig.stored.letters and rig.clock.wall_ms() < began + PATIENCE_MS:
+        rig.restart()
+        rig.clock.advance(await rig.delivery.deliver())
+    (letter,) = rig.stored.letters["sink"].values()
+    assert REFUSAL_MS <= letter.at - began <= REFUSAL_MS + MAX_PAUSE * 1000
+
+
+async def test_each_refused_event_has_its_own_ten_minutes(rig):
+    """The pauses between tries add up to 17 minutes, for the second event from its first try."""
+    rig.writer.write(KID)
+    rig.writer.write(KID)
+    rig.answer = lambda _: Answer(400)
+    began = rig.clock.wall_ms()
+    await rig.until_idle(200)
+    ages = [(one.at - began) // 60_000 for one in rig.stored.letters["sink"].values()]
+    assert ages == [17, 34]
+
+
+async def test_refusals_under_a_clock_that_was_ahead(rig):
+    """After the clock was set back by a year, the 10 minutes begin anew."""
+    rig.writer.write(KID)
+    rig.answer = lambda _: Answer(400)
+    year = 365 * PATIENCE_MS
+    rig.clock.jump_wall(year)
+    await rig.delivery.deliver()
+    rig.clock.jump_wall(-year)
+    began = rig.clock.wall_ms()
+    await rig.until_idle(200)
+    (letter,) = rig.stored.letters["sink"].values()
+    assert REFUSAL_MS <= letter.at - began <= REFUSAL_MS + MAX_PAUSE * 1000
 
 
 async def test_patience_survives_a_restart(rig):
@@ -129,6 +189,17 @@ async def test_patience_survives_a_restart(rig):
     rig.clock.advance(PATIENCE_MS / 1000)
     rig.restart()
     await rig.until_idle()
+    assert len(rig.stored.letters["sink"]) == 1
+
+
+async def test_a_refusal_after_a_day_of_failures(rig):
+    """The 24 hours end at any failure, also at the first refusal."""
+    rig.writer.write(KID)
+    rig.answer = lambda _: None
+    await rig.delivery.deliver()
+    rig.clock.advance(PATIENCE_MS / 1000)
+    rig.answer = lambda _: Answer(400)
+    await rig.delivery.deliver()
     assert len(rig.stored.letters["sink"]) == 1
 
 
