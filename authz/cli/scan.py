@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -20,7 +20,7 @@ from authz.cli.terminal import escaped
 from authz.core import fields
 from authz.core.errors import BadInput, NotFound, Unavailable, Unreadable
 from authz.core.keys.scanner_rules import TOOLS, rules_for
-from authz.core.keys.scanning import KeyScanner
+from authz.core.keys.scanning import MAX_READINGS, KeyScanner, Sighting
 from authz.core.records import RevocationReason
 from authz.flows.identification import Standing
 from authz.flows.lifecycle import Changed
@@ -34,6 +34,7 @@ FOUND: Final = 1
 NOT_SEARCHED: Final = 2
 STDIN: Final = "-"
 MAX_NOTE: Final = 200  # characters of a place in the audit trail
+MOST_LOOKED_UP: Final = 1024  # texts in one question to the store
 
 
 def _paths(
@@ -189,14 +190,9 @@ async def _identify(
     """Add what the store knows, and revoke. Return by kid why a key could not be: a bad record."""
     unread = dict[str, Unreadable]()
     places = {one.hit.sighting.reveal(): one for one in report.found}
-    texts = list(
-        dict.fromkeys(text for one in places.values() for text in one.hit.sighting.readings)
-    )
-    found = dict(zip(texts, await session.identification.identify(texts), strict=True))
+    await _look_up(report, session, [one.hit.sighting for one in places.values()])
     for text, place in places.items():
-        readings = [found[each] for each in place.hit.sighting.readings]
-        known = (one for one in readings if one.standing is not Standing.UNKNOWN)
-        report.identities[text] = identity = next(known, readings[0])
+        identity = report.identities[text]
         works = identity.standing is Standing.LIVE and not identity.is_canary
         if revoke and works and report.is_leak(place):
             try:
@@ -206,6 +202,21 @@ async def _identify(
             except Unreadable as cause:
                 unread[identity.kid] = cause  # of this key alone; the others are revoked
     return unread
+
+
+async def _look_up(report: Report, session: LeakSession, sightings: Sequence[Sighting]) -> None:
+    """Add what the store knows of some keys: of each the longest reading that it knows.
+
+    MOST_LOOKED_UP texts are looked up at once: a list of keys may be long.
+    """
+    for start in range(0, len(sightings), MOST_LOOKED_UP // MAX_READINGS):
+        part = sightings[start : start + MOST_LOOKED_UP // MAX_READINGS]
+        texts = list(dict.fromkeys(text for one in part for text in one.readings))
+        found = dict(zip(texts, await session.identification.identify(texts), strict=True))
+        for one in part:
+            readings = [found[each] for each in one.readings]
+            known = (each for each in readings if each.standing is not Standing.UNKNOWN)
+            report.identities[one.reveal()] = next(known, readings[0])
 
 
 async def _revoke(report: Report, session: LeakSession, kid: str, place: Found) -> None:
