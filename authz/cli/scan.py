@@ -46,7 +46,17 @@ def _paths(
     return values
 
 
-@click.command()
+class _Scan(click.Command):
+    """The command. Click itself does not tell whether an argument stands after `--`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments. After `--`, where a hook names its files, `-` is a file, too."""
+        begins = args.index("--") if "--" in args else len(args)
+        files = [f"./{one}" if one == STDIN else one for one in args[begins:]]
+        return super().parse_args(ctx, [*args[:begins], *files])
+
+
+@click.command(cls=_Scan)
 @click.argument("paths", metavar="PATH...", nargs=-1, callback=_paths)
 @click.option("--git", is_flag=True, help="Also search every object of the git repository there.")
 @click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0.")
@@ -67,7 +77,7 @@ def scan(
     revoke: bool,
     rules: str | None,
 ) -> int:
-    """Find keys in files, in folders, and with `-` in stdin.
+    """Find keys in files, in folders, and with `-` in stdin. After `--`, `-` is a file.
 
     A key is found by the prefix of the settings and by its checksum, also in binary files. A text
     that begins with one of keys.imported_prefixes is reported as a possible key. The report shows
