@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, cast
 
@@ -20,7 +20,7 @@ from authz.cli.terminal import escaped
 from authz.core import fields
 from authz.core.errors import BadInput, NotFound, Unavailable, Unreadable
 from authz.core.keys.scanner_rules import TOOLS, rules_for
-from authz.core.keys.scanning import KeyScanner
+from authz.core.keys.scanning import MAX_READINGS, KeyScanner, Sighting
 from authz.core.records import RevocationReason
 from authz.flows.identification import Standing
 from authz.flows.lifecycle import Changed
@@ -34,6 +34,7 @@ FOUND: Final = 1
 NOT_SEARCHED: Final = 2
 STDIN: Final = "-"
 MAX_NOTE: Final = 200  # characters of a place in the audit trail
+MOST_LOOKED_UP: Final = 1024  # texts in one question to the store
 
 
 def _paths(
@@ -45,7 +46,17 @@ def _paths(
     return values
 
 
-@click.command()
+class _Scan(click.Command):
+    """The command. Click itself does not tell whether an argument stands after `--`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments. After `--`, where a hook names its files, `-` is a file, too."""
+        begins = args.index("--") if "--" in args else len(args)
+        files = [f"./{one}" if one == STDIN else one for one in args[begins:]]
+        return super().parse_args(ctx, [*args[:begins], *files])
+
+
+@click.command(cls=_Scan)
 @click.argument("paths", metavar="PATH...", nargs=-1, callback=_paths)
 @click.option("--git", is_flag=True, help="Also search every object of the git repository there.")
 @click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0.")
@@ -66,7 +77,7 @@ def scan(
     revoke: bool,
     rules: str | None,
 ) -> int:
-    """Find keys in files, in folders, and with `-` in stdin.
+    """Find keys in files, in folders, and with `-` in stdin. After `--`, `-` is a file.
 
     A key is found by the prefix of the settings and by its checksum, also in binary files. A text
     that begins with one of keys.imported_prefixes is reported as a possible key. The report shows
@@ -189,14 +200,9 @@ async def _identify(
     """Add what the store knows, and revoke. Return by kid why a key could not be: a bad record."""
     unread = dict[str, Unreadable]()
     places = {one.hit.sighting.reveal(): one for one in report.found}
-    texts = list(
-        dict.fromkeys(text for one in places.values() for text in one.hit.sighting.readings)
-    )
-    found = dict(zip(texts, await session.identification.identify(texts), strict=True))
+    await _look_up(report, session, [one.hit.sighting for one in places.values()])
     for text, place in places.items():
-        readings = [found[each] for each in place.hit.sighting.readings]
-        known = (one for one in readings if one.standing is not Standing.UNKNOWN)
-        report.identities[text] = identity = next(known, readings[0])
+        identity = report.identities[text]
         works = identity.standing is Standing.LIVE and not identity.is_canary
         if revoke and works and report.is_leak(place):
             try:
@@ -206,6 +212,21 @@ async def _identify(
             except Unreadable as cause:
                 unread[identity.kid] = cause  # of this key alone; the others are revoked
     return unread
+
+
+async def _look_up(report: Report, session: LeakSession, sightings: Sequence[Sighting]) -> None:
+    """Add what the store knows of some keys: of each the longest reading that it knows.
+
+    MOST_LOOKED_UP texts are looked up at once: a list of keys may be long.
+    """
+    for start in range(0, len(sightings), MOST_LOOKED_UP // MAX_READINGS):
+        part = sightings[start : start + MOST_LOOKED_UP // MAX_READINGS]
+        texts = list(dict.fromkeys(text for one in part for text in one.readings))
+        found = dict(zip(texts, await session.identification.identify(texts), strict=True))
+        for one in part:
+            readings = [found[each] for each in one.readings]
+            known = (each for each in readings if each.standing is not Standing.UNKNOWN)
+            report.identities[one.reveal()] = next(known, readings[0])
 
 
 async def _revoke(report: Report, session: LeakSession, kid: str, place: Found) -> None:

@@ -17,6 +17,7 @@ from authz.flows.repeated_looks import RepeatedLooks
 
 MAX_A_ROUND: Final = 100  # secrets that end; the others wait for the next round
 UNDER_WAY: Final = 10  # requests of all processes whose entries may be on their way in a round
+MAX_COUNTS: Final = 48  # counts of the requests that are kept, of earlier rounds
 
 log = logging.getLogger("authz.rotation")
 OVERLAPS: Final = RepeatedLooks(3600.0, "old secrets end later", log)
@@ -44,9 +45,11 @@ class EarlyRetirement:
     """Ends old secrets by the rotation policies. records: begins a read of all keys.
 
     No secret ends if usage is not complete: then a secret in use may look unused. The same holds
-    until `retire_after` has passed since the last such round, and since the last one with new
-    misdated requests or with a gap: more than 1 % of the requests since the round before are
-    missing. In all requests of a process an outage of the meter is soon less than 1 %.
+    until `retire_after` has passed since the first round, and since the last round that found usage
+    incomplete, new misdated requests, or a gap. A gap: since one of the rounds of the longest
+    `retire_after`, more than 1 % of the requests are missing, and more than UNDER_WAY (10). In all
+    requests of a process an outage of the meter is soon less than 1 %, and the rounds of a long
+    outage may each miss few.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class EarlyRetirement:
         self._clock = clock
         self._writer = writer
         self._misdated: int | None = None  # at the last round
-        self._counted: Completeness | None = None  # at the last round
+        # Of earlier rounds, the oldest first: ms since the epoch, and the requests until then.
+        self._counts: list[tuple[int, Completeness]] = []
+        self._longest = max((one.retire_after_ms or 0 for one in policies.each()), default=0)
         self._unsure_at = float("-inf")  # ms since the epoch
 
     async def look(self) -> int:
@@ -77,7 +82,7 @@ class EarlyRetirement:
         """
         are_dated, are_counted = await self._are_dated(), await self._are_counted()
         if not (are_dated and are_counted):
-            log.info("no secret ends early: usage is not complete")
+            log.info("no secret ends early: usage is not complete, or this is the first look")
             return 0
         ended = 0
         async for record in self._records():
@@ -88,28 +93,39 @@ class EarlyRetirement:
         return ended
 
     async def _are_dated(self) -> bool:
-        """Return whether no request was misdated since the last round; in the first, whether ever.
-
-        Remember when it was.
-        """
+        """Return whether no request was misdated since the last round. Remember when one was."""
         before, self._misdated = self._misdated, await self._usage.misdated()
-        if self._misdated <= (before or 0):
+        if before is None or self._misdated <= before:
             return True
-        if before is not None:
-            self._unsure_at = self._clock.wall_ms()
+        self._unsure_at = self._clock.wall_ms()
         return False
 
     async def _are_counted(self) -> bool:
-        """Return whether the requests have their entries: all, and those since the last round.
+        """Return whether the requests have their entries: all, and those since earlier rounds.
 
-        Remember when they had not.
+        False in the first round: nobody knows what was lost before. Remember when it was not so.
         """
-        before, self._counted = self._counted, await self._usage.completeness()
-        has_gap = before is not None and _has_gap(before, self._counted)
-        if has_gap or not self._counted.is_enough:
-            self._unsure_at = self._clock.wall_ms()
+        counted, now = await self._usage.completeness(), self._clock.wall_ms()
+        is_sure = counted.is_enough and bool(self._counts)
+        if not is_sure or any(_has_gap(before, counted) for _, before in self._counts):
+            self._unsure_at = now
+            self._counts = [(now, counted)]  # what was lost until now is noted
             return False
+        self._keep(now, counted)
         return True
+
+    def _keep(self, now: int, counted: Completeness) -> None:
+        """Keep a count, and of the others those that are needed: at most MAX_COUNTS, spread evenly.
+
+        The oldest is the last one from before the longest `retire_after`.
+        """
+        kept = [*self._counts, (now, counted)]
+        while len(kept) > 2 and kept[1][0] <= now - self._longest:  # noqa: PLR2004
+            del kept[0]
+        if len(kept) > MAX_COUNTS:
+            inner = range(1, len(kept) - 1)
+            del kept[min(inner, key=lambda at: kept[at + 1][0] - kept[at - 1][0])]
+        self._counts = kept
 
     async def _retire(self, record: KeyRecord) -> bool:
         now = self._clock.wall_ms()
@@ -144,5 +160,5 @@ class EarlyRetirement:
 
 def _has_gap(before: Completeness, now: Completeness) -> bool:
     """Return whether more than 1 % of the requests between two rounds have no entry."""
-    lost, issued = now.missing - before.missing, now.issued - before.issued
+    issued, lost = now.since(before)
     return lost > UNDER_WAY and lost * MOST_MISSING > issued

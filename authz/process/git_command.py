@@ -17,7 +17,7 @@ MAX_COMPLAINT: Final = 300  # characters of git's own message
 MAX_COMPLAINTS: Final = 64 * 1024  # bytes in which an error is looked for
 # Git goes on after these without a folder of objects, or without all alternates. Its other warnings
 # are about settings, for example about those in a home that it may not read.
-_ERROR: Final = re.compile(r"error:|warning: unable to access '.*objects/info/alternates'")
+_ERROR: Final = re.compile(r"error:|warning: unable to access '.*info/alternates'")
 # The configuration of a repository is not ours: no program of its choice may run.
 _SAFE: Final = (
     *("--no-replace-objects", "-c", "log.showSignature=false", "-c", "core.fsmonitor=false"),

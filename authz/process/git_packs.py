@@ -1,6 +1,7 @@
 """The packs of a repository, compared with the list of objects that git makes."""
 
 import errno
+import os
 import stat
 from collections.abc import Sequence
 from io import BufferedReader
@@ -13,8 +14,8 @@ from authz.process.git_pack import Pack
 
 LINES: Final = 1024 * 1024  # bytes of git's list that are read at once
 _HASH_LENGTHS: Final = {"sha1": 20, "sha256": 32}
-# Another process packs the repository again, or this one has too much open: git reads such a pack.
-_PASSING: Final = frozenset({errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+# This process has too much open: git reads such a pack.
+_PASSING: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _ALTERNATE: Final = "alternate: "
 # It lists the alternates, and opens no file among their packs but this index.
 _COUNT: Final = ("-c", "core.multiPackIndex=false", "count-objects", "-v")
@@ -44,7 +45,10 @@ def opened(git: GitCommand, folder: Path) -> list[Pack]:
             except Unreadable:
                 continue
             except OSError as cause:
-                if cause.errno not in _PASSING:  # git, too, goes on without it, and says nothing
+                # Git, too, goes on without it, and says nothing. If another process has packed the
+                # repository again, index and pack are gone.
+                is_gone = cause.errno == errno.ENOENT and not os.path.lexists(index)
+                if not is_gone and cause.errno not in _PASSING:
                     git.leave_out(f"error: {index}: {cause.strerror}")
     return found
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import select
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -114,12 +115,13 @@ def hits_in(scanner: KeyScanner, data: bytes, size: int) -> Iterator[Hit]:
 class LineNumbers:
     """The lines of offsets in an open file, from 1 on. A log may have a key in each of its lines.
 
-    So the line ends are counted once, and those before each part of PART bytes are kept.
+    So the line ends of each part of PART bytes (16 KiB) are counted once, and their sums kept: 8
+    bytes for each part before the last offset. Each offset also reads its own part up to it.
     """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._before = [0]  # line ends before each part
+        self._before = array("Q", [0])  # line ends before each part
 
     def of(self, offset: int) -> int:
         """Return the line of an offset. Raises OSError."""

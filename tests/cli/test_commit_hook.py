@@ -101,3 +101,17 @@ def test_a_name_of_a_file_is_no_option(
     command = [sys.executable, "-m", "authz.cli.main", *entry.split(" "), name, "a"]
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == FOUND
+
+
+@pytest.mark.parametrize("more", [[], ["b"]])
+def test_a_file_that_is_called_like_stdin(
+    repository: Repository, key: bytes, more: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    """pre-commit names the file `-` as it is, and gives an empty stdin."""
+    monkeypatch.chdir(repository.folder)
+    Path("-").write_bytes(key)
+    Path("b").write_bytes(b"")
+    (entry,) = re.findall(r"entry: authz (.*)\n", PRE_COMMIT.read_text())
+    command = [sys.executable, "-m", "authz.cli.main", *entry.split(" "), "-", *more]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (done.returncode, done.stdout[:4]) == (FOUND, b"-:1:")

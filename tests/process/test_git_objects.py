@@ -12,8 +12,10 @@ from authz.core.errors import Unavailable
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
 from authz.core.keys.scanning import KeyScanner
+from authz.process import git_packs
 from authz.process.git_command import GitCommand
 from authz.process.git_objects import GitObjects
+from authz.process.git_pack import Pack
 from authz.process.searched_bytes import BLOCK, BlockSearch
 
 RING = Keyring("ak", [Pepper.expand("1", b"p" * 32)])
@@ -311,6 +313,54 @@ def test_alternates_that_cannot_be_read_are_no_clean_result(repository):
     with pytest.raises(Unavailable, match="info/alternates"):
         found.extend(GitObjects(repository.folder, BlockSearch(KeyScanner(("ak",)))).found())
     assert [one.hit.sighting.reveal() for one in found] == [key]
+
+
+def test_alternates_of_an_alternate_that_cannot_be_read(repository, tmp_path_factory):
+    """The other folder of objects may have any name."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    store = tmp_path_factory.mktemp("store")
+    (store / "info" / "alternates").mkdir(parents=True)
+    (repository.folder / ".git" / "objects" / "info" / "alternates").write_text(f"{store}\n")
+    with pytest.raises(Unavailable, match="info/alternates"):
+        repository.found()
+
+
+@pytest.mark.parametrize("gone", ["pack", "idx"])
+def test_half_a_pack_is_no_clean_result(repository, gone):
+    """Git goes on without a pack that has an index and no data, or an index that leads nowhere."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    repository.git("gc", "-q")
+    folder = repository.folder / ".git" / "objects" / "pack"
+    (file,) = folder.glob(f"*.{gone}")
+    file.unlink()
+    if gone == "idx":
+        file.symlink_to(folder / "nowhere")
+    with pytest.raises(Unavailable, match=r"\.idx: No such file"):
+        repository.found()
+
+
+def test_a_pack_that_was_packed_again_is_no_error(repository, monkeypatch):
+    """Another process may remove an old pack while a search begins. A new one has its objects."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    repository.git("gc", "-q")
+    folder = repository.folder / ".git" / "objects" / "pack"
+    (index,) = folder.glob("*.idx")
+    old = [folder / f"pack-{'0' * 40}.{ending}" for ending in ("idx", "pack")]
+    for file in old:
+        shutil.copy(index.with_suffix(file.suffix), file)
+
+    def removed(where, *rest):
+        if where == old[0]:
+            for file in old:
+                file.unlink()
+        return Pack(where, *rest)
+
+    monkeypatch.setattr(git_packs, "Pack", removed)
+    assert set(repository.found()) == {key}
+    assert not old[0].exists()
 
 
 def test_keys_beside_a_damaged_object_are_found(repository):

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,25 @@ def test_a_log_with_a_key_in_each_line_is_read_once(tmp_path: Path, monkeypatch)
     files = SearchedFiles(BlockSearch(KeyScanner(("ak",))), lambda *one: problems.extend(one))
     assert [one.line for one in files.under(file)] == list(range(1, 20_001))
     assert read[0] < 20_000 * PART + 2 * file.stat().st_size
+
+
+def test_the_memory_of_lines(tmp_path: Path):
+    """A part of a file takes 8 bytes, and a little more while the list of them grows."""
+    file, parts = tmp_path / "file", 20_000
+    with file.open("wb") as stream:
+        for number in range(parts):
+            stream.seek(number * PART + PART - 300)
+            stream.write(b"\n" * 300)
+    with file.open("rb") as stream:
+        lines = LineNumbers(stream.fileno())
+        lines.of(0)
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            assert lines.of(parts * PART) == 1 + 300 * parts
+            assert tracemalloc.get_traced_memory()[0] - before < 10 * parts
+        finally:
+            tracemalloc.stop()
 
 
 class Counted(bytes):

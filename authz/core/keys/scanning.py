@@ -1,5 +1,6 @@
 """Find keys in any bytes: files, blocks of large files, objects of a git repository."""
 
+import math
 import re
 import zlib
 from collections.abc import Iterator, Sequence
@@ -20,10 +21,11 @@ BODY_LENGTH: Final = 1 + SECRET_LENGTH + PROOFS_LENGTH  # the pepper version, to
 OVERLAP: Final = 320  # bytes of the block before; more than any key and the character before it
 MIN_POSSIBLE: Final = 16  # characters of a text that may be an imported key
 _MAX_POSSIBLE: Final = 256
+_BESIDE: Final = MIN_POSSIBLE + 1  # bytes from a shortest imported key to one after a sign
 MAX_READINGS: Final = 16  # of one text that may be an imported key
 _IMPORTED: Final = "A-Za-z0-9_.~+/="
 # These may belong to an imported key, or to the text around it, such as a full stop or a URL.
-_SIGNS: Final = re.compile(r"[.~+/=]+")
+_SIGN: Final = re.compile(r"[.~+/=]")
 _HIDDEN: Final = "..."
 
 
@@ -57,9 +59,10 @@ class Sighting:
         """The texts to look up, the longest first. They must go nowhere else.
 
         One for a key with a checksum. For a text that may be an imported key at most MAX_READINGS
-        (16): whole, and without what follows one of its signs.
+        (16): whole, and without one of its signs and what follows it. Of many signs the first and
+        the last ones count.
         """
-        ends = [at.start() for at in _SIGNS.finditer(self._text) if at.start() >= MIN_POSSIBLE]
+        ends = [at.start() for at in _SIGN.finditer(self._text, MIN_POSSIBLE)]
         if self.kid or not ends:
             return (self._text,)
         few = MAX_READINGS // 2
@@ -149,7 +152,9 @@ def _possible(prefix: str) -> re.Pattern[bytes]:
     rest = f"{{{max(1, MIN_POSSIBLE - len(prefix))},{_MAX_POSSIBLE - len(prefix)}}}"
     start = re.escape(prefix)
     begins = rf"(?:(?<![0-9A-Za-z_-]{start})|(?<=\\[nrt]{start})|(?<=%[0-9A-Fa-f]{{2}}{start}))"
-    pattern = rf"{start}{begins}[{_IMPORTED}-]{rest}"  # the search is fast with a text in front
+    # The search is fast with a text in front. It goes on behind that text: the rest of a URL that
+    # begins like a key may hold one.
+    pattern = rf"{start}{begins}(?=([{_IMPORTED}-]{rest}))"
     return re.compile(pattern.encode())
 
 
@@ -184,8 +189,30 @@ def _possibles(
     *,
     is_last: bool,
 ) -> Iterator[Sighting]:
-    for match in shape.finditer(data, 0, end):
-        is_cut_off = match.end() == end and not is_last
-        if match.end() >= seen and not is_cut_off:  # one that ends at `seen` was cut off before
-            text = match[0].decode("ascii")
-            yield Sighting(match.start(), match.end(), "", "", shown, text)
+    """Yield the texts that begin with the prefix of `shape` and are long enough.
+
+    They may overlap. A beginning close behind another one and close before a third is left out:
+    it is too short for a key unless its key holds the third. So there is at most one text for
+    each 8 bytes.
+    """
+    before = -_BESIDE
+    for match, after in _with_next(shape.finditer(data, 0, end)):
+        start, last = match.start(), match.end(1)
+        is_among_others = start - before < _BESIDE and after - start < _BESIDE
+        before = start
+        is_cut_off = last == end and not is_last
+        # One that ends at `seen` was cut off before.
+        if last >= seen and not is_cut_off and not is_among_others:
+            text = data[start:last].decode("ascii")
+            yield Sighting(start, last, "", "", shown, text)
+
+
+def _with_next(
+    matches: Iterator[re.Match[bytes]],
+) -> Iterator[tuple[re.Match[bytes], float]]:
+    """Yield each match, and where the next one starts; infinity for the last one."""
+    match = next(matches, None)
+    while match is not None:
+        after = next(matches, None)
+        yield match, after.start() if after else math.inf
+        match = after

@@ -93,7 +93,8 @@ class Completeness:
     issued: charge ids that were given out. seen: entries that came. missing: charge ids without an
     entry; those of requests that still run are among them. repeated: entries that came again and
     were left out. unheard: processes of the last day that lack more than UNDER_WAY (100) entries
-    and more than one in MOST_MISSING (100), such as one whose proxy has no logger.
+    and more than one in MOST_MISSING (100), such as one whose proxy has no logger. processes: by
+    prefix of charge ids, how many of them are issued and how many are missing.
     """
 
     issued: int = 0
@@ -101,11 +102,25 @@ class Completeness:
     missing: int = 0
     repeated: int = 0
     unheard: int = 0
+    processes: Mapping[str, tuple[int, int]] = field(default_factory=dict, compare=False)
 
     @property
     def is_enough(self) -> bool:
         """Whether at most 1 % is missing of all entries, and of those of each process."""
         return self.seen > 0 and not self.unheard and self.missing * MOST_MISSING <= self.issued
+
+    def since(self, before: "Completeness") -> tuple[int, int]:
+        """Return how many charge ids were issued since `before`, and how many more are missing.
+
+        By process: one that the store has forgotten takes its missing ones out of the sums, and
+        would hide those of another one.
+        """
+        issued = lost = 0
+        for name, (number, gap) in self.processes.items():
+            number_before, gap_before = before.processes.get(name, (0, 0))
+            issued += max(0, number - number_before)
+            lost += max(0, gap - gap_before)
+        return issued, lost
 
 
 def completeness(issued: Mapping[str, int], found: Iterable[ProcessSeen]) -> Completeness:
@@ -130,6 +145,7 @@ def completeness(issued: Mapping[str, int], found: Iterable[ProcessSeen]) -> Com
         missing=sum(gaps.values()),
         repeated=sum(each.repeated for each in seen.values()),
         unheard=sum(gap > max(UNDER_WAY, number // MOST_MISSING) for number, gap in heard.values()),
+        processes={name: (number, gaps[name]) for name, number in numbers.items()},
     )
 
 

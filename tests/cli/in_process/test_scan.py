@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from authz.cli.main import MISUSED, UNAVAILABLE
-from authz.cli.scan import FOUND, NOT_SEARCHED, scan
+from authz.cli.scan import FOUND, MOST_LOOKED_UP, NOT_SEARCHED, scan
 from authz.core.keys.keyring import Keyring
 from authz.core.keys.pepper import Pepper
+from authz.core.keys.scanning import MAX_READINGS
+from authz.flows.identification import Identification
 from authz.storage import schema
 from tests.support.storage import stored
 
@@ -249,6 +251,25 @@ def test_an_imported_key_between_signs(runner):
         "a:3: sk-... (perhaps an imported key, client acme-web, revoked now)",
         "1 key in 4 places; searched 1 file",
     ]
+
+
+def test_many_texts_that_may_be_keys(runner, monkeypatch):
+    """The store is asked for a bounded number of texts at once, however many a file has."""
+    key, asked, identify = "sk-0123456789abcdef0123", [], Identification.identify
+
+    async def counted(self, texts):
+        asked.append(len(texts))
+        return await identify(self, texts)
+
+    monkeypatch.setattr(Identification, "identify", counted)
+    (runner.directory / "authz.yaml").write_text("keys: {imported_prefixes: [sk-]}\n")
+    runner.run("keys", "import", stdin=json.dumps({"key": key, "client": "acme-web"}))
+    lines = [f"sk-{number:020}{'.a' * 20}\n" for number in range(600)]
+    (runner.directory / "a").write_text("".join([*lines, f"{key}.\n"]))
+    done = runner.run("--config", "authz.yaml", "scan", "a", "--json")
+    assert [row["line"] for row in done.document["found"]] == [601]
+    assert sum(asked) == 600 * MAX_READINGS + 2
+    assert max(asked) <= MOST_LOOKED_UP
 
 
 def test_an_imported_key_whose_record_cannot_be_read(runner):

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import time
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,48 @@ def test_readings_of_a_possible_key():
     assert ours.readings == (KEYS[0],)
 
 
+@pytest.mark.parametrize(
+    "key", ["sk-0123456789abcdef", "sk-0123456789abcde==", "sk-a+b/c.d~0123456789abc="]
+)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        *(
+            ("It is ", after)
+            for after in ("", ".", "...", "/v1", "/v1/keys/a.b/c.d", "=", "~", "+")
+        ),
+        ("https://x/", "/v1/k?a=b"),
+        ("https://x/sk-service/v1/keys/", "/x"),
+        ("sk-aaaaaaaaaaaaaaaa/", ""),
+        ("sk-a/", "."),
+        ("/sk-/sk-a=", "."),
+        ("/sk-" * 100 + "/", "/sk-" * 100),
+    ],
+)
+def test_a_possible_key_among_signs_and_other_beginnings(key, before, after):
+    """One of the readings is the key, whatever stands before and after it."""
+    text = f"{before}{key}{after}".encode()
+    sightings = list(SCANNER.find(text, len(text)))
+    assert key in {reading for one in sightings for reading in one.readings}
+    assert all(len(one.readings) <= MAX_READINGS for one in sightings)
+
+
+@pytest.mark.parametrize("part", ["sk-", "/sk-", "=sk-a", "/sk-0123456789ab", "sk-/", ".", "sk-="])
+def test_many_beginnings_of_possible_keys(part):
+    """The sightings are at most one for each 8 bytes, and their search takes linear time."""
+
+    def search(size):
+        text = (part * (size // len(part))).encode()
+        began = time.process_time()
+        count = sum(1 for _ in SCANNER.find(text, len(text)))
+        return count, time.process_time() - began
+
+    (few, _), (many, took) = search(64 * 1024), search(1024 * 1024)
+    assert few <= 64 * 1024 // 8
+    assert many <= 16 * few + 16
+    assert took < 5
+
+
 def test_masked_text_has_no_key():
     """A path that contains a key is masked, also one with an imported key."""
     assert SCANNER.masked(f"a/{KEYS[0]}.txt") == f"a/{KEYS[0][:25]}....txt"
@@ -98,8 +141,20 @@ def test_blocks_find_what_one_block_finds(data):
     """Blocks that overlap find each key once, wherever a block ends."""
     parts = data.draw(
         st.lists(
-            st.sampled_from([*KEYS, "sk-0123456789abcdef", " ", "\n", "ak_live_", "x" * 90]),
-            max_size=12,
+            st.sampled_from(
+                [
+                    *KEYS,
+                    "sk-0123456789abcdef",
+                    "/sk-",
+                    "/sk-a",
+                    "=",
+                    " ",
+                    "\n",
+                    "ak_live_",
+                    "x" * 90,
+                ]
+            ),
+            max_size=16,
         )
     )
     text = "".join(parts).encode()
