@@ -15,7 +15,6 @@ from authz.cli.color import RED, YELLOW, painted
 from authz.cli.consent import refuse_unasked, require_consent
 from authz.cli.invocation import Invocation, write_error, write_stderr
 from authz.cli.selecting import described
-from authz.cli.session_loop import raise_if_interrupted
 from authz.cli.task import DONE, FAILED, Consent, Task
 from authz.cli.terminal import escaped
 from authz.cli.waiting import Waited
@@ -29,6 +28,7 @@ from authz.flows.by import By
 from authz.flows.confirmation import Extent
 from authz.flows.lifecycle import Changed
 from authz.flows.selection import Cost
+from authz.process.interruption import raise_if_interrupted
 from authz.wiring.session import BulkSession
 
 

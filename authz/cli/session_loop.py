@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TypeVar
 
 from authz.core.errors import OutcomeUnknown, Unavailable
+from authz.process.interruption import raise_if_interrupted
 
 _T = TypeVar("_T")
 _Session = TypeVar("_Session")
@@ -34,14 +35,3 @@ async def _interruptible(work: Coroutine[None, None, _T]) -> _T:
     except Unavailable:
         raise_if_interrupted()  # else Ctrl-C looks like a store that does not answer
         raise
-
-
-def raise_if_interrupted() -> None:
-    """Raise CancelledError if Ctrl-C was pressed during the current task; else do nothing.
-
-    redis-py works with timeouts and mistakes a cancellation at their end for a timeout. The task
-    still knows that it was cancelled.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError

@@ -24,12 +24,13 @@ class SealedTexts:
         """Return the sealed text. about: its use; only the same use opens it."""
         nonce = os.urandom(_NONCE)
         sealed = self._ciphers[-1].encrypt(nonce, text.encode(), _bound(about))
-        return urlsafe_b64encode(nonce + sealed).decode().rstrip("=")
+        return _spelled(nonce + sealed)
 
     def open(self, sealed: str, *about: str, most: int) -> str | None:
         """Return the text, or None if it was not sealed under one of the keys for this use.
 
-        most: characters; a longer sealed text is refused.
+        most: characters; a longer sealed text is refused. So is another spelling of the same bytes:
+        the decoder also takes `+` for `-`, and leaves out what is no digit.
         """
         if len(sealed) > most or not sealed.isascii():
             return None
@@ -37,12 +38,18 @@ class SealedTexts:
             raw = urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
         except ValueError:
             return None
+        if _spelled(raw) != sealed:
+            return None
         for cipher in self._ciphers:
             try:
                 return cipher.decrypt(raw[:_NONCE], raw[_NONCE:], _bound(about)).decode()
             except (InvalidTag, ValueError):
                 continue
         return None
+
+
+def _spelled(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _bound(about: tuple[str, ...]) -> bytes:

@@ -15,6 +15,7 @@ from typing import Final
 
 from authz.core.errors import Unavailable
 from authz.core.partitions import COUNTS
+from authz.process.interruption import raise_if_interrupted
 from authz.settings.model import Settings
 from authz.storage import schema
 from authz.storage.endpoint import Client
@@ -97,12 +98,15 @@ def snapshot_file(file: Path, partition: int, count: int) -> Path:
 async def resolved_if_possible(settings: Settings, patience: float = PATIENCE) -> Settings:
     """Return the settings of `resolved`; if the store does not answer, with one partition.
 
-    What works with the store then fails by itself, or follows later. Raises BadInput.
+    What works with the store then fails by itself, or follows later. Raises BadInput, and
+    CancelledError after Ctrl-C.
     """
     try:
-        return await resolved(settings, patience)
+        found = await resolved(settings, patience)
     except Unavailable:
-        return sized(settings, settings.redis.count)
+        found = sized(settings, settings.redis.count)
+    raise_if_interrupted()
+    return found
 
 
 async def until_moved(given: Settings, used: Settings) -> Settings:
