@@ -12,10 +12,10 @@ It is about twice the rates times us, because at these rates the sidecar wakes, 
 nearly each Check; on a busy machine Checks wait and come in batches, and it is lower. Above a half,
 the p99 grows by waiting alone.
 
-While latencies are measured, the sidecar and the load have real-time priority, if that is allowed
-(`alone_on_cores`), so that they do not wait for other programs. A sidecar that uses half of its
-core waits longer for these than one that sleeps most of the time: that says how the scheduler
-shares a core, and nothing about failures. `--shared` leaves the priorities as they are.
+While latencies are measured, the sidecar has real-time priority, if that is allowed
+(`alone_on_core`), so that it does not wait for other programs. A sidecar that uses half of its core
+waits longer for these than one that sleeps most of the time: that says how the scheduler shares a
+core, and nothing about failures. `--shared` leaves the priority as it is.
 """
 
 import argparse
@@ -40,7 +40,7 @@ LIMITS = {"ratio": 1.5, "ratio_as_good": 1.1, "cost": 1.3, "refused": 0, "growth
 
 
 def run(
-    good: float, failures: float, seconds: float, rounds: int, *, alone_on_cores: bool
+    good: float, failures: float, seconds: float, rounds: int, *, alone_on_core: bool
 ) -> dict[str, Any]:
     """Return the measurements. good, failures: a second."""
     with ExitStack() as stack:
@@ -52,7 +52,7 @@ def run(
         for _ in range(COSTS):
             for name, least in costs.items():
                 costs[name] = min(least, server.cost(garbage=name == "blocked"))
-        preferred = alone_on_cores and server.prefer()
+        preferred = alone_on_core and server.prefer()
         before, sent = server.allowed(), server.answered
         alone, beside, as_good, mib, busy = [], [], [], [], []
         for _ in range(rounds):
@@ -80,7 +80,7 @@ def run(
         "cost": round(costs["blocked"] / costs["good"], 2),
         "busy": round(statistics.median(busy), 2),
         "late_ms": round(server.late * 1000, 2),
-        "alone_on_cores": preferred,
+        "alone_on_core": preferred,
         "refused": refused,
         "blocked": blocked,
         "mib": round(mib[-1], 1),
@@ -102,7 +102,7 @@ def main() -> None:
         given.failures,
         given.seconds,
         given.rounds,
-        alone_on_cores=not given.shared,
+        alone_on_core=not given.shared,
     )
     is_good = found["blocked"] > 0 and all(found[name] <= most for name, most in LIMITS.items())
     print(json.dumps(found | {"limits": LIMITS, "within_limits": is_good}))

@@ -108,13 +108,14 @@ class Flooded:
         self._garbage = Keys(forged, peers)
 
     def prefer(self) -> bool:
-        """Let no other program of this machine interrupt the sidecar and the load from now on.
+        """Let no other program of this machine interrupt the sidecar from now on.
 
-        Return whether that is allowed. Both have a core, but other programs run there, too.
+        Return whether that is allowed. It has a core, but other programs run there, too. The load
+        keeps its priority: Linux stops a process of real-time priority that never sleeps for 50 ms
+        of each second.
         """
         try:
-            for pid in (self._pid, 0):
-                os.sched_setscheduler(pid, os.SCHED_FIFO, os.sched_param(1))
+            os.sched_setscheduler(self._pid, os.SCHED_FIFO, os.sched_param(1))
         except PermissionError:
             return False
         return True
