@@ -293,20 +293,30 @@ async def test_a_process_without_the_target_undoes_a_refusal(rig, monkeypatch):
     assert (done.arrival, rig.works(), rig.pending.entries) == (Arrival.UNDONE, True, {})
 
 
+def before_the_roll_back(rig, monkeypatch, do):
+    """Do something before the second change of a key: the first one was its rotation."""
+    change, changes = rig.keys.change, []
+
+    async def changed(*given):
+        changes.append(given)
+        if len(changes) == 2:
+            await do()
+        return await change(*given)
+
+    monkeypatch.setattr(rig.keys, "change", changed)
+
+
 async def test_a_process_that_looks_while_a_refusal_is_undone(rig, monkeypatch):
     """Another process that knows the entry delivers no secret that is about to end."""
     kid = await rig.issue()
     rig.failure = Undelivered("the target answered 403")
-    change, changes = rig.keys.change, []
+    looks = []
 
-    async def look_first(*given):
-        changes.append(given)
-        if len(changes) == 2:  # the roll-back
-            rig.failure = None
-            await rig.rotation.resume(kid, json.dumps(begun))
-        return await change(*given)
+    async def look():
+        rig.failure = None
+        looks.append(await rig.rotation.resume(kid, json.dumps(begun)))
 
-    monkeypatch.setattr(rig.keys, "change", look_first)
+    before_the_roll_back(rig, monkeypatch, look)
     begin, begun = rig.pending.begin, {}
 
     async def remember(kid, entry):
@@ -316,21 +326,18 @@ async def test_a_process_that_looks_while_a_refusal_is_undone(rig, monkeypatch):
     monkeypatch.setattr(rig.pending, "begin", remember)
     done = await rig.rotate(kid)
     assert (done.arrival, len(rig.has), rig.works()) == (Arrival.UNDONE, 1, True)
+    assert len(looks) == 1
 
 
 async def test_the_process_ends_before_the_roll_back(rig, monkeypatch):
     """The next look rolls back: the target has refused the secret, so no holder has it."""
     kid = await rig.issue()
     rig.failure = Undelivered("the target answered 403")
-    change, changes = rig.keys.change, []
 
-    async def fail_later(*given):
-        changes.append(given)
-        if len(changes) == 2:  # the roll-back
-            raise Unavailable("the store is down")
-        return await change(*given)
+    async def fail():
+        raise Unavailable("the store is down")
 
-    monkeypatch.setattr(rig.keys, "change", fail_later)
+    before_the_roll_back(rig, monkeypatch, fail)
     with pytest.raises(Unavailable):
         await rig.rotate(kid)
     rig.restart()
