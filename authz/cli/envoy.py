@@ -182,9 +182,11 @@ def snippet_(
     sidecars = given or [settings.check.listen]
     if processes > 1:
         sidecars = [each for listen in sidecars for each in addresses_of(listen, processes)]
+    sidecars = list(dict.fromkeys(sidecars))  # ports of two addresses may overlap
     if len(sidecars) > MAX_SIDECARS:
         raise BadInput("--address", f"{len(sidecars)} sidecars; at most {MAX_SIDECARS}")
-    collectors = [Address.parse("--meter", text) for text in meters] or [METER]
+    given_meters = [Address.parse("--meter", text) for text in meters]
+    collectors = list(dict.fromkeys(given_meters)) or [METER]
     if len(collectors) > MAX_SIDECARS:
         raise BadInput("--meter", f"{len(collectors)} meters; at most {MAX_SIDECARS}")
     text = snippet(expected_of(settings), sidecars, collectors, llm=llm)

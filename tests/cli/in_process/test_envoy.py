@@ -89,6 +89,21 @@ def test_snippet_is_for_the_sidecars_that_are_named(runner):
     assert len(meters["load_assignment"]["endpoints"][0]["lb_endpoints"]) == 2
 
 
+def test_snippet_names_each_endpoint_once(runner):
+    """The ports of the processes of two addresses may overlap, and an address may be repeated."""
+    given = ["--address", "10.0.0.7:9191", "--address", "10.0.0.7:9192", "--processes", "2"]
+    meters = ["--meter", "10.0.0.8:4317"] * 2
+    clusters = yaml.safe_load(runner.run("envoy", "snippet", *given, *meters).out)["clusters"]
+    ports = [
+        [
+            each["endpoint"]["address"]["socket_address"]["port_value"]
+            for each in cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        ]
+        for cluster in clusters
+    ]
+    assert ports == [[9191, 9192, 9193], [4317]]
+
+
 @pytest.mark.parametrize(
     "arguments", [["--address", "nowhere"], ["--unix", ""], ["--meter", "nowhere"]]
 )
