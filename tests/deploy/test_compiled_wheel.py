@@ -14,6 +14,7 @@ import pytest
 from authz import __version__
 from authz.process import hot_path
 from tests.support import compiled_tree
+from tests.support.deploy import image
 from tests.support.deploy.installed import Installed
 
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
@@ -102,6 +103,20 @@ def test_a_missing_compiler_is_one_line(tmp_path, monkeypatch):
     assert f"apt-get install {compiled_tree.PACKAGES}" in line
     assert "\n" not in line
     assert not list(tmp_path.iterdir())
+
+
+@image.needs_compiler
+def test_a_compiler_without_the_headers_of_c_is_one_line(tmp_path, monkeypatch):
+    """Debian's package gcc does not need libc6-dev, without which nothing can be compiled."""
+    assert compiled_tree.compiles([image.GCC], Path(sysconfig.get_path("include")))
+    bare = tmp_path / "gcc"
+    bare.write_text(f'#!/bin/sh\nexec {image.GCC} -nostdinc "$@"\n')
+    bare.chmod(0o755)
+    monkeypatch.setattr(image, "GCC", str(bare))
+    assert not image.may_compile()
+    monkeypatch.setenv("CC", str(bare))
+    with pytest.raises(SystemExit, match=r"lacks the headers of C \(stdio\.h\)\. .*libc6-dev"):
+        compiled_tree.require_compiler()
 
 
 def test_a_hook_that_is_turned_off_is_one_line(tmp_path, monkeypatch):

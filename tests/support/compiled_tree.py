@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,7 @@ NOT_COPIED: Final = shutil.ignore_patterns("__pycache__", "*.so")
 NOT_LINKED: Final = {"dist", ".git", "__pycache__"}
 HOOK: Final = {"HATCH_BUILD_HOOK_ENABLE_MYPYC": "1"}
 PACKAGES: Final = "gcc libc6-dev python3-dev"
+TRIAL: Final = b"#include <stdio.h>\n#include <Python.h>\n"
 FAILED: Final = "the hot path was not compiled:"
 
 
@@ -72,13 +74,22 @@ def wheel(directory: Path, source: Path = ROOT) -> Path:
     return made
 
 
+def compiles(compiler: Sequence[str], headers: Path) -> bool:
+    """Return whether a compiler finds the headers of C, and those of Python in `headers`."""
+    command = [*compiler, "-fsyntax-only", "-I", str(headers), "-x", "c", "-"]
+    return not subprocess.run(command, check=False, input=TRIAL, capture_output=True).returncode
+
+
 def require_compiler() -> None:
-    """Raise SystemExit with one line if the C compiler or the headers of Python are missing."""
-    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
-    missing = "" if shutil.which(compiler) else f"the C compiler {compiler}"
-    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+    """Raise SystemExit with one line if the C compiler, or headers of C or Python, are missing."""
+    words = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
+    headers = Path(sysconfig.get_path("include"))
+    missing = "" if shutil.which(words[0]) else f"the C compiler {words[0]}"
+    if not (headers / "Python.h").exists():
         version = ".".join(map(str, sys.version_info[:2]))
         missing += f"{' and ' if missing else ''}the headers of Python {version} (Python.h)"
+    if not missing and not compiles(words, headers):
+        missing = "the headers of C (stdio.h)"
     if missing:
         raise SystemExit(
             f"{FAILED} this machine lacks {missing}. On Debian: apt-get install {PACKAGES}"

@@ -17,9 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import compiled_tree
+
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+GCC = "/usr/bin/gcc"  # in each stage too
 SYSTEM = tuple(
     part
     for part in ("usr/bin", "usr/sbin", "usr/lib", "usr/lib64", "usr/include", "etc", "dev", "proc")
@@ -51,16 +54,16 @@ needs_namespaces = pytest.mark.skipif(
 
 
 def may_compile() -> bool:
-    """Return whether this machine lends a stage a C compiler and the headers of Python.
+    """Return whether this machine lends a stage a C compiler and the headers of C and Python.
 
     Without them only COMPILED=no can be built: apt-get of a stage would write into this machine.
     """
-    headers = Path(sys.base_prefix) / "include" / PYTHON / "Python.h"
-    return shutil.which("gcc", path="/usr/bin") is not None and headers.exists()
+    headers = Path(sys.base_prefix) / "include" / PYTHON
+    return Path(GCC).exists() and compiled_tree.compiles([GCC], headers)
 
 
 needs_compiler = pytest.mark.skipif(
-    not may_compile(), reason="needs a C compiler: Debian's packages gcc libc6-dev python3-dev"
+    not may_compile(), reason=f"needs a C compiler: Debian's packages {compiled_tree.PACKAGES}"
 )
 
 
