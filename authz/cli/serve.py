@@ -73,7 +73,7 @@ def serve(
             serving_several.serve(read, processes, _command)
         else:
             files = lambda: settings_files(invocation)  # noqa: E731
-            serving.serve(read, files, has_parent=as_process is not None)
+            serving.serve(read, files, process=as_process)
     except BadInput as cause:
         if isinstance(cause, BadSettings):
             raise

@@ -23,6 +23,7 @@ FIELDS: Final = (
     *("reason", "report_only", "request_id", "charge_id", "kid", "client_id"),
     *("method", "path", "address", "trace_id", "span_id", "left_out"),
 )
+PROCESS: Final = "process"  # a field before these, with the value of this label of the metrics
 LINES_PER_SECOND: Final = 10.0
 OWN_BOUND: Final = ("authz.denied", "authz.admin.calls")
 RARE: Final = ("opentelemetry.", "authz.store.ignored")  # prefixes of logger names
@@ -76,13 +77,17 @@ class _CallSite:
 log_throttle: Final = LogThrottle()
 
 
-def _fields(record: logging.LogRecord) -> dict[str, str | int]:
-    found = {name: getattr(record, name, "") for name in FIELDS}
+def _fields(record: logging.LogRecord, process: str) -> dict[str, str | int]:
+    found = {PROCESS: process} | {name: getattr(record, name, "") for name in FIELDS}
     return {name: value for name, value in found.items() if value}
 
 
 class JsonLines(logging.Formatter):
-    """Formats a record as one line with a JSON object."""
+    """Formats a record as one line with a JSON object. process: see `log_to_stderr`."""
+
+    def __init__(self, process: str = "") -> None:
+        super().__init__()
+        self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one JSON object, with the time in UTC. Secrets of keys are masked.
@@ -95,7 +100,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **_fields(record),
+            **_fields(record, self._process),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -103,10 +108,14 @@ class JsonLines(logging.Formatter):
 
 
 class Text(logging.Formatter):
-    """Formats a record as one line of text, with further lines for a traceback."""
+    """Formats a record as one line of text, with further lines for a traceback.
 
-    def __init__(self) -> None:
+    process: see `log_to_stderr`.
+    """
+
+    def __init__(self, process: str = "") -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s%(fields)s")
+        self._process = process
         self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
@@ -114,18 +123,21 @@ class Text(logging.Formatter):
 
         FIELDS follow as ` name=value`, empty ones left out. A traceback adds lines.
         """
-        record.fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        fields = _fields(record, self._process)
+        record.fields = "".join(f" {name}={value}" for name, value in fields.items())
         return without_secrets(super().format(record))
 
 
-def log_to_stderr(level: str = "INFO") -> None:
+def log_to_stderr(level: str = "INFO", process: int | None = None) -> None:
     """Write all logs from `level` on to stderr: text on a terminal, JSON lines elsewhere.
 
-    Replaces all handlers of the root logger. Lines pass through `log_throttle`. Raises ValueError
-    for an unknown level.
+    Replaces all handlers of the root logger. Lines pass through `log_throttle`. process: the number
+    of this process among several, which each line gets as PROCESS. Raises ValueError for an unknown
+    level.
     """
+    number = "" if process is None else str(process)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Text() if sys.stderr.isatty() else JsonLines())
+    handler.setFormatter(Text(number) if sys.stderr.isatty() else JsonLines(number))
     handler.addFilter(log_throttle)
     root = logging.getLogger()
     root.handlers[:] = [handler]

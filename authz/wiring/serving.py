@@ -39,22 +39,23 @@ def serve(
     read_settings: Callable[[], Settings],
     files: Callable[[], Sequence[Path]] = lambda: (),
     *,
-    has_parent: bool = False,
+    process: int | None = None,
 ) -> None:
     """Run a sidecar until a signal ends it. Raises BadInput if it cannot start.
 
     Also disables core dumps, raises the limit on open files and logs to stderr. files: returns the
     settings file and those that it includes, whose change causes a reload as SIGHUP does; none:
-    SIGHUP alone. has_parent: the end of stdin ends the sidecar, because its parent has ended.
+    SIGHUP alone. process: the number of this sidecar among several with one parent. The end of
+    stdin then ends it, because its parent has ended.
     """
     disable_core_dumps()
     raise_file_limit()
     sys.setswitchinterval(SWITCH_SECONDS)
     changes = FileChanges(files)
     settings = read_settings()
-    log_to_stderr(settings.log.level)
+    log_to_stderr(settings.log.level, process)
     read = partial(reread, read_settings, changes)
-    uvloop.run(_serve(settings, read, changes, has_parent=has_parent))
+    uvloop.run(_serve(settings, read, changes, has_parent=process is not None))
 
 
 def reread(read_settings: Callable[[], Settings], changes: FileChanges) -> Settings:

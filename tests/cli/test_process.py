@@ -235,7 +235,7 @@ def test_serve_takes_its_addresses_from_flags(
     """--listen and --ops win over all other sources."""
     served = []
     monkeypatch.setattr(
-        "authz.wiring.serving.serve", lambda read, _file, has_parent: served.append(read())
+        "authz.wiring.serving.serve", lambda read, _file, process: served.append(read())
     )
     monkeypatch.setenv("AUTHZ_CHECK__LISTEN", "127.0.0.1:7")
     monkeypatch.setenv("AUTHZ_OPS__LISTEN", "127.0.0.1:8")

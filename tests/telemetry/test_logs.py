@@ -49,6 +49,22 @@ def fail(problem: str) -> None:
     raise ValueError(problem)
 
 
+def test_a_line_of_one_of_several_processes_has_its_number(
+    stderr: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one has the number 0. The line of a single process has no such field."""
+    monkeypatch.setattr(sys, "stderr", stderr)
+    logs.log_to_stderr("INFO", process=0)
+    log.info("ready", extra={"reason": "all is well"})
+    line = stderr.getvalue()
+    if stderr.isatty():
+        assert line.endswith("authz.tests: ready process=0 reason=all is well\n")
+    else:
+        found = json.loads(line)
+        assert found["process"] == "0"
+        assert [*found] == ["time", "level", "logger", "message", "process", "reason"]
+
+
 def test_a_line_says_what_it_is_about(stderr: Terminal) -> None:
     """A line has the given fields and no others."""
     log.info("denied: %s", "expired", extra={"reason": "expired", "kid": "k" * 16, "trace_id": ""})
