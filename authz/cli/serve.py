@@ -46,8 +46,8 @@ def serve(
 
     With --processes 4, four sidecars listen on check-0.sock to check-3.sock, or on four ports from
     that of check.listen on. One operations address answers for all of them. A sidecar that ends
-    starts again. SIGHUP replaces them one after the other. `authz envoy snippet --processes 4`
-    prints their cluster.
+    or hangs starts again. SIGHUP replaces them one after the other.
+    `authz envoy snippet --processes 4` prints their cluster.
 
     \b
     Examples:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from authz.core.errors import BadInput
+from authz.process.liveness import HANG_SECONDS, Liveness
 
 log = logging.getLogger("authz")
 
@@ -19,12 +20,11 @@ LONGEST_PAUSE: Final = 10.0
 LASTING_SECONDS: Final = 10.0  # after which a child that ends counts as one that worked
 READY_SECONDS: Final = 60.0  # for a replaced child to become ready
 LOOK_SECONDS: Final = 0.1  # between two looks at a child's state
-ASKING_SECONDS: Final = 1.0  # for one look
 
-Ask = Callable[[int], tuple[bool, dict[str, Any]] | None]
+Ask = Callable[[int, float], tuple[bool, dict[str, Any]] | None]
 """Returns whether the child of this number is ready, and its components; None without an answer.
 
-It may block for ASKING_SECONDS (1 s): a thread calls it.
+It may block for the seconds of its second argument: a thread calls it.
 """
 
 
@@ -51,12 +51,20 @@ class Children:
     Each child gets a pipe as stdin. The pipe closes when this process ends, also by SIGKILL, and
     then the child has to end. A child is in a session of its own, so that a signal of the terminal
     reaches this process alone. stop_seconds: for a child to end after SIGTERM, then SIGKILL.
+    hang_seconds: for a child that has answered to answer again, then SIGKILL, by `Liveness`.
     """
 
-    def __init__(self, commands: Sequence[Sequence[str]], ask: Ask, stop_seconds: float) -> None:
+    def __init__(
+        self,
+        commands: Sequence[Sequence[str]],
+        ask: Ask,
+        stop_seconds: float,
+        hang_seconds: float = HANG_SECONDS,
+    ) -> None:
         self._children = [
             _Child(number, command, stop_seconds) for number, command in enumerate(commands)
         ]
+        self._unheard = Liveness(hang_seconds)
         self._ask = ask
         # A thread for each: children that hang delay no look at another one.
         self._lookers = ThreadPoolExecutor(max(1, len(commands)), "look")
@@ -125,14 +133,28 @@ class Children:
         return True
 
     async def _look(self, child: "_Child") -> None:
-        loop = asyncio.get_running_loop()
+        pid, liveness = child.pid, self._unheard
         while True:
-            found = await loop.run_in_executor(self._lookers, self._ask, child.number)
-            if found is None or child.status is not None:
+            if child.pid != pid:
+                pid, liveness = child.pid, self._unheard
+            found, took = await self._asked(child, liveness.seconds)
+            if found is None or liveness.is_silent or child.status is not None:
                 self._states[child.number] = State()
             else:
                 self._states[child.number] = State(True, *found)
+            liveness = liveness.after(answers=found is not None, took=took)
+            if liveness.hangs:
+                child.kill(pid, f"has not answered for {liveness.hang_seconds:g} s")
+                liveness = self._unheard
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _asked(
+        self, child: "_Child", seconds: float
+    ) -> tuple[tuple[bool, dict[str, Any]] | None, float]:
+        """Return the answer of a child, None without one, and the time that it took in seconds."""
+        began, loop = time.monotonic(), asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._lookers, self._ask, child.number, seconds)
+        return found, time.monotonic() - began
 
 
 class _Child:
@@ -143,6 +165,11 @@ class _Child:
         self._process: asyncio.subprocess.Process | None = None
         self._is_asked_to_end = False
         self._started = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the process that was started last, or None before the first start."""
+        return self._process.pid if self._process else None
 
     @property
     def status(self) -> int | None:
@@ -199,10 +226,15 @@ class _Child:
         try:
             await asyncio.wait_for(process.wait(), self._stop_seconds)
         except TimeoutError:
-            log.warning("process %d did not end within %g s", self.number, self._stop_seconds)
-            with suppress(ProcessLookupError):
-                process.kill()
+            self.kill(process.pid, f"did not end within {self._stop_seconds:g} s")
             await process.wait()
+
+    def kill(self, pid: int | None, reason: str) -> None:
+        """Send SIGKILL, unless the process of this id has ended. reason: for the log."""
+        if self._process is not None and self.pid == pid and self.status is None:
+            log.warning("process %d %s; it is killed", self.number, reason)
+            with suppress(ProcessLookupError):
+                self._process.kill()
 
     async def _ended(self) -> int:
         if self._process is None:

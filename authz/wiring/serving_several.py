@@ -17,9 +17,10 @@ import uvloop
 from authz.console.operations import MetricsPage
 from authz.core.errors import BadInput
 from authz.core.listen_address import Address
-from authz.process.children import ASKING_SECONDS, Children
+from authz.process.children import Children
 from authz.process.ending import Ending
 from authz.process.hardening import disable_core_dumps, raise_file_limit
+from authz.process.liveness import HANG_SECONDS
 from authz.process.socket_page import get
 from authz.settings.model import Settings
 from authz.telemetry import Counters, log_to_stderr
@@ -37,12 +38,18 @@ Command = Callable[[int, Address], Sequence[str]]
 """The command of the process of a number, which serves its operations at this address."""
 
 
-def serve(read_settings: Callable[[], Settings], processes: int, command: Command) -> None:
+def serve(
+    read_settings: Callable[[], Settings],
+    processes: int,
+    command: Command,
+    hang_seconds: float = HANG_SECONDS,
+) -> None:
     """Run this number of sidecars until a signal ends them.
 
     `ops.listen` and `ops.health_listen` answer for all of them: ready if one of them is, and the
-    metrics of each with a label `process`. SIGHUP replaces them one after the other. Raises
-    BadInput if the settings cannot be used, or if a process ends at its start.
+    metrics of each with a label `process`. SIGHUP replaces them one after the other. A process
+    that does not answer for `hang_seconds` is killed, and starts again. Raises BadInput if the
+    settings cannot be used, or if a process ends at its start.
     """
     disable_core_dumps()
     raise_file_limit()
@@ -58,14 +65,18 @@ def serve(read_settings: Callable[[], Settings], processes: int, command: Comman
             commands,
             partial(ask, paths),
             settings.shutdown.delay + DRAIN_SECONDS + MARGIN_SECONDS,
+            hang_seconds,
         )
         log.info("serving Check on %s", ", ".join(map(str, listens)))
         uvloop.run(_serve(settings, read_settings, children, paths))
 
 
-def ask(paths: Sequence[str], number: int) -> tuple[bool, dict[str, Any]] | None:
-    """Return the readiness of a process and its components; None if it does not answer."""
-    found = get(paths[number], "/readyz", ASKING_SECONDS)
+def ask(paths: Sequence[str], number: int, seconds: float) -> tuple[bool, dict[str, Any]] | None:
+    """Return the readiness of a process and its components; None if it does not answer.
+
+    seconds: for each wait for the process.
+    """
+    found = get(paths[number], "/readyz", seconds)
     if found is None:
         return None
     try:

@@ -126,18 +126,10 @@ class Processes(Pair):
                     RESTART_SECONDS,
                 )
                 continue
-            os.kill(self.pid(number % self.count), signal.SIGKILL)
+            os.kill(command.pid_of(number % self.count), signal.SIGKILL)
             await eventually(lambda: not self._all_ready(), RESTART_SECONDS)
             await eventually(self._all_ready, RESTART_SECONDS)
             await asyncio.sleep(NOTICED_SECONDS)
-
-    def pid(self, number: int) -> int:
-        """Return the process id of one of them."""
-        [command] = self.sidecars
-        children = Path(f"/proc/{command.pid}/task/{command.pid}/children").read_text().split()
-        option = f"--as-process\0{number}\0"
-        [found] = [pid for pid in children if option in Path(f"/proc/{pid}/cmdline").read_text()]
-        return int(found)
 
     def _all_ready(self) -> bool:
         _, document = self.sidecars[0].look()

@@ -48,7 +48,7 @@ class Family:
         self.unready: set[int] = set()  # process ids
         self.children = Children(commands, self.ask, stop_seconds)
 
-    def ask(self, number):
+    def ask(self, number, _seconds):
         """Implement Ask."""
         try:
             pid = int(self.files[number].read_text())
@@ -155,10 +155,10 @@ async def test_a_child_that_hangs_delays_no_look_at_another_one(tmp_path):
     async with running(tmp_path) as family:
         ask, hanging = family.ask, threading.Event()
 
-        def asked(number):
+        def asked(number, seconds):
             if number == 0:
                 hanging.wait(60)
-            return ask(number)
+            return ask(number, seconds)
 
         family.children._ask = asked
         try:
@@ -209,8 +209,8 @@ async def test_replace_begins_with_a_child_that_is_not_ready(tmp_path, monkeypat
         family.unready.add(second)
         await eventually(lambda: not family.children.states[1].is_ready)
         ask = family.ask
-        family.children._ask = lambda number: (
-            found and (number == 0, found[1]) if (found := ask(number)) else None
+        family.children._ask = lambda number, seconds: (
+            found and (number == 0, found[1]) if (found := ask(number, seconds)) else None
         )
         await family.children.replace()
         await eventually(lambda: family.pid(1))
@@ -224,8 +224,8 @@ async def test_replace_stops_at_a_child_that_does_not_become_ready(tmp_path, cap
     async with running(tmp_path) as family:
         second = family.pid(1)
         ask = family.ask
-        family.children._ask = lambda number: (
-            found and (number == 1, found[1]) if (found := ask(number)) else None
+        family.children._ask = lambda number, seconds: (
+            found and (number == 1, found[1]) if (found := ask(number, seconds)) else None
         )
         await family.children.replace()
         assert family.pid(1) == second

@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 from urllib.error import HTTPError, URLError
@@ -30,6 +31,9 @@ class Serving:
 
     options: of `authz serve`.
     """
+
+    program: Sequence[str] = ("-m", "authz.cli.main")
+    """Arguments of Python that run authz."""
 
     def __init__(
         self,
@@ -69,7 +73,7 @@ class Serving:
 
     def start(self) -> None:
         """Start the process. Does not wait until it answers."""
-        command = [sys.executable, "-m", "authz.cli.main", "--config", str(self.file), "serve"]
+        command = [sys.executable, *self.program, "--config", str(self.file), "serve"]
         command += self._options
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(command, stderr=output)
@@ -79,6 +83,16 @@ class Serving:
         """Return the process id."""
         assert self._process is not None
         return self._process.pid
+
+    def pid_of(self, number: int) -> int:
+        """Return the id of the process of this number, of `--processes`; 0 if it does not run."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        option = f"\0--as-process\0{number}\0"
+        for pid in children:
+            with suppress(OSError):  # it has ended meanwhile
+                if option in Path(f"/proc/{pid}/cmdline").read_text():
+                    return int(pid)
+        return 0
 
     def wait_until_ready(self) -> None:
         """Wait until /readyz is ready."""
