@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from authz.core.errors import BadInput
 from authz.process import children as module
+from authz.process import liveness
 from authz.process.children import Children, EndedAtOnce, State, ended
 from tests.support.real import eventually
 
@@ -238,6 +240,25 @@ async def test_a_child_that_ignores_the_signal_is_killed(tmp_path, caplog):
         pid = family.pid(0)
     assert not is_alive(pid)
     assert "process 0 did not end within 0.2 s" in caplog.text
+
+
+async def test_a_child_that_answers_late_is_not_ready_and_stays(tmp_path, monkeypatch):
+    """Only patient questions get an answer: the child does not hang, and is no help to clients."""
+    monkeypatch.setattr(liveness, "ASKING_SECONDS", 0.05)
+    async with running(tmp_path, [CHILD]) as family:
+        pid, ask, seen = family.pid(0), family.ask, []
+
+        def asked(number, seconds):
+            if seconds == liveness.ASKING_SECONDS:
+                time.sleep(seconds)
+                seen.append(family.children.states[0].is_ready)
+                return None
+            return ask(number, seconds)
+
+        family.children._ask = asked
+        await eventually(lambda: len(seen) > 2 * liveness.QUESTIONS)
+        assert not any(seen[1:])
+        assert is_alive(pid)
 
 
 async def test_children_end_with_their_parent(tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.support.real import Valkey, eventually
-from tests.support.serving import Serving, prepared
+from tests.support.serving import PATIENCE, Serving, prepared
 
 # `authz`, with little patience for its processes.
 IMPATIENT = """
@@ -52,7 +52,7 @@ async def command(tmp_path: Path, valkey: Valkey) -> AsyncIterator[Impatient]:
     found = Impatient(tmp_path, valkey, {"check": check}, ["--processes", "2"])
     await prepared(found.file)
     with found:
-        await eventually(found.all_ready)
+        await eventually(found.all_ready, PATIENCE)
         yield found
 
 
@@ -61,8 +61,8 @@ async def test_processes_that_are_stopped_are_replaced(command: Impatient) -> No
     before = command.pids()
     for pid in before:
         os.kill(pid, signal.SIGSTOP)
-    await eventually(lambda: not {0, *before} & {*command.pids()})
-    await eventually(command.all_ready)
+    await eventually(lambda: not {0, *before} & {*command.pids()}, PATIENCE)
+    await eventually(command.all_ready, PATIENCE)
     said = command.messages()
     for number in range(2):
         assert f"process {number} has not answered for 3 s; it is killed" in said
@@ -80,6 +80,6 @@ async def test_a_replacement_of_all_gets_past_a_process_that_is_stopped(command:
     before = command.pids()
     os.kill(before[1], signal.SIGSTOP)
     command.tell(signal.SIGHUP)
-    await eventually(lambda: "all processes are replaced" in command.messages())
+    await eventually(lambda: "all processes are replaced" in command.messages(), PATIENCE)
     assert not {0, *before} & {*command.pids()}
-    await eventually(command.all_ready)
+    await eventually(command.all_ready, PATIENCE)
