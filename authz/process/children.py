@@ -50,7 +50,8 @@ class Children:
 
     Each child gets a pipe as stdin. The pipe closes when this process ends, also by SIGKILL, and
     then the child has to end. A child is in a session of its own, so that a signal of the terminal
-    reaches this process alone. stop_seconds: for a child to end after SIGTERM, then SIGKILL.
+    reaches this process alone. stop_seconds: for a child to end after SIGTERM, then SIGKILL; a
+    replacement may raise it.
     hang_seconds: for a child that has answered to answer again, then SIGKILL, by `Liveness`.
     """
 
@@ -61,16 +62,14 @@ class Children:
         stop_seconds: float,
         hang_seconds: float = HANG_SECONDS,
     ) -> None:
-        self._children = [
-            _Child(number, command, stop_seconds) for number, command in enumerate(commands)
-        ]
+        self._children = [_Child(number, command) for number, command in enumerate(commands)]
+        self._stop_seconds = stop_seconds
         self._unheard = Liveness(hang_seconds)
         self._ask = ask
         # A thread for each: children that hang delay no look at another one.
         self._lookers = ThreadPoolExecutor(max(1, len(commands)), "look")
         self._states = [State() for _ in commands]
         self._tasks: list[asyncio.Task[None]] = []
-        self._replacing = asyncio.Lock()
 
     @property
     def states(self) -> list[State]:
@@ -97,33 +96,34 @@ class Children:
             await asyncio.sleep(LOOK_SECONDS)
         self._tasks += [asyncio.create_task(child.keep_running()) for child in self._children]
 
-    async def replace(self) -> None:
+    async def replace(self, stop_seconds: float) -> None:
         """Replace each child by a new one, one after the other: end, start, wait until it is ready.
 
         Children that are not ready come first, so that those that serve stay until these do. A
         child that is not ready within READY_SECONDS (60 s) ends this: the others keep running as
-        they are. A second call waits for the first.
+        they are. stop_seconds: for the new children to end; the old ones keep the time that they
+        have, if it is longer. One call at a time.
         """
-        async with self._replacing:
-            left = list(self._children)
-            while left:
-                child = min(left, key=lambda each: self._states[each.number].is_ready)
-                left.remove(child)
-                if not await self._replace(child):
-                    log.error("process %d is not ready; the others are not replaced", child.number)
-                    return
-            log.info("all processes are replaced")
+        self._stop_seconds = max(self._stop_seconds, stop_seconds)
+        left = list(self._children)
+        while left:
+            child = min(left, key=lambda each: self._states[each.number].is_ready)
+            left.remove(child)
+            if not await self._replace(child):
+                log.error("process %d is not ready; the others are not replaced", child.number)
+                return
+        log.info("all processes are replaced")
 
     async def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send this signal to each child and wait until all have ended. May be called again."""
         for task in self._tasks:
             task.cancel()
         self._lookers.shutdown(wait=False, cancel_futures=True)
-        await asyncio.gather(*(child.end(number) for child in self._children))
+        await asyncio.gather(*(child.end(number, self._stop_seconds) for child in self._children))
 
     async def _replace(self, child: "_Child") -> bool:
         log.info("process %d is replaced", child.number)
-        await child.restart()
+        await child.restart(self._stop_seconds)
         deadline = time.monotonic() + READY_SECONDS
         self._states[child.number] = State()
         while not self._states[child.number].is_ready:
@@ -158,10 +158,9 @@ class Children:
 
 
 class _Child:
-    def __init__(self, number: int, command: Sequence[str], stop_seconds: float) -> None:
+    def __init__(self, number: int, command: Sequence[str]) -> None:
         self.number = number
         self._command = command
-        self._stop_seconds = stop_seconds
         self._process: asyncio.subprocess.Process | None = None
         self._is_asked_to_end = False
         self._started = asyncio.Event()
@@ -209,14 +208,14 @@ class _Child:
             except OSError as cause:
                 log.warning("process %d cannot be started: %s", self.number, cause.strerror)
 
-    async def restart(self) -> None:
+    async def restart(self, stop_seconds: float) -> None:
         """End the child, and return when `keep_running` has started the next one."""
         self._is_asked_to_end = True
         self._started.clear()
-        await self.end(signal.SIGTERM)
+        await self.end(signal.SIGTERM, stop_seconds)
         await self._started.wait()
 
-    async def end(self, number: signal.Signals) -> None:
+    async def end(self, number: signal.Signals, stop_seconds: float) -> None:
         """Send a signal, and wait until the child has ended; after `stop_seconds` kill it."""
         process = self._process
         if process is None or process.returncode is not None:
@@ -224,9 +223,9 @@ class _Child:
         with suppress(ProcessLookupError):
             process.send_signal(number)
         try:
-            await asyncio.wait_for(process.wait(), self._stop_seconds)
+            await asyncio.wait_for(process.wait(), stop_seconds)
         except TimeoutError:
-            self.kill(process.pid, f"did not end within {self._stop_seconds:g} s")
+            self.kill(process.pid, f"did not end within {stop_seconds:g} s")
             await process.wait()
 
     def kill(self, pid: int | None, reason: str) -> None:

@@ -64,11 +64,16 @@ def serve(
             Children,
             commands,
             partial(ask, paths),
-            settings.shutdown.delay + DRAIN_SECONDS + MARGIN_SECONDS,
+            stop_seconds(settings),
             hang_seconds,
         )
         log.info("serving Check on %s", ", ".join(map(str, listens)))
         uvloop.run(_serve(settings, read_settings, children, paths))
+
+
+def stop_seconds(settings: Settings) -> float:
+    """Return the seconds that a process with these settings may take to end."""
+    return settings.shutdown.delay + DRAIN_SECONDS + MARGIN_SECONDS
 
 
 def ask(paths: Sequence[str], number: int, seconds: float) -> tuple[bool, dict[str, Any]] | None:
@@ -139,7 +144,7 @@ async def _serve(
         await stack.enter_async_context(operations(settings, readiness, Counters(), page))
         starting = asyncio.create_task(children.start())
         replacing = _listen_for_hangup(
-            partial(_check_settings, read_settings, len(paths)), children, starting, ending
+            partial(read_again, read_settings, settings, len(paths)), children, starting, ending
         )
         requested = asyncio.create_task(ending.requested())
         await asyncio.wait([starting, requested], return_when=asyncio.FIRST_COMPLETED)
@@ -160,13 +165,23 @@ async def _serve(
         await stopping
 
 
-def _check_settings(read_settings: Callable[[], Settings], processes: int) -> None:
-    """Raise BadInput if processes could not start with the settings of now."""
-    check_addresses(read_settings(), processes)
+def read_again(
+    read_settings: Callable[[], Settings], started: Settings, processes: int
+) -> Settings:
+    """Return the settings of now. Raises BadInput if processes could not start with them.
+
+    started: the settings that this process began with. It keeps its own listeners of these.
+    """
+    settings = read_settings()
+    check_addresses(settings.changed(ops=started.ops), processes)
+    for name in ("listen", "health_listen"):
+        if getattr(settings.ops, name) != getattr(started.ops, name):
+            log.warning("ops.%s has changed; restart the command for it", name)
+    return settings
 
 
 def _listen_for_hangup(
-    check_settings: Callable[[], None],
+    read_again: Callable[[], Settings],
     children: Children,
     starting: asyncio.Task[None],
     ending: Ending,
@@ -188,11 +203,11 @@ def _listen_for_hangup(
         async with turn:
             waiting = False
             try:
-                check_settings()
+                settings = read_again()
             except BadInput as cause:
                 log.warning("the processes are not replaced: %s", cause)
                 return
-            await children.replace()
+            await children.replace(stop_seconds(settings))
 
     def hang_up() -> None:
         nonlocal waiting

@@ -33,15 +33,20 @@ def addresses(listen: Address, processes: int) -> list[Address]:
 
 
 def check_addresses(settings: Settings, processes: int) -> list[Address]:
-    """Return the address for Envoy of each process, none of which the parent process takes.
+    """Return the address for Envoy of each process, none of which is taken by another listener.
 
-    Raises BadInput as `addresses`, or if one is that of `ops.listen` or `ops.health_listen`.
+    Raises BadInput as `addresses`, or if one is that of `ops.listen` or `ops.health_listen`, or of
+    the operations of a process.
     """
     found = addresses(settings.check.listen, processes)
-    of_parent = {"ops.listen": settings.ops.listen, "ops.health_listen": settings.ops.health_listen}
-    for name, taken in of_parent.items():
-        for number, listen in enumerate(found):
-            if taken is not None and _overlap(listen, taken):
+    ops = settings.ops
+    taken = [("ops.listen", ops.listen), ("ops.health_listen", ops.health_listen)]
+    if ops.listen.path:
+        numbered = (ops.listen.numbered(number) for number in range(processes))
+        taken += [("ops.listen of a process", address) for address in numbered]
+    for number, listen in enumerate(found):
+        for name, address in taken:
+            if address is not None and _overlap(listen, address):
                 problem = f"{listen} would be that of process {number}, and is {name}; change one"
                 raise BadInput("check.listen", problem)
     return found

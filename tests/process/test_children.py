@@ -38,10 +38,15 @@ time.sleep(60)
 """
 
 
+STOP_SECONDS = 10.0
+
+
 class Family:
     """Two children, each with a file that holds its process id while it answers."""
 
-    def __init__(self, directory: Path, programs: list[str], stop_seconds: float = 10.0) -> None:
+    def __init__(
+        self, directory: Path, programs: list[str], stop_seconds: float = STOP_SECONDS
+    ) -> None:
         self.files = [directory / str(number) for number in range(len(programs))]
         commands = [
             [sys.executable, "-c", program, str(file)]
@@ -195,7 +200,7 @@ async def test_replace_ends_the_next_child_after_the_new_one_is_ready(tmp_path, 
                 await asyncio.sleep(0.01)
 
         watching = asyncio.create_task(watch())
-        await family.children.replace()
+        await family.children.replace(STOP_SECONDS)
         watching.cancel()
         assert not {family.pid(0), family.pid(1)} & {0, *before}
         assert min(seen) == 1
@@ -214,7 +219,7 @@ async def test_replace_begins_with_a_child_that_is_not_ready(tmp_path, monkeypat
         family.children._ask = lambda number, seconds: (
             found and (number == 0, found[1]) if (found := ask(number, seconds)) else None
         )
-        await family.children.replace()
+        await family.children.replace(STOP_SECONDS)
         await eventually(lambda: family.pid(1))
         assert family.pid(0) == first
         assert family.pid(1) != second
@@ -229,7 +234,7 @@ async def test_replace_stops_at_a_child_that_does_not_become_ready(tmp_path, cap
         family.children._ask = lambda number, seconds: (
             found and (number == 1, found[1]) if (found := ask(number, seconds)) else None
         )
-        await family.children.replace()
+        await family.children.replace(STOP_SECONDS)
         assert family.pid(1) == second
     assert "process 0 is not ready; the others are not replaced" in caplog.text
 
@@ -240,6 +245,15 @@ async def test_a_child_that_ignores_the_signal_is_killed(tmp_path, caplog):
         pid = family.pid(0)
     assert not is_alive(pid)
     assert "process 0 did not end within 0.2 s" in caplog.text
+
+
+async def test_a_replacement_gives_children_more_time_to_end(tmp_path, caplog):
+    """A child that needs longer than the time of the start is not killed then."""
+    slow = CHILD.replace("def end(number, frame):", "def end(number, frame):\n    time.sleep(0.5)")
+    slow = slow.replace("import os,", "import time, os,")
+    async with running(tmp_path, [slow], stop_seconds=0.1) as family:
+        await family.children.replace(STOP_SECONDS)
+    assert "it is killed" not in caplog.text
 
 
 async def test_a_child_that_answers_late_is_not_ready_and_stays(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import pytest
 
 from authz.core.errors import BadInput
 from authz.process.ending import Ending
+from authz.settings.model import Settings, load
 from authz.wiring import serving_several
 from tests.support.real import Valkey, eventually
 from tests.support.serving import Serving
@@ -94,10 +95,12 @@ class Replaced:
     def __init__(self) -> None:
         self.count = 0
         self.done = asyncio.Event()
+        self.stop_seconds = 0.0
 
-    async def replace(self) -> None:
+    async def replace(self, stop_seconds: float) -> None:
         """Implement Children.replace."""
         self.count += 1
+        self.stop_seconds = stop_seconds
         await self.done.wait()
 
 
@@ -121,17 +124,42 @@ async def hung_up(children: Replaced, check, times: int) -> None:
 async def test_many_hangups_during_a_replacement_cause_one_more() -> None:
     """The second replacement begins after the last SIGHUP, and reads the settings of then."""
     children = Replaced()
-    await hung_up(children, lambda: None, times=10)
+    await hung_up(children, Settings, times=10)
     assert children.count == 2
+
+
+async def test_processes_that_are_replaced_get_the_time_of_the_new_settings_to_end() -> None:
+    """Their `shutdown.delay` may be longer than that of the settings at the start."""
+    children = Replaced()
+    settings = load(flags={"shutdown": {"delay": "90s"}}, environ={})
+    await hung_up(children, lambda: settings, times=1)
+    assert children.stop_seconds > 90
+
+
+def test_a_hangup_keeps_the_listeners_of_the_parent(caplog) -> None:
+    """New addresses for Envoy are compared with those that the parent has, not with new ones."""
+
+    def given(check: str, ops: str) -> Settings:
+        return load(flags={"check": {"listen": check}, "ops": {"listen": ops}}, environ={})
+
+    started = given("127.0.0.1:9195", "127.0.0.1:9192")
+    with pytest.raises(BadInput, match=r"127\.0\.0\.1:9192 would be that of process 2"):
+        serving_several.read_again(
+            lambda: given("127.0.0.1:9190", "127.0.0.1:9300"), started, processes=3
+        )
+    usable = given("127.0.0.1:9195", "127.0.0.1:9300")
+    assert serving_several.read_again(lambda: usable, started, processes=3) is usable
+    assert "ops.listen has changed; restart the command for it" in caplog.text
 
 
 async def test_a_replacement_that_waited_reads_the_settings_when_its_turn_comes(caplog) -> None:
     """If they have a mistake by then, no process is replaced: the new ones could not start."""
     children = Replaced()
 
-    def check() -> None:
+    def check() -> Settings:
         if children.done.is_set():
             raise BadInput("--config", "it is empty")
+        return Settings()
 
     await hung_up(children, check, times=2)
     assert children.count == 1

@@ -71,6 +71,14 @@ def test_an_address_that_the_parent_takes_is_refused(listen, ops, health):
     assert found.value.field == "check.listen"
 
 
+def test_an_address_of_the_operations_of_a_process_is_refused():
+    """Each process serves its operations beside `ops.listen`, if that is a path."""
+    path = "unix:/run/authz/a.sock"
+    settings = given(check={"listen": path}, ops={"listen": path})
+    with pytest.raises(BadInput, match=r"a-0\.sock would be that of process 0, and is ops"):
+        check_addresses(settings, 2)
+
+
 @pytest.mark.parametrize("ops", ["127.0.0.1:9193", "10.0.0.1:9192", "unix:/run/authz/ops.sock"])
 def test_an_address_that_the_parent_does_not_take_is_free(ops):
     """The same port of another address counts as free, too."""
