@@ -12,7 +12,7 @@ import click
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings
 from authz.cli.ending_signals import as_interrupts
-from authz.cli.invocation import Invocation, common, write_stdout, write_warning
+from authz.cli.invocation import Invocation, common, write_stderr, write_stdout, write_warning
 from authz.cli.options import MAX_PATH
 from authz.cli.scan_report import Report
 from authz.cli.session_loop import within
@@ -23,7 +23,6 @@ from authz.core.keys.scanner_rules import TOOLS, rules_for
 from authz.core.keys.scanning import MAX_READINGS, KeyScanner, Sighting
 from authz.core.records import RevocationReason
 from authz.flows.identification import Standing
-from authz.flows.lifecycle import Changed
 from authz.process.git_objects import GitObjects
 from authz.process.searched_bytes import BlockSearch, Pollable, Waiting
 from authz.process.searched_files import Found, SearchedFiles, is_folder
@@ -88,7 +87,8 @@ def scan(
     A publishable key is reported and is no leak: it is not revoked, and does not count for the exit
     code.
 
-    Exit codes: 0 no leaked key, 1 a key was found, 2 something could not be searched.
+    Exit codes: 0 no leaked key, 1 a key was found, 2 something could not be searched, 3 with
+    --revoke a key is not revoked, or nobody knows. Run it again: it continues.
 
     \b
     Examples:
@@ -114,7 +114,7 @@ def scan(
     report = Report(scanner.masked)
     with as_interrupts(signal.SIGTERM, signal.SIGHUP):  # the processes that search end with it
         _search(report, BlockSearch(scanner), paths, git=git)
-    failure = _ask_store(report, settings, revoke=revoke)
+        failure = _ask_store(report, settings, revoke=revoke)
     for path, why in report.problems:
         write_warning(f"{path}: {why}", "not searched")
     if sarif:
@@ -177,15 +177,9 @@ def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailab
             leak_session(settings), lambda session: _identify(report, session, revoke=revoke)
         )
     except Unavailable as cause:
-        write_warning(f"the store was not asked for the keys: {cause}")
+        if not report.asked_store:
+            write_warning(f"the store was not asked for the keys: {cause}")
         return cause
-    report.asked_store = True
-    unknown = {text for text, one in report.identities.items() if one.standing is Standing.UNKNOWN}
-    report.found = [
-        one
-        for one in report.found
-        if not (one.hit.sighting.is_possible and one.hit.sighting.reveal() in unknown)
-    ]
     if not unread:
         return None
     for kid, why in unread.items():
@@ -197,20 +191,49 @@ def _ask_store(report: Report, settings: Settings, *, revoke: bool) -> Unavailab
 async def _identify(
     report: Report, session: LeakSession, *, revoke: bool
 ) -> Mapping[str, Unreadable]:
-    """Add what the store knows, and revoke. Return by kid why a key could not be: a bad record."""
-    unread = dict[str, Unreadable]()
+    """Add what the store knows, and revoke. Return by kid why a key could not be: a bad record.
+
+    Possible keys that the store does not know are left out.
+    """
     places = {one.hit.sighting.reveal(): one for one in report.found}
     await _look_up(report, session, [one.hit.sighting for one in places.values()])
+    report.asked_store = True
+    unknown = {text for text, one in report.identities.items() if one.standing is Standing.UNKNOWN}
+    report.found = [
+        one
+        for one in report.found
+        if not (one.hit.sighting.is_possible and one.hit.sighting.reveal() in unknown)
+    ]
+    if not revoke:
+        return {}
+    works = dict[str, Found]()
     for text, place in places.items():
         identity = report.identities[text]
-        works = identity.standing is Standing.LIVE and not identity.is_canary
-        if revoke and works and report.is_leak(place):
-            try:
-                await _revoke(report, session, identity.kid, place)
-            except NotFound:
-                continue  # deleted meanwhile
-            except Unreadable as cause:
-                unread[identity.kid] = cause  # of this key alone; the others are revoked
+        is_live = identity.standing is Standing.LIVE and not identity.is_canary
+        if is_live and report.is_leak(place):
+            works.setdefault(identity.kid, place)
+    return await _revoke_all(report, session, works)
+
+
+async def _revoke_all(
+    report: Report, session: LeakSession, works: Mapping[str, Found]
+) -> Mapping[str, Unreadable]:
+    """Revoke keys, by kid. Return by kid why a key could not be: a bad record.
+
+    If a fault or Ctrl-C stops it, stderr says how many are revoked.
+    """
+    unread = dict[str, Unreadable]()
+    for kid, place in works.items():
+        try:
+            await _revoke(report, session, kid, place)
+        except NotFound:
+            continue  # deleted meanwhile
+        except Unreadable as cause:
+            unread[kid] = cause  # of this key alone; the others are revoked
+        except BaseException:  # Ctrl-C, or a store failure
+            done = f"{len(report.revoked)} of {len(works)} keys are revoked"
+            write_stderr(f"stopped at {kid}: {done}; run it again")
+            raise
     return unread
 
 
@@ -233,6 +256,5 @@ async def _revoke(report: Report, session: LeakSession, kid: str, place: Found) 
     where = f"{report.masked(place.path)}:{place.line}"
     note = f"found by authz scan in {escaped(where)[-MAX_NOTE:]}"
     author = session.lifecycle.author(actor(), note)
-    done = await session.lifecycle.revoke(kid, RevocationReason.KEY_COMPROMISE, author)
-    if isinstance(done, Changed):
-        report.revoked.add(kid)
+    await session.lifecycle.revoke(kid, RevocationReason.KEY_COMPROMISE, author)
+    report.revoked.add(kid)  # also if somebody else was faster

@@ -1,7 +1,7 @@
 """Reports of leaked keys, as values: their entries, the policy, and the result of each entry."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -64,6 +64,42 @@ class Finding:
     leak: Leak
     is_key: bool
     done: Done | None = None
+
+
+OPEN: Final = "open"
+_WORDS: Final = frozenset({"", OPEN, *Done})
+
+
+@dataclass(frozen=True, slots=True)
+class ReportProgress:
+    """How far a report was carried out. is_over: wholly.
+
+    words: a word for each entry, in order. It is "" if nothing was done, OPEN if the audit trail
+    has the key as held and a repetition tries again, or else a Done: the entry is settled.
+    """
+
+    is_over: bool = False
+    words: Sequence[str] = ()
+
+    def of(self, count: int) -> Sequence[str]:
+        """Return the words of a report with so many entries; each is "" if there are none."""
+        return self.words if len(self.words) == count else [""] * count
+
+    def text(self) -> str:
+        """Return the words as text."""
+        return json.dumps(list(self.words))
+
+    @classmethod
+    def parse(cls, text: str) -> "ReportProgress":
+        """Return the progress of a report that is not over. Other text than ours is no progress."""
+        try:
+            words: Any = json.loads(text)
+        except (ValueError, RecursionError):
+            return cls()
+        is_ours = isinstance(words, list) and all(
+            isinstance(word, str) and word in _WORDS for word in words
+        )
+        return cls(words=words) if is_ours else cls()
 
 
 def parsed(body: bytes) -> list[Leak]:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -12,7 +13,7 @@ from authz.core.admin_ports import BatchStore
 from authz.core.audit import Action, AuditEvent
 from authz.core.changes import Author, KeyChange, Outcome, Refused
 from authz.core.errors import Fault, NotFound, Unavailable, Unreadable
-from authz.core.leaks import HOUR_MS, Done, Finding, Leak, Response
+from authz.core.leaks import HOUR_MS, OPEN, Done, Finding, Leak, ReportProgress, Response
 from authz.core.ports import Clock
 from authz.core.records import RevocationReason, Status
 from authz.core.trail.erasures import KEY
@@ -30,12 +31,12 @@ log = logging.getLogger("authz.leaks")
 class LeakMemory(Protocol):
     """Remembers reports, and the keys that were ended by them. Methods raise Unavailable."""
 
-    async def is_known(self, report: str, ms: int) -> bool:
-        """Return whether a report with this id was carried out in the last `ms`."""
+    async def progress(self, report: str) -> ReportProgress:
+        """Return how far a report with this id was carried out, as it was remembered."""
         ...
 
-    async def remember(self, report: str, ms: int) -> None:
-        """Remember a report for `ms`."""
+    async def remember(self, report: str, progress: ReportProgress, ms: int) -> None:
+        """Remember for `ms` how far a report was carried out."""
         ...
 
     async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
@@ -57,6 +58,27 @@ class LeakPolicy:
     responses: Mapping[str, Response]
     per_hour: int
     overlap_ms: int = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An entry of a report. word: as in ReportProgress. ends: whether the key is to end now."""
+
+    leak: Leak
+    identity: Identity
+    word: str
+    ends: bool
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether this report was applied to it already."""
+        return self.word not in {"", OPEN}
+
+    def next_word(self, finding: Finding, is_open: AbstractSet[str]) -> str:
+        """Return the word after a finding. is_open: the kids that a repetition tries again."""
+        if self.is_settled or finding.done is None:
+            return self.word
+        return OPEN if self.ends and self.identity.kid in is_open else finding.done.value
 
 
 class LeakReports:
@@ -94,36 +116,48 @@ class LeakReports:
 
         Raises Unavailable.
         """
-        return await self._memory.is_known(report, REPORT_KEPT_MS)
+        return (await self._memory.progress(report)).is_over
 
     async def carry_out(self, report: str, origin: str, leaks: Sequence[Leak]) -> list[Finding]:
         """Act on each entry and return the findings in order. Then the report is remembered.
 
-        Not if the circuit breaker holds a key: the same report may come again for it. A key that is
-        held for another reason would be held again, so a person decides.
+        It may come again only if the circuit breaker holds a key, or this raises Unavailable. A
+        repetition acts on the entries that are still open: no key ends twice that a person has
+        enabled meanwhile. A key that is held for another reason would be held again, so a person
+        decides.
 
-        The audit trail gets a row for each key, with the place. A publishable key is no finding: it
-        gets no row and works on. Raises Unavailable if the store fails, if a pepper is missing that
-        would tell whether an entry is a key, or if the record of a key cannot be read that is to
-        end. Then other keys may have been ended, and the report may be sent again.
+        The audit trail gets a row for each key, with the place; after a repetition only if the
+        outcome is another one. A publishable key is no finding: it gets no row and works on. Raises
+        Unavailable if the store fails, if a pepper is missing that would tell whether an entry is a
+        key, or if the record of a key cannot be read that is to end. Then other keys may have been
+        ended, and the report may be sent again.
         """
+        words = (await self._memory.progress(report)).of(len(leaks))
         identities = await self._identification.identify([leak.token for leak in leaks])
-        wanted = [one.kid for one in identities if self._ends(one)]
+        entries = [
+            _Entry(leak, identity, word, word in {"", OPEN} and self._ends(identity))
+            for leak, identity, word in zip(leaks, identities, words, strict=True)
+        ]
+        wanted = {one.identity.kid: one for one in entries if one.ends}
         async with self._ending:
-            kids, limit = list(dict.fromkeys(wanted)), self._policy.per_hour
+            kids, limit = list(wanted), self._policy.per_hour
             may_end = await self._memory.may_end(kids, HOUR_MS, limit) if kids else frozenset()
-        pairs = list(zip(leaks, identities, strict=True))
         # All keys end before the trail is told of the first one.
-        done, is_whole = await self._end_all(
-            {one.kid: (leak, one) for leak, one in pairs if one.kid in may_end}, origin
+        done, unread = await self._end_all(
+            {kid: (one.leak, one.identity) for kid, one in wanted.items() if kid in may_end}, origin
         )
-        found = [await self._note(*pair, origin, done) for pair in pairs]
-        if any(one.standing is Standing.UNPROVED for one in identities):
+        found = [await self._note(one, origin, done) for one in entries]
+        is_open = wanted.keys() - may_end | unread
+        progress = [
+            one.next_word(finding, is_open) for one, finding in zip(entries, found, strict=True)
+        ]
+        is_proven = all(one.standing is not Standing.UNPROVED for one in identities)
+        is_over = is_proven and not is_open
+        await self._memory.remember(report, ReportProgress(is_over, progress), REPORT_KEPT_MS)
+        if not is_proven:
             raise Unavailable("a pepper of the store is missing here, so a report is not complete")
-        if not is_whole:
+        if unread:
             raise Unavailable("a record cannot be read here, so a report is not complete")
-        if may_end.issuperset(kids):
-            await self._memory.remember(report, REPORT_KEPT_MS)
         return found
 
     def _response(self, identity: Identity) -> Response:
@@ -145,13 +179,13 @@ class LeakReports:
 
     async def _end_all(
         self, found: Mapping[str, tuple[Leak, Identity]], origin: str
-    ) -> tuple[dict[str, Done], bool]:
+    ) -> tuple[dict[str, Done], AbstractSet[str]]:
         """End these keys, most of them in one batch, and return by kid how.
 
-        And whether all were tried: a newer version may read a record that is unreadable here.
+        And the kids whose records cannot be read here: a newer version may read them.
         """
         done: dict[str, Done] = {}
-        is_whole = True
+        unread = set[str]()
         planned: dict[str, KeyChange] = {}
         for kid, (leak, identity) in found.items():
             if self._response(identity) is Response.ROTATE:
@@ -173,8 +207,9 @@ class LeakReports:
                 done[kid] = Done.NOTED
             except Unreadable as cause:  # the other keys of the report end, and the trail has them
                 log.warning("key %s is not ended: %s", kid, cause)
-                done[kid], is_whole = Done.HELD, False
-        return done, is_whole
+                done[kid] = Done.HELD
+                unread.add(kid)
+        return done, unread
 
     async def _rotate(self, identity: Identity, author: Author) -> Done:
         """Have a key rotated. Without a target of its policy a person decides."""
@@ -207,19 +242,21 @@ class LeakReports:
         note = f"leaked: {leak.where}"[:MAX_NOTE] if leak.where else "leaked"
         return self._lifecycle.author(f"leaks/{origin}", note)
 
-    async def _note(
-        self, leak: Leak, identity: Identity, origin: str, ended: Mapping[str, Done]
-    ) -> Finding:
+    async def _note(self, entry: _Entry, origin: str, ended: Mapping[str, Done]) -> Finding:
+        leak, identity = entry.leak, entry.identity
         if identity.standing in {Standing.UNKNOWN, Standing.UNPROVED}:
             return Finding(leak, is_key=False)
         if identity.public:  # it was published on purpose
             log.info("key %s was reported by %s: it is publishable", identity.kid, origin)
             return Finding(leak, is_key=False)
-        done = ended.get(identity.kid, Done.HELD) if self._ends(identity) else Done.NOTED
-        author = self._lifecycle.author(f"leaks/{origin}")
-        detail = {KEY: identity.kid, "done": done, "where": leak.where, "found_in": leak.source}
-        event = AuditEvent(Action.LEAK, author.actor, "", self._clock.wall_ms(), detail)
-        await self._notes.append(event, author.change_id)
-        self._counts[done] += 1
+        if entry.is_settled:
+            return Finding(leak, is_key=True, done=Done(entry.word))
+        done = ended.get(identity.kid, Done.HELD) if entry.ends else Done.NOTED
+        if not (entry.word == OPEN and done is Done.HELD):  # the trail has this row
+            author = self._lifecycle.author(f"leaks/{origin}")
+            detail = {KEY: identity.kid, "done": done, "where": leak.where, "found_in": leak.source}
+            event = AuditEvent(Action.LEAK, author.actor, "", self._clock.wall_ms(), detail)
+            await self._notes.append(event, author.change_id)
+            self._counts[done] += 1
         log.warning("key %s was reported by %s: %s", identity.kid, origin, done.value)
         return Finding(leak, is_key=True, done=done)

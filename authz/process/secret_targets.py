@@ -9,8 +9,8 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +21,7 @@ from authz.core.notifications.bodies import webhook_headers
 from authz.core.ports import Clock
 from authz.process.notification_receivers import read_secrets
 from authz.process.web_client import SECONDS, WebClient, WebResponse
+from authz.process.work_thread import WorkThread
 
 JSON: Final = "application/json"
 # The answer is the whole Secret: at most 1 MiB, in base64, and a field manager for each key.
@@ -125,21 +126,20 @@ class DirectoryTarget:
     """Writes KID.key of mode 0600 into a directory that only its owner may write to.
 
     seconds: for one file. A disk of another machine may hang, so a thread writes the files, one
-    after the other. A command and `authz admin` may deliver at once, so each delivery has a
-    temporary file of its own, KID.key.RANDOM.new. A delivery also removes those of processes that
-    were killed, once they are STALE (10 minutes) old.
+    after the other, and the process ends without it. A command and `authz admin` may deliver at
+    once, so each delivery has a temporary file of its own, KID.key.RANDOM.new. A delivery also
+    removes those of processes that were killed, once they are STALE (10 minutes) old.
     """
 
     def __init__(self, directory: Path, seconds: float = SECONDS) -> None:
         self._directory = directory
         self._seconds = seconds
-        self._thread = ThreadPoolExecutor(1, "secrets")
+        self._thread = WorkThread("secrets")
 
     async def deliver(self, parcel: Parcel) -> None:
         """Implement Target.deliver: the file is there wholly, or as before."""
         given_up = threading.Event()
-        loop = asyncio.get_running_loop()
-        writing = loop.run_in_executor(self._thread, self._write, parcel, given_up)
+        writing = self._thread.begin(partial(self._write, parcel, given_up))
         try:
             await asyncio.wait_for(writing, self._seconds)
         except TimeoutError:

@@ -6,6 +6,7 @@ from typing import Final
 
 import redis.asyncio
 
+from authz.core.leaks import ReportProgress
 from authz.storage import schema
 from authz.storage.replies import checked
 from authz.storage.scripts import script
@@ -25,14 +26,23 @@ class StoredLeakMemory:
         self._ended = ended or self._names.leaked
         self._may_end = client.register_script(MAY_END)
 
-    async def is_known(self, report: str, ms: int) -> bool:
-        """Implement LeakMemory.is_known; `ms` is the time to live that `remember` set."""
-        del ms
-        return bool(await checked(self._client.exists(self._names.report(_hash(report)))))
+    async def progress(self, report: str) -> ReportProgress:
+        """Implement LeakMemory.progress."""
+        digest = _hash(report)
+        names = [self._names.report(digest), self._names.open_report(digest)]
+        over, words = await checked(self._client.mget(names))
+        if over is not None:
+            return ReportProgress(is_over=True)
+        return ReportProgress() if words is None else ReportProgress.parse(words)
 
-    async def remember(self, report: str, ms: int) -> None:
+    async def remember(self, report: str, progress: ReportProgress, ms: int) -> None:
         """Implement LeakMemory.remember."""
-        await checked(self._client.set(self._names.report(_hash(report)), "1", px=ms))
+        digest = _hash(report)
+        if progress.is_over:
+            await checked(self._client.set(self._names.report(digest), "1", px=ms))
+        else:
+            name = self._names.open_report(digest)
+            await checked(self._client.set(name, progress.text(), px=ms))
 
     async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
         """Implement LeakMemory.may_end, in one step: a remembered key takes no further place."""

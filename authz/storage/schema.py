@@ -57,6 +57,8 @@
     authz:{p}:events:again:<name>   hash    event -> 1: to be delivered again
     authz:{p}:events:report:<hash>  string  a report of leaked keys that was carried out, with a
                                             time to live of 7 days
+    authz:{p}:events:report:<hash>:open  string  JSON of what was done for each entry of a report
+                                            that may come again, with the same time to live
     authz:{p}:events:seen           stream  sightings of sidecars, such as the use of a canary key,
                                             until `authz admin` moves them to the audit trail
     authz:{p}:events:leaked         hash    kid -> time at which a report ended it, for an hour
@@ -264,6 +266,10 @@ class Names:
     def report(self, digest: str) -> str:
         """Name of the string that remembers a report. digest: 64 hexadecimal digits."""
         return f"{self._tag}:events:report:{digest}"
+
+    def open_report(self, digest: str) -> str:
+        """Name of the string with the progress of a report. digest: 64 hexadecimal digits."""
+        return f"{self.report(digest)}:open"
 
     def dead(self, sink: str) -> str:
         """Name of the hash with the dead letters of one sink."""

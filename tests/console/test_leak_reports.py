@@ -367,6 +367,62 @@ async def test_a_record_that_cannot_be_read_saves_no_other_key(rig, valkey):
     assert len(revoked) == len(made)  # each of them once
 
 
+async def test_a_record_that_stays_unreadable_has_one_row(rig, valkey, caplog):
+    """Each repetition is answered 503 and logged. The trail has one row for each key and place."""
+    (broken, one), (_, other) = await rig.issue(), await rig.issue()
+    report = {"token": one, "url": "a"}, {"token": one, "url": "b"}, {"token": other, "url": "a"}
+    was = valkey.admin.hget(stored.key(broken), "status")
+    valkey.admin.hset(stored.key(broken), "status", "garbled")
+    assert (await rig.by_github(*report))[0] == 503
+    rows, counts = await rig.trail(), dict(rig.counts)
+    for _ in range(3):
+        caplog.clear()
+        assert (await rig.by_github(*report))[0] == 503
+        assert f"key {broken} is not ended" in caplog.text
+        assert (await rig.trail(), rig.counts) == (rows, counts)
+    leaks = [detail for action, _, detail in rows if action == "leak"]
+    assert [one["done"] for one in leaks] == ["held", "held", "revoked"]
+    valkey.admin.hset(stored.key(broken), "status", was)
+    assert [(await rig.by_github(*report))[0] for _ in range(2)] == [200, 409]
+    later = (await rig.trail())[len(rows) :]
+    assert [action for action, _, _ in later] == ["revoke", "leak", "leak"]
+    assert {detail["done"] for action, _, detail in later if action == "leak"} == {"revoked"}
+
+
+async def test_another_report_of_an_unreadable_record_has_its_own_row(rig, valkey):
+    """A report knows only its own rows."""
+    kid, text = await rig.issue()
+    valkey.admin.hset(stored.key(kid), "status", "garbled")
+    assert [(await rig.by_github({"token": text, "url": url}))[0] for url in "abab"] == [503] * 4
+    leaks = [detail["where"] for action, _, detail in await rig.trail() if action == "leak"]
+    assert leaks == ["a", "b"]
+
+
+@pytest.mark.parametrize("live", ["disable", "rotate"])
+async def test_a_replay_acts_on_no_key_again(valkey, tmp_path, monkeypatch, live):
+    """While the circuit breaker holds one key, a person may enable the others."""
+    async with valkey.endpoint.client() as client:
+        rig = Rig(StoreParts.of_one(client), tmp_path, monkeypatch, max_per_hour=2, live=live)
+        made = [await rig.issue("live") for _ in range(3)]
+        report = [{"token": text} for _, text in made]
+        assert (await rig.by_github(*report))[0] == 200
+        acted, held = made[:2], made[2][0]
+        for kid, _ in acted:
+            if live == "disable":
+                await rig.lifecycle.enable(kid, rig.lifecycle.author("tests"))
+        before, counts = await rig.trail(), dict(rig.counts)
+        status, labels = await rig.by_github(*report)
+        assert (status, {one["label"] for one in labels}) == (200, {"true_positive"})
+        assert (await rig.trail(), rig.counts) == (before, counts)
+        valkey.admin.delete(schema.DEFAULT.leaked)  # an hour later
+        assert [(await rig.by_github(*report))[0] for _ in range(2)] == [200, 409]
+        assert [await rig.status(kid) for kid, _ in acted] == [Status.ACTIVE] * 2
+        later = (await rig.trail())[len(before) :]
+        named = {detail["key"] for action, _, detail in later if action == "leak"}
+        assert named <= {held}
+        assert (await rig.status(held) is Status.DISABLED) == (live == "disable")
+
+
 async def test_a_rotated_secret_ends_nothing(rig):
     """A secret that does not work any more is a true positive, and the key works on."""
     kid, text = await rig.issue()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.leaks import MAX_ENTRIES, Finding, labels, parsed
+from authz.core.leaks import MAX_ENTRIES, OPEN, Done, Finding, ReportProgress, labels, parsed
 from tests.support.fakes import make_keyring
 
 KEY = make_keyring().mint("live").text
@@ -115,3 +115,12 @@ def test_labels():
         {"token_hash": right, "token_type": "authz_key", "label": "true_positive"},
         {"token_hash": right, "token_type": "authz_key", "label": "false_positive"},
     ]
+
+
+def test_progress_of_a_report():
+    """The words come back. Other text is no progress, and neither are words of other entries."""
+    words = ["", OPEN, *Done]
+    found = ReportProgress.parse(ReportProgress(words=words).text())
+    assert (found.is_over, found.of(len(words)), found.of(2)) == (False, words, ["", ""])
+    for text in ("", "{}", "1", '["removed"]', "[1]", "[[]]", "null", "[" * 100_000, '"open"'):
+        assert ReportProgress.parse(text) == ReportProgress(), text[:20]

@@ -31,7 +31,12 @@ NAMES = {
         *(DEFAULT.seq, DEFAULT.imported, DEFAULT.heartbeat, DEFAULT.restoring, DEFAULT.leader),
         DEFAULT.resharder,
         *(DEFAULT.abuse_version, DEFAULT.alias(b"n" * 32), DEFAULT.request(DIGITS)),
-        *(DEFAULT.ended(DIGITS), DEFAULT.report(DIGITS), DEFAULT.sidecar("another")),
+        *(
+            DEFAULT.ended(DIGITS),
+            DEFAULT.report(DIGITS),
+            DEFAULT.open_report(DIGITS),
+            DEFAULT.sidecar("another"),
+        ),
         *(f"{USAGE}judging", f"{USAGE}{KID}:o", f"{USAGE}{KID}:pm", f"{USAGE}{KID}:habits"),
     ],
     "hash": [

@@ -14,7 +14,7 @@ import pytest
 from authz.core import partitions
 from authz.core.changes import Author
 from authz.core.errors import Unavailable
-from authz.core.leaks import HOUR_MS
+from authz.core.leaks import HOUR_MS, ReportProgress
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.limits.charge_once import RetryName
 from authz.core.limits.key_limits import LimitGroup, Owner
@@ -428,8 +428,10 @@ async def test_leaks_and_deliveries(guarded_valkey):
         valkey.admin.hset(schema.DEFAULT.leaked, "old", 1)
         assert await memory.may_end(["a", "b"], HOUR_MS, 1) == {"a"}
         assert valkey.admin.hkeys(schema.DEFAULT.leaked) == ["a"]
-        await memory.remember("report", 1000)
-        assert await memory.is_known("report", 1000)
+        await memory.remember("report", ReportProgress(is_over=True), 1000)
+        assert (await memory.progress("report")).is_over
+        await memory.remember("open", ReportProgress(words=["held"]), 1000)
+        assert (await memory.progress("open")).words == ["held"]
         assert await deliveries.begin("a", "entry") == "entry"
         assert await deliveries.all() == {"a": "entry"}
         assert not await deliveries.replace("a", "another", "by")

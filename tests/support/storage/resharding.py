@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from authz.core.leaks import HOUR_MS
+from authz.core.leaks import HOUR_MS, ReportProgress
 from authz.core.limits.key_limits import Owner
 from authz.core.merging import Applied
 from authz.core.notifications.ports import DeadLetter, Progress
@@ -32,7 +32,7 @@ from tests.support.usage_counting import count_entries
 DAY = 86_400_000
 SINK = "siem"
 SESSION = "5" * 64
-REPORT = "a report"
+REPORT, OPEN_REPORT = "a report", "another report"
 NETWORK = "198.51.100.0/24"
 ADDRESS = "203.0.113.9"
 PERIOD = 2  # kind of a counter, as in lua/spend.lua
@@ -126,7 +126,8 @@ async def _fill(parts: StoreParts, kids: list[str], rng: random.Random) -> None:
     await StoredReplays(client).ask(SINK, ["1-0-again"])
     await StoredSessionEnds(client).end(SESSION, 77, DAY)
     memory = StoredLeakMemory(client)
-    await memory.remember(REPORT, DAY)
+    await memory.remember(REPORT, ReportProgress(is_over=True), DAY)
+    await memory.remember(OPEN_REPORT, ReportProgress(words=["held"]), DAY)
     await memory.may_end(kids[:2], HOUR_MS, 5)
     await StoredSigningKeys(client).add("signer", "{}", "sealed")
     names: Names = names_of(client)
@@ -213,7 +214,7 @@ async def _of_no_key(parts: StoreParts) -> Any:
         "letters": await StoredLetters(client).all(SINK),
         "again": await StoredReplays(client).asked(SINK),
         "session": await StoredSessionEnds(client).ended([SESSION]),
-        "report": await StoredLeakMemory(client).is_known(REPORT, DAY),
+        "reports": [await StoredLeakMemory(client).progress(one) for one in (REPORT, OPEN_REPORT)],
         "leaked": await client.hgetall(names.leaked),
         "signing": (
             dict(await StoredSigningKeys(client).entries()),
