@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -70,31 +71,45 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _write(settings: Settings, path: Path) -> tuple[Contents, Sequence[str], int]:
-    """Write the backup to a temporary file, sync it, and rename it to `path` when complete.
+    """Write the backup to `path`, which is complete or does not exist.
 
-    Return its contents, the names that could not be read, and its size in bytes. The temporary
-    file is always removed. Raises BadInput if `path` exists or cannot be written, and the errors of
-    the store.
+    Return its contents, the names that could not be read, and its size in bytes. Raises BadInput
+    if `path` exists or cannot be written, and the errors of the store.
     """
     if os.path.lexists(path):
         raise _taken(path)
-    draft: Path | None = None
     try:
-        # O_EXCL, a random name and mode 0600: no link of another user is followed.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
-        draft = Path(name)
-        with os.fdopen(handle, "wb") as out:
-            found, damaged = asyncio.run(backups.back_up(settings, out))
-            size = _sync(out)
-        _name(draft, path)
+        return asyncio.run(_written(settings, path))
     except FileExistsError:
         raise _taken(path) from None
     except OSError as cause:
         raise BadInput("FILE", f"{path}: {cause.strerror}") from None
+
+
+async def _written(settings: Settings, path: Path) -> tuple[Contents, Sequence[str], int]:
+    """Do as `_write`. In an event loop Ctrl-C comes only while the task waits for the store."""
+    with _draft(path) as out:
+        found, damaged = await backups.back_up(settings, out)
+        return found, damaged, out.tell()
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[BinaryIO]:
+    """Yield a temporary file. At the end of the block sync it and rename it to `path`.
+
+    It is always removed. Raises OSError.
+    """
+    # O_EXCL, a random name and mode 0600: no link of another user is followed.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        _name(draft, path)
     finally:
-        if draft:
-            draft.unlink(missing_ok=True)
-    return found, damaged, size
+        draft.unlink(missing_ok=True)
 
 
 def _taken(path: Path) -> BadInput:
@@ -119,9 +134,3 @@ def _name(draft: Path, path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _sync(out: BinaryIO) -> int:
-    out.flush()
-    os.fsync(out.fileno())
-    return out.tell()

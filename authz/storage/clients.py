@@ -1,5 +1,6 @@
 """Clients of redis-py, and the options that all of ours have."""
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import redis.asyncio
@@ -25,7 +26,7 @@ def client_options(kind: type[Any], tls: "TlsFiles | None", timeout: float) -> d
         tls.context()  # raises now if the files cannot be used
         kind = secured(kind, tls)
     return {
-        "connection_class": kind,
+        "connection_class": _cancellable(kind),
         "protocol": 3,
         "decode_responses": True,
         "encoding_errors": "surrogateescape",  # an invalid byte must not raise in redis-py
@@ -37,6 +38,26 @@ def client_options(kind: type[Any], tls: "TlsFiles | None", timeout: float) -> d
         "driver_info": None,
         "client_name": "authz-cli",
     }
+
+
+def _cancellable(kind: type[Any]) -> type[Any]:
+    """Return a subclass of a redis-py connection whose task can be cancelled while it sends.
+
+    redis-py sends with `asyncio.wait_for`. Before Python 3.12 that forgets a cancellation which
+    comes in the moment in which all is sent (python/cpython issue 86296). Ctrl-C would then wait
+    for the reply, and for that of each repetition.
+    """
+
+    class Cancellable(kind):  # type: ignore[misc]
+        async def send_packed_command(self, *args: Any, **options: Any) -> None:
+            task = asyncio.current_task()
+            before = task.cancelling() if task else 0
+            await super().send_packed_command(*args, **options)
+            if task and task.cancelling() > before:
+                await self.disconnect(nowait=True)
+                raise asyncio.CancelledError
+
+    return Cancellable
 
 
 def new_client(**options: Any) -> redis.asyncio.Redis:

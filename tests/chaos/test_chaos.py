@@ -1,14 +1,11 @@
 """A short run of faults against real processes. `make chaos` is the long one, with random seeds."""
 
-import pytest
-
 from tests.chaos.history import Outcome
 from tests.chaos.run import run, run_on_cluster
 
 SEED = 20261128
 
 
-@pytest.mark.timeout(120)
 async def test_the_promises_hold_under_faults():
     """Under faults and load no ended key is allowed too late, and no good key is refused."""
     report = await run(SEED, 10, sidecars=2)
@@ -20,7 +17,6 @@ async def test_the_promises_hold_under_faults():
         assert verdict.outcomes[Outcome.REVOKED]
 
 
-@pytest.mark.timeout(300)
 async def test_the_promises_hold_on_a_cluster():
     """No ended key is allowed too late by an owner that is cut off, or while the slot moves."""
     report = await run_on_cluster(SEED, 1, sidecars=1, faults=3, counts=[1])
@@ -33,7 +29,6 @@ async def test_the_promises_hold_on_a_cluster():
         assert verdict.outcomes[Outcome.REVOKED]
 
 
-@pytest.mark.timeout(300)
 async def test_the_promises_hold_with_eight_partitions():
     """A shard that is cut off ends no other, and each change reaches the cache of its partition."""
     report = await run_on_cluster(SEED, 1, sidecars=1, faults=2, counts=[8])

@@ -1,13 +1,10 @@
 """The faults of a cluster know which partitions they hit."""
 
-import pytest
-
 from authz.storage.endpoint import Endpoint
 from tests.chaos.clusters import partitions_of
 from tests.support.cluster import Cluster
 
 
-@pytest.mark.timeout(120)
 async def test_each_partition_has_an_owner():
     """A primary that announces another port than its own has its partitions, too."""
     async with Cluster(is_gated=True) as cluster:

@@ -1,5 +1,6 @@
 """SIGTERM and SIGHUP end a command as Ctrl-C does, unless they are ignored."""
 
+import asyncio
 import fcntl
 import signal
 import subprocess
@@ -44,3 +45,31 @@ def test_signals_that_are_ignored() -> None:
         assert signal.getsignal(signal.SIGTERM) is term
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_cancels_the_task_of_an_event_loop() -> None:
+    """The task goes on to its next wait, so that no step before it is cut off."""
+    steps = []
+
+    async def work() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        steps.append("goes on")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            steps.append("cancelled")
+            raise
+
+    with as_interrupts(signal.SIGTERM), pytest.raises(KeyboardInterrupt):
+        asyncio.run(work())
+    assert steps == ["goes on", "cancelled"]
+
+
+def test_a_signal_where_ctrl_c_is_ignored() -> None:
+    """SIGTERM ends a job in the background, too."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with as_interrupts(signal.SIGTERM), pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -13,7 +13,6 @@ from tests.support.cluster import NAMES, Cluster
 from tests.support.storage.moving_writer import Writer, with_doors
 
 
-@pytest.mark.timeout(300)
 async def test_partitions_lie_on_all_primaries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,7 +154,6 @@ def stopped_and_judged(writer: Writer) -> None:
     asyncio.run(with_doors(settings(COUNT), lambda doors: judge(doors, writer)))
 
 
-@pytest.mark.timeout(300)
 def test_without_the_last_round_changes_are_lost(runner: CommandRunner) -> None:
     """The test above finds a move that copies nothing after the freeze."""
     writer = Writer(settings(), 7)
@@ -165,7 +164,6 @@ def test_without_the_last_round_changes_are_lost(runner: CommandRunner) -> None:
         stopped_and_judged(writer)
 
 
-@pytest.mark.timeout(300)
 def test_a_cancelled_move_leaves_the_store_as_it_was(runner: CommandRunner, valkey: Valkey) -> None:
     """After a kill before the decision, --cancel removes all traces, and changes go on."""
     writer = Writer(settings(), 11)

@@ -64,7 +64,7 @@ def test_a_store_that_goes_away(kids: list[str], valkey: Valkey) -> None:
     finish(kids)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_command_that_is_ended(kids: list[str], valkey: Valkey, number: signal.Signals) -> None:
     """A second run finishes the work. Only SIGKILL leaves no word of the keys that are revoked."""
     arrived, is_over = threading.Event(), threading.Event()

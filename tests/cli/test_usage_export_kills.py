@@ -58,7 +58,6 @@ def start(*options: str) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.timeout(300)
 def test_killed_between_receiver_and_cursor(used):
     """Killed before and after the receiver took a batch: the same ids come, and nothing is lost."""
     receiver = Receiver()
@@ -96,7 +95,6 @@ def test_killed_between_receiver_and_cursor(used):
     assert receiver.repeats > 0
 
 
-@pytest.mark.timeout(300)
 def test_killed_while_stripe_counts(used):
     """Killed after each twentieth event, Stripe has counted each record once in the end."""
     Path("key").write_text(KEY)
@@ -123,7 +121,6 @@ def test_killed_while_stripe_counts(used):
     assert len(stripe.requests) > len(stripe.counted) > 100
 
 
-@pytest.mark.timeout(300)
 def test_killed_at_any_time(used):
     """Killed at random moments, also within a write: the file has each id with one content."""
     rnd = random.Random(SEED)

@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import pytest
-
 from tests.chaos.clusters import Hit, fail_over, kill
 from tests.counting.run import run
 
@@ -15,7 +13,6 @@ def two_changes(_dice, _cluster):
     return [Hit(kill), Hit(partial(fail_over, how=""))]
 
 
-@pytest.mark.timeout(300)
 async def test_counts_survive_changes_of_the_owner():
     """No window holds more than its limit, each entry counts once, and every mutant is caught."""
     report = await run(SEED, 1, sidecars=2, choose=two_changes)

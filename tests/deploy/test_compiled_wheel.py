@@ -44,7 +44,6 @@ def wheel() -> Path:
     return found[0]
 
 
-@pytest.mark.timeout(300)
 def test_it_is_the_same_at_another_place(wheel, tmp_path, monkeypatch):
     """Sources at another place, with another umask and hash seed, give the same bytes."""
     monkeypatch.setenv("PYTHONHASHSEED", "2")  # at random in the first build
@@ -59,7 +58,6 @@ def test_it_is_the_same_at_another_place(wheel, tmp_path, monkeypatch):
     assert again.read_bytes() == wheel.read_bytes()
 
 
-@pytest.mark.timeout(300)
 def test_it_has_each_module_in_both_forms(wheel):
     """Each module of the list is compiled and has its source. No path of the build is inside."""
     with zipfile.ZipFile(wheel) as archive:
@@ -73,7 +71,6 @@ def test_it_has_each_module_in_both_forms(wheel):
             assert path.encode() not in content, name
 
 
-@pytest.mark.timeout(300)
 def test_it_says_that_it_is_compiled_until_the_modules_are_gone(wheel, tmp_path):
     """The version and the metric tell the form. Without these modules authz runs in Python."""
     found = Installed(wheel, tmp_path / "venv")

@@ -7,7 +7,6 @@ import pytest
 from tests.support.docs.example import EXAMPLES, Example
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_prints_what_its_page_shows(name: str) -> None:
     """Each command was reached and printed what stands below it."""

@@ -21,7 +21,6 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return dict(zip(commands, played(STEPS, directory), strict=False))
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("step", STEPS, ids=lambda step: step.command[:40])
 def test_the_page_shows_what_a_command_prints(step: Step, printed: dict[str, str]) -> None:
     """Each import ends with a request that Envoy allows."""

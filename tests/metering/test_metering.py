@@ -1,11 +1,8 @@
 """A short run of `python -m tests.metering`."""
 
-import pytest
-
 from tests.metering.run import run
 
 
-@pytest.mark.timeout(300)
 async def test_counted_is_answered():
     """Under faults every request counts once, and the store knows that none is missing."""
     report = await run(2.0, seed=5, meters=2)

@@ -75,7 +75,6 @@ def run_command(tmp_path, own_valkey):
     return run
 
 
-@pytest.mark.timeout(180)
 async def test_the_recovery(own_valkey, run_command, tmp_path):
     """No good key gets 401, no revoked key is allowed, and kids and history are as before."""
     back_up, restore = written_commands()

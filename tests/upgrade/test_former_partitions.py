@@ -16,7 +16,6 @@ from tests.upgrade import former
 from tests.upgrade.former import OK, UNDECIDED, Sidecar, Version
 from tests.upgrade.test_former_version import KEPT
 
-pytestmark = pytest.mark.timeout(300)
 COUNT = 8
 NO_PEPPER = "the store's keys were made with pepper (none)"
 

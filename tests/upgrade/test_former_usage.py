@@ -16,8 +16,6 @@ from tests.support.usage import KID, line
 from tests.upgrade import former
 from tests.upgrade.former import SECONDS, Process, Version
 
-pytestmark = pytest.mark.timeout(300)
-
 BATCHES = 80
 
 

@@ -12,8 +12,6 @@ from tests.support.real import Valkey
 from tests.upgrade import former
 from tests.upgrade.former import OK, UNDECIDED, USED, Sidecar, Version
 
-pytestmark = pytest.mark.timeout(300)
-
 KEPT: dict[str, Any] = json.loads(former.FIXTURE.read_text())
 # The code of a Check with each key of the fixture. The client has no address of 10.0.0.0/8.
 EXPECTED = dict.fromkeys(KEPT["keys"], OK) | {

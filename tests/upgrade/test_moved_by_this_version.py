@@ -14,7 +14,6 @@ from tests.upgrade import former
 from tests.upgrade.former import OK, UNDECIDED, USED, Sidecar, Version
 from tests.upgrade.test_former_version import EXPECTED, KEPT, codes
 
-pytestmark = pytest.mark.timeout(300)
 COUNT = 8
 
 

@@ -10,8 +10,6 @@ from tests.support.real import Valkey
 from tests.upgrade import former
 from tests.upgrade.former import OK, Sidecar, Version
 
-pytestmark = pytest.mark.timeout(300)
-
 # The last revision that writes compact records and knows no short members.
 REVISION = "c3a77dd40fbd505c9e37347a106670b647e91d93"
 

@@ -9,8 +9,6 @@ import asyncio
 import itertools
 import time
 
-import pytest
-
 from authz.core.errors import Unavailable
 from authz.core.limits.charge import SpendReply, SpendRequest, charge_for
 from authz.core.usage.counts import Level
@@ -34,7 +32,6 @@ WINDOW_US = 1_000_000
 ENOUGH = 60  # grants after each change of the owner: more than one window has
 BATCHES = 20
 PAUSE = 0.004
-pytestmark = pytest.mark.timeout(300)
 
 
 class Spending:

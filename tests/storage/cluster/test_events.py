@@ -26,7 +26,6 @@ SERVERS = [
         REDIS, id="redis", marks=pytest.mark.skipif(not REDIS, reason="redis-server is needed")
     ),
 ]
-pytestmark = pytest.mark.timeout(180)
 
 
 @asynccontextmanager

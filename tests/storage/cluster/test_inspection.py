@@ -1,7 +1,5 @@
 """Findings about a cluster, and functions on a node that becomes the owner."""
 
-import pytest
-
 from authz.core.finding import Level
 from authz.process.clock import SystemClock
 from authz.storage.inspection.cluster import cluster_problems
@@ -11,8 +9,6 @@ from tests.support.fakes import make_keyring
 from tests.support.real import eventually
 from tests.support.storage.inspection import report
 from tests.support.storage.sidecar import administration
-
-pytestmark = pytest.mark.timeout(120)
 
 
 async def test_cluster_that_fits():

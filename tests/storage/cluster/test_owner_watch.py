@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from authz.storage import heartbeats, owner_watch
 from authz.storage.crowd import Crowd
 from authz.storage.owner_watch import ANOTHER, watch_owner
@@ -11,8 +9,6 @@ from authz.storage.replication import Replication
 from tests.support.cluster import Cluster
 from tests.support.real import eventually
 from tests.support.storage.sidecar import Sidecar, administration
-
-pytestmark = pytest.mark.timeout(180)
 
 
 async def test_the_owner_is_looked_for_only_in_doubt(monkeypatch):

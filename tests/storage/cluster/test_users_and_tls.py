@@ -28,7 +28,6 @@ from tests.support.storage.sidecar import Sidecar, administration
 from tests.support.usage import committed, line
 
 REDIS = shutil.which("redis-server")
-pytestmark = pytest.mark.timeout(180)
 
 
 @pytest.fixture
