@@ -132,7 +132,7 @@ def kubernetes_body(parcel: Parcel, name: str, entry: str) -> bytes:
     return _json(secret)
 
 
-def is_of_kubernetes(answer: bytes, parcel: Parcel, name: str) -> bool:
+def confirms_secret(answer: bytes, parcel: Parcel, name: str) -> bool:
     """Return whether the answer to that apply is the Secret, not the page of a proxy in between."""
     found = _object(answer)
     about = found.get("metadata")
@@ -154,7 +154,7 @@ def vault_body(parcel: Parcel) -> bytes:
     return _json({"data": {"api_key": parcel.text, "kid": parcel.kid, "secret": parcel.secret}})
 
 
-def is_of_vault(answer: bytes) -> bool:
+def confirms_version(answer: bytes) -> bool:
     """Return whether the answer to that write names the new version.
 
     That of a store of version 1, of a request that waits for an approval, or of a proxy in between

@@ -13,6 +13,7 @@ from authz.core.keys.text import without_secrets
 MAX_ENTRIES: Final = 10_000  # more than fit into a report of GitHub
 MAX_TOKEN: Final = 512  # characters
 MAX_WHERE: Final = 500  # characters
+MAX_PLACE: Final = 8192  # characters of a place before its keys are masked
 HOUR_MS: Final = 3_600_000
 MAX_ESCAPES: Final = 4  # how often the percent escapes of a place are removed
 _HIDDEN: Final = "..."
@@ -152,14 +153,17 @@ def _masked(text: str, token: str) -> str:
     """Return a text without the token and without keys, also where a URL has them in escapes.
 
     An escape may be escaped again. Of a text with more than MAX_ESCAPES (4) levels nothing is
-    returned but "...".
+    returned but "...". The same if it has more than MAX_PLACE (8,192) characters at any level:
+    a cut in front of the masking could leave a piece of a key that is not found.
     """
-    plain = text = without_secrets(text.replace(token, _HIDDEN))
-    for _ in range(MAX_ESCAPES):
-        unescaped = unquote(plain)
-        if unescaped == plain:
-            return text
+    found = plain = text
+    for level in range(MAX_ESCAPES + 1):
+        unescaped = unquote(plain) if level else plain
+        if level and unescaped == plain:
+            return found
+        if len(unescaped) > MAX_PLACE:
+            return _HIDDEN
         plain = without_secrets(unescaped.replace(token, _HIDDEN))
         if plain != unescaped:
-            text = plain
-    return text if unquote(plain) == plain else _HIDDEN
+            found = plain
+    return found if unquote(plain) == plain else _HIDDEN

@@ -1,7 +1,6 @@
 """Checker: decides one request. On a cache hit nothing waits.
 
-During a store outage nothing waits either: the state of the link says whether to serve stale
-records, and no request has to time out first.
+In a store outage nothing waits either: the state of the link says whether to serve stale records.
 """
 
 from collections.abc import Awaitable
@@ -43,7 +42,8 @@ from authz.flows.answers import (
 from authz.flows.imported import ImportedKeys
 from authz.flows.keycache import KeyCache
 from authz.flows.limits.limiter import Limiter
-from authz.flows.lookups import DecideElsewhere, Lookup, NativeKeys, TokenKeys, nothing, nowhere
+from authz.flows.limits.no_limits import charge_nothing
+from authz.flows.lookups import DecideElsewhere, Lookup, NativeKeys, TokenKeys, nowhere
 from authz.flows.tokens.gate import TokenGate
 
 _Key = TypeVar("_Key")
@@ -89,7 +89,7 @@ class Checker:
         self._fail = failures.fail if failures else None
         self.elsewhere: DecideElsewhere = nowhere  # another one if there are several partitions
         self.hits = 0  # checks that found their record in the cache; only grows
-        self._spend = limiter.spend if limiter else nothing
+        self._spend = limiter.spend if limiter else charge_nothing
 
     def check(self, request: Request) -> Decision | Awaitable[Decision]:
         """Return the decision, or an awaitable of it if the store must be asked.

@@ -6,8 +6,6 @@ from typing import Protocol, TypeVar
 from authz.core.decision import Decision
 from authz.core.errors import Unavailable
 from authz.core.keys.credentials import Presented
-from authz.core.limits.amounts import Cost
-from authz.core.limits.charge_once import RetryName
 from authz.core.policy import Proof
 from authz.core.records import KeyRecord
 from authz.core.request import Request
@@ -26,10 +24,6 @@ It gets the credential, and the fault of its lookup in this partition.
 
 def nowhere(_credential: object, _request: Request, _cause: Unavailable) -> None:
     """Stand in for a DecideElsewhere: with one partition no key lies elsewhere."""
-
-
-def nothing(_key: KeyRecord, _cost: Cost, _once: RetryName | None) -> None:
-    """Stand in for `Limiter.spend`: return None, because no key has limits."""
 
 
 class Lookup(Protocol[_Key_contra]):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from authz.core.errors import Unavailable
-from authz.process import git_packs
+from authz.process import git_packs, git_pipes
 from authz.process.git_command import GitCommand, temporary_file
 from authz.process.git_places import Place, first_places
 from authz.process.pack_search import not_done, search_of
@@ -49,6 +49,7 @@ class GitObjects:
 
         Git lists the objects that are here and says nothing of the others.
         """
+        git_pipes.check(self._path)
         if self._git.lines("rev-parse", "--is-shallow-repository") == ["true"]:
             return "the clone is shallow, so older commits are not here: run git fetch --unshallow"
         names = self._git.lines("config", "--list", "--name-only")
@@ -83,6 +84,7 @@ class GitObjects:
             raise Unavailable(failure or f"git went on after: {self._git.left_out}")
 
     def _hits(self) -> Iterator[_ObjectHit]:
+        git_pipes.check(self._path)
         packs = git_packs.opened(self._git, self._path)
         with search_of(packs, self._search.scanner) as search:
             with self._git.output(_LIST) as stream:

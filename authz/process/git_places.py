@@ -74,10 +74,10 @@ def _add(text: str, places: dict[str, Place]) -> None:
             commit = line or commit
             continue
         about, _, path = line.partition("\t")
-        places.setdefault(about.split(" ")[3], Place(commit, _plain(path)))
+        places.setdefault(about.split(" ")[3], Place(commit, plain_path(path)))
 
 
-def _plain(path: str) -> str:
+def plain_path(path: str) -> str:
     """Return a path as the file system has it. Git writes some in quotes, as C does."""
     if not path.startswith('"'):
         return path

@@ -65,7 +65,7 @@ class KubernetesTarget:
         response = await self._client.send(
             "PATCH", url, body=body, headers=headers, most=MAX_SECRET_ANSWER
         )
-        _judge(response, lambda text: delivery.is_of_kubernetes(text, parcel, self._name))
+        _judge(response, lambda text: delivery.confirms_secret(text, parcel, self._name))
 
 
 class VaultTarget:
@@ -97,7 +97,7 @@ class VaultTarget:
             headers["x-vault-namespace"] = self._namespace
         body = delivery.vault_body(parcel)
         response = await self._client.send("POST", url, body=body, headers=headers)
-        _judge(response, delivery.is_of_vault)
+        _judge(response, delivery.confirms_version)
 
 
 class WebhookTarget:

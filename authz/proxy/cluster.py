@@ -6,7 +6,7 @@ from typing import Any, Final
 from authz.proxy.chains import Chain, Expected
 from authz.proxy.document import Message, at, items, seconds, within
 from authz.proxy.problem import WARN, Problem
-from authz.proxy.retries import HTTP_OPTIONS, has_policy
+from authz.proxy.retries import HTTP_OPTIONS, count_endpoints, has_policy
 
 HEALTH_SERVICE: Final = "envoy.service.auth.v3.Authorization"
 ASKED: Final = frozenset(
@@ -47,7 +47,8 @@ def cluster(chain: Chain, expected: Expected) -> Iterator[Problem]:
     if not own or any(_count(limit.get("max_requests")) < FEW_REQUESTS for limit in own):
         advice = "circuit_breakers: max_requests 4096; what is beyond it fails at once"
         yield WARN, "the circuit breaker's limit is easily met in a burst", advice
-    if has_policy(chain) and not any("retry_budget" in limit for limit in own):
+    retries = has_policy(chain) and count_endpoints(chain.cluster) != 1
+    if retries and not any("retry_budget" in limit for limit in own):
         most = own[0].get("max_retries", DEFAULT_RETRIES) if own else DEFAULT_RETRIES
         if isinstance(most, int) and most < FEW_RETRIES:
             found = f"of a burst only {most} Checks are repeated at a time"

@@ -41,7 +41,7 @@ def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
     if retried is not None and retried <= expected.deadline:
         advice = "max_interval is the timeout of one try, too: make it longer than a lookup"
         yield FAIL, f"a try ends after {retried:g}s, not later than {ours}", advice
-    endpoints = _endpoints(cluster)
+    endpoints = count_endpoints(cluster)
     for policy, is_limited in ((own, limit is not None), (asked, retried is not None)):
         if policy:
             yield from _policy(policy, endpoints, is_limited=is_limited)
@@ -95,7 +95,7 @@ def _try(back_off: Any) -> float | None:
     return 10 * base if longest is None and base is not None else longest
 
 
-def _endpoints(cluster: Message) -> int | None:
+def count_endpoints(cluster: Message) -> int | None:
     """Return the number of endpoints: at least so many, if they are names.
 
     None if nobody can tell: a single name may be that of several sidecars, and others are

@@ -18,7 +18,7 @@ MANAGER = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionMan
 
 METER = Address(ADDRESS, PORT)
 
-# Of a dead sidecar, at its third refused connection. Else each Check is first tried there for 2 s.
+# Envoy leaves a sidecar out after three refused connections, not only when its health check fails.
 OUTLIERS = {
     "split_external_local_origin_errors": True,
     "consecutive_local_origin_failure": 3,

@@ -161,7 +161,8 @@ class StoredIndex:
         The Unreadable is returned, not raised. Takes one round trip for each READ_AT_ONCE (100)
         kids. A script of the store reads more than a FEW (10), which costs us a third of a command
         for each key; a user without the right to run it gets them by commands. Raises Unavailable
-        if the store cannot be used, Frozen if one is absent and the store was moved to partitions.
+        if the store cannot be used. Raises Frozen if a record is absent and the store was moved to
+        partitions.
         """
         found: list[KeyRecord | Unreadable | None] = []
         for start in range(0, len(kids), READ_AT_ONCE):

@@ -4,9 +4,11 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 
 from authz.cli.scan import FOUND
 from tests.support.fakes import make_keyring
@@ -89,6 +91,18 @@ def test_a_key_may_be_removed(repository: Repository, key: bytes):
     assert repository.commits()
 
 
+def hook(*names: str, options: Sequence[str] = ()) -> list[str]:
+    """Return the command of pre-commit: the entry, its arguments, and the names of files.
+
+    options: those that a user writes in front of the `--` of the arguments.
+    """
+    (one,) = yaml.safe_load(PRE_COMMIT.read_text())["repos"][0]["hooks"]
+    program, *words = one["entry"].split(" ")
+    assert program == "authz"
+    assert one["args"] == ["--"]
+    return [sys.executable, "-m", "authz.cli.main", *words, *options, *one["args"], *names]
+
+
 @pytest.mark.parametrize("name", ["--help", "--rules=gitleaks", "-h"])
 def test_a_name_of_a_file_is_no_option(
     repository: Repository, key: bytes, name: str, monkeypatch: pytest.MonkeyPatch
@@ -97,9 +111,19 @@ def test_a_name_of_a_file_is_no_option(
     monkeypatch.chdir(repository.folder)
     Path(name).write_bytes(b"")
     Path("a").write_bytes(key)
-    (entry,) = re.findall(r"entry: authz (.*)\n", PRE_COMMIT.read_text())
-    command = [sys.executable, "-m", "authz.cli.main", *entry.split(" "), name, "a"]
+    done = subprocess.run(hook(name, "a"), capture_output=True, check=False)
+    assert done.returncode == FOUND
+
+
+def test_options_of_the_user(repository: Repository, key: bytes, monkeypatch: pytest.MonkeyPatch):
+    """A repository may give the hook options, such as other settings."""
+    monkeypatch.chdir(repository.folder)
+    Path("authz.yaml").write_text("keys:\n  prefix: other\n")
+    Path("--json").write_bytes(key)
+    command = hook("--json", options=["--config", "authz.yaml"])
     done = subprocess.run(command, capture_output=True, check=False)
+    assert (done.returncode, done.stdout[:6]) == (0, b"no key")
+    done = subprocess.run(hook("--json"), capture_output=True, check=False)
     assert done.returncode == FOUND
 
 
@@ -111,7 +135,7 @@ def test_a_file_that_is_called_like_stdin(
     monkeypatch.chdir(repository.folder)
     Path("-").write_bytes(key)
     Path("b").write_bytes(b"")
-    (entry,) = re.findall(r"entry: authz (.*)\n", PRE_COMMIT.read_text())
-    command = [sys.executable, "-m", "authz.cli.main", *entry.split(" "), "-", *more]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = subprocess.run(
+        hook("-", *more), stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout[:4]) == (FOUND, b"-:1:")

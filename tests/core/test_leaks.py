@@ -2,13 +2,23 @@
 
 import hashlib
 import json
+import tracemalloc
 from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authz.core.leaks import MAX_ENTRIES, OPEN, Done, Finding, ReportProgress, labels, parsed
+from authz.core.leaks import (
+    MAX_ENTRIES,
+    MAX_WHERE,
+    OPEN,
+    Done,
+    Finding,
+    ReportProgress,
+    labels,
+    parsed,
+)
 from tests.support.fakes import make_keyring
 
 KEY = make_keyring().mint("live").text
@@ -80,6 +90,36 @@ def test_a_place_with_escapes_without_end():
     places = ["https://a/%" + "25" * 100 + "41", "https://a/100%25?b=%252520", "https://a/%%zz%25"]
     leaks = parsed(json.dumps([{"token": KEY, "url": url} for url in places]).encode())
     assert [leak.where for leak in leaks] == ["...", *places[1:]]
+
+
+@pytest.mark.parametrize("level", [0, 1, 4])
+@pytest.mark.parametrize("token", [".", "...", "%", "2", "25", "a.b", KEY])
+def test_a_short_token_makes_no_large_text(token, level):
+    """Each round of the masking may make a short token longer: by 5 rounds 243 times as long."""
+    place = token * 1000
+    for _ in range(level):
+        place = quote(f"{place}%", safe="")
+    body = json.dumps([{"token": token, "url": place}]).encode()
+    tracemalloc.start()
+    try:
+        (leak,) = parsed(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * len(body) + 100_000
+    assert len(leak.where) <= MAX_WHERE
+
+
+@pytest.mark.parametrize("escapes", [str, lambda text: quote(quote(text, safe=""), safe="")])
+@pytest.mark.parametrize("before", [0, 400, 490, 499])
+def test_a_place_shows_no_piece_of_a_key_that_was_cut(before, escapes):
+    """Masked keys make a place shorter, so the end of what was read could be shown."""
+    token = "sk-a+b/c==" + "0123456789" * 25
+    piece = token[:12]
+    for count in range(200):
+        place = f"{'x' * before}{escapes(token) * count}"
+        (leak,) = parsed(json.dumps([{"token": token, "url": place}]).encode())
+        assert piece not in unquote(unquote(leak.where))
 
 
 @pytest.mark.parametrize(

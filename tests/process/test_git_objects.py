@@ -4,6 +4,7 @@ import contextlib
 import os
 import resource
 import shutil
+import socket
 import subprocess
 
 import pytest
@@ -261,6 +262,83 @@ def test_a_pipe_among_the_packs(repository, tmp_path_factory, is_alternate, make
     with pytest.raises(Unavailable, match=rf"{odd} is no file") as caught:
         repository.found()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *("objects/info/alternates", "objects/info/commit-graph", "objects/aa/" + "b" * 38),
+        *("HEAD", "config", "commondir", "shallow", "packed-refs", "info/grafts"),
+        *("refs/heads/hooks/a", "refs/link"),
+    ],
+)
+@pytest.mark.timeout(60)  # git waits for ever for the writer of a pipe
+def test_a_pipe_elsewhere_in_a_repository(repository, tmp_path_factory, odd):
+    """Git is not started in a repository where it would wait."""
+    repository.commit("a", b"a")
+    pipe = repository.folder / ".git" / odd
+    pipe.parent.mkdir(parents=True, exist_ok=True)
+    pipe.unlink(missing_ok=True)
+    if odd.endswith("link"):
+        pipe.symlink_to(tmp_path_factory.mktemp("elsewhere"))
+        pipe /= "pipe"
+    os.mkfifo(pipe)
+    repository.folder.joinpath("b").mkdir()
+    for folder in (repository.folder, repository.folder / "b"):
+        objects = GitObjects(folder, BlockSearch(KeyScanner(("ak",))))
+        with pytest.raises(Unavailable, match=rf"{pipe.name} is no file"):
+            objects.gap()
+        with pytest.raises(Unavailable, match=rf"{pipe.name} is no file"):
+            list(objects.found())
+
+
+@pytest.mark.parametrize("odd", ["info/alternates", "aa/" + "b" * 38])
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_alternate_of_an_alternate(repository, tmp_path_factory, odd):
+    """The names of alternates are relative to their folder of objects, and may have quotes."""
+    first, second = (tmp_path_factory.mktemp("store") for _ in range(2))
+    for store in (first, second):
+        (store / "info").mkdir()
+    stores = repository.folder / ".git" / "objects"
+    (stores / "info" / "alternates").write_text(f"# a\n{os.path.relpath(first, stores)}\n")
+    (first / "info" / "alternates").write_text(f'"{second}"\n{stores}\n')
+    pipe = second / odd
+    pipe.parent.mkdir(exist_ok=True)
+    os.mkfifo(pipe)
+    with pytest.raises(Unavailable, match=rf"{second}/{odd} is no file"):
+        repository.found()
+
+
+@pytest.mark.parametrize("is_bare", [False, True], ids=["worktree", "bare"])
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_repository_of_another_folder(repository, tmp_path, is_bare):
+    """A worktree has its files elsewhere, and a bare repository is its own folder of files."""
+    repository.commit("a", b"a")
+    if is_bare:
+        repository.git("clone", "-q", "--bare", ".", "other")
+        pipe = tmp_path / "other" / "shallow"
+    else:
+        repository.git("worktree", "add", "-q", "other")
+        pipe = repository.folder / ".git" / "shallow"
+    objects = GitObjects(tmp_path / "other", BlockSearch(KeyScanner(("ak",))))
+    assert objects.gap() == ""
+    os.mkfifo(pipe)
+    with pytest.raises(Unavailable, match="shallow is no file"):
+        objects.gap()
+
+
+@pytest.mark.timeout(60)
+def test_links_and_sockets_in_a_repository(repository, monkeypatch):
+    """A link may lead to nothing or to a folder around it. One of git's programs makes a socket."""
+    (key,) = keys(1)
+    repository.commit("a", key.encode())
+    folder = repository.folder / ".git"
+    (folder / "gone").symlink_to("nowhere")
+    (folder / "loop").symlink_to(folder)
+    monkeypatch.chdir(folder)  # the path of a socket has to be short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("fsmonitor--daemon.ipc")
+    assert set(repository.found()) == {key}
 
 
 def test_packs_behind_links(repository, tmp_path_factory):

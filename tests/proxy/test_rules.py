@@ -135,6 +135,15 @@ def test_a_note_says_that_retries_may_be_charged(expected, change, notes):
         assert [f.level for f in found] == ["ok"]
 
 
+def test_a_single_sidecar_needs_no_room_for_retries():
+    """The advice to remove the retry policy stands alone."""
+    config = Config()
+    one_sidecar(config)
+    del config.cluster["circuit_breakers"]["thresholds"][0]["max_retries"]
+    (finding,) = told(config.whole)
+    assert finding.advice.startswith("remove the retry policy")
+
+
 def test_client_addresses():
     """The address header must be safe from clients, and authz must receive it."""
     expected = replace(DEFAULTS, client_address="x-envoy-external-address")

@@ -191,9 +191,9 @@ def _possibles(
 ) -> Iterator[Sighting]:
     """Yield the texts that begin with the prefix of `shape` and are long enough.
 
-    They may overlap. A beginning close behind another one and close before a third is left out:
-    it is too short for a key unless its key holds the third. So there is at most one text for
-    each 8 bytes.
+    They may overlap. A text is not found if it begins close behind another beginning and close
+    before a third. It would be too short for a key, or hold the third. So there is at most one text
+    for each 8 bytes.
     """
     before = -_BESIDE
     for match, after in _with_next(shape.finditer(data, 0, end)):

@@ -3,8 +3,8 @@
 Rules:
 1. A route names headers, such as `idempotency-key`. The first of them that a request has names it.
 2. The name counts for one key, method, host, path (without the query) and cost in units. It is
-   hashed with them, so no text of a client gets into the store. Costs of budgets may differ: of
-   the attempts the most counts.
+   hashed with them, so no text of a client gets into the store. Costs of budgets may differ: the
+   attempt with the highest cost counts.
 3. A name is forgotten after the time of the route. X-REQUEST-ID lasts at most RETRY_MS (10 s): a
    proxy makes it, and repeats a Check at once.
 4. After MAX_ATTEMPTS requests the next one is charged, and a new count begins. A client chooses
