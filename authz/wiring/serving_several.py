@@ -59,7 +59,7 @@ def serve(read_settings: Callable[[], Settings], processes: int, command: Comman
             partial(ask, paths),
             settings.shutdown.delay + DRAIN_SECONDS + MARGIN_SECONDS,
         )
-        log.info("serving Check on %s", ", ".join(map(str, listens)))
+        log.info("starting %d processes for %s", processes, ", ".join(map(str, listens)))
         uvloop.run(_serve(settings, read_settings, children, paths))
 
 
