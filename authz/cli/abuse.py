@@ -100,7 +100,7 @@ def clear(invocation: Invocation, clients: list[str], *, every: bool) -> None:
         raise click.UsageError("give either addresses or --all")
     author = By(actor()).author()
     ended = _with_control(invocation, lambda control: control.clear(clients, author))
-    invocation.answer({"cleared": ended}, f"{ended} blocks ended")
+    invocation.answer({"cleared": ended}, f"{ended} block{'' if ended == 1 else 's'} ended")
 
 
 def _network(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

@@ -24,6 +24,7 @@ from authz.proxy.editing import edited
 from authz.proxy.repair import repair
 from authz.proxy.snippet import METER, snippet
 from authz.wiring.several import addresses as addresses_of
+from authz.wiring.several import check_addresses
 
 DONE, PROBLEMS = 0, 1
 MAX_SIDECARS: Final = 64
@@ -180,7 +181,9 @@ def snippet_(
     given = [Address.parse("--address", text) for text in addresses]
     given += [Address.parse("--unix", f"unix:{path}") for path in sockets]
     sidecars = given or [settings.check.listen]
-    if processes > 1:
+    if processes > 1 and not given:
+        sidecars = check_addresses(settings, processes)
+    elif processes > 1:
         sidecars = [each for listen in sidecars for each in addresses_of(listen, processes)]
     sidecars = list(dict.fromkeys(sidecars))  # ports of two addresses may overlap
     if len(sidecars) > MAX_SIDECARS:

@@ -15,8 +15,10 @@ from authz.cli.over_api import is_over_api
 from authz.cli.terminal import escaped
 from authz.core import fields
 from authz.core.errors import BadInput
+from authz.core.notifications.catalogue import TYPES
 from authz.core.notifications.catalogue import schema as event_schema
 from authz.core.notifications.notification import partition_of
+from authz.core.notifications.pattern import fits
 from authz.core.notifications.ports import Progress
 from authz.core.times import rfc3339
 from authz.flows.by import By
@@ -97,6 +99,8 @@ def list_(invocation: Invocation, kind: str, kid: str | None, limit: int) -> Non
         for one in found
     ]
     text = columns([("TIME", "TYPE", "KID", "ID", "ACTOR"), *rows]) if rows else "no events"
+    if not rows and not any(fits(kind, one.name) for one in TYPES.values()):
+        text = f"no events: no type fits {fields.shown(kind)}; `authz events schema` has all types"
     invocation.answer({"events": found}, text)
 
 

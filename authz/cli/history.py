@@ -22,7 +22,8 @@ from authz.wiring.session import BulkSession
 def history(invocation: Invocation, kid: str) -> None:
     """Show the changes of a key, newest first.
 
-    Each entry has the time, the author, the changed fields and the reason.
+    Each entry has the time, the author, the changed fields and the reason. `authz audit list --kid`
+    also has what was seen: leaks and uses of a canary key.
 
     \b
     Examples:

@@ -55,6 +55,12 @@ COMMANDS: Final = (
     *("compact", "envoy", "healthcheck", "dev", "completion"),
 )
 
+OF_KEYS: Final = (
+    *("create", "delete", "disable", "enable", "history", "import", "issue", "list", "retire"),
+    *("revoke", "rollback", "rotate", "show", "update", "verify"),
+)
+HINTS: Final = {name: f"it is `authz keys {name}`" for name in OF_KEYS}
+
 # Failures to use the store that can hide others.
 HIDING: Final = re.compile(r"keys\.peppers: |redis\.|the store cannot be used: it (wants|knows)")
 
@@ -67,12 +73,19 @@ _KEY: Final = re.compile(
 class Commands(click.Group):
     """Load each command from the module of its name, and only when it is used."""
 
+    hints = HINTS
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands in the order of `--help`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the module of a command and return the command; None if the name is unknown."""
+        """Import the module of a command and return the command; None if the name is unknown.
+
+        Raises UsageError with a hint for a name in HINTS, except during shell completion.
+        """
+        if cmd_name in HINTS and not ctx.resilient_parsing:
+            raise click.UsageError(f"no such command '{cmd_name}': {HINTS[cmd_name]}", ctx)
         if cmd_name not in COMMANDS:
             return None
         return load_command(cmd_name, cmd_name)

@@ -136,7 +136,8 @@ def _deliver(
     elif done.arrival is Arrival.UNDONE:
         text = f"{kid}: not delivered to {edit.to}{why}; the rotation is undone"
     else:
-        text = f"{kid}: the delivery to {edit.to} is pending{why}; the old secret works until then"
+        later = "`authz admin` tries again, and both secrets work until it has arrived"
+        text = f"{kid}: the delivery to {edit.to} is pending{why}; {later}"
     document: dict[str, Any] = {
         "kid": kid,
         "delivery": done.arrival.value,

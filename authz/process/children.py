@@ -122,7 +122,7 @@ class Children:
         await asyncio.gather(*(child.end(number, self._stop_seconds) for child in self._children))
 
     async def _replace(self, child: "_Child") -> bool:
-        log.info("process %d is replaced", child.number)
+        log.info("replacing process %d", child.number)
         await child.restart(self._stop_seconds)
         deadline = time.monotonic() + READY_SECONDS
         self._states[child.number] = State()

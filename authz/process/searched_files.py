@@ -57,12 +57,13 @@ class SearchedFiles:
                 self._problem(folder, cause.strerror or "")
                 continue
             for entry in found:
-                yield from self._in_name(entry.path, entry.name)
+                name = entry.path.removeprefix("./")  # as git and a forge name it
+                yield from self._in_name(name, entry.name)
                 if entry.is_dir(follow_symlinks=False):
                     if (Path(folder).name, entry.name) != _OBJECTS:
-                        folders.append(entry.path)
+                        folders.append(name)
                 elif entry.is_file(follow_symlinks=False):
-                    yield from self._in_file(entry.path, _open_no_link)
+                    yield from self._in_file(name, _open_no_link)
 
     def _in_name(self, path: str, name: str) -> Iterator[Found]:
         raw = os.fsencode(name)

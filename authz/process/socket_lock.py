@@ -57,7 +57,8 @@ class SocketLock:
         try:
             fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as cause:
-            raise BadInput(setting, f"{path}.lock: {cause.strerror}") from None
+            advice = "" if path.parent.exists() else f"; make the directory {path.parent}"
+            raise BadInput(setting, f"{path}.lock: {cause.strerror}{advice}") from None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

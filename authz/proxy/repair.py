@@ -18,7 +18,7 @@ from authz.proxy.llm import MODEL_SPACE, NAME, SOURCE, llm, llm_filter
 from authz.proxy.matching import fits
 from authz.proxy.overrides import HOSTS, PATHS, overrides
 from authz.proxy.problem import Problem
-from authz.proxy.retries import ATTEMPTS, HTTP_OPTIONS, retries
+from authz.proxy.retries import HTTP_OPTIONS, another_sidecar, retries, share
 from authz.proxy.trailers import trailers
 from authz.proxy.usage import usage
 from authz.proxy.usage_logger import mend_usage
@@ -27,7 +27,6 @@ TYPES: Final = "type.googleapis.com/envoy.extensions"
 EARLY: Final = f"{TYPES}.http.early_header_mutation.header_mutation.v3.HeaderMutation"
 MUTATION: Final = f"{TYPES}.filters.http.header_mutation.v3.HeaderMutation"
 ROUTER: Final = "router.v3.Router"
-PREVIOUS_HOSTS: Final = f"{TYPES}.retry.host.previous_hosts.v3.PreviousHostsPredicate"
 SHOWN: Final = (
     "origin",
     "content-type",
@@ -206,12 +205,19 @@ def _cluster(chain: Chain, _: Expected) -> None:
     thresholds.append({"priority": "DEFAULT", **room})
 
 
+def _is_fine(chain: Chain, expected: Expected) -> bool:
+    return all(level is Level.OK for level, *_ in retries(chain, expected))
+
+
 def _retries(chain: Chain, expected: Expected) -> None:
     """Write the policy of deploy/systemd/envoy.yaml, or none for a single sidecar.
 
     A policy without a problem stays, also if there is a note about it.
     """
-    if chain.cluster is None or all(level is Level.OK for level, *_ in retries(chain, expected)):
+    if chain.cluster is None or _is_fine(chain, expected):
+        return
+    share(_node(chain.cluster))
+    if _is_fine(chain, expected):
         return
     _node(chain.config, "grpc_service").pop("retry_policy", None)
     options = _options(chain)
@@ -223,15 +229,7 @@ def _retries(chain: Chain, expected: Expected) -> None:
         if not limits:
             del options["common_http_protocol_options"]
         return
-    _set(_node(chain.cluster, "common_lb_config"), update_merge_window="0s")
-    host = {"name": "envoy.retry_host_predicates.previous_hosts"}
-    options["retry_policy"] = {
-        "num_retries": 1,
-        "retry_on": "connect-failure,refused-stream,reset,unavailable",
-        "retry_back_off": {"base_interval": "0.005s", "max_interval": "0.05s"},
-        "retry_host_predicate": [{**host, "typed_config": {"@type": PREVIOUS_HOSTS}}],
-        "host_selection_retry_max_attempts": ATTEMPTS,
-    }
+    options["retry_policy"] = another_sidecar()
 
 
 def trailers_filter(expected: Expected) -> Node:

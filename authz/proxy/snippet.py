@@ -11,23 +11,13 @@ from authz.core.listen_address import Address
 from authz.proxy.chains import Expected
 from authz.proxy.llm import PER_ROUTE
 from authz.proxy.repair import TYPES, allow_headers, repair
+from authz.proxy.retries import OUTLIERS
 from authz.proxy.usage_logger import ADDRESS, PORT
 
 EXT_AUTHZ = f"{TYPES}.filters.http.ext_authz.v3.ExtAuthz"
 MANAGER = f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 METER = Address(ADDRESS, PORT)
-
-# Envoy leaves a sidecar out after three refused connections, not only when its health check fails.
-OUTLIERS = {
-    "split_external_local_origin_errors": True,
-    "consecutive_local_origin_failure": 3,
-    "enforcing_consecutive_local_origin_failure": 100,
-    "interval": "1s",
-    "base_ejection_time": "2s",
-    "max_ejection_time": "10s",
-    "max_ejection_percent": 50,
-}
 
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _HEAD = """\

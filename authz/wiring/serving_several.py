@@ -67,7 +67,7 @@ def serve(
             stop_seconds(settings),
             hang_seconds,
         )
-        log.info("serving Check on %s", ", ".join(map(str, listens)))
+        log.info("starting %d processes for %s", processes, ", ".join(map(str, listens)))
         uvloop.run(_serve(settings, read_settings, children, paths))
 
 

@@ -66,6 +66,22 @@ def test_other_files(runner: CommandRunner, tmp_path: Path, content: bytes):
     assert "--replay" in result.err
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("kid,hour", "not a JSON object"),
+        ("[]", "not a JSON object"),
+        ('{"kid": "acme"}', "no kid of 16 letters and digits"),
+    ],
+)
+def test_a_line_that_is_no_usage(runner: CommandRunner, tmp_path: Path, line: str, problem: str):
+    """The refusal says what is wrong with the line."""
+    file = tmp_path / "usage.jsonl"
+    file.write_text(f"{line}\n")
+    result = runner.run("usage", "anomalies", "--replay", str(file))
+    assert result.err.strip() == f"authz: --replay: line 1: {problem}"
+
+
 def test_other_options(runner: CommandRunner, tmp_path: Path):
     """A missing file, a folder, a time that is too old, and options that do not go together."""
     for options in (

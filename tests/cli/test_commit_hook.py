@@ -26,11 +26,9 @@ class Repository:
         self._environ = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
         folder.mkdir()
         self.git("init", "-q")
-        (line,) = re.findall(r"```sh\n(git diff .*)\n```", GUIDE.read_text())
-        hook = folder / ".git" / "hooks" / "pre-commit"
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text(f"#!/bin/sh\n{line}\n")
-        hook.chmod(0o755)
+        (script,) = re.findall(r"```sh\n(cat > .git/hooks/.*?)\n```", GUIDE.read_text(), re.DOTALL)
+        (folder / ".git" / "hooks").mkdir(exist_ok=True)
+        subprocess.run(["sh", "-c", script], cwd=folder, check=True)
 
     def git(self, *words: str) -> int:
         """Run git, and return its exit code."""

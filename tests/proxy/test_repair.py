@@ -136,6 +136,15 @@ def test_a_note_changes_no_retry_policy(change):
     assert config.whole == before
 
 
+def test_a_missing_outlier_detection_changes_no_retry_policy():
+    """The repair adds outlier detection, and keeps a policy that is right but not ours."""
+    config = Config()
+    policy(num_retries=2)(config)
+    expected = copy.deepcopy(config.whole)
+    del config.cluster["outlier_detection"]
+    assert mended(config.whole) == expected
+
+
 def test_a_snippet_for_two_sidecars_has_the_shipped_cluster():
     """The cluster is that of deploy/systemd/envoy.yaml, apart from a bound of the sidecar."""
     sockets = sidecars("unix:/run/authz/1/check.sock", "unix:/run/authz/2/check.sock")

@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import os
+import re
 import secrets
+import subprocess
 import time
 import urllib.request
+from pathlib import Path
 from urllib.error import HTTPError
 
 import yaml
@@ -17,6 +21,18 @@ from authz.settings import model
 from authz.wiring import administration
 from tests.process.test_notification_receivers import SECRET
 from tests.rpc.admin.kills import AdminServing
+
+GUIDE = Path(__file__).parents[2] / "docs" / "leaks.md"
+
+
+def as_documented(folder, http):
+    """Run the script of the guide that sends a report, in this folder. Return what it prints."""
+    (script,) = re.findall(r"```sh\n(body=.*?)\n```", GUIDE.read_text(), re.DOTALL)
+    environ = os.environ | {"REST": f"http://{http}"}
+    done = subprocess.run(
+        ["sh", "-c", script], cwd=folder, env=environ, capture_output=True, text=True, check=True
+    )
+    return done.stdout
 
 
 def post(http, body, signed_by=SECRET):
@@ -52,6 +68,12 @@ async def test_a_report(valkey, tmp_path):
             status, answer = await asyncio.to_thread(post, serving.http, body)
             assert (status, answer[0]["label"]) == (200, "true_positive")
             assert (await lifecycle.show(kid)).status is Status.REVOKED
+            second = await lifecycle.issue(spec, lifecycle.author("tests"))
+            (tmp_path / "key.txt").write_text(f"{second.key_text}\n")
+            (tmp_path / "leak-secret").write_text(f"{SECRET}\n")
+            answered = await asyncio.to_thread(as_documented, tmp_path, serving.http)
+            assert "true_positive" in answered
+            assert (await lifecycle.show(second.record.kid)).status is Status.REVOKED
         finally:
             serving.close()
     assert leaked.key_text not in serving.log.read_text()

@@ -104,6 +104,15 @@ def test_snippet_names_each_endpoint_once(runner):
     assert ports == [[9191, 9192, 9193], [4317]]
 
 
+def test_snippet_refuses_processes_that_serve_would_refuse(runner):
+    """By default the second process would have the port of ops.listen; a named address has room."""
+    done = runner.run("envoy", "snippet", "--processes", "2")
+    assert (done.code, done.out) == (2, "")
+    assert "9192 would be that of process 1, and is ops.listen" in done.err
+    named = runner.run("envoy", "snippet", "--address", "127.0.0.1:9391", "--processes", "2")
+    assert "9392" in named.out
+
+
 @pytest.mark.parametrize(
     "arguments", [["--address", "nowhere"], ["--unix", ""], ["--meter", "nowhere"]]
 )

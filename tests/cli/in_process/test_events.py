@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import pytest
+
 from authz.cli.main import MISUSED
 from authz.core.notifications.catalogue import schema
 from authz.core.notifications.notification import row_of
@@ -39,7 +41,14 @@ def test_list(runner):
     assert row_of(newest["id"]) == "3-0"
     done = runner.run("events", "list", "--type", "authz.key.rev*")
     assert (done.code, len(done.out.splitlines())) == (0, 2)
-    assert runner.run("events", "list", "--type", "none").out == "no events\n"
+    assert runner.run("events", "list", "--type", "authz.key.deleted").out == "no events\n"
+
+
+@pytest.mark.parametrize("kind", ["key.revoked", "authz.key.revoke", "authz.keys.*"])
+def test_a_type_that_no_event_has(runner, kind):
+    """The answer says that the type is wrong, and not only that there is no event."""
+    done = runner.run("events", "list", "--type", kind)
+    assert (done.code, f"no type fits '{kind}'" in done.out) == (0, True)
 
 
 def test_dead_and_replay(runner):

@@ -23,6 +23,14 @@ def test_an_unknown_command_has_a_hint(runner, word, hint):
     assert f"`authz {hint}`" in done.err
 
 
+@pytest.mark.parametrize("word", ["issue", "revoke", "rotate", "list", "rollback"])
+def test_a_command_of_keys_alone_has_a_hint(runner, word):
+    """`authz revoke` names `authz keys revoke`, and not a command with a similar name."""
+    done = runner.run(word, "7Hk2mQ9xT4bVzR1c")
+    assert (done.code, done.out) == (2, "")
+    assert f"no such command '{word}': it is `authz keys {word}`" in done.err
+
+
 @pytest.mark.parametrize(
     ("word", "reason"),
     [

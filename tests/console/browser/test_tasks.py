@@ -116,6 +116,19 @@ async def test_a_leaked_line(browser, console) -> None:
         await shown.fault_free()
 
 
+async def test_several_leaked_keys_fit_a_telephone(browser, console) -> None:
+    """The table of the keys scrolls by itself. The page does not."""
+    texts = [(await console.rig.issue(client_id="leaky"))[1] for _ in range(2)]
+    async with tab(browser, console.url) as shown:
+        await console.log_in(shown, Role.ISSUER)
+        await shown.show("light", 360)
+        await shown.open("/incident")
+        await shown.page.get_by_label("Leaked text").fill(" ".join(texts))
+        await shown.page.get_by_role("button", name="Find the key").click()
+        await shown.page.get_by_text("2 keys in the text").wait_for()
+        assert await shown.overflow() <= 0
+
+
 async def test_many_keys(browser, console) -> None:
     """All keys of a page are picked with one box, and disabled after a preview."""
     for number in range(3):

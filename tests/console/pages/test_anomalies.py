@@ -46,6 +46,15 @@ async def test_the_ranking(site: Site) -> None:
     assert (await get(site, "/anomalies")).status == 403
 
 
+async def test_no_key_was_judged(site: Site) -> None:
+    """A round that judged no key is told as none, with the reason."""
+    async with administration.endpoint(site.rig.settings).client() as client:
+        await StoredHabits(client).finish(Round(HOUR, 0, 0, 0, {}))
+    page = (await get(site, "/anomalies")).text
+    assert "0 keys judged" in page
+    assert "after a week or two of use" in page
+
+
 async def test_a_throttled_key(site: Site) -> None:
     """The page of the key says how much its rates are lowered, while the throttle lasts."""
     kid, _ = await site.rig.issue(client_id="slow", limits=parse_limits("limits", ["100/s"]))

@@ -1,5 +1,7 @@
 """The overview."""
 
+import time
+
 import pytest
 from jinja2 import UndefinedError
 
@@ -7,6 +9,8 @@ from authz.console.pages.rendering import Renderer
 from authz.console.pages.static_files import StaticFiles
 from authz.core.roles import Role
 from authz.flows.by import By
+from authz.storage import schema
+from authz.wiring import administration
 from authz.wiring.administration import abuse_control
 from tests.support.console.serving import Site, get, session_of
 from tests.support.console.usage import use
@@ -51,6 +55,18 @@ async def test_keys_have_their_names_and_changes_without_a_key_no_link(site: Sit
     assert "<strong>allow network</strong>" in page
     assert 'href="/keys/"' not in page
     assert "198.51.100.0/24" in (await get(site, "/audit?action=allow_network")).text
+
+
+async def test_a_count_in_the_audit_trail_is_a_whole_number(site: Site) -> None:
+    """The API has numbers as floats. The page shows 1, not 1.0."""
+    async with administration.endpoint(site.rig.settings).client() as client:
+        end = time.time_ns() // 1_000_000 + 600_000
+        await client.hset(schema.names_of(client).blocked, "198.51.100.7", end)
+    async with abuse_control(site.rig.settings) as abuse:
+        assert await abuse.clear([], By("ada@laptop").author()) == 1
+    page = (await get(site, "/audit?action=clear_blocked_clients")).text
+    assert "<bdi>1</bdi>" in page
+    assert "1.0" not in page.partition("<main")[2]
 
 
 async def test_a_visitor_without_a_role(site: Site) -> None:

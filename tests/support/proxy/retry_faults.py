@@ -117,6 +117,13 @@ RETRIES = [
         "retries",
         "a dead sidecar alone",
     ),
+    Fault(
+        "asks the dead",
+        lambda c: (two_sidecars(c), c.cluster.pop("outlier_detection")),
+        "warn",
+        "retries",
+        "a dead sidecar until its health check",
+    ),
     Fault("nobody else to ask", one_sidecar, "warn", "retries", "with a single sidecar"),
     Fault(
         "nobody else is asked",

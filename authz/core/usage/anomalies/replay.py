@@ -8,6 +8,7 @@ ones are arrays of text. Lines of the same key and hour add up. Routes do not ma
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from json import JSONDecodeError
 from typing import Any, Final
 
 from authz.core.errors import BadInput
@@ -62,6 +63,8 @@ class Replay:
         """Add a line. number: its place in the file. Raises BadInput if it is not as above."""
         try:
             self._add(STRICT_JSON.decode(line))
+        except JSONDecodeError:
+            raise BadInput("--replay", f"line {number}: not a JSON object") from None
         except (ValueError, RecursionError) as cause:
             problem = f"line {number}: {cause or 'not usage'}"
             raise BadInput("--replay", problem) from None
@@ -75,10 +78,10 @@ class Replay:
 
     def _add(self, row: Any) -> None:
         if not isinstance(row, dict):
-            raise ValueError("not an object")  # noqa: TRY004  as for every other form
+            raise ValueError("not a JSON object")  # noqa: TRY004  as for every other form
         kid, hour = row.get("kid"), row.get("hour")
         if not (isinstance(kid, str) and KID_PATTERN.fullmatch(kid)):
-            raise ValueError("no kid")
+            raise ValueError("no kid of 16 letters and digits")
         if not (isinstance(hour, str) and _HOUR.fullmatch(hour)):
             raise ValueError("no hour such as 2026-11-29T14:00:00Z")
         number = int(datetime.fromisoformat(hour).timestamp()) // 3600
