@@ -146,10 +146,10 @@ REFUSED: dict[str, Door] = {
         {store.kids[0]: Applied(1, {"name": "n"})}
     ),
     "begin a delivery": lambda store: StoredDeliveries(store.client).begin(store.kids[1], "e"),
-    "replace a delivery": lambda store: StoredDeliveries(store.client).replace(
+    "replace a delivery": lambda store: StoredDeliveries(store.client).compare_and_set(
         store.kids[0], "begun", "by"
     ),
-    "forget a delivery": lambda store: StoredDeliveries(store.client).replace(
+    "forget a delivery": lambda store: StoredDeliveries(store.client).compare_and_set(
         store.kids[0], "begun", None
     ),
     "progress": lambda store: StoredNotifications(store.client).save(SINK, Progress("2-0")),

@@ -432,13 +432,13 @@ async def test_leaks_and_deliveries(guarded_valkey):
         assert await memory.is_known("report", 1000)
         assert await deliveries.begin("a", "entry") == "entry"
         assert await deliveries.all() == {"a": "entry"}
-        assert not await deliveries.replace("a", "another", "by")
-        assert not await deliveries.replace("b", "entry", "by")
-        assert await deliveries.replace("a", "entry", "by")
+        assert not await deliveries.compare_and_set("a", "another", "by")
+        assert not await deliveries.compare_and_set("b", "entry", "by")
+        assert await deliveries.compare_and_set("a", "entry", "by")
         assert await deliveries.all() == {"a": "by"}
-        assert not await deliveries.replace("a", "entry", None)
+        assert not await deliveries.compare_and_set("a", "entry", None)
         assert await deliveries.all() == {"a": "by"}
-        assert await deliveries.replace("a", "by", None)
+        assert await deliveries.compare_and_set("a", "by", None)
         assert await deliveries.all() == {}
     assert valkey.admin.acl_log() == []
 
