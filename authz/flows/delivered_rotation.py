@@ -111,6 +111,8 @@ class DeliveredRotation:
         stored = BegunDelivery.read(await self._pending.begin(kid, entry.text()))
         if stored.target != target:
             return Refused(f"a delivery of {kid} to {stored.target} is pending; wait for its end")
+        if stored.is_leaked:  # the audit trail says who began it: flows/rolling_back.py reads that
+            author = self._lifecycle.author(stored.actor, stored.note)
         try:
             rotated = await self._rotate(kid, stored, author, replace(conditions, version=None))
         except Unavailable:
@@ -146,6 +148,18 @@ class DeliveredRotation:
             return False
         # An entry from before the latest rotation ends an earlier secret.
         return not is_leaked or (begun.is_leaked and begun.newest == entry.newest)
+
+    async def ends(self, kid: str, secret: str) -> bool:
+        """Return whether a pending delivery ends this secret because it is leaked.
+
+        secret: its number. Raises Unavailable.
+        """
+        text = (await self._pending.all()).get(kid)
+        try:
+            entry = BegunDelivery.read(text or "")
+        except Unreadable:
+            return False
+        return entry.is_leaked and int(secret) <= entry.newest
 
     async def resume(
         self, kid: str, text: str, *, tries_undecided: bool = True

@@ -38,7 +38,7 @@ class LeakMemory(Protocol):
         """Remember a report for `ms`."""
         ...
 
-    async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
+    async def take_places(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
         """Return the keys that may be ended now, and remember them for `ms`.
 
         At most `limit` different keys are remembered; of more, the first ones in order are
@@ -111,7 +111,7 @@ class LeakReports:
         wanted = [one.kid for one in identities if self._ends(one)]
         async with self._ending:
             kids, limit = list(dict.fromkeys(wanted)), self._policy.per_hour
-            may_end = await self._memory.may_end(kids, HOUR_MS, limit) if kids else frozenset()
+            may_end = await self._memory.take_places(kids, HOUR_MS, limit) if kids else frozenset()
         pairs = list(zip(leaks, identities, strict=True))
         # All keys end before the trail is told of the first one.
         done, is_whole = await self._end_all(
@@ -180,7 +180,7 @@ class LeakReports:
         """Have a key rotated. Without a target of its policy a person decides."""
         record = identity.record
         if record is None or not await self._rotation.begin(
-            record, self._policy.overlap_ms, author
+            record, self._policy.overlap_ms, author, secret=identity.secret
         ):
             return Done.HELD
         return Done.ROTATED

@@ -101,8 +101,8 @@ class Rig(LifecycleRig):
         for record in list(self.store.records.values()):
             yield record
 
-    async def may_end(self, kids, ms, limit):
-        """Implement RotatedKeys.may_end."""
+    async def take_places(self, kids, ms, limit):
+        """Implement HourlyPlaces.take_places."""
         now = self.clock.wall_ms()  # here the clock of the store, too
         known = {kid for kid, at in self.rotated.items() if at >= now - ms}
         new = [kid for kid in kids if kid not in known][: limit - len(known)]
@@ -765,7 +765,8 @@ async def test_one_delivery_that_cannot_go_on_stops_no_other(rig, caplog):
     await rig.automatic.look()
     assert len(rig.store.records[kid].secrets) == 2
     assert list(rig.pending.entries) == [stuck]
-    assert f"the delivery of {stuck} does not go on: " in caplog.text
+    await rig.automatic.look()
+    assert caplog.text.count(f"the delivery of {stuck} does not go on: ") == 1
 
 
 async def test_too_many_due_keys(rig):
@@ -793,7 +794,7 @@ async def test_the_store_fails_after_too_many_keys_were_due(rig, monkeypatch):
     async def fail(*_given):
         raise Unavailable("the store is down")
 
-    monkeypatch.setattr(rig, "may_end", fail)
+    monkeypatch.setattr(rig, "take_places", fail)
     rig.clock.advance(HOUR / 1000)
     with pytest.raises(Unavailable):
         await rig.automatic.look()
@@ -953,6 +954,62 @@ async def test_a_caller_without_the_right_forgets_no_delivery(rig):
     with pytest.raises(Forbidden):
         await rig.rotation.rotate(other, "vault", DAY, rig.author(), may_not_rotate())
     assert not rig.pending.entries
+
+
+async def test_another_report_of_a_leaked_secret(rig):
+    """The old secret ends as the first report promised, so no person is asked. The new one may not.
+
+    Both hold until the old secret has ended, also after the new one has arrived.
+    """
+    kid = await leaked(rig)
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+
+    async def report(secret):
+        return await policy.begin(rig.store.records[kid], HOUR, rig.author(), secret=secret)
+
+    rig.failure = Unavailable("no response")
+    await rig.automatic.look()
+    assert (await report("1"), await report("2")) == (True, False)
+    rig.clock.advance(DAY / 1000)
+    assert (await report("1"), await report("2")) == (True, False)
+    rig.failure = None
+    await rig.automatic.look()
+    assert rig.pending.entries == {}
+    assert (await report("1"), await report("2")) == (True, False)
+
+
+async def test_a_report_of_a_secret_that_is_rotated_for_another_reason(rig):
+    """The old secret works for days more, so a person decides."""
+    kid = await rig.issue()
+    await rig.rotate(kid, 2 * DAY)
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    assert not await policy.begin(rig.store.records[kid], HOUR, rig.author(), secret="1")
+
+
+async def test_a_missing_target_is_logged_once(rig, caplog):
+    """A process looks every 10 s. Its log and its counts have no line for each look."""
+    kid = await rig.issue()
+    await rig.rotation.begin(rig.store.records[kid], "vault", DAY, rig.author())
+    other = rig.process({})
+    for _ in range(3):
+        await other.resume(kid, rig.pending.entries[kid])
+    assert caplog.text.count("the settings have no target vault") == 1
+    assert other.counts == dict.fromkeys(Arrival, 0)
+
+
+async def test_a_problem_is_logged_when_it_changes(rig, caplog):
+    """The same answer again is not logged again; another one is, and the same after a success."""
+    kid = await rig.issue()
+    for problem in ("no response", "no response", "a timeout"):
+        rig.failure = Unavailable(problem)
+        await rig.rotate(kid)
+    assert (caplog.text.count("no response"), caplog.text.count("a timeout")) == (1, 1)
+    rig.failure = None
+    await rig.resume()
+    rig.clock.advance(DAY / 1000)
+    rig.failure = Unavailable("a timeout")
+    await rig.rotate(kid)
+    assert caplog.text.count("a timeout") == 2
 
 
 async def test_a_leaked_key_is_disabled_and_enabled(rig):

@@ -426,7 +426,7 @@ async def test_leaks_and_deliveries(guarded_valkey):
     async with valkey.login(ADMIN, ADMIN).client() as client:
         memory, deliveries = StoredLeakMemory(client), StoredDeliveries(client)
         valkey.admin.hset(schema.DEFAULT.leaked, "old", 1)
-        assert await memory.may_end(["a", "b"], HOUR_MS, 1) == {"a"}
+        assert await memory.take_places(["a", "b"], HOUR_MS, 1) == {"a"}
         assert valkey.admin.hkeys(schema.DEFAULT.leaked) == ["a"]
         await memory.remember("report", 1000)
         assert await memory.is_known("report", 1000)

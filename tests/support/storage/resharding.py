@@ -127,7 +127,7 @@ async def _fill(parts: StoreParts, kids: list[str], rng: random.Random) -> None:
     await StoredSessionEnds(client).end(SESSION, 77, DAY)
     memory = StoredLeakMemory(client)
     await memory.remember(REPORT, DAY)
-    await memory.may_end(kids[:2], HOUR_MS, 5)
+    await memory.take_places(kids[:2], HOUR_MS, 5)
     await StoredSigningKeys(client).add("signer", "{}", "sealed")
     names: Names = names_of(client)
     await client.hset(names.blocked, ADDRESS, str(time.time_ns() // 1_000_000 + DAY))
