@@ -36,8 +36,8 @@ class BegunDelivery:
     """A delivery that has begun. began_at: ms since the epoch. newest: number of a secret.
 
     newest: of the key before its rotation. actor, note: of the changes. is_leaked: the old secret
-    is known to strangers, so it ends in any case. is_told: there is an event that says that it is
-    undecided. stored: the text in the store, "" if this delivery is not the one there.
+    is known to strangers, so it ends in any case. is_told: of a leaked one, an event says that the
+    delivery is undecided. stored: its text in the store, "" if it was not read from there.
     """
 
     target: str
