@@ -237,7 +237,8 @@ def rollback(invocation: Invocation, kid: str, note: str, wait_seconds: float | 
     """Undo the last rotation of a key while both secrets work.
 
     The new secret ends now. The old one works on without an end of its own, and the key gets its
-    earlier expiry back, but at least the rest of the overlap.
+    earlier expiry back, but at least the rest of the overlap. Refused if a report of a leak named
+    the old secret.
 
     \b
     Examples:

@@ -1,7 +1,7 @@
 """BegunDelivery: a delivery of a new secret that has begun, as the store remembers it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -11,6 +11,7 @@ from authz.core.records import MAX_LIVE_SECRETS, KeyRecord
 
 HELD_MS: Final = 30 * 86_400_000
 UNDECIDED_MS: Final = 86_400_000
+_EARLIER: Final = "first"  # of an earlier build: perhaps one process has tried
 
 
 class DeliveryState(StrEnum):
@@ -21,10 +22,11 @@ class DeliveryState(StrEnum):
     OVER = "over"  # somebody ended one of the two secrets
 
 
-class Trial(StrEnum):
-    """The tries of a delivery. The store changes it from FIRST once, so two processes agree."""
+class Tries(StrEnum):
+    """The processes that have tried a delivery. The store has it, so all of them agree."""
 
-    FIRST = "first"  # at most the process that has rotated the key
+    NONE = "none"  # no process has tried it
+    CLAIMED = "claimed"  # one process makes the first try, or ended in it
     SHARED = "shared"  # perhaps several: a refusal proves nothing
     REFUSED = "refused"  # the target refused it at the first try: it is rolled back
 
@@ -34,7 +36,8 @@ class BegunDelivery:
     """A delivery that has begun. began_at: ms since the epoch. newest: number of a secret.
 
     newest: of the key before its rotation. actor, note: of the changes. is_leaked: the old secret
-    is known to strangers, so it ends in any case.
+    is known to strangers, so it ends in any case. is_told: of a leaked one, an event says that the
+    delivery is undecided. stored: its text in the store, "" if it was not read from there.
     """
 
     target: str
@@ -45,7 +48,9 @@ class BegunDelivery:
     actor: str
     note: str
     is_leaked: bool = False
-    trial: Trial = Trial.FIRST
+    tries: Tries = Tries.NONE
+    is_told: bool = False
+    stored: str = field(default="", compare=False, repr=False)
 
     @property
     def held_ms(self) -> int:
@@ -62,6 +67,14 @@ class BegunDelivery:
         """The number of the new secret."""
         return str(self.newest + 1)
 
+    @property
+    def is_to_roll_back(self) -> bool:
+        """Whether the rotation is to be undone. Never that of a leaked secret.
+
+        An earlier build could store a refusal for one.
+        """
+        return self.tries is Tries.REFUSED and not self.is_leaked
+
     def text(self) -> str:
         """Return the delivery as JSON."""
         found = {
@@ -75,20 +88,30 @@ class BegunDelivery:
             "note": self.note,
         }
         leaked = {"leaked": True} if self.is_leaked else {}
-        trial = {} if self.trial is Trial.FIRST else {"trial": self.trial}
-        return json.dumps(found | leaked | trial)
+        told = {"told": True} if self.is_told else {}
+        return json.dumps(found | leaked | {"trial": self.tries} | told)
 
     @classmethod
     def read(cls, text: str) -> "BegunDelivery":
-        """Return the delivery from the text that `text` made. Raises Unreadable."""
+        """Return the delivery from the text that `text` made. Raises Unreadable.
+
+        The text of an earlier build does not say whether somebody has tried: it counts as shared.
+        """
         try:
             found = json.loads(text)
             seed = Seed(bytes.fromhex(found["seed"]), str(found["pepper"]))
             overlap_ms, began_at = int(found["overlap_ms"]), int(found["began_at"])
             texts = (str(found["actor"]), str(found["note"]))
             newest = int(found["newest"])
-            more = found.get("leaked") is True, Trial(found.get("trial", Trial.FIRST))
-            return cls(str(found["target"]), overlap_ms, began_at, newest, seed, *texts, *more)
+            trial = found.get("trial", _EARLIER)
+            tries = Tries.SHARED if trial == _EARLIER else Tries(trial)
+            return cls(
+                *(str(found["target"]), overlap_ms, began_at, newest, seed, *texts),
+                is_leaked=found.get("leaked") is True,
+                tries=tries,
+                is_told=found.get("told") is True,
+                stored=text,
+            )
         except (ValueError, TypeError, KeyError, RecursionError):
             raise Unreadable("the entry of a delivery in the store is garbled") from None
 

@@ -121,8 +121,21 @@ def hold(record: KeyRecord, target: str, author: Author, now: int) -> Outcome:
         replace(entry, retires_at=None) if entry is older else entry for entry in record.secrets
     )
     held = replace(record, secrets=kept)
-    detail = {"secret": newer.id, "target": target}
+    detail = {"secret": newer.id, "target": target, "retires_at": None}
     return planned(record, held, Action.HOLD, author, now, **detail)
+
+
+def tell_undecided(record: KeyRecord, target: str, author: Author, now: int) -> Outcome:
+    """Plan the same event as `hold`, and leave each secret its end. `now`: ms since the epoch.
+
+    The event has the end of the secret before the newest one. Returns Refused if the key is
+    revoked.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
+    ends = [one.retires_at for one in record.secrets[:-1] if one.retires_at is not None]
+    detail = {"secret": record.last.id, "target": target, "retires_at": max(ends, default=None)}
+    return planned(record, record, Action.HOLD, author, now, **detail)
 
 
 def roll_back(record: KeyRecord, author: Author, now: int) -> Outcome:

@@ -29,6 +29,7 @@ from authz.flows.notifications.sinks import StoredSinks
 from authz.flows.partitioned.places import Places
 from authz.flows.partitioned.sinks import PartitionedSinks
 from authz.flows.repeatable import RepeatableRequests
+from authz.flows.rolling_back import RollingBack
 from authz.flows.selection import Selection
 from authz.flows.tokens.exchange import Exchange
 from authz.flows.tokens.inspection import TokenInspection
@@ -76,6 +77,7 @@ class AdminFlows:
     policies: RotationPolicies
     due_keys: DueKeys
     deliveries: DeliveredRotation
+    rolling_back: RollingBack
     waiting_deliveries: WaitingDeliveries
     sinks: StoredSinks | PartitionedSinks
     tokens: TokenFlows | None

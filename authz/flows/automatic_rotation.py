@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection
 from typing import Final, Protocol
 
 from authz.core.bounded import BoundedDict
@@ -12,8 +12,10 @@ from authz.core.errors import BadInput, Conflict, NotFound, Unavailable, Unreada
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.core.rotation import RotationPolicies, RotationPolicy
+from authz.flows.changed_problems import ChangedProblems
 from authz.flows.conditions import Conditions
 from authz.flows.delivered_rotation import DeliveredRotation
+from authz.flows.hourly_places import HourlyPlaces
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.repeated_looks import RepeatedLooks
 
@@ -27,26 +29,19 @@ log = logging.getLogger("authz.rotation")
 DUE_KEYS: Final = RepeatedLooks(10.0, "keys are rotated later", log)
 
 
-class RotatedKeys(Protocol):
-    """Remembers the keys that were rotated in the last hour."""
-
-    async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
-        """Return the keys that may be rotated now, and remember them for `ms`: at most `limit`.
-
-        Raises Unavailable.
-        """
-        ...
-
-
 class KeyRotation(Protocol):
     """Rotates keys whose policy has a target."""
 
-    async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
+    async def begin(
+        self, record: KeyRecord, overlap_ms: int | None, author: Author, *, secret: str = ""
+    ) -> bool:
         """Have a key rotated soon. Return False if its policy has no target, or it has two secrets.
 
         False too for a leaked secret, if a delivery has begun that would let it work for longer.
         overlap_ms: of a leaked secret, which ends even if nobody knows whether the new one arrived.
-        None: it is not leaked, and the overlap is that of the policy. Raises Unavailable.
+        None: it is not leaked, and the overlap is that of the policy. secret: the number of the
+        leaked one, "" if it is not known. True if it is the older of two and ends by then anyway.
+        Raises Unavailable.
         """
         ...
 
@@ -61,15 +56,24 @@ class PolicyRotation:
         self._policies = policies
         self._clock = clock
 
-    async def begin(self, record: KeyRecord, overlap_ms: int | None, author: Author) -> bool:
+    async def begin(
+        self, record: KeyRecord, overlap_ms: int | None, author: Author, *, secret: str = ""
+    ) -> bool:
         """Implement KeyRotation.begin."""
         now = self._clock.wall_ms()
+        if overlap_ms is not None and _is_overlapping(record, now):
+            return await self._ends_anyway(record, secret, now + overlap_ms)
         policy = self._policies.of(record, now)
         if policy is None or not policy.to or record.public or _is_overlapping(record, now):
             return False
         is_leaked = overlap_ms is not None
         overlap = policy.overlap_ms if overlap_ms is None else overlap_ms
         return await self._rotation.begin(record, policy.to, overlap, author, is_leaked=is_leaked)
+
+    async def _ends_anyway(self, record: KeyRecord, secret: str, by: int) -> bool:
+        """Return whether a secret ends at `by` (ms), or by the rotation that a report has begun."""
+        end = next((one.retires_at for one in record.secrets if one.id == secret), None)
+        return end is not None and (end <= by or await self._rotation.ends(record.kid, secret))
 
 
 class AutomaticRotation:
@@ -86,7 +90,7 @@ class AutomaticRotation:
         records: Callable[[], AsyncIterator[KeyRecord]],
         *,
         policies: RotationPolicies,
-        rotated: RotatedKeys,
+        rotated: HourlyPlaces,
         per_hour: int,
         clock: Clock,
         writer: str,
@@ -99,6 +103,7 @@ class AutomaticRotation:
         self._per_hour = per_hour
         self._clock = clock
         self._actor = f"rotation@{writer}"
+        self._problems = ChangedProblems(log)
         self._refused: BoundedDict[str, float] = BoundedDict(MAX_REFUSED)  # kid -> when
         self._looked_at = float("-inf")
         self.held = 0
@@ -137,10 +142,10 @@ class AutomaticRotation:
         self.held, held = 0, number
         if 0 < number <= self._per_hour:
             kids = [record.kid for record in due]
-            may = await self._rotated.may_end(kids, HOUR_MS, self._per_hour)
+            have_place = await self._rotated.take_places(kids, HOUR_MS, self._per_hour)
             for record in due:
                 policy = self._policies.of(record, now)
-                if record.kid in may and policy is not None:
+                if record.kid in have_place and policy is not None:
                     held -= 1
                     await self._rotate(record, policy)
         self.held = held
@@ -189,8 +194,9 @@ class AutomaticRotation:
         try:
             done = await self._rotation.resume(kid, text, tries_undecided=tries)
         except (NotFound, Unavailable) as cause:  # of this key; a store that fails ends the look
-            log.warning("the delivery of %s does not go on: %s", kid, cause)
+            self._problems.tell(kid, f"the delivery of {kid} does not go on: {cause}")
             return False
+        self._problems.clear(kid)
         if isinstance(done, Refused):
             log.warning("the delivery of %s ends: %s", kid, done.why)
             return False

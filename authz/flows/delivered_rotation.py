@@ -1,6 +1,6 @@
 """DeliveredRotation: gives a key a new secret and brings it to its holder.
 
-The old secret never ends before the new one has arrived:
+The old secret never ends before the new one has arrived, unless the old one is leaked:
 
 1. The store remembers the delivery: its target, and the seed from which the secret follows. Without
    the pepper the seed says nothing.
@@ -8,36 +8,46 @@ The old secret never ends before the new one has arrived:
 3. The target gets the secret. Then the overlap becomes the one that was asked for, from now on.
 4. If the target refuses it at the first try, the rotation is rolled back. If its answer is not
    known, the delivery is pending: `resume` makes the same secret from the seed and delivers it
-   again. A refusal then proves nothing, as an earlier try may have arrived. The entry in the store
-   says who tries: else one process could roll back what another one delivers.
+   again. A refusal then proves nothing, as an earlier try may have arrived. Before a process tries,
+   it claims the delivery in the store: else it could roll back what another one delivers.
 5. If the result is still unknown after 24 h, the delivery is undecided: if the new secret was used,
    it has arrived. Else `hold` takes the end from the old secret, and both work until somebody ends
-   one of them. So no holder loses the secret that it has. A leaked secret is not held: it ends
-   after its overlap and these 24 h, whatever has become of the new one.
+   one of them. So no holder loses the secret that it has.
+6. A leaked secret ends after its overlap and these 24 h at the latest, also if the new one has not
+   arrived. Its rotation is never rolled back: if the target refuses the new secret, the delivery is
+   pending. After 24 h an event says so.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
 
 from authz.core import secret_changes
-from authz.core.begun_delivery import BegunDelivery, DeliveryState, Trial
-from authz.core.changes import Author, Outcome, Refused, Unchanged
-from authz.core.delivery import Arrival, Parcel, SecretDelivery, Undelivered
-from authz.core.errors import BadInput, Fault, Unavailable, Unreadable
+from authz.core.begun_delivery import BegunDelivery, DeliveryState
+from authz.core.changes import Author, Outcome, Refused
+from authz.core.delivery import Arrival, Parcel, SecretDelivery
+from authz.core.errors import BadInput, Fault, NotFound, Unavailable, Unreadable
 from authz.core.keys.keyring import Keyring
+from authz.core.keys.minting import mint_secret
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.flows.conditions import ANY, Conditions
+from authz.flows.delivery_entries import forget
 from authz.flows.delivery_ports import PendingDeliveries, Target
-from authz.flows.lifecycle import Changed, Lifecycle
-from authz.flows.repeatable import Attempt
-
-PAUSES: Final = (1.0, 3.0)  # seconds before the second and the third try of one call
+from authz.flows.delivery_tries import PAUSES, DeliveryTries
+from authz.flows.lifecycle import Lifecycle
+from authz.flows.old_secrets import OldSecrets
 
 log = logging.getLogger("authz.rotation")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rotated:
+    """A key with its new secret, and the parcel with the text of this secret."""
+
+    record: KeyRecord
+    parcel: Parcel
 
 
 class DeliveredRotation:
@@ -65,8 +75,13 @@ class DeliveredRotation:
         self._targets = targets
         self._is_used = is_used
         self._clock = clock
-        self._sleep = sleep
-        self.counts: dict[Arrival, int] = dict.fromkeys(Arrival, 0)
+        self._tries = DeliveryTries(pending, targets, log, sleep)
+        self._old = OldSecrets(lifecycle, pending)
+
+    @property
+    def counts(self) -> Mapping[Arrival, int]:
+        """How many deliveries were tried, by result."""
+        return self._tries.counts
 
     async def rotate(
         self,
@@ -96,7 +111,19 @@ class DeliveredRotation:
         stored = BegunDelivery.read(await self._pending.begin(kid, entry.text()))
         if stored.target != target:
             return Refused(f"a delivery of {kid} to {stored.target} is pending; wait for its end")
-        return await self._continue(kid, stored, author, replace(conditions, version=None))
+        if stored.is_leaked:  # the audit trail says who began it: flows/rolling_back.py reads that
+            author = self._lifecycle.author(stored.actor, stored.note)
+        try:
+            rotated = await self._rotate(kid, stored, author, replace(conditions, version=None))
+        except Unavailable:
+            raise
+        except Fault:  # there is no such key, or the author may not change it
+            if stored == entry:  # else it is the delivery of somebody else
+                await forget(self._pending, kid, stored)
+            raise
+        if isinstance(rotated, Refused):
+            return rotated
+        return await self._go_on(rotated, stored, author)
 
     async def begin(
         self,
@@ -110,8 +137,8 @@ class DeliveredRotation:
         """Remember that a key shall be rotated, and return. `resume` does it, soon.
 
         is_leaked: the old secret ends also if nobody knows whether the new one has arrived. Returns
-        False if another delivery has begun that does not end it, or after which it would work for
-        longer.
+        False if an earlier delivery is pending, and it ends another secret or is not of a leak:
+        then the old secret would work for longer.
         """
         entry = replace(self._entry(record, target, overlap_ms, author), is_leaked=is_leaked)
         stored = await self._pending.begin(record.kid, entry.text())
@@ -119,8 +146,20 @@ class DeliveredRotation:
             begun = BegunDelivery.read(stored)
         except Unreadable:
             return False
-        # One that began before the latest rotation ends an earlier secret, not this one.
+        # An entry from before the latest rotation ends an earlier secret.
         return not is_leaked or (begun.is_leaked and begun.newest == entry.newest)
+
+    async def ends(self, kid: str, secret: str) -> bool:
+        """Return whether a pending delivery ends this secret because it is leaked.
+
+        secret: its number. Raises Unavailable.
+        """
+        text = (await self._pending.all()).get(kid)
+        try:
+            entry = BegunDelivery.read(text or "")
+        except Unreadable:
+            return False
+        return entry.is_leaked and int(secret) <= entry.newest
 
     async def resume(
         self, kid: str, text: str, *, tries_undecided: bool = True
@@ -131,7 +170,14 @@ class DeliveredRotation:
         """
         entry = BegunDelivery.read(text)
         author = self._lifecycle.author(entry.actor, entry.note)
-        return await self._continue(kid, entry, author, pauses=(), tries_undecided=tries_undecided)
+        try:
+            rotated = await self._rotate(kid, entry, author)
+        except NotFound:
+            await forget(self._pending, kid, entry)
+            raise
+        if isinstance(rotated, Refused):
+            return rotated
+        return await self._go_on(rotated, entry, author, pauses=(), tries_undecided=tries_undecided)
 
     def _entry(
         self, record: KeyRecord, target: str, overlap_ms: int, author: Author
@@ -144,59 +190,60 @@ class DeliveredRotation:
         """Return the entries of the deliveries that have begun, by kid."""
         return await self._pending.all()
 
-    async def _continue(
+    async def _rotate(
+        self, kid: str, entry: BegunDelivery, author: Author, conditions: Conditions = ANY
+    ) -> _Rotated | Refused:
+        """Return the key with its new secret, which is added unless an earlier call did it.
+
+        Refused: one of its secrets was ended, or it cannot be rotated. Then the entry is forgotten.
+        """
+        minted = mint_secret(self._keyring, await self._lifecycle.show(kid), entry.seed)
+        by = replace(author, change_id=self._keyring.change_id(entry.seed))
+
+        def plan(current: KeyRecord, now: int) -> Outcome:
+            is_ours = any(one.digest == minted.digest for one in current.secrets)
+            if not is_ours and int(current.last.id) > entry.newest:
+                return Refused(f"{kid} was given another secret since the delivery began")
+            return secret_changes.rotate(current, minted, entry.held_ms, by, now)
+
+        result = await self._lifecycle.change(kid, plan, conditions)
+        if not isinstance(result, Refused):
+            record = result.record
+            if entry.state(record, self._clock.wall_ms()) is not DeliveryState.OVER:
+                return _Rotated(record, Parcel.of(record, minted.text))
+            result = Refused(f"one of the two secrets of {kid} was ended")
+        await self._old.end_leaked(kid, entry, author)
+        await forget(self._pending, kid, entry)
+        return result
+
+    async def _go_on(
         self,
-        kid: str,
+        rotated: _Rotated,
         entry: BegunDelivery,
         author: Author,
-        conditions: Conditions = ANY,
         *,
         pauses: tuple[float, ...] = PAUSES,
         tries_undecided: bool = True,
     ) -> SecretDelivery | Refused:
-        by = replace(author, change_id=self._keyring.change_id(entry.seed))
-        attempt = Attempt(entry.seed, is_repeated=True, newest_secret=entry.newest)
-        try:
-            rotated = await self._lifecycle.rotate(kid, entry.held_ms, by, attempt, conditions)
-        except Unavailable:
-            raise
-        except Fault:  # there is no such key, or the author may not change it
-            await self._pending.replace(kid, entry.text(), None)
-            raise
-        if isinstance(rotated, Refused):
-            await self._pending.replace(kid, entry.text(), None)
-            return rotated
-        record = rotated.record
+        """Deliver the new secret of a key, and decide what becomes of the old one."""
+        record, kid = rotated.record, rotated.record.kid
         state = entry.state(record, self._clock.wall_ms())
-        if state is DeliveryState.OVER:
-            await self._pending.replace(kid, entry.text(), None)
-            return Refused(f"one of the two secrets of {kid} was ended")
-        is_undecided = state is DeliveryState.UNDECIDED
-        # A process without the target delivers nothing, so it takes no part in the tries.
-        is_alone = rotated.is_new or entry.target not in self._targets
-        claimed = entry if is_alone else await self._shared(kid, entry)
-        if claimed is None:
-            return await self._by_another(kid, entry, is_undecided=is_undecided)
-        entry, arrival, why = claimed, Arrival.PENDING, ""
-        if tries_undecided or not is_undecided:
-            parcel = Parcel.of(record, rotated.key_text or "")
-            entry, arrival, why = await self._try(entry, parcel, pauses)
+        is_undecided, arrival, why = state is DeliveryState.UNDECIDED, Arrival.PENDING, ""
+        if entry.is_to_roll_back:  # its process ended before the roll-back
+            arrival, why = Arrival.UNDONE, "the target refused it"
+        elif tries_undecided or not is_undecided:
+            tried = await self._tries.deliver(kid, entry, rotated.parcel, pauses)
+            if tried is None:
+                return await self._by_another(kid, entry, is_undecided=is_undecided)
+            entry, arrival, why = tried
         if is_undecided and arrival is Arrival.PENDING:
             if await self._is_used(kid, entry.secret):
                 arrival, why = Arrival.DELIVERED, ""
             else:
-                record = await self._hold(record, entry, author, why)
+                record = await self._old.leave_undecided(record, entry, author, why)
         if arrival is not Arrival.PENDING:
-            record = await self._settle(record, entry, author, arrival, why)
+            record = await self._old.settle(record, entry, author, arrival, why)
         return SecretDelivery(record, arrival, why, is_undecided)
-
-    async def _shared(self, kid: str, entry: BegunDelivery) -> BegunDelivery | None:
-        """Return the entry once it says that several processes try; None if it has changed."""
-        if entry.trial is not Trial.FIRST:
-            return entry
-        shared = replace(entry, trial=Trial.SHARED)
-        is_ours = await self._pending.replace(kid, entry.text(), shared.text())
-        return shared if is_ours else None
 
     async def _by_another(
         self, kid: str, entry: BegunDelivery, *, is_undecided: bool
@@ -210,89 +257,3 @@ class DeliveredRotation:
         if new.id != entry.secret or not new.is_live(self._clock.wall_ms()):
             return Refused(f"one of the two secrets of {kid} was ended")
         return SecretDelivery(record, Arrival.DELIVERED)
-
-    async def _try(
-        self, entry: BegunDelivery, parcel: Parcel, pauses: tuple[float, ...]
-    ) -> tuple[BegunDelivery, Arrival, str]:
-        """Deliver a secret. Return the entry as it is then, and the result."""
-        if entry.trial is Trial.REFUSED:  # its process ended before the roll-back
-            return entry, Arrival.UNDONE, "the target refused it"
-        arrival, why = await self._deliver(entry, parcel, pauses)
-        if arrival is Arrival.UNDONE:
-            refused = replace(entry, trial=Trial.REFUSED)
-            if await self._pending.replace(parcel.kid, entry.text(), refused.text()):
-                entry = refused
-            else:  # another process tries it now, perhaps with success
-                arrival = Arrival.PENDING
-        self.counts[arrival] += 1
-        if arrival is not Arrival.DELIVERED:
-            log.warning("the new secret of %s is %s: %s", parcel.kid, arrival.value, why)
-        return entry, arrival, why
-
-    async def _deliver(
-        self, entry: BegunDelivery, parcel: Parcel, pauses: tuple[float, ...]
-    ) -> tuple[Arrival, str]:
-        """Deliver a secret. UNDONE: the target refused it, and nothing was tried before."""
-        target, is_first = self._targets.get(entry.target), entry.trial is Trial.FIRST
-        if target is None:
-            return Arrival.PENDING, f"the settings have no target {entry.target}"
-        why = ""
-        for pause in (0.0, *pauses):
-            if pause:
-                await self._sleep(pause)
-            try:
-                await target.deliver(parcel)
-            except Undelivered as cause:
-                return Arrival.UNDONE if is_first else Arrival.PENDING, str(cause)
-            except Unavailable as cause:
-                why, is_first = str(cause), False
-            else:
-                return Arrival.DELIVERED, ""
-        return Arrival.PENDING, why
-
-    async def _hold(
-        self, record: KeyRecord, entry: BegunDelivery, author: Author, why: str
-    ) -> KeyRecord:
-        """Take the end from the old secret, once and unless it is leaked, and return the record."""
-        if entry.is_leaked:
-            return record
-        note = f"unknown for 24 h whether {entry.target} has it: {why or 'not tried'}"
-        by = self._lifecycle.author(author.actor, _line(note), source=author.source)
-
-        def plan(current: KeyRecord, now: int) -> Outcome:
-            if not entry.is_held(current, now):
-                return Unchanged(current, "the overlap was changed meanwhile")
-            return secret_changes.hold(current, entry.target, by, now)
-
-        result = await self._lifecycle.change(record.kid, plan)
-        return result.record if isinstance(result, Changed | Unchanged) else record
-
-    async def _settle(
-        self,
-        record: KeyRecord,
-        entry: BegunDelivery,
-        author: Author,
-        arrival: Arrival,
-        why: str,
-    ) -> KeyRecord:
-        """Make the change that follows from a delivery, forget it, and return the record."""
-        kid = record.kid
-        note = f"{arrival.value} to {entry.target}"
-        if why:
-            note = f"not delivered to {entry.target}: {why}"
-        by = self._lifecycle.author(author.actor, _line(note), source=author.source)
-
-        def plan(current: KeyRecord, now: int) -> Outcome:
-            if not entry.is_held(current, now):
-                return Unchanged(current, "the overlap was changed meanwhile")
-            if arrival is Arrival.UNDONE:
-                return secret_changes.roll_back(current, by, now)
-            return secret_changes.end_old(current, now + entry.overlap_ms, by, now)
-
-        result = await self._lifecycle.change(kid, plan)
-        await self._pending.replace(kid, entry.text(), None)
-        return result.record if isinstance(result, Changed | Unchanged) else record
-
-
-def _line(text: str) -> str:
-    return "".join(one if one.isprintable() else " " for one in text)[:250]

@@ -32,8 +32,8 @@ class PendingDeliveries(Protocol):
         """Return the entries by kid."""
         ...
 
-    async def replace(self, kid: str, entry: str, by: str | None) -> bool:
-        """Replace an entry; by None forget it. Return False, and change nothing, if it is another.
+    async def compare_and_set(self, kid: str, known: str, new: str | None) -> bool:
+        """Set an entry to `new`, by None forget it, if it is still `known`. Else return False.
 
         So a delivery that began meanwhile stays.
         """

@@ -46,10 +46,12 @@ class EarlyRetirement:
 
     No secret ends if usage is not complete: then a secret in use may look unused. The same holds
     until `retire_after` has passed since the first round, and since the last round that found usage
-    incomplete, new misdated requests, or a gap. A gap: since one of the rounds of the longest
-    `retire_after`, more than 1 % of the requests are missing, and more than UNDER_WAY (10). In all
-    requests of a process an outage of the meter is soon less than 1 %, and the rounds of a long
-    outage may each miss few.
+    incomplete, new misdated requests, or a gap.
+
+    A gap: more than 1 % and more than UNDER_WAY (10) of the requests since an earlier round have no
+    usage record. A round is compared with those of the longest `retire_after` before it. Two rounds
+    alone would not do: those of a long outage may each miss few. Nor would all requests of a
+    process: a short outage is soon less than 1 % of them.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from authz.core.changes import Author, Refused
-from authz.core.edits import Delete, Edit, Refund, ResetLimits, Revoke, Rotate
+from authz.core.edits import Delete, Edit, Refund, ResetLimits, Revoke, RollBack, Rotate
 from authz.core.errors import Unavailable
 from authz.core.records import KeyRecord
 from authz.flows.by import By
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from authz.flows.deletion import Deletion
     from authz.flows.delivered_rotation import DeliveredRotation
     from authz.flows.limits.refunds import Refunding
+    from authz.flows.rolling_back import RollingBack
 
 SKIPPED: Final = "was changed meanwhile"
 
@@ -28,7 +29,7 @@ class StoreEditor:
 
     deletion: is made only if a key is deleted. wait: is made only if a change is waited for.
     refunding: is made only for a refund. delivering: only for a rotation with a target, by its
-    name.
+    name. rolling_back: only to undo a rotation.
     """
 
     def __init__(
@@ -36,9 +37,12 @@ class StoreEditor:
         lifecycle: Lifecycle,
         deletion: "Callable[[], Deletion]",
         wait: "Callable[[], FleetWait]",
+        *,
         refunding: "Callable[[], Refunding]",
         delivering: "Callable[[str], DeliveredRotation]",
+        rolling_back: "Callable[[], RollingBack]",
     ) -> None:
+        self._rolling_back = rolling_back
         self._delivering = delivering
         self._lifecycle = lifecycle
         self._refunding = refunding
@@ -93,6 +97,8 @@ class StoreEditor:
                 return await lifecycle.revoke(kid, edit.reason, author)
             case ResetLimits():
                 return await lifecycle.reset_limits(kid, author)
+            case RollBack():
+                return await self._rolling_back().roll_back(kid, author)
             case Refund():
                 return await self._refunding().refund(kid, edit.budget, author)
             case Delete():

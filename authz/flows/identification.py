@@ -26,13 +26,14 @@ class Identity:
     """The key of a text. kid: empty if it is unknown. record: None if it is gone or unreadable.
 
     A key whose record cannot be read counts as live: it can be revoked by its kid. public: it is
-    publishable, by its record, else by its text.
+    publishable, by its record, else by its text. secret: the number of the secret, if it is live.
     """
 
     standing: Standing
     kid: str = ""
     record: KeyRecord | None = None
     public: bool = False
+    secret: str = ""
 
     @property
     def is_canary(self) -> bool:
@@ -125,7 +126,7 @@ def _identity(claim: _Claim, record: KeyRecord | Unreadable | None, now: int) ->
     if not secrets and not claim.is_proven:
         return UNKNOWN
     is_over = record.expires_at is not None and record.expires_at <= now
-    works = any(one.is_live(now) for one in secrets)
-    if record.status is Status.REVOKED or is_over or not works:
+    live = [one.id for one in secrets if one.is_live(now)]
+    if record.status is Status.REVOKED or is_over or not live:
         return Identity(Standing.ENDED, claim.kid, record, record.public)
-    return Identity(Standing.LIVE, claim.kid, record, record.public)
+    return Identity(Standing.LIVE, claim.kid, record, record.public, live[-1])

@@ -39,7 +39,7 @@ class LeakMemory(Protocol):
         """Remember for `ms` how far a report was carried out."""
         ...
 
-    async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
+    async def take_places(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
         """Return the keys that may be ended now, and remember them for `ms`.
 
         At most `limit` different keys are remembered; of more, the first ones in order are
@@ -141,7 +141,7 @@ class LeakReports:
         wanted = {one.identity.kid: one for one in entries if one.ends}
         async with self._ending:
             kids, limit = list(wanted), self._policy.per_hour
-            may_end = await self._memory.may_end(kids, HOUR_MS, limit) if kids else frozenset()
+            may_end = await self._memory.take_places(kids, HOUR_MS, limit) if kids else frozenset()
         # All keys end before the trail is told of the first one.
         done, unread = await self._end_all(
             {kid: (one.leak, one.identity) for kid, one in wanted.items() if kid in may_end}, origin
@@ -215,7 +215,7 @@ class LeakReports:
         """Have a key rotated. Without a target of its policy a person decides."""
         record = identity.record
         if record is None or not await self._rotation.begin(
-            record, self._policy.overlap_ms, author
+            record, self._policy.overlap_ms, author, secret=identity.secret
         ):
             return Done.HELD
         return Done.ROTATED

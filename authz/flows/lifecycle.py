@@ -36,13 +36,11 @@ class Changed:
 
     key_text: of a new secret, to be shown once. replicas: how many have the change; with one it
     survives a failover. None: there is no replica, nothing was written, or a reply was lost.
-    is_new: False if an earlier try had made it.
     """
 
     record: KeyRecord
     key_text: str | None = None
     replicas: int | None = None
-    is_new: bool = True
 
     def __repr__(self) -> str:
         return f"Changed(kid={self.record.kid!r}, version={self.record.version})"
@@ -198,7 +196,7 @@ class Lifecycle:
         result = await self.change(kid, plan, conditions)
         # Unchanged: an earlier try of this call added this secret, and its reply was lost.
         if isinstance(result, Unchanged):
-            result = Changed(result.record, is_new=False)
+            result = Changed(result.record)
         if isinstance(result, Refused) or conditions.dry_run:
             return result
         return replace(result, key_text=minted.text)

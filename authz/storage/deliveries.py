@@ -15,7 +15,7 @@ class StoredDeliveries:
         self._client = client
         self._name = schema.names_of(client).deliveries
         self._begin = client.register_script(_BEGIN)
-        self._replace = client.register_script(_REPLACE)
+        self._compare_and_set = client.register_script(_COMPARE_AND_SET)
 
     async def begin(self, kid: str, entry: str) -> str:
         """Implement PendingDeliveries.begin, in one step."""
@@ -26,10 +26,10 @@ class StoredDeliveries:
         found: Mapping[str, str] = await checked(self._client.hgetall(self._name))
         return found
 
-    async def replace(self, kid: str, entry: str, by: str | None) -> bool:
-        """Implement PendingDeliveries.replace, in one step."""
-        args = [kid, entry] if by is None else [kid, entry, by]
-        return bool(await checked(self._replace(keys=[self._name], args=args)))
+    async def compare_and_set(self, kid: str, known: str, new: str | None) -> bool:
+        """Implement PendingDeliveries.compare_and_set, in one step."""
+        args = [kid, known] if new is None else [kid, known, new]
+        return bool(await checked(self._compare_and_set(keys=[self._name], args=args)))
 
 
 _BEGIN = """
@@ -39,7 +39,7 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 return ARGV[2]
 """
 
-_REPLACE = """
+_COMPARE_AND_SET = """
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
 if ARGV[3] then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])

@@ -11,11 +11,11 @@ from authz.storage import schema
 from authz.storage.replies import checked
 from authz.storage.scripts import script
 
-MAY_END: Final = script("may_end")
+TAKE_PLACES: Final = script("take_places")
 
 
 class StoredLeakMemory:
-    """A LeakMemory and an EndedKeys over redis-py. Methods raise Unavailable if the store fails.
+    """A LeakMemory and an HourlyPlaces over redis-py. Methods raise Unavailable if the store fails.
 
     ended: the name of the hash with the keys that were ended; "": the one of reports.
     """
@@ -24,7 +24,7 @@ class StoredLeakMemory:
         self._client = client
         self._names = schema.names_of(client)
         self._ended = ended or self._names.leaked
-        self._may_end = client.register_script(MAY_END)
+        self._take_places = client.register_script(TAKE_PLACES)
 
     async def progress(self, report: str) -> ReportProgress:
         """Implement LeakMemory.progress."""
@@ -44,12 +44,12 @@ class StoredLeakMemory:
             name = self._names.open_report(digest)
             await checked(self._client.set(name, progress.text(), px=ms))
 
-    async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
-        """Implement LeakMemory.may_end, in one step: a remembered key takes no further place."""
+    async def take_places(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
+        """Implement LeakMemory.take_places, in one step: a key takes one place."""
         if not kids:
             return frozenset()
         args: list[str | int] = [ms, limit, *kids]
-        return frozenset(await checked(self._may_end(keys=[self._ended], args=args)))
+        return frozenset(await checked(self._take_places(keys=[self._ended], args=args)))
 
 
 def _hash(report: str) -> str:

@@ -16,6 +16,7 @@ from authz.flows.limits.limit_report import LimitReports
 from authz.flows.limits.refunds import Refunding
 from authz.flows.partitioned.trail import PartitionedRows
 from authz.flows.repeatable import RepeatableRequests
+from authz.flows.rolling_back import RollingBack
 from authz.flows.selection import Selection
 from authz.flows.tokens.inspection import TokenInspection
 from authz.flows.trail.newest_rows import RowsOfOne
@@ -110,6 +111,7 @@ def admin_flows(
         policies=settings.rotation.policies(),
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
         deliveries=delivered_rotation(settings, parts, lifecycle, ring, clock),
+        rolling_back=RollingBack(lifecycle, trail),
         waiting_deliveries=WaitingDeliveries(parts.pending_deliveries, index, clock),
         sinks=sinks_of_all(settings, parts, ring),
         tokens=tokens,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # a command imports only what it uses
     from authz.flows.command_ports import KeyEditor
     from authz.flows.delivered_rotation import DeliveredRotation
     from authz.flows.lifecycle import Lifecycle
+    from authz.flows.rolling_back import RollingBack
 
 
 def keyring(settings: Settings) -> Keyring:
@@ -282,6 +283,14 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
 
             return delivered_rotation(settings, parts, lifecycle, ring, clock, only=target)
 
+        def rolling_back() -> "RollingBack":
+            from authz.flows.rolling_back import RollingBack  # noqa: PLC0415
+
+            return RollingBack(lifecycle, parts.history)
+
         yield StoreEditor(
-            lifecycle, lambda: parts.deletion, lambda: parts.wait, refunding, delivering
+            *(lifecycle, lambda: parts.deletion, lambda: parts.wait),
+            refunding=refunding,
+            delivering=delivering,
+            rolling_back=rolling_back,
         )

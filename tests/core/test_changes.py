@@ -292,6 +292,17 @@ def test_the_only_secret_does_not_end():
     assert isinstance(secret_changes.retire(once, "1", AUTHOR, NOW + 2), Unchanged)
 
 
+def test_an_undecided_delivery_after_a_leak_is_told():
+    """The event has the end of the leaked secret, and no secret changes."""
+    record = rotated(make_record())
+    told = secret_changes.tell_undecided(record, "vault", AUTHOR, NOW + 1)
+    assert told.record.secrets == record.secrets
+    detail = {"secret": "2", "target": "vault", "retires_at": NOW + GRACE}
+    assert (told.event.action, told.event.detail) == (Action.HOLD, detail)
+    gone = replace(record, status=Status.REVOKED)
+    assert isinstance(secret_changes.tell_undecided(gone, "vault", AUTHOR, NOW), Refused)
+
+
 def test_the_lineage_is_bounded():
     """A key keeps its five newest secrets, and the numbers go on."""
     record = make_record()

@@ -146,10 +146,10 @@ REFUSED: dict[str, Door] = {
         {store.kids[0]: Applied(1, {"name": "n"})}
     ),
     "begin a delivery": lambda store: StoredDeliveries(store.client).begin(store.kids[1], "e"),
-    "replace a delivery": lambda store: StoredDeliveries(store.client).replace(
+    "replace a delivery": lambda store: StoredDeliveries(store.client).compare_and_set(
         store.kids[0], "begun", "by"
     ),
-    "forget a delivery": lambda store: StoredDeliveries(store.client).replace(
+    "forget a delivery": lambda store: StoredDeliveries(store.client).compare_and_set(
         store.kids[0], "begun", None
     ),
     "progress": lambda store: StoredNotifications(store.client).save(SINK, Progress("2-0")),
@@ -157,7 +157,7 @@ REFUSED: dict[str, Door] = {
         SINK, "2-0", DeadLetter("t", "", 1, "no")
     ),
     "replay": lambda store: StoredReplays(store.client).ask(SINK, ["2-0"]),
-    "ended keys": lambda store: StoredLeakMemory(store.client).may_end([store.kids[0]], 1, 5),
+    "ended keys": lambda store: StoredLeakMemory(store.client).take_places([store.kids[0]], 1, 5),
     "allowed": lambda store: StoredAbuse(store.client, store.clock).allow("10.0.0.0/8", "me"),
     "unblock": lambda store: StoredAbuse(store.client, store.clock).unblock(["10.0.0.1"]),
     "private half": lambda store: StoredSigningKeys(store.client).private_half("signer"),

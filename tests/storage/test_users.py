@@ -426,7 +426,7 @@ async def test_leaks_and_deliveries(guarded_valkey):
     async with valkey.login(ADMIN, ADMIN).client() as client:
         memory, deliveries = StoredLeakMemory(client), StoredDeliveries(client)
         valkey.admin.hset(schema.DEFAULT.leaked, "old", 1)
-        assert await memory.may_end(["a", "b"], HOUR_MS, 1) == {"a"}
+        assert await memory.take_places(["a", "b"], HOUR_MS, 1) == {"a"}
         assert valkey.admin.hkeys(schema.DEFAULT.leaked) == ["a"]
         await memory.remember("report", ReportProgress(is_over=True), 1000)
         assert (await memory.progress("report")).is_over
@@ -434,13 +434,13 @@ async def test_leaks_and_deliveries(guarded_valkey):
         assert (await memory.progress("open")).words == ["held"]
         assert await deliveries.begin("a", "entry") == "entry"
         assert await deliveries.all() == {"a": "entry"}
-        assert not await deliveries.replace("a", "another", "by")
-        assert not await deliveries.replace("b", "entry", "by")
-        assert await deliveries.replace("a", "entry", "by")
+        assert not await deliveries.compare_and_set("a", "another", "by")
+        assert not await deliveries.compare_and_set("b", "entry", "by")
+        assert await deliveries.compare_and_set("a", "entry", "by")
         assert await deliveries.all() == {"a": "by"}
-        assert not await deliveries.replace("a", "entry", None)
+        assert not await deliveries.compare_and_set("a", "entry", None)
         assert await deliveries.all() == {"a": "by"}
-        assert await deliveries.replace("a", "by", None)
+        assert await deliveries.compare_and_set("a", "by", None)
         assert await deliveries.all() == {}
     assert valkey.admin.acl_log() == []
 

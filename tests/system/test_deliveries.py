@@ -214,3 +214,23 @@ async def test_over_the_admin_api(rig):
     assert (await rig.works(old), await rig.works(new)) == (True, True)
     done = await run(*target, *words[:-2], "nowhere")
     assert (done.returncode, "--to: rotation.targets has" in done.stderr) == (2, True), done.stderr
+
+
+async def test_a_leaked_secret_is_not_rolled_back(rig):
+    """The command refuses it, directly and over the admin API, by the audit trail of the store."""
+    old = await rig.issue()
+    author = rig.lifecycle.author("leaks/github", "leaked: a commit")
+    await rig.lifecycle.rotate(rig.kid, 3_600_000, author)
+    await rig.lifecycle.disable(rig.kid, rig.lifecycle.author("tests"))
+    await rig.lifecycle.enable(rig.kid, rig.lifecycle.author("tests"))
+    ends_at = (await rig.lifecycle.show(rig.kid)).secrets[0].retires_at
+    await asyncio.to_thread(rig.serving.start)
+    file = rig.serving.file.parent / "credential"
+    file.write_text(rig.serving.credential)
+    file.chmod(0o600)
+    target = ("--admin", rig.serving.address, "--admin-token-file", str(file))
+    for where in (("--config", str(rig.serving.file)), target):
+        done = await run(*where, "keys", "rollback", rig.kid)
+        assert (done.returncode, "reported as leaked" in done.stderr) == (1, True), done.stderr
+    assert await rig.works(old)
+    assert (await rig.lifecycle.show(rig.kid)).secrets[0].retires_at == ends_at

@@ -79,12 +79,13 @@ TYPES: Final[Mapping[Action, EventType]] = {
     Action.HOLD: EventType(
         "authz.key.delivery_unknown",
         "For 24 hours it is unknown whether a new secret has arrived at its target. Both secrets"
-        " work until somebody ends one of them.",
+        " work until somebody ends one of them. A leaked one ends at `retires_at`.",
         {
             "secret": _text("The number of the new secret."),
             "target": _text("The name of the target."),
+            "retires_at": _or_null(_TIME),
         },
-        {"secret": "2", "target": "vault"},
+        {"secret": "2", "target": "vault", "retires_at": None},
     ),
     Action.REVOKE: EventType(
         "authz.key.revoked",

@@ -11,7 +11,7 @@ Rules:
 
 import logging
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
 from authz.core.admin_ports import RecordReader
 from authz.core.changes import Author, Refused
@@ -25,6 +25,7 @@ from authz.core.usage.anomalies.ports import AnomalyReader
 from authz.core.usage.anomalies.ranking import Ranked, ranking
 from authz.core.usage.question import HOUR_MS
 from authz.flows.automatic_rotation import KeyRotation
+from authz.flows.hourly_places import HourlyPlaces
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.notifications.alarm_notes import AlarmNotes
 from authz.flows.repeated_looks import RepeatedLooks
@@ -38,17 +39,6 @@ ALARMS: Final = RepeatedLooks(60.0, "alarms about anomalies come later", log)
 _Wanted = tuple[Alarm, KeyRecord, Rule | None]
 
 
-class EndedKeys(Protocol):
-    """Remembers the keys that were ended in the last hour."""
-
-    async def may_end(self, kids: Sequence[str], ms: int, limit: int) -> frozenset[str]:
-        """Return the keys that may be ended now, and remember them for `ms`: at most `limit`.
-
-        Raises Unavailable.
-        """
-        ...
-
-
 class AlarmWatch:
     """Looks at the anomalies of the last day. done: how many alarms were raised, by result."""
 
@@ -58,7 +48,7 @@ class AlarmWatch:
         records: RecordReader,
         lifecycle: Lifecycle,
         *,
-        ended: EndedKeys,
+        ended: HourlyPlaces,
         rotation: KeyRotation,
         policy: AlarmPolicy,
         notes: AlarmNotes,
@@ -89,10 +79,10 @@ class AlarmWatch:
             return True
         await self._notes.read()
         wanted = await self._wanted(ranked)
-        may_end = await self._may_end(wanted)
+        have_place = await self._take_places(wanted)
         is_whole = True
         for alarm, record, rule in wanted:
-            done = await self._act(record, rule, may_end)
+            done = await self._act(record, rule, have_place)
             name = rule.name if rule else ""
             if not await self._notes.add(Alarm(alarm.kid, alarm.hour, alarm.reasons, done, name)):
                 is_whole = False
@@ -116,7 +106,7 @@ class AlarmWatch:
                     found.append((alarm, record, self._policy.rule_for(record, one.reasons)))
         return found
 
-    async def _may_end(self, wanted: Sequence[_Wanted]) -> frozenset[str]:
+    async def _take_places(self, wanted: Sequence[_Wanted]) -> frozenset[str]:
         kids = [
             record.kid
             for _, record, rule in wanted
@@ -124,12 +114,12 @@ class AlarmWatch:
         ]
         if not kids or len(kids) > self._policy.per_hour:
             return frozenset()
-        return await self._ended.may_end(kids, HOUR_MS, self._policy.per_hour)
+        return await self._ended.take_places(kids, HOUR_MS, self._policy.per_hour)
 
-    async def _act(self, record: KeyRecord, rule: Rule | None, may_end: frozenset[str]) -> Done:
+    async def _act(self, record: KeyRecord, rule: Rule | None, have_place: frozenset[str]) -> Done:
         if rule is None or record.status is not Status.ACTIVE:
             return Done.NOTED
-        if record.kid not in may_end:
+        if record.kid not in have_place:
             return Done.HELD
         author = self._lifecycle.author(f"anomalies/{rule.name}", "unusual use")
         try:

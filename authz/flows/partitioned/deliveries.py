@@ -24,7 +24,7 @@ class PartitionedDeliveries:
         found = await ask_all([part.all() for part in self._parts])
         return {kid: entry for each in found for kid, entry in each.items()}
 
-    async def replace(self, kid: str, entry: str, by: str | None) -> bool:
-        """Implement PendingDeliveries.replace."""
+    async def compare_and_set(self, kid: str, known: str, new: str | None) -> bool:
+        """Implement PendingDeliveries.compare_and_set."""
         at = await self._places.of(kid)
-        return await ask(at, self._parts[at].replace(kid, entry, by))
+        return await ask(at, self._parts[at].compare_and_set(kid, known, new))

@@ -9,7 +9,6 @@ from authz.core.errors import BadInput, Forbidden
 from authz.core.fields import shown
 from authz.core.records import KeyRecord, RevocationReason
 from authz.core.roles import Action
-from authz.core.secret_changes import roll_back
 from authz.flows.admin_flows import AdminFlows
 from authz.flows.conditions import Conditions
 from authz.flows.lifecycle import Changed, Result
@@ -212,9 +211,7 @@ class KeysService:
             if isinstance(request, keys_pb2.RetireKeySecretRequest):
                 return await lifecycle.retire(kid, _secret(request.secret), author, conditions)
             if isinstance(request, keys_pb2.RollBackKeyRequest):
-                return await lifecycle.change(
-                    kid, lambda record, now: roll_back(record, author, now), conditions
-                )
+                return await self._flows.rolling_back.roll_back(kid, author, conditions)
             if isinstance(request, keys_pb2.RevokeKeyRequest):
                 reason = revocation_reason(request.reason)
                 return await lifecycle.revoke(kid, reason, author, conditions)

@@ -33,13 +33,13 @@ NOBODY = Subjects()
 
 
 class Ended:
-    """An EndedKeys in memory."""
+    """An HourlyPlaces in memory."""
 
     def __init__(self):
         self.kids = []
 
-    async def may_end(self, kids, ms, limit):
-        """Implement EndedKeys.may_end."""
+    async def take_places(self, kids, ms, limit):
+        """Implement HourlyPlaces.take_places."""
         new = [kid for kid in kids if kid not in self.kids][: max(0, limit - len(self.kids))]
         self.kids += new
         return frozenset(kids) & frozenset(self.kids)
@@ -81,7 +81,7 @@ class Rig(DeliveryRig):
         self.watch = self.process("one")
         self.at(FIRST)
 
-    async def begin(self, record, overlap_ms, author):
+    async def begin(self, record, overlap_ms, author, *, secret=""):
         """Implement KeyRotation.begin."""
         self.rotated.append((record.kid, overlap_ms, author.actor))
         return self.has_target

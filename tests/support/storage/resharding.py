@@ -128,7 +128,7 @@ async def _fill(parts: StoreParts, kids: list[str], rng: random.Random) -> None:
     memory = StoredLeakMemory(client)
     await memory.remember(REPORT, ReportProgress(is_over=True), DAY)
     await memory.remember(OPEN_REPORT, ReportProgress(words=["held"]), DAY)
-    await memory.may_end(kids[:2], HOUR_MS, 5)
+    await memory.take_places(kids[:2], HOUR_MS, 5)
     await StoredSigningKeys(client).add("signer", "{}", "sealed")
     names: Names = names_of(client)
     await client.hset(names.blocked, ADDRESS, str(time.time_ns() // 1_000_000 + DAY))

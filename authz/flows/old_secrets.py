@@ -1,0 +1,87 @@
+"""OldSecrets: changes the old secret of a rotation when the state of its delivery is known."""
+
+from dataclasses import replace
+
+from authz.core import secret_changes
+from authz.core.begun_delivery import BegunDelivery
+from authz.core.changes import Author, Outcome, Unchanged
+from authz.core.delivery import Arrival
+from authz.core.records import KeyRecord
+from authz.flows.delivery_entries import change_entry, forget
+from authz.flows.delivery_ports import PendingDeliveries
+from authz.flows.lifecycle import Changed, Lifecycle
+
+
+class OldSecrets:
+    """Changes old secrets. Methods raise NotFound, and Unavailable if the store fails."""
+
+    def __init__(self, lifecycle: Lifecycle, pending: PendingDeliveries) -> None:
+        self._lifecycle = lifecycle
+        self._pending = pending
+
+    async def leave_undecided(
+        self, record: KeyRecord, entry: BegunDelivery, author: Author, why: str
+    ) -> KeyRecord:
+        """Say once that a person has to decide, and return the record.
+
+        The old secret works without an end from then on, unless it is leaked.
+        """
+        if entry.is_told:
+            return record
+        note = f"unknown for 24 h whether {entry.target} has it: {why or 'not tried'}"
+        by = self._lifecycle.author(author.actor, _line(note), source=author.source)
+
+        def plan(current: KeyRecord, now: int) -> Outcome:
+            if entry.is_leaked:
+                return secret_changes.tell_undecided(current, entry.target, by, now)
+            if not entry.is_held(current, now):
+                return Unchanged(current, "the overlap was changed meanwhile")
+            return secret_changes.hold(current, entry.target, by, now)
+
+        result = await self._lifecycle.change(record.kid, plan)
+        if entry.is_leaked:  # its record does not show that the event was made
+            await change_entry(self._pending, record.kid, replace(entry, is_told=True))
+        return result.record if isinstance(result, Changed | Unchanged) else record
+
+    async def settle(
+        self,
+        record: KeyRecord,
+        entry: BegunDelivery,
+        author: Author,
+        arrival: Arrival,
+        why: str,
+    ) -> KeyRecord:
+        """Make the change that follows from a delivery, forget it, and return the record."""
+        kid = record.kid
+        note = f"{arrival.value} to {entry.target}"
+        if why:
+            note = f"not delivered to {entry.target}: {why}"
+        by = self._lifecycle.author(author.actor, _line(note), source=author.source)
+
+        def plan(current: KeyRecord, now: int) -> Outcome:
+            if not entry.is_held(current, now):
+                return Unchanged(current, "the overlap was changed meanwhile")
+            if arrival is Arrival.UNDONE:
+                return secret_changes.roll_back(current, by, now)
+            return secret_changes.end_old(current, now + entry.overlap_ms, by, now)
+
+        result = await self._lifecycle.change(kid, plan)
+        await forget(self._pending, kid, entry)
+        return result.record if isinstance(result, Changed | Unchanged) else record
+
+    async def end_leaked(self, kid: str, entry: BegunDelivery, author: Author) -> None:
+        """End a leaked secret as its report promised, if somebody else has rotated the key."""
+        if not entry.is_leaked:
+            return
+
+        def plan(current: KeyRecord, now: int) -> Outcome:
+            older = next((one for one in current.secrets if one.is_live(now)), None)
+            if older is None or int(older.id) > entry.newest:
+                return Unchanged(current, "the leaked secret works no more")
+            return secret_changes.end_old(current, entry.began_at + entry.held_ms, author, now)
+
+        await self._lifecycle.change(kid, plan)
+
+
+def _line(text: str) -> str:
+    return "".join(one if one.isprintable() else " " for one in text)[:250]
