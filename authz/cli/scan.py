@@ -24,6 +24,7 @@ from authz.core.keys.scanning import MAX_READINGS, KeyScanner, Sighting
 from authz.core.records import RevocationReason
 from authz.flows.identification import Standing
 from authz.process.git_objects import GitObjects
+from authz.process.interruption import raise_if_interrupted
 from authz.process.searched_bytes import BlockSearch, Pollable, Waiting
 from authz.process.searched_files import Found, SearchedFiles, is_folder
 from authz.settings.model import Settings
@@ -88,7 +89,7 @@ def scan(
     code.
 
     Exit codes: 0 no leaked key, 1 a key was found, 2 something could not be searched, 3 with
-    --revoke a key is not revoked, or nobody knows. Run it again: it continues.
+    --revoke: a key is not revoked, or the store did not confirm it. Run it again: it continues.
 
     \b
     Examples:
@@ -206,32 +207,33 @@ async def _identify(
     ]
     if not revoke:
         return {}
-    works = dict[str, Found]()
+    live = dict[str, Found]()
     for text, place in places.items():
         identity = report.identities[text]
         is_live = identity.standing is Standing.LIVE and not identity.is_canary
         if is_live and report.is_leak(place):
-            works.setdefault(identity.kid, place)
-    return await _revoke_all(report, session, works)
+            live.setdefault(identity.kid, place)
+    return await _revoke_all(report, session, live)
 
 
 async def _revoke_all(
-    report: Report, session: LeakSession, works: Mapping[str, Found]
+    report: Report, session: LeakSession, live: Mapping[str, Found]
 ) -> Mapping[str, Unreadable]:
     """Revoke keys, by kid. Return by kid why a key could not be: a bad record.
 
     If a fault or Ctrl-C stops it, stderr says how many are revoked.
     """
     unread = dict[str, Unreadable]()
-    for kid, place in works.items():
+    for kid, place in live.items():
         try:
             await _revoke(report, session, kid, place)
+            raise_if_interrupted()
         except NotFound:
             continue  # deleted meanwhile
         except Unreadable as cause:
             unread[kid] = cause  # of this key alone; the others are revoked
         except BaseException:  # Ctrl-C, or a store failure
-            done = f"{len(report.revoked)} of {len(works)} keys are revoked"
+            done = f"{len(report.revoked)} of {len(live)} keys are revoked"
             write_stderr(f"stopped at {kid}: {done}; run it again")
             raise
     return unread

@@ -68,39 +68,39 @@ class Finding:
 
 
 OPEN: Final = "open"
-_WORDS: Final = frozenset({"", OPEN, *Done})
+_STATES: Final = frozenset({"", OPEN, *Done})
 
 
 @dataclass(frozen=True, slots=True)
 class ReportProgress:
-    """How far a report was carried out. is_over: wholly.
+    """How far a report was carried out. is_over: whether every entry is settled.
 
-    words: a word for each entry, in order. It is "" if nothing was done, OPEN if the audit trail
-    has the key as held and a repetition tries again, or else a Done: the entry is settled.
+    entry_states: for each entry, in order. It is "" if nothing was done, OPEN if the audit trail
+    has the key as held and a repetition tries again, or else a Done.
     """
 
     is_over: bool = False
-    words: Sequence[str] = ()
+    entry_states: Sequence[str] = ()
 
     def of(self, count: int) -> Sequence[str]:
-        """Return the words of a report with so many entries; each is "" if there are none."""
-        return self.words if len(self.words) == count else [""] * count
+        """Return the states of a report with so many entries; each is "" if there are none."""
+        return self.entry_states if len(self.entry_states) == count else [""] * count
 
     def text(self) -> str:
-        """Return the words as text."""
-        return json.dumps(list(self.words))
+        """Return the states as text."""
+        return json.dumps(list(self.entry_states))
 
     @classmethod
     def parse(cls, text: str) -> "ReportProgress":
         """Return the progress of a report that is not over. Other text than ours is no progress."""
         try:
-            words: Any = json.loads(text)
+            states: Any = json.loads(text)
         except (ValueError, RecursionError):
             return cls()
-        is_ours = isinstance(words, list) and all(
-            isinstance(word, str) and word in _WORDS for word in words
+        is_ours = isinstance(states, list) and all(
+            isinstance(state, str) and state in _STATES for state in states
         )
-        return cls(words=words) if is_ours else cls()
+        return cls(entry_states=states) if is_ours else cls()
 
 
 def parsed(body: bytes) -> list[Leak]:

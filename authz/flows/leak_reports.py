@@ -24,6 +24,8 @@ from authz.flows.lifecycle import Lifecycle
 
 REPORT_KEPT_MS: Final = 7 * 86_400_000
 MAX_NOTE: Final = 250  # characters
+# The states of keys that a report has ended. A person may have enabled them since.
+_ENDED: Final = frozenset({Done.REVOKED, Done.DISABLED, Done.ROTATED})
 
 log = logging.getLogger("authz.leaks")
 
@@ -62,23 +64,28 @@ class LeakPolicy:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An entry of a report. word: as in ReportProgress. ends: whether the key is to end now."""
+    """An entry of a report. state: as in ReportProgress. ends: whether the key is to end now."""
 
     leak: Leak
     identity: Identity
-    word: str
+    state: str
     ends: bool
 
     @property
-    def is_settled(self) -> bool:
-        """Whether this report was applied to it already."""
-        return self.word not in {"", OPEN}
+    def is_as_before(self) -> bool:
+        """Whether the outcome is that of an earlier try."""
+        return self.state not in {"", OPEN} and not self.ends
 
-    def next_word(self, finding: Finding, is_open: AbstractSet[str]) -> str:
-        """Return the word after a finding. is_open: the kids that a repetition tries again."""
-        if self.is_settled or finding.done is None:
-            return self.word
-        return OPEN if self.ends and self.identity.kid in is_open else finding.done.value
+    @property
+    def last_row(self) -> Done | None:
+        """The outcome in the trail's row of an earlier try; None without a row."""
+        return Done.HELD if self.state == OPEN else Done(self.state) if self.state else None
+
+    def next_state(self, finding: Finding, open_kids: AbstractSet[str]) -> str:
+        """Return the state after a finding. open_kids: the keys that a repetition tries again."""
+        if self.is_as_before or finding.done is None:
+            return self.state
+        return OPEN if self.ends and self.identity.kid in open_kids else finding.done.value
 
 
 class LeakReports:
@@ -122,37 +129,39 @@ class LeakReports:
         """Act on each entry and return the findings in order. Then the report is remembered.
 
         It may come again only if the circuit breaker holds a key, or this raises Unavailable. A
-        repetition acts on the entries that are still open: no key ends twice that a person has
-        enabled meanwhile. A key that is held for another reason would be held again, so a person
-        decides.
+        repetition does nothing to a key that this report has ended, also if a person has enabled it
+        meanwhile. It looks again at the others, also at a key that was only noted: it may work now,
+        or the policy may be stricter. A key that could not be rotated waits for a person, unless
+        the policy is no longer to rotate it.
 
         The audit trail gets a row for each key, with the place; after a repetition only if the
         outcome is another one. A publishable key is no finding: it gets no row and works on. Raises
         Unavailable if the store fails, if a pepper is missing that would tell whether an entry is a
         key, or if the record of a key cannot be read that is to end. Then other keys may have been
-        ended, and the report may be sent again.
+        ended, and the report may be sent again. If the store fails while a report is carried out,
+        the next try begins again at the first key.
         """
-        words = (await self._memory.progress(report)).of(len(leaks))
+        states = (await self._memory.progress(report)).of(len(leaks))
         identities = await self._identification.identify([leak.token for leak in leaks])
         entries = [
-            _Entry(leak, identity, word, word in {"", OPEN} and self._ends(identity))
-            for leak, identity, word in zip(leaks, identities, words, strict=True)
+            _Entry(leak, identity, state, self._ends(identity, state))
+            for leak, identity, state in zip(leaks, identities, states, strict=True)
         ]
         wanted = {one.identity.kid: one for one in entries if one.ends}
         async with self._ending:
             kids, limit = list(wanted), self._policy.per_hour
-            may_end = await self._memory.take_places(kids, HOUR_MS, limit) if kids else frozenset()
+            placed = await self._memory.take_places(kids, HOUR_MS, limit) if kids else frozenset()
         # All keys end before the trail is told of the first one.
         done, unread = await self._end_all(
-            {kid: (one.leak, one.identity) for kid, one in wanted.items() if kid in may_end}, origin
+            {kid: (one.leak, one.identity) for kid, one in wanted.items() if kid in placed}, origin
         )
         found = [await self._note(one, origin, done) for one in entries]
-        is_open = wanted.keys() - may_end | unread
+        open_kids = (wanted.keys() - placed) | unread
         progress = [
-            one.next_word(finding, is_open) for one, finding in zip(entries, found, strict=True)
+            one.next_state(finding, open_kids) for one, finding in zip(entries, found, strict=True)
         ]
         is_proven = all(one.standing is not Standing.UNPROVED for one in identities)
-        is_over = is_proven and not is_open
+        is_over = is_proven and not open_kids
         await self._memory.remember(report, ReportProgress(is_over, progress), REPORT_KEPT_MS)
         if not is_proven:
             raise Unavailable("a pepper of the store is missing here, so a report is not complete")
@@ -164,13 +173,17 @@ class LeakReports:
         record = identity.record
         return self._policy.responses[record.env] if record else Response.REVOKE
 
-    def _ends(self, identity: Identity) -> bool:
+    def _ends(self, identity: Identity, state: str) -> bool:
         """Return whether the policy ends this key, which still works. Not a publishable one.
 
-        A canary key is not ended: it never works, and its use shall still be reported.
+        state: of its entry. A key that this report has ended is not ended again, and one that it
+        could not rotate would take the place of another key in each hour. A canary key is not
+        ended: it never works, and its use shall still be reported.
         """
         response, record = self._response(identity), identity.record
         if identity.public or identity.is_canary:
+            return False
+        if state in _ENDED or (state == Done.HELD and response is Response.ROTATE):
             return False
         is_disabled = record is not None and record.status is Status.DISABLED
         return identity.standing is Standing.LIVE and not (
@@ -197,7 +210,7 @@ class LeakReports:
         results = await self._batches.apply_all(list(planned.values())) if planned else []
         for kid, result in zip(planned, results, strict=True):
             if not isinstance(result, Fault):
-                done[kid] = self._word(found[kid][1])
+                done[kid] = self._done(found[kid][1])
         for kid, (leak, identity) in found.items():
             if kid in done:
                 continue
@@ -235,7 +248,7 @@ class LeakReports:
         await self._lifecycle.revoke(identity.kid, RevocationReason.KEY_COMPROMISE, author)
         return Done.REVOKED
 
-    def _word(self, identity: Identity) -> Done:
+    def _done(self, identity: Identity) -> Done:
         return Done.DISABLED if self._response(identity) is Response.DISABLE else Done.REVOKED
 
     def _author(self, leak: Leak, origin: str) -> Author:
@@ -249,10 +262,10 @@ class LeakReports:
         if identity.public:  # it was published on purpose
             log.info("key %s was reported by %s: it is publishable", identity.kid, origin)
             return Finding(leak, is_key=False)
-        if entry.is_settled:
-            return Finding(leak, is_key=True, done=Done(entry.word))
+        if entry.is_as_before:
+            return Finding(leak, is_key=True, done=entry.last_row)
         done = ended.get(identity.kid, Done.HELD) if entry.ends else Done.NOTED
-        if not (entry.word == OPEN and done is Done.HELD):  # the trail has this row
+        if done is not entry.last_row:
             author = self._lifecycle.author(f"leaks/{origin}")
             detail = {KEY: identity.kid, "done": done, "where": leak.where, "found_in": leak.source}
             event = AuditEvent(Action.LEAK, author.actor, "", self._clock.wall_ms(), detail)

@@ -19,9 +19,9 @@ FIRST_PAUSE: Final = 0.1  # seconds before a child that ended starts again
 LONGEST_PAUSE: Final = 10.0
 LASTING_SECONDS: Final = 10.0  # after which a child that ends counts as one that worked
 READY_SECONDS: Final = 60.0  # for a replaced child to become ready
-LOOK_SECONDS: Final = 0.1  # between two looks at a child's state
+PAUSE: Final = 0.1  # seconds between two probes of a child
 
-Ask = Callable[[int, float], tuple[bool, dict[str, Any]] | None]
+Probe = Callable[[int, float], tuple[bool, dict[str, Any]] | None]
 """Returns whether the child of this number is ready, and its components; None without an answer.
 
 It may block for the seconds of its second argument: a thread calls it.
@@ -58,29 +58,30 @@ class Children:
     def __init__(
         self,
         commands: Sequence[Sequence[str]],
-        ask: Ask,
+        probe: Probe,
         stop_seconds: float,
         hang_seconds: float = HANG_SECONDS,
     ) -> None:
         self._children = [_Child(number, command) for number, command in enumerate(commands)]
         self._stop_seconds = stop_seconds
         self._unheard = Liveness(hang_seconds)
-        self._ask = ask
-        # A thread for each: children that hang delay no look at another one.
-        self._lookers = ThreadPoolExecutor(max(1, len(commands)), "look")
+        self._probe = probe
+        # A thread for each: children that hang delay no probe of another one.
+        self._probers = ThreadPoolExecutor(max(1, len(commands)), "probe")
         self._states = [State() for _ in commands]
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def states(self) -> list[State]:
-        """The state of each child, at most LOOK_SECONDS (0.1 s) after its last answer."""
+        """The state of each child, at most PAUSE (0.1 s) after its last answer."""
         return list(self._states)
 
     async def start(self) -> None:
         """Start all children and return when each has answered.
 
-        Raises EndedAtOnce if one ends before that, BadInput if the system refuses to start one, for
-        example because no process or no open file is left; `stop` then ends the others.
+        One that ends after its first answer starts again. Raises EndedAtOnce if one ends before it,
+        BadInput if the system refuses to start one, for example because no process or no open file
+        is left; `stop` then ends the others.
         """
         for child in self._children:
             try:
@@ -88,13 +89,11 @@ class Children:
             except OSError as cause:
                 problem = f"process {child.number} cannot be started: {cause.strerror}"
                 raise BadInput("--processes", problem) from None
-        self._tasks = [asyncio.create_task(self._look(child)) for child in self._children]
-        while not all(state.answers for state in self._states):
-            for child in self._children:
-                if child.status is not None:
-                    raise EndedAtOnce(child.number, child.status)
-            await asyncio.sleep(LOOK_SECONDS)
-        self._tasks += [asyncio.create_task(child.keep_running()) for child in self._children]
+        self._tasks = [asyncio.create_task(self._watch(child)) for child in self._children]
+        starting = list(self._children)
+        while starting:
+            await asyncio.sleep(PAUSE)
+            starting = [child for child in starting if not self._keep(child)]
 
     async def replace(self, stop_seconds: float) -> None:
         """Replace each child by a new one, one after the other: end, start, wait until it is ready.
@@ -118,8 +117,16 @@ class Children:
         """Send this signal to each child and wait until all have ended. May be called again."""
         for task in self._tasks:
             task.cancel()
-        self._lookers.shutdown(wait=False, cancel_futures=True)
+        self._probers.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*(child.end(number, self._stop_seconds) for child in self._children))
+
+    def _keep(self, child: "_Child") -> bool:
+        """Keep a child running, if it has answered. Return whether it has."""
+        if child.has_answered:
+            self._tasks.append(asyncio.create_task(child.keep_running()))
+        elif child.status is not None:
+            raise EndedAtOnce(child.number, child.status)
+        return child.has_answered
 
     async def _replace(self, child: "_Child") -> bool:
         log.info("replacing process %d", child.number)
@@ -129,15 +136,16 @@ class Children:
         while not self._states[child.number].is_ready:
             if time.monotonic() > deadline:
                 return False
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(PAUSE)
         return True
 
-    async def _look(self, child: "_Child") -> None:
+    async def _watch(self, child: "_Child") -> None:
         pid, liveness = child.pid, self._unheard
         while True:
             if child.pid != pid:
                 pid, liveness = child.pid, self._unheard
-            found, took = await self._asked(child, liveness.seconds)
+            found, took = await self._probed(child, liveness.seconds)
+            child.has_answered |= found is not None
             if found is None or liveness.is_silent or child.status is not None:
                 self._states[child.number] = State()
             else:
@@ -146,14 +154,14 @@ class Children:
             if liveness.hangs:
                 child.kill(pid, f"has not answered for {liveness.hang_seconds:g} s")
                 liveness = self._unheard
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(PAUSE)
 
-    async def _asked(
+    async def _probed(
         self, child: "_Child", seconds: float
     ) -> tuple[tuple[bool, dict[str, Any]] | None, float]:
         """Return the answer of a child, None without one, and the time that it took in seconds."""
         began, loop = time.monotonic(), asyncio.get_running_loop()
-        found = await loop.run_in_executor(self._lookers, self._ask, child.number, seconds)
+        found = await loop.run_in_executor(self._probers, self._probe, child.number, seconds)
         return found, time.monotonic() - began
 
 
@@ -162,6 +170,7 @@ class _Child:
         self.number = number
         self._command = command
         self._process: asyncio.subprocess.Process | None = None
+        self.has_answered = False
         self._is_asked_to_end = False
         self._started = asyncio.Event()
 

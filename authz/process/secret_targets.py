@@ -128,7 +128,7 @@ class DirectoryTarget:
     seconds: for one file. A disk of another machine may hang, so a thread writes the files, one
     after the other, and the process ends without it. A command and `authz admin` may deliver at
     once, so each delivery has a temporary file of its own, KID.key.RANDOM.new. A delivery also
-    removes those of processes that were killed, once they are STALE (10 minutes) old.
+    removes those of processes that ended meanwhile, once they are STALE (10 minutes) old.
     """
 
     def __init__(self, directory: Path, seconds: float = SECONDS) -> None:
@@ -140,6 +140,8 @@ class DirectoryTarget:
         """Implement Target.deliver: the file is there wholly, or as before."""
         given_up = threading.Event()
         writing = self._thread.begin(partial(self._write, parcel, given_up))
+        if writing is None:
+            raise Unavailable(f"{self._directory}: an earlier write still hangs")
         try:
             await asyncio.wait_for(writing, self._seconds)
         except TimeoutError:

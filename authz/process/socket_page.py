@@ -2,9 +2,11 @@
 
 import http.client
 import socket
+from time import monotonic, sleep
 from typing import Final
 
 MAX_PAGE: Final = 8 * 1024 * 1024  # bytes
+PAUSE: Final = 0.02  # seconds between two tries to connect
 
 
 def get(path: str, page: str, seconds: float) -> tuple[int, bytes] | None:
@@ -29,8 +31,18 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, path: str, seconds: float) -> None:
         super().__init__("localhost", timeout=seconds)
         self._path = path
+        self._seconds = seconds
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+        self.sock.settimeout(self._seconds)
+        deadline = monotonic() + self._seconds
+        while True:
+            try:
+                self.sock.connect(self._path)
+            except BlockingIOError:  # the queue of the listener is full; the kernel does not wait
+                if monotonic() >= deadline:
+                    raise
+                sleep(PAUSE)
+            else:
+                return

@@ -10,36 +10,56 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 
+Work = Callable[[], None]
+_Begun = tuple[Future[None], asyncio.Future[None], Work]
+
 
 class WorkThread:
     """Makes calls one after the other. The thread begins with the first one.
 
     A call that nobody waits for any more before it begins is left out. At the end of the process a
-    call is cut off wherever it is, so it must leave nothing half done.
+    call is cut off wherever it is, so it must leave nothing half done. A call may have a secret:
+    the waiting thread holds none.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: SimpleQueue[tuple[Future[None], Callable[[], None]]] = SimpleQueue()
+        self._calls: SimpleQueue[_Begun] = SimpleQueue()
+        self._running: asyncio.Future[None] | None = None
         self._thread: threading.Thread | None = None
 
-    def begin(self, call: Callable[[], None]) -> asyncio.Future[None]:
-        """Return a future of the running loop that is done, or has the error, after the call."""
+    def begin(self, call: Work) -> asyncio.Future[None] | None:
+        """Return a future of the running loop that is done, or has the error, after the call.
+
+        Return None while a call still runs that nobody waits for any more: it may run for days, and
+        the calls behind it would fill the memory.
+        """
+        running = self._running
+        if running is not None and running.cancelled():
+            return None
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
         made = Future[None]()
-        self._calls.put((made, call))
-        return asyncio.wrap_future(made)
+        waiting = asyncio.wrap_future(made)
+        self._calls.put((made, waiting, call))
+        return waiting
 
     def _work(self) -> None:
         while True:
-            made, call = self._calls.get()
-            if not made.set_running_or_notify_cancel():
-                continue
-            try:
-                call()
-            except BaseException as cause:  # noqa: BLE001  the caller gets it
-                made.set_exception(cause)
-            else:
-                made.set_result(None)
+            self._make(*self._calls.get())
+
+    def _make(self, made: Future[None], waiting: asyncio.Future[None], call: Work) -> None:
+        if not made.set_running_or_notify_cancel():
+            return
+        self._running = waiting
+        try:
+            call()
+        except BaseException as cause:  # noqa: BLE001  the caller gets it
+            self._running = None
+            made.set_exception(cause)
+        else:
+            self._running = None
+            made.set_result(None)
+        finally:
+            del made, waiting, call  # an error keeps this frame

@@ -30,10 +30,10 @@ class StoredLeakMemory:
         """Implement LeakMemory.progress."""
         digest = _hash(report)
         names = [self._names.report(digest), self._names.open_report(digest)]
-        over, words = await checked(self._client.mget(names))
+        over, states = await checked(self._client.mget(names))
         if over is not None:
             return ReportProgress(is_over=True)
-        return ReportProgress() if words is None else ReportProgress.parse(words)
+        return ReportProgress() if states is None else ReportProgress.parse(states)
 
     async def remember(self, report: str, progress: ReportProgress, ms: int) -> None:
         """Implement LeakMemory.remember."""

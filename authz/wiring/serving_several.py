@@ -63,7 +63,7 @@ def serve(
         children = partial(
             Children,
             commands,
-            partial(ask, paths),
+            partial(probe, paths),
             stop_seconds(settings),
             hang_seconds,
         )
@@ -76,7 +76,7 @@ def stop_seconds(settings: Settings) -> float:
     return settings.shutdown.delay + DRAIN_SECONDS + MARGIN_SECONDS
 
 
-def ask(paths: Sequence[str], number: int, seconds: float) -> tuple[bool, dict[str, Any]] | None:
+def probe(paths: Sequence[str], number: int, seconds: float) -> tuple[bool, dict[str, Any]] | None:
     """Return the readiness of a process and its components; None if it does not answer.
 
     seconds: for each wait for the process.
@@ -181,7 +181,7 @@ def read_again(
 
 
 def _listen_for_hangup(
-    read_again: Callable[[], Settings],
+    read: Callable[[], Settings],
     children: Children,
     starting: asyncio.Task[None],
     ending: Ending,
@@ -203,7 +203,7 @@ def _listen_for_hangup(
         async with turn:
             waiting = False
             try:
-                settings = read_again()
+                settings = read()
             except BadInput as cause:
                 log.warning("the processes are not replaced: %s", cause)
                 return

@@ -5,13 +5,16 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from authz.cli.main import INTERRUPTED, UNAVAILABLE
 from authz.cli.scan import FOUND
 from authz.flows.identification import Identification, Identity
+from authz.flows.lifecycle import Lifecycle
 from tests.cli.test_store_faults import proxy
 from tests.support.cli.terminal import AUTHZ, PATIENCE, execute, run
 from tests.support.real import Valkey
@@ -91,6 +94,27 @@ def test_a_command_that_is_ended(kids: list[str], valkey: Valkey, number: signal
     else:
         said = f"stopped at {kids[BEFORE]}: 3 of 6 keys are revoked; run it again"
         assert (scan.returncode, err.strip()) == (INTERRUPTED, said)
+
+
+def test_a_cancellation_that_the_client_forgets_counts(
+    kids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-py may take a reply that comes with Ctrl-C, and forget the cancellation."""
+    revoke, begun = Lifecycle.revoke, list[str]()
+
+    async def forgetting(self: Lifecycle, kid: str, *arguments: Any) -> Any:
+        begun.append(kid)
+        if len(begun) == BEFORE:
+            signal.raise_signal(signal.SIGINT)
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(PATIENCE)
+        return await revoke(self, kid, *arguments)
+
+    monkeypatch.setattr(Lifecycle, "revoke", forgetting)
+    done = run("scan", "--revoke", "found")
+    said = f"stopped at {kids[BEFORE - 1]}: 3 of 6 keys are revoked; run it again"
+    assert (done.code, done.out, done.err.strip()) == (INTERRUPTED, "", said)
+    assert revoked(kids) == begun == kids[:BEFORE]
 
 
 def test_a_key_that_somebody_else_revokes_meanwhile(

@@ -16,6 +16,7 @@ from authz.console.leak_reports import (
     SIGNED,
     SMALL_BODY,
 )
+from authz.core.errors import Unavailable
 from authz.core.http_exchange import HttpRequest
 from authz.core.leaks import MAX_ENTRIES
 from authz.core.new_keys import KeySpec
@@ -421,6 +422,110 @@ async def test_a_replay_acts_on_no_key_again(valkey, tmp_path, monkeypatch, live
         named = {detail["key"] for action, _, detail in later if action == "leak"}
         assert named <= {held}
         assert (await rig.status(held) is Status.DISABLED) == (live == "disable")
+
+
+@pytest.fixture
+async def rigged(valkey, tmp_path, monkeypatch):
+    """Return a function that makes endpoints with a policy. They have one store."""
+    async with valkey.endpoint.client() as client:
+        yield lambda **leaks: Rig(StoreParts.of_one(client), tmp_path, monkeypatch, **leaks)
+
+
+def an_hour_later(valkey):
+    """Free the places of the keys that were ended."""
+    valkey.admin.delete(schema.DEFAULT.leaked)
+
+
+async def leaks_since(rig, rows):
+    """Return key and outcome of each leak in the trail behind so many rows."""
+    later = (await rig.trail())[len(rows) :]
+    return [(detail["key"], detail["done"]) for action, _, detail in later if action == "leak"]
+
+
+async def test_a_replay_ends_a_key_that_was_noted_and_works_now(rigged, valkey):
+    """A person had disabled it and has enabled it. A key that stays as it was gets no other row."""
+    rig = rigged(max_per_hour=1, live="disable")
+    (held, one), (first, other), (noted, third) = [await rig.issue() for _ in range(3)]
+    still, fourth = await rig.issue()
+    for kid in (noted, still):
+        await rig.lifecycle.disable(kid, rig.lifecycle.author("tests"))
+    report = [{"token": text} for text in (other, one, third, fourth)]
+    assert (await rig.by_github(*report))[0] == 200
+    assert (await rig.trail())[-1][2]["done"] == "noted"
+    for kid in (noted, first):  # this report has disabled the first one
+        await rig.lifecycle.enable(kid, rig.lifecycle.author("tests"))
+    before = await rig.trail()
+    assert (await rig.by_github(*report))[0] == 200
+    assert await leaks_since(rig, before) == [(noted, "held")]
+    for _ in range(2):
+        an_hour_later(valkey)
+        assert (await rig.by_github(*report))[0] == 200
+    assert (await rig.by_github(*report))[0] == 409
+    assert await leaks_since(rig, before) == [
+        (noted, "held"),
+        (held, "disabled"),
+        (noted, "disabled"),
+    ]
+    statuses = [await rig.status(kid) for kid in (first, held, noted, still)]
+    assert statuses == [Status.ACTIVE] + [Status.DISABLED] * 3
+
+
+@pytest.mark.parametrize(
+    ("test", "done"), [("notify", "noted"), ("rotate", "held"), ("disable", "disabled")]
+)
+async def test_a_replay_goes_by_the_policy_of_now(rigged, valkey, test, done):
+    """A stricter policy ends a key that nothing was done to. An ended key stays as it is."""
+    rig = rigged(max_per_hour=1, test=test)
+    left = await rig.issue("test")
+    report = [{"token": text} for _, text in (left, await rig.issue(), await rig.issue())]
+    assert (await rig.by_github(*report))[0] == 200
+    assert (left[0], done) in await leaks_since(rig, [])
+    if test == "disable":
+        await rig.lifecycle.enable(left[0], rig.lifecycle.author("tests"))
+    an_hour_later(valkey)
+    strict, before = rigged(max_per_hour=1, test="revoke"), await rig.trail()
+    strict.key, strict.github.answer = rig.key, rig.github.answer
+    while (await strict.by_github(*report))[0] == 200:
+        an_hour_later(valkey)
+    is_revoked = await rig.status(left[0]) is Status.REVOKED
+    assert is_revoked == (test != "disable")
+    assert ((left[0], "revoked") in await leaks_since(rig, before)) == is_revoked
+
+
+async def test_a_key_that_nobody_can_rotate_takes_no_place_of_another(rigged, valkey):
+    """In a later hour the report ends its other keys."""
+    rig = rigged(max_per_hour=1, live="rotate", test="revoke")
+    (_, one), (ended, other) = await rig.issue("live"), await rig.issue("test")
+    report = {"token": one}, {"token": other}
+    assert (await rig.by_github(*report))[0] == 200
+    assert await rig.status(ended) is Status.ACTIVE
+    an_hour_later(valkey)
+    assert [(await rig.by_github(*report))[0] for _ in range(2)] == [200, 409]
+    assert await rig.status(ended) is Status.REVOKED
+
+
+async def test_a_trail_that_fails_in_the_middle(rigged, monkeypatch):
+    """The next try begins at the first key: it gets a row again, and ends again if it works."""
+    rig, append = rigged(live="disable"), StoredRows.append
+    made = [await rig.issue() for _ in range(3)]
+    first, report, rows = made[0][0], [{"token": text} for _, text in made], []
+
+    async def failing(self, *arguments):
+        rows.append(arguments)
+        if len(rows) == 2:
+            raise Unavailable("the store is gone")
+        return await append(self, *arguments)
+
+    monkeypatch.setattr(StoredRows, "append", failing)
+    assert (await rig.by_github(*report))[0] == 503
+    assert await leaks_since(rig, []) == [(first, "disabled")]
+    assert {await rig.status(kid) for kid, _ in made} == {Status.DISABLED}
+    await rig.lifecycle.enable(first, rig.lifecycle.author("tests"))
+    before = await rig.trail()
+    assert [(await rig.by_github(*report))[0] for _ in range(2)] == [200, 409]
+    words = ["disabled", "noted", "noted"]
+    assert await leaks_since(rig, before) == [(k, w) for (k, _), w in zip(made, words, strict=True)]
+    assert await rig.status(first) is Status.DISABLED
 
 
 async def test_a_rotated_secret_ends_nothing(rig):

@@ -158,9 +158,9 @@ def test_labels():
 
 
 def test_progress_of_a_report():
-    """The words come back. Other text is no progress, and neither are words of other entries."""
-    words = ["", OPEN, *Done]
-    found = ReportProgress.parse(ReportProgress(words=words).text())
-    assert (found.is_over, found.of(len(words)), found.of(2)) == (False, words, ["", ""])
+    """The states come back. Other text is no progress, and neither are states of other entries."""
+    states = ["", OPEN, *Done]
+    found = ReportProgress.parse(ReportProgress(entry_states=states).text())
+    assert (found.is_over, found.of(len(states)), found.of(2)) == (False, states, ["", ""])
     for text in ("", "{}", "1", '["removed"]', "[1]", "[[]]", "null", "[" * 100_000, '"open"'):
         assert ReportProgress.parse(text) == ReportProgress(), text[:20]

@@ -53,10 +53,10 @@ class Family:
             for program, file in zip(programs, self.files, strict=True)
         ]
         self.unready: set[int] = set()  # process ids
-        self.children = Children(commands, self.ask, stop_seconds)
+        self.children = Children(commands, self.probe, stop_seconds)
 
-    def ask(self, number, _seconds):
-        """Implement Ask."""
+    def probe(self, number, _seconds):
+        """Implement Probe."""
         try:
             pid = int(self.files[number].read_text())
             os.kill(pid, 0)
@@ -156,18 +156,18 @@ async def test_a_first_start_that_the_system_refuses_fails_the_start(tmp_path, m
     await family.children.stop()
 
 
-async def test_a_child_that_hangs_delays_no_look_at_another_one(tmp_path):
+async def test_a_child_that_hangs_delays_no_probe_of_another_one(tmp_path):
     """Also if more children hang than the event loop has threads."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     async with running(tmp_path) as family:
-        ask, hanging = family.ask, threading.Event()
+        probe, hanging = family.probe, threading.Event()
 
-        def asked(number, seconds):
+        def slow_probe(number, seconds):
             if number == 0:
                 hanging.wait(60)
-            return ask(number, seconds)
+            return probe(number, seconds)
 
-        family.children._ask = asked
+        family.children._probe = slow_probe
         try:
             pid = family.pid(1)
             family.files[1].unlink()
@@ -175,6 +175,28 @@ async def test_a_child_that_hangs_delays_no_look_at_another_one(tmp_path):
             await eventually(lambda: family.pid(1) not in {0, pid})
         finally:
             hanging.set()
+
+
+async def test_a_child_that_ends_after_its_answer_starts_again_before_the_others_answer(tmp_path):
+    """For example one that hangs and is killed. The start goes on when the others answer."""
+    family, slow = Family(tmp_path, [CHILD, CHILD]), threading.Event()
+    probe = family.probe
+    family.children._probe = lambda number, seconds: (
+        probe(number, seconds) if number == 0 or slow.is_set() else None
+    )
+    starting = asyncio.create_task(family.children.start())
+    try:
+        await eventually(lambda: family.pid(0) or starting.done())
+        pid = family.pid(0)
+        family.files[0].unlink()
+        os.kill(pid, signal.SIGKILL)
+        await eventually(lambda: family.pid(0) not in {0, pid} or starting.done())
+        assert not starting.done()
+        slow.set()
+        await starting
+        assert family.pid(0) not in {0, pid}
+    finally:
+        await family.children.stop()
 
 
 async def test_a_child_that_ends_at_its_start_fails_the_start(tmp_path):
@@ -215,9 +237,9 @@ async def test_replace_begins_with_a_child_that_is_not_ready(tmp_path, monkeypat
         first, second = family.pid(0), family.pid(1)
         family.unready.add(second)
         await eventually(lambda: not family.children.states[1].is_ready)
-        ask = family.ask
-        family.children._ask = lambda number, seconds: (
-            found and (number == 0, found[1]) if (found := ask(number, seconds)) else None
+        probe = family.probe
+        family.children._probe = lambda number, seconds: (
+            found and (number == 0, found[1]) if (found := probe(number, seconds)) else None
         )
         await family.children.replace(STOP_SECONDS)
         await eventually(lambda: family.pid(1))
@@ -230,9 +252,9 @@ async def test_replace_stops_at_a_child_that_does_not_become_ready(tmp_path, cap
     monkeypatch.setattr(module, "READY_SECONDS", 0.3)
     async with running(tmp_path) as family:
         second = family.pid(1)
-        ask = family.ask
-        family.children._ask = lambda number, seconds: (
-            found and (number == 1, found[1]) if (found := ask(number, seconds)) else None
+        probe = family.probe
+        family.children._probe = lambda number, seconds: (
+            found and (number == 1, found[1]) if (found := probe(number, seconds)) else None
         )
         await family.children.replace(STOP_SECONDS)
         assert family.pid(1) == second
@@ -257,20 +279,20 @@ async def test_a_replacement_gives_children_more_time_to_end(tmp_path, caplog):
 
 
 async def test_a_child_that_answers_late_is_not_ready_and_stays(tmp_path, monkeypatch):
-    """Only patient questions get an answer: the child does not hang, and is no help to clients."""
-    monkeypatch.setattr(liveness, "ASKING_SECONDS", 0.05)
+    """Only long probes get an answer: the child does not hang, and is no help to clients."""
+    monkeypatch.setattr(liveness, "PROBE_SECONDS", 0.05)
     async with running(tmp_path, [CHILD]) as family:
-        pid, ask, seen = family.pid(0), family.ask, []
+        pid, probe, seen = family.pid(0), family.probe, []
 
-        def asked(number, seconds):
-            if seconds == liveness.ASKING_SECONDS:
+        def slow_probe(number, seconds):
+            if seconds == liveness.PROBE_SECONDS:
                 time.sleep(seconds)
                 seen.append(family.children.states[0].is_ready)
                 return None
-            return ask(number, seconds)
+            return probe(number, seconds)
 
-        family.children._ask = asked
-        await eventually(lambda: len(seen) > 2 * liveness.QUESTIONS)
+        family.children._probe = slow_probe
+        await eventually(lambda: len(seen) > 2 * liveness.LONG_PROBES)
         assert not any(seen[1:])
         assert is_alive(pid)
 

@@ -136,6 +136,8 @@ async def test_a_directory_that_hangs(tmp_path, monkeypatch):
     try:
         with pytest.raises(Unavailable, match=r"not written within 0\.1 s"):
             await asyncio.wait_for(target.deliver(parcel()), 20)
+        with pytest.raises(Unavailable, match="an earlier write still hangs"):
+            await target.deliver(parcel())
     finally:
         released.set()
     await eventually(lambda: not list(tmp_path.glob("*.new")))

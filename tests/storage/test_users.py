@@ -430,8 +430,8 @@ async def test_leaks_and_deliveries(guarded_valkey):
         assert valkey.admin.hkeys(schema.DEFAULT.leaked) == ["a"]
         await memory.remember("report", ReportProgress(is_over=True), 1000)
         assert (await memory.progress("report")).is_over
-        await memory.remember("open", ReportProgress(words=["held"]), 1000)
-        assert (await memory.progress("open")).words == ["held"]
+        await memory.remember("open", ReportProgress(entry_states=["held"]), 1000)
+        assert (await memory.progress("open")).entry_states == ["held"]
         assert await deliveries.begin("a", "entry") == "entry"
         assert await deliveries.all() == {"a": "entry"}
         assert not await deliveries.compare_and_set("a", "another", "by")

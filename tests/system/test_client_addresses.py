@@ -1,4 +1,4 @@
-"""Forged addresses through a real Envoy: whose failures a client can make count."""
+"""Forged client addresses through a real Envoy: failures count for the client that sent them."""
 
 import http.client
 import json
@@ -91,13 +91,13 @@ def test_only_the_entry_of_the_trusted_proxy_counts(behind_a_proxy: Installation
 def test_spellings_of_one_client(
     behind_a_proxy: Installation, first: str, second: str, stranger: str
 ) -> None:
-    """IPv4-mapped addresses are IPv4, IPv6 clients have a /64 network, and a zone counts not."""
+    """An IPv4-mapped address counts as IPv4, an IPv6 address by its /64 and without its zone."""
     seen = [through(behind_a_proxy, one) for one in (first, second, stranger)]
     assert seen == [UNKNOWN, BLOCKED, UNKNOWN]
 
 
 def test_an_entry_that_envoy_cannot_read(behind_a_proxy: Installation) -> None:
-    """The proxy itself counts, never an entry before it, and never nobody."""
+    """Failures behind an unreadable last entry count for the address of the trusted proxy."""
     garbled = ["192.0.2.50:5555", "[2001:db8::5]:443", "unknown", "", "192.0.2.050"]
     for number, text in enumerate(garbled):
         source = f"127.0.3.{number + 1}"

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,23 @@ class Impatient(Serving):
 
     program = ("-c", IMPATIENT)
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._stopped: list[int] = []  # descriptors
+
+    def stop(self, number: int) -> None:
+        """Stop the process of this number as a debugger does."""
+        process = os.pidfd_open(self.pid_of(number))
+        self._stopped.append(process)
+        signal.pidfd_send_signal(process, signal.SIGSTOP)
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        for process in self._stopped:  # it does not see that the command has ended
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(process, signal.SIGKILL)
+            os.close(process)
+
     def pids(self) -> list[int]:
         """Return the ids of both processes; 0 for one that does not run."""
         return [self.pid_of(0), self.pid_of(1)]
@@ -37,8 +55,9 @@ class Impatient(Serving):
         return len(components) == 2 and all(each["ready"] for each in components)
 
     def lines(self) -> list[dict[str, Any]]:
-        """Return all log lines, also of the processes."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        """Return the log lines that are whole, also of the processes, which write meanwhile."""
+        found = self.log.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in found if line.startswith("{") and line.endswith("\n")]
 
     def messages(self) -> list[str]:
         """Return the messages of these lines."""
@@ -59,8 +78,8 @@ async def command(tmp_path: Path, valkey: Valkey) -> AsyncIterator[Impatient]:
 async def test_processes_that_are_stopped_are_replaced(command: Impatient) -> None:
     """Two at once. Each gets SIGKILL, because a stopped process cannot end by itself."""
     before = command.pids()
-    for pid in before:
-        os.kill(pid, signal.SIGSTOP)
+    for number in range(2):
+        command.stop(number)
     await eventually(lambda: not {0, *before} & {*command.pids()}, PATIENCE)
     await eventually(command.all_ready, PATIENCE)
     said = command.messages()
@@ -70,16 +89,19 @@ async def test_processes_that_are_stopped_are_replaced(command: Impatient) -> No
 
 
 async def test_a_log_line_names_its_process(command: Impatient) -> None:
-    """By the label `process` of the metrics. The lines of the command itself name none."""
-    said = [line for line in command.lines() if line["message"].startswith("serving Check")]
+    """A log line of a process has its number as `process`. One of the command has no `process`."""
+    starts = "starting 2 processes", "serving Check"
+    said = [line for line in command.lines() if line["message"].startswith(starts)]
     assert sorted(line.get("process", "") for line in said) == ["", "0", "1"]
 
 
-async def test_a_replacement_of_all_gets_past_a_process_that_is_stopped(command: Impatient) -> None:
-    """A stopped process does not answer SIGTERM, so it is killed, and the other one follows."""
+async def test_a_replacement_goes_on_after_a_stopped_process_is_killed(command: Impatient) -> None:
+    """SIGTERM does not end a stopped process. It is killed because it hangs; then both are new."""
     before = command.pids()
-    os.kill(before[1], signal.SIGSTOP)
+    command.stop(1)
     command.tell(signal.SIGHUP)
     await eventually(lambda: "all processes are replaced" in command.messages(), PATIENCE)
+    said = command.messages()
+    assert any(one.startswith("process 1 ") and one.endswith("it is killed") for one in said)
     assert not {0, *before} & {*command.pids()}
     await eventually(command.all_ready, PATIENCE)

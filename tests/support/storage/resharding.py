@@ -127,7 +127,7 @@ async def _fill(parts: StoreParts, kids: list[str], rng: random.Random) -> None:
     await StoredSessionEnds(client).end(SESSION, 77, DAY)
     memory = StoredLeakMemory(client)
     await memory.remember(REPORT, ReportProgress(is_over=True), DAY)
-    await memory.remember(OPEN_REPORT, ReportProgress(words=["held"]), DAY)
+    await memory.remember(OPEN_REPORT, ReportProgress(entry_states=["held"]), DAY)
     await memory.take_places(kids[:2], HOUR_MS, 5)
     await StoredSigningKeys(client).add("signer", "{}", "sealed")
     names: Names = names_of(client)
