@@ -184,6 +184,7 @@ async def test_explain_says_what_the_record_of_a_denial_does_not_have(site):
     kid, _ = await site.rig.issue(client_id="acme")
     await use(site.rig, kid, 60, code="403", reason="insufficient_scope", flags="UAEX")
     page = await get(site, f"/keys/{kid}")
+    assert "1 request, 1 denied" in page.text
     (link,) = re.findall(r'href="(/keys/[^"]+/explain\?[^"]+)"', page.text)
     told = await get(site, unescape(link))
     assert "was denied: <strong><bdi>insufficient scope</bdi></strong>" in told.text
