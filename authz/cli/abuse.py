@@ -8,7 +8,7 @@ import click
 from authz.cli.actor import actor
 from authz.cli.administration import stored_settings
 from authz.cli.columns import columns
-from authz.cli.invocation import Invocation, common
+from authz.cli.invocation import Invocation, common, write_warning
 from authz.cli.over_api import admin_target, is_over_api
 from authz.cli.session_loop import within
 from authz.cli.terminal import escaped
@@ -21,6 +21,7 @@ from authz.flows.by import By
 
 _T = TypeVar("_T")
 _ADDRESS: Final = "ADDRESS"
+EVERYBODY: Final = ("0.0.0.0/0", "::/0")
 
 
 @click.group(no_args_is_help=False)
@@ -126,6 +127,9 @@ def allow(invocation: Invocation, network: str, *, remove: bool) -> None:
     is_new = _with_control(
         invocation, lambda control: control.allow(network, author, remove=remove)
     )
+    if not remove and network in EVERYBODY:
+        kind = "IPv6" if ":" in network else "IPv4"
+        write_warning(f"{network} is every {kind} address: no client with one is blocked any more")
     word = "no longer allowed" if remove else "allowed"
     invocation.answer(
         {"network": network, "allowed": not remove, "changed": is_new}, f"{network} is {word}"

@@ -1,11 +1,11 @@
 """The receiver of `authz usage export`, from its options."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from authz.cli.bounded_file import read_ascii
@@ -57,6 +57,26 @@ class ReceiverOptions:
     stripe_url: str
     source: str
     cursor: str | None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], namespace: str) -> "ReceiverOptions":
+        """Return the options of a command. namespace: of the names in the store, or empty."""
+        return cls(
+            to=given["to"] or "",
+            form=Format(given["form"]) if given["form"] else None,
+            token_file=given["token_file"],
+            ca=given["ca"],
+            customer=given["customer"],
+            customers=given["customers"],
+            stripe_url=given["stripe_url"],
+            cursor=given["cursor"],
+            source=f"authz/{namespace}" if namespace else "authz",
+        )
+
+    @property
+    def is_file(self) -> bool:
+        """Whether records go to a file."""
+        return bool(self.to) and not self.is_web and not self.is_stripe
 
     @property
     def is_web(self) -> bool:

@@ -1,10 +1,11 @@
 """`authz keys due`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from authz.cli import show
 from authz.cli.administration import with_bulk
 from authz.cli.columns import columns
 from authz.cli.invocation import Invocation, common
@@ -16,11 +17,6 @@ from authz.flows.waiting_deliveries import WaitingDelivery
 
 if TYPE_CHECKING:
     from authz.wiring.session import BulkSession
-
-DECIDE: Final = (
-    "undecided: if the holder has the new secret, `authz keys retire KID --secret old`,\n"
-    "else `authz keys rollback KID`; until then both secrets work"
-)
 
 
 def _within(_context: click.Context, parameter: click.Parameter, value: str) -> int:
@@ -96,7 +92,7 @@ def _deliveries_text(rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     ]  # fmt: skip
     text = columns([heading, *lines]) if lines else "no delivery is pending"
-    return f"{text}\n\n{DECIDE}" if any(row["is_undecided"] for row in rows) else text
+    return f"{text}\n\n{show.DECIDE}" if any(row["is_undecided"] for row in rows) else text
 
 
 def _row(one: DueKey) -> dict[str, Any]:
@@ -115,8 +111,5 @@ def _delivery(one: WaitingDelivery) -> dict[str, Any]:
     return {
         "kid": one.record.kid,
         "client": one.record.client_id,
-        "target": one.target,
-        "secret": one.secret,
-        "since": rfc3339(one.began_at),
-        "is_undecided": one.is_undecided,
+        **show.delivery_document(one),
     }

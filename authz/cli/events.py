@@ -10,6 +10,7 @@ import click
 from authz.cli.actor import actor
 from authz.cli.administration import load_settings, stored_settings, with_events
 from authz.cli.columns import columns
+from authz.cli.counted import counted
 from authz.cli.invocation import Invocation, common, write_stdout
 from authz.cli.over_api import is_over_api
 from authz.cli.terminal import escaped
@@ -158,7 +159,7 @@ def replay(invocation: Invocation, ids: tuple[str, ...], sink: str | None, *, ev
         return sum([await session.replay(name, ids, By(actor()).author()) for name in names])
 
     count = with_events(invocation, work)
-    invocation.answer({"events": count}, f"{count} events will be delivered again")
+    invocation.answer({"events": count}, f"{counted(count, 'event')} will be delivered again")
 
 
 @events.command()
@@ -231,7 +232,8 @@ def _progress(progress: Progress | None) -> dict[str, Any]:
 def _state_text(state: dict[str, Any]) -> str:
     if not state["started"]:
         return "not started; `authz admin` with this sink starts it"
-    given_up = f"{len(state['dead'])} events were given up"
+    dead = len(state["dead"])
+    given_up = f"{counted(dead, 'event')} {'was' if dead == 1 else 'were'} given up"
     if not state["failing"]:
         return f"delivers, {given_up}"
     return f"tries {state['failing']} again since {state['since']}, {given_up}"

@@ -7,6 +7,7 @@ import click
 from authz.cli import show
 from authz.cli.administration import read_record, with_bulk
 from authz.cli.columns import columns
+from authz.cli.counted import counted
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import budget_text, kid_argument, note_option
 from authz.cli.outcome import make_change, report_change
@@ -182,7 +183,7 @@ def _leases_text(leases: dict[str, Any]) -> str:
     rule = "every request is counted as it comes"
     if leases["requests"]:
         rule = (
-            f"each sidecar may take up to {leases['requests']} requests in advance, "
+            f"each sidecar may take up to {counted(leases['requests'], 'request')} in advance, "
             f"for {leases['life_ms']} ms"
         )
     if not leases["held"]:

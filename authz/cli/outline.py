@@ -23,7 +23,19 @@ Eager = Mapping[str, Callable[..., None]]
 _KEPT: Final = ("help", "metavar", "required", "multiple", "hidden", "show_default", "default")
 
 
-class OutlinedGroup(click.Group):
+class OutlinedCommand(click.Command):
+    """A command without the code behind it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words. Each UsageError names this command: click's parser names none."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as cause:
+            cause.ctx = cause.ctx or ctx
+            raise
+
+
+class OutlinedGroup(OutlinedCommand, click.Group):
     """A group that makes the outline of a command only when it is used."""
 
     def __init__(self, about: Mapping[str, Any], eager: Eager, **settings: Any) -> None:
@@ -88,7 +100,7 @@ def built(name: str, about: Mapping[str, Any], eager: Eager) -> click.Command:
         "callback": _run,
     }
     if "commands" not in about:
-        return click.Command(**settings)
+        return OutlinedCommand(**settings)
     bare = about["bare"]
     return OutlinedGroup(
         about, eager, invoke_without_command=bare, no_args_is_help=False, **settings

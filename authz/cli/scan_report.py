@@ -6,6 +6,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from authz import __version__
+from authz.cli.counted import counted
 from authz.cli.terminal import escaped
 from authz.core.records import Status
 from authz.flows.identification import Identity, Standing
@@ -66,16 +67,16 @@ class Report:
     def text(self) -> str:
         """Return the report as lines: one for each key and place, and a summary."""
         lines = [self._line(one) for one in self.found]
-        read = [_counted(self.files, "file")]
-        read += [_counted(self.objects, "object of git")] if self.objects else []
+        read = [counted(self.files, "file")]
+        read += [counted(self.objects, "object of git")] if self.objects else []
         about = f"searched {' and '.join(read)}"
         leaks = self.leaks
         published = len(self.found) - len(leaks)
         if published:
-            about = f"{_counted(published, 'place')} with a publishable key; {about}"
+            about = f"{counted(published, 'place')} with a publishable key; {about}"
         if leaks:
             distinct = len({self._kid(one) or one.hit.sighting.reveal() for one in leaks})
-            lines.append(f"{_counted(distinct, 'key')} in {_counted(len(leaks), 'place')}; {about}")
+            lines.append(f"{counted(distinct, 'key')} in {counted(len(leaks), 'place')}; {about}")
         else:
             lines.append(f"no {'secret ' if published else ''}key was found; {about}")
         return "\n".join(lines)
@@ -126,6 +127,7 @@ class Report:
             "client": record.client_id if record else None,
             "status": record.status.value if record else None,
             "revoked_now": kid in self.revoked,
+            **({"canary": True} if record and record.status is Status.CANARY else {}),
         }
 
     def _kid(self, one: Found) -> str:
@@ -190,8 +192,3 @@ class Report:
 
 def _client(row: dict[str, Any]) -> list[str]:
     return [f"client {row['client']}"] if row["client"] else []
-
-
-def _counted(number: int, noun: str) -> str:
-    first, *others = noun.split(" ")
-    return " ".join((str(number), f"{first}{'' if number == 1 else 's'}", *others))

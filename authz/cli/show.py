@@ -1,6 +1,6 @@
 """A key record as JSON and as text, without its digests."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from authz.cli import color
 from authz.cli.terminal import escaped, escaped_lines
@@ -15,6 +15,14 @@ if TYPE_CHECKING:  # most commands show no usage
     from authz.core.usage.commit import Denial, Sight
     from authz.core.usage.question import LatestUse
     from authz.flows.limits.credit_report import Credits
+    from authz.flows.waiting_deliveries import WaitingDelivery
+
+DECIDE: Final = (
+    "undecided: if the holder has the new secret, `authz keys retire KID --secret old`,\n"
+    "else `authz keys rollback KID`; until then both secrets work"
+)
+_NEEDED: Final = "until the new secret has arrived, its holder needs the old one"
+_NONE: Final = "the old secret has ended: until the new one has arrived, its holder has none"
 
 
 def document(record: KeyRecord) -> dict[str, Any]:
@@ -94,6 +102,25 @@ def credits_document(found: "Credits | None") -> dict[str, int] | None:
 def credits_line(found: "Credits") -> str:
     """Return the credits as a line that fits below `table`: `credits  80 left of 100`."""
     return f"{'credits':<17}  {found.left} left of {found.total}"
+
+
+def delivery_document(one: "WaitingDelivery") -> dict[str, Any]:
+    """Return a pending delivery as JSON members, without those of its key."""
+    return {
+        "target": one.target,
+        "secret": one.secret,
+        "since": rfc3339(one.began_at),
+        "is_undecided": one.is_undecided,
+    }
+
+
+def delivery_lines(one: "WaitingDelivery", now: int) -> str:
+    """Return a pending delivery as escaped lines that fit below `table`. now: in ms."""
+    told = f"pending since {rfc3339(one.began_at)}: secret {one.secret} to the target {one.target}"
+    others = [each for each in one.record.secrets if each.id != one.secret and each.is_live(now)]
+    advice = DECIDE if one.is_undecided else _NEEDED if others else _NONE
+    lines = (f"{'':<17}  {line}" for line in advice.splitlines())
+    return escaped_lines("\n".join((f"{'delivery':<17}  {told}", *lines)))
 
 
 def usage_document(use: "LatestUse") -> dict[str, Any]:

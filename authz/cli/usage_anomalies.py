@@ -10,6 +10,7 @@ import click
 
 from authz.cli.administration import with_usage
 from authz.cli.columns import columns
+from authz.cli.counted import counted
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.times import ago_ms
@@ -101,7 +102,7 @@ def anomalies(invocation: Invocation, *, since: str | None, limit: int, replay: 
             "not_judged": _gaps(judged.gaps),
         }
         at = f"latest hour {rfc3339(judged.hour * HOUR_MS)}"
-        lines += ["", f"{at}: {judged.keys} keys judged, {judged.anomalies} unusual"]
+        lines += ["", f"{at}: {counted(judged.keys, 'key')} judged, {judged.anomalies} unusual"]
         lines += _not_judged(judged.gaps, "keys")
     invocation.answer(document, "\n".join(lines))
 
@@ -121,7 +122,7 @@ def _answer_replay(invocation: Invocation, file: str, limit: int) -> None:
         "replay": {"keys": done.keys, "hours": done.hours, "not_judged": _gaps(done.gaps)},
     }
     lines = _table(keys, len(ranked))
-    lines += ["", f"{done.hours} hours of {done.keys} keys judged"]
+    lines += ["", f"{counted(done.hours, 'hour')} of {counted(done.keys, 'key')} judged"]
     lines += _not_judged(done.gaps, "hours")
     invocation.answer(document, "\n".join(lines))
 

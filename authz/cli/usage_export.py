@@ -12,6 +12,7 @@ import click
 
 from authz.cli.administration import stored_settings, with_billing
 from authz.cli.billing_receiver import Format, ReceiverOptions, receiver
+from authz.cli.counted import counted
 from authz.cli.invocation import Invocation, common, write_stderr, write_warning
 from authz.cli.options import path_such_as
 from authz.cli.times import ago_ms
@@ -126,7 +127,7 @@ def export(invocation: Invocation, /, **given: Any) -> None:
       authz usage export --cursor kept --to stripe:calls --unit ok --customers ids
     """
     settings = stored_settings(invocation)
-    options = _receiver_options(given, settings)
+    options = ReceiverOptions.of(given, settings.redis.namespace)
     asked = _export_options(given, is_stripe=options.is_stripe)
     where, path = receiver(options), Path(given["cursor"]) if given["cursor"] else None
     progress = _Progress()
@@ -143,9 +144,11 @@ def export(invocation: Invocation, /, **given: Any) -> None:
         done, hours = with_billing(settings, work)
     except Unavailable:
         if progress.last.records:
-            write_stderr(f"{progress.last.records} records were delivered; run it again")
+            write_stderr(f"delivered: {counted(progress.last.records, 'record')}; run it again")
         raise
     _answer(invocation, done, hours, asked, is_stdout=not options.to)
+    if options.is_file and not asked.is_rehearsal and not Path(options.to).exists():
+        write_stderr(f"there was nothing to write, so {options.to} was not made")
     for warning in hours.warnings:
         write_warning(warning)
     if done.unassigned or done.refused:
@@ -178,7 +181,7 @@ class _Progress:
         self.last = done
         if self._is_shown and time.monotonic() - self._told >= PAUSE:
             self._told = time.monotonic()
-            write_stderr(f"{done.records} records of {done.keys} keys")
+            write_stderr(f"{counted(done.records, 'record')} of {counted(done.keys, 'key')}")
 
 
 async def _export(
@@ -244,21 +247,6 @@ def _export_options(given: dict[str, Any], *, is_stripe: bool) -> _ExportOptions
     )
 
 
-def _receiver_options(given: dict[str, Any], settings: Settings) -> ReceiverOptions:
-    namespace = settings.redis.namespace
-    return ReceiverOptions(
-        to=given["to"] or "",
-        form=Format(given["form"]) if given["form"] else None,
-        token_file=given["token_file"],
-        ca=given["ca"],
-        customer=given["customer"],
-        customers=given["customers"],
-        stripe_url=given["stripe_url"],
-        cursor=given["cursor"],
-        source=f"authz/{namespace}" if namespace else "authz",
-    )
-
-
 def _answer(
     invocation: Invocation, done: Exported, found: Period, asked: _ExportOptions, *, is_stdout: bool
 ) -> None:
@@ -286,7 +274,8 @@ def _answer(
 
 def _text(document: dict[str, Any]) -> str:
     verb = "would be delivered" if document["dry_run"] else "delivered"
-    about = f"{document['records']} records of {document['keys']} keys {verb}"
+    counts = counted(document["records"], "record"), counted(document["keys"], "key")
+    about = f"{counts[0]} of {counts[1]} {verb}"
     parts = [
         f"{document['since']} to {document['until']}: {about}",
         *(f"{name} {number}" for name, number in sorted(document["quantities"].items())),

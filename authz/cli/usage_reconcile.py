@@ -7,6 +7,7 @@ import click
 
 from authz.cli.administration import with_reading
 from authz.cli.columns import columns
+from authz.cli.counted import counted
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.over_api import refuse_over_api
@@ -108,9 +109,11 @@ def _span(logged: LoggedUsage, since: str | None, until: str | None) -> Span:
 
 
 def _text(document: dict[str, Any]) -> str:
+    requests, keys = counted(document["requests"], "request"), counted(document["keys"], "key")
+    refused = counted(document["refused_lines"], "line")
     about = (
-        f"{document['since']} to {document['until']}: {document['requests']} requests of "
-        f"{document['keys']} keys in the log, {document['refused_lines']} lines not in order"
+        f"{document['since']} to {document['until']}: {requests} of {keys} in the log, "
+        f"{refused} not in order"
     )
     if not document["differences"]:
         return f"{about}\nno difference"

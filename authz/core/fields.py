@@ -8,6 +8,7 @@ no blank, quote, comma or control character.
 import ipaddress
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -227,13 +228,19 @@ def _network(field: str, text: str) -> Network:
     except ValueError:
         network = None
     if network is None or "%" in text:  # comparisons of addresses ignore a zone
-        raise BadInput(
-            field, f"{shown(text)} is not an address block, such as 10.0.0.0/8 or 2001:db8::/32"
-        )
+        raise BadInput(field, f"{shown(text)} is not an address block{_right_block(text)}")
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     if mapped is not None:
         return ipaddress.IPv4Network((mapped, network.prefixlen - 96))
     return network
+
+
+def _right_block(text: str) -> str:
+    """Return the end of a sentence: the block that was meant by 10.0.0.1/8, else examples."""
+    with suppress(ValueError):
+        if "%" not in text:
+            return f": its block is {ipaddress.ip_network(text, strict=False)}"
+    return ", such as 10.0.0.0/8 or 2001:db8::/32"
 
 
 def _host(field: str, text: str) -> str:

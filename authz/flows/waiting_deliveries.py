@@ -39,8 +39,11 @@ class WaitingDelivery:
 class WaitingDeliveryFinder(Protocol):
     """Finds the deliveries that wait."""
 
-    async def find(self) -> Sequence[WaitingDelivery]:
-        """Return the deliveries that wait, the oldest first. Raises Unavailable."""
+    async def find(self, kid: str = "") -> Sequence[WaitingDelivery]:
+        """Return the deliveries that wait, the oldest first. Raises Unavailable.
+
+        kid: MUST leave out those of other keys; empty: of all keys.
+        """
         ...
 
 
@@ -56,14 +59,15 @@ class WaitingDeliveries:
         self._clock = clock
 
     async def find(
-        self, keep: Callable[[KeyRecord], bool] | None = None
+        self, kid: str = "", keep: Callable[[KeyRecord], bool] | None = None
     ) -> Sequence[WaitingDelivery]:
         """Return the deliveries that wait, the oldest first.
 
-        keep: leaves out keys that the reader may not see.
+        kid: of this key alone. keep: leaves out keys that the reader may not see.
         """
         entries = await self._pending.all()
-        kids, found = list(entries), list[WaitingDelivery]()
+        kids = [one for one in entries if kid in {"", one}]
+        found = list[WaitingDelivery]()
         for start in range(0, len(kids), CHUNK):
             for record in await self._records.read(kids[start : start + CHUNK]):
                 if isinstance(record, KeyRecord) and (keep is None or keep(record)):

@@ -36,9 +36,10 @@ class RemoteWaitingDeliveries:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
 
-    async def find(self) -> Sequence[WaitingDelivery]:
-        """Return the deliveries that wait, the oldest first."""
-        request = policy_pb2.ListPendingDeliveriesRequest(page_size=PAGE)
+    async def find(self, kid: str = "") -> Sequence[WaitingDelivery]:
+        """Return the deliveries that wait, the oldest first; with a kid those of this key."""
+        key = f"keys/{kid}" if kid else ""
+        request = policy_pb2.ListPendingDeliveriesRequest(page_size=PAGE, key=key)
         pages = self._calls.pages(self._calls.client.policy.ListPendingDeliveries, request)
         return [
             WaitingDelivery(
@@ -46,4 +47,5 @@ class RemoteWaitingDeliveries:
             )
             async for page in pages
             for one in page.pending_deliveries
+            if key in {"", one.key.name}  # an earlier server lists those of all keys
         ]

@@ -68,7 +68,7 @@ WRONG = [
     ("--host", "a..b", "is not a host"),
     ("--origin", "https://app.example.com/", "is not an origin, such as https://app"),
     ("--origin", "https://", "is not an origin"),
-    ("--cidr", "10.0.0.1/8", "is not an address block, such as 10.0.0.0/8"),
+    ("--cidr", "10.0.0.1/8", "is not an address block: its block is 10.0.0.0/8"),
     ("--cidr", "10.0.0.0/33", "is not an address block"),
     ("--cidr", "localhost", "is not an address block"),
     ("--cidr", "10.0.0.0/" + "9" * 5000, "is not an address block"),

@@ -212,6 +212,12 @@ async def test_over_the_admin_api(rig):
     new = rig.vault.newest(f"authz/acme-web/{rig.kid}")["api_key"]
     assert new not in done.stdout
     assert (await rig.works(old), await rig.works(new)) == (True, True)
+    rig.vault.forced = 503, {}
+    await run(*target, "keys", "retire", rig.kid, "--secret", "old")
+    pending = await run(*target, *words)
+    assert json.loads(pending.stdout)["delivery"] == "pending"
+    shown = json.loads((await run(*target, "keys", "show", rig.kid, "--json")).stdout)
+    assert (shown["delivery"]["target"], shown["delivery"]["secret"]) == ("vault", "3")
     done = await run(*target, *words[:-2], "nowhere")
     assert (done.returncode, "--to: rotation.targets has" in done.stderr) == (2, True), done.stderr
 

@@ -13,6 +13,7 @@ from starlette.routing import Route
 from authz.console.pages.api_client import Answer, Call
 from authz.console.pages.commands import Does, does
 from authz.console.pages.formats import word
+from authz.console.pages.pending_delivery import pending_delivery
 from authz.console.pages.visit import Console, Handler, Visit
 
 WAIT: Final = "10s"
@@ -93,11 +94,11 @@ def _handler(change: Change) -> Handler:
             return visit.failure(found, "/keys")
         key = found.data["key"]
         if not visit.is_form:
-            return _question(visit, change, key, key["etag"])
+            return await _question(visit, change, key, key["etag"])
         call = change_call(change.verb, visit.kid, _details(visit))
         answer = await visit.api.call(call)
         if not answer.is_ok:
-            return _question(visit, change, key, key["etag"], answer)
+            return await _question(visit, change, key, key["etag"], answer)
         return visit.page(
             "changed.html",
             change=change,
@@ -145,7 +146,7 @@ def _does(visit: Visit, change: Change, call: Call) -> Does:
     return does([*words, "--wait"], call)
 
 
-def _question(
+async def _question(
     visit: Visit, change: Change, key: Mapping[str, Any], etag: str, answer: Answer | None = None
 ) -> Response:
     secret = visit.text("secret") or visit.query("secret")
@@ -162,6 +163,7 @@ def _question(
         reason=visit.text("reason"),
         note=visit.text("note"),
         fault=answer.detail if answer else "",
+        delivery=await pending_delivery(visit) if change.verb == "retire" else None,
         is_stale=answer is not None and answer.reason == "VERSION_CONFLICT",
         does=_does(visit, change, change_call(change.verb, visit.kid, details)),
     )

@@ -69,6 +69,11 @@ def number(value: int | str | None) -> str:
     return f"{int(value or 0):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
+def counted(value: int | str | None, noun: str) -> str:
+    """Return a number of things in words: `1 request`, `2 requests`."""
+    return f"{number(value)} {noun}{'' if int(value or 0) == 1 else 's'}"
+
+
 def usd(micro: int | str | None) -> str:
     """Return micro-dollars as dollars, such as `$1.25`."""
     return f"${dollars(int(micro or 0))}"

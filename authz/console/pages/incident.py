@@ -17,7 +17,7 @@ from starlette.routing import Route
 from authz.console.pages.api_client import Answer, Call
 from authz.console.pages.changing import change_call, confirmation_of
 from authz.console.pages.commands import does
-from authz.console.pages.incident_report import STEPS, report
+from authz.console.pages.incident_report import report, steps
 from authz.console.pages.one_key import rights
 from authz.console.pages.security_headers import HEADERS
 from authz.console.pages.usage_chart import OUTCOMES, SPANS, chart_of, usage_call
@@ -139,7 +139,7 @@ async def _one(visit: Visit) -> Response:
         history=history,
         fault=fault,
         confirmation=confirmation,
-        steps=STEPS,
+        steps=steps(record, history, visit.now),
         rights=rights(visit, record),
         does=does(
             ["keys", "revoke", visit.kid, "--reason", "key_compromise", "--wait"],

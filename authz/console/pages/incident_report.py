@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any, Final
 
 from authz.console.pages.api_client import Answer
-from authz.console.pages.formats import number, time_text, word
+from authz.console.pages.formats import counted, moment, number, time_text, word
+from authz.flows.rolling_back import LEAKS
 
 STEPS: Final = (
     "Revoke the key, and wait until every sidecar has confirmed.",
@@ -18,6 +19,12 @@ STEPS: Final = (
 )
 """The steps of an operator after a leak, in order."""
 
+HOLDER: Final = (
+    "Look whether the holder has the new secret: authz keys show names a pending delivery."
+)
+"""The second step if a report has rotated the key."""
+
+_BOTH: Final = 2  # secrets of a key that was rotated
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+!|<>~$&@:=-])")
 
 
@@ -51,9 +58,38 @@ def _lines(
     yield ""
     yield "## To do"
     yield ""
+    for is_done, step in steps(key, history, now):
+        yield f"- [{'x' if is_done else ' '}] {step}"
+
+
+def steps(key: Mapping[str, Any], history: Answer, now: datetime) -> list[tuple[bool, str]]:
+    """Return the steps for this key, each with whether it is known to be done.
+
+    If a report has rotated the key, its earlier secret ends, and nobody has to revoke the key.
+    """
     is_revoked = key["status"] == "STATUS_REVOKED"
-    for at, step in enumerate(STEPS):
-        yield f"- [{'x' if at == 0 and is_revoked else ' '}] {step}"
+    reported = None if is_revoked else _reported_secret(key, history)
+    if reported is None:
+        return [(is_revoked and at == 0, step) for at, step in enumerate(STEPS)]
+    end = moment(reported["retireTime"])
+    verb = "ended on" if end <= now else "ends by"
+    first = (
+        f"A report has rotated the key: the reported secret {reported['secretId']} {verb} "
+        f"{time_text(reported['retireTime'])} UTC. The key itself need not be revoked."
+    )
+    return [(end <= now, first), (False, HOLDER), *((False, step) for step in STEPS[2:])]
+
+
+def _reported_secret(key: Mapping[str, Any], history: Answer) -> Mapping[str, Any] | None:
+    """Return the secret that the report of a leak ends; None if no report made the newest one."""
+    secrets = key.get("secrets", ())
+    if len(secrets) < _BOTH or "retireTime" not in secrets[-2] or not history.is_ok:
+        return None
+    for entry in history.data.get("entries", ()):
+        made = entry.get("detail", {}).get("secret")
+        if entry.get("action") == "ACTION_ROTATE" and made == secrets[-1]["secretId"]:
+            return secrets[-2] if entry.get("actor", "").startswith(LEAKS) else None
+    return None
 
 
 def _facts(key: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -84,7 +120,7 @@ def _use(use: Answer, usage: Answer) -> Iterator[str]:
     for row in usage.data["report"].get("rows", ()):
         counts = row.get("counts", {})
         yield (
-            f"- {time_text(row['startTime'])[:10]}: {number(counts.get('requests'))} requests,"
+            f"- {time_text(row['startTime'])[:10]}: {counted(counts.get('requests'), 'request')},"
             f" {number(counts.get('denied'))} denied"
         )
 

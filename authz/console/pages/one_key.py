@@ -12,6 +12,7 @@ from authz.console.pages.anomalies import risk_call, risk_of
 from authz.console.pages.api_client import Answer, Call
 from authz.console.pages.commands import does
 from authz.console.pages.formats import moment
+from authz.console.pages.pending_delivery import pending_delivery
 from authz.console.pages.usage_chart import OUTCOMES, SPANS, chart_name, chart_of, usage_call
 from authz.console.pages.visit import Console, Visit
 
@@ -35,13 +36,14 @@ async def _show(visit: Visit) -> Response:
     kid = visit.kid
     name, span = f"keys/{kid}", chart_name(visit.query("span"))
     get = Call("GET", f"/v1/{name}")
-    key, limits, use, usage, history, odd = await asyncio.gather(
+    key, limits, use, usage, history, odd, delivery = await asyncio.gather(
         visit.api.call(get),
         visit.api.get(f"/v1/{name}/limits"),
         visit.api.get(f"/v1/{name}/latestUse"),
         visit.api.call(usage_call(span, name)),
         visit.api.get(f"/v1/{name}/history", [("pageSize", str(RECENT))]),
         visit.api.call(risk_call(kid)),
+        pending_delivery(visit),
     )
     if not key.is_ok:
         return visit.failure(key, "/keys")
@@ -60,6 +62,7 @@ async def _show(visit: Visit) -> Response:
         base=f"/keys/{kid}",
         history=history,
         risk=risk_of(odd),
+        delivery=delivery,
         rights=rights(visit, record),
         does=does(["keys", "show", kid], get),
     )

@@ -72,6 +72,7 @@ class Renderer:
             "lasting": formats.lasting,
             "seconds": formats.seconds_of,
             "number": formats.number,
+            "counted": formats.counted,
             "usd": formats.usd,
             "size": formats.size,
             "word": formats.word,

@@ -11,7 +11,7 @@ from authz.rpc.admin.call_context import CallContext
 from authz.rpc.admin.key_messages import key_message
 from authz.rpc.admin.page_tokens import PageTokens
 from authz.rpc.admin.paging import page_size, selection_for
-from authz.rpc.admin.values import duration, duration_ms, timestamp
+from authz.rpc.admin.values import duration, duration_ms, kid_of, timestamp
 from authz.rpc.pb.admin.v1 import policy_pb2
 
 WITHIN_MS: Final = 14 * 86_400_000
@@ -66,13 +66,14 @@ class PolicyService:
 
         Raises BadInput for a wrong field or token.
         """
-        size, about = page_size(request.page_size), ("ListPendingDeliveries", context.caller.actor)
+        size, kid = page_size(request.page_size), kid_of("key", request.key) if request.key else ""
+        about = ("ListPendingDeliveries", context.caller.actor, kid)
         after = _place(self._tokens.open(request.page_token, *about))
         selector, keep = selection_for(context.caller, Action.READ_KEYS, "")
         response = policy_pb2.ListPendingDeliveriesResponse()
         if selector is None:
             return response
-        found = await self._flows.waiting_deliveries.find(keep)
+        found = await self._flows.waiting_deliveries.find(kid, keep)
         rest = [one for one in found if after is None or one.place > after]
         response.pending_deliveries.extend(map(_pending, rest[:size]))
         if len(rest) > size:

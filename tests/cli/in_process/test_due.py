@@ -1,6 +1,8 @@
 """`authz keys due`."""
 
 from authz.cli.main import MISUSED
+from authz.core.begun_delivery import BegunDelivery
+from authz.core.keys.seed import Seed
 
 
 def settings(runner, text):
@@ -31,3 +33,30 @@ def test_no_policy(runner):
     runner.issue()
     assert runner.run("keys", "due", "--within", "3650d").out == "no key is due\n"
     assert runner.run("keys", "due", "--within", "soon").code == MISUSED
+
+
+def begin_delivery(runner, kid, began_at=1_000):
+    """Let the store remember that the delivery of a new secret has begun."""
+    entry = BegunDelivery("vault", 0, began_at, 1, Seed(bytes(32), "1"), "alice", "")
+    names = runner.names(kid)
+    runner.valkey.admin.hset(names.deliveries, kid, entry.text())
+
+
+def test_keys_show_names_a_pending_delivery(runner):
+    """`keys show` says that the new secret has not arrived, and names its target."""
+    kid, _ = runner.issue()
+    other, _ = runner.issue()
+    assert runner.run("keys", "rotate", kid, "--grace", "30d").code == 0
+    begin_delivery(runner, kid)
+    about = {"target": "vault", "secret": "2", "since": "1970-01-01T00:00:01.000Z"}
+    shown = runner.run("keys", "show", kid, "--json").document
+    assert shown["delivery"] == about | {"is_undecided": False}
+    out = runner.run("keys", "show", kid).out
+    assert f"delivery           pending since {about['since']}: secret 2 to the target vault" in out
+    assert "until the new secret has arrived, its holder needs the old one" in out
+    assert runner.run("keys", "show", other, "--json").document["delivery"] is None
+    assert "delivery" not in runner.run("keys", "show", other).out
+    runner.run("keys", "retire", kid, "--secret", "old")
+    assert "its holder has none" in runner.run("keys", "show", kid).out
+    runner.run("keys", "rotate", kid)
+    assert "delivery" not in runner.run("keys", "show", kid).out

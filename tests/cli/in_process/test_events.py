@@ -62,7 +62,7 @@ def test_dead_and_replay(runner):
         "b: not started; `authz admin` with this sink starts it",
     ]
     done = runner.run(*options, "events", "replay", "--all")
-    assert done.out == "1 events will be delivered again\n"
+    assert done.out == "1 event will be delivered again\n"
     again = runner.valkey.admin.hkeys(stored.DEFAULT.again("a"))
     assert again == [DEAD]
     runner.run(*options, "events", "replay", "--sink", "b", "4-0-0123456789ab")

@@ -159,6 +159,8 @@ def test_a_canary_key_is_not_revoked(runner):
     assert done.out.splitlines()[0] == f"a:1: ak_live_{kid}_... ({about})"
     (result,) = json.loads(runner.run("scan", "a", "--sarif").out)["runs"][0]["results"]
     assert result["level"] == "warning"
+    (finding,) = json.loads(runner.run("scan", "a", "--json").out)["found"]
+    assert (finding["standing"], finding["canary"]) == ("live", True)
 
 
 def test_a_record_that_cannot_be_read_saves_no_other_key(runner):

@@ -116,13 +116,25 @@ def test_closed_hours_only(runner, count):
         "quantity": 3,
         "revision": 1,
     }
-    assert done.err.endswith(": 3 records of 1 keys delivered, ok 3, units 13\n")
+    assert done.err.endswith(": 3 records of 1 key delivered, ok 3, units 13\n")
     assert runner.run(*EXPORT).out == done.out
     summary = runner.run(*EXPORT, "--json")
     assert summary.out == done.out
     assert json.loads(summary.err)["quantities"] == {"ok": 3, "units": 13}
     other = runner.run(*EXPORT, "--unit", "bytes_in", "--unit", "server_error")
     assert sorted(each["quantity"] for each in records(other.out)) == [1, 300, 900]
+
+
+def test_no_records_make_no_file(runner, count):
+    """Without records stderr says that no file was made. With records it does not."""
+    kid, _ = runner.issue()
+    done = runner.run(*EXPORT, "--to", "none.jsonl")
+    assert (done.code, Path("none.jsonl").exists()) == (0, False)
+    assert done.err == "there was nothing to write, so none.jsonl was not made\n"
+    assert "nothing to write" not in runner.run(*EXPORT).err
+    assert runner.run(*EXPORT, "--to", "none.jsonl", "--dry-run").err == ""
+    count(kid)
+    assert runner.run(*EXPORT, "--to", "some.jsonl").err == ""
 
 
 def test_owners(runner, count):

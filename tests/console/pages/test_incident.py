@@ -2,7 +2,10 @@
 
 import pytest
 
+from authz.console.pages.formats import time_text
 from authz.core.roles import Role
+from authz.core.times import rfc3339
+from authz.wiring import administration
 from tests.support.console.serving import Page, Site, console_site, get, post, session_of
 from tests.support.rpc.admin import admin_rig, admin_settings
 
@@ -72,6 +75,27 @@ async def test_revoke_and_report(site: Site) -> None:
     assert "Check\\|out \\*now\\*" in report.text
     assert "- [x] Revoke the key" in report.text
     assert "- [ ] Issue a new key" in report.text
+
+
+async def test_a_key_that_a_report_rotated(site: Site) -> None:
+    """The first step says when the reported secret ends, until somebody rotates the key again."""
+    kid, _ = await site.rig.issue(client_id="acme")
+    about = "the reported secret 1"
+    async with administration.administration(site.rig.settings) as lifecycle:
+        leak = lifecycle.author("leaks/github", "leaked: a gist")
+        await lifecycle.rotate(kid, 3_600_000, leak)
+        (old, _) = (await lifecycle.show(kid)).secrets
+        ends = time_text(rfc3339(old.retires_at))
+        for path in (f"/incident/{kid}", f"/incident/{kid}/report.md"):
+            text = (await get(site, path)).text
+            assert f"{about} ends by {ends} UTC. The key itself need not be revoked." in text
+            assert "Revoke the key, and wait" not in text
+            assert "Issue a new key" not in text
+        await lifecycle.retire(kid, "1", lifecycle.author("tests"))
+        text = (await get(site, f"/incident/{kid}/report.md")).text
+        assert f"- [x] A report has rotated the key: {about} ended on" in text
+        await lifecycle.rotate(kid, 3_600_000, lifecycle.author("tests"))
+    assert "- [ ] Revoke the key, and wait" in (await get(site, f"/incident/{kid}/report.md")).text
 
 
 async def test_other_texts(site: Site) -> None:

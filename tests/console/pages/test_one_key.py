@@ -3,7 +3,11 @@
 import re
 from html import unescape
 
+from authz.core.begun_delivery import BegunDelivery
+from authz.core.keys.seed import Seed
 from authz.core.limits.limit import parse_limits
+from authz.storage.deliveries import StoredDeliveries
+from authz.wiring import administration
 from tests.console.pages.test_issuing import hidden
 from tests.support.console.serving import Site, get, post
 from tests.support.console.usage import use
@@ -134,6 +138,33 @@ async def test_changes_with_a_question(site: Site) -> None:
     assert (await get(site, f"/keys/{kid}")).status == 404
 
 
+async def test_a_pending_delivery(site: Site) -> None:
+    """The page names the target, the question about an end says what it does, and it works."""
+    kid, _ = await site.rig.issue(client_id="acme")
+    plain = f"/keys/{kid}/retire"
+    for path in (f"/keys/{kid}", plain):
+        assert "The delivery of secret" not in (await get(site, path)).text
+    rotated = f"/keys/{kid}/rotate"
+    form = {"request_id": hidden(await get(site, rotated), "request_id"), "overlap": "604800s"}
+    assert (await post(site, rotated, form)).status == 200
+    about = (0, 86_400_000, 1, Seed(bytes(32), "1"), "alice", "")
+    async with administration.endpoint(site.rig.settings).client() as client:
+        entry = BegunDelivery("vault<b>", *about)
+        await StoredDeliveries(client).begin(kid, entry.text())
+    shown = " ".join((await get(site, f"/keys/{kid}")).text.split())
+    assert "secret 2 to the target <bdi>vault&lt;b&gt;</bdi> is pending. It began" in shown
+    assert "on 1970-01-02 00:00" in shown
+    assert "Until the new secret has arrived, its holder needs the old one." in shown
+    assert "End the old one" in shown
+    question = await get(site, f"{plain}?secret=1")
+    assert "is pending" in question.text
+    assert "every request of the holder is denied until the new one arrives" in question.text
+    form = {"etag": hidden(question, "etag"), "secret": "1"}
+    assert "The secret has ended" in (await post(site, plain, form)).text
+    ended = (await get(site, f"/keys/{kid}")).text
+    assert "The old secret has ended: until the new one has arrived, its holder has none." in ended
+
+
 async def test_explain(site: Site) -> None:
     """A request is explained check by check, without the text of the key."""
     kid, _ = await site.rig.issue(["a:read"], client_id="acme", allowed_hosts=("api.example.com",))
@@ -153,6 +184,7 @@ async def test_explain_says_what_the_record_of_a_denial_does_not_have(site):
     kid, _ = await site.rig.issue(client_id="acme")
     await use(site.rig, kid, 60, code="403", reason="insufficient_scope", flags="UAEX")
     page = await get(site, f"/keys/{kid}")
+    assert "1 request, 1 denied" in page.text
     (link,) = re.findall(r'href="(/keys/[^"]+/explain\?[^"]+)"', page.text)
     told = await get(site, unescape(link))
     assert "was denied: <strong><bdi>insufficient scope</bdi></strong>" in told.text

@@ -87,9 +87,15 @@ async def test_pending_deliveries_are_paged(rig: AdminRig, admin: Stubs) -> None
     viewer = await rig.caller(Role.VIEWER, tenant_id="west")
     found = (await pending(viewer)).pending_deliveries
     assert [one.key.name for one in found] == [f"keys/{kids[3]}", f"keys/{kids[1]}"]
+    (one,) = (await pending(viewer, key=f"keys/{kids[1]}")).pending_deliveries
+    assert one.key.name == f"keys/{kids[1]}"
+    assert not (await pending(viewer, key=f"keys/{kids[0]}")).pending_deliveries
     with pytest.raises(grpc.RpcError) as caught:
         await pending(viewer, page_token=first.next_page_token)
     assert fields_of(caught.value) == ["page_token"]
+    with pytest.raises(grpc.RpcError) as caught:
+        await pending(viewer, key="7Hk2")
+    assert fields_of(caught.value) == ["key"]
 
 
 @pytest.mark.parametrize(
