@@ -62,7 +62,7 @@ class PolicyRotation:
         """Implement KeyRotation.begin."""
         now = self._clock.wall_ms()
         if overlap_ms is not None and _is_overlapping(record, now):
-            return await self._ends_anyway(record, secret, now + overlap_ms)
+            return await self._ends_anyway(record, secret, now + overlap_ms, author)
         policy = self._policies.of(record, now)
         if policy is None or not policy.to or record.public or _is_overlapping(record, now):
             return False
@@ -70,10 +70,14 @@ class PolicyRotation:
         overlap = policy.overlap_ms if overlap_ms is None else overlap_ms
         return await self._rotation.begin(record, policy.to, overlap, author, is_leaked=is_leaked)
 
-    async def _ends_anyway(self, record: KeyRecord, secret: str, by: int) -> bool:
+    async def _ends_anyway(self, record: KeyRecord, secret: str, by: int, author: Author) -> bool:
         """Return whether a secret ends at `by` (ms), or by the rotation that a report has begun."""
         end = next((one.retires_at for one in record.secrets if one.id == secret), None)
-        return end is not None and (end <= by or await self._rotation.ends(record.kid, secret))
+        if end is None:
+            return False
+        if await self._rotation.ends(record.kid, secret):
+            return True
+        return end <= by and await self._rotation.tell_leaked(record.kid, secret, by, author)
 
 
 class AutomaticRotation:

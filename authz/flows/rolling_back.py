@@ -29,14 +29,14 @@ class RollingBack:
         """
         known = await self._lifecycle.show(kid)
         conditions.check(known)
-        newest, is_of_leak = known.newest_secret.id, await self._is_of_leak(known)
+        is_of_leak = await self._is_of_leak(known)
 
         def plan(current: KeyRecord, now: int) -> Outcome:
             outcome = secret_changes.roll_back(current, author, now)
             if isinstance(outcome, Refused):
                 return outcome
-            if current.newest_secret.id != newest:
-                return Refused(f"{kid} was rotated meanwhile; try again")
+            if current.version != known.version:  # perhaps by a report of a leak
+                return Refused(f"{kid} was changed meanwhile; try again")
             if is_of_leak:
                 return Refused(
                     f"the earlier secret of {kid} was reported as leaked and must not come back; "
@@ -47,7 +47,10 @@ class RollingBack:
         return await self._lifecycle.change(kid, plan, conditions)
 
     async def _is_of_leak(self, record: KeyRecord) -> bool:
-        """Return whether a report of a leak has made the newest secret, as far as is known."""
+        """Return whether a report of a leak named an earlier secret, as far as is known.
+
+        It has made the newest secret, or it has ended an earlier one since then.
+        """
         newest, version = record.newest_secret.id, record.version
         for _ in range(MAX_ENTRIES):
             try:
@@ -59,5 +62,7 @@ class RollingBack:
             event = entry.event
             if event.action is Action.ROTATE and event.detail.get("secret") == newest:
                 return event.actor.startswith(LEAKS)
+            if event.action is Action.RETIRE and event.actor.startswith(LEAKS):
+                return True
             version = entry.base_version
         return False

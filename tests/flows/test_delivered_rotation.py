@@ -15,38 +15,14 @@ from authz.core.secret_changes import roll_back
 from authz.flows.automatic_rotation import AutomaticRotation, PolicyRotation
 from authz.flows.conditions import Conditions
 from authz.flows.delivered_rotation import DeliveredRotation
+from authz.flows.lifecycle import Changed
+from authz.flows.rolling_back import RollingBack
 from tests.support.fakes import DAY
 from tests.support.flows.rigs import KEYRING, SPEC, LifecycleRig
+from tests.support.flows.rotations import MemoryDeliveries, MemoryTrail
 
 HOUR = 3_600_000
 POLICIES = RotationPolicies({}, RotationPolicy(30 * DAY, to="vault", overlap_ms=DAY))
-
-
-class MemoryDeliveries:
-    """PendingDeliveries in memory. is_down: the store fails."""
-
-    def __init__(self):
-        self.entries = {}
-        self.is_down = False
-
-    async def begin(self, kid, entry):
-        """Implement PendingDeliveries.begin."""
-        return self.entries.setdefault(kid, entry)
-
-    async def all(self):
-        """Implement PendingDeliveries.all."""
-        return dict(self.entries)
-
-    async def compare_and_set(self, kid, known, new):
-        """Implement PendingDeliveries.compare_and_set."""
-        if self.is_down:
-            raise Unavailable("the store is down")
-        if self.entries.get(kid) != known:
-            return False
-        del self.entries[kid]
-        if new is not None:
-            self.entries[kid] = new
-        return True
 
 
 class Rig(LifecycleRig):
@@ -63,6 +39,7 @@ class Rig(LifecycleRig):
         self.has, self.failures, self.used = [], [], set()
         self.slept = []
         self.reads = 0
+        self.rolling_back = RollingBack(self.keys, MemoryTrail(self.store))
         self.restart()
 
     def restart(self, **targets):
@@ -984,6 +961,106 @@ async def test_a_report_of_a_secret_that_is_rotated_for_another_reason(rig):
     await rig.rotate(kid, 2 * DAY)
     policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
     assert not await policy.begin(rig.store.records[kid], HOUR, rig.author(), secret="1")
+
+
+async def test_a_secret_is_reported_during_the_overlap_of_a_person(rig):
+    """It ends in time by itself, so no person is asked. The history says so, for a roll-back."""
+    kid = await rig.issue()
+    await rig.keys.rotate(kid, HOUR // 2, rig.author())
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    ends_at = rig.store.records[kid].secrets[0].retires_at
+    by = rig.keys.author("leaks/github", "leaked")
+    assert await policy.begin(rig.store.records[kid], HOUR, by, secret="1")
+    told = rig.store.audit[-1][2]
+    detail = {"secret": "1", "retires_at": ends_at}
+    assert (told.action, told.actor, told.detail) == (Action.RETIRE, by.actor, detail)
+    await assert_no_way_back(rig, kid)
+
+
+async def test_the_overlap_changes_while_its_secret_is_reported(rig):
+    """The reported secret has no end any more, so a person decides."""
+    kid = await rig.issue()
+    await rig.keys.rotate(kid, HOUR // 2, rig.author())
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    known = rig.store.records[kid]
+    assert isinstance(await rig.rolling_back.roll_back(kid, rig.author()), Changed)
+    assert not await policy.begin(known, HOUR, rig.author(), secret="1")
+    del rig.store.records[kid]  # a secret of a deleted key works no more
+    assert await policy.begin(known, HOUR, rig.author(), secret="1")
+
+
+async def assert_no_way_back(rig, kid):
+    """A roll-back is refused, and the first secret ends."""
+    refused = await rig.rolling_back.roll_back(kid, rig.author())
+    assert "reported as leaked" in refused.why
+    rig.clock.advance((DAY + HOUR) / 1000)
+    assert not rig.opens(rig.has[0])
+
+
+async def leaked_by_a_report(rig):
+    """Have a leaked secret rotated by the author of a report, and return the kid of its key."""
+    kid = await rig.issue()
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    by = rig.keys.author("leaks/github", "leaked")
+    assert await policy.begin(rig.store.records[kid], HOUR, by, secret="1")
+    return kid
+
+
+@pytest.mark.parametrize("overlap_ms", [30 * DAY, HOUR])
+async def test_somebody_rotates_a_leaked_secret_and_rolls_back(rig, overlap_ms):
+    """The roll-back is refused, also if the overlap of the person ends in time by itself."""
+    kid = await leaked_by_a_report(rig)
+    await rig.keys.rotate(kid, overlap_ms, rig.author())
+    await rig.automatic.look()
+    assert rig.pending.entries == {}
+    await assert_no_way_back(rig, kid)
+
+
+async def test_a_leaked_secret_is_rotated_and_rolled_back_before_its_rotation(rig):
+    """It works alone again when `authz admin` looks, so the rotation of the report begins again."""
+    kid = await leaked_by_a_report(rig)
+    await rig.keys.rotate(kid, DAY, rig.author())
+    by = rig.author()
+    await rig.keys.change(kid, lambda record, now: roll_back(record, by, now))
+    rig.failure = Unavailable("no response")
+    await rig.automatic.look()
+    assert rig.automatic.pending == 1
+    assert [one.id for one in rig.store.records[kid].secrets] == ["1", "2", "3"]
+    rig.failure = None
+    await rig.automatic.look()
+    assert (rig.pending.entries, rig.works(), len(rig.has)) == ({}, True, 2)
+    await assert_no_way_back(rig, kid)
+    assert rig.works()
+
+
+async def test_a_leaked_key_is_revoked_after_a_roll_back(rig):
+    """A revoked key gets no secret, and its delivery ends."""
+    kid = await leaked_by_a_report(rig)
+    await rig.keys.rotate(kid, DAY, rig.author())
+    by = rig.author()
+    await rig.keys.change(kid, lambda record, now: roll_back(record, by, now))
+    await rig.revoke(kid)
+    await rig.automatic.look()
+    assert (rig.pending.entries, len(rig.store.records[kid].secrets)) == ({}, 2)
+
+
+async def test_a_report_arrives_while_a_person_rolls_back(rig, monkeypatch):
+    """The roll-back has read the history before the report: it is refused."""
+    kid = await rig.issue()
+    await rig.keys.rotate(kid, HOUR // 2, rig.author())
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    change = rig.keys.change
+
+    async def be_late(*given):
+        monkeypatch.setattr(rig.keys, "change", change)
+        by = rig.keys.author("leaks/github", "leaked")
+        assert await policy.begin(rig.store.records[kid], HOUR, by, secret="1")
+        return await change(*given)
+
+    monkeypatch.setattr(rig.keys, "change", be_late)
+    refused = await rig.rolling_back.roll_back(kid, rig.author())
+    assert "changed meanwhile" in refused.why
+    await assert_no_way_back(rig, kid)
 
 
 async def test_a_missing_target_is_logged_once(rig, caplog):

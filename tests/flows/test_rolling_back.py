@@ -4,34 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from authz.core.audit import AuditEntry
 from authz.core.changes import Refused
-from authz.core.errors import Conflict, Unreadable
+from authz.core.errors import Conflict
 from authz.flows.conditions import Conditions
 from authz.flows.lifecycle import Changed
 from authz.flows.rolling_back import RollingBack
 from tests.support.fakes import DAY
 from tests.support.flows.rigs import SPEC, LifecycleRig
-
-
-class Trail:
-    """An AuditTrail over the changes of a store in memory. is_garbled: no entry can be read."""
-
-    def __init__(self, store):
-        self.store = store
-        self.is_garbled = False
-        self.is_trimmed = False
-
-    async def entry(self, kid, version):
-        """Implement AuditTrail.entry."""
-        if self.is_garbled:
-            raise Unreadable("the entry is garbled")
-        base = 0
-        for made, of, event in self.store.audit if not self.is_trimmed else ():
-            if of == kid and made == version:
-                return AuditEntry(version, base, event)
-            base = made if of == kid else base
-        return None
+from tests.support.flows.rotations import MemoryTrail
 
 
 class Rig(LifecycleRig):
@@ -39,7 +19,7 @@ class Rig(LifecycleRig):
 
     def __init__(self):
         super().__init__()
-        self.trail = Trail(self.store)
+        self.trail = MemoryTrail(self.store)
         self.rolling_back = RollingBack(self.keys, self.trail)
 
     async def rotated(self, actor):
@@ -109,7 +89,7 @@ async def test_the_key_is_rotated_meanwhile(rig, monkeypatch):
 
     monkeypatch.setattr(rig.trail, "entry", rotate_first)
     refused = await rig.rolling_back.roll_back(kid, rig.author())
-    assert "rotated meanwhile" in refused.why
+    assert "changed meanwhile" in refused.why
 
 
 async def test_another_version(rig):
