@@ -33,7 +33,7 @@ from authz.core.keys.minting import mint_secret
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.flows.conditions import ANY, Conditions
-from authz.flows.delivery_entries import change_entry, forget
+from authz.flows.delivery_entries import change_entry, forget, newest_leaked
 from authz.flows.delivery_ports import PendingDeliveries, Target
 from authz.flows.delivery_tries import PAUSES, DeliveryTries
 from authz.flows.lifecycle import Lifecycle
@@ -155,12 +155,7 @@ class DeliveredRotation:
 
         secret: its number. Raises Unavailable.
         """
-        text = (await self._pending.all()).get(kid)
-        try:
-            entry = BegunDelivery.read(text or "")
-        except Unreadable:
-            return False
-        return entry.is_leaked and int(secret) <= entry.newest
+        return int(secret) <= await newest_leaked(self._pending, kid)
 
     async def tell_leaked(self, kid: str, secret: str, by: int, author: Author) -> bool:
         """Say that a leaked secret ends, as `OldSecrets.tell_leaked`."""

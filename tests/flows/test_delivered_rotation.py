@@ -39,7 +39,7 @@ class Rig(LifecycleRig):
         self.has, self.failures, self.used = [], [], set()
         self.slept = []
         self.reads = 0
-        self.rolling_back = RollingBack(self.keys, MemoryTrail(self.store))
+        self.rolling_back = RollingBack(self.keys, MemoryTrail(self.store), self.pending)
         self.restart()
 
     def restart(self, **targets):
