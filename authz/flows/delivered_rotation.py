@@ -247,6 +247,9 @@ class DeliveredRotation:
                 record = await self._old.leave_undecided(record, entry, author, why)
         if arrival is not Arrival.PENDING:
             record = await self._old.settle(record, entry, author, arrival, why)
+        if arrival is Arrival.DELIVERED and (ended := self._if_ended(record, entry)):
+            log.warning("%s has a secret of %s that was ended or replaced", entry.target, kid)
+            return ended
         return SecretDelivery(record, arrival, why, is_undecided)
 
     async def _by_another(
@@ -257,7 +260,11 @@ class DeliveredRotation:
         record = await self._lifecycle.show(kid)
         if not is_over:
             return SecretDelivery(record, Arrival.PENDING, "another process tries it", is_undecided)
+        return self._if_ended(record, entry) or SecretDelivery(record, Arrival.DELIVERED)
+
+    def _if_ended(self, record: KeyRecord, entry: BegunDelivery) -> Refused | None:
+        """Return Refused if the new secret works no more, or another one replaces it."""
         new = record.newest_secret
-        if new.id != entry.secret or not new.is_live(self._clock.wall_ms()):
-            return Refused(f"one of the two secrets of {kid} was ended")
-        return SecretDelivery(record, Arrival.DELIVERED)
+        if new.id == entry.secret and new.is_live(self._clock.wall_ms()):
+            return None
+        return Refused(f"one of the two secrets of {record.kid} was ended")

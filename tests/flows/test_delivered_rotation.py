@@ -467,6 +467,35 @@ async def test_another_process_was_faster(rig, monkeypatch, other):
     assert rig.works()
 
 
+async def roll_back_in_try(rig, monkeypatch, kid):
+    """Have a person roll back before the target takes the secret."""
+    deliver = rig.deliver
+
+    async def late(parcel):
+        by = rig.author()
+        await rig.keys.change(kid, lambda record, now: roll_back(record, by, now))
+        await deliver(parcel)
+
+    monkeypatch.setattr(rig, "deliver", late)
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+async def test_a_roll_back_during_a_try(rig, monkeypatch, caplog, resumes):
+    """The target has taken a secret that was ended. The command and the log say so."""
+    kid = await rig.issue()
+    if resumes:
+        await rig.rotation.begin(rig.store.records[kid], "vault", DAY, rig.author())
+    await roll_back_in_try(rig, monkeypatch, kid)
+    if resumes:
+        await rig.automatic.look()
+    else:
+        done = await rig.rotate(kid)
+        assert done == Refused(f"one of the two secrets of {kid} was ended")
+    assert rig.pending.entries == {}
+    assert rig.opens(rig.has[0])
+    assert caplog.text.count(f"vault has a secret of {kid} that was ended") == 1
+
+
 async def test_another_target_waits(rig):
     """A delivery to one target is not continued at another one."""
     kid = await rig.issue()
