@@ -15,7 +15,7 @@ async def change_entry(
     Raises Unavailable if the store fails.
     """
     text = entry.text()
-    if text == entry.stored or await pending.compare_and_set(kid, entry.stored, text):
+    if await pending.compare_and_set(kid, entry.stored, text):
         return replace(entry, stored=text)
     return None
 

@@ -25,14 +25,19 @@ class OldSecrets:
     ) -> KeyRecord:
         """Say once that a person has to decide, and return the record.
 
-        The old secret works without an end from then on, unless it is leaked.
+        The old secret works without an end from then on, unless it is leaked. record: from before
+        the try.
         """
         if entry.is_told:
             return record
+        if entry.is_leaked and (await self._pending.all()).get(record.kid) != entry.stored:
+            return record  # another process has told it, or has settled the delivery
         note = f"unknown for 24 h whether {entry.target} has it: {why or 'not tried'}"
         by = self._lifecycle.author(author.actor, _line(note), source=author.source)
 
         def plan(current: KeyRecord, now: int) -> Outcome:
+            if current.secrets != record.secrets:  # another process has settled it, or a person
+                return Unchanged(current, "the secrets were changed meanwhile")
             if entry.is_leaked:
                 return secret_changes.tell_undecided(current, entry.target, by, now)
             if not entry.is_held(current, now):
@@ -40,7 +45,8 @@ class OldSecrets:
             return secret_changes.hold(current, entry.target, by, now)
 
         result = await self._lifecycle.change(record.kid, plan)
-        if entry.is_leaked:  # its record does not show that the event was made
+        if entry.is_leaked and not isinstance(result, Unchanged):
+            # Its record does not show that the event was made.
             await change_entry(self._pending, record.kid, replace(entry, is_told=True))
         return result.record if isinstance(result, Changed | Unchanged) else record
 

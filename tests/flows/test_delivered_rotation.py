@@ -496,6 +496,46 @@ async def test_a_roll_back_during_a_try(rig, monkeypatch, caplog, resumes):
     assert caplog.text.count(f"vault has a secret of {kid} that was ended") == 1
 
 
+@pytest.mark.parametrize("is_leaked", [False, True])
+async def test_another_process_delivers_during_a_try(rig, monkeypatch, is_leaked):
+    """A try without an answer changes nothing of what the other process has settled."""
+    kid = await (leaked(rig) if is_leaked else rig.issue())
+    rig.failure, rig.takes = Unavailable("no response"), True
+    await (rig.automatic.look() if is_leaked else rig.rotate(kid))
+    rig.clock.advance(UNDECIDED_MS / 1000)
+    other = rig.process({"vault": rig})
+    deliver = rig.deliver
+
+    async def late(parcel):
+        monkeypatch.setattr(rig, "deliver", deliver)
+        rig.failure = None
+        await other.resume(kid, rig.pending.entries[kid])
+        rig.failure = Unavailable("no response")
+        await deliver(parcel)
+
+    monkeypatch.setattr(rig, "deliver", late)
+    await rig.resume()
+    assert rig.pending.entries == {}
+    assert Action.HOLD not in rig.actions
+    rig.clock.advance(DAY / 1000)
+    assert (rig.works(), rig.opens(rig.has[0])) == (True, False)
+
+
+async def test_a_late_look_delivers_no_concluded_secret(rig):
+    """The process has read the entry before another one concluded it, so it does not try."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    await rig.resume()
+    late = rig.pending.entries[kid]
+    assert json.loads(late)["trial"] == "shared"
+    rig.failure = None
+    await rig.resume()
+    tries = len(rig.has)
+    done = await rig.rotation.resume(kid, late)
+    assert (done.arrival, len(rig.has)) == (Arrival.DELIVERED, tries)
+
+
 async def test_another_target_waits(rig):
     """A delivery to one target is not continued at another one."""
     kid = await rig.issue()
