@@ -133,5 +133,7 @@ class BegunDelivery:
         if self.is_held(record, now):
             return DeliveryState.UNDECIDED
         ends = [one.retires_at for one in record.secrets if one.retires_at is not None]
-        is_ended = max(ends, default=0) < new.created_at + self.held_ms
+        end, held = max(ends, default=0), new.created_at + self.held_ms
+        # That of a person may be later: `hold` took the end away meanwhile.
+        is_ended = end < held if self.is_leaked else end != held
         return DeliveryState.OVER if is_ended else DeliveryState.UNDECIDED

@@ -603,6 +603,17 @@ async def test_a_person_decides(rig, chosen):
     assert (rig.opens(old), rig.opens(new)) == ((chosen != "old"), (chosen == "old"))
 
 
+async def test_a_person_decides_after_30_days(rig):
+    """The old secret ends later than it would have by itself: the delivery ends all the same."""
+    kid = await undecided(rig)
+    await rig.resume()
+    rig.clock.advance(31 * DAY / 1000)
+    await rig.keys.retire(kid, "old", rig.author())
+    tries = len(rig.has)
+    await rig.automatic.look()
+    assert (rig.pending.entries, len(rig.has)) == ({}, tries)
+
+
 async def test_an_undecided_delivery_is_tried_once_an_hour(rig):
     """A target that hangs for days must not hold up the deliveries of other keys."""
     await undecided(rig)
@@ -1033,7 +1044,7 @@ async def test_a_report_of_a_secret_that_is_rotated_for_another_reason(rig):
 
 
 async def test_a_secret_is_reported_during_the_overlap_of_a_person(rig):
-    """It ends in time by itself, so no person is asked. The history says so, for a roll-back."""
+    """The secret ends in time by itself, so no person is asked. The history names it as leaked."""
     kid = await rig.issue()
     await rig.keys.rotate(kid, HOUR // 2, rig.author())
     policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
@@ -1086,7 +1097,7 @@ async def test_somebody_rotates_a_leaked_secret_and_rolls_back(rig, overlap_ms):
 
 
 async def test_a_leaked_secret_is_rotated_and_rolled_back_before_its_rotation(rig):
-    """It works alone again when `authz admin` looks, so the rotation of the report begins again."""
+    """The secret works alone again at the next look, so the rotation of the report begins again."""
     kid = await leaked_by_a_report(rig)
     await rig.keys.rotate(kid, DAY, rig.author())
     by = rig.author()
