@@ -11,6 +11,7 @@ from authz.core.records import MAX_LIVE_SECRETS, KeyRecord
 
 HELD_MS: Final = 30 * 86_400_000
 UNDECIDED_MS: Final = 86_400_000
+_MAX_NUMBER: Final = 2**53  # greater ones are garbled
 _EARLIER: Final = "first"  # of an earlier build: perhaps one process has tried
 
 
@@ -100,9 +101,9 @@ class BegunDelivery:
         try:
             found = json.loads(text)
             seed = Seed(bytes.fromhex(found["seed"]), str(found["pepper"]))
-            overlap_ms, began_at = int(found["overlap_ms"]), int(found["began_at"])
+            overlap_ms, began_at = _number(found["overlap_ms"]), _number(found["began_at"])
             texts = (str(found["actor"]), str(found["note"]))
-            newest = int(found["newest"])
+            newest = _number(found["newest"])
             trial = found.get("trial", _EARLIER)
             tries = Tries.SHARED if trial == _EARLIER else Tries(trial)
             return cls(
@@ -112,7 +113,7 @@ class BegunDelivery:
                 is_told=found.get("told") is True,
                 stored=text,
             )
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise Unreadable("the entry of a delivery in the store is garbled") from None
 
     def is_held(self, record: KeyRecord, now: int) -> bool:
@@ -137,3 +138,10 @@ class BegunDelivery:
         # That of a person may be later: `hold` took the end away meanwhile.
         is_ended = end < held if self.is_leaked else end != held
         return DeliveryState.OVER if is_ended else DeliveryState.UNDECIDED
+
+
+def _number(found: float | str) -> int:
+    number = int(found)
+    if not 0 <= number <= _MAX_NUMBER:
+        raise ValueError("the number is garbled")
+    return number

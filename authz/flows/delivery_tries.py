@@ -64,10 +64,10 @@ class DeliveryTries:
                 arrival = Arrival.PENDING
             claimed = refused or claimed
         self.counts[arrival] += 1
-        if arrival is Arrival.DELIVERED:
-            self._problems.clear(kid)
-        else:
+        if arrival is not Arrival.DELIVERED:
             self._problems.tell(kid, f"the new secret of {kid} is {arrival.value}: {why}")
+        if arrival is not Arrival.PENDING:
+            self._problems.clear(kid)
         return claimed, arrival, why
 
     async def _claim(self, kid: str, entry: BegunDelivery) -> BegunDelivery | None:

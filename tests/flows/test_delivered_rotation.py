@@ -826,6 +826,22 @@ async def test_one_delivery_that_cannot_go_on_stops_no_other(rig, caplog):
     assert caplog.text.count(f"the delivery of {stuck} does not go on: ") == 1
 
 
+@pytest.mark.parametrize("name", ["overlap_ms", "began_at", "newest"])
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "-1", "1e300"])
+async def test_a_garbled_number_stops_no_other_delivery(rig, caplog, name, number):
+    """The log names its key. Other deliveries go on."""
+    stuck, kid = await rig.issue(), await rig.issue()
+    for one in (stuck, kid):
+        await rig.rotation.begin(rig.store.records[one], "vault", DAY, rig.author())
+    entry = json.loads(rig.pending.entries[stuck])
+    text = json.dumps(entry | {name: 0}).replace(f'"{name}": 0', f'"{name}": {number}')
+    rig.pending.entries[stuck] = text
+    await rig.automatic.look()
+    assert len(rig.store.records[kid].secrets) == 2
+    assert list(rig.pending.entries) == [stuck]
+    assert f"the delivery of {stuck} does not go on: " in caplog.text
+
+
 async def test_too_many_due_keys(rig):
     """If more keys are due than `per_hour`, none is rotated, and a person decides."""
     for _ in range(4):
@@ -1167,6 +1183,15 @@ async def test_a_problem_is_logged_when_it_changes(rig, caplog):
     rig.failure = Unavailable("a timeout")
     await rig.rotate(kid)
     assert caplog.text.count("a timeout") == 2
+
+
+async def test_a_refusal_is_logged_for_each_rotation(rig, caplog):
+    """The first rotation was undone, so the same answer to the next one is news."""
+    kid = await rig.issue()
+    rig.failure = Undelivered("the target answered 403")
+    for number in (1, 2):
+        assert (await rig.rotate(kid)).arrival is Arrival.UNDONE
+        assert caplog.text.count("the target answered 403") == number
 
 
 async def test_a_leaked_key_is_disabled_and_enabled(rig):
