@@ -12,7 +12,7 @@ from authz.core.records import MAX_LIVE_SECRETS, KeyRecord
 HELD_MS: Final = 30 * 86_400_000
 UNDECIDED_MS: Final = 86_400_000
 _MAX_NUMBER: Final = 2**53  # greater ones are garbled
-_EARLIER: Final = "first"  # of an earlier build: perhaps one process has tried
+_TRIAL_OF_EARLIER_BUILD: Final = "first"  # of an earlier build: perhaps one process has tried
 
 
 class DeliveryState(StrEnum):
@@ -23,8 +23,8 @@ class DeliveryState(StrEnum):
     OVER = "over"  # somebody ended one of the two secrets
 
 
-class Tries(StrEnum):
-    """The processes that have tried a delivery. The store has it, so all of them agree."""
+class Claim(StrEnum):
+    """Which processes have tried a delivery. The store has it, so all of them agree."""
 
     NONE = "none"  # no process has tried it
     CLAIMED = "claimed"  # one process makes the first try, or ended in it
@@ -49,7 +49,7 @@ class BegunDelivery:
     actor: str
     note: str
     is_leaked: bool = False
-    tries: Tries = Tries.NONE
+    claim: Claim = Claim.NONE
     is_told: bool = False
     stored: str = field(default="", compare=False, repr=False)
 
@@ -74,7 +74,7 @@ class BegunDelivery:
 
         An earlier build could store a refusal for one.
         """
-        return self.tries is Tries.REFUSED and not self.is_leaked
+        return self.claim is Claim.REFUSED and not self.is_leaked
 
     def text(self) -> str:
         """Return the delivery as JSON."""
@@ -90,7 +90,7 @@ class BegunDelivery:
         }
         leaked = {"leaked": True} if self.is_leaked else {}
         told = {"told": True} if self.is_told else {}
-        return json.dumps(found | leaked | {"trial": self.tries} | told)
+        return json.dumps(found | leaked | {"trial": self.claim} | told)
 
     @classmethod
     def read(cls, text: str) -> "BegunDelivery":
@@ -104,12 +104,12 @@ class BegunDelivery:
             overlap_ms, began_at = _number(found["overlap_ms"]), _number(found["began_at"])
             texts = (str(found["actor"]), str(found["note"]))
             newest = _number(found["newest"])
-            trial = found.get("trial", _EARLIER)
-            tries = Tries.SHARED if trial == _EARLIER else Tries(trial)
+            trial = found.get("trial", _TRIAL_OF_EARLIER_BUILD)
+            claim = Claim.SHARED if trial == _TRIAL_OF_EARLIER_BUILD else Claim(trial)
             return cls(
                 *(str(found["target"]), overlap_ms, began_at, newest, seed, *texts),
                 is_leaked=found.get("leaked") is True,
-                tries=tries,
+                claim=claim,
                 is_told=found.get("told") is True,
                 stored=text,
             )

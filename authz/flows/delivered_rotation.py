@@ -246,7 +246,7 @@ class DeliveredRotation:
             else:
                 record = await self._old.leave_undecided(record, entry, author, why)
         if arrival is not Arrival.PENDING:
-            record = await self._old.settle(record, entry, author, arrival, why)
+            record = await self._old.conclude(record, entry, author, arrival, why)
         if arrival is Arrival.DELIVERED and (ended := self._if_ended(record, entry)):
             log.warning("%s has a secret of %s that was ended or replaced", entry.target, kid)
             return ended

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from authz.core import secret_changes
-from authz.core.begun_delivery import BegunDelivery, Tries
+from authz.core.begun_delivery import BegunDelivery, Claim
 from authz.core.changes import Author, Outcome, Refused, Unchanged
 from authz.core.delivery import Arrival
 from authz.core.errors import NotFound
@@ -50,7 +50,7 @@ class OldSecrets:
             await change_entry(self._pending, record.kid, replace(entry, is_told=True))
         return result.record if isinstance(result, Changed | Unchanged) else record
 
-    async def settle(
+    async def conclude(
         self,
         record: KeyRecord,
         entry: BegunDelivery,
@@ -107,7 +107,7 @@ class OldSecrets:
         await self._lifecycle.change(kid, plan)
         if newest == entry.newest:
             return None
-        return replace(entry, newest=newest, tries=Tries.NONE)
+        return replace(entry, newest=newest, claim=Claim.NONE)
 
     async def tell_leaked(self, kid: str, secret: str, by: int, author: Author) -> bool:
         """Have an event say that a leaked secret ends at `by` (ms) at the latest.
