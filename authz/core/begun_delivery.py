@@ -11,7 +11,8 @@ from authz.core.records import MAX_LIVE_SECRETS, KeyRecord
 
 HELD_MS: Final = 30 * 86_400_000
 UNDECIDED_MS: Final = 86_400_000
-_EARLIER: Final = "first"  # of an earlier build: perhaps one process has tried
+_MAX_NUMBER: Final = 2**53  # greater ones are garbled
+_TRIAL_OF_EARLIER_BUILD: Final = "first"  # of an earlier build: perhaps one process has tried
 
 
 class DeliveryState(StrEnum):
@@ -22,8 +23,8 @@ class DeliveryState(StrEnum):
     OVER = "over"  # somebody ended one of the two secrets
 
 
-class Tries(StrEnum):
-    """The processes that have tried a delivery. The store has it, so all of them agree."""
+class Claim(StrEnum):
+    """Which processes have tried a delivery. The store has it, so all of them agree."""
 
     NONE = "none"  # no process has tried it
     CLAIMED = "claimed"  # one process makes the first try, or ended in it
@@ -48,7 +49,7 @@ class BegunDelivery:
     actor: str
     note: str
     is_leaked: bool = False
-    tries: Tries = Tries.NONE
+    claim: Claim = Claim.NONE
     is_told: bool = False
     stored: str = field(default="", compare=False, repr=False)
 
@@ -73,7 +74,7 @@ class BegunDelivery:
 
         An earlier build could store a refusal for one.
         """
-        return self.tries is Tries.REFUSED and not self.is_leaked
+        return self.claim is Claim.REFUSED and not self.is_leaked
 
     def text(self) -> str:
         """Return the delivery as JSON."""
@@ -89,7 +90,7 @@ class BegunDelivery:
         }
         leaked = {"leaked": True} if self.is_leaked else {}
         told = {"told": True} if self.is_told else {}
-        return json.dumps(found | leaked | {"trial": self.tries} | told)
+        return json.dumps(found | leaked | {"trial": self.claim} | told)
 
     @classmethod
     def read(cls, text: str) -> "BegunDelivery":
@@ -100,19 +101,19 @@ class BegunDelivery:
         try:
             found = json.loads(text)
             seed = Seed(bytes.fromhex(found["seed"]), str(found["pepper"]))
-            overlap_ms, began_at = int(found["overlap_ms"]), int(found["began_at"])
+            overlap_ms, began_at = _number(found["overlap_ms"]), _number(found["began_at"])
             texts = (str(found["actor"]), str(found["note"]))
-            newest = int(found["newest"])
-            trial = found.get("trial", _EARLIER)
-            tries = Tries.SHARED if trial == _EARLIER else Tries(trial)
+            newest = _number(found["newest"])
+            trial = found.get("trial", _TRIAL_OF_EARLIER_BUILD)
+            claim = Claim.SHARED if trial == _TRIAL_OF_EARLIER_BUILD else Claim(trial)
             return cls(
                 *(str(found["target"]), overlap_ms, began_at, newest, seed, *texts),
                 is_leaked=found.get("leaked") is True,
-                tries=tries,
+                claim=claim,
                 is_told=found.get("told") is True,
                 stored=text,
             )
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             raise Unreadable("the entry of a delivery in the store is garbled") from None
 
     def is_held(self, record: KeyRecord, now: int) -> bool:
@@ -133,5 +134,14 @@ class BegunDelivery:
         if self.is_held(record, now):
             return DeliveryState.UNDECIDED
         ends = [one.retires_at for one in record.secrets if one.retires_at is not None]
-        is_ended = max(ends, default=0) < new.created_at + self.held_ms
+        end, held = max(ends, default=0), new.created_at + self.held_ms
+        # That of a person may be later: `hold` took the end away meanwhile.
+        is_ended = end < held if self.is_leaked else end != held
         return DeliveryState.OVER if is_ended else DeliveryState.UNDECIDED
+
+
+def _number(found: float | str) -> int:
+    number = int(found)
+    if not 0 <= number <= _MAX_NUMBER:
+        raise ValueError("the number is garbled")
+    return number

@@ -104,6 +104,20 @@ def end_old(record: KeyRecord, ends_at: int, author: Author, now: int) -> Outcom
     return planned(record, ended, Action.RETIRE, author, now, secret=older.id, retires_at=at)
 
 
+def tell_end(record: KeyRecord, number: str, by: int, author: Author, now: int) -> Outcome:
+    """Plan the event of `end_old` for a secret that ends at `by` at the latest, and leave its end.
+
+    Times are in ms since the epoch. Returns Refused if there is no such secret, if it has a later
+    end or none, or if the key is revoked.
+    """
+    if record.status is Status.REVOKED:
+        return Refused(f"{record.kid} is revoked, which is final; no secret of it works")
+    at = next((one.retires_at for one in record.secrets if one.id == number), None)
+    if at is None or at > by:
+        return Refused(f"secret {number} of {record.kid} does not end by then")
+    return planned(record, record, Action.RETIRE, author, now, secret=number, retires_at=at)
+
+
 def hold(record: KeyRecord, target: str, author: Author, now: int) -> Outcome:
     """Plan an overlap without an end: both of two live secrets work until one of them is ended.
 

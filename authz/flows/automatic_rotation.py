@@ -35,12 +35,13 @@ class KeyRotation(Protocol):
     async def begin(
         self, record: KeyRecord, overlap_ms: int | None, author: Author, *, secret: str = ""
     ) -> bool:
-        """Have a key rotated soon. Return False if its policy has no target, or it has two secrets.
+        """Have a key rotated soon. Return False if its policy has no target or two secrets work.
 
         False too for a leaked secret, if a delivery has begun that would let it work for longer.
         overlap_ms: of a leaked secret, which ends even if nobody knows whether the new one arrived.
-        None: it is not leaked, and the overlap is that of the policy. secret: the number of the
-        leaked one, "" if it is not known. True if it is the older of two and ends by then anyway.
+        None: no secret is leaked, and the overlap is that of the policy. secret: the number of the
+        leaked one, "" if it is not known. True if this one is the older of two secrets, and ends by
+        then anyway: an event says so.
         Raises Unavailable.
         """
         ...
@@ -62,7 +63,7 @@ class PolicyRotation:
         """Implement KeyRotation.begin."""
         now = self._clock.wall_ms()
         if overlap_ms is not None and _is_overlapping(record, now):
-            return await self._ends_anyway(record, secret, now + overlap_ms)
+            return await self._ends_anyway(record, secret, now + overlap_ms, author)
         policy = self._policies.of(record, now)
         if policy is None or not policy.to or record.public or _is_overlapping(record, now):
             return False
@@ -70,10 +71,14 @@ class PolicyRotation:
         overlap = policy.overlap_ms if overlap_ms is None else overlap_ms
         return await self._rotation.begin(record, policy.to, overlap, author, is_leaked=is_leaked)
 
-    async def _ends_anyway(self, record: KeyRecord, secret: str, by: int) -> bool:
+    async def _ends_anyway(self, record: KeyRecord, secret: str, by: int, author: Author) -> bool:
         """Return whether a secret ends at `by` (ms), or by the rotation that a report has begun."""
         end = next((one.retires_at for one in record.secrets if one.id == secret), None)
-        return end is not None and (end <= by or await self._rotation.ends(record.kid, secret))
+        if end is None:
+            return False
+        if await self._rotation.ends(record.kid, secret):
+            return True
+        return end <= by and await self._rotation.tell_leaked(record.kid, secret, by, author)
 
 
 class AutomaticRotation:
@@ -178,21 +183,26 @@ class AutomaticRotation:
     async def _resume(self) -> None:
         self._pending = entries = await self._rotation.pending()
         now = self._clock.monotonic()
-        tries = now - self._tried_at >= HOUR
-        if tries:
+        tries_undecided = now - self._tried_at >= HOUR
+        if tries_undecided:
             self._tried_at = now
         waiting, undecided = list(entries.items()), 0
         for start in range(0, len(waiting), AT_ONCE):
             part = waiting[start : start + AT_ONCE]
             undecided += sum(
-                await asyncio.gather(*(self._again(kid, entry, tries=tries) for kid, entry in part))
+                await asyncio.gather(
+                    *(
+                        self._again(kid, entry, tries_undecided=tries_undecided)
+                        for kid, entry in part
+                    )
+                )
             )
         self.undecided = undecided
 
-    async def _again(self, kid: str, text: str, *, tries: bool) -> bool:
+    async def _again(self, kid: str, text: str, *, tries_undecided: bool) -> bool:
         """Go on with a delivery. Return whether it is undecided."""
         try:
-            done = await self._rotation.resume(kid, text, tries_undecided=tries)
+            done = await self._rotation.resume(kid, text, tries_undecided=tries_undecided)
         except (NotFound, Unavailable) as cause:  # of this key; a store that fails ends the look
             self._problems.tell(kid, f"the delivery of {kid} does not go on: {cause}")
             return False

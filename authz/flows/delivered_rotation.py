@@ -33,7 +33,7 @@ from authz.core.keys.minting import mint_secret
 from authz.core.ports import Clock
 from authz.core.records import KeyRecord
 from authz.flows.conditions import ANY, Conditions
-from authz.flows.delivery_entries import forget
+from authz.flows.delivery_entries import change_entry, forget, newest_leaked
 from authz.flows.delivery_ports import PendingDeliveries, Target
 from authz.flows.delivery_tries import PAUSES, DeliveryTries
 from authz.flows.lifecycle import Lifecycle
@@ -44,9 +44,10 @@ log = logging.getLogger("authz.rotation")
 
 @dataclass(frozen=True, slots=True)
 class _Rotated:
-    """A key with its new secret, and the parcel with the text of this secret."""
+    """A key with its new secret, the entry, and the parcel with the text of this secret."""
 
     record: KeyRecord
+    entry: BegunDelivery
     parcel: Parcel
 
 
@@ -123,7 +124,7 @@ class DeliveredRotation:
             raise
         if isinstance(rotated, Refused):
             return rotated
-        return await self._go_on(rotated, stored, author)
+        return await self._go_on(rotated, author)
 
     async def begin(
         self,
@@ -154,12 +155,11 @@ class DeliveredRotation:
 
         secret: its number. Raises Unavailable.
         """
-        text = (await self._pending.all()).get(kid)
-        try:
-            entry = BegunDelivery.read(text or "")
-        except Unreadable:
-            return False
-        return entry.is_leaked and int(secret) <= entry.newest
+        return int(secret) <= await newest_leaked(self._pending, kid)
+
+    async def tell_leaked(self, kid: str, secret: str, by: int, author: Author) -> bool:
+        """Say that a leaked secret ends, as `OldSecrets.tell_leaked`."""
+        return await self._old.tell_leaked(kid, secret, by, author)
 
     async def resume(
         self, kid: str, text: str, *, tries_undecided: bool = True
@@ -177,7 +177,7 @@ class DeliveredRotation:
             raise
         if isinstance(rotated, Refused):
             return rotated
-        return await self._go_on(rotated, entry, author, pauses=(), tries_undecided=tries_undecided)
+        return await self._go_on(rotated, author, pauses=(), tries_undecided=tries_undecided)
 
     def _entry(
         self, record: KeyRecord, target: str, overlap_ms: int, author: Author
@@ -196,6 +196,7 @@ class DeliveredRotation:
         """Return the key with its new secret, which is added unless an earlier call did it.
 
         Refused: one of its secrets was ended, or it cannot be rotated. Then the entry is forgotten.
+        A leaked secret that somebody has rotated away and back is rotated with a new entry.
         """
         minted = mint_secret(self._keyring, await self._lifecycle.show(kid), entry.seed)
         by = replace(author, change_id=self._keyring.change_id(entry.seed))
@@ -210,23 +211,26 @@ class DeliveredRotation:
         if not isinstance(result, Refused):
             record = result.record
             if entry.state(record, self._clock.wall_ms()) is not DeliveryState.OVER:
-                return _Rotated(record, Parcel.of(record, minted.text))
+                return _Rotated(record, entry, Parcel.of(record, minted.text))
+        is_added = not isinstance(result, Refused)
+        again = await self._old.end_leaked(kid, entry, author, is_added=is_added)
+        if again is not None and (stored := await change_entry(self._pending, kid, again)):
+            return await self._rotate(kid, stored, author, conditions)
+        if not isinstance(result, Refused):
             result = Refused(f"one of the two secrets of {kid} was ended")
-        await self._old.end_leaked(kid, entry, author)
         await forget(self._pending, kid, entry)
         return result
 
     async def _go_on(
         self,
         rotated: _Rotated,
-        entry: BegunDelivery,
         author: Author,
         *,
         pauses: tuple[float, ...] = PAUSES,
         tries_undecided: bool = True,
     ) -> SecretDelivery | Refused:
         """Deliver the new secret of a key, and decide what becomes of the old one."""
-        record, kid = rotated.record, rotated.record.kid
+        record, entry, kid = rotated.record, rotated.entry, rotated.record.kid
         state = entry.state(record, self._clock.wall_ms())
         is_undecided, arrival, why = state is DeliveryState.UNDECIDED, Arrival.PENDING, ""
         if entry.is_to_roll_back:  # its process ended before the roll-back
@@ -242,7 +246,10 @@ class DeliveredRotation:
             else:
                 record = await self._old.leave_undecided(record, entry, author, why)
         if arrival is not Arrival.PENDING:
-            record = await self._old.settle(record, entry, author, arrival, why)
+            record = await self._old.conclude(record, entry, author, arrival, why)
+        if arrival is Arrival.DELIVERED and (ended := self._if_ended(record, entry)):
+            log.warning("%s has a secret of %s that was ended or replaced", entry.target, kid)
+            return ended
         return SecretDelivery(record, arrival, why, is_undecided)
 
     async def _by_another(
@@ -253,7 +260,11 @@ class DeliveredRotation:
         record = await self._lifecycle.show(kid)
         if not is_over:
             return SecretDelivery(record, Arrival.PENDING, "another process tries it", is_undecided)
+        return self._if_ended(record, entry) or SecretDelivery(record, Arrival.DELIVERED)
+
+    def _if_ended(self, record: KeyRecord, entry: BegunDelivery) -> Refused | None:
+        """Return Refused if the new secret works no more, or another one replaces it."""
         new = record.newest_secret
-        if new.id != entry.secret or not new.is_live(self._clock.wall_ms()):
-            return Refused(f"one of the two secrets of {kid} was ended")
-        return SecretDelivery(record, Arrival.DELIVERED)
+        if new.id == entry.secret and new.is_live(self._clock.wall_ms()):
+            return None
+        return Refused(f"one of the two secrets of {record.kid} was ended")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from authz.core.begun_delivery import BegunDelivery, Tries
+from authz.core.begun_delivery import BegunDelivery, Claim
 from authz.core.delivery import Arrival, Parcel, Undelivered
 from authz.core.errors import Unavailable
 from authz.flows.changed_problems import ChangedProblems
@@ -56,24 +56,24 @@ class DeliveryTries:
         claimed = await self._claim(kid, entry)
         if claimed is None:
             return None
-        is_first = claimed.tries is Tries.CLAIMED and not claimed.is_leaked
+        is_first = claimed.claim is Claim.CLAIMED and not claimed.is_leaked
         arrival, why = await self._send(target, parcel, pauses, is_first=is_first)
         if arrival is Arrival.UNDONE:
-            refused = await change_entry(self._pending, kid, replace(claimed, tries=Tries.REFUSED))
+            refused = await change_entry(self._pending, kid, replace(claimed, claim=Claim.REFUSED))
             if refused is None:  # another process tries it now, perhaps with success
                 arrival = Arrival.PENDING
             claimed = refused or claimed
         self.counts[arrival] += 1
-        if arrival is Arrival.DELIVERED:
-            self._problems.clear(kid)
-        else:
+        if arrival is not Arrival.DELIVERED:
             self._problems.tell(kid, f"the new secret of {kid} is {arrival.value}: {why}")
+        if arrival is not Arrival.PENDING:
+            self._problems.clear(kid)
         return claimed, arrival, why
 
     async def _claim(self, kid: str, entry: BegunDelivery) -> BegunDelivery | None:
         """Return the entry once it says that this process tries; None if it has changed."""
-        tries = Tries.CLAIMED if entry.tries is Tries.NONE else Tries.SHARED
-        return await change_entry(self._pending, kid, replace(entry, tries=tries))
+        claim = Claim.CLAIMED if entry.claim is Claim.NONE else Claim.SHARED
+        return await change_entry(self._pending, kid, replace(entry, claim=claim))
 
     async def _send(
         self, target: Target, parcel: Parcel, pauses: tuple[float, ...], *, is_first: bool

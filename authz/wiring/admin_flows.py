@@ -111,7 +111,7 @@ def admin_flows(
         policies=settings.rotation.policies(),
         due_keys=DueKeys(selection, settings.rotation.policies(), clock),
         deliveries=delivered_rotation(settings, parts, lifecycle, ring, clock),
-        rolling_back=RollingBack(lifecycle, trail),
+        rolling_back=RollingBack(lifecycle, trail, parts.pending_deliveries),
         waiting_deliveries=WaitingDeliveries(parts.pending_deliveries, index, clock),
         sinks=sinks_of_all(settings, parts, ring),
         tokens=tokens,

@@ -286,7 +286,7 @@ async def editor(settings: Settings) -> AsyncIterator["KeyEditor"]:
         def rolling_back() -> "RollingBack":
             from authz.flows.rolling_back import RollingBack  # noqa: PLC0415
 
-            return RollingBack(lifecycle, parts.history)
+            return RollingBack(lifecycle, parts.history, parts.pending_deliveries)
 
         yield StoreEditor(
             *(lifecycle, lambda: parts.deletion, lambda: parts.wait),

@@ -15,38 +15,14 @@ from authz.core.secret_changes import roll_back
 from authz.flows.automatic_rotation import AutomaticRotation, PolicyRotation
 from authz.flows.conditions import Conditions
 from authz.flows.delivered_rotation import DeliveredRotation
+from authz.flows.lifecycle import Changed
+from authz.flows.rolling_back import RollingBack
 from tests.support.fakes import DAY
 from tests.support.flows.rigs import KEYRING, SPEC, LifecycleRig
+from tests.support.flows.rotations import MemoryDeliveries, MemoryTrail
 
 HOUR = 3_600_000
 POLICIES = RotationPolicies({}, RotationPolicy(30 * DAY, to="vault", overlap_ms=DAY))
-
-
-class MemoryDeliveries:
-    """PendingDeliveries in memory. is_down: the store fails."""
-
-    def __init__(self):
-        self.entries = {}
-        self.is_down = False
-
-    async def begin(self, kid, entry):
-        """Implement PendingDeliveries.begin."""
-        return self.entries.setdefault(kid, entry)
-
-    async def all(self):
-        """Implement PendingDeliveries.all."""
-        return dict(self.entries)
-
-    async def compare_and_set(self, kid, known, new):
-        """Implement PendingDeliveries.compare_and_set."""
-        if self.is_down:
-            raise Unavailable("the store is down")
-        if self.entries.get(kid) != known:
-            return False
-        del self.entries[kid]
-        if new is not None:
-            self.entries[kid] = new
-        return True
 
 
 class Rig(LifecycleRig):
@@ -63,6 +39,7 @@ class Rig(LifecycleRig):
         self.has, self.failures, self.used = [], [], set()
         self.slept = []
         self.reads = 0
+        self.rolling_back = RollingBack(self.keys, MemoryTrail(self.store), self.pending)
         self.restart()
 
     def restart(self, **targets):
@@ -490,6 +467,75 @@ async def test_another_process_was_faster(rig, monkeypatch, other):
     assert rig.works()
 
 
+async def roll_back_in_try(rig, monkeypatch, kid):
+    """Have a person roll back before the target takes the secret."""
+    deliver = rig.deliver
+
+    async def late(parcel):
+        by = rig.author()
+        await rig.keys.change(kid, lambda record, now: roll_back(record, by, now))
+        await deliver(parcel)
+
+    monkeypatch.setattr(rig, "deliver", late)
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+async def test_a_roll_back_during_a_try(rig, monkeypatch, caplog, resumes):
+    """The target has taken a secret that was ended. The command and the log say so."""
+    kid = await rig.issue()
+    if resumes:
+        await rig.rotation.begin(rig.store.records[kid], "vault", DAY, rig.author())
+    await roll_back_in_try(rig, monkeypatch, kid)
+    if resumes:
+        await rig.automatic.look()
+    else:
+        done = await rig.rotate(kid)
+        assert done == Refused(f"one of the two secrets of {kid} was ended")
+    assert rig.pending.entries == {}
+    assert rig.opens(rig.has[0])
+    assert caplog.text.count(f"vault has a secret of {kid} that was ended") == 1
+
+
+@pytest.mark.parametrize("is_leaked", [False, True])
+async def test_another_process_delivers_during_a_try(rig, monkeypatch, is_leaked):
+    """A try without an answer changes nothing of what the other process has settled."""
+    kid = await (leaked(rig) if is_leaked else rig.issue())
+    rig.failure, rig.takes = Unavailable("no response"), True
+    await (rig.automatic.look() if is_leaked else rig.rotate(kid))
+    rig.clock.advance(UNDECIDED_MS / 1000)
+    other = rig.process({"vault": rig})
+    deliver = rig.deliver
+
+    async def late(parcel):
+        monkeypatch.setattr(rig, "deliver", deliver)
+        rig.failure = None
+        await other.resume(kid, rig.pending.entries[kid])
+        rig.failure = Unavailable("no response")
+        await deliver(parcel)
+
+    monkeypatch.setattr(rig, "deliver", late)
+    await rig.resume()
+    assert rig.pending.entries == {}
+    assert Action.HOLD not in rig.actions
+    rig.clock.advance(DAY / 1000)
+    assert (rig.works(), rig.opens(rig.has[0])) == (True, False)
+
+
+async def test_a_late_look_delivers_no_concluded_secret(rig):
+    """The process has read the entry before another one concluded it, so it does not try."""
+    kid = await rig.issue()
+    rig.failure = Unavailable("no response")
+    await rig.rotate(kid)
+    await rig.resume()
+    late = rig.pending.entries[kid]
+    assert json.loads(late)["trial"] == "shared"
+    rig.failure = None
+    await rig.resume()
+    tries = len(rig.has)
+    done = await rig.rotation.resume(kid, late)
+    assert (done.arrival, len(rig.has)) == (Arrival.DELIVERED, tries)
+
+
 async def test_another_target_waits(rig):
     """A delivery to one target is not continued at another one."""
     kid = await rig.issue()
@@ -555,6 +601,17 @@ async def test_a_person_decides(rig, chosen):
     assert (rig.pending.entries, len(rig.has)) == ({}, tries)
     rig.clock.advance(2 * HELD_MS / 1000)
     assert (rig.opens(old), rig.opens(new)) == ((chosen != "old"), (chosen == "old"))
+
+
+async def test_a_person_decides_after_30_days(rig):
+    """The old secret ends later than it would have by itself: the delivery ends all the same."""
+    kid = await undecided(rig)
+    await rig.resume()
+    rig.clock.advance(31 * DAY / 1000)
+    await rig.keys.retire(kid, "old", rig.author())
+    tries = len(rig.has)
+    await rig.automatic.look()
+    assert (rig.pending.entries, len(rig.has)) == ({}, tries)
 
 
 async def test_an_undecided_delivery_is_tried_once_an_hour(rig):
@@ -767,6 +824,22 @@ async def test_one_delivery_that_cannot_go_on_stops_no_other(rig, caplog):
     assert list(rig.pending.entries) == [stuck]
     await rig.automatic.look()
     assert caplog.text.count(f"the delivery of {stuck} does not go on: ") == 1
+
+
+@pytest.mark.parametrize("name", ["overlap_ms", "began_at", "newest"])
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "-1", "1e300"])
+async def test_a_garbled_number_stops_no_other_delivery(rig, caplog, name, number):
+    """The log names its key. Other deliveries go on."""
+    stuck, kid = await rig.issue(), await rig.issue()
+    for one in (stuck, kid):
+        await rig.rotation.begin(rig.store.records[one], "vault", DAY, rig.author())
+    entry = json.loads(rig.pending.entries[stuck])
+    text = json.dumps(entry | {name: 0}).replace(f'"{name}": 0', f'"{name}": {number}')
+    rig.pending.entries[stuck] = text
+    await rig.automatic.look()
+    assert len(rig.store.records[kid].secrets) == 2
+    assert list(rig.pending.entries) == [stuck]
+    assert f"the delivery of {stuck} does not go on: " in caplog.text
 
 
 async def test_too_many_due_keys(rig):
@@ -986,6 +1059,106 @@ async def test_a_report_of_a_secret_that_is_rotated_for_another_reason(rig):
     assert not await policy.begin(rig.store.records[kid], HOUR, rig.author(), secret="1")
 
 
+async def test_a_secret_is_reported_during_the_overlap_of_a_person(rig):
+    """The secret ends in time by itself, so no person is asked. The history names it as leaked."""
+    kid = await rig.issue()
+    await rig.keys.rotate(kid, HOUR // 2, rig.author())
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    ends_at = rig.store.records[kid].secrets[0].retires_at
+    by = rig.keys.author("leaks/github", "leaked")
+    assert await policy.begin(rig.store.records[kid], HOUR, by, secret="1")
+    told = rig.store.audit[-1][2]
+    detail = {"secret": "1", "retires_at": ends_at}
+    assert (told.action, told.actor, told.detail) == (Action.RETIRE, by.actor, detail)
+    await assert_no_way_back(rig, kid)
+
+
+async def test_the_overlap_changes_while_its_secret_is_reported(rig):
+    """The reported secret has no end any more, so a person decides."""
+    kid = await rig.issue()
+    await rig.keys.rotate(kid, HOUR // 2, rig.author())
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    known = rig.store.records[kid]
+    assert isinstance(await rig.rolling_back.roll_back(kid, rig.author()), Changed)
+    assert not await policy.begin(known, HOUR, rig.author(), secret="1")
+    del rig.store.records[kid]  # a secret of a deleted key works no more
+    assert await policy.begin(known, HOUR, rig.author(), secret="1")
+
+
+async def assert_no_way_back(rig, kid):
+    """A roll-back is refused, and the first secret ends."""
+    refused = await rig.rolling_back.roll_back(kid, rig.author())
+    assert "reported as leaked" in refused.why
+    rig.clock.advance((DAY + HOUR) / 1000)
+    assert not rig.opens(rig.has[0])
+
+
+async def leaked_by_a_report(rig):
+    """Have a leaked secret rotated by the author of a report, and return the kid of its key."""
+    kid = await rig.issue()
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    by = rig.keys.author("leaks/github", "leaked")
+    assert await policy.begin(rig.store.records[kid], HOUR, by, secret="1")
+    return kid
+
+
+@pytest.mark.parametrize("overlap_ms", [30 * DAY, HOUR])
+async def test_somebody_rotates_a_leaked_secret_and_rolls_back(rig, overlap_ms):
+    """The roll-back is refused, also if the overlap of the person ends in time by itself."""
+    kid = await leaked_by_a_report(rig)
+    await rig.keys.rotate(kid, overlap_ms, rig.author())
+    await rig.automatic.look()
+    assert rig.pending.entries == {}
+    await assert_no_way_back(rig, kid)
+
+
+async def test_a_leaked_secret_is_rotated_and_rolled_back_before_its_rotation(rig):
+    """The secret works alone again at the next look, so the rotation of the report begins again."""
+    kid = await leaked_by_a_report(rig)
+    await rig.keys.rotate(kid, DAY, rig.author())
+    by = rig.author()
+    await rig.keys.change(kid, lambda record, now: roll_back(record, by, now))
+    rig.failure = Unavailable("no response")
+    await rig.automatic.look()
+    assert rig.automatic.pending == 1
+    assert [one.id for one in rig.store.records[kid].secrets] == ["1", "2", "3"]
+    rig.failure = None
+    await rig.automatic.look()
+    assert (rig.pending.entries, rig.works(), len(rig.has)) == ({}, True, 2)
+    await assert_no_way_back(rig, kid)
+    assert rig.works()
+
+
+async def test_a_leaked_key_is_revoked_after_a_roll_back(rig):
+    """A revoked key gets no secret, and its delivery ends."""
+    kid = await leaked_by_a_report(rig)
+    await rig.keys.rotate(kid, DAY, rig.author())
+    by = rig.author()
+    await rig.keys.change(kid, lambda record, now: roll_back(record, by, now))
+    await rig.revoke(kid)
+    await rig.automatic.look()
+    assert (rig.pending.entries, len(rig.store.records[kid].secrets)) == ({}, 2)
+
+
+async def test_a_report_arrives_while_a_person_rolls_back(rig, monkeypatch):
+    """The roll-back has read the history before the report: it is refused."""
+    kid = await rig.issue()
+    await rig.keys.rotate(kid, HOUR // 2, rig.author())
+    policy = PolicyRotation(rig.rotation, POLICIES, rig.clock)
+    change = rig.keys.change
+
+    async def be_late(*given):
+        monkeypatch.setattr(rig.keys, "change", change)
+        by = rig.keys.author("leaks/github", "leaked")
+        assert await policy.begin(rig.store.records[kid], HOUR, by, secret="1")
+        return await change(*given)
+
+    monkeypatch.setattr(rig.keys, "change", be_late)
+    refused = await rig.rolling_back.roll_back(kid, rig.author())
+    assert "changed meanwhile" in refused.why
+    await assert_no_way_back(rig, kid)
+
+
 async def test_a_missing_target_is_logged_once(rig, caplog):
     """A process looks every 10 s. Its log and its counts have no line for each look."""
     kid = await rig.issue()
@@ -1010,6 +1183,15 @@ async def test_a_problem_is_logged_when_it_changes(rig, caplog):
     rig.failure = Unavailable("a timeout")
     await rig.rotate(kid)
     assert caplog.text.count("a timeout") == 2
+
+
+async def test_a_refusal_is_logged_for_each_rotation(rig, caplog):
+    """The first rotation was undone, so the same answer to the next one is news."""
+    kid = await rig.issue()
+    rig.failure = Undelivered("the target answered 403")
+    for number in (1, 2):
+        assert (await rig.rotate(kid)).arrival is Arrival.UNDONE
+        assert caplog.text.count("the target answered 403") == number
 
 
 async def test_a_leaked_key_is_disabled_and_enabled(rig):

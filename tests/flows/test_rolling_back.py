@@ -4,34 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from authz.core.audit import AuditEntry
+from authz.core.begun_delivery import BegunDelivery
 from authz.core.changes import Refused
-from authz.core.errors import Conflict, Unreadable
+from authz.core.errors import Conflict
 from authz.flows.conditions import Conditions
 from authz.flows.lifecycle import Changed
-from authz.flows.rolling_back import RollingBack
+from authz.flows.rolling_back import MAX_ENTRIES, RollingBack
 from tests.support.fakes import DAY
-from tests.support.flows.rigs import SPEC, LifecycleRig
-
-
-class Trail:
-    """An AuditTrail over the changes of a store in memory. is_garbled: no entry can be read."""
-
-    def __init__(self, store):
-        self.store = store
-        self.is_garbled = False
-        self.is_trimmed = False
-
-    async def entry(self, kid, version):
-        """Implement AuditTrail.entry."""
-        if self.is_garbled:
-            raise Unreadable("the entry is garbled")
-        base = 0
-        for made, of, event in self.store.audit if not self.is_trimmed else ():
-            if of == kid and made == version:
-                return AuditEntry(version, base, event)
-            base = made if of == kid else base
-        return None
+from tests.support.flows.rigs import KEYRING, SPEC, LifecycleRig
+from tests.support.flows.rotations import MemoryDeliveries, MemoryTrail
 
 
 class Rig(LifecycleRig):
@@ -39,8 +20,9 @@ class Rig(LifecycleRig):
 
     def __init__(self):
         super().__init__()
-        self.trail = Trail(self.store)
-        self.rolling_back = RollingBack(self.keys, self.trail)
+        self.trail = MemoryTrail(self.store)
+        self.pending = MemoryDeliveries()
+        self.rolling_back = RollingBack(self.keys, self.trail, self.pending)
 
     async def rotated(self, actor):
         """Issue a key, rotate it as an actor, change it, and return its first text and its kid."""
@@ -96,6 +78,37 @@ async def test_the_trail_does_not_tell(rig, lack):
     assert isinstance(await rig.rolling_back.roll_back(kid, rig.author()), Changed)
 
 
+@pytest.mark.parametrize("lack", ["is_garbled", "is_trimmed", ""])
+async def test_the_delivery_of_a_leaked_secret_is_pending(rig, lack):
+    """Its entry says what the trail does not, also after many changes of the key."""
+    _, kid = await rig.rotated("leaks/github")
+    seed, by = KEYRING.new_seed(), ("leaks/github", "leaked")
+    entry = BegunDelivery("vault", DAY, rig.clock.wall_ms(), 1, seed, *by, is_leaked=True)
+    await rig.pending.begin(kid, entry.text())
+    if lack:
+        setattr(rig.trail, lack, True)
+    for _ in range(MAX_ENTRIES // 2):
+        await rig.keys.disable(kid, rig.author())
+        await rig.keys.enable(kid, rig.author())
+    refused = await rig.rolling_back.roll_back(kid, rig.author())
+    assert "reported as leaked" in refused.why
+
+
+async def test_too_many_changes_since_the_rotation(rig):
+    """Nobody has read who rotated the key, so nothing is undone."""
+    _, kid = await rig.rotated("alice")
+    for _ in range(MAX_ENTRIES // 2 - 2):
+        await rig.keys.disable(kid, rig.author())
+        await rig.keys.enable(kid, rig.author())
+    dry = Conditions(dry_run=True)
+    assert isinstance(await rig.rolling_back.roll_back(kid, rig.author(), dry), Changed)
+    await rig.keys.disable(kid, rig.author())
+    await rig.keys.enable(kid, rig.author())
+    refused = await rig.rolling_back.roll_back(kid, rig.author())
+    assert f"{MAX_ENTRIES} changes or more since its rotation" in refused.why
+    assert f"authz keys rotate {kid} --grace 0" in refused.why
+
+
 async def test_the_key_is_rotated_meanwhile(rig, monkeypatch):
     """A rotation that was not looked at is not undone."""
     _, kid = await rig.rotated("alice")
@@ -109,7 +122,7 @@ async def test_the_key_is_rotated_meanwhile(rig, monkeypatch):
 
     monkeypatch.setattr(rig.trail, "entry", rotate_first)
     refused = await rig.rolling_back.roll_back(kid, rig.author())
-    assert "rotated meanwhile" in refused.why
+    assert "changed meanwhile" in refused.why
 
 
 async def test_another_version(rig):
