@@ -248,7 +248,8 @@ class DeliveredRotation:
         if arrival is not Arrival.PENDING:
             record = await self._old.conclude(record, entry, author, arrival, why)
         if arrival is Arrival.DELIVERED and (ended := self._if_ended(record, entry)):
-            log.warning("%s has a secret of %s that was ended or replaced", entry.target, kid)
+            target = entry.target
+            log.warning("%s has a secret of %s that was ended or replaced", target, kid)
             return ended
         return SecretDelivery(record, arrival, why, is_undecided)
 

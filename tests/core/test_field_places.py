@@ -32,12 +32,23 @@ def test_networks(text, network):
 
 
 @pytest.mark.parametrize(
+    ("text", "block"),
+    [
+        ("10.0.0.1/8", "10.0.0.0/8"),
+        ("2001:db8::1/32", "2001:db8::/32"),
+        ("::ffff:0:0/95", "::fffe:0:0/95"),
+    ],
+)
+def test_networks_with_host_bits_are_refused(text, block):
+    """The message names the block, and does not take it: a guess would be a hole."""
+    with pytest.raises(BadInput, match=f"is not an address block: its block is {block}$"):
+        fields.networks("allowed_cidrs", [text])
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
-        "10.0.0.1/8",
-        "2001:db8::1/32",
-        "::ffff:0:0/95",
         "10.0.0.0/33",
         "10.0.0.0/-1",
         "10.0.0.0/8/8",
@@ -53,7 +64,7 @@ def test_networks(text, network):
     ],
 )
 def test_refused_networks(text):
-    """Host bits, odd spellings and zones are refused: a guess would be a hole."""
+    """Odd spellings and zones are refused: a guess would be a hole."""
     with pytest.raises(BadInput, match=r"10\.0\.0\.0/8"):
         fields.networks("allowed_cidrs", [text])
 

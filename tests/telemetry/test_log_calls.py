@@ -79,7 +79,7 @@ def test_the_calls_are_found() -> None:
     shown = sum(
         line.strip()
         .removeprefix("self.")
-        .startswith(("log.", "logger.", "logging.warn", "logging.err"))
+        .startswith(("log.", "_log.", "logger.", "logging.warn", "logging.err"))
         for file in PACKAGE.rglob("*.py")
         for line in file.read_text().splitlines()
     )
