@@ -8,6 +8,7 @@ import click
 from authz.cli.actor import actor
 from authz.cli.administration import stored_settings
 from authz.cli.columns import columns
+from authz.cli.counted import counted
 from authz.cli.invocation import Invocation, common, write_warning
 from authz.cli.over_api import admin_target, is_over_api
 from authz.cli.session_loop import within
@@ -101,7 +102,7 @@ def clear(invocation: Invocation, clients: list[str], *, every: bool) -> None:
         raise click.UsageError("give either addresses or --all")
     author = By(actor()).author()
     ended = _with_control(invocation, lambda control: control.clear(clients, author))
-    invocation.answer({"cleared": ended}, f"{ended} block{'' if ended == 1 else 's'} ended")
+    invocation.answer({"cleared": ended}, f"{counted(ended, 'block')} ended")
 
 
 def _network(_context: click.Context, _parameter: click.Parameter, value: str) -> str:

@@ -27,7 +27,7 @@ class Claim(StrEnum):
     """Which processes have tried a delivery. The store has it, so all of them agree."""
 
     NONE = "none"  # no process has tried it
-    CLAIMED = "claimed"  # one process makes the first try, or ended in it
+    CLAIMED = "claimed"  # one process makes the first try, or ended during it
     SHARED = "shared"  # perhaps several: a refusal proves nothing
     REFUSED = "refused"  # the target refused it at the first try: it is rolled back
 

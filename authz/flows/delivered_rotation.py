@@ -208,16 +208,15 @@ class DeliveredRotation:
             return secret_changes.rotate(current, minted, entry.held_ms, by, now)
 
         result = await self._lifecycle.change(kid, plan, conditions)
+        is_added = not isinstance(result, Refused)
         if not isinstance(result, Refused):
             record = result.record
             if entry.state(record, self._clock.wall_ms()) is not DeliveryState.OVER:
                 return _Rotated(record, entry, Parcel.of(record, minted.text))
-        is_added = not isinstance(result, Refused)
+            result = Refused(f"one of the two secrets of {kid} was ended")
         again = await self._old.end_leaked(kid, entry, author, is_added=is_added)
         if again is not None and (stored := await change_entry(self._pending, kid, again)):
             return await self._rotate(kid, stored, author, conditions)
-        if not isinstance(result, Refused):
-            result = Refused(f"one of the two secrets of {kid} was ended")
         await forget(self._pending, kid, entry)
         return result
 

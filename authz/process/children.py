@@ -100,8 +100,8 @@ class Children:
 
         Children that are not ready come first, so that those that serve stay until these do. A
         child that is not ready within READY_SECONDS (60 s) ends this: the others keep running as
-        they are. stop_seconds: for the new children to end; the old ones keep the time that they
-        have, if it is longer. One call at a time.
+        they are. stop_seconds: for a child to end from now on, unless it has longer already. One
+        call at a time.
         """
         self._stop_seconds = max(self._stop_seconds, stop_seconds)
         left = list(self._children)

@@ -18,7 +18,7 @@ from authz.proxy.llm import MODEL_SPACE, NAME, SOURCE, llm, llm_filter
 from authz.proxy.matching import fits
 from authz.proxy.overrides import HOSTS, PATHS, overrides
 from authz.proxy.problem import Problem
-from authz.proxy.retries import HTTP_OPTIONS, another_sidecar, retries, share
+from authz.proxy.retries import HTTP_OPTIONS, notice_dead_endpoints, retries, retry_policy
 from authz.proxy.trailers import trailers
 from authz.proxy.usage import usage
 from authz.proxy.usage_logger import mend_usage
@@ -216,7 +216,7 @@ def _retries(chain: Chain, expected: Expected) -> None:
     """
     if chain.cluster is None or _is_fine(chain, expected):
         return
-    share(_node(chain.cluster))
+    notice_dead_endpoints(_node(chain.cluster))
     if _is_fine(chain, expected):
         return
     _node(chain.config, "grpc_service").pop("retry_policy", None)
@@ -229,7 +229,7 @@ def _retries(chain: Chain, expected: Expected) -> None:
         if not limits:
             del options["common_http_protocol_options"]
         return
-    options["retry_policy"] = another_sidecar()
+    options["retry_policy"] = retry_policy()
 
 
 def trailers_filter(expected: Expected) -> Node:

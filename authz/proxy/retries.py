@@ -72,7 +72,7 @@ def retries(chain: Chain, expected: Expected) -> Iterator[Problem]:
         yield WARN, "Envoy asks a dead sidecar until its health check fails", advice
 
 
-def another_sidecar() -> dict[str, Any]:
+def retry_policy() -> dict[str, Any]:
     """Return a retry policy for clusters: that of deploy/systemd/envoy.yaml."""
     kind = (
         "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
@@ -87,8 +87,8 @@ def another_sidecar() -> dict[str, Any]:
     }
 
 
-def share(cluster: dict[str, Any]) -> None:
-    """Let Envoy notice at once that one of several endpoints is dead. Changes the cluster."""
+def notice_dead_endpoints(cluster: dict[str, Any]) -> None:
+    """Change a cluster so that Envoy notices at once that one of several endpoints is dead."""
     if count_endpoints(cluster) != 1:
         if seconds(at(cluster, "common_lb_config", "update_merge_window")) != 0:
             cluster["common_lb_config"] = {
