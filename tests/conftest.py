@@ -9,9 +9,13 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.real import Valkey
 
-# A shell starts background jobs with Ctrl-C ignored, and so would be all that the tests start.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts background jobs with Ctrl-C ignored, and nohup its program with SIGHUP ignored. All
+# that the tests start would ignore them, too.
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+for ending in ENDING:
+    if signal.getsignal(ending) is signal.SIG_IGN:
+        is_ctrl_c = ending is signal.SIGINT
+        signal.signal(ending, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
 
 # A noisy machine is not a failure: no example has a deadline, and making them may take its time.
 settings.register_profile("authz", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,6 +42,15 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of LONG first. All others keep their order."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+
+
+@pytest.fixture(autouse=True)
+def _signal_handlers() -> Iterator[None]:
+    """Handlers of one test do not get the signals of another: a uvloop leaves its own in place."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
