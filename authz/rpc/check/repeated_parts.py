@@ -8,7 +8,8 @@ from authz.core.methods import is_method
 from authz.rpc.pb.check.v1.check_view_pb2 import Peer
 
 MAX_AUTHORITY: Final = fields.MAX_HOST + len(".:65535")
-MAX_PARTS: Final = 1024  # of each kind that are remembered
+MAX_TARGETS: Final = 1024  # that are remembered
+MAX_PEERS: Final = 8192  # a flood comes from thousands, and to read one takes a tenth of a Check
 MAX_PEER: Final = 256  # bytes
 
 # A host of DNS, an address, with or without a port. Envoy lets more through than any backend needs.
@@ -30,7 +31,7 @@ class Targets(dict[tuple[bytes, bytes], tuple[str, str] | None]):
         method, host = (part.decode("latin-1") for part in raw)
         if not is_method(method) or len(host) > MAX_AUTHORITY or not _AUTHORITY.fullmatch(host):
             return None
-        if len(self) >= MAX_PARTS:
+        if len(self) >= MAX_TARGETS:
             self.clear()
         self[raw] = method, host
         return method, host
@@ -46,7 +47,7 @@ class Peers(dict[bytes, str]):
         """Read a Peer that is not remembered. Raises DecodeError if it is invalid."""
         address: str = Peer.FromString(peer).address.socket_address.address
         if len(peer) <= MAX_PEER:
-            if len(self) >= MAX_PARTS:
+            if len(self) >= MAX_PEERS:
                 self.clear()
             self[peer] = address
         return address

@@ -12,7 +12,7 @@ from authz.core.decision import Deny, Reason
 from authz.core.keys.credentials import Presented
 from authz.core.request import Route
 from authz.rpc.check.extract import MAX_HEADERS, MAX_ROUTES
-from authz.rpc.check.repeated_parts import MAX_PARTS, MAX_PEER
+from authz.rpc.check.repeated_parts import MAX_PEER, MAX_PEERS, MAX_TARGETS
 from tests.support.fakes import KID
 from tests.support.rpc.messages import PEER, check_request
 from tests.support.rpc.reading import FORMS, KEY, credential, extractor, read
@@ -88,10 +88,10 @@ def test_a_route_that_makes_no_sense_is_refused_and_the_operator_told(extensions
 def test_the_hosts_that_are_remembered_are_bounded():
     """A client that invents hosts does not grow the memory."""
     reader = extractor()
-    for number in range(MAX_PARTS + 10):
+    for number in range(MAX_TARGETS + 10):
         raw = check_request(host=f"h{number}.example").SerializeToString()
         assert reader.read(raw).host == f"h{number}.example"
-    assert len(reader._targets) <= MAX_PARTS
+    assert len(reader._targets) <= MAX_TARGETS
 
 
 def test_the_routes_that_are_remembered_are_bounded():
@@ -289,10 +289,10 @@ def test_the_peers_that_are_remembered_are_bounded():
     reader = extractor()
     message = check_request([(X, KEY)])
     address = message.attributes.source.address.socket_address
-    for port in range(1, MAX_PARTS + 10):
+    for port in range(1, MAX_PEERS + 10):
         address.port_value = port
         assert reader.read(message.SerializeToString()).client_address == PEER
-    assert len(reader._peers) <= MAX_PARTS
+    assert len(reader._peers) <= MAX_PEERS
     known = dict(reader._peers)
     message.attributes.source.certificate = "x" * MAX_PEER
     assert reader.read(message.SerializeToString()).client_address == PEER
