@@ -138,7 +138,7 @@ class Flooded:
         if beside == inf:
             found = uvloop.run(self._beside_full_speed(requests, rate, seconds))
         else:
-            others = None if beside is None else polling.Flow(requests, beside)
+            others = None if beside is None else polling.Flow(requests, beside, pause=0.001)
             found = polling.pace(
                 self._address,
                 self._good,

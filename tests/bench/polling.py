@@ -18,7 +18,6 @@ from authz.core.listen_address import Address
 from tests.bench.load import Connection, Requests, Tally, close
 
 PATIENCE = 10.0  # seconds for the last answers
-LOOK = 0.001  # seconds: answers that are not timed may wait so long in our kernel
 SO_TIMESTAMPNS = 35  # of Linux: each read tells when its last byte arrived
 TIMESPEC = struct.Struct("@qq")
 TOLD = socket.CMSG_SPACE(TIMESPEC.size)
@@ -131,18 +130,22 @@ def one_at_a_time(
 class Flow:
     """Requests at random times, `rate` a second, in turn over some connections.
 
-    answered, waiting: how many of them have an answer, and how many do not.
+    pause: seconds between two looks for answers. A look takes longer than to send a request, and
+    slows the other core down. answered, waiting: how many have an answer, and how many do not.
     """
 
     requests: Requests
     rate: float
+    pause: float = 0.0
     answered: int = 0
     waiting: int = 0
 
-    def begin(self, opened: list[Connection], seed: int, now: float) -> None:
+    def begin(
+        self, opened: list[Connection], poll: Callable[[float], None], seed: int, now: float
+    ) -> None:
         """Send over these connections from now on. seed: the times are those of each run."""
-        self._opened, self._turns = opened, itertools.cycle(opened)
-        self._random, self.due = random.Random(seed), now
+        self._opened, self._turns, self._poll = opened, itertools.cycle(opened), poll
+        self._random, self.due, self._look_at = random.Random(seed), now, now
 
     def end(self, _connection: Connection, _stream_id: int) -> None:
         """Note an answer."""
@@ -162,6 +165,12 @@ class Flow:
             if count:
                 self.waiting += count
                 connection.send(count)
+
+    def look(self, now: float, wait: float) -> None:
+        """Wait so many seconds for answers. 0: only look, if a look is due and any is missing."""
+        if wait > 0 or (self.waiting and self._look_at <= now):
+            self._look_at = now + self.pause
+            self._poll(wait)
 
 
 def _are_held(opened: list[Connection]) -> bool:
@@ -190,10 +199,10 @@ def pace(
     """
     tally, sent = Tally(), {}
     clock, timed = time.time, Flow(requests, rate)
-    held_until = look_at = 0.0
+    held_until = 0.0
     flows = [timed, beside] if beside else [timed]
     with ExitStack() as stack:
-        polls, everyone = [], list[Connection]()
+        everyone = list[Connection]()
         ids: dict[Connection, int] = {}
 
         def note(connection: Connection, due: float) -> None:
@@ -210,8 +219,7 @@ def pace(
         for seed, flow in enumerate(flows, 1):
             heard = on_end if flow is timed else flow.end
             opened, poll = stack.enter_context(polled(address, flow.requests, connections, heard))
-            flow.begin(opened, seed, clock())
-            polls.append(poll)
+            flow.begin(opened, poll, seed, clock())
             ids |= dict.fromkeys(opened, 1)
             everyone += opened
         end = timed.due + seconds
@@ -221,13 +229,10 @@ def pace(
                     flow.send(now, note if flow is timed else None)
                     held_until = clock() if _are_held(everyone) else held_until
             wait = 0 if spin or beside else min(timed.due, end) - clock()
-            if timed.waiting or wait:
-                polls[0](wait)
-            if beside and look_at <= now:  # to look each time would take half of the load's core
-                polls[1](0)
-                look_at = now + LOOK
+            for flow in flows:
+                flow.look(now, wait)
         while any(flow.waiting for flow in flows) and clock() < end + PATIENCE:
-            for poll in polls:
-                poll(0.001)
+            for flow in flows:
+                flow.look(clock(), 0.001)
     tally.answered, tally.failed = timed.answered, len(sent)
     return tally
