@@ -30,8 +30,8 @@ EVERYBODY: Final = ("0.0.0.0/0", "::/0")
 def abuse() -> None:
     """List blocked clients, end blocks, and allow networks.
 
-    A client that fails to authenticate too often is blocked for `abuse.block`: its requests without
-    a good key get 429. Requests with a good key are never refused for their address.
+    A client that fails to authenticate too often is blocked for `abuse.block`: its further failures
+    get 429. Requests with a good key are never refused for their address.
 
     \b
     Examples:

@@ -296,6 +296,17 @@ def test_an_alert_fires_when_it_should_and_only_then(alert: str, tmp_path: Path)
     assert checked(tmp_path, well(last) | case.happens, wanted) == ""
 
 
+@pytest.mark.parametrize(("busiest", "number"), [(24, 0), (57, 1)])
+def test_each_of_several_processes_has_a_core(busiest: int, number: int, tmp_path: Path) -> None:
+    """Four processes that use 40 % of a core each are not busy; one that uses 95 % is."""
+    series = well(H)
+    for process, seconds in enumerate((24, 24, 24, busiest)):
+        label = f'process="{process}"'
+        series[PROCESSOR.replace("}", f", {label}}}")] = [(H, seconds)]
+        series[READY.replace("}", f"{label}}}")] = [(H, 1)]
+    assert checked(tmp_path, series, {H - 1: {"AuthzProcessorFull": number}}) == ""
+
+
 def test_every_alert_has_a_case() -> None:
     """Each alert has a case in which it fires."""
     assert set(CASES) == set(ALERTS)
