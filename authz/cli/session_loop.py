@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from authz.core.errors import OutcomeUnknown, Unavailable
 from authz.process.interruption import raise_if_interrupted
@@ -24,10 +24,18 @@ def within(
         async with begun as session:
             return await work(session)
 
-    return asyncio.run(_interruptible(run()))
+    return run_work(run())
 
 
-async def _interruptible(work: Coroutine[None, None, _T]) -> _T:
+def run_work(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run work with the store on a new event loop. Return its result.
+
+    Raises its errors. Ctrl-C ends it, also if the work reports that as Unavailable.
+    """
+    return asyncio.run(_interruptible(work))
+
+
+async def _interruptible(work: Coroutine[Any, Any, _T]) -> _T:
     try:
         return await work
     except OutcomeUnknown:  # reported even after Ctrl-C

@@ -468,7 +468,8 @@ async def test_verify(admin: Stubs) -> None:
     assert (refused.allowed, refused.reason) == (False, "address_not_allowed")
     assert [check.check_name for check in refused.checks if not check.passed] == ["address"]
     assert (await verified(admin, "")).reason == "missing_credential"
-    assert (await verified(admin, issued.api_key[:-1] + "0")).reason in {"malformed", "forged"}
+    mistyped = issued.api_key[:-1] + ("1" if issued.api_key.endswith("0") else "0")
+    assert (await verified(admin, mistyped)).reason == "malformed"
 
 
 @pytest.mark.parametrize(
