@@ -16,7 +16,7 @@ from authz.cli.administration import stored_settings
 from authz.cli.ending_signals import as_interrupts
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
-from authz.cli.session_loop import run_work
+from authz.cli.session_loop import run_interruptible
 from authz.cli.terminal import escaped
 from authz.core.errors import BadInput
 from authz.settings.model import Settings
@@ -79,7 +79,7 @@ def _write(settings: Settings, path: Path) -> tuple[Contents, Sequence[str], int
     if os.path.lexists(path):
         raise _taken(path)
     try:
-        return run_work(_written(settings, path))
+        return run_interruptible(_written(settings, path))
     except FileExistsError:
         raise _taken(path) from None
     except OSError as cause:

@@ -7,7 +7,7 @@ import click
 
 from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common, write_stderr
-from authz.cli.session_loop import run_work
+from authz.cli.session_loop import run_interruptible
 from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Conflict
 from authz.wiring import compacting
@@ -55,7 +55,7 @@ def compact(invocation: Invocation, *, dry_run: bool, undo: bool, force: bool) -
 
     work = compacting.compact(settings, progress, to_hashes=undo, dry_run=dry_run, is_forced=force)
     try:
-        found = run_work(work)
+        found = run_interruptible(work)
     except Conflict as cause:
         raise click.ClickException(str(cause)) from None
     refused = [{"kid": kid, "why": why} for kid, why in found.refused.items()]

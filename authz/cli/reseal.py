@@ -10,7 +10,7 @@ from authz.cli.actor import actor
 from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import note_option
-from authz.cli.session_loop import run_work
+from authz.cli.session_loop import run_interruptible
 from authz.cli.terminal import escaped
 from authz.core import fields
 from authz.core.errors import BadInput, Conflict
@@ -57,7 +57,7 @@ def reseal(invocation: Invocation, *, dry_run: bool, accept: Sequence[str], note
     settings = stored_settings(invocation)
     if accept:
         try:
-            accepted = run_work(resealing.accept(settings, accept, actor(), note))
+            accepted = run_interruptible(resealing.accept(settings, accept, actor(), note))
         except Conflict as cause:
             raise click.ClickException(str(cause)) from None
         text = "\n".join(f"{one.kid}: sealed as it is, {one.status.value}" for one in accepted)
@@ -71,7 +71,7 @@ def reseal(invocation: Invocation, *, dry_run: bool, accept: Sequence[str], note
             shown = found.looked_at
             write_stderr(f"{shown} records looked at, {found.sealed} sealed")
 
-    found = run_work(resealing.reseal(settings, progress, dry_run=dry_run))
+    found = run_interruptible(resealing.reseal(settings, progress, dry_run=dry_run))
     both = (found.refused, found.refused_applied)
     refused, refused_applied = ([{"kid": kid, "why": one[kid]} for kid in one] for one in both)
     document: dict[str, Any] = {

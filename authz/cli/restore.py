@@ -12,7 +12,7 @@ from authz.cli.actor import actor
 from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
-from authz.cli.session_loop import run_work
+from authz.cli.session_loop import run_interruptible
 from authz.cli.terminal import escaped
 from authz.core.errors import BadInput, Conflict
 from authz.storage.restore import Restored
@@ -53,7 +53,7 @@ def restore(invocation: Invocation, file: str, deletions: str | None) -> None:
             if not opened.seekable():
                 raise BadInput("FILE", f"{file} is a pipe, and a restore reads its file twice")
             later = stack.enter_context(Path(deletions).open("rb")) if deletions else None
-            done = run_work(backups.restore(settings, opened, known, actor(), later))
+            done = run_interruptible(backups.restore(settings, opened, known, actor(), later))
     except (FileRefused, Conflict) as cause:
         raise click.ClickException(f"{file}: {cause}") from None
     except OSError as cause:

@@ -1,4 +1,4 @@
-"""Run the work of a command within a session, on a new event loop that Ctrl-C ends."""
+"""Run the work of a command, also within a session, on a new event loop that Ctrl-C ends."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -24,10 +24,10 @@ def within(
         async with begun as session:
             return await work(session)
 
-    return run_work(run())
+    return run_interruptible(run())
 
 
-def run_work(work: Coroutine[Any, Any, _T]) -> _T:
+def run_interruptible(work: Coroutine[Any, Any, _T]) -> _T:
     """Run work with the store on a new event loop. Return its result.
 
     Raises its errors. Ctrl-C ends it, also if the work reports that as Unavailable.
