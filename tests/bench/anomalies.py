@@ -22,12 +22,14 @@ from authz.core.usage.anomalies.judging import Callers, Hour, judge
 from authz.core.usage.anomalies.ports import KeyHour, Round
 from authz.core.usage.question import HOUR_MS
 from authz.flows.usage.judgement import judged
+from authz.process.hot_path import COMPILED, PYTHON, form
 from tests.bench.figures import offer_record, record
 from tests.support.anomalies import detectors, leaks, rates
 
 SEEDS: Final = (7, 8, 9, 10, 11, 12)
 SPREAD_SEEDS: Final = (5,)
 KINDS: Final = 500  # different keys in the measurement of the speed
+CPU: Final = {PYTHON: "anomalies.cpu", COMPILED: "anomalies.cpu_compiled"}  # names of the figure
 BEGIN: Final = 1_767_225_600_000 // HOUR_MS  # 2026-01-01, the first hour of a written file
 
 
@@ -108,7 +110,7 @@ def main() -> None:
                 "anomalies.rate.false": found["rate"]["false_alarms"],
                 "anomalies.spread.recall": 100 * found["spread"]["recall"],
                 "anomalies.spread.false": found["spread"]["false_alarms"],
-                "anomalies.cpu": found["speed"]["us_a_key"],
+                CPU[form()]: found["speed"]["us_a_key"],
             }
         )
 

@@ -18,6 +18,7 @@ from authz.core.notifications.ports import DeadLetter, Progress
 from authz.core.records import RevocationReason
 from authz.core.trail.notes import note_event
 from authz.core.usage.anomalies.ports import Round
+from authz.flows import store_in_force
 from authz.flows.importing import Importer, Wanted
 from authz.flows.lifecycle import Lifecycle
 from authz.flows.usage.erasure import UsageErasure
@@ -200,8 +201,12 @@ def test_what_changes_data_is_refused(runner, valkey):
     in_parts(look)
 
 
-def test_a_refused_change_says_when_to_try_again(runner, valkey):
-    """A command says that the store is moving, and exits with 3, as for each passing fault."""
+def test_a_refused_change_says_when_to_try_again(runner, valkey, monkeypatch):
+    """A command waits for the end of a move, then says that the store is moving, and exits with 3.
+
+    It waits for 100 seconds, here for one.
+    """
+    monkeypatch.setattr(store_in_force, "PATIENCE", 1.0)
     kid, _ = runner.issue()
 
     async def freeze():

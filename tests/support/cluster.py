@@ -24,6 +24,7 @@ TIMEOUT_MS = 1500  # cluster-node-timeout
 PRIMARIES = 3
 SHARE = SLOTS // PRIMARIES + 1  # slots of each primary at first
 AGAIN = 0.1  # seconds after which a busy cluster is asked to move names again
+FORMING_MS = 15_000  # the same while it forms: no failover on a machine that stands still
 LONER = "127.0.0.2"  # the address from which a node connects that can be isolated
 
 
@@ -54,6 +55,11 @@ class Node(Valkey):
             return self.admin.execute_command(*command)
         except redis.RedisError as error:
             return error
+
+    def peers(self) -> int:
+        """Return how many nodes it is connected with by their own names, itself included."""
+        rows = [row.split() for row in str(self.ask("CLUSTER", "NODES")).splitlines()]
+        return sum(row[7] == "connected" and "handshake" not in row[2] for row in rows)
 
     @property
     def is_primary(self) -> bool:
@@ -96,12 +102,22 @@ class Cluster(Started):
         self.nodes: list[Node] = []
 
     async def _start(self) -> None:
+        await self._start_nodes()
+        patience = self.nodes[0].admin.config_get("cluster-node-timeout")["cluster-node-timeout"]
+        self._set_node_timeout(FORMING_MS)
+        await self._form()
+        self._set_node_timeout(int(patience))
+
+    async def _start_nodes(self) -> None:
         count = PRIMARIES * (1 + self._replicas)
         for number in range(count + self._spare):
             if self._is_gated:
                 await self._start_gated(is_owner=number == self.slot // SHARE)
             else:
                 await asyncio.to_thread(self.start_node)
+
+    async def _form(self) -> None:
+        count = PRIMARIES * (1 + self._replicas)
         self.primaries = self.nodes[:PRIMARIES]
         self.spare = self.nodes[count:]
         for number, primary in enumerate(self.primaries):
@@ -111,10 +127,11 @@ class Cluster(Started):
         self.owner = self.primaries[self.slot // SHARE]
         for node in self.nodes[1:]:
             self.introduce(node)
-        await eventually(lambda: all(self._knows(node) == len(self.nodes) for node in self.nodes))
+        await eventually(lambda: all(node.peers() == len(self.nodes) for node in self.nodes))
         members = self.nodes[PRIMARIES:count]
         for number, replica in enumerate(members):
-            replica.ask("CLUSTER", "REPLICATE", self.primaries[number % PRIMARIES].node_id)
+            primary = self.primaries[number % PRIMARIES].node_id
+            assert replica.ask("CLUSTER", "REPLICATE", primary) == "OK"
         self.replicas = [
             node for n, node in enumerate(members) if self.primaries[n % PRIMARIES] is self.owner
         ]
@@ -162,8 +179,9 @@ class Cluster(Started):
         """Bring a server into the cluster, without slots."""
         self.nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", node.port, node.bus)
 
-    def _knows(self, node: Node) -> int:
-        return str(node.ask("CLUSTER", "NODES")).count("connected")
+    def _set_node_timeout(self, ms: int) -> None:
+        for node in self.nodes:
+            node.admin.config_set("cluster-node-timeout", ms)
 
     def _is_well(self, node: Node) -> bool:
         return "cluster_state:ok" in str(node.ask("CLUSTER", "INFO"))

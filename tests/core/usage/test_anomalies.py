@@ -1,6 +1,8 @@
 """The detectors: what they find in synthetic keys, and what they do with odd values."""
 
 import math
+import struct
+from array import array
 from random import Random
 
 import pytest
@@ -10,7 +12,19 @@ from hypothesis import strategies as st
 from authz.core.errors import Unreadable
 from authz.core.usage.anomalies import habits as state
 from authz.core.usage.anomalies.features import Feature, Gap, Reason
-from authz.core.usage.anomalies.habits import AGE, HOUR, SIZE, fresh, move_on, pack, unpack
+from authz.core.usage.anomalies.habits import (
+    AGE,
+    DAY,
+    HOUR,
+    NETWORKS,
+    SIZE,
+    VARIANCE,
+    VERSION,
+    fresh,
+    move_on,
+    pack,
+    unpack,
+)
 from authz.core.usage.anomalies.judging import Callers, Hour, callers, judge
 from authz.core.usage.anomalies.policy import AlarmPolicy, Rule, RuleAction, Subjects
 from authz.core.usage.anomalies.ranking import Anomaly, Risk, decoded, encoded, ranking
@@ -148,6 +162,26 @@ def test_habits_that_are_damaged(data):
     """Other bytes are refused."""
     with pytest.raises(Unreadable):
         unpack(data)
+
+
+@given(
+    numbers=st.lists(st.binary(min_size=4, max_size=4), min_size=SIZE - 1, max_size=SIZE - 1)
+    | st.lists(
+        st.floats(0.0, width=32).map(struct.Struct("<f").pack), min_size=SIZE - 1, max_size=SIZE - 1
+    )
+)
+def test_habits_of_sound_numbers_are_read(numbers):
+    """Bytes are habits if each number is 0 or more, and finite; variance and profile are not 0."""
+    data = struct.pack("<f", VERSION) + b"".join(numbers[: SIZE - 1])
+    found = struct.unpack(f"<{SIZE}f", data)
+    is_sound = all(0.0 <= one < math.inf and math.copysign(1.0, one) > 0.0 for one in found)
+    try:
+        assert unpack(data) == array("f", found)
+    except Unreadable:
+        assert not is_sound or not all((found[VARIANCE], *found[DAY:NETWORKS]))
+    else:
+        assert is_sound
+        assert all((found[VARIANCE], *found[DAY:NETWORKS]))
 
 
 @given(

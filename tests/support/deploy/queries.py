@@ -11,13 +11,15 @@ import promql_parser
 from authz.telemetry.admin_metrics import ANOMALY_METRICS, CALLS
 from authz.telemetry.catalogue import METRICS
 from authz.telemetry.guard_metrics import GUARD_METRICS
+from authz.telemetry.merged_metrics import LABEL
 from authz.telemetry.meter_catalogue import METER_METRICS
 from tests.support.deploy.rules import RECORDS, ROOT
 
 DASHBOARDS = sorted((ROOT / "deploy" / "grafana").glob("*.json"))
 
-# Labels that Prometheus adds to scraped series, and series that it makes itself.
-SCRAPED = ("job", "instance")
+# Labels of all scraped series: Prometheus adds them, and a sidecar of several processes LABEL.
+# OWN: series that Prometheus makes itself.
+SCRAPED = ("job", "instance", LABEL)
 Labelled = dict[str, dict[str, tuple[str, ...]]]
 OWN: Labelled = {
     "up": {},

@@ -45,32 +45,51 @@ def judge_rate(habits: "array[float]", hour: int, count: int) -> Reason | None:
     day, week = DAY + hour % DAY_HOURS, WEEK + hour // DAY_HOURS % WEEK_DAYS
     level, of_day, of_week = habits[LEVEL], habits[day], habits[week]
     variance = habits[VARIANCE]
-    expected = max(LEAST, level * of_day * of_week)
+    expected = level * of_day * of_week
+    expected = expected if expected > LEAST else LEAST
     residual = 2.0 * (sqrt(count + 0.375) - sqrt(expected + 0.375))
     deviations = residual / sqrt(variance)
-    found = None
-    if age >= WEEK_HOURS:
-        bounded = max(-MOST, min(MOST, deviations))
-        habits[ABOVE] = above = max(0.0, habits[ABOVE] + bounded - SLACK)
-        habits[BELOW] = below = max(0.0, habits[BELOW] - bounded - SLACK)
-        if deviations > SHEWHART or above > CUSUM:
-            strength = max(deviations / SHEWHART, above / CUSUM)
-            found = Reason(Feature.RATE, count, expected, strength)
-            habits[ABOVE] = 0.0
-        elif below > SILENT:
-            found = Reason(Feature.SILENCE, count, expected, below / SILENT)
-            habits[BELOW] = 0.0
+    found = None if age < WEEK_HOURS else _reason(habits, count, expected, deviations)
     is_early = age < LEARNING
-    weight = 1.0 if is_early or -FAR < deviations < FAR else 0.1
+    is_near = -FAR < deviations < FAR
+    square = residual * residual if is_near else min(residual * residual, 16.0 * variance)
+    weight = 1.0 if is_early or is_near else 0.1
+    variance += 0.01 * weight * (square - variance)
+    habits[VARIANCE] = variance if variance > 1.0 else 1.0
     gain = (0.2 if age < WEEK_HOURS else 0.01) * weight
-    level = max(LEAST, level + gain * (count / (of_day * of_week) - level))
+    level += gain * (count / (of_day * of_week) - level)
+    habits[LEVEL] = level = level if level > LEAST else LEAST
     gain = (0.3 if is_early else 0.08) * weight
-    ratio = min(count / max(LEAST, level * of_week), STEEP)
-    of_day = max(LEAST, of_day + gain * (ratio - of_day))
+    of_day += gain * (_ratio(count, level * of_week) - of_day)
+    habits[day] = of_day = of_day if of_day > LEAST else LEAST
     gain = (0.05 if is_early else 0.02) * weight
-    ratio = min(count / max(LEAST, level * of_day), STEEP)
-    habits[LEVEL], habits[day] = level, of_day
-    habits[week] = max(LEAST, of_week + gain * (ratio - of_week))
-    square = min(residual * residual, 16.0 * variance)
-    habits[VARIANCE] = max(1.0, variance + 0.01 * weight * (square - variance))
+    of_week += gain * (_ratio(count, level * of_day) - of_week)
+    habits[week] = of_week if of_week > LEAST else LEAST
     return None if is_early else found
+
+
+def _reason(
+    habits: "array[float]", count: int, expected: float, deviations: float
+) -> Reason | None:
+    """Add an hour to the sums, and return a reason if it or a sum is beyond its bound."""
+    change = deviations
+    if not -MOST < change < MOST:
+        change = MOST if change > 0.0 else -MOST
+    above = habits[ABOVE] + change - SLACK
+    below = habits[BELOW] - change - SLACK
+    habits[ABOVE] = above = above if above > 0.0 else 0.0
+    habits[BELOW] = below = below if below > 0.0 else 0.0
+    if deviations > SHEWHART or above > CUSUM:
+        habits[ABOVE] = 0.0
+        strength = max(deviations / SHEWHART, above / CUSUM)
+        return Reason(Feature.RATE, count, expected, strength)
+    if below > SILENT:
+        habits[BELOW] = 0.0
+        return Reason(Feature.SILENCE, count, expected, below / SILENT)
+    return None
+
+
+def _ratio(count: int, usual: float) -> float:
+    """Return how many times as many requests as usual an hour has, up to STEEP."""
+    ratio = count / (usual if usual > LEAST else LEAST)
+    return ratio if ratio < STEEP else STEEP

@@ -36,11 +36,13 @@ def judge_share(
     angle = asin(sqrt(part / whole))
     residual = 2.0 * sqrt(whole) * (angle - usual)
     deviations = residual / sqrt(variance)
-    weight = 1.0 if -FAR < deviations < FAR else 0.1
-    square = min(residual * residual, 16.0 * variance)
-    habits[at + 1] = max(1.0, variance + GAIN * weight * (square - variance))
+    is_near = -FAR < deviations < FAR
+    square = residual * residual if is_near else min(residual * residual, 16.0 * variance)
+    gain = GAIN if is_near else 0.1 * GAIN
+    variance += gain * (square - variance)
+    habits[at + 1] = variance if variance > 1.0 else 1.0
     is_early = habits[AGE] < LEARNING
-    habits[at] = usual + (FIRST_GAIN if is_early else GAIN * weight) * (angle - usual)
+    habits[at] = usual + (FIRST_GAIN if is_early else gain) * (angle - usual)
     if deviations > BOUND and not is_early:
         return Reason(feature, part / whole, sin(usual) ** 2, deviations / BOUND)
     return None

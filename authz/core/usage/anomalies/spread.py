@@ -34,10 +34,12 @@ def judge_spread(
     number: of the hour. has_new: whether one of them was never seen before.
     """
     feature, ring, most = kind
-    usual = max(habits[ring : ring + RING_DAYS])
+    days = habits[ring : ring + RING_DAYS]
+    usual = max(days)
     hour = habits[HOUR]
-    today = ring + int(hour) // DAY_HOURS % RING_DAYS
-    habits[today] = max(habits[today], number)
+    today = int(hour) // DAY_HOURS % RING_DAYS
+    if number > days[today]:
+        habits[ring + today] = number
     if hour - habits[SINCE] < WEEK_HOURS:
         return Gap.HISTORY
     if usual > most:
