@@ -1,6 +1,5 @@
 """`authz admin token` and `authz admin whoami`: credentials of the administration API."""
 
-import asyncio
 import re
 import sys
 from getpass import getpass
@@ -14,6 +13,7 @@ from authz.cli.invocation import Invocation, common
 from authz.cli.keyfile import key_file, out_option
 from authz.cli.options import note_option
 from authz.cli.outcome import show_new_key
+from authz.cli.session_loop import run_interruptible
 from authz.core import fields
 from authz.core.access import (
     API_HOST,
@@ -150,7 +150,7 @@ def whoami(invocation: Invocation, certificate: str | None, address: str) -> Non
         async with local_authentication(settings) as authentication:
             return await authentication.authenticate(credentials)
 
-    found = asyncio.run(run())
+    found = run_interruptible(run())
     if isinstance(found, Caller):
         invocation.answer(_document(found), _text(found))
     elif found.kind is RefusalKind.UNAVAILABLE:

@@ -12,6 +12,7 @@ from authz.cli.administration import stored_settings
 from authz.cli.bounded_file import read_ascii
 from authz.cli.invocation import Invocation, common, write_stderr
 from authz.cli.options import path_such_as
+from authz.cli.session_loop import run_interruptible
 from authz.core import fields
 from authz.core.errors import BadInput, Unavailable
 from authz.flows.partitioned.trail import LabellingSink
@@ -79,7 +80,7 @@ def ship(
     if cursor is None and not to.startswith("file:"):
         raise BadInput("--cursor", "is needed here: a file that remembers what was delivered")
     place = Path(cursor or f"{to.removeprefix('file:')}.cursor")
-    shipped = asyncio.run(_ship(settings, sink, place, follow=follow))
+    shipped = run_interruptible(_ship(settings, sink, place, follow=follow))
     invocation.answer({"rows": shipped}, f"{shipped} rows were delivered")
 
 

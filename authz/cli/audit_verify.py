@@ -1,6 +1,5 @@
 """`authz audit verify` and `authz audit seal`."""
 
-import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -14,6 +13,7 @@ from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.options import path_such_as
 from authz.cli.over_api import is_over_api, verify_trail_over_api
+from authz.cli.session_loop import run_interruptible
 from authz.core import fields
 from authz.core.errors import BadInput
 from authz.core.partitions import Partitions
@@ -131,7 +131,7 @@ def verify(
         # A copy alone does not tell where moved keys lie, so none of its rows is misplaced.
         reports = [_verify_copy(file, at, keys, partial(make, None), since) for at in labels]
     else:
-        reports = asyncio.run(_verify_store(settings, keys, make, since, copy))
+        reports = run_interruptible(_verify_store(settings, keys, make, since, copy))
     _tell(invocation, reports[0] if len(reports) == 1 else merged_report(reports))
 
 
@@ -198,7 +198,7 @@ def seal(invocation: Invocation) -> None:
         async with audit_session(settings) as session:
             return await session.sealer.seal()
 
-    sealed = asyncio.run(run())
+    sealed = run_interruptible(run())
     text = f"rows sealed: {sealed.rows}" if sealed.rows else "every row is sealed already"
     document = {"rows": sealed.rows, "last": sealed.last or None, "wrong": sealed.wrong}
     if sealed.wrong:

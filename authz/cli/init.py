@@ -5,7 +5,6 @@ made, a file appears complete or not at all, and a pepper whose fingerprint may 
 store is never deleted.
 """
 
-import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from authz.cli.administration import stored_settings
 from authz.cli.invocation import Invocation, common
 from authz.cli.new_store import confirm_new_store, lost_change
 from authz.cli.reshard import reshard
+from authz.cli.session_loop import run_interruptible
 from authz.core import fields
 from authz.core.errors import BadInput, BadSettings, Conflict, Unavailable
 from authz.core.keys.text import PREFIX_PATTERN
@@ -128,7 +128,7 @@ def init(
         raise BadInput("--retire-prefix", problem)
     settings = stored_settings(invocation)
     _refuse_other_count(settings, partitions)
-    done = asyncio.run(
+    done = run_interruptible(
         _initialise(settings, is_new=new_store, is_agreed=yes, retired=retire_prefix)
     )
     made = "made" if done.pepper_made else "is there already"

@@ -6,18 +6,15 @@ import os
 import signal
 import stat
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from authz.cli.main import INTERRUPTED
-from authz.core.errors import Unavailable
 from authz.settings.model import Settings
 from authz.storage.backup import Contents
 from authz.wiring import backups
-from tests.support.cli.terminal import AUTHZ, PATIENCE, run
+from tests.support.cli.terminal import AUTHZ, run
 from tests.support.real import Valkey
 from tests.support.storage import stored
 from tests.support.system import until
@@ -125,21 +122,6 @@ def test_a_backup_that_fails_leaves_no_file(no_store: Path) -> None:
     (no_store / "authz-pepper-1").write_text("0" * 64)
     assert run("backup", FILE).code == 3
     assert os.listdir(no_store) == ["authz-pepper-1"]
-
-
-def test_ctrl_c_that_looks_like_a_timeout(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """redis-py may take a cancellation at the end of a timeout for the timeout."""
-
-    async def timed_out(*_: object) -> None:
-        signal.raise_signal(signal.SIGINT)
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(PATIENCE)
-        raise Unavailable("no answer")
-
-    monkeypatch.setattr(backups, "back_up", timed_out)
-    done = run("backup", FILE)
-    assert (done.code, done.out, done.err.strip()) == (INTERRUPTED, "", "")
-    assert list(store.glob("*backup*")) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

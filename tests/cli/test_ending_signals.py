@@ -2,15 +2,19 @@
 
 import asyncio
 import fcntl
+import os
 import signal
 import subprocess
 import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from authz.cli.ending_signals import as_interrupts
-from tests.support.cli.terminal import AUTHZ
+from authz.cli.main import INTERRUPTED
+from authz.core.errors import Unavailable
+from tests.support.cli.terminal import AUTHZ, PATIENCE, run
 from tests.support.system import until
 
 
@@ -30,6 +34,33 @@ def test_a_scan_that_is_ended(
         until(lambda: fcntl.ioctl(given, termios.FIONREAD, bytes(4)), lambda left: not any(left))
         scan.send_signal(number)
         assert (scan.wait(60), scan.stderr.read().strip()) == (130, b"")
+
+
+@pytest.mark.parametrize(
+    ("work", "command"),
+    [
+        ("authz.wiring.backups.back_up", "backup store.backup"),
+        ("authz.cli.init._initialise", "init"),
+        ("authz.cli.audit_verify._verify_store", "audit verify"),
+        ("authz.cli.audit_ship._ship", "audit ship --to file:trail.jsonl"),
+    ],
+)
+def test_ctrl_c_that_looks_like_a_timeout(
+    store: Path, monkeypatch: pytest.MonkeyPatch, work: str, command: str
+) -> None:
+    """redis-py may take a cancellation at the end of a timeout for the timeout."""
+
+    async def timed_out(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE)
+        raise Unavailable("no answer")
+
+    before = os.listdir(store)
+    monkeypatch.setattr(work, timed_out)
+    done = run(*command.split())
+    assert (done.code, done.out, done.err.strip()) == (INTERRUPTED, "", "")
+    assert os.listdir(store) == before
 
 
 def test_signals_that_are_ignored() -> None:
