@@ -24,6 +24,7 @@ from authz.process.liveness import HANG_SECONDS
 from authz.process.socket_page import get
 from authz.settings.model import Settings
 from authz.telemetry import Counters, log_to_stderr
+from authz.telemetry.catalogue import READY
 from authz.telemetry.merged_metrics import merged
 from authz.wiring.listeners import operations
 from authz.wiring.several import check_addresses, operations_addresses
@@ -33,6 +34,12 @@ log = logging.getLogger("authz")
 
 MARGIN_SECONDS: Final = 10.0  # for a child to end, beyond its delay and its drain
 PAGE_SECONDS: Final = 2.0  # for a page of metrics
+
+_READY: Final = READY.prometheus
+NO_ANSWER: Final = (
+    HTTPStatus.OK,
+    f"# HELP {_READY} {READY.description}\n# TYPE {_READY} gauge\n{_READY} 0\n".encode(),
+)
 
 Command = Callable[[int, Address], Sequence[str]]
 """The command of the process of a number, which serves its operations at this address."""
@@ -112,18 +119,17 @@ class AllReadiness:
 
 
 def metrics_of(paths: Sequence[str]) -> MetricsPage:
-    """Return the page of the metrics of all processes that answer at these Unix sockets.
+    """Return the page of the metrics of all processes at these Unix sockets.
 
-    All are asked at once, so that those that hang take PAGE_SECONDS (2 s) together.
+    All are asked at once, so that those that hang take PAGE_SECONDS (2 s) together. A process that
+    does not answer is not ready, and has no other metric.
     """
 
     def page(accept: str) -> tuple[bytes, str]:
         with ThreadPoolExecutor(len(paths), "metrics") as threads:
             found = list(threads.map(lambda path: get(path, "/metrics", PAGE_SECONDS), paths))
-        answers = {str(number): page for number, page in enumerate(found) if page is not None}
-        pages = {
-            n: body.decode() for n, (status, body) in answers.items() if status == HTTPStatus.OK
-        }
+        answers = enumerate(NO_ANSWER if one is None else one for one in found)
+        pages = {str(n): body.decode() for n, (status, body) in answers if status == HTTPStatus.OK}
         return merged(pages, accept)
 
     return page

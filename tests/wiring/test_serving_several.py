@@ -176,8 +176,10 @@ def test_processes_that_hang_delay_the_metrics_of_the_others_once(tmp_path, monk
             listener.bind(path)
             listener.listen()
         began = time.monotonic()
-        serving_several.metrics_of(paths)("")
+        page, _ = serving_several.metrics_of(paths)("")
         assert time.monotonic() - began < 2.0
+    ready = [line for line in page.decode().splitlines() if not line.startswith("#")]
+    assert ready == [f'authz_ready{{process="{number}"}} 0.0' for number in range(8)]
 
 
 async def test_a_process_whose_parent_ended_leaves_its_addresses_at_once(
