@@ -5,6 +5,7 @@ python -m tests.support.console.screenshots [--if-possible] [DIRECTORY]
 
 import argparse
 import asyncio
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -56,6 +57,7 @@ def main() -> None:
     if given.if_possible and shutil.which("chromium") is None:
         print("no Chromium on this machine: no pictures of the console were taken")
         return
+    logging.getLogger("authz").addHandler(logging.NullHandler())  # a fault raises; pauses are none
     asyncio.run(take(given.directory))
     print(f"pictures of the console: {given.directory}/*.png")
 
