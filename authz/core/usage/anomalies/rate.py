@@ -5,6 +5,8 @@ the day times that of the day of the week. The residual is taken on the scale of
 which a Poisson count has a constant variance (Anscombe 1948), and divided by its own deviation. One
 large residual (Shewhart) or a sum of small ones (CUSUM, Page 1954) is an alarm. The bounds were
 found by simulation: `python -m tests.bench.anomalies` prints recall and false alarms.
+
+Bounds are conditions, because a call of `max` takes as long as several steps of the calculation.
 """
 
 from array import array
