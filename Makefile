@@ -29,8 +29,8 @@ compiled: $(READY) ## Compile the hot path into .compiled, a tree beside this on
 COMPILED_TESTS := tests/core tests/flows tests/rpc/check tests/rpc/h2 tests/telemetry/test_observer.py \
   tests/storage/test_encoding.py tests/storage/test_altered_records.py tests/system/test_compiled.py \
   tests/deploy/test_compiled_wheel.py
-test-compiled: compiled ## Run the tests of the hot path with its compiled modules
-	@cd .compiled && PYTHONPATH=$(CURDIR)/.compiled $(BIN)/python -m pytest -q --numprocesses 2 $(COMPILED_TESTS)
+test-compiled: compiled ## Run the tests of the hot path with its compiled modules (WORKERS)
+	@cd .compiled && PYTHONPATH=$(CURDIR)/.compiled $(BIN)/python -m pytest -q --numprocesses $(or $(WORKERS),3) $(COMPILED_TESTS)
 
 lint: $(READY) ## Format, lint, types, architecture
 	@$(BIN)/ruff format --check .
