@@ -35,6 +35,7 @@ log = logging.getLogger("authz")
 MARGIN_SECONDS: Final = 10.0  # for a child to end, beyond its delay and its drain
 PAGE_SECONDS: Final = 2.0  # for a page of metrics
 
+# Of a process that does not answer: the metrics of one that is not ready.
 _READY: Final = READY.prometheus
 NO_ANSWER: Final = (
     HTTPStatus.OK,

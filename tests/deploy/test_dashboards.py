@@ -40,6 +40,7 @@ def test_a_rule_queries_existing_metrics(rule: dict) -> None:
         ('authz_check_duration_seconds_bucket{le="1"}', "le of"),
         ("sum by (kid) (authz_checks_total)", "no label kid"),
         ("authz_ready / on (pod) authz_trust_held", "no label pod"),
+        ("sum by (process) (authz_meter_entries_total)", "no label process"),
         ('authz:sli_burn:fast{window="1h"}', "authz:sli_burn:fast has no label window"),
         ('authz:sli_burn:slow{sli="latancy"}', "sli of"),
     ],

@@ -94,6 +94,7 @@ class Cluster(Started):
         super().__init__()
         self.names = names
         self._replicas = replicas
+        self._members = PRIMARIES * (1 + replicas)  # nodes with slots, and their replicas
         self._spare = spare
         self._make = partial(make, *arguments, binary=binary)
         self._is_gated = is_gated
@@ -109,17 +110,15 @@ class Cluster(Started):
         self._set_node_timeout(int(patience))
 
     async def _start_nodes(self) -> None:
-        count = PRIMARIES * (1 + self._replicas)
-        for number in range(count + self._spare):
+        for number in range(self._members + self._spare):
             if self._is_gated:
                 await self._start_gated(is_owner=number == self.slot // SHARE)
             else:
                 await asyncio.to_thread(self.start_node)
 
     async def _form(self) -> None:
-        count = PRIMARIES * (1 + self._replicas)
         self.primaries = self.nodes[:PRIMARIES]
-        self.spare = self.nodes[count:]
+        self.spare = self.nodes[self._members :]
         for number, primary in enumerate(self.primaries):
             last = min(SLOTS, (number + 1) * SHARE) - 1
             primary.ask("CLUSTER", "ADDSLOTSRANGE", number * SHARE, last)
@@ -128,12 +127,12 @@ class Cluster(Started):
         for node in self.nodes[1:]:
             self.introduce(node)
         await eventually(lambda: all(node.peers() == len(self.nodes) for node in self.nodes))
-        members = self.nodes[PRIMARIES:count]
-        for number, replica in enumerate(members):
+        replicas = self.nodes[PRIMARIES : self._members]
+        for number, replica in enumerate(replicas):
             primary = self.primaries[number % PRIMARIES].node_id
             assert replica.ask("CLUSTER", "REPLICATE", primary) == "OK"
         self.replicas = [
-            node for n, node in enumerate(members) if self.primaries[n % PRIMARIES] is self.owner
+            node for n, node in enumerate(replicas) if self.primaries[n % PRIMARIES] is self.owner
         ]
         await eventually(lambda: all(map(self._is_well, self.nodes)))
         await eventually(self._is_replicated)

@@ -167,7 +167,10 @@ async def test_a_replacement_that_waited_reads_the_settings_when_its_turn_comes(
 
 
 def test_processes_that_hang_delay_the_metrics_of_the_others_once(tmp_path, monkeypatch) -> None:
-    """Not once for each: Prometheus gives a scrape 10 s, and would get nothing at all."""
+    """Not once for each: Prometheus gives a scrape 10 s, and would get nothing at all.
+
+    Each of them counts as not ready.
+    """
     monkeypatch.setattr(serving_several, "PAGE_SECONDS", 0.5)
     paths = [str(tmp_path / f"{number}.sock") for number in range(8)]
     with ExitStack() as stack:

@@ -57,7 +57,8 @@ def main() -> None:
     if given.if_possible and shutil.which("chromium") is None:
         print("no Chromium on this machine: no pictures of the console were taken")
         return
-    logging.getLogger("authz").addHandler(logging.NullHandler())  # a fault raises; pauses are none
+    # A fault raises. What is logged here only says that the machine stood still for a moment.
+    logging.getLogger("authz").addHandler(logging.NullHandler())
     asyncio.run(take(given.directory))
     print(f"pictures of the console: {given.directory}/*.png")
 

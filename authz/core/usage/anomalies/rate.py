@@ -51,7 +51,7 @@ def judge_rate(habits: "array[float]", hour: int, count: int) -> Reason | None:
     expected = expected if expected > LEAST else LEAST
     residual = 2.0 * (sqrt(count + 0.375) - sqrt(expected + 0.375))
     deviations = residual / sqrt(variance)
-    found = None if age < WEEK_HOURS else _reason(habits, count, expected, deviations)
+    found = None if age < WEEK_HOURS else _add_to_sums(habits, count, expected, deviations)
     is_early = age < LEARNING
     is_near = -FAR < deviations < FAR
     square = residual * residual if is_near else min(residual * residual, 16.0 * variance)
@@ -70,7 +70,7 @@ def judge_rate(habits: "array[float]", hour: int, count: int) -> Reason | None:
     return None if is_early else found
 
 
-def _reason(
+def _add_to_sums(
     habits: "array[float]", count: int, expected: float, deviations: float
 ) -> Reason | None:
     """Add an hour to the sums, and return a reason if it or a sum is beyond its bound."""
